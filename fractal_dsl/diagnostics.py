@@ -1,0 +1,169 @@
+"""Error codes, diagnostics, and their two faces: text for people, JSON for tools."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
+
+from fractal_dsl.source import Source, Span
+
+CODES: dict[str, str] = {
+    "E0001": "the file cannot be read",
+    "E0002": "the file is not text",
+    "E0101": "a character that the language does not have",
+    "E0102": "something else was expected here",
+    "E0103": "a bracket is not closed, or closes nothing",
+    "E0104": "an unknown edition",
+    "E0105": "nested too deeply",
+    "E0106": "a feature of the language that this version does not have yet",
+    "E0201": "an unknown name",
+    "E0202": "a name is declared twice",
+    "E0203": "an unknown parameter",
+    "E0204": "a parameter was given twice",
+    "E0205": "a parameter is missing",
+    "E0206": "too many arguments",
+    "E0207": "the file has no such net",
+    "E0301": "a value has the wrong type",
+    "E0302": "a value is outside its domain",
+    "E0303": "an operator does not take these operands",
+    "E0304": "an index is out of range",
+    "E0305": "arithmetic has no result",
+    "E0306": "zip needs lists of one length",
+    "E0401": "`|` outside a rule",
+    "E0402": "a rule with `|` names no join",
+    "E0403": "no case of the rule matches the level",
+    "E0404": "the level does not fall",
+    "E0405": "two cases of a rule are the same",
+    "E0406": "a rule is used without its level",
+    "E0407": "a definition that needs itself",
+    "E0408": "`each` needs a mention of a rule",
+    "E0501": "the shapes at a join differ",
+    "E0502": "a layer does not take this shape",
+    "E0503": "the net's output has another shape than declared",
+    "E0504": "a size falls below 1",
+    "E0601": "the net is over the size limit",
+    "E0602": "a number, list or level is over its limit",
+    "E0701": "a training setting is wrong",
+    "E0702": "an option of the net is wrong",
+    "W0001": "a declaration after the limit of reported errors",
+}
+
+MAX_REPORTED = 50
+
+
+class DiagnosticJson(TypedDict):
+    """One element of ``fractal-dsl check --format json``."""
+
+    code: str
+    severity: str
+    message: str
+    file: str
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    help: str | None
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One finding. ``label`` stands under the caret, ``trail`` says through which rules it came about."""
+
+    code: str
+    message: str
+    source: Source
+    span: Span
+    label: str = ""
+    help: str | None = None
+    trail: tuple[str, ...] = ()
+    severity: Literal["error", "warning"] = "error"
+
+    def text(self) -> str:
+        """The finding as people read it."""
+        line, column = self.source.position(self.span.start)
+        excerpt = self.source.excerpt(self.span)
+        parts = [
+            f"{self.severity}[{self.code}]: {self.message}",
+            f"  --> {self.source.name}:{line}:{column}",
+            excerpt + (f" {self.label}" if self.label else ""),
+        ]
+        if self.trail:
+            parts.append("     = in " + ", from ".join(self.trail))
+        if self.help:
+            parts.append(f"     = help: {self.help}")
+        return "\n".join(parts)
+
+    def json(self) -> DiagnosticJson:
+        """The finding as tools read it; lines and columns count from 1, the end is exclusive."""
+        line, column = self.source.position(self.span.start)
+        end_line, end_column = self.source.position(self.span.end)
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "file": self.source.name,
+            "line": line,
+            "column": column,
+            "end_line": end_line,
+            "end_column": end_column,
+            "help": self.help,
+        }
+
+
+class FracError(Exception):
+    """A spec is wrong. ``diagnostics`` holds every independent error, in the order of the file."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = list(diagnostics)
+        super().__init__("\n\n".join(d.text() for d in self.diagnostics))
+
+
+class UserError(Exception):
+    """Anything else a user can put right: a missing file, a wrong setting, a damaged artifact."""
+
+
+@dataclass
+class Report:
+    """Collects the diagnostics of one source; the same finding at the same place counts once."""
+
+    source: Source
+    found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    _seen: set[tuple[str, Span]] = field(default_factory=set[tuple[str, Span]])
+
+    def error(
+        self,
+        code: str,
+        span: Span,
+        message: str,
+        *,
+        label: str = "",
+        help: str | None = None,
+        trail: Iterable[str] = (),
+    ) -> None:
+        """Note an error."""
+        assert code in CODES, code
+        if (code, span) in self._seen:
+            return
+        self._seen.add((code, span))
+        self.found.append(Diagnostic(code, message, self.source, span, label, help, tuple(trail)))
+
+    def raise_if_any(self) -> None:
+        """Raise FracError with all errors in file order, if there are any."""
+        if self.found:
+            ordered = sorted(self.found, key=lambda d: (d.span.start, d.span.end, d.code))
+            raise FracError(ordered[:MAX_REPORTED])
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` was most likely meant to be, if any is near."""
+    folded = {k.lower().replace("_", ""): k for k in known}
+    close = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def suggestion(name: str, known: Iterable[str], what: str = "") -> str | None:
+    """A help text that names the nearest known name."""
+    hit = nearest(name, known)
+    return f"did you mean `{hit}`?{what}" if hit else None

@@ -1,0 +1,172 @@
+"""The pipeline on one screen: text, syntax, programs, summaries, graphs, each stage by its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fractal_dsl.diagnostics import FracError, Report, UserError, suggestion
+from fractal_dsl.program import Program
+from fractal_dsl.program_to_summary import Summary, program_to_summary
+from fractal_dsl.source import Source, Span
+from fractal_dsl.syntax import File, TrainDecl
+from fractal_dsl.syntax_to_program import syntax_to_programs
+from fractal_dsl.text_to_syntax import parse_expression, text_to_syntax
+
+if TYPE_CHECKING:
+    from fractal_dsl.graph import JoinGraph
+
+MAX_LAYERS = 200_000
+_RECURSION = 50_000  # the evaluator's depth is bounded by MAX_NESTING, MAX_RUN and MAX_LEVEL
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A checked net with its figures; its graphs are built when they are asked for."""
+
+    program: Program
+    summary: Summary
+    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
+    max_layers: int = MAX_LAYERS
+
+    @cached_property
+    def raw(self) -> JoinGraph:
+        """The graph as the recurrence reads, with two-input joins."""
+        from fractal_dsl.program_to_graph import program_to_graph
+
+        with _deep():
+            return program_to_graph(self.program)
+
+    @cached_property
+    def collapsed(self) -> JoinGraph:
+        """The graph with joins that span their columns."""
+        from fractal_dsl.passes.collapse_joins import collapse_joins
+
+        return collapse_joins(self.raw)
+
+    @cached_property
+    def graph(self) -> JoinGraph:
+        """The collapsed graph with columns and names: what code and pictures are made of."""
+        from fractal_dsl.passes.assign_columns import assign_columns
+
+        return assign_columns(self.collapsed)
+
+    def column(self, k: int) -> JoinGraph:
+        """Column k (from 1, shallow to deep) as a graph of its own. Raises UserError if there is none."""
+        from fractal_dsl.passes.prune_dead import prune_dead
+        from fractal_dsl.passes.select_column import select_column
+
+        count = max(1, len(self.graph.columns))
+        if not 1 <= k <= count:
+            raise UserError(f"there is no column {k}: net {self.program.net} has columns 1 to {count}")
+        return prune_dead(select_column(self.graph, k))
+
+
+def compile_file(
+    path: str | Path, params: Mapping[str, str] | None = None, net: str | None = None, max_layers: int = MAX_LAYERS
+) -> Compiled:
+    """Check and measure a file's net (the last, unless ``net`` names one).
+
+    ``params`` are texts in the language's literals. Raises FracError with every error of the file.
+    """
+    return pick(check(read(path), params, max_layers), net)
+
+
+def compile_text(text: str, params: Mapping[str, str] | None = None, net: str | None = None) -> Compiled:
+    """``compile_file`` for a text."""
+    return pick(check(Source("<text>", text), params), net)
+
+
+def read(path: str | Path) -> Source:
+    """Read a file; what goes wrong is a UserError that says what to do."""
+    try:
+        return Source.read(path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text in UTF-8 (byte {error.start} fits no character)") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        near = suggestion(Path(path).name, [f.name for f in _siblings(Path(path))])
+        raise UserError(f"there is no file {path}" + (f"; {near}" if near else "")) from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
+def check(source: Source, params: Mapping[str, str] | None = None, max_layers: int = MAX_LAYERS) -> list[Compiled]:
+    """All nets of a source, checked and measured. Raises FracError with every error."""
+    overrides = dict(params or {})
+    report = Report(source)
+    with _deep():
+        file = text_to_syntax(source, report)
+        programs = syntax_to_programs(file, report, overrides, parse_expression, max_layers)
+        summaries = [program_to_summary(program, report, max_layers) for program in programs]
+    _check_train(file, programs, report)
+    report.raise_if_any()
+    return [
+        Compiled(program, summary, overrides, max_layers)
+        for program, summary in zip(programs, summaries, strict=True)
+        if summary is not None
+    ]
+
+
+def pick(nets: list[Compiled], name: str | None) -> Compiled:
+    """The net of that name, or the last."""
+    if not nets:
+        raise UserError("the file declares no net")
+    if name is None:
+        return nets[-1]
+    for net in nets:
+        if net.program.net == name:
+            return net
+    names = [net.program.net for net in nets]
+    near = suggestion(name, names) or f"the nets are {', '.join(names)}"
+    raise UserError(f"the file has no net {name}; {near}")
+
+
+def _check_train(file: File, programs: list[Program], report: Report) -> None:
+    """The settings of the train block, against the schema that the command line uses."""
+    block = next((d for d in file.decls if isinstance(d, TrainDecl)), None)
+    if block is None or not programs or report.found:
+        return
+    from fractal_dsl.config import ConfigError, parse_config
+
+    try:
+        parse_config(programs[0].train)
+    except ConfigError as error:
+        spans = {s.key.id: s for s in block.settings}
+        for path, message, help in error.findings:
+            setting = spans.get(str(path[0])) if path else None
+            span = block.span if setting is None else setting.key.span if len(path) == 1 else setting.value.span
+            report.error("E0701", _inner(block, path) or span, message, help=help)
+
+
+def _inner(block: TrainDecl, path: tuple[str | int, ...]) -> Span | None:
+    """The span of a nested setting: ``lr`` in ``optimizer = sgd(lr=0.1)``."""
+    from fractal_dsl.syntax import Call
+
+    for setting in block.settings:
+        if len(path) > 1 and setting.key.id == path[0] and isinstance(setting.value, Call):
+            return next((a.span for a in setting.value.args if a.name == path[-1]), setting.value.span)
+    return None
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return [f for f in path.parent.iterdir() if f.suffix == ".frac"]
+    except OSError:
+        return []
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)

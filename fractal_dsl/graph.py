@@ -1,0 +1,197 @@
+"""The join graph: what a program expands to, before and after collapse.
+
+A networkx DiGraph whose nodes are integers in topological order, each with a typed payload. Operands
+of a node are its predecessors in the order of the edges' ``slot``. One tensor never feeds a node twice:
+the language writes such an operand as ``id``, which is a node of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import networkx as nx
+
+from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
+from fractal_dsl.plan import Label
+from fractal_dsl.program import DropPath
+from fractal_dsl.source import Source, Span
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a node comes from.
+
+    ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
+    from another (None: placed by no rule); ``groups`` names the calls of user layers around the node,
+    outermost first, each with a number of its own; ``trail`` reads from the inside out.
+    """
+
+    span: Span
+    trail: tuple[str, ...]
+    block: int = 0
+    base: int | None = None
+    groups: tuple[tuple[str, int], ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The network's input."""
+
+    out: Tensor
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One built-in layer. ``columns`` is the bit mask of the columns that it is part of (bit k-1: column k)."""
+
+    spec: OpSpec
+    args: Args
+    into: Tensor
+    out: Tensor
+    site: Site
+    name: str = ""
+    columns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A join. ``rule`` is None for a join on the spot, which drop-path leaves alone and which has no labels.
+
+    ``labels`` name the columns of the operands; None marks one that is a join to be merged with this one
+    (before ``collapse_joins``). ``choice[k-1]`` is the operand that column k takes (after ``assign_columns``).
+    """
+
+    spec: JoinSpec
+    args: Args
+    out: Tensor
+    site: Site
+    rule: str | None
+    labels: tuple[Label | None, ...] = ()
+    name: str = ""
+    columns: int = 0
+    choice: tuple[int, ...] = ()
+
+    @property
+    def droppable(self) -> bool:
+        """Whether drop-path may drop operands."""
+        return self.rule is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The network's output."""
+
+    out: Tensor
+
+
+Node = Input | Layer | Join | Output
+
+
+@dataclass
+class JoinGraph:
+    """A net as a graph. ``columns`` holds the column labels, shallowest first, once they are assigned."""
+
+    net: str
+    source: Source
+    stage: Literal["raw", "collapsed", "labelled", "column"] = "raw"
+    drop_path: DropPath | None = None
+    init: str = "default"
+    columns: tuple[Label, ...] = ()
+    g: nx.DiGraph[int] = field(default_factory=nx.DiGraph)
+
+    def add(self, node: Node, operands: Sequence[int] = (), *, id: int | None = None) -> int:
+        """Add a node behind its operands and return its number."""
+        number = self.g.number_of_nodes() if id is None else id
+        self.g.add_node(number, node=node)
+        for slot, operand in enumerate(operands):
+            self.g.add_edge(operand, number, slot=slot)
+        return number
+
+    def __getitem__(self, number: int) -> Node:
+        return self.g.nodes[number]["node"]
+
+    def __len__(self) -> int:
+        return self.g.number_of_nodes()
+
+    def items(self) -> Iterator[tuple[int, Node]]:
+        """Numbers and payloads in topological order."""
+        for number, data in self.g.nodes(data="node"):
+            yield number, data
+
+    def operands(self, number: int) -> list[int]:
+        """The nodes that feed a node, in the order of its operands."""
+        edges = self.g.pred[number]
+        return list(edges) if len(edges) < 2 else sorted(edges, key=lambda p: edges[p]["slot"])
+
+    def consumers(self, number: int) -> list[int]:
+        """The nodes that a node feeds."""
+        return list(self.g.succ[number])
+
+    @property
+    def input(self) -> tuple[int, Input]:
+        """The input node."""
+        return next((i, n) for i, n in self.items() if isinstance(n, Input))
+
+    @property
+    def output(self) -> tuple[int, Output]:
+        """The output node."""
+        return next((i, n) for i, n in self.items() if isinstance(n, Output))
+
+    def joins(self) -> list[tuple[int, Join]]:
+        """The joins that drop-path works on, in topological order."""
+        return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.droppable]
+
+    def verify(self) -> None:
+        """Check what every pass must keep; AssertionError names the node that breaks it."""
+        position = {number: i for i, number in enumerate(self.g.nodes)}
+        inputs = outputs = 0
+        for number, node in self.items():
+            operands = self.operands(number)
+            assert all(position[p] < position[number] for p in operands), f"{number}: not in topological order"
+            slots = sorted(self.g.edges[p, number]["slot"] for p in operands)
+            assert slots == list(range(len(operands))), f"{number}: slots {slots}"
+            tensors = tuple(self[p].out for p in operands)
+            match node:
+                case Input():
+                    inputs += 1
+                    assert not operands, f"{number}: an input with operands"
+                case Layer():
+                    assert tensors == (node.into,), f"{number}: {node.spec.name} gets {tensors}"
+                    assert node.spec.out(node.into, node.args) == node.out, f"{number}: {node.spec.name} shape"
+                case Join():
+                    assert len(tensors) >= 2, f"{number}: a join of {len(tensors)}"
+                    assert node.spec.out(tensors, node.args) == node.out, f"{number}: join shape"
+                    assert len(node.labels) == (len(tensors) if node.droppable else 0), f"{number}: labels"
+                    if self.stage != "raw":
+                        assert None not in node.labels, f"{number}: an open operand"
+                        assert len(set(node.labels)) == len(node.labels), f"{number}: equal labels"
+                    if self.stage == "labelled" and node.droppable:
+                        assert len(node.choice) == max(1, len(self.columns)), f"{number}: choices"
+                case Output():
+                    outputs += 1
+                    assert tensors == (node.out,), f"{number}: output gets {tensors}"
+            assert isinstance(node, Output) or self.g.succ[number] or self.stage == "raw", f"{number}: feeds nothing"
+        assert inputs == outputs == 1, f"{inputs} inputs, {outputs} outputs"
+
+    def dump(self) -> str:
+        """The graph as text, a line a node."""
+        lines = [f"{self.stage} graph of {self.net}: {len(self)} nodes"]
+        for number, node in self.items():
+            match node:
+                case Input():
+                    text = f"input {node.name}"
+                case Layer():
+                    given = ", ".join(f"{k}={v}" for k, v in node.args.items())
+                    text = f"{node.spec.name}({given})"
+                case Join():
+                    tags = " ".join("open" if label is None else str(label[0]) for label in node.labels)
+                    text = f"join {node.spec.name}" + (f" of {node.rule} levels {tags}" if node.rule else "")
+                case Output():
+                    text = "output"
+            feeds = " ".join(f"%{p}" for p in self.operands(number))
+            name = f"  # {node.name}" if isinstance(node, Layer | Join) and node.name else ""
+            lines.append(f"%{number} = {text} {feeds} -> {node.out}{name}".replace("  ->", " ->"))
+        return "\n".join(lines) + "\n"

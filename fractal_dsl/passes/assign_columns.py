@@ -1,0 +1,122 @@
+"""Number the columns, mark the nodes of each, and name the nodes."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from dataclasses import replace
+
+from fractal_dsl.graph import Join, JoinGraph, Layer, Site
+from fractal_dsl.passes.rebuild import empty_like
+from fractal_dsl.plan import choose_operands, column_order
+
+# attributes of torch.nn.Module and torch.fx.GraphModule, which no submodule may shadow (a test compares)
+RESERVED = frozenset(
+    "T_destination add_module add_submodule append apply bfloat16 buffers call_super_init children clear code compile cpu cuda "
+    "delete_all_unused_submodules delete_submodule double dump_patches eval extend extra_repr float forward "
+    "get_buffer get_extra_state get_parameter get_submodule graph half insert ipu items keys load_state_dict meta modules "
+    "mtia named_buffers named_children named_modules named_parameters parameters pop print_readable recompile "
+    "register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
+    "register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook "
+    "register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook "
+    "register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict "
+    "to to_empty to_folder train training type update values xpu zero_grad".split()
+)
+
+
+def assign_columns(graph: JoinGraph) -> JoinGraph:
+    """A new graph with ``columns``, and with names, column masks and each join's choices filled in.
+
+    Before::                                    After::
+
+        %2 = conv2d(…) %1                           %2 = conv2d(…) %1  # block1.column3.conv1.conv2d
+        %6 = join mean of F levels 1 2 3 %3 %4 %2   %6 = …  # block1.join2, choice (2, 1, 0)
+
+    A node is in column k if column k's path through the net needs it.
+    """
+    labels = [label for _, join in graph.joins() for label in join.labels if label is not None]
+    columns = column_order(labels)
+    everything = (1 << max(1, len(columns))) - 1
+    choices = {
+        number: choose_operands([label for label in join.labels if label is not None], columns)
+        for number, join in graph.joins()
+    }
+    masks = dict.fromkeys(graph.g.nodes, 0)
+    masks[graph.output[0]] = everything
+    for number in reversed(list(graph.g.nodes)):
+        operands = graph.operands(number)
+        if number in choices:
+            for k, chosen in enumerate(choices[number]):
+                masks[operands[chosen]] |= masks[number] & (1 << k)
+        else:
+            for operand in operands:
+                masks[operand] |= masks[number]
+
+    result = empty_like(graph, "labelled")
+    result.columns = columns
+    names = _Names(everything)
+    for number, node in graph.items():
+        mask = masks[number]
+        match node:
+            case Layer():
+                node = replace(node, columns=mask, name=names.layer(node.site, node.spec.name, mask))
+            case Join():
+                name = names.join(node.site, "join" if node.droppable else node.spec.name, mask)
+                node = replace(node, columns=mask, name=name, choice=choices.get(number, ()))
+            case _:
+                pass
+        result.add(node, graph.operands(number), id=number)
+    return result
+
+
+class _Names:
+    """Dotted names that tell block, column and position: ``block1.column3.conv2.batchnorm2d``."""
+
+    def __init__(self, everything: int) -> None:
+        self.everything = everything
+        self.used: Counter[tuple[str, str]] = Counter()
+        self.groups: dict[int, str] = {}
+
+    def _prefix(self, site: Site, mask: int) -> str:
+        if not site.block:
+            return ""
+        block = f"block{site.block}."
+        if self.everything == 1:
+            return f"{block}column1."
+        if mask in (0, self.everything):
+            return block
+        return f"{block}column{(mask & -mask).bit_length()}."
+
+    def _numbered(self, parent: str, name: str, always: bool) -> str:
+        name = mangle(name)
+        self.used[parent, name] += 1
+        count = self.used[parent, name]
+        if always:
+            return f"{parent}{name}{'_' if name[-1].isdigit() else ''}{count}"
+        return f"{parent}{name}" if count == 1 else f"{parent}{name}_{count}"
+
+    def _inside(self, site: Site, prefix: str) -> str:
+        """The prefix within the calls of user layers around a node."""
+        for name, id in site.groups:
+            if id not in self.groups:
+                self.groups[id] = self._numbered(prefix, name, always=bool(site.block)) + "."
+            prefix = self.groups[id]
+        return prefix
+
+    def layer(self, site: Site, op: str, mask: int) -> str:
+        return self._numbered(self._inside(site, self._prefix(site, mask)), op, always=False)
+
+    def join(self, site: Site, name: str, mask: int) -> str:
+        prefix = self._inside(site, f"block{site.block}." if site.block else "")
+        return self._numbered(prefix, name, always=name == "join")
+
+
+def mangle(name: str) -> str:
+    """A name that is safe as a submodule's: a plain identifier, no keyword, no attribute of a module."""
+    name = re.sub(r"[^0-9A-Za-z_]", "_", name)
+    if name.startswith("_"):
+        name = "layer" + name
+    if name in RESERVED or keyword.iskeyword(name):
+        name += "_"
+    return name

@@ -1,0 +1,208 @@
+"""Program to join graph: expansion exactly as the recurrence reads, with two-input joins.
+
+A bundle stays open while it is built, as a binary tree of columns. Closing it emits a two-input join for
+each inner node of the tree; an operand that is itself such a join is marked by the label None, and
+``passes.collapse_joins`` merges them.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from fractal_dsl import program as p
+from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of an open bundle: the node at its end, and its level (None: that of the rule around)."""
+
+    node: int
+    level: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    left: _Tree
+    right: _Tree
+
+
+_Tree = _Column | _Pair
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What is around a term: ``placed`` by a rule or not, and what its nodes' sites say."""
+
+    placed: bool
+    trail: tuple[str, ...]
+    block: int = 0
+    base: int | None = None
+    groups: tuple[tuple[str, int], ...] = ()
+    tags: tuple[str, ...] = ()
+    instances: tuple[p.Instance, ...] = ()
+
+
+def program_to_graph(program: p.Program) -> JoinGraph:
+    """Expand a program that has passed ``program_to_summary``."""
+    expander = _Expander(program)
+    collecting = gc.isenabled()
+    gc.disable()  # the graph is all live: cyclic collection doubles the time
+    try:
+        return expander.expand()
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Expander:
+    def __init__(self, program: p.Program) -> None:
+        self.program = program
+        self.graph = JoinGraph(program.net, program.source, "raw", program.drop_path, program.init)
+        self.blocks = self.bases = self.groups = 0
+
+    def expand(self) -> JoinGraph:
+        program, graph = self.program, self.graph
+        start = graph.add(Input(program.input, program.input_name))
+        end = self.closed(program.body, start, _Context(False, (f"net {program.net}",)))
+        graph.add(Output(graph[end].out), (end,))
+        return graph
+
+    def closed(self, term: p.Term, x: int, at: _Context) -> int:
+        """The node at the end of a term; what is open is closed by the join of its rule."""
+        tree = self.open(term, x, at)
+        if isinstance(tree, _Column):
+            return tree.node
+        return self._close(tree, p.closing(term, at.instances), at)
+
+    def open(self, term: p.Term, x: int, at: _Context) -> _Tree:
+        match term:
+            case p.Op():
+                return _Column(self._op(term, x, at))
+            case p.Seq():
+                for item in term.items[:-1]:
+                    x = self.closed(item, x, at)
+                return self.open(term.items[-1], x, at) if term.items else _Column(x)
+            case p.Bundle():
+                columns = [self._distinct(self.open(c, x, at), x, c, at) for c in term.columns]
+                tree = columns[0]
+                for column in columns[1:]:
+                    tree = _Pair(tree, column)
+                return tree
+            case p.Mention() | p.Each():
+                tree, instance, inner = self._bundle(term, x, at)
+                if instance is None or isinstance(tree, _Column):
+                    return tree if instance is None else _Column(_leaf(tree).node)
+                return _Column(self._close(tree, instance, inner))
+            case p.Merge():
+                return _Column(self._merge(term, x, self._base(at)))
+            case p.Group():
+                self.groups += 1
+                inner = self._base(at)
+                groups = (*inner.groups, (term.name, self.groups))
+                inner = replace(inner, groups=groups, trail=(term.name, *inner.trail))
+                return _Column(self.closed(term.body, x, inner))
+            case p.Tagged():
+                return self.open(term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip())))
+            case p.Hole():
+                raise AssertionError("a program with errors is not expanded")
+
+    def _base(self, at: _Context) -> _Context:
+        """Within a base layer, if a rule places what comes."""
+        if not at.placed:
+            return at
+        self.bases += 1
+        return replace(at, placed=False, base=self.bases)
+
+    def _site(self, span: p.Span, at: _Context) -> Site:
+        return Site(span, at.trail, at.block, at.base, at.groups, at.tags)
+
+    def _op(self, term: p.Op, x: int, at: _Context) -> int:
+        into = self.graph[x].out
+        if term.spec.name != "id":
+            at = self._base(at)
+        return self.graph.add(
+            Layer(term.spec, term.args, into, term.spec.out(into, term.args), self._site(term.span, at)), (x,)
+        )
+
+    def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Context) -> _Tree:
+        """An operand that is the bare input gets a node of its own: a tensor feeds a join once."""
+        if isinstance(tree, _Column) and tree.node == x:
+            return _Column(self._identity(x, term.span, at), tree.level)
+        return tree
+
+    def _identity(self, x: int, span: p.Span, at: _Context) -> int:
+        from fractal_dsl.ops import LAYERS
+
+        out = self.graph[x].out
+        return self.graph.add(Layer(LAYERS["id"], {}, out, out, self._site(span, at)), (x,))
+
+    def _bundle(self, term: p.Term, x: int, at: _Context) -> tuple[_Tree, p.Instance | None, _Context]:
+        """The open columns of a mention or an ``each``, the instance that closes them, if any, and its context."""
+        match term:
+            case p.Mention():
+                instance = term.instance
+                if at.block == 0:
+                    self.blocks += 1
+                    at = replace(at, block=self.blocks)
+                inner = replace(
+                    at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance)
+                )
+                level = instance.level
+                tree = _map(
+                    self.open(instance.body, x, inner), lambda c: _Column(c.node, level) if c.level is None else c
+                )
+                return tree, None if term.inside else instance, at
+            case p.Each():
+                tree, instance, inner = self._bundle(term.target, x, at)
+                block_at = replace(inner, placed=at.placed)
+                tree = _map(tree, lambda c: _Column(self.closed(term.block, c.node, block_at), c.level))
+                return tree, instance, inner
+            case p.Tagged():
+                return self._bundle(term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip())))
+            case _:
+                return self.open(term, x, at), None, at
+
+    def _close(self, tree: _Pair, instance: p.Instance, at: _Context) -> int:
+        join = instance.join
+        assert join is not None
+        at = replace(at, trail=(str(instance), *at.trail), placed=False)
+
+        def emit(tree: _Tree) -> int:
+            if isinstance(tree, _Column):
+                return tree.node
+            operands = (emit(tree.left), emit(tree.right))
+            labels = tuple(
+                [None if isinstance(t, _Pair) else (t.level or instance.level, 0) for t in (tree.left, tree.right)]
+            )
+            out = join.spec.out(tuple([self.graph[o].out for o in operands]), join.args)
+            node = Join(join.spec, join.args, out, self._site(join.span, at), instance.rule, labels)
+            return self.graph.add(node, operands)
+
+        end = emit(tree)
+        return self.closed(join.after, end, at) if join.after is not None else end
+
+    def _merge(self, term: p.Merge, x: int, at: _Context) -> int:
+        ends: list[int] = []
+        for branch in term.branches:
+            end = self.closed(branch, x, at)
+            ends.append(self._identity(x, branch.span, at) if end == x else end)
+        join = term.join
+        end = ends[0]
+        if len(ends) > 1:
+            out = join.spec.out(tuple([self.graph[e].out for e in ends]), join.args)
+            end = self.graph.add(Join(join.spec, join.args, out, self._site(term.span, at), None), ends)
+        return self.closed(join.after, end, at) if join.after is not None else end
+
+
+def _leaf(tree: _Tree) -> _Column:
+    assert isinstance(tree, _Column)
+    return tree
+
+
+def _map(tree: _Tree, f: Callable[[_Column], _Tree]) -> _Tree:
+    if isinstance(tree, _Column):
+        return f(tree)
+    return _Pair(_map(tree.left, f), _map(tree.right, f))

@@ -1,0 +1,70 @@
+"""Source text, spans in it, and excerpts with carets."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+MAX_SOURCE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open range of characters, ``start`` to ``end``, in one source."""
+
+    start: int
+    end: int
+
+    def to(self, other: Span) -> Span:
+        """The smallest span that covers this one and ``other``."""
+        return Span(min(self.start, other.start), max(self.end, other.end))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text and the name under which messages show it."""
+
+    name: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Source:
+        """Read a UTF-8 file. Raises OSError, UnicodeDecodeError, or ValueError if it is over 1 MB."""
+        data = Path(path).read_bytes()
+        if len(data) > MAX_SOURCE_BYTES:
+            raise ValueError(f"the file has {len(data):,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
+        text = data.decode("utf-8").removeprefix("\ufeff")
+        if "\0" in text:
+            raise ValueError("the file holds a NUL byte; a .frac file is text")
+        return cls(str(path), text)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(i + 1 for i, c in enumerate(self.text) if c == "\n")]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character, both counted from 1."""
+        line = bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of a line (counted from 1), without its end."""
+        start = self._line_starts[number - 1]
+        end = self.text.find("\n", start)
+        return self.text[start : end if end >= 0 else None].rstrip("\r")
+
+    def excerpt(self, span: Span) -> str:
+        """The first line of the span with carets under it."""
+        number, column = self.position(span.start)
+        last, end_column = self.position(max(span.end, span.start))
+        text = self.line(number)
+        width = (end_column if last == number else len(text) + 1) - column
+        if len(text) > 160:  # keep a window around the caret: no terminal shows a longer line well
+            cut = max(0, column - 60)
+            text, column = text[cut : cut + 160], column - cut
+        shown = "".join(c if c.isprintable() else " " if c == "\t" else "·" for c in text)
+        width = max(1, min(width, len(shown) - column + 2))
+        gutter = f"{number:>4}"
+        return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * (column - 1)}{'^' * width}"

@@ -1,0 +1,377 @@
+"""Expressions to values. One evaluator serves both the concrete program and the check of a declaration
+by itself, whose parameters are then ``Unknown``."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fractal_dsl import program as p
+from fractal_dsl import syntax as s
+from fractal_dsl.diagnostics import Report, suggestion
+from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program import calls
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    BLOCKS,
+    BUILTINS,
+    MAX_INT,
+    MAX_LIST,
+    Builtin,
+    EachFn,
+    JoinFn,
+    LayerFn,
+    OpFn,
+    Prob,
+    RuleAt,
+    RuleContext,
+    RuleFn,
+    Type,
+    Unknown,
+    Value,
+    show,
+    type_of,
+)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Local names, and the rule around them."""
+
+    names: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    parent: Scope | None = None
+    rule: RuleContext | None = None
+
+    def inner(self, names: Mapping[str, Value]) -> Scope:
+        """A scope within this one."""
+        return Scope(names, self, self.rule)
+
+    def known(self) -> list[str]:
+        """All local names."""
+        return [*self.names, *(self.parent.known() if self.parent else [])]
+
+
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
+_COMPARE: dict[str, Callable[[Value, Value], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+@dataclass
+class Evaluator:
+    """Evaluates expressions of one file. ``resolve`` gives the value of a declared name, or None."""
+
+    report: Report
+    resolve: Callable[[str, Span], Value | None]
+    declared: Sequence[str]
+    max_repeat: int
+    trail: list[str] = field(default_factory=list[str])
+    remembered: dict[object, tuple[Value, Value]] = field(default_factory=dict[object, tuple[Value, Value]])
+    active: list[tuple[s.RuleDecl | s.LayerDecl, int | None]] = field(
+        default_factory=list[tuple[s.RuleDecl | s.LayerDecl, int | None]]
+    )
+
+    def error(self, code: str, span: Span, message: str, *, label: str = "", help: str | None = None) -> Unknown:
+        """Report an error; the result stands for the value that there is not."""
+        self.report.error(code, span, message, label=label, help=help, trail=reversed(self.trail))
+        return ANY
+
+    @contextmanager
+    def within(self, what: str):  # noqa: ANN201
+        """Name the rule or layer that errors come about in."""
+        self.trail.append(what)
+        try:
+            yield
+        finally:
+            self.trail.pop()
+
+    # --- expressions
+
+    def eval(self, expr: s.Expr, scope: Scope) -> Value:
+        """The value of an expression."""
+        match expr:
+            case s.Literal():
+                return self.literal(expr)
+            case s.Name():
+                return self.name(expr, scope)
+            case s.Items():
+                return self.sized(tuple([self.eval(e, scope) for e in expr.items]), expr.span)
+            case s.Comprehension():
+                return self.comprehension(expr, scope)
+            case s.Unary():
+                return self.unary(expr, scope)
+            case s.Binary():
+                return self.binary(expr, scope)
+            case s.Flow():
+                return self.flow(expr, scope)
+            case s.Columns():
+                return self.columns(expr, scope)
+            case s.Call():
+                return calls.call(self, expr, scope)
+            case s.Index():
+                return self.index(expr, scope)
+            case s.Attribute():
+                return self.attribute(expr, scope)
+            case s.Annotated():
+                return self.annotated(expr, scope)
+            case s.Broken():
+                return ANY
+
+    def literal(self, expr: s.Literal) -> Value:
+        value = expr.value
+        if expr.prob:
+            assert isinstance(value, float)
+            if value > 1:
+                help = "a probability lies between 0% and 100%"
+                return self.error("E0302", expr.span, f"{show(Prob(value))} is not a probability", help=help)
+            return Prob(value)
+        return self.number(value, expr.span) if isinstance(value, int | float) else value
+
+    def name(self, expr: s.Name, scope: Scope) -> Value:
+        at: Scope | None = scope
+        while at is not None:
+            if expr.id in at.names:
+                return at.names[expr.id]
+            at = at.parent
+        value = self.resolve(expr.id, expr.span)
+        if value is not None:
+            return value
+        if expr.id in LAYERS:
+            return OpFn(LAYERS[expr.id])
+        if expr.id in JOINS:
+            return JoinFn(JOINS[expr.id])
+        if expr.id in BUILTINS:
+            return Builtin(expr.id)
+        if expr.id in ("nn", "gated"):
+            what = {"nn": "`nn.Name(…)`, any torch.nn module,", "gated": "the join `gated`"}[expr.id]
+            return self.error("E0106", expr.span, f"{what} is not in this version yet")
+        known = [*scope.known(), *self.declared, *LAYERS, *JOINS, *BUILTINS]
+        return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=suggestion(expr.id, known))
+
+    def number(self, value: float, span: Span) -> Value:
+        """A number within its limits."""
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INT:
+            return self.error("E0602", span, "this number is over the limit of 2**63 - 1")
+        if isinstance(value, float) and not math.isfinite(value):
+            return self.error("E0305", span, "this number is too large for a float")
+        return value
+
+    def sized(self, value: tuple[Value, ...], span: Span) -> Value:
+        """A list within its limit."""
+        if len(value) > MAX_LIST:
+            return self.error("E0602", span, f"a list of {len(value):,}; the limit is {MAX_LIST:,}")
+        return value
+
+    def comprehension(self, expr: s.Comprehension, scope: Scope) -> Value:
+        values = self.eval(expr.iterable, scope)
+        targets = [t.id for t in expr.targets]
+        if isinstance(values, Unknown) and values.type.name in ("any", "list"):
+            item = values.type.item
+            value = Unknown(item) if item and len(targets) == 1 else ANY
+            self.eval(expr.body, scope.inner(dict.fromkeys(targets, value)))
+            return Unknown(Type("list", Type("any")))
+        if not isinstance(values, tuple):
+            help = "loops run over lists: `range(n)` counts from 0"
+            return self.error("E0301", expr.iterable.span, f"expected a list, found {type_of(values)}", help=help)
+        result: list[Value] = []
+        for value in values:
+            row = (value,) if len(targets) == 1 else value
+            if row is ANY:
+                row = (ANY,) * len(targets)
+            if not isinstance(row, tuple) or len(row) != len(targets):
+                message = f"there are {len(targets)} names for {len(row) if isinstance(row, tuple) else 1} values"
+                return self.error("E0301", expr.iterable.span, message)
+            result.append(self.eval(expr.body, scope.inner(dict(zip(targets, row, strict=True)))))
+        return tuple(result)
+
+    def unary(self, expr: s.Unary, scope: Scope) -> Value:
+        value = self.eval(expr.operand, scope)
+        wanted = ("bool",) if expr.op == "not" else ("int", "float", "prob")
+        if value is ANY:
+            return ANY
+        if type_of(value) not in wanted:
+            message = f"`{expr.op}` takes {' or '.join(wanted[:2])}, found {type_of(value)}"
+            return self.error("E0303", expr.span, message)
+        if isinstance(value, Unknown):
+            return Unknown(value.type if value.type.name != "prob" else Type("float"))
+        return not value if expr.op == "not" else -value
+
+    def binary(self, expr: s.Binary, scope: Scope) -> Value:
+        left, right = self.eval(expr.left, scope), self.eval(expr.right, scope)
+        if left is ANY or right is ANY:
+            return ANY
+        kinds = (type_of(left), type_of(right))
+        numbers = [k in ("int", "float", "prob") for k in kinds]
+        op = expr.op
+        if op == "**" and kinds[0] in ("block", "join") and (isinstance(left, BLOCKS) or isinstance(left, Unknown)):
+            return self.repeat(expr, self.block(left, expr.left.span), right)
+        if op in ("and", "or") and kinds == ("bool", "bool"):
+            if isinstance(left, Unknown) or isinstance(right, Unknown):
+                return Unknown(Type("bool"))
+            return (left and right) if op == "and" else (left or right)
+        if op in _COMPARE and (all(numbers) or (kinds[0] == kinds[1] and (op in ("==", "!=") or kinds[0] == "str"))):
+            if isinstance(left, Unknown) or isinstance(right, Unknown):
+                return Unknown(Type("bool"))
+            return _COMPARE[op](left, right)
+        if op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
+            return self.sized(left + right, expr.span)
+        if op in _ARITHMETIC and all(numbers):
+            return self.arithmetic(expr, left, right)
+        help = None
+        if op == "+" and "block" in kinds:
+            help = "write `sum(a, b)` to add the outputs of two blocks"
+        elif "block" in kinds:
+            help = "blocks are composed with `>>`, and repeated with `**`"
+        return self.error("E0303", expr.span, f"`{op}` does not take {kinds[0]} and {kinds[1]}", help=help)
+
+    def arithmetic(self, expr: s.Binary, left: Value, right: Value) -> Value:
+        whole = type_of(left) == type_of(right) == "int" and expr.op != "/"
+        if isinstance(left, Unknown) or isinstance(right, Unknown):
+            offset = None
+            if expr.op in ("+", "-") and isinstance(left, Unknown) and left.offset is not None:
+                offset = left.offset + (right if expr.op == "+" else -right) if isinstance(right, int) else None
+            return Unknown(Type("int" if whole else "float"), offset)
+        if expr.op in ("/", "//", "%") and right == 0:
+            return self.error("E0305", expr.span, "division by zero")
+        if expr.op == "**":
+            if whole and right < 0:
+                return self.error("E0305", expr.span, "a whole number to a negative power: write a float")
+            if left < 0 and not whole and right != int(right):
+                return self.error("E0305", expr.span, "a negative number to a fractional power")
+            if abs(left) > 1 and right * math.log2(abs(left)) > 1100 or (left == 0 and right < 0):
+                return self.error("E0602", expr.span, "this power is over the limit of 2**63 - 1")
+        left, right = (float(v) if isinstance(v, Prob) else v for v in (left, right))
+        try:
+            return self.number(_ARITHMETIC[expr.op](left, right), expr.span)
+        except OverflowError:
+            return self.error("E0305", expr.span, "this number is too large for a float")
+
+    def repeat(self, expr: s.Binary, block: p.Term, times: Value) -> Value:
+        if isinstance(times, Unknown) and times.type.name in ("any", "int"):
+            return p.Hole(expr.span)
+        if not isinstance(times, int) or isinstance(times, bool):
+            message = f"a block is repeated a whole number of times, found {type_of(times)}"
+            return self.error("E0303", expr.right.span, message)
+        if times < 0:
+            return self.error("E0302", expr.right.span, f"a block cannot be repeated {times} times")
+        if times > self.max_repeat:
+            message = f"a block repeated {times:,} times; the limit is {self.max_repeat:,} layers"
+            return self.error("E0601", expr.right.span, message, help="--max-layers sets the limit")
+        return p.Seq((block,) * times, expr.span)
+
+    def flow(self, expr: s.Flow, scope: Scope) -> Value:
+        values = [self.eval(e, scope) for e in expr.steps]
+        if type_of(values[0]) != "join":
+            return p.Seq(tuple([self.block(v, e.span) for v, e in zip(values, expr.steps, strict=True)]), expr.span)
+        use = calls.as_join(self, values[0], expr.steps[0].span)  # `concat >> conv2d(64, 1)`: a join, then a block
+        after = [self.block(v, e.span) for v, e in zip(values[1:], expr.steps[1:], strict=True)]
+        if use is None:
+            return Unknown(Type("join"))
+        before = [use.after] if use.after is not None else []
+        return p.JoinUse(use.spec, use.args, p.Seq((*before, *after), expr.span), expr.span)
+
+    def columns(self, expr: s.Columns, scope: Scope) -> Value:
+        columns = tuple([self.block(self.eval(e, scope), e.span) for e in expr.columns])
+        if scope.rule is None:
+            help = "write a join on the spot, such as `mean(a, b)` or `concat(a, b)`, or use a rule"
+            return self.error("E0401", expr.span, "`|` stands only inside a rule", help=help)
+        if scope.rule.decl.join is None:
+            name = scope.rule.decl.name
+            help = f"write `rule {name.id}(…) join mean {{ … }}`"
+            self.error("E0402", name.span, f"rule `{name.id}` puts columns side by side, but names no join", help=help)
+            return p.Hole(expr.span)
+        return p.Bundle(columns, expr.span)
+
+    def index(self, expr: s.Index, scope: Scope) -> Value:
+        base, index = self.eval(expr.base, scope), self.eval(expr.index, scope)
+        if base is ANY or index is ANY:
+            return ANY
+        if type_of(index) != "int":
+            what = "a level" if isinstance(base, RuleFn) else "an index"
+            return self.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}")
+        if isinstance(base, RuleFn):
+            return RuleAt(base.decl, index, expr.span, scope.rule)
+        if isinstance(base, Unknown) and base.type.name == "list":
+            return Unknown(base.type.item or Type("any"))
+        if not isinstance(base, tuple):
+            help = "arguments stand in parentheses, levels of a rule in brackets" if isinstance(base, BLOCKS) else None
+            return self.error("E0303", expr.span, f"a {type_of(base)} has no elements", help=help)
+        if isinstance(index, Unknown):
+            return base[0] if base else ANY
+        if not -len(base) <= index < len(base):
+            message = f"index {index} is out of range: the list has {len(base)} elements, counted from 0"
+            return self.error("E0304", expr.span, message)
+        return base[index]
+
+    def attribute(self, expr: s.Attribute, scope: Scope) -> Value:
+        base = self.eval(expr.base, scope)
+        if base is ANY:
+            return ANY
+        if expr.name == "each" and (isinstance(base, BLOCKS) or type_of(base) == "block"):
+            return EachFn(self.block(base, expr.base.span))
+        help = "a block has `.each(block)`" if type_of(base) == "block" else None
+        return self.error("E0201", expr.span, f"a {type_of(base)} has no `.{expr.name}`", help=help)
+
+    def annotated(self, expr: s.Annotated, scope: Scope) -> Value:
+        block = self.block(self.eval(expr.base, scope), expr.base.span)
+        values = [self.eval(a.value, scope) for a in expr.args]
+        match expr.name, values:
+            case "tag", [str() as value]:
+                return p.Tagged(block, "tag", value, expr.span)
+            case "tag", [Unknown()]:
+                return block
+            case "tag", _:
+                return self.error("E0301", expr.span, 'a tag is one text: `@tag("stem")`')
+            case "checkpoint", []:
+                return p.Tagged(block, "checkpoint", "", expr.span)
+            case "checkpoint", _:
+                return self.error("E0206", expr.span, "`@checkpoint` takes no arguments")
+            case _:
+                help = suggestion(expr.name, ("tag", "checkpoint")) or "there are `@tag(\"name\")` and `@checkpoint`"
+                return self.error("E0201", expr.span, f"unknown annotation `@{expr.name}`", help=help)
+
+    # --- blocks
+
+    def block(self, value: Value, span: Span) -> p.Term:
+        """A value as a block: what is not called yet is called without arguments."""
+        match value:
+            case OpFn() | LayerFn() | RuleAt() if type_of(value) == "block":
+                result = calls.apply(self, value, (), span)
+                return result if not isinstance(result, Unknown) else p.Hole(span)
+            case Unknown() if value.type.name in ("any", "block"):
+                return p.Hole(span)
+            case RuleFn():
+                name = value.decl.name.id
+                help = f"levels stand in brackets: `{name}[3]`"
+                self.error("E0406", span, f"rule `{name}` needs a level here", help=help)
+                return p.Hole(span)
+            case tuple():
+                self.error("E0301", span, "expected a block, found a list", help="compose its blocks with `seq(…)`")
+                return p.Hole(span)
+            case _ if isinstance(value, BLOCKS):
+                return value
+            case _:
+                found = type_of(value)
+                help = {
+                    "join": "a join takes its branches in parentheses: `sum(id, conv2d(64, 1))`",
+                    "tensor": "a net is a block, and its input flows in by itself: leave the name out",
+                }.get(found)
+                self.error("E0301", span, f"expected a block, found {found}", help=help)
+                return p.Hole(span)

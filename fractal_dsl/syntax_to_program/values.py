@@ -1,0 +1,205 @@
+"""What expressions evaluate to, and the types that values are checked against.
+
+A value is an int, float, Prob, bool, str, tuple (a list), a term of ``program`` (a block), a JoinUse, one
+of the callables below, or Unknown. Unknown stands for a value that is not known: a parameter, while a
+declaration is checked by itself, or the result of something that is reported already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fractal_dsl import program as p
+from fractal_dsl import syntax as s
+from fractal_dsl.ops import JoinSpec, OpSpec
+from fractal_dsl.source import Span
+
+MAX_INT = 2**63 - 1
+MAX_LIST = 10_000
+MAX_LEVEL = 256
+
+
+class Prob(float):
+    """A probability, written ``15%``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """``int``, ``float``, ``prob``, ``bool``, ``str``, ``block``, ``join``, or a list of ``item``."""
+
+    name: str
+    item: Type | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.item}]" if self.item else self.name
+
+
+SCALARS = ("int", "float", "prob", "bool", "str", "block", "join")
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A value of a known type (``any``: of no known type). ``offset`` relates a level to the rule's own."""
+
+    type: Type
+    offset: int | None = None
+
+
+ANY = Unknown(Type("any"))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFn:
+    """A user's layer or join, not yet called."""
+
+    decl: s.LayerDecl
+
+
+@dataclass(frozen=True, slots=True)
+class OpFn:
+    """A built-in layer, not yet called."""
+
+    spec: OpSpec
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFn:
+    """A built-in join, not yet called."""
+
+    spec: JoinSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFn:
+    """A rule without its level."""
+
+    decl: s.RuleDecl
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RuleContext:
+    """The rule whose body is being read, with the arguments that inner mentions inherit."""
+
+    decl: s.RuleDecl
+    args: Mapping[str, Value]
+    level: int | Unknown
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RuleAt:
+    """A rule at a level, its arguments not yet given: ``F[3]``; ``context`` is the rule it stands in."""
+
+    decl: s.RuleDecl
+    level: int | Unknown
+    span: Span
+    context: RuleContext | None
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """``seq``, ``zip``, ``range``, ``len``, ``enumerate`` or ``reversed``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EachFn:
+    """``F[3].each``, not yet called."""
+
+    target: p.Term
+
+
+BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
+
+Value = Any
+"""The union in the module's docstring; it is recursive through lists and checked by ``match``."""
+
+TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.Group, p.Tagged, p.Hole)
+BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt)
+
+
+def type_of(value: Value) -> str:
+    """How messages name a value's type."""
+    match value:
+        case Unknown():
+            return str(value.type)
+        case bool():
+            return "bool"
+        case Prob():
+            return "prob"
+        case int() | float() | str():
+            return type(value).__name__
+        case tuple():
+            return f"[{type_of(value[0])}]" if value else "[]"
+        case LayerFn() if value.decl.is_join:
+            return "join"
+        case JoinFn() | p.JoinUse():
+            return "join"
+        case RuleFn():
+            return "rule"
+        case Builtin() | EachFn():
+            return "function"
+        case _:
+            return "block"
+
+
+def show(value: Value) -> str:
+    """A value as the language writes it."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Prob():
+            return f"{100 * value:.10g}%"
+        case str():
+            return f'"{value}"'
+        case tuple():
+            return f"[{', '.join(show(v) for v in value)}]"
+        case int() | float():
+            return repr(value)
+        case _:
+            return f"a {type_of(value)}"
+
+
+def fits(value: Value, type: Type) -> Value | None:
+    """The value as the type holds it (an int becomes a float where one is asked for), or None.
+
+    Blocks and joins are told by kind only; a probability's range is the caller's to check.
+    """
+    match type.name, value:
+        case _, Unknown():
+            known = value.type.name
+            wider = {"float": ("int", "prob"), "prob": ("float", "int")}.get(type.name, ())
+            return value if known in ("any", type.name, *wider) else None
+        case "list", tuple():
+            assert type.item is not None
+            items = [fits(v, type.item) for v in value]
+            return None if any(v is None for v in items) else tuple(items)
+        case "bool", bool():
+            return value
+        case ("int" | "float" | "prob"), bool():
+            return None
+        case "int", int():
+            return value
+        case "float", int() | float():
+            return float(value)
+        case "prob", int() | float():
+            return Prob(value)
+        case "str", str():
+            return value
+        case "block", _ if isinstance(value, BLOCKS) and type_of(value) == "block":
+            return value
+        case "join", _ if type_of(value) == "join":
+            return value
+        case _:
+            return None
+
+
+def key(value: Value) -> object:
+    """A hashable identity of a value, for remembering instances; blocks count by identity."""
+    if isinstance(value, tuple):
+        return tuple([key(v) for v in value])
+    if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
+        return id(value)
+    return (type(value).__name__, value)
