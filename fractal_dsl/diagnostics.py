@@ -82,13 +82,13 @@ class Diagnostic:
 
     def text(self) -> str:
         """The finding as people read it."""
-        line, column = self.source.position(self.span.start)
-        excerpt = self.source.excerpt(self.span)
-        parts = [
-            f"{self.severity}[{self.code}]: {self.message}",
-            f"  --> {self.source.name}:{line}:{column}",
-            excerpt + (f" {self.label}" if self.label else ""),
-        ]
+        parts = [f"{self.severity}[{self.code}]: {self.message}"]
+        if self.source.text:
+            line, column = self.source.position(self.span.start)
+            parts.append(f"  --> {self.source.name}:{line}:{column}")
+            parts.append(self.source.excerpt(self.span) + (f" {self.label}" if self.label else ""))
+        else:
+            parts.append(f"  --> {self.source.name}")
         if self.trail:
             parts.append("     = in " + ", from ".join(self.trail))
         if self.help:

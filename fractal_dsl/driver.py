@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fractal_dsl.diagnostics import FracError, Report, UserError, suggestion
+from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
 from fractal_dsl.program import Program
 from fractal_dsl.program_to_summary import Summary, program_to_summary
 from fractal_dsl.source import Source, Span
 from fractal_dsl.syntax import File, TrainDecl
-from fractal_dsl.syntax_to_program import syntax_to_programs
+from fractal_dsl.syntax_to_program import literal_value, syntax_to_programs
 from fractal_dsl.text_to_syntax import parse_expression, text_to_syntax
 
 if TYPE_CHECKING:
@@ -83,18 +83,36 @@ def compile_text(text: str, params: Mapping[str, str] | None = None, net: str | 
 
 
 def read(path: str | Path) -> Source:
-    """Read a file; what goes wrong is a UserError that says what to do."""
+    """Read a file. Raises FracError if there is none, or it is no text."""
     try:
         return Source.read(path)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text in UTF-8 (byte {error.start} fits no character)") from None
+        message, code, help = f"this is not a text in UTF-8: byte {error.start} fits no character", "E0002", None
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        message, code, help = str(error), "E0002", None
     except FileNotFoundError:
-        near = suggestion(Path(path).name, [f.name for f in _siblings(Path(path))])
-        raise UserError(f"there is no file {path}" + (f"; {near}" if near else "")) from None
+        message, code = "there is no such file", "E0001"
+        help = suggestion(Path(path).name, [f.name for f in _siblings(Path(path))])
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        message, code, help = f"the file cannot be read: {error.strerror}", "E0001", None
+    raise FracError([Diagnostic(code, message, Source(str(path), ""), Span(0, 0), help=help)])
+
+
+def parse(source: Source) -> File:
+    """The syntax tree of a source. Raises FracError with every syntax error."""
+    report = Report(source)
+    with _deep():
+        file = text_to_syntax(source, report)
+    report.raise_if_any()
+    return file
+
+
+def literal(text: str, name: str) -> Any:
+    """A value from the command line: a number, percentage, text, boolean or list; anything else is a text."""
+    report = Report(Source(name, text))
+    with _deep():
+        value = literal_value(parse_expression(report.source, report), report)
+    return text if report.found else value
 
 
 def check(source: Source, params: Mapping[str, str] | None = None, max_layers: int = MAX_LAYERS) -> list[Compiled]:

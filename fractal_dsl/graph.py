@@ -23,8 +23,9 @@ class Site:
     """Where a node comes from.
 
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
-    from another (None: placed by no rule); ``groups`` names the calls of user layers around the node,
-    outermost first, each with a number of its own; ``trail`` reads from the inside out.
+    from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
+    within the block, outermost first, each with a number of its own, ``outer`` those around the block;
+    ``trail`` reads from the inside out.
     """
 
     span: Span
@@ -32,6 +33,7 @@ class Site:
     block: int = 0
     base: int | None = None
     groups: tuple[tuple[str, int], ...] = ()
+    outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
 
 

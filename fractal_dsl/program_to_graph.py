@@ -41,6 +41,7 @@ class _Context:
     block: int = 0
     base: int | None = None
     groups: tuple[tuple[str, int], ...] = ()
+    outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
     instances: tuple[p.Instance, ...] = ()
 
@@ -117,7 +118,7 @@ class _Expander:
         return replace(at, placed=False, base=self.bases)
 
     def _site(self, span: p.Span, at: _Context) -> Site:
-        return Site(span, at.trail, at.block, at.base, at.groups, at.tags)
+        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags)
 
     def _op(self, term: p.Op, x: int, at: _Context) -> int:
         into = self.graph[x].out
@@ -146,7 +147,7 @@ class _Expander:
                 instance = term.instance
                 if at.block == 0:
                     self.blocks += 1
-                    at = replace(at, block=self.blocks)
+                    at = replace(at, block=self.blocks, groups=(), outer=at.groups)
                 inner = replace(
                     at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance)
                 )

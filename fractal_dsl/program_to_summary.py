@@ -121,7 +121,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     """
     base, ops = _Count().term(program.body, False)
     if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
-        counted = f"{_big(base)} base layers" if base > max_layers else f"{_big(ops)} layers"
+        counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
         limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
         message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
         help = "lower the levels or parameters, or raise the limit with --max-layers"
@@ -154,7 +154,8 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     )
 
 
-def _big(n: int) -> str:
+def approximate(n: int) -> str:
+    """A number for people: exact below 10**15, else to two digits."""
     if n < 10**15:
         return f"{n:,}"
     exponent = max(0, int((n.bit_length() - 1) * 0.30102999566398120))

@@ -62,7 +62,7 @@ def assign_columns(graph: JoinGraph) -> JoinGraph:
             case Layer():
                 node = replace(node, columns=mask, name=names.layer(node.site, node.spec.name, mask))
             case Join():
-                name = names.join(node.site, "join" if node.droppable else node.spec.name, mask)
+                name = names.join(node.site, "join" if node.droppable else node.spec.name)
                 node = replace(node, columns=mask, name=name, choice=choices.get(number, ()))
             case _:
                 pass
@@ -78,15 +78,17 @@ class _Names:
         self.used: Counter[tuple[str, str]] = Counter()
         self.groups: dict[int, str] = {}
 
-    def _prefix(self, site: Site, mask: int) -> str:
-        if not site.block:
-            return ""
-        block = f"block{site.block}."
+    def _block(self, site: Site) -> str:
+        """The prefix of the block that a node is in, behind the calls of user layers around the block."""
+        prefix = ""
+        for name, id in site.outer:
+            prefix = self._group(prefix, name, id, always=False)
+        return f"{prefix}block{site.block}." if site.block else prefix
+
+    def _column(self, mask: int) -> str:
         if self.everything == 1:
-            return f"{block}column1."
-        if mask in (0, self.everything):
-            return block
-        return f"{block}column{(mask & -mask).bit_length()}."
+            return "column1."
+        return "" if mask in (0, self.everything) else f"column{(mask & -mask).bit_length()}."
 
     def _numbered(self, parent: str, name: str, always: bool) -> str:
         name = mangle(name)
@@ -96,20 +98,23 @@ class _Names:
             return f"{parent}{name}{'_' if name[-1].isdigit() else ''}{count}"
         return f"{parent}{name}" if count == 1 else f"{parent}{name}_{count}"
 
+    def _group(self, prefix: str, name: str, id: int, *, always: bool) -> str:
+        if id not in self.groups:
+            self.groups[id] = self._numbered(prefix, name, always=always) + "."
+        return self.groups[id]
+
     def _inside(self, site: Site, prefix: str) -> str:
         """The prefix within the calls of user layers around a node."""
         for name, id in site.groups:
-            if id not in self.groups:
-                self.groups[id] = self._numbered(prefix, name, always=bool(site.block)) + "."
-            prefix = self.groups[id]
+            prefix = self._group(prefix, name, id, always=bool(site.block))
         return prefix
 
     def layer(self, site: Site, op: str, mask: int) -> str:
-        return self._numbered(self._inside(site, self._prefix(site, mask)), op, always=False)
+        prefix = self._block(site) + (self._column(mask) if site.block else "")
+        return self._numbered(self._inside(site, prefix), op, always=False)
 
-    def join(self, site: Site, name: str, mask: int) -> str:
-        prefix = self._inside(site, f"block{site.block}." if site.block else "")
-        return self._numbered(prefix, name, always=name == "join")
+    def join(self, site: Site, name: str) -> str:
+        return self._numbered(self._inside(site, self._block(site)), name, always=name == "join")
 
 
 def mangle(name: str) -> str:

@@ -46,6 +46,14 @@ def syntax_to_programs(
     return _Elaborator(file, report, overrides, parse_value, max_layers).programs()
 
 
+def literal_value(expr: s.Expr, report: Report) -> Any:
+    """The plain value of an expression without names, as Python data. Errors go to ``report``."""
+    value = Evaluator(report, lambda name, span: None, (), 0).eval(expr, Scope())
+    if type_of(value) not in ("int", "float", "prob", "bool", "str") and not isinstance(value, tuple):
+        report.error("E0301", expr.span, f"expected a plain value, found {type_of(value)}")
+    return _plain(value)
+
+
 class _Elaborator:
     def __init__(
         self,

@@ -1,0 +1,76 @@
+# Each target makes its own virtual environment first; the stamps in it keep the second call fast.
+VENV   ?= .venv
+PYTHON ?= python3
+
+# The next free number, so that the demo keeps its earlier runs.
+RUN ?= runs/digits-$(shell n=1; while [ -e runs/digits-$$n ]; do n=$$((n + 1)); done; echo $$n)
+# More arguments for pytest: make test ARGS="-k graph"
+ARGS ?=
+
+BIN     := $(VENV)/bin
+FRAC    := $(BIN)/fractal-dsl
+RUNTIME := $(VENV)/.installed-demo
+DEV     := $(VENV)/.installed-dev
+PIP      = $(BIN)/python -m pip install -qq $(shell nvidia-smi >/dev/null 2>&1 || echo -c constraints.txt)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install demo test test-all check format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(RUNTIME) ## install the package, editable, with what training and drawing need
+	@echo "Ready: $(FRAC) --help"
+
+demo: RUN := $(RUN)
+demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a report
+	@rm -rf out/digits out/digits.svg out/digits.png
+	@mkdir -p out runs
+	$(FRAC) check examples/digits.frac
+	$(FRAC) info examples/digits.frac
+	$(FRAC) render examples/digits.frac -o out/digits.svg
+	$(FRAC) render examples/digits.frac -o out/digits.png
+	$(FRAC) compile examples/digits.frac -o out/digits
+	$(FRAC) train examples/digits.frac --out $(RUN)
+	$(FRAC) eval $(RUN) --columns
+	@echo
+	@echo "picture   out/digits.svg"
+	@echo "network   out/digits/model.py"
+	@echo "report    $(RUN)/report.html"
+
+test: $(DEV) ## run the tests, without the slow ones
+	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)
+
+test-all: $(DEV) ## run all tests
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(DEV) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(DEV) ## format the Python code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv, caches and what the demo made, but not runs/
+	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "$(PYTHON) is older than Python 3.11: try make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing fractal_dsl into $(VENV): PyTorch takes a minute the first time."
+	@$(PIP) -e '.[train,draw]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing fractal_dsl and its tests' tools into $(VENV): PyTorch takes a minute the first time."
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(RUNTIME)

@@ -1,0 +1,74 @@
+"""The command line. Commands are thin: they parse options, call the API, print.
+
+Exit codes: 0 done, 1 an error in what was given, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from fractal_dsl.cli import runs, specs
+from fractal_dsl.diagnostics import FracError, UserError
+from fractal_dsl.version import __version__
+
+app = typer.Typer(
+    name="fractal-dsl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Compile fractal neural networks from .frac files: check, draw, compile, train, deploy a column.",
+)
+for command in (specs.check, specs.info, specs.compile, specs.render, runs.train, runs.eval, runs.extract):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fractal-dsl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; whatever goes wrong ends in a message, not in a traceback."""
+    try:
+        app()
+    except FracError as error:
+        _fail(_summary(error))
+    except UserError as error:
+        _fail(f"error: {error}")
+    except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except MemoryError:
+        _fail("error: out of memory: lower the parameters, the batch, or --max-layers")
+    except Exception as error:
+        if os.environ.get("FRACTAL_DSL_TRACEBACK"):
+            traceback.print_exc()
+        _fail(
+            f"internal error: {type(error).__name__}: {error}\n"
+            "This is a bug in fractal_dsl. FRACTAL_DSL_TRACEBACK=1 shows where it happened; please report it."
+        )
+
+
+def _summary(error: FracError) -> str:
+    count = len(error.diagnostics)
+    return f"{error}\n\n{count} error{'s' if count > 1 else ''}"
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,102 @@
+"""Commands on runs: train, eval, extract."""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fractal_dsl import driver
+from fractal_dsl.cli.options import MaxLayers, Net, Params, Spec, pairs
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import MAX_LAYERS
+
+if TYPE_CHECKING:
+    from fractal_dsl.driver import Compiled
+    from fractal_dsl.runtime import FractalModule
+
+Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
+
+
+class Weights(str, enum.Enum):
+    """Which weights of a run."""
+
+    best = "best"
+    last = "last"
+
+
+def train(
+    spec: Spec,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NET-N if not given.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a training setting: --set optimizer.lr=0.1"),
+    ] = None,
+    param: Params = None,
+    net: Net = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+) -> None:
+    """Train a net by the settings of its train block, and write a run folder with a report."""
+    from fractal_dsl.config import merge, parse_config
+
+    overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
+    overrides += [(key, value) for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
+    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    config = parse_config(merge(compiled.program.train, overrides))
+
+    from fractal_dsl.runtime.train import train as run
+
+    run(compiled, config, out, device=device)
+
+
+def eval(
+    run: Run,
+    columns: Annotated[bool, typer.Option("--columns", help="Each column by itself, too.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
+) -> None:
+    """Loss and accuracy of a trained net on the test images."""
+    from fractal_dsl.runtime.evaluate import evaluate
+    from fractal_dsl.runtime.run_folder import Run as RunFolder
+
+    result = evaluate(RunFolder.open(run), columns, weights.value)
+    if json_:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"whole net   loss {result['loss']:.4f}   accuracy {result['accuracy']:.2%}")
+    for row in result.get("columns", ()):
+        print(f"column {row['column']:<4} loss {row['loss']:.4f}   accuracy {row['accuracy']:.2%}")
+
+
+def extract(
+    run: Annotated[Path, typer.Argument(help="A training run, or a compiled network.", show_default=False)],
+    column: Annotated[int, typer.Option(help="The column, counted from 1, the shallowest.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
+    weights: Annotated[Weights, typer.Option(help="Which weights of a run.")] = Weights.best,
+) -> None:
+    """Write one column as a plain network of its own, with its trained weights."""
+    from fractal_dsl.runtime.artifact import save_artifact
+
+    compiled, model = _network(run, weights)
+    save_artifact(compiled, model.extract(column), output, column)
+    print(f"{output}: column {column} of {compiled.program.net}; see {output / 'model.py'}")
+
+
+def _network(folder: Path, weights: Weights) -> tuple[Compiled, FractalModule]:
+    """The spec and the network of a run folder or an artifact."""
+    from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact
+    from fractal_dsl.runtime.run_folder import Run as RunFolder
+
+    if is_artifact(folder):
+        model = load_artifact(folder)
+        if model.join_graph.stage == "column":
+            raise UserError(f"{folder} is a column already")
+        return artifact_spec(folder), model
+    run = RunFolder.open(folder)
+    return run.compiled, run.load(weights.value)

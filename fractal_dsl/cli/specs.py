@@ -1,0 +1,166 @@
+"""Commands on .frac files: check, info, compile, render."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl import driver
+from fractal_dsl.cli.options import MaxLayers, Net, Params, Spec, pairs
+from fractal_dsl.diagnostics import Diagnostic, FracError
+from fractal_dsl.driver import MAX_LAYERS, Compiled
+from fractal_dsl.program_to_summary import Summary, approximate
+
+
+class Format(str, enum.Enum):
+    """How ``check`` prints."""
+
+    text = "text"
+    json = "json"
+
+
+class Stage(str, enum.Enum):
+    """What ``compile --emit`` prints, in the order of the pipeline."""
+
+    syntax = "syntax"
+    graph = "graph"
+    collapsed = "collapsed"
+    labelled = "labelled"
+    dot = "dot"
+    source = "source"
+    fx = "fx"
+
+
+def check(
+    specs: Annotated[list[str], typer.Argument(help="The .frac files.", show_default=False)],
+    param: Params = None,
+    format: Annotated[Format, typer.Option(help="Text for people, JSON for tools.")] = Format.text,
+    max_layers: MaxLayers = MAX_LAYERS,
+) -> None:
+    """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
+    params = pairs(param, "-p")
+    found: list[Diagnostic] = []
+    for spec in specs:
+        try:
+            nets = driver.check(driver.read(spec), params, max_layers)
+        except FracError as error:
+            found += error.diagnostics
+        else:
+            if format is Format.text:
+                names = ", ".join(net.program.net for net in nets) or "no net"
+                print(f"{spec}: ok ({names})")
+    if format is Format.json:
+        print(json.dumps([d.json() for d in found], indent=2))
+        raise typer.Exit(1 if found else 0)
+    if found:
+        raise FracError(found)
+
+
+def info(
+    spec: Spec,
+    param: Params = None,
+    net: Net = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON; numbers are exact.")] = False,
+    max_layers: MaxLayers = MAX_LAYERS,
+) -> None:
+    """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
+    summary = driver.compile_file(spec, pairs(param, "-p"), net, max_layers).summary
+    if json_:
+        sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
+        print(json.dumps(summary.json(), indent=2))
+    else:
+        print(_table(summary))
+
+
+def _table(s: Summary) -> str:
+    joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items())) or "none"
+    rows = [
+        ("input", list(s.input_shape)),
+        ("output", list(s.output_shape)),
+        ("parameters", f"{s.params:,}"),
+        ("MACs a sample", f"{s.macs:,}"),
+        ("base layers", f"{s.base_layers:,}"),
+        ("depth", f"{s.depth:,} base layers"),
+        ("weighted layers", f"{s.weighted_layers:,}"),
+        ("weighted depth", f"{s.weighted_depth:,}"),
+        ("joins as written", f"{s.joins_raw:,} of 2 inputs" if s.joins_raw else "none"),
+        ("joins, collapsed", joins + (" inputs" if s.joins else "")),
+        ("paths", approximate(s.paths)),
+    ]
+    lines = [f"net {s.net}", *(f"  {name:<18}{value}" for name, value in rows), ""]
+    cells = [["column", "depth", "parameters", "MACs a sample"]]
+    cells += [[str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}"] for k, c in enumerate(s.columns, 1)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join([*lines, *("  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)])
+
+
+def compile(
+    spec: Spec,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder to write.")] = None,
+    emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline instead.")] = None,
+    param: Params = None,
+    net: Net = None,
+    seed: Annotated[int, typer.Option(help="The seed of the initial weights.")] = 0,
+    max_layers: MaxLayers = MAX_LAYERS,
+) -> None:
+    """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
+    if (output is None) == (emit is None):
+        raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
+    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    if emit is not None:
+        print(_emitted(compiled, emit), end="")
+        return
+    assert output is not None
+    from fractal_dsl.runtime import build
+    from fractal_dsl.runtime.artifact import save_artifact
+
+    save_artifact(compiled, build(compiled, seed), output)
+    s = compiled.summary
+    print(f"{output}: {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; see {output / 'model.py'}")
+
+
+def _emitted(compiled: Compiled, stage: Stage) -> str:
+    match stage:
+        case Stage.syntax:
+            import pprint
+
+            return pprint.pformat(driver.parse(compiled.program.source).decls, width=120) + "\n"
+        case Stage.graph:
+            return compiled.raw.dump()
+        case Stage.collapsed:
+            return compiled.collapsed.dump()
+        case Stage.labelled:
+            return compiled.graph.dump()
+        case Stage.dot:
+            from fractal_dsl.graph_to_dot import graph_to_dot
+
+            return graph_to_dot(compiled.graph)
+        case Stage.source:
+            from fractal_dsl.runtime.artifact import model_source
+
+            return model_source(compiled, compiled.graph)
+        case Stage.fx:
+            from fractal_dsl.runtime import build
+
+            return build(compiled, device="meta").print_readable(print_output=False) + "\n"
+
+
+def render(
+    spec: Spec,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture: .svg, .png, .pdf or .dot.")],
+    param: Params = None,
+    net: Net = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+) -> None:
+    """Draw a net in the style of the paper's figure 1."""
+    from fractal_dsl.dot_to_picture import draw
+    from fractal_dsl.graph_to_dot import graph_to_dot
+
+    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    draw(graph_to_dot(compiled.graph), output)
+    print(output)

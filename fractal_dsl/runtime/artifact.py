@@ -1,0 +1,175 @@
+"""A compiled network as a folder: its spec, readable source, weights and a manifest. No pickles.
+
+``spec.frac``            the spec as given
+``model.py``             the whole net as PyTorch source that needs only torch
+``weights.safetensors``  its parameters and buffers, under the names that ``model.py`` uses
+``columns.safetensors``  batch-norm statistics of the columns, where drop-path keeps them apart
+``manifest.json``        net, parameters, shapes, versions, graph hash, and the hash of each other file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch as st
+import torch
+from safetensors import SafetensorError
+
+from fractal_dsl.diagnostics import FracError, UserError
+from fractal_dsl.driver import Compiled, check, pick, read
+from fractal_dsl.files import replacing_folder, sha256
+from fractal_dsl.graph import JoinGraph
+from fractal_dsl.graph_to_source import graph_to_source
+from fractal_dsl.runtime import layers
+from fractal_dsl.runtime.graph_to_fx import graph_to_modules
+from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.version import __version__
+
+FORMAT = "fractal_dsl network"
+FORMAT_VERSION = 1
+
+_HELPERS = {name: inspect.getsource(cls) for name, cls in vars(layers).items() if inspect.isclass(cls)}
+
+
+def graph_sha256(graph: JoinGraph) -> str:
+    """The identity of an architecture: SHA-256 over the graph's text."""
+    return hashlib.sha256(graph.dump().encode()).hexdigest()
+
+
+def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column: int | None = None) -> None:
+    """Write a network. ``column`` says that ``model`` is that column of the net, extracted.
+
+    An earlier artifact in the folder is replaced; any other folder that is not empty is refused.
+    """
+    if folder.exists() and not (folder.is_dir() and (is_artifact(folder) or not any(folder.iterdir()))):
+        raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
+    graph = model.join_graph
+    state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
+    weights = {name: value for name, value in state.items() if name not in routes}
+    with replacing_folder(folder) as temporary:
+        (temporary / "spec.frac").write_text(compiled.program.source.text, encoding="utf-8")
+        (temporary / "model.py").write_text(model_source(compiled, graph, column), encoding="utf-8")
+        st.save_file(weights, temporary / "weights.safetensors")
+        if routes:
+            st.save_file(routes, temporary / "columns.safetensors")
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "net": compiled.program.net,
+            "params": dict(compiled.overrides),
+            "max_layers": compiled.max_layers,
+            "column": column,
+            "input": str(model.input),
+            "output": str(model.output),
+            "seed": model.seed,
+            "graph_sha256": graph_sha256(graph),
+            "versions": {"fractal_dsl": __version__, "torch": torch.__version__},
+            "files": {file.name: sha256(file) for file in sorted(temporary.iterdir())},
+        }
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def load_artifact(folder: str | Path) -> FractalModule:
+    """The network of a folder, a GraphModule in eval mode. Raises UserError if a part is missing or altered."""
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    compiled = artifact_spec(folder)
+    column = manifest["column"]
+    graph = compiled.graph if column is None else compiled.column(column)
+    if column is not None:
+        graph.drop_path, graph.columns = None, ()
+    if graph_sha256(graph) != manifest["graph_sha256"]:
+        made = manifest["versions"]["fractal_dsl"]
+        raise UserError(f"{folder} was compiled by fractal_dsl {made} to another graph: compile its spec.frac again")
+    modules = graph_to_modules(graph)
+    model = FractalModule(graph, modules, manifest["seed"])
+    names = [n for n in ("weights.safetensors", "columns.safetensors") if n in manifest["files"]]
+    load_weights(model, [folder / name for name in names])
+    return model.eval()
+
+
+def load_weights(model: FractalModule, files: list[Path]) -> None:
+    """Fill a model from safetensors files that hold all its parameters and buffers between them."""
+    state: dict[str, torch.Tensor] = {}
+    for file in files:
+        try:
+            state.update(st.load_file(file))
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the weights in {files[0]} do not fit the net: {error}") from None
+
+
+def artifact_spec(folder: Path) -> Compiled:
+    """The compiled spec of an artifact, with the parameters that it was compiled with."""
+    manifest = _manifest(folder)
+    try:
+        source = read(folder / "spec.frac")
+        return pick(check(source, manifest["params"], manifest["max_layers"]), manifest["net"])
+    except FracError as error:
+        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
+
+
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder says that it holds a compiled network."""
+    try:
+        return json.loads((folder / "manifest.json").read_text("utf-8")).get("format") == FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not path.is_file():
+        raise UserError(f"{folder} is no compiled network: it has no manifest.json")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if manifest["format"] != FORMAT:
+            raise UserError(f"{folder} is no compiled network: its manifest.json is of another kind")
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}")
+        files: dict[str, str] = manifest["files"]
+        needed = ("net", "params", "max_layers", "column", "seed", "graph_sha256", "versions")
+        if not {"spec.frac", "model.py", "weights.safetensors"} <= files.keys() or any(k not in manifest for k in needed):
+            raise KeyError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged: compile the spec again") from None
+    for name, expected in files.items():
+        file = folder / Path(name).name
+        if not file.is_file():
+            raise UserError(f"{folder} is incomplete: {name} is missing; compile the spec again")
+        if sha256(file) != expected:
+            raise UserError(f"{file} was altered after it was written: compile the spec again, or restore the file")
+    return manifest
+
+
+def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None) -> str:
+    """The text of ``model.py`` for a graph of the compiled spec."""
+    return graph_to_source(graph, _HELPERS, _header(compiled, graph, column))
+
+
+def _header(compiled: Compiled, graph: JoinGraph, column: int | None) -> str:
+    program = compiled.program
+    what = program.net if column is None else f"column {column} of {program.net}"
+    params = ", ".join(f"{k} = {v}" for k, v in compiled.overrides.items())
+    name = Path(program.source.name).name
+    lines = [
+        f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {name}" + (f" with {params}" if params else ""),
+        "",
+        f"Compiled by fractal_dsl {__version__}. Needs torch only. The weights beside it load with",
+        "",
+        "    from safetensors.torch import load_file",
+        f"    model = {graph.net}()",
+        '    model.load_state_dict(load_file("weights.safetensors"))',
+        "    model.eval()",
+    ]
+    return "\n".join(lines)

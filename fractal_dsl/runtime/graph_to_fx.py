@@ -1,0 +1,117 @@
+"""Join graph to a flat ``torch.fx.Graph`` and its modules, built node by node; nothing is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.plan import FULL
+from fractal_dsl.runtime import layers
+from fractal_dsl.runtime.batchnorm import ROUTED
+from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
+
+
+def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
+    """The modules of a graph by name, freshly initialised by torch's defaults. ``id`` needs none.
+
+    Batch norms keep statistics by route where the net's drop-path runs columns by themselves.
+    """
+    routed = graph.stage == "labelled" and routes_apart(graph)
+    modules: dict[str, nn.Module] = {}
+    with torch.device(device):
+        for _, node in graph.items():
+            if isinstance(node, Layer) and node.spec.name != "id":
+                modules[node.name] = make_module(node, routed)
+    return modules
+
+
+def routes_apart(graph: JoinGraph) -> bool:
+    """Whether training runs single columns, whose batch-norm statistics are then kept apart."""
+    drop_path = graph.drop_path
+    return len(graph.columns) > 1 and drop_path is not None and (drop_path.global_ > 0 or drop_path.all_columns)
+
+
+def make_module(node: Layer, routed: bool = False) -> nn.Module:
+    """A layer's torch module; ``routed`` batch norms keep statistics for each column that they are in."""
+    spec = node.spec.torch(node.into, node.args)
+    if routed and spec.target in ROUTED:
+        norm = ROUTED[spec.target](*spec.args, **dict(spec.kwargs))  # type: ignore[arg-type]
+        norm.add_routes([k for k in range(1, node.columns.bit_length() + 1) if node.columns >> (k - 1) & 1])
+        return norm
+    home, _, name = spec.target.rpartition(".")
+    cls: type[nn.Module] = getattr(nn if home else layers, name)
+    return cls(*spec.args, **dict(spec.kwargs))
+
+
+def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
+    """A module that holds all others under their dotted names."""
+    root = nn.Module()
+    homes: dict[str, nn.Module] = {"": root}
+
+    def home(path: str) -> nn.Module:
+        if path not in homes:
+            above, _, name = path.rpartition(".")
+            homes[path] = nn.Module()
+            home(above).add_module(name, homes[path])
+        return homes[path]
+
+    for path, module in modules.items():
+        above, _, name = path.rpartition(".")
+        home(above).add_module(name, module)
+    return root
+
+
+def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int = FULL) -> fx.Graph:
+    """The graph's nodes as fx nodes, each with its ``.frac`` line in ``meta["stack_trace"]``.
+
+    ``route`` is the batch-norm route of a column's graph that shares the whole net's modules.
+    """
+    result = fx.Graph()
+    made: dict[int, fx.Node] = {}
+    trace = _Provenance(graph)
+    for number, node in graph.items():
+        operands = [made[o] for o in graph.operands(number)]
+        match node:
+            case Input():
+                made[number] = result.placeholder(node.name, torch.Tensor)
+            case Output():
+                result.output(operands[0])
+            case Layer() if node.spec.name == "id":
+                made[number] = operands[0]
+            case Layer():
+                options: dict[str, Any] = {}
+                if route != FULL and isinstance(modules[node.name], tuple(ROUTED.values())):
+                    options["route"] = route
+                made[number] = result.create_node("call_module", node.name, (operands[0],), options)
+                made[number].meta["stack_trace"] = trace(node.site)
+            case Join():
+                name = node.name.replace(".", "_")
+                if node.spec.name == "concat":
+                    args = (operands, node.args["dim"])
+                    made[number] = result.create_node("call_function", join_concat, args, name=name)
+                else:
+                    reduction = REDUCTIONS[node.spec.name]
+                    made[number] = result.create_node("call_function", reduction, tuple(operands), name=name)
+                made[number].meta["stack_trace"] = trace(node.site)
+    result.lint()
+    return result
+
+
+class _Provenance:
+    """Sites as Python would print a stack frame, which fx and torch.export show."""
+
+    def __init__(self, graph: JoinGraph) -> None:
+        self.source = graph.source
+        self.known: dict[tuple[int, tuple[str, ...]], str] = {}
+
+    def __call__(self, site: Site) -> str:
+        key = (site.span.start, site.trail)
+        if key not in self.known:
+            line, _ = self.source.position(site.span.start)
+            where = ", from ".join(site.trail)
+            self.known[key] = f'  File "{self.source.name}", line {line}, in {where}\n    {self.source.line(line).strip()}\n'
+        return self.known[key]

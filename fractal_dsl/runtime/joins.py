@@ -1,0 +1,39 @@
+"""Joins as functions of their live operands. They sum as they go: no stacked copy of the operands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def join_sum(*operands: Tensor) -> Tensor:
+    """The sum of one or more tensors of one shape."""
+    if len(operands) == 1:
+        return operands[0]
+    total = operands[0] + operands[1]
+    for operand in operands[2:]:
+        total += operand  # the running total is saved by no backward pass, so it may be overwritten
+    return total
+
+
+def join_mean(*operands: Tensor) -> Tensor:
+    """The mean of one or more tensors of one shape (paper section 2)."""
+    return join_sum(*operands).div_(len(operands)) if len(operands) > 1 else operands[0]
+
+
+def join_max(*operands: Tensor) -> Tensor:
+    """The element-wise maximum of one or more tensors of one shape."""
+    highest = operands[0]
+    for operand in operands[1:]:
+        highest = torch.maximum(highest, operand)
+    return highest
+
+
+def join_concat(operands: Sequence[Tensor], dim: int) -> Tensor:
+    """Operands one after another along ``dim`` (0 is the batch)."""
+    return torch.cat(list(operands), dim)
+
+
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {"mean": join_mean, "sum": join_sum, "max": join_max}

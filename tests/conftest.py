@@ -1,0 +1,13 @@
+"""Settings for every test; the environment's come first, because torch and matplotlib read it when imported."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take seconds on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist uses the cores
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from hypothesis import settings
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

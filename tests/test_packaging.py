@@ -1,0 +1,86 @@
+"""What an installation gets: the wheel's files and metadata, the grammar in either layout, the version in one place."""
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from fractal_dsl import grammar_file
+from fractal_dsl.version import __version__
+
+ROOT = Path(__file__).parents[1]
+GRAMMAR = ROOT / "grammar" / "frac.lark"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    return zipfile.ZipFile(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+
+
+def package_files() -> set[str]:
+    """The files of the package in this checkout, as paths from its root."""
+    files = (path for path in (ROOT / "fractal_dsl").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_the_wheel_holds_the_package_and_the_grammar_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    files = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert files == package_files() | {"fractal_dsl/grammar/frac.lark"}
+    assert wheel.read("fractal_dsl/grammar/frac.lark") == GRAMMAR.read_bytes()
+
+
+@pytest.mark.parametrize("pattern", [r"fractal_dsl/py\.typed", r"fractal_dsl/data/\w+\.npz", r"\S+/licenses/LICENSE"])
+def test_the_wheel_holds_more_than_code(wheel: zipfile.ZipFile, pattern: str) -> None:
+    assert any(re.fullmatch(pattern, name) for name in wheel.namelist())
+
+
+def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
+    """Plots, pictures and tests' tools stay in extras; the version is the package's, the command is there."""
+    info = f"fractal_dsl-{__version__}.dist-info"
+    needs = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", wheel.read(f"{info}/METADATA").decode(), re.MULTILINE)
+    assert needs == ["graphviz", "lark", "networkx", "numpy", "pydantic", "rich", "safetensors", "torch", "typer"]
+    assert "fractal-dsl = fractal_dsl.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+
+
+def test_an_unpacked_wheel_finds_its_own_grammar(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    code = "from fractal_dsl.grammar_file import grammar_path; print(grammar_path())"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == tmp_path / "fractal_dsl" / "grammar" / "frac.lark"
+
+
+def test_a_checkout_finds_its_grammar() -> None:
+    assert grammar_file.grammar_path() == GRAMMAR
+
+
+def test_a_missing_grammar_says_where_it_was_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = (tmp_path / "package.lark", tmp_path / "checkout.lark")
+    monkeypatch.setattr(grammar_file, "_PLACES", places)
+    with pytest.raises(FileNotFoundError) as caught:
+        grammar_file.grammar_path()
+    assert all(str(place) in str(caught.value) for place in places)
+
+
+def test_the_source_distribution_can_build_the_wheel(tmp_path: Path) -> None:
+    with tarfile.open(next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert names >= package_files() | {"pyproject.toml", "LICENSE", "grammar/frac.lark"}
+
+
+def test_the_version_is_stated_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project
+    assert importlib.metadata.version("fractal_dsl") == __version__
