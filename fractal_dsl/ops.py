@@ -199,6 +199,20 @@ def _divisible(name: str, x: Tensor, args: Args) -> None:
             raise ShapeError(f"`{name}` with groups={groups} needs a multiple of {groups} {what}, not {count}")
 
 
+def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:
+    """Reflected and circular padding take their values from the input, which must have that many."""
+    most = {"reflect": 1, "circular": 0}.get(str(args["padding_mode"]))
+    if most is None or args["padding"] == "valid":
+        return
+    if args["padding"] == "same":
+        spans = [d * (k - 1) for d, k in zip(sizes(args["dilation"], rank), sizes(args["kernel_size"], rank), strict=True)]
+        padding = tuple((span + 1) // 2 for span in spans)
+    else:
+        padding = sizes(args["padding"], rank)
+    if any(p > size - most for p, size in zip(padding, x.shape[1:], strict=True)):
+        raise ShapeError(f"`{name}` with padding_mode {args['padding_mode']!r} cannot pad {x} by {max(padding)}")
+
+
 def _conv(rank: int) -> OpSpec:
     name = f"conv{rank}d"
     params = (
@@ -215,6 +229,7 @@ def _conv(rank: int) -> OpSpec:
     def out(x: Tensor, args: Args) -> Tensor:
         shape = _windows(name, x, rank, args)
         _divisible(name, x, args)
+        _fillable(name, x, rank, args)
         return Tensor("f32", (_int(args, "out_channels"), *shape))
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
@@ -274,6 +289,8 @@ def _pool(kind: str, rank: int) -> OpSpec:
         pairs = zip(sizes(args["padding"], rank), sizes(args["kernel_size"], rank), strict=True)
         if any(2 * p > k for p, k in pairs):
             raise ShapeError(f"`{name}` takes a padding of at most half its kernel_size")
+        if name == "avgpool3d" and any(k > n for n, k in zip(x.shape[1:], sizes(args["kernel_size"], rank), strict=False)):
+            raise ShapeError(f"`{name}` takes no window larger than its unpadded input, which is {x}", code="E0504")
         shape = _windows(name, x, rank, args, ceil=bool(args["ceil_mode"]))
         return Tensor("f32", (x.shape[0], *shape))
 
@@ -318,7 +335,8 @@ def _instance_norm(rank: int) -> OpSpec:
     params = (_EPS, OpParam("affine", "bool", False))
 
     def out(x: Tensor, args: Args) -> Tensor:
-        _spatial(name, x, rank)
+        if prod(_spatial(name, x, rank)) == 1:
+            raise ShapeError(f"`{name}` needs more than one value in each channel, but its input is {x}")
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:

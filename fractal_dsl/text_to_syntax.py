@@ -7,8 +7,11 @@ checked.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedToken, v_args
@@ -19,6 +22,7 @@ from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report, nearest
 from fractal_dsl.grammar_file import grammar_path
 from fractal_dsl.source import Source, Span
+from fractal_dsl.version import __version__
 
 EDITION = 1
 MAX_NESTING = 40
@@ -96,7 +100,22 @@ def _lark() -> Lark:
         start=["start", "decl", "expr"],
         propagate_positions=True,
         maybe_placeholders=False,
+        cache=_cache_file() or False,
     )
+
+
+def _cache_file() -> str | None:
+    """Where Lark keeps its parse tables: a folder that nobody else can write to, for it holds pickles."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "fractal_dsl"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    private = mine and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+    return str(folder / f"frac-{__version__}-{sys.version_info[0]}.{sys.version_info[1]}.lark") if private else None
 
 
 class _Unexpected(Exception):
@@ -303,7 +322,7 @@ def _hint(token: Token, piece: Sequence[Token], accepted: set[str]) -> str | Non
         near = nearest(str(before), KEYWORDS)
         if index == 1 and near and before.type == "NAME":
             return f"did you mean `{near}`?"
-        return "blocks are composed with `>>`, arguments separated by `,`"
+        return "blocks are composed with `>>`, arguments separated by `,`" if "FLOW" in accepted else None
     return None
 
 

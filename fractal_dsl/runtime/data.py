@@ -42,6 +42,11 @@ class ImageSet:
     mean: Tensor
     std: Tensor
 
+    def describe(self) -> str:
+        """The name and how many images there are for what."""
+        parts = {"training": self.train, "validation": self.validation, "test": self.test}
+        return f"{self.name}: {', '.join(f'{len(part):,} {use}' for use, part in parts.items())} images"
+
     def batch(self, part: Part, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images as float32 [batch, …] of mean 0 and deviation 1, and their labels [batch]."""
         return (part.images[rows].float() - self.mean) / self.std, part.labels[rows]
@@ -55,7 +60,7 @@ def load(config: TrainConfig, net: str, into: ops.Tensor, out: ops.Tensor, devic
     choice = config.dataset
     if choice is None:
         raise UserError(
-            f"what shall {net} train on? write `dataset = \"digits\"` into the file's `train` block, "
+            f'what shall {net} train on? write `dataset = "digits"` into the file\'s `train` block, '
             "or add `--set dataset=digits` (or `synthetic`)"
         )
     if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:
@@ -81,7 +86,8 @@ def batch_order(images: int, batch: int, seed: int, epoch: int) -> tuple[Tensor,
     """
     generator = torch.Generator().manual_seed(seed_for("batch order", seed, epoch))
     batch = min(batch, images)
-    return torch.randperm(images, generator=generator)[: images - images % batch].split(batch)
+    order = torch.randperm(images, generator=generator)
+    return tuple(order[start : start + batch] for start in range(0, images - batch + 1, batch))
 
 
 def seed_for(what: str, *counters: int) -> int:
@@ -113,9 +119,10 @@ def _synthetic(config: Synthetic, shape: tuple[int, ...], classes: int) -> tuple
     rng = np.random.RandomState(config.seed % 2**32)  # its numbers are the same in every version of NumPy
     labels = np.arange(config.size, dtype=np.int64) % classes
     coarse = rng.standard_normal((classes, shape[0], *(min(4, s) for s in shape[1:])))
-    fine = [np.arange(s) * min(4, s) // s for s in shape[1:]]
-    patterns = coarse[np.ix_(range(classes), range(shape[0]), *fine)]
     axes = tuple(range(1, len(shape)))
+    patterns = coarse
+    for axis in axes:
+        patterns = patterns.take(np.arange(shape[axis]) * min(4, shape[axis]) // shape[axis], axis + 1)
     images = np.empty((config.size, *shape), np.uint8)
     for i, label in enumerate(labels):
         shift = tuple(int(rng.randint(-(s // 8), s // 8 + 1)) for s in shape[1:])

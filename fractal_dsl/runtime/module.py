@@ -155,11 +155,12 @@ class FractalModule(fx.GraphModule):
         graph.drop_path, graph.columns = None, ()
         modules = graph_to_modules(graph)
         for name, module in modules.items():
-            state = dict(self._ours[name].state_dict()) if name in self._ours else {}
+            state = {k: v.clone() for k, v in self._ours[name].state_dict().items()} if name in self._ours else {}
             for what in ("running_mean", "running_var"):
                 if f"{what}_column{k}" in state:
                     state[what] = state[f"{what}_column{k}"]
-            module.load_state_dict({key: value for key, value in state.items() if "_column" not in key})
+            plain = {key: value for key, value in state.items() if "_column" not in key}
+            module.load_state_dict(plain, assign=True)  # with the dtype and device of ours
         return FractalModule(graph, modules, self.seed).train(self.training)
 
     def _modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:

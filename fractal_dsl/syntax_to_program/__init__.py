@@ -162,31 +162,32 @@ class _Elaborator:
             value = ANY
         value = calls.checked(ev, value, type, span, f"`{name}`")
         self.report.found += report.found
-        self._in_domain(decl, value, source, span)
-        return value
+        return value if self._in_domain(decl, value, source, span) else ANY
 
-    def _in_domain(self, decl: s.Param, value: Value, source: Source, span: Span) -> None:
+    def _in_domain(self, decl: s.Param, value: Value, source: Source, span: Span) -> bool:
+        """Whether a value lies in its parameter's domain; if not, that is reported."""
         if decl.domain is None or isinstance(value, Unknown):
-            return
+            return True
         values = value if isinstance(value, tuple) else (value,)
         if isinstance(decl.domain, s.RangeDomain):
             low, high = (self.ev.eval(e, Scope()) for e in (decl.domain.low, decl.domain.high))
             if any(type_of(v) not in ("int", "float", "prob") for v in (low, high)):
                 self.ev.error("E0301", decl.domain.span, "a range has two numbers, such as `1..8`")
-                return
+                return True
             if isinstance(low, Unknown) or isinstance(high, Unknown):
-                return
+                return True
             inside = all(isinstance(v, int | float) and low <= v <= high for v in values)
             domain = f"{show(low)}..{show(high)}"
         else:
             allowed = [self.ev.eval(e, Scope()) for e in decl.domain.values]
             if any(isinstance(v, Unknown) for v in allowed):
-                return
+                return True
             inside = all(v in allowed for v in values)
             domain = "{" + ", ".join(map(show, allowed)) + "}"
         if not inside:
             message = f"`{decl.name.id}` is in {domain}, found {show(value)}"
             self.report.found.append(Diagnostic("E0302", message, source, span))
+        return inside
 
     # --- the file
 
@@ -232,11 +233,11 @@ class _Elaborator:
             scope = Scope(self._unknowns(decl.params))
             self.ev.active.append((decl, None))
             value = self.ev.eval(decl.body, scope)
-            self.ev.active.pop()
             if decl.is_join:
                 calls.as_join(self.ev, value, decl.body.span)
             else:
                 self.ev.block(value, decl.body.span)
+            self.ev.active.pop()
 
     def _check_rule(self, decl: s.RuleDecl) -> None:
         name = decl.name.id

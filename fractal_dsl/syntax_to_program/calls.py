@@ -271,10 +271,11 @@ def _show_type(type: s.TypeExpr) -> str:
 def layer(ev: Evaluator, decl: s.LayerDecl, given: Sequence[Given], span: Span) -> Value:
     """A call of a user's layer."""
     body = _body(ev, decl, given, span)
-    return p.Hole(span) if body is None else p.Group(decl.name.id, ev.block(body, decl.body.span), span)
+    return p.Hole(span) if body is None else p.Group(decl.name.id, body, span)
 
 
 def _body(ev: Evaluator, decl: s.LayerDecl, given: Sequence[Given], span: Span) -> Value | None:
+    """The body of a user's layer as a block, or of a user's join as a JoinUse; None after an error."""
     from fractal_dsl.syntax_to_program.evaluate import Scope
 
     name = decl.name.id
@@ -289,7 +290,9 @@ def _body(ev: Evaluator, decl: s.LayerDecl, given: Sequence[Given], span: Span) 
     if identity not in ev.remembered:
         ev.active.append((decl, None))
         with ev.within(name):
-            ev.remembered[identity] = (ev.eval(decl.body, Scope(args)), args)  # args live on: keys hold their ids
+            value, at = ev.eval(decl.body, Scope(args)), decl.body.span
+            body = as_join(ev, value, at) if decl.is_join else ev.block(value, at)
+            ev.remembered[identity] = (body, args)  # args live on: keys hold their ids
         ev.active.pop()
     return ev.remembered[identity][0]
 
@@ -297,11 +300,10 @@ def _body(ev: Evaluator, decl: s.LayerDecl, given: Sequence[Given], span: Span) 
 def user_join(ev: Evaluator, decl: s.LayerDecl, given: Sequence[Given], span: Span) -> Value:
     """A call of a user's join: with branches a join on the spot, without them a join for a rule."""
     branches, rest = _split(given, decl.params)
-    body = _body(ev, decl, rest, span)
-    if body is None:
+    use = _body(ev, decl, rest, span)
+    if use is None:
         return p.Hole(span) if branches else ANY
-    use = as_join(ev, body, decl.body.span)
-    return ANY if use is None else _merge(ev, use, branches, span)
+    return _merge(ev, use, branches, span)
 
 
 def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:

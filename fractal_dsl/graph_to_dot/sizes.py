@@ -1,0 +1,195 @@
+# pyright: strict
+"""How much room everything takes, in points."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
+from fractal_dsl.graph_to_dot.units import Unit
+from fractal_dsl.ops import Tensor
+
+FONT, SMALL = 10.0, 8.5
+GAP, FAN, FRAME_GAP = 18.0, 26.0, 24.0  # below an item; below one that feeds several columns; beside a frame
+RAIL = 12.0  # from the line that feeds several columns down to where these begin
+LANE_GAP = 16.0
+TITLE = 16.0  # from the top of a frame to the bottom of its title
+BOTTOM = 20.0  # from the last item of a frame to its edge
+_SIDE = 14.0
+_CHAR = 0.64  # of the font size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
+_HEIGHTS = {"layer": 24.0, "input": 34.0, "output": 34.0, "skip": 14.0}
+_BAR, _NAMED_BAR = 6.0, 13.0
+_MIN_WIDTH = 52.0
+
+
+def text_width(text: str, size: float) -> float:
+    """About the width of a text, rather too much than too little."""
+    return _CHAR * size * len(text)
+
+
+def shape_text(tensor: Tensor) -> str:
+    """A shape as it is written in a picture: ``3×32×32``."""
+    sizes = "×".join(map(str, tensor.shape)) or "scalar"
+    return sizes if tensor.dtype == "f32" else f"{tensor.dtype} {sizes}"
+
+
+class Sizes:
+    """Widths and heights of the parts of one tree, and the lanes of its columns.
+
+    ``lanes[k]`` has the left and right edge of column k+1 on the net's grid; 0 is the middle of the net.
+    """
+
+    def __init__(self, tree: Series) -> None:
+        self._heights: dict[int, float] = {}
+        self._box_widths = {
+            in_block: max(
+                [
+                    _MIN_WIDTH,
+                    *(_own_width(u) for u in units_of(tree) if u.kind == "layer" and is_in_block(u) == in_block),
+                ]
+            )
+            for in_block in (False, True)
+        }
+        self.lanes = self._place_lanes(tree)
+
+    def width(self, item: Item | Series) -> float:
+        """The width of a part that stands outside the net's grid."""
+        match item:
+            case Leaf():
+                own = _own_width(item.unit)
+                return max(own, self._box_widths[is_in_block(item.unit)]) if item.unit.kind == "layer" else own
+            case Parallel():
+                return sum(map(self.width, item.branches)) + LANE_GAP * (len(item.branches) - 1)
+            case Frame():
+                return 2 * max(self.width(item.body) / 2 + _SIDE, self.half_frame(item))
+            case Series():
+                return max(map(self.width, item.items))
+
+    def half_frame(self, frame: Frame) -> float:
+        """What a frame needs for its title on the left of the line into it, and for the shapes on the right."""
+        shapes = [shape_text(t) for t in (into(frame), out(frame)) if t is not None]
+        return 14 + max(text_width(text, SMALL) for text in (frame.title, *shapes))
+
+    def frame_edges(self, frame: Frame, left: float, right: float) -> tuple[float, float]:
+        """Left and right edge of a frame around what spans ``left`` to ``right``."""
+        half = max((right - left) / 2 + _SIDE, self.half_frame(frame))
+        return (left + right) / 2 - half, (left + right) / 2 + half
+
+    def extent(self, item: Item | Series, middle: float, on_grid: bool) -> tuple[float, float]:
+        """Left and right edge of a part that is centred at ``middle``, but for the columns on the net's grid."""
+        match item:
+            case Parallel() if on_grid and (spans := grid(item)):
+                return self.lanes[spans[0][0]][0], self.lanes[spans[-1][1]][1]
+            case Frame() if on_grid:
+                return self.frame_edges(item, *self.extent(item.body, middle, on_grid))
+            case Series() if on_grid:
+                wide = [self.extent(i, middle, on_grid) for i in item.items if not isinstance(i, Leaf)]
+                if wide:
+                    middle = (min(w[0] for w in wide) + max(w[1] for w in wide)) / 2
+                widths = [self._centred(i, middle) for i in item.items if isinstance(i, Leaf)]
+                return min(w[0] for w in (*wide, *widths)), max(w[1] for w in (*wide, *widths))
+            case _:
+                return self._centred(item, middle)
+
+    def _centred(self, item: Item | Series, middle: float) -> tuple[float, float]:
+        half = self.width(item) / 2
+        return middle - half, middle + half
+
+    def height(self, item: Item | Series) -> float:
+        """The height of a part."""
+        if id(item) not in self._heights:
+            self._heights[id(item)] = self._height(item)
+        return self._heights[id(item)]
+
+    def _height(self, item: Item | Series) -> float:
+        match item:
+            case Leaf() if item.unit.kind == "join":
+                return _NAMED_BAR if item.unit.label else _BAR
+            case Leaf():
+                return _HEIGHTS[item.unit.kind]
+            case Parallel():
+                return max(map(self.height, item.branches))
+            case Frame():
+                return top(item) + self.height(item.body) + BOTTOM
+            case Series():
+                gaps = (gap(a, b) for a, b in pairwise(item.items))
+                return sum(map(self.height, item.items)) + sum(gaps)
+
+    def _place_lanes(self, tree: Series) -> dict[int, tuple[float, float]]:
+        """Lanes as narrow as what stands in them allows."""
+        needs: dict[tuple[int, int], float] = {}
+        for item in tree.items:
+            self._need(item, None, needs)
+        widths = {k: 0.0 for first, last in needs for k in range(first, last + 1)}
+        for (first, last), need in sorted(needs.items(), key=lambda n: n[0][1] - n[0][0]):
+            span = range(first, last + 1)
+            missing = need - sum(widths[k] for k in span) - LANE_GAP * (last - first)
+            for k in span:
+                widths[k] += max(0.0, missing) / len(span)
+        lanes: dict[int, tuple[float, float]] = {}
+        x = -(sum(widths.values()) + LANE_GAP * (len(widths) - 1)) / 2
+        for k in sorted(widths):
+            lanes[k] = (x, x + widths[k])
+            x += widths[k] + LANE_GAP
+        return lanes
+
+    def _need(self, item: Item, within: tuple[int, int] | None, needs: dict[tuple[int, int], float]) -> None:
+        """Note the widths that an item on the grid asks of lanes; ``within`` are the first and last around it."""
+        if isinstance(item, Frame):
+            for inner in item.body.items:
+                self._need(inner, within, needs)
+        elif isinstance(item, Parallel) and (spans := grid(item)):
+            for branch, span in zip(item.branches, spans, strict=True):
+                if span[0] == span[1]:
+                    needs[span] = max(needs.get(span, 0.0), self.width(branch))
+                else:
+                    for inner in branch.items:
+                        self._need(inner, span, needs)
+        elif within is not None:
+            needs[within] = max(needs.get(within, 0.0), self.width(item))
+
+
+def is_in_block(unit: Unit) -> bool:
+    """Whether a unit stands in a block."""
+    return any(kind == "block" for kind, _ in unit.frames)
+
+
+def grid(item: Parallel) -> list[tuple[int, int]] | None:
+    """The first and last lane of each branch, if every branch has lanes of its own; they go from left to right."""
+    if not all(item.lanes):
+        return None
+    spans = [(min(lanes), max(lanes)) for lanes in item.lanes]
+    apart = all(a[1] < b[0] for a, b in pairwise(spans))
+    return spans if apart else None
+
+
+def gap(above: Item, below: Item) -> float:
+    """The distance between two items of a series."""
+    if isinstance(above, Frame) or isinstance(below, Frame):
+        return FRAME_GAP
+    if isinstance(below, Parallel):
+        feeds_lanes = isinstance(above, Leaf) and above.unit.kind == "join" and grid(below)
+        return GAP if feeds_lanes else FAN
+    return GAP
+
+
+def top(frame: Frame) -> float:
+    """From the top of a frame to its first item."""
+    return TITLE + (RAIL + 6 if isinstance(frame.body.items[0], Parallel) else 10)
+
+
+def into(item: Item) -> Tensor | None:
+    """The tensor that an item takes."""
+    return next(iter(units_of(item))).into
+
+
+def out(item: Item) -> Tensor:
+    """The tensor that an item gives; of a parallel item, that of its last branch."""
+    *_, last = units_of(item)
+    return last.out
+
+
+def _own_width(unit: Unit) -> float:
+    lines = [unit.label, *([shape_text(unit.out)] if unit.kind in ("input", "output") else [])]
+    widest = max(text_width(line, FONT) for line in lines)
+    return widest + 8 if unit.kind == "skip" else widest + 14

@@ -1,0 +1,151 @@
+# pyright: strict
+"""How the units lie beside and behind each other.
+
+Whatever the language can say is series-parallel: a join closes what one tensor opened. So the picture is a tree of
+things one below the other (``Series``) and side by side (``Parallel``), and nothing in it need ever cross.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from fractal_dsl.graph_to_dot.units import FrameKey, Unit, Units
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One unit, by its place in ``Units``."""
+
+    number: int
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Branches side by side, left to right; a join follows. ``lanes`` are the columns that each branch holds."""
+
+    branches: tuple[Series, ...]
+    lanes: tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A box around a block, or around the call of a user's layer."""
+
+    key: FrameKey
+    title: str
+    body: Series
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Items one below the other."""
+
+    items: tuple[Item, ...]
+
+
+Item = Leaf | Parallel | Frame
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What lies between two units. ``arrives`` are the lanes, ``slot`` is the place, at the join in which it ends."""
+
+    items: tuple[Item, ...]
+    lanes: frozenset[int]
+    arrives: frozenset[int]
+    slot: int
+
+
+def units_to_tree(drawn: Units) -> Series:
+    """The tree of a net: a unit with one neighbour on either side becomes part of the path between these two.
+
+    Repeated until a single path leads from the input to the output.
+    """
+    after: dict[int, dict[int, list[_Path]]] = defaultdict(dict)
+    before: dict[int, set[int]] = defaultdict(set)
+    for number, operands in enumerate(drawn.operands):
+        known = drawn.lanes[number] or (None,) * len(operands)
+        for slot, (operand, lane) in enumerate(zip(operands, known, strict=True)):
+            lanes = frozenset[int]() if lane is None else frozenset({lane})
+            after[operand][number] = [_Path((), lanes, lanes, slot)]
+            before[number].add(operand)
+    ready = list(range(len(drawn.units)))
+    while ready:
+        here = ready.pop()
+        if len(before[here]) != 1 or len(after[here]) != 1:
+            continue
+        (source,) = before.pop(here)
+        ((sink, behind),) = after.pop(here).items()
+        ahead = after[source].pop(here)
+        items = (*_side_by_side(ahead), Leaf(here, drawn.units[here]), *_side_by_side(behind))
+        lanes = frozenset[int]().union(*(p.lanes for p in (*ahead, *behind)))
+        arrives = frozenset[int]().union(*(p.arrives for p in behind))
+        path = _Path(items, lanes, arrives, min(p.slot for p in behind))
+        after[source].setdefault(sink, []).append(path)
+        before[sink] = (before[sink] - {here}) | {source}
+        ready += (source, sink)
+    start, end = 0, len(drawn.units) - 1
+    ((_, paths),) = after[start].items()
+    assert len(paths) == 1 and before[end] == {start}, "not series-parallel"
+    whole = (Leaf(start, drawn.units[start]), *paths[0].items, Leaf(end, drawn.units[end]))
+    return Series(_framed(whole, 0, drawn))
+
+
+def leaves(item: Item | Series) -> Iterator[Leaf]:
+    """The leaves of a tree, from top to bottom and left to right."""
+    match item:
+        case Leaf():
+            yield item
+        case Parallel():
+            for branch in item.branches:
+                yield from leaves(branch)
+        case Frame():
+            yield from leaves(item.body)
+        case Series():
+            for inner in item.items:
+                yield from leaves(inner)
+
+
+def units_of(item: Item | Series) -> Iterator[Unit]:
+    """The units of a tree."""
+    return (leaf.unit for leaf in leaves(item))
+
+
+def _side_by_side(paths: list[_Path]) -> tuple[Item, ...]:
+    """Paths between the same two units: by column where all have one, else in the order of the join's operands."""
+    if len(paths) == 1:
+        return paths[0].items
+    if all(p.arrives or p.lanes for p in paths):
+        paths = sorted(paths, key=lambda p: (min(p.arrives or p.lanes), p.slot))
+    else:
+        paths = sorted(paths, key=lambda p: p.slot)
+    return (Parallel(tuple(Series(p.items) for p in paths), tuple(p.lanes for p in paths)),)
+
+
+def _framed(items: Iterable[Item], depth: int, drawn: Units) -> tuple[Item, ...]:
+    """The items with frames around the runs that belong together; ``depth`` frames are around them already."""
+    result: list[Item] = []
+    for key, run in groupby(items, lambda item: _frame_at(item, depth)):
+        inside = tuple(run)
+        single = len(inside) == 1 and isinstance(inside[0], Leaf) and key is not None and key[0] != "block"
+        if key is None or single:
+            result += (_frame_branches(item, depth, drawn) for item in inside)
+        else:
+            result.append(Frame(key, drawn.titles[key], Series(_framed(inside, depth + 1, drawn))))
+    return tuple(result)
+
+
+def _frame_branches(item: Item, depth: int, drawn: Units) -> Item:
+    if not isinstance(item, Parallel):
+        return item
+    return Parallel(tuple(Series(_framed(b.items, depth, drawn)) for b in item.branches), item.lanes)
+
+
+def _frame_at(item: Item, depth: int) -> FrameKey | None:
+    """The frame that all of an item's units have at a depth."""
+    keys = {u.frames[depth] if len(u.frames) > depth else None for u in units_of(item)}
+    return keys.pop() if len(keys) == 1 else None

@@ -1,0 +1,111 @@
+"""Error messages, as golden text: ``tests/golden/errors.test`` holds each case and what is printed.
+
+``UPDATE_GOLDEN=1 pytest tests/test_errors.py`` writes the file anew; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from fractal_dsl.diagnostics import CODES, FracError
+from fractal_dsl.driver import check, compile_text
+from fractal_dsl.source import Source
+
+GOLDEN = Path(__file__).parent / "golden" / "errors.test"
+
+
+def cases() -> list[tuple[str, str, str]]:
+    result: list[tuple[str, str, str]] = []
+    for part in ("\n" + GOLDEN.read_text("utf-8")).split("\n== ")[1:]:
+        title, _, rest = part.partition("\n")
+        text, _, expected = rest.partition("\n--")
+        result.append((title, text, expected.strip("\n")))
+    return result
+
+
+def printed(text: str) -> str:
+    try:
+        check(Source("spec.frac", text))
+    except FracError as error:
+        return str(error)
+    return ""
+
+
+def test_golden_file_is_up_to_date() -> None:
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text("".join(f"== {t}\n{text}\n--\n{printed(text)}".rstrip() + "\n" for t, text, _ in cases()))
+
+
+@pytest.mark.parametrize(("title", "text", "expected"), cases(), ids=[c[0] for c in cases()])
+def test_errors_are_as_written(title: str, text: str, expected: str) -> None:
+    assert printed(text) == expected
+
+
+def test_error_as_json_has_its_place() -> None:
+    with pytest.raises(FracError) as caught:
+        check(Source("spec.frac", "# é\nnet N(x: f32[8]) -> f32[8] =\n  linaer(8)\n"))
+    assert [d.json() for d in caught.value.diagnostics] == [
+        {
+            "code": "E0201",
+            "severity": "error",
+            "message": "unknown name `linaer`",
+            "file": "spec.frac",
+            "line": 3,
+            "column": 3,
+            "end_line": 3,
+            "end_column": 9,
+            "help": "did you mean `linear`?",
+        }
+    ]
+
+
+def test_every_error_in_the_golden_file_has_a_code() -> None:
+    shown = {line.split("]")[0].removeprefix("error[") for _, _, e in cases() for line in e.splitlines() if "[E" in line}
+    assert {c for c in shown if c.startswith("E")} <= CODES.keys()
+
+
+def test_size_is_refused_before_anything_is_expanded() -> None:
+    text = """
+    rule F join mean { F[1] = linear(8)  F[n+1] = F[n] >> F[n] | linear(8) }
+    rule G join mean { G[1] = id  G[n+1] = G[n] | G[n] }
+    net N(x: f32[8]) -> f32[8] = F[60]
+    net M(x: f32[8]) -> f32[8] = G[60]
+    """
+    message = printed(text)
+    assert "net `N` would have about 1.1e18 base layers; the limit is 200,000" in message
+    assert "net `M` would have about 5.7e17 layers" in message
+
+
+def test_deep_levels_and_long_chains_compile() -> None:
+    text = """
+    rule P { P[1] = linear(8)  P[n+1] = P[n] >> linear(8) }
+    net N(x: f32[8]) -> f32[8] = P[256] >> linear(8) ** 2000
+    """
+    assert compile_text(text).summary.weighted_depth == 2256
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_broken_text_gives_anything_but_diagnostics(seed: int) -> None:
+    """Examples with characters and words dropped, doubled and swapped."""
+    rng = random.Random(seed)
+    files = sorted((Path(__file__).parent.parent / "examples").glob("*.frac"))
+    text = rng.choice(files).read_text("utf-8")
+    for _ in range(rng.randint(1, 6)):
+        at, length = rng.randrange(len(text)), rng.choice([1, 1, 1, 5, 40])
+        piece = rng.choice(["", text[at : at + length] * 2, rng.choice("()[]{}|>=*+-%@\"',.:é0"), " join ", "999999999"])
+        text = text[:at] + piece + text[at + length :]
+    printed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 10_000, "let x = " + "-" * 50_000 + "1", "let x = " + "1+" * 50_000 + "1", "let x = " + "[" * 5000, '"' * 999]
+    + ["net N(x: f32[8]) -> f32[8] = " + " >> ".join(["id"] * 20_000), "a" * 500_000, "let a" * 10_000, "9" * 900_000]
+    + ["let x = 2 ** 2 ** 2 ** 2 ** 2 ** 2", "let x = (-1) ** 0.5", "let x = 1e308 * 10", "let x = 10 ** 400 * 1.0"],
+)
+def test_monstrous_texts_are_answered(text: str) -> None:
+    printed(text)
