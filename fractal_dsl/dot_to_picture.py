@@ -1,4 +1,3 @@
-# pyright: strict
 """DOT text to a picture file, by the ``dot`` program or by the Graphviz in the pygraphviz wheel."""
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def _command(path: Path) -> list[str]:
     if dot := shutil.which("dot"):
         return [dot]
     if importlib.util.find_spec("pygraphviz"):
-        return [sys.executable, "-c", _WHEEL]
+        return [sys.executable, "-P", "-c", _WHEEL]
     raise UserError(
         f"cannot draw {path}: Graphviz is missing. Install it with `apt-get install graphviz` or "
         f'`pip install "fractal-dsl[draw]"`, or write {path.with_suffix(".dot")}, which needs neither'

@@ -1,4 +1,3 @@
-# pyright: strict
 """Join graph to Graphviz's language: the picture of a net, in the style of the paper's figure 1.
 
 The input is at the top. Base layers are boxes, columns are lanes (column 1 on the left), joins are bars across the

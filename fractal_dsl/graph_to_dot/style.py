@@ -1,4 +1,3 @@
-# pyright: strict
 """Colours. Fills are light enough for dark text on them (contrast over 7), outlines dark enough to be seen on white
 (contrast over 3), and both differ in lightness as well as in hue, after Okabe and Ito's palette for colour blindness.
 """

@@ -1,4 +1,3 @@
-# pyright: strict
 """How the units lie beside and behind each other.
 
 Whatever the language can say is series-parallel: a join closes what one tensor opened. So the picture is a tree of
@@ -25,7 +24,10 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """Branches side by side, left to right; a join follows. ``lanes`` are the columns that each branch holds."""
+    """Branches side by side, left to right; a join follows.
+
+    ``lanes`` are the columns that each branch holds; empty where the join is not a rule's.
+    """
 
     branches: tuple[Series, ...]
     lanes: tuple[frozenset[int], ...]
@@ -81,7 +83,11 @@ def units_to_tree(drawn: Units) -> Series:
         (source,) = before.pop(here)
         ((sink, behind),) = after.pop(here).items()
         ahead = after[source].pop(here)
-        items = (*_side_by_side(ahead), Leaf(here, drawn.units[here]), *_side_by_side(behind))
+        items = (
+            *_side_by_side(ahead, drawn.lanes[here]),
+            Leaf(here, drawn.units[here]),
+            *_side_by_side(behind, drawn.lanes[sink]),
+        )
         lanes = frozenset[int]().union(*(p.lanes for p in (*ahead, *behind)))
         arrives = frozenset[int]().union(*(p.arrives for p in behind))
         path = _Path(items, lanes, arrives, min(p.slot for p in behind))
@@ -115,15 +121,14 @@ def units_of(item: Item | Series) -> Iterator[Unit]:
     return (leaf.unit for leaf in leaves(item))
 
 
-def _side_by_side(paths: list[_Path]) -> tuple[Item, ...]:
-    """Paths between the same two units: by column where all have one, else in the order of the join's operands."""
+def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:
+    """Paths to a join: by column where it is a rule's, which ``lanes`` tell, else in the order of its operands."""
     if len(paths) == 1:
         return paths[0].items
-    if all(p.arrives or p.lanes for p in paths):
-        paths = sorted(paths, key=lambda p: (min(p.arrives or p.lanes), p.slot))
-    else:
-        paths = sorted(paths, key=lambda p: p.slot)
-    return (Parallel(tuple(Series(p.items) for p in paths), tuple(p.lanes for p in paths)),)
+    by_column = bool(lanes) and all(p.arrives or p.lanes for p in paths)
+    ordered = sorted(paths, key=lambda p: (min(p.arrives or p.lanes) if by_column else 0, p.slot))
+    held = tuple(p.lanes for p in ordered) if by_column else ()
+    return (Parallel(tuple(Series(p.items) for p in ordered), held),)
 
 
 def _framed(items: Iterable[Item], depth: int, drawn: Units) -> tuple[Item, ...]:

@@ -1,4 +1,3 @@
-# pyright: strict
 """What is drawn: the nodes of a join graph folded into units, one for each box or bar.
 
 A base layer is one unit, whatever it is made of; outside the blocks, so is a call of a user's layer that is a plain

@@ -1,4 +1,3 @@
-# pyright: strict
 """A layout as DOT text."""
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def _node(graph: JoinGraph, unit: Unit, rect: Rect, canvas: _Canvas) -> dict[str
             bar = {"style": "filled", "fillcolor": style.BAR, "color": style.BAR, "fontcolor": style.ON_BAR}
             return attributes | bar | {"fontsize": f"{SMALL:g}"}
         case "skip":
-            plain = {"style": "filled", "fillcolor": style.PAPER, "color": style.PAPER, "fontcolor": style.MUTED}
+            plain = {"shape": "none", "style": "solid", "fontcolor": style.MUTED}
             return attributes | plain | {"fontsize": f"{SMALL:g}"}
         case "input" | "output":
             attributes["label"] += f"\n{shape_text(unit.out)}"
