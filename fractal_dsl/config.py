@@ -143,8 +143,7 @@ class TrainConfig(_Settings):
 def merge(block: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The block with settings replaced: ``("optimizer.lr", 0.1)`` leaves the optimizer's other settings.
 
-    Texts are read as the file's literals (``"0.1"``, ``"15%"``, ``"true"``). A new name, ``("optimizer", "sgd")``,
-    drops the settings of the variant that was there before, unless it is the same.
+    A new name, ``("schedule", "constant")``, drops the settings of the variant that was there, unless it is the same.
     """
     result = dict(block)
     for key, value in overrides:
@@ -153,10 +152,9 @@ def merge(block: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dic
         for part in outer:
             inner[part] = _settings(inner.get(part))
             inner = inner[part]
-        new = _literal(value) if isinstance(value, str) else value
         old = inner.get(last)
-        if not (isinstance(old, Mapping) and cast(Mapping[str, Any], old).get("name") == new):
-            inner[last] = new
+        if not (isinstance(old, Mapping) and cast(Mapping[str, Any], old).get("name") == value):
+            inner[last] = value
     return result
 
 
@@ -165,20 +163,6 @@ def _settings(value: object) -> dict[str, Any]:
     if isinstance(value, str):
         return {"name": value}
     return dict(cast(Mapping[str, Any], value)) if isinstance(value, Mapping) else {}
-
-
-def _literal(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text in words:
-        return words[text]
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        return text.strip("\"'")
 
 
 def parse_config(data: Mapping[str, Any]) -> TrainConfig:
@@ -195,10 +179,10 @@ _WANTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "finite_number": "a finite number",
-    "greater_than": "above {gt:,}",
-    "greater_than_equal": "at least {ge:,}",
-    "less_than": "below {lt:,}",
-    "less_than_equal": "at most {le:,}",
+    "greater_than": "above {gt:,.10g}",
+    "greater_than_equal": "at least {ge:,.10g}",
+    "less_than": "below {lt:,.10g}",
+    "less_than_equal": "at most {le:,.10g}",
     "model_type": "a name, or a name with settings",
     "model_attributes_type": "a name, or a name with settings",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, su
 from fractal_dsl.program import Program
 from fractal_dsl.program_to_summary import Summary, program_to_summary
 from fractal_dsl.source import Source, Span
-from fractal_dsl.syntax import File, TrainDecl
+from fractal_dsl.syntax import Call, File, TrainDecl
 from fractal_dsl.syntax_to_program import literal_value, syntax_to_programs
 from fractal_dsl.text_to_syntax import parse_expression, text_to_syntax
 
@@ -165,8 +165,6 @@ def _check_train(file: File, programs: list[Program], report: Report) -> None:
 
 def _inner(block: TrainDecl, path: tuple[str | int, ...]) -> Span | None:
     """The span of a nested setting: ``lr`` in ``optimizer = sgd(lr=0.1)``."""
-    from fractal_dsl.syntax import Call
-
     for setting in block.settings:
         if len(path) > 1 and setting.key.id == path[0] and isinstance(setting.value, Call):
             return next((a.span for a in setting.value.args if a.name == path[-1]), setting.value.span)
@@ -181,7 +179,7 @@ def _siblings(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _deep() -> Iterator[None]:
+def _deep() -> Generator[None]:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION))
     try:

@@ -7,9 +7,9 @@ the language writes such an operand as ``id``, which is a node of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import networkx as nx
 
@@ -17,6 +17,7 @@ from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
 from fractal_dsl.plan import Label
 from fractal_dsl.program import DropPath
 from fractal_dsl.source import Source, Span
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -92,6 +93,10 @@ class Output:
 Node = Input | Layer | Join | Output
 
 
+def _empty() -> nx.DiGraph[int]:
+    return nx.DiGraph()
+
+
 @dataclass
 class JoinGraph:
     """A net as a graph. ``columns`` holds the column labels, shallowest first, once they are assigned."""
@@ -102,7 +107,7 @@ class JoinGraph:
     drop_path: DropPath | None = None
     init: str = "default"
     columns: tuple[Label, ...] = ()
-    g: nx.DiGraph[int] = field(default_factory=nx.DiGraph)
+    g: nx.DiGraph[int] = field(default_factory=_empty)
 
     def add(self, node: Node, operands: Sequence[int] = (), *, id: int | None = None) -> int:
         """Add a node behind its operands and return its number."""
@@ -120,8 +125,7 @@ class JoinGraph:
 
     def items(self) -> Iterator[tuple[int, Node]]:
         """Numbers and payloads in topological order."""
-        for number, data in self.g.nodes(data="node"):
-            yield number, data
+        return iter(cast(Iterable[tuple[int, Node]], self.g.nodes(data="node")))
 
     def operands(self, number: int) -> list[int]:
         """The nodes that feed a node, in the order of its operands."""

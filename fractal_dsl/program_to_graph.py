@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 from fractal_dsl import program as p
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.ops import LAYERS
+from fractal_dsl.plan import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,6 @@ class _Expander:
         return tree
 
     def _identity(self, x: int, span: p.Span, at: _Context) -> int:
-        from fractal_dsl.ops import LAYERS
-
         out = self.graph[x].out
         return self.graph.add(Layer(LAYERS["id"], {}, out, out, self._site(span, at)), (x,))
 
@@ -148,9 +148,7 @@ class _Expander:
                 if at.block == 0:
                     self.blocks += 1
                     at = replace(at, block=self.blocks, groups=(), outer=at.groups)
-                inner = replace(
-                    at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance)
-                )
+                inner = replace(at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance))
                 level = instance.level
                 tree = _map(
                     self.open(instance.body, x, inner), lambda c: _Column(c.node, level) if c.level is None else c
@@ -162,7 +160,9 @@ class _Expander:
                 tree = _map(tree, lambda c: _Column(self.closed(term.block, c.node, block_at), c.level))
                 return tree, instance, inner
             case p.Tagged():
-                return self._bundle(term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip())))
+                return self._bundle(
+                    term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip()))
+                )
             case _:
                 return self.open(term, x, at), None, at
 
@@ -175,9 +175,7 @@ class _Expander:
             if isinstance(tree, _Column):
                 return tree.node
             operands = (emit(tree.left), emit(tree.right))
-            labels = tuple(
-                [None if isinstance(t, _Pair) else (t.level or instance.level, 0) for t in (tree.left, tree.right)]
-            )
+            labels = tuple([_label(t, instance) for t in (tree.left, tree.right)])
             out = join.spec.out(tuple([self.graph[o].out for o in operands]), join.args)
             node = Join(join.spec, join.args, out, self._site(join.span, at), instance.rule, labels)
             return self.graph.add(node, operands)
@@ -196,6 +194,13 @@ class _Expander:
             out = join.spec.out(tuple([self.graph[e].out for e in ends]), join.args)
             end = self.graph.add(Join(join.spec, join.args, out, self._site(term.span, at), None), ends)
         return self.closed(join.after, end, at) if join.after is not None else end
+
+
+def _label(tree: _Tree, instance: p.Instance) -> Label | None:
+    """The label of a join's operand; its place among those of its level is found when joins are merged."""
+    if isinstance(tree, _Pair):
+        return None
+    return (instance.level if tree.level is None else tree.level, 0)
 
 
 def _leaf(tree: _Tree) -> _Column:

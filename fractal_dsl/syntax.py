@@ -342,9 +342,9 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A parsed file."""
+    """A parsed file. ``edition`` is None where the file does not say (or is broken)."""
 
     source: Source
-    edition: int
+    edition: Literal | None
     decls: tuple[Decl, ...]
     comments: tuple[Comment, ...] = field(default=())

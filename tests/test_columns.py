@@ -169,9 +169,7 @@ def test_draws_follow_the_stated_distribution() -> None:
     seen = Counter[object](local_plan([arity], p, Random(i)).live[0] for i in range(n))
     both, one = (1 - p) ** 2, p * (1 - p) + p * p / 2
     assert chi_square(seen, {(True, True): both, (True, False): one, (False, True): one}, n) < 13.8
-    routes = Counter[object](
-        draw(DropPath(0.15, 0.5), [3], [(2, 1, 0)], 3, seed=5, step=i).route for i in range(n)
-    )
+    routes = Counter[object](draw(DropPath(0.15, 0.5), [3], [(2, 1, 0)], 3, seed=5, step=i).route for i in range(n))
     assert chi_square(routes, {0: 0.5, 1: 1 / 6, 2: 1 / 6, 3: 1 / 6}, n) < 16.3
 
 

@@ -64,7 +64,9 @@ def test_error_as_json_has_its_place() -> None:
 
 
 def test_every_error_in_the_golden_file_has_a_code() -> None:
-    shown = {line.split("]")[0].removeprefix("error[") for _, _, e in cases() for line in e.splitlines() if "[E" in line}
+    shown = {
+        line.split("]")[0].removeprefix("error[") for _, _, e in cases() for line in e.splitlines() if "[E" in line
+    }
     assert {c for c in shown if c.startswith("E")} <= CODES.keys()
 
 
@@ -96,16 +98,30 @@ def test_no_broken_text_gives_anything_but_diagnostics(seed: int) -> None:
     text = rng.choice(files).read_text("utf-8")
     for _ in range(rng.randint(1, 6)):
         at, length = rng.randrange(len(text)), rng.choice([1, 1, 1, 5, 40])
-        piece = rng.choice(["", text[at : at + length] * 2, rng.choice("()[]{}|>=*+-%@\"',.:é0"), " join ", "999999999"])
+        piece = rng.choice(
+            ["", text[at : at + length] * 2, rng.choice("()[]{}|>=*+-%@\"',.:é0"), " join ", "999999999"]
+        )
         text = text[:at] + piece + text[at + length :]
     printed(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 10_000, "let x = " + "-" * 50_000 + "1", "let x = " + "1+" * 50_000 + "1", "let x = " + "[" * 5000, '"' * 999]
-    + ["net N(x: f32[8]) -> f32[8] = " + " >> ".join(["id"] * 20_000), "a" * 500_000, "let a" * 10_000, "9" * 900_000]
-    + ["let x = 2 ** 2 ** 2 ** 2 ** 2 ** 2", "let x = (-1) ** 0.5", "let x = 1e308 * 10", "let x = 10 ** 400 * 1.0"],
+    [
+        "(" * 10_000,
+        "let x = " + "-" * 50_000 + "1",
+        "let x = " + "1+" * 50_000 + "1",
+        "let x = " + "[" * 5000,
+        '"' * 999,
+        "net N(x: f32[8]) -> f32[8] = " + " >> ".join(["id"] * 20_000),
+        "a" * 500_000,
+        "let a" * 10_000,
+        "9" * 900_000,
+        "let x = 2 ** 2 ** 2 ** 2 ** 2 ** 2",
+        "let x = (-1) ** 0.5",
+        "let x = 1e308 * 10",
+        "let x = 10 ** 400 * 1.0",
+    ],
 )
 def test_monstrous_texts_are_answered(text: str) -> None:
     printed(text)

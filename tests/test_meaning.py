@@ -54,7 +54,7 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
         for step in range(3):
             plan = model.plan(seed, step)
             live = iter(plan.live)
-            expected = Evaluator(spec, weighted(model), lambda labels: list(next(live))).net(x)
+            expected = Evaluator(spec, weighted(model), lambda labels, live=live: list(next(live))).net(x)
             torch.testing.assert_close(model.run(x, plan), expected, rtol=1e-9, atol=1e-12)
 
 

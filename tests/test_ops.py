@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.ops import LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
 from fractal_dsl.graph import Layer, Site
+from fractal_dsl.ops import LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
 from fractal_dsl.runtime.graph_to_fx import make_module
 from fractal_dsl.source import Span
 
@@ -49,8 +49,9 @@ def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, Value]]:
     shape = tuple(draw(st.lists(st.sampled_from([1, 2, 4, 6, 9, 12]), min_size=dims, max_size=dims)))
     args: dict[str, Value] = {}
     for param in spec.params:
-        keep = param.default is not REQUIRED and draw(st.booleans())
-        args[param.name] = param.default if keep else draw(values(param, spec.rank or 0))  # type: ignore[assignment]
+        default = param.default
+        keep = default is not REQUIRED and draw(st.booleans())
+        args[param.name] = default if keep else draw(values(param, spec.rank or 0))
     return Tensor("i64" if spec.name == "embedding" else "f32", shape), args
 
 
@@ -87,9 +88,12 @@ SENSIBLE: dict[str, tuple[int, ...]] = {
 def test_what_is_sensible_is_taken(name: str) -> None:
     """The property above is not met by refusing everything."""
     spec = LAYERS[name]
-    shape = SENSIBLE.get(name, (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)))
+    shape = SENSIBLE.get(
+        name,
+        (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)),
+    )
     given = {"int": 2, "size": 2}
-    args: dict[str, Value] = {p.name: given[p.kind] if p.default is REQUIRED else p.default for p in spec.params}  # type: ignore[misc]
+    args: dict[str, Value] = {p.name: given[p.kind] if p.default is REQUIRED else p.default for p in spec.params}
     x = Tensor("i64" if name == "embedding" else "f32", shape)
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, spec.cost(x, y, args)[0])
@@ -111,6 +115,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
 )
 def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, Value], macs: int) -> None:
     spec = LAYERS[name]
-    complete = {p.name: args.get(p.name, p.default) for p in spec.params}
+    defaults = {p.name: p.default for p in spec.params if p.default is not REQUIRED}
+    complete = {**defaults, **args}
     into = Tensor("f32", x)
-    assert spec.cost(into, spec.out(into, complete), complete)[1] == macs  # type: ignore[arg-type]
+    assert spec.cost(into, spec.out(into, complete), complete)[1] == macs

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
 
-class Weights(str, enum.Enum):
+class Weights(enum.StrEnum):
     """Which weights of a run."""
 
     best = "best"

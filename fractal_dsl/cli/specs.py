@@ -17,14 +17,14 @@ from fractal_dsl.driver import MAX_LAYERS, Compiled
 from fractal_dsl.program_to_summary import Summary, approximate
 
 
-class Format(str, enum.Enum):
+class Format(enum.StrEnum):
     """How ``check`` prints."""
 
     text = "text"
     json = "json"
 
 
-class Stage(str, enum.Enum):
+class Stage(enum.StrEnum):
     """What ``compile --emit`` prints, in the order of the pipeline."""
 
     syntax = "syntax"
@@ -96,7 +96,9 @@ def _table(s: Summary) -> str:
     cells = [["column", "depth", "parameters", "MACs a sample"]]
     cells += [[str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}"] for k, c in enumerate(s.columns, 1)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join([*lines, *("  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)])
+    return "\n".join(
+        [*lines, *("  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)]
+    )
 
 
 def compile(

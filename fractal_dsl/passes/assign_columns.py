@@ -13,15 +13,15 @@ from fractal_dsl.plan import choose_operands, column_order
 
 # attributes of torch.nn.Module and torch.fx.GraphModule, which no submodule may shadow (a test compares)
 RESERVED = frozenset(
-    "T_destination add_module add_submodule append apply bfloat16 buffers call_super_init children clear code compile cpu cuda "
-    "delete_all_unused_submodules delete_submodule double dump_patches eval extend extra_repr float forward "
-    "get_buffer get_extra_state get_parameter get_submodule graph half insert ipu items keys load_state_dict meta modules "
-    "mtia named_buffers named_children named_modules named_parameters parameters pop print_readable recompile "
-    "register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
-    "register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook "
-    "register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook "
-    "register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict "
-    "to to_empty to_folder train training type update values xpu zero_grad".split()
+    "T_destination add_module add_submodule append apply bfloat16 buffers call_super_init children clear code "
+    "compile cpu cuda delete_all_unused_submodules delete_submodule double dump_patches eval extend extra_repr "
+    "float forward get_buffer get_extra_state get_parameter get_submodule graph half insert ipu items keys "
+    "load_state_dict meta modules mtia named_buffers named_children named_modules named_parameters parameters pop "
+    "print_readable recompile register_backward_hook register_buffer register_forward_hook "
+    "register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
+    "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
+    "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
+    "share_memory state_dict to to_empty to_folder train training type update values xpu zero_grad".split()
 )
 
 

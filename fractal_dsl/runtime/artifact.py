@@ -139,7 +139,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
             raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}")
         files: dict[str, str] = manifest["files"]
         needed = ("net", "params", "max_layers", "column", "seed", "graph_sha256", "versions")
-        if not {"spec.frac", "model.py", "weights.safetensors"} <= files.keys() or any(k not in manifest for k in needed):
+        if not {"spec.frac", "model.py", "weights.safetensors"} <= files.keys() or any(
+            k not in manifest for k in needed
+        ):
             raise KeyError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is damaged: compile the spec again") from None

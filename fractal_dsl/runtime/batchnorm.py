@@ -6,7 +6,7 @@ full net's (measured in design/paper.md). Scale and shift are shared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +21,7 @@ else:
     _Base = nn.Module
 
 
-class _Routed(_Base):
+class Routed(_Base):
     """Mixed into torch's batch norms. The full net's statistics keep torch's names, column k's are
     ``running_mean_column{k}`` and ``running_var_column{k}``."""
 
@@ -47,19 +47,19 @@ class _Routed(_Base):
         )
 
 
-class RoutedBatchNorm1d(_Routed, nn.BatchNorm1d):
+class RoutedBatchNorm1d(Routed, nn.BatchNorm1d):
     """[batch, features] or [batch, features, length]"""
 
 
-class RoutedBatchNorm2d(_Routed, nn.BatchNorm2d):
+class RoutedBatchNorm2d(Routed, nn.BatchNorm2d):
     """[batch, channels, height, width]"""
 
 
-class RoutedBatchNorm3d(_Routed, nn.BatchNorm3d):
+class RoutedBatchNorm3d(Routed, nn.BatchNorm3d):
     """[batch, channels, depth, height, width]"""
 
 
-ROUTED: dict[str, type[_Routed]] = {
+ROUTED: dict[str, Callable[..., Routed]] = {
     "nn.BatchNorm1d": RoutedBatchNorm1d,
     "nn.BatchNorm2d": RoutedBatchNorm2d,
     "nn.BatchNorm3d": RoutedBatchNorm3d,

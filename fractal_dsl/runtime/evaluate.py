@@ -16,6 +16,7 @@ from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.run_folder import Run, Weights
 
 _BATCH = 256
+_HUGE = torch.finfo(torch.float32).max
 
 
 def evaluate(run: Run, columns: bool = False, weights: Weights = "best", device: str | None = None) -> dict[str, Any]:
@@ -51,7 +52,10 @@ def measure_all(model: FractalModule, images: ImageSet, part: Part, columns: boo
 
 
 def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> dict[str, float]:
-    """``loss`` and ``accuracy`` in eval mode under a plan; the model is left in the mode it was in."""
+    """``loss`` and ``accuracy`` in eval mode under a plan; the model is left in the mode it was in.
+
+    A column that has hardly been trained may overflow: a loss beyond float32 counts as its largest number.
+    """
     mode = model.training
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
@@ -63,7 +67,8 @@ def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> d
             loss += F.cross_entropy(logits, y, reduction="sum")
             right += (logits.argmax(1) == y).sum()
     model.train(mode)
-    return {"loss": loss.item() / len(part), "accuracy": right.item() / len(part)}
+    loss = (loss / len(part)).nan_to_num(_HUGE, _HUGE).clamp(max=_HUGE)
+    return {"loss": loss.item(), "accuracy": right.item() / len(part)}
 
 
 def weights_sha256(model: nn.Module) -> str:

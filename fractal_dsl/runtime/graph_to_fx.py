@@ -11,7 +11,7 @@ from torch import fx, nn
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
 from fractal_dsl.plan import FULL
 from fractal_dsl.runtime import layers
-from fractal_dsl.runtime.batchnorm import ROUTED
+from fractal_dsl.runtime.batchnorm import ROUTED, Routed
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 
@@ -39,7 +39,7 @@ def make_module(node: Layer, routed: bool = False) -> nn.Module:
     """A layer's torch module; ``routed`` batch norms keep statistics for each column that they are in."""
     spec = node.spec.torch(node.into, node.args)
     if routed and spec.target in ROUTED:
-        norm = ROUTED[spec.target](*spec.args, **dict(spec.kwargs))  # type: ignore[arg-type]
+        norm = ROUTED[spec.target](*spec.args, **dict(spec.kwargs))
         norm.add_routes([k for k in range(1, node.columns.bit_length() + 1) if node.columns >> (k - 1) & 1])
         return norm
     home, _, name = spec.target.rpartition(".")
@@ -84,7 +84,7 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                 made[number] = operands[0]
             case Layer():
                 options: dict[str, Any] = {}
-                if route != FULL and isinstance(modules[node.name], tuple(ROUTED.values())):
+                if route != FULL and isinstance(modules[node.name], Routed):
                     options["route"] = route
                 made[number] = result.create_node("call_module", node.name, (operands[0],), options)
                 made[number].meta["stack_trace"] = trace(node.site)
@@ -113,5 +113,7 @@ class _Provenance:
         if key not in self.known:
             line, _ = self.source.position(site.span.start)
             where = ", from ".join(site.trail)
-            self.known[key] = f'  File "{self.source.name}", line {line}, in {where}\n    {self.source.line(line).strip()}\n'
+            self.known[key] = (
+                f'  File "{self.source.name}", line {line}, in {where}\n    {self.source.line(line).strip()}\n'
+            )
         return self.known[key]

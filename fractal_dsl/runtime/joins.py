@@ -20,7 +20,9 @@ def join_sum(*operands: Tensor) -> Tensor:
 
 def join_mean(*operands: Tensor) -> Tensor:
     """The mean of one or more tensors of one shape (paper section 2)."""
-    return join_sum(*operands).div_(len(operands)) if len(operands) > 1 else operands[0]
+    if len(operands) == 1:
+        return operands[0]
+    return join_sum(*operands).div_(len(operands))
 
 
 def join_max(*operands: Tensor) -> Tensor:

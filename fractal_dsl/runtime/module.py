@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ from fractal_dsl.passes.prune_dead import prune_dead
 from fractal_dsl.passes.select_column import select_column
 from fractal_dsl.plan import Plan
 from fractal_dsl.program import DropPath
-from fractal_dsl.runtime.batchnorm import ROUTED
+from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
@@ -54,7 +54,7 @@ class FractalModule(fx.GraphModule):
         self._arities = [len(join.labels) for _, join in self._joins]
         self._choices = [join.choice for _, join in self._joins]
         self._schedules: dict[Plan, list[_Step]] = {}
-        self._ours = dict(self.named_modules())
+        self._ours = dict(cast(Iterable[tuple[str, nn.Module]], self.named_modules()))
 
     def recompile(self) -> Any:
         """fx generates ``forward`` of the graph; it is kept as ``dense``, and calls go by the mode."""
@@ -200,7 +200,7 @@ def _schedule(graph: JoinGraph, modules: Mapping[str, nn.Module], plan: Plan) ->
         routed = False
         if isinstance(node, Layer):
             call = _same if node.spec.name == "id" else modules[node.name]
-            routed = isinstance(call, tuple(ROUTED.values()))
+            routed = isinstance(call, Routed)
         elif node.spec.name == "concat":
             tensors = [graph[o].out for o in operands[number]]
             call = _Concat(node, live.get(number, (True,) * len(tensors)), tensors)
@@ -258,13 +258,19 @@ _INITS: dict[str, Callable[[Tensor], Any]] = {
     "orthogonal": nn.init.orthogonal_,
 }
 
+_WEIGHTED = (
+    nn.Linear,
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+
 
 def _initialise(model: nn.Module, init: str) -> None:
     """Weights of convolutions and linear layers by the scheme, their biases zero; ``default`` is torch's own."""
     if init == "default":
         return
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        if isinstance(module, _WEIGHTED):
             _INITS[init](module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

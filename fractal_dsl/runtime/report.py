@@ -193,7 +193,7 @@ def report_html(folder: Path, result: Figures) -> str:
         f'<p class="note">{escape(folder.resolve().name)}.{escape(status)}</p>',
         "<h2>Accuracy on the test images</h2>",
         _table([["whole net", *_figures(result)], *rows], ["", "accuracy", "loss (nats per image)"]),
-        f'<p class="note">With the best weights ({best}). The test images had no part in training or choosing them.</p>',
+        f'<p class="note">With the best weights ({best}). The test images had no part in choosing them.</p>',
         _picture(folder, "graph.svg", "The network."),
         "<h2>Training</h2>",
         _picture(

@@ -63,10 +63,7 @@ def train(
     if picture:
         write_text(run.folder / "graph.svg", picture)
     start = time.perf_counter()
-    rng = torch.random.fork_rng(
-        devices=[place] if place.type == "cuda" else []
-    )  # the caller's generators stay as they are
-    with _threads(compiled.summary.macs * config.batch), rng, _View(config, console or Console()) as view:
+    with _surroundings(compiled.summary.macs * config.batch, place), _View(config, console or Console()) as view:
         view.line(f"training {program.net} on {images.describe()}; {place}; into {run.folder}")
         history = _fit(model, images, config, run, view)
     load_weights(model, [run.folder / "best.safetensors"])
@@ -82,6 +79,9 @@ def train(
     run.result({key: value for key, value in asdict(result).items() if key != "folder"})
     write_report(run.folder)
     run.seal(history.status)
+    best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else "untrained weights"
+    view.line(f"test images, with {best}: {_shares(asdict(result))}")
+    view.line(f"report: {run.folder / 'report.html'}")
     return result
 
 
@@ -114,18 +114,17 @@ def _fit(model: FractalModule, images: ImageSet, config: TrainConfig, run: RunWr
                 view.add(loss, right, len(rows))
                 step += 1
                 if not view.finite:
-                    _diverged(run, history, f"step {step}", config)
-                if interrupted.is_set():
+                    _diverged(run, history, config)
+                if interrupted.is_set() and _finite(model):
                     history.status = "interrupted"
-                    view.line(
-                        f"stopped by Ctrl-C in epoch {epoch + 1}: {run.folder / 'last.safetensors'} has the weights"
-                    )
                     _save(model, run, history, best=not config.validation)
+                    saved = run.folder / "last.safetensors"
+                    view.line(f"stopped by Ctrl-C in epoch {epoch + 1}, after step {step}: the weights are in {saved}")
                     return history
             figures: dict[str, Any] = {"epoch": epoch + 1, "step": step, "lr": lr, **view.end()}
             figures["validation"] = measure_all(model, images, images.validation) if len(images.validation) else None
-            if not _all_finite(model, figures):
-                _diverged(run, history, f"epoch {epoch + 1}", config)
+            if not (view.finite and _finite(model)):
+                _diverged(run, history, config)
             history.epochs.append(figures)
             score = _score(figures)
             better = score >= history.best
@@ -177,18 +176,16 @@ def _score(figures: dict[str, Any]) -> tuple[float, float]:
     return (validation["accuracy"], -validation["loss"]) if validation else (figures["epoch"], 0.0)
 
 
-def _all_finite(model: FractalModule, figures: dict[str, Any]) -> bool:
-    validation = figures["validation"]
-    losses = [validation["loss"], *(c["loss"] for c in validation["columns"])] if validation else []
-    return all(map(math.isfinite, losses)) and all(bool(p.isfinite().all()) for p in model.parameters())
+def _finite(model: FractalModule) -> bool:
+    return all(bool(p.isfinite().all()) for p in model.parameters())
 
 
-def _diverged(run: RunWriter, history: _History, when: str, config: TrainConfig) -> None:
+def _diverged(run: RunWriter, history: _History, config: TrainConfig) -> None:
     run.seal("diverged")
-    epoch = len(history.epochs)
+    epoch, saved = len(history.epochs), run.folder / "last.safetensors"
     raise UserError(
-        f"training diverged in {when}: the loss is not a number any more. {run.folder / 'last.safetensors'} has the "
-        f"weights {f'after epoch {epoch}' if epoch else 'from before training'}. "
+        f"training diverged in epoch {epoch + 1}: the loss is not a number any more. "
+        f"{saved} has the weights {f'after epoch {epoch}' if epoch else 'from before training'}. "
         f"Try a lower rate: --set optimizer.lr={config.optimizer.lr / 10:g}"
     )
 
@@ -197,15 +194,23 @@ def _diverged(run: RunWriter, history: _History, when: str, config: TrainConfig)
 
 
 @contextmanager
-def _threads(macs: int) -> Generator[None]:
-    """One thread for work too small to share, unless the user has set OMP_NUM_THREADS."""
-    before = torch.get_num_threads()
+def _surroundings(macs: int, device: torch.device) -> Generator[None]:
+    """One thread for work too small to share, unless the user has set OMP_NUM_THREADS. The caller's threads
+    and torch's global generators are left as they were. Failures that a user can put right are UserErrors."""
+    threads = torch.get_num_threads()
     if macs < _ONE_THREAD_MACS and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    except torch.OutOfMemoryError:
+        raise UserError("the device is out of memory: lower `batch`") from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError("batch norm cannot train on mini-batches of one value per channel: raise `batch`") from None
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 @contextmanager
@@ -233,17 +238,22 @@ def _epoch_line(figures: dict[str, Any], epochs: int) -> str:
         f"epoch {figures['epoch']:>{len(str(epochs))}}/{epochs}  loss {figures['train_loss']:.4f}  "
         f"accuracy {figures['train_accuracy']:6.2%}"
     )
-    if validation := figures["validation"]:
-        columns = " ".join(f"{c['accuracy']:.1%}" for c in validation["columns"])
-        line += f"  validation {validation['accuracy']:6.2%} (columns {columns})"
+    if figures["validation"]:
+        line += f"  validation {_shares(figures['validation'])}"
     return line + f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
+
+
+def _shares(measured: dict[str, Any]) -> str:
+    columns = " ".join(f"{c['accuracy']:.1%}" for c in measured["columns"])
+    return f"{measured['accuracy']:6.2%} (columns {columns})"
 
 
 class _View:
     """Counts what the steps report and shows it: a bar on a terminal, and a line for each epoch anywhere."""
 
     def __init__(self, config: TrainConfig, console: Console) -> None:
-        self.config, self.console, self.finite = config, console, True
+        self.config, self.console = config, console
+        self.finite, self.steps = True, 0
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -267,7 +277,7 @@ class _View:
         """An epoch starts."""
         self.loss: Tensor | float = 0.0
         self.right: Tensor | float = 0.0
-        self.images, self.steps, self.shown = 0, 0, 0.0
+        self.images, self.shown = 0, 0.0
         self.start = time.perf_counter()
         if epoch == 0:
             self.bar.update(self.task, total=steps * self.config.epochs)
@@ -282,8 +292,7 @@ class _View:
             self.shown = now
             figures = self.end()
             text = "loss {train_loss:.4f}  accuracy {train_accuracy:.2%}  {images_per_second:,.0f} images/s"
-            self.bar.update(self.task, advance=self.steps, figures=text.format(**figures))
-            self.steps = 0
+            self.bar.update(self.task, completed=self.steps, figures=text.format(**figures))
 
     def end(self) -> dict[str, float]:
         """The figures of the epoch so far."""

@@ -4,8 +4,7 @@ by itself, whose parameters are then ``Unknown``."""
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,12 +14,17 @@ from fractal_dsl.diagnostics import Report, suggestion
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import calls
+from fractal_dsl.syntax_to_program.binding import Given
+from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.operators import binary, unary
+from fractal_dsl.syntax_to_program.scope import Scope
 from fractal_dsl.syntax_to_program.values import (
     ANY,
     BLOCKS,
     BUILTINS,
     MAX_INT,
     MAX_LIST,
+    TERMS,
     Builtin,
     EachFn,
     JoinFn,
@@ -28,50 +32,14 @@ from fractal_dsl.syntax_to_program.values import (
     OpFn,
     Prob,
     RuleAt,
-    RuleContext,
     RuleFn,
     Type,
     Unknown,
     Value,
+    is_list,
     show,
     type_of,
 )
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Local names, and the rule around them."""
-
-    names: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    parent: Scope | None = None
-    rule: RuleContext | None = None
-
-    def inner(self, names: Mapping[str, Value]) -> Scope:
-        """A scope within this one."""
-        return Scope(names, self, self.rule)
-
-    def known(self) -> list[str]:
-        """All local names."""
-        return [*self.names, *(self.parent.known() if self.parent else [])]
-
-
-_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-    "**": operator.pow,
-}
-_COMPARE: dict[str, Callable[[Value, Value], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 @dataclass
@@ -94,7 +62,7 @@ class Evaluator:
         return ANY
 
     @contextmanager
-    def within(self, what: str):  # noqa: ANN201
+    def within(self, what: str) -> Generator[None]:
         """Name the rule or layer that errors come about in."""
         self.trail.append(what)
         try:
@@ -116,9 +84,9 @@ class Evaluator:
             case s.Comprehension():
                 return self.comprehension(expr, scope)
             case s.Unary():
-                return self.unary(expr, scope)
+                return unary(self, expr, scope)
             case s.Binary():
-                return self.binary(expr, scope)
+                return binary(self, expr, scope)
             case s.Flow():
                 return self.flow(expr, scope)
             case s.Columns():
@@ -187,100 +155,25 @@ class Evaluator:
             value = Unknown(item) if item and len(targets) == 1 else ANY
             self.eval(expr.body, scope.inner(dict.fromkeys(targets, value)))
             return Unknown(Type("list", Type("any")))
-        if not isinstance(values, tuple):
+        if not is_list(values):
             help = "loops run over lists: `range(n)` counts from 0"
             return self.error("E0301", expr.iterable.span, f"expected a list, found {type_of(values)}", help=help)
         result: list[Value] = []
         for value in values:
-            row = (value,) if len(targets) == 1 else value
+            row: Value = (value,) if len(targets) == 1 else value
             if row is ANY:
                 row = (ANY,) * len(targets)
-            if not isinstance(row, tuple) or len(row) != len(targets):
-                message = f"there are {len(targets)} names for {len(row) if isinstance(row, tuple) else 1} values"
+            if not is_list(row) or len(row) != len(targets):
+                message = f"there are {len(targets)} names for {len(row) if is_list(row) else 1} values"
                 return self.error("E0301", expr.iterable.span, message)
             result.append(self.eval(expr.body, scope.inner(dict(zip(targets, row, strict=True)))))
         return tuple(result)
-
-    def unary(self, expr: s.Unary, scope: Scope) -> Value:
-        value = self.eval(expr.operand, scope)
-        wanted = ("bool",) if expr.op == "not" else ("int", "float", "prob")
-        if value is ANY:
-            return ANY
-        if type_of(value) not in wanted:
-            message = f"`{expr.op}` takes {' or '.join(wanted[:2])}, found {type_of(value)}"
-            return self.error("E0303", expr.span, message)
-        if isinstance(value, Unknown):
-            return Unknown(value.type if value.type.name != "prob" else Type("float"))
-        return not value if expr.op == "not" else -value
-
-    def binary(self, expr: s.Binary, scope: Scope) -> Value:
-        left, right = self.eval(expr.left, scope), self.eval(expr.right, scope)
-        if left is ANY or right is ANY:
-            return ANY
-        kinds = (type_of(left), type_of(right))
-        numbers = [k in ("int", "float", "prob") for k in kinds]
-        op = expr.op
-        if op == "**" and kinds[0] in ("block", "join") and (isinstance(left, BLOCKS) or isinstance(left, Unknown)):
-            return self.repeat(expr, self.block(left, expr.left.span), right)
-        if op in ("and", "or") and kinds == ("bool", "bool"):
-            if isinstance(left, Unknown) or isinstance(right, Unknown):
-                return Unknown(Type("bool"))
-            return (left and right) if op == "and" else (left or right)
-        if op in _COMPARE and (all(numbers) or (kinds[0] == kinds[1] and (op in ("==", "!=") or kinds[0] == "str"))):
-            if isinstance(left, Unknown) or isinstance(right, Unknown):
-                return Unknown(Type("bool"))
-            return _COMPARE[op](left, right)
-        if op == "+" and isinstance(left, tuple) and isinstance(right, tuple):
-            return self.sized(left + right, expr.span)
-        if op in _ARITHMETIC and all(numbers):
-            return self.arithmetic(expr, left, right)
-        help = None
-        if op == "+" and "block" in kinds:
-            help = "write `sum(a, b)` to add the outputs of two blocks"
-        elif "block" in kinds:
-            help = "blocks are composed with `>>`, and repeated with `**`"
-        return self.error("E0303", expr.span, f"`{op}` does not take {kinds[0]} and {kinds[1]}", help=help)
-
-    def arithmetic(self, expr: s.Binary, left: Value, right: Value) -> Value:
-        whole = type_of(left) == type_of(right) == "int" and expr.op != "/"
-        if isinstance(left, Unknown) or isinstance(right, Unknown):
-            offset = None
-            if expr.op in ("+", "-") and isinstance(left, Unknown) and left.offset is not None:
-                offset = left.offset + (right if expr.op == "+" else -right) if isinstance(right, int) else None
-            return Unknown(Type("int" if whole else "float"), offset)
-        if expr.op in ("/", "//", "%") and right == 0:
-            return self.error("E0305", expr.span, "division by zero")
-        if expr.op == "**":
-            if whole and right < 0:
-                return self.error("E0305", expr.span, "a whole number to a negative power: write a float")
-            if left < 0 and not whole and right != int(right):
-                return self.error("E0305", expr.span, "a negative number to a fractional power")
-            if abs(left) > 1 and right * math.log2(abs(left)) > 1100 or (left == 0 and right < 0):
-                return self.error("E0602", expr.span, "this power is over the limit of 2**63 - 1")
-        left, right = (float(v) if isinstance(v, Prob) else v for v in (left, right))
-        try:
-            return self.number(_ARITHMETIC[expr.op](left, right), expr.span)
-        except OverflowError:
-            return self.error("E0305", expr.span, "this number is too large for a float")
-
-    def repeat(self, expr: s.Binary, block: p.Term, times: Value) -> Value:
-        if isinstance(times, Unknown) and times.type.name in ("any", "int"):
-            return p.Hole(expr.span)
-        if not isinstance(times, int) or isinstance(times, bool):
-            message = f"a block is repeated a whole number of times, found {type_of(times)}"
-            return self.error("E0303", expr.right.span, message)
-        if times < 0:
-            return self.error("E0302", expr.right.span, f"a block cannot be repeated {times} times")
-        if times > self.max_repeat:
-            message = f"a block repeated {times:,} times; the limit is {self.max_repeat:,} layers"
-            return self.error("E0601", expr.right.span, message, help="--max-layers sets the limit")
-        return p.Seq((block,) * times, expr.span)
 
     def flow(self, expr: s.Flow, scope: Scope) -> Value:
         values = [self.eval(e, scope) for e in expr.steps]
         if type_of(values[0]) != "join":
             return p.Seq(tuple([self.block(v, e.span) for v, e in zip(values, expr.steps, strict=True)]), expr.span)
-        use = calls.as_join(self, values[0], expr.steps[0].span)  # `concat >> conv2d(64, 1)`: a join, then a block
+        use = as_join(self, values[0], expr.steps[0].span)  # `concat >> conv2d(64, 1)`: a join, then a block
         after = [self.block(v, e.span) for v, e in zip(values[1:], expr.steps[1:], strict=True)]
         if use is None:
             return Unknown(Type("join"))
@@ -310,7 +203,7 @@ class Evaluator:
             return RuleAt(base.decl, index, expr.span, scope.rule)
         if isinstance(base, Unknown) and base.type.name == "list":
             return Unknown(base.type.item or Type("any"))
-        if not isinstance(base, tuple):
+        if not is_list(base):
             help = "arguments stand in parentheses, levels of a rule in brackets" if isinstance(base, BLOCKS) else None
             return self.error("E0303", expr.span, f"a {type_of(base)} has no elements", help=help)
         if isinstance(index, Unknown):
@@ -344,16 +237,20 @@ class Evaluator:
             case "checkpoint", _:
                 return self.error("E0206", expr.span, "`@checkpoint` takes no arguments")
             case _:
-                help = suggestion(expr.name, ("tag", "checkpoint")) or "there are `@tag(\"name\")` and `@checkpoint`"
+                help = suggestion(expr.name, ("tag", "checkpoint")) or 'there are `@tag("name")` and `@checkpoint`'
                 return self.error("E0201", expr.span, f"unknown annotation `@{expr.name}`", help=help)
 
     # --- blocks
+
+    def apply(self, func: Value, given: Sequence[Given], span: Span) -> Value:
+        """Call a value with arguments."""
+        return calls.apply(self, func, given, span)
 
     def block(self, value: Value, span: Span) -> p.Term:
         """A value as a block: what is not called yet is called without arguments."""
         match value:
             case OpFn() | LayerFn() | RuleAt() if type_of(value) == "block":
-                result = calls.apply(self, value, (), span)
+                result = self.apply(value, (), span)
                 return result if not isinstance(result, Unknown) else p.Hole(span)
             case Unknown() if value.type.name in ("any", "block"):
                 return p.Hole(span)
@@ -365,7 +262,7 @@ class Evaluator:
             case tuple():
                 self.error("E0301", span, "expected a block, found a list", help="compose its blocks with `seq(…)`")
                 return p.Hole(span)
-            case _ if isinstance(value, BLOCKS):
+            case _ if isinstance(value, TERMS):
                 return value
             case _:
                 found = type_of(value)

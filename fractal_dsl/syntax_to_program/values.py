@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
@@ -120,6 +120,11 @@ TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.Group, p.Tagged, p
 BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt)
 
 
+def is_list(value: Value) -> TypeGuard[tuple[Value, ...]]:
+    """Whether a value is a list."""
+    return isinstance(value, tuple)
+
+
 def type_of(value: Value) -> str:
     """How messages name a value's type."""
     match value:
@@ -131,7 +136,7 @@ def type_of(value: Value) -> str:
             return "prob"
         case int() | float() | str():
             return type(value).__name__
-        case tuple():
+        case _ if is_list(value):
             return f"[{type_of(value[0])}]" if value else "[]"
         case LayerFn() if value.decl.is_join:
             return "join"
@@ -154,8 +159,8 @@ def show(value: Value) -> str:
             return f"{100 * value:.10g}%"
         case str():
             return f'"{value}"'
-        case tuple():
-            return f"[{', '.join(show(v) for v in value)}]"
+        case _ if is_list(value):
+            return f"[{', '.join(map(show, value))}]"
         case int() | float():
             return repr(value)
         case _:
@@ -172,13 +177,13 @@ def fits(value: Value, type: Type) -> Value | None:
             known = value.type.name
             wider = {"float": ("int", "prob"), "prob": ("float", "int")}.get(type.name, ())
             return value if known in ("any", type.name, *wider) else None
-        case "list", tuple():
+        case "list", _ if is_list(value):
             assert type.item is not None
             items = [fits(v, type.item) for v in value]
             return None if any(v is None for v in items) else tuple(items)
         case "bool", bool():
             return value
-        case ("int" | "float" | "prob"), bool():
+        case (("int" | "float" | "prob"), bool()):
             return None
         case "int", int():
             return value
@@ -198,7 +203,7 @@ def fits(value: Value, type: Type) -> Value | None:
 
 def key(value: Value) -> object:
     """A hashable identity of a value, for remembering instances; blocks count by identity."""
-    if isinstance(value, tuple):
+    if is_list(value):
         return tuple([key(v) for v in value])
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
         return id(value)

@@ -1,0 +1,66 @@
+"""The built-in layers and joins: parameters, shape rule, cost rule, torch target.
+
+Names follow torch: the class name of ``torch.nn`` in lower case, torch's keyword names, arguments in
+torch's order with the inferred ones (input channels, features) left out. Targets are strings, so that
+nothing here imports torch. Shapes leave the batch out; costs are per sample.
+"""
+
+from __future__ import annotations
+
+from fractal_dsl.ops.activations import elementwise, softmax
+from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool
+from fractal_dsl.ops.joins import JOINS
+from fractal_dsl.ops.linear import attention, embedding, linear, positions, project
+from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm
+from fractal_dsl.ops.reshaping import IDENTITY, PLACE, flatten, upsample
+from fractal_dsl.ops.shapes import sizes
+from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
+
+__all__ = [
+    "JOINS",
+    "LAYERS",
+    "PLACE",
+    "REQUIRED",
+    "Args",
+    "JoinSpec",
+    "OpParam",
+    "OpSpec",
+    "ShapeError",
+    "Tensor",
+    "TorchModule",
+    "Value",
+    "sizes",
+]
+
+_RANKS = (1, 2, 3)
+_ALL: tuple[OpSpec, ...] = (
+    *(conv(r) for r in _RANKS),
+    *(conv_transpose(r) for r in _RANKS),
+    *(pool(kind, r) for kind in ("Max", "Avg") for r in _RANKS),
+    *(adaptive_pool(kind, r) for kind in ("Max", "Avg") for r in _RANKS),
+    *(batch_norm(r) for r in _RANKS),
+    *(instance_norm(r) for r in _RANKS),
+    group_norm(),
+    layer_norm(),
+    *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
+    linear(),
+    flatten(),
+    embedding(),
+    positions(),
+    attention(),
+    global_avg_pool(),
+    project(),
+    upsample(),
+    IDENTITY,
+    *(
+        elementwise(t)
+        for t in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softplus", "Hardswish", "Hardsigmoid")
+    ),
+    elementwise("LeakyReLU", OpParam("negative_slope", "float", 0.01)),
+    elementwise("ELU", OpParam("alpha", "float", 1.0)),
+    elementwise("GELU", OpParam("approximate", "str", "none", choices=("none", "tanh"))),
+    softmax("Softmax"),
+    softmax("LogSoftmax"),
+)
+
+LAYERS: dict[str, OpSpec] = {spec.name: spec for spec in _ALL}

@@ -1,0 +1,56 @@
+"""The built-in joins: mean, sum, max, concat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fractal_dsl.ops.shapes import integer
+from fractal_dsl.ops.spec import Args, JoinSpec, OpParam, ShapeError, Tensor
+
+
+def _agree(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
+    def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+        first = operands[0]
+        for i, other in enumerate(operands[1:], 1):
+            if other != first:
+                help = _agree_help(first, other)
+                raise ShapeError(f"`{name}` joins operands of one shape", help, "E0501", (0, i))
+        return first
+
+    return out
+
+
+def _agree_help(a: Tensor, b: Tensor) -> str | None:
+    if len(a.shape) == len(b.shape) > 1 and a.shape[1:] == b.shape[1:]:
+        return f"`project({a.shape[0]})` at the end of the second operand gives it {a.shape[0]} channels"
+    if len(a.shape) == len(b.shape) > 1 and a.shape[0] == b.shape[0]:
+        return (
+            "the sizes differ: check the padding and stride of the layers (padding=1 keeps the size under a 3x3 kernel)"
+        )
+    return None
+
+
+def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+    first, dim = operands[0], integer(args, "dim")
+    axis = dim - 1 if dim > 0 else dim + len(first.shape)
+    if dim == 0 or not 0 <= axis < len(first.shape):
+        raise ShapeError(f"`concat` has no axis {dim} in {first} (axis 0 is the batch)", code="E0501")
+
+    def rest(t: Tensor) -> tuple[object, ...]:
+        return (t.dtype, *t.shape[:axis], None, *t.shape[axis + 1 :])
+
+    for i, other in enumerate(operands[1:], 1):
+        if rest(other) != rest(first):
+            message = f"`concat` joins operands that differ in axis {dim} only (axis 0 is the batch)"
+            raise ShapeError(message, None, "E0501", (0, i))
+    shape = list(first.shape)
+    shape[axis] = sum(t.shape[axis] for t in operands)
+    return Tensor(first.dtype, tuple(shape))
+
+
+JOINS: dict[str, JoinSpec] = {
+    "mean": JoinSpec("mean", (), _agree("mean")),
+    "sum": JoinSpec("sum", (), _agree("sum")),
+    "max": JoinSpec("max", (), _agree("max")),
+    "concat": JoinSpec("concat", (OpParam("dim", "int", 1),), _concat),
+}

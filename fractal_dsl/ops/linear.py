@@ -1,0 +1,126 @@
+"""Linear layers, projections, and layers of sequences."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fractal_dsl.ops.convolutions import conv
+from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer
+from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
+
+
+def linear() -> OpSpec:
+    """``linear``, over the last axis"""
+    params = (OpParam("out_features", "int", low=1), BIAS)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("linear", x)
+        if not x.shape:
+            raise ShapeError(f"`linear` takes at least one axis, but its input is {x}")
+        return Tensor("f32", (*x.shape[:-1], integer(args, "out_features")))
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        weights = x.shape[-1] * y.shape[-1]
+        return weights + (y.shape[-1] if args["bias"] else 0), weights * prod(x.shape[:-1])
+
+    return OpSpec(
+        "linear", params, out, lambda x, a: constructor("nn.Linear", params, a, x.shape[-1]), cost, "linear", None, True
+    )
+
+
+def project() -> OpSpec:
+    """``project``: what a shortcut needs to fit — nothing, a linear layer, or a convolution with window 1."""
+    params = (OpParam("out", "int", low=1), OpParam("stride", "int", 1, low=1))
+    layers = {0: linear(), 1: conv(1), 2: conv(2), 3: conv(3)}
+
+    def module(x: Tensor, args: Args) -> tuple[OpSpec, Args] | None:
+        """The layer that the projection comes down to; None for the identity."""
+        out, stride, rank = integer(args, "out"), integer(args, "stride"), len(x.shape) - 1
+        if x.shape[0] == out and stride == 1:
+            return None
+        given: dict[str, Value] = {"bias": False, "out_features": out}
+        if rank:
+            given = {"bias": False, "out_channels": out, "kernel_size": 1, "stride": stride}
+        defaults = {q.name: q.default for q in layers[rank].params if q.default is not REQUIRED}
+        return layers[rank], {**defaults, **given}
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("project", x)
+        if not 1 <= len(x.shape) <= 4:
+            raise ShapeError(f"`project` takes channels and up to three axes, but its input is {x}")
+        if len(x.shape) == 1 and args["stride"] != 1:
+            raise ShapeError(f"`project` with a stride needs spatial axes, but its input is {x}")
+        inner = module(x, args)
+        return inner[0].out(x, inner[1]) if inner else x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        inner = module(x, args)
+        return inner[0].cost(x, y, inner[1]) if inner else (0, 0)
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        inner = module(x, args)
+        return inner[0].torch(x, inner[1]) if inner else TorchModule("nn.Identity")
+
+    return OpSpec("project", params, out, torch, cost, "linear", None, True)
+
+
+def embedding() -> OpSpec:
+    """``embedding``: whole numbers to vectors."""
+    params = (OpParam("num_embeddings", "int", low=1), OpParam("embedding_dim", "int", low=1))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        if x.dtype != "i64":
+            raise ShapeError(f"`embedding` takes whole numbers (i64), but its input is {x}")
+        return Tensor("f32", (*x.shape, integer(args, "embedding_dim")))
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return integer(args, "num_embeddings") * integer(args, "embedding_dim"), 0
+
+    return OpSpec(
+        "embedding", params, out, lambda x, a: constructor("nn.Embedding", params, a), cost, "linear", None, True
+    )
+
+
+def _sequence(name: str, x: Tensor) -> tuple[int, int]:
+    floating(name, x)
+    if len(x.shape) != 2:
+        raise ShapeError(f"`{name}` takes [length, features], but its input is {x}")
+    return x.shape[0], x.shape[1]
+
+
+def positions() -> OpSpec:
+    """``positions``: adds a learned vector for each position."""
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        _sequence("positions", x)
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return prod(x.shape), 0
+
+    return OpSpec("positions", (), out, lambda x, a: TorchModule("Positions", x.shape), cost, "shape")
+
+
+def attention() -> OpSpec:
+    """``attention``: multi-head self-attention."""
+    params = (
+        OpParam("num_heads", "int", low=1),
+        OpParam("dropout", "prob", 0.0),
+        BIAS,
+        OpParam("causal", "bool", False),
+    )
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        _, features = _sequence("attention", x)
+        if features % integer(args, "num_heads"):
+            raise ShapeError(f"`attention` with {args['num_heads']} heads cannot divide the features of {x}")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        weights = 4 * x.shape[1] ** 2
+        return weights + (4 * x.shape[1] if args["bias"] else 0), weights * x.shape[0]
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor("Attention", params, args, x.shape[1])
+
+    return OpSpec("attention", params, out, torch, cost, "attention", None, True)

@@ -1,0 +1,95 @@
+"""Normalisations and dropouts."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, same, spatial
+from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
+
+
+def batch_norm(rank: int) -> OpSpec:
+    """``batchnorm1d`` to ``batchnorm3d``"""
+    name = f"batchnorm{rank}d"
+    params = (EPS, OpParam("momentum", "prob", 0.1), OpParam("affine", "bool", True))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        if not (rank == 1 and len(x.shape) == 1):
+            spatial(name, x, rank)
+        floating(name, x)
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (2 * x.shape[0] if args["affine"] else 0), 0
+
+    return OpSpec(
+        name, params, out, lambda x, a: constructor(f"nn.BatchNorm{rank}d", params, a, x.shape[0]), cost, "norm", rank
+    )
+
+
+def instance_norm(rank: int) -> OpSpec:
+    """``instancenorm1d`` to ``instancenorm3d``"""
+    name = f"instancenorm{rank}d"
+    params = (EPS, OpParam("affine", "bool", False))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        if prod(spatial(name, x, rank)) == 1:
+            raise ShapeError(f"`{name}` needs more than one value in each channel, but its input is {x}")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (2 * x.shape[0] if args["affine"] else 0), 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor(f"nn.InstanceNorm{rank}d", params, args, x.shape[0])
+
+    return OpSpec(name, params, out, torch, cost, "norm", rank)
+
+
+def group_norm() -> OpSpec:
+    """``groupnorm``"""
+    params = (OpParam("num_groups", "int", low=1), EPS, OpParam("affine", "bool", True))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("groupnorm", x)
+        if not x.shape or x.shape[0] % integer(args, "num_groups"):
+            raise ShapeError(f"`groupnorm` with {args['num_groups']} groups cannot divide the channels of {x}")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (2 * x.shape[0] if args["affine"] else 0), 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        call = constructor("nn.GroupNorm", params, args)
+        return TorchModule(call.target, (*call.args, x.shape[0]), call.kwargs)
+
+    return OpSpec("groupnorm", params, out, torch, cost, "norm")
+
+
+def layer_norm() -> OpSpec:
+    """``layernorm``, over the last axis"""
+    params = (EPS, OpParam("elementwise_affine", "bool", True), BIAS)
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (x.shape[-1] * (2 if args["bias"] else 1) if args["elementwise_affine"] else 0), 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor("nn.LayerNorm", params, args, x.shape[-1])
+
+    return OpSpec("layernorm", params, same("layernorm"), torch, cost, "norm")
+
+
+def dropout(suffix: str) -> OpSpec:
+    """``dropout``, and ``dropout1d`` to ``dropout3d``, which drop whole channels"""
+    name = f"dropout{suffix}"
+    params = (OpParam("p", "prob", 0.5),)
+    target = f"nn.Dropout{suffix}"
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating(name, x)
+        if suffix:
+            spatial(name, x, int(suffix[0]))
+        return x
+
+    # p is what tells one dropout from another: it is written out, default or not
+    return OpSpec(name, params, out, lambda x, a: TorchModule(target, (a["p"],)), free, "dropout")

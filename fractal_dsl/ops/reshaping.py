@@ -1,0 +1,61 @@
+"""Layers that only move numbers: ``flatten``, ``upsample``, ``id``, and ``place``."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fractal_dsl.ops.shapes import constructor, floating, free, integer
+from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
+
+
+def flatten() -> OpSpec:
+    """``flatten``"""
+    params = (OpParam("start_dim", "int", 1), OpParam("end_dim", "int", -1))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        axes = (0, *x.shape)  # torch counts the batch as axis 0
+        start, end = (a + len(axes) if a < 0 else a for a in (integer(args, "start_dim"), integer(args, "end_dim")))
+        if not 1 <= start <= end < len(axes):
+            raise ShapeError(f"`flatten` cannot fold axes {start} to {end} of {x} (axis 0 is the batch)")
+        return Tensor(x.dtype, (*axes[1:start], prod(axes[start : end + 1]), *axes[end + 1 :]))
+
+    return OpSpec("flatten", params, out, lambda x, a: constructor("nn.Flatten", params, a), free, "shape")
+
+
+def upsample() -> OpSpec:
+    """``upsample`` by a whole factor"""
+    modes = ("nearest", "linear", "bilinear", "bicubic", "trilinear")
+    params = (OpParam("scale_factor", "int", low=1), OpParam("mode", "str", "nearest", choices=modes))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("upsample", x)
+        axes = {"linear": (2,), "bilinear": (3,), "bicubic": (3,), "trilinear": (4,)}.get(str(args["mode"]), (2, 3, 4))
+        if len(x.shape) not in axes:
+            raise ShapeError(f"`upsample` with mode {args['mode']!r} does not take {x}")
+        return Tensor("f32", (x.shape[0], *(s * integer(args, "scale_factor") for s in x.shape[1:])))
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        call = constructor("nn.Upsample", params, args)
+        return TorchModule(call.target, (), (("scale_factor", args["scale_factor"]), *call.kwargs))
+
+    return OpSpec("upsample", params, out, torch, free, "shape")
+
+
+IDENTITY = OpSpec("id", (), lambda x, a: x, lambda x, a: TorchModule("nn.Identity"), free, "shape")
+
+
+def _place(x: Tensor, args: Args) -> Tensor:
+    axis = integer(args, "dim") - 1
+    size = integer(args, "before") + x.shape[axis] + integer(args, "after")
+    return Tensor(x.dtype, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
+
+
+PLACE = OpSpec(
+    "place",
+    tuple(OpParam(name, "int", low=0) for name in ("dim", "before", "after")),
+    _place,
+    lambda x, a: TorchModule("Place", (a["dim"], a["before"], a["after"])),
+    free,
+    "shape",
+)
+"""Not in the language: zeros before and behind along one axis, where a concatenated operand stands alone."""

@@ -1,0 +1,100 @@
+"""Helpers of shape rules, and parameters that several families have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, ShapeError, Tensor, TorchModule, Value
+
+OUT = OpParam("out_channels", "int", low=1)
+KERNEL = OpParam("kernel_size", "size", low=1)
+STRIDE = OpParam("stride", "size", 1, low=1)
+DILATION = OpParam("dilation", "size", 1, low=1)
+GROUPS = OpParam("groups", "int", 1, low=1)
+BIAS = OpParam("bias", "bool", True)
+EPS = OpParam("eps", "float", 1e-5, low=0)
+
+
+def sizes(value: Value, rank: int) -> tuple[int, ...]:
+    """One integer for each of ``rank`` axes."""
+    if isinstance(value, tuple):
+        if len(value) != rank:
+            raise ShapeError(f"this needs 1 or {rank} numbers, one for each axis, not {len(value)}")
+        return value
+    assert isinstance(value, int)
+    return (value,) * rank
+
+
+def integer(args: Args, name: str) -> int:
+    """An argument that is a whole number."""
+    value = args[name]
+    assert isinstance(value, int)
+    return value
+
+
+def spatial(name: str, x: Tensor, rank: int) -> tuple[int, ...]:
+    """The spatial part of ``x``, which must be floating point with channels and ``rank`` axes."""
+    floating(name, x)
+    if len(x.shape) != rank + 1:
+        axes = {1: "[channels, length]", 2: "[channels, height, width]", 3: "[channels, depth, height, width]"}[rank]
+        others = {len(x.shape) - 1} & {1, 2, 3}
+        help = f"for this input there is `{name.rstrip('123d')}{others.pop()}d`" if others else None
+        raise ShapeError(f"`{name}` takes {axes}, but its input is {x}", help)
+    return x.shape[1:]
+
+
+def floating(name: str, x: Tensor) -> None:
+    """Refuse what is not floating point."""
+    if x.dtype != "f32":
+        help = "put an `embedding(count, width)` before it" if x.dtype == "i64" else None
+        raise ShapeError(f"`{name}` takes floating-point numbers, but its input is {x}", help)
+
+
+def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) -> tuple[int, ...]:
+    """Output sizes of a sliding window; torch's formula."""
+    axes = spatial(name, x, rank)
+    kernel = sizes(args["kernel_size"], rank)
+    stride = sizes(args["kernel_size"] if args["stride"] is None else args["stride"], rank)
+    dilation = sizes(args.get("dilation", 1), rank)
+    if args["padding"] == "same":
+        if any(s != 1 for s in stride):
+            raise ShapeError(f'`{name}` with padding="same" needs stride 1', "give the padding as a number")
+        return axes
+    padding = sizes(0 if args["padding"] == "valid" else args["padding"], rank)
+    result: list[int] = []
+    for size, k, s, p, d in zip(axes, kernel, stride, padding, dilation, strict=True):
+        span = size + 2 * p - d * (k - 1) - 1
+        out = span // s + 1
+        if ceil and span % s and out * s < size + p:
+            out += 1
+        if span < 0 or out < 1:
+            raise ShapeError(
+                f"`{name}` with a window of {d * (k - 1) + 1} does not fit into its input {x}"
+                + (f" padded by {p}" if p else ""),
+                "the input is already too small here: use fewer or smaller poolings or strides, or more padding",
+                code="E0504",
+            )
+        result.append(out)
+    return tuple(result)
+
+
+def same(name: str) -> Callable[[Tensor, Args], Tensor]:
+    """The shape rule of a layer that keeps the shape of its floating-point input."""
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating(name, x)
+        return x
+
+    return out
+
+
+def free(x: Tensor, out: Tensor, args: Args) -> tuple[int, int]:
+    """The cost rule of a layer without parameters and multiplications that count."""
+    return 0, 0
+
+
+def constructor(target: str, params: tuple[OpParam, ...], args: Args, *inferred: Value) -> TorchModule:
+    """A constructor call as a person writes it: required arguments by position, defaults left out."""
+    positional = [args[p.name] for p in params if p.default is REQUIRED]
+    keywords = [(p.name, args[p.name]) for p in params if p.default is not REQUIRED and args[p.name] != p.default]
+    return TorchModule(target, (*inferred, *positional), tuple(keywords))

@@ -1,0 +1,91 @@
+"""What is known of a built-in: parameters, shape rule, cost rule, torch target."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+Value = int | float | bool | str | tuple[int, ...] | None
+Args = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor's element type (``f32`` or ``i64``) and its shape without the batch."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+class ShapeError(Exception):
+    """A layer or join does not take a shape. ``code`` is the diagnostic's code; ``operands`` tells
+    which two operands of a join disagree, counted from 0."""
+
+    def __init__(
+        self, message: str, help: str | None = None, code: str = "E0502", operands: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.help, self.code, self.operands = message, help, code, operands
+
+
+class Required(enum.Enum):
+    """Its one member marks a parameter without a default."""
+
+    REQUIRED = enum.auto()
+
+
+REQUIRED: Final = Required.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class OpParam:
+    """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each
+    axis), padding (a size, ``"same"`` or ``"valid"``), optional size. ``low`` bounds numbers from below."""
+
+    name: str
+    kind: str
+    default: Value | Required = REQUIRED
+    low: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TorchModule:
+    """What to construct: ``nn.X`` for torch.nn, else a class of ``fractal_dsl.runtime.layers``."""
+
+    target: str
+    args: tuple[Value, ...] = ()
+    kwargs: tuple[tuple[str, Value], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpSpec:
+    """A built-in layer.
+
+    ``out`` gives the output of an input or raises ShapeError; ``cost`` gives (parameters,
+    multiply-accumulates) from input and output; ``torch`` says what to construct. ``weighted`` marks
+    convolutions, linear layers and the like; ``rank`` is the number of spatial axes, None where any goes.
+    """
+
+    name: str
+    params: tuple[OpParam, ...]
+    out: Callable[[Tensor, Args], Tensor]
+    torch: Callable[[Tensor, Args], TorchModule]
+    cost: Callable[[Tensor, Tensor, Args], tuple[int, int]]
+    family: str
+    rank: int | None = None
+    weighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSpec:
+    """A built-in join. ``out`` gives the output of the operands or raises ShapeError."""
+
+    name: str
+    params: tuple[OpParam, ...]
+    out: Callable[[tuple[Tensor, ...], Args], Tensor]

@@ -1,0 +1,58 @@
+"""Program to figures: shapes are checked and sizes counted from the recurrence, never on the expanded net.
+
+A term is measured once for each shape that reaches it, so a net of level C costs O(C) here, however many
+layers it expands to. Numbers are Python's integers and stay exact.
+"""
+
+from __future__ import annotations
+
+from fractal_dsl import program as p
+from fractal_dsl.diagnostics import Report
+from fractal_dsl.plan import column_order
+from fractal_dsl.program_to_summary.count import Count
+from fractal_dsl.program_to_summary.measure import Measure
+from fractal_dsl.program_to_summary.summary import Cost, Summary, approximate
+
+__all__ = ["Cost", "Summary", "approximate", "program_to_summary"]
+
+MAX_OPS_PER_LAYER = 16
+
+
+def program_to_summary(program: p.Program, report: Report, max_layers: int) -> Summary | None:
+    """Check shapes and count. Errors go to ``report``; the result is None after an error.
+
+    A net over ``max_layers`` base layers is refused before any shape is computed.
+    """
+    base, ops = Count().term(program.body, False)
+    if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
+        counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
+        limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
+        message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
+        help = "lower the levels or parameters, or raise the limit with --max-layers"
+        report.error("E0601", program.span, message, help=help)
+        return None
+    errors = len(report.found)
+    first = Measure(program, report, ())
+    signal, totals = first.net()
+    if len(report.found) > errors or signal.out is None:
+        return None
+    columns = column_order(first.labels)
+    if columns:
+        signal, totals = Measure(program, report, columns).net()
+    assert signal.out is not None
+    whole = Cost(signal.depth, totals.params, totals.macs)
+    return Summary(
+        program.net,
+        program.input.shape,
+        signal.out.shape,
+        totals.params,
+        totals.macs,
+        totals.base,
+        signal.depth,
+        totals.weighted,
+        signal.weighted,
+        totals.raw,
+        dict(totals.joins),
+        signal.paths,
+        signal.columns if columns else (whole,),
+    )

@@ -1,0 +1,193 @@
+"""Arguments to parameters: matched by place and name, checked against types and bounds, defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fractal_dsl import syntax as s
+from fractal_dsl.diagnostics import suggestion
+from fractal_dsl.ops import REQUIRED, OpParam
+from fractal_dsl.ops import Value as OpValue
+from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.values import ANY, SCALARS, Prob, Type, Unknown, Value, fits, is_list, show, type_of
+
+if TYPE_CHECKING:
+    from fractal_dsl.syntax_to_program.evaluate import Evaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An evaluated argument."""
+
+    name: str | None
+    value: Value
+    span: Span
+
+
+def bind_op(
+    ev: Evaluator, name: str, params: Sequence[OpParam], given: Sequence[Given], span: Span
+) -> dict[str, OpValue] | None:
+    """Arguments of a built-in, complete and in order; None after an error."""
+    names = [q.name for q in params]
+    chosen = _assign(ev, name, names, given)
+    if chosen is None:
+        return None
+    args: dict[str, OpValue] = {}
+    sound = True
+    for param in params:
+        if param.name in chosen:
+            value = _op_value(ev, name, param, chosen[param.name])
+            sound = sound and value is not ANY
+            args[param.name] = None if isinstance(value, Unknown) else value
+            sound = sound and not isinstance(value, Unknown)
+        elif param.default is REQUIRED:
+            shape = ", ".join(q.name if q.default is REQUIRED else f"{q.name}={_show_op(q.default)}" for q in params)
+            ev.error("E0205", span, f"`{name}` needs `{param.name}`", help=f"it takes `{name}({shape})`")
+            return None
+        else:
+            args[param.name] = param.default
+    return args if sound else None
+
+
+def _show_op(value: object) -> str:
+    """A default as the language writes it; None is a value that the layer finds itself."""
+    return "…" if value is None else show(value)
+
+
+def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Given]) -> dict[str, Given] | None:
+    """Match arguments to parameter names; None after an error."""
+    chosen: dict[str, Given] = {}
+    free = iter(names)
+    sound = True
+    for arg in given:
+        target = arg.name if arg.name is not None else next(free, None)
+        if target is None:
+            takes = f"`{name}` takes {len(names)} arguments" if names else f"`{name}` takes no arguments"
+            help = f"they are {', '.join(names)}" if names else None
+            ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
+            sound = False
+        elif target not in names:
+            help = suggestion(target, names) or (f"it has {', '.join(names)}" if names else None)
+            ev.error("E0203", arg.span, f"`{name}` has no parameter `{target}`", help=help)
+            sound = False
+        elif target in chosen:
+            ev.error("E0204", arg.span, f"`{target}` of `{name}` is given twice")
+            sound = False
+        else:
+            chosen[target] = arg
+    return chosen if sound else None
+
+
+_SIZES = ("size", "optional size", "padding")
+
+
+def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
+    """One argument of a built-in, checked; Unknown if it is not known."""
+    value, what = arg.value, f"`{param.name}` of `{name}`"
+    if param.kind in _SIZES:
+        if param.kind == "padding" and value in ("same", "valid"):
+            return value
+        if isinstance(value, Unknown) and value.type.name in ("any", "int", "list"):
+            return value
+        if is_list(value) and any(isinstance(v, Unknown) for v in value):
+            return ANY
+        checked = fits(value, Type("list", Type("int"))) if is_list(value) else fits(value, Type("int"))
+        wanted = "a whole number, or a list of one for each axis"
+    else:
+        checked, wanted = fits(value, Type(param.kind)), param.kind
+    if checked is None:
+        return ev.error(
+            "E0301", arg.span, f"{what} is {wanted}, found {type_of(value)}", help=_type_help(value, param.kind)
+        )
+    if isinstance(checked, Unknown):
+        return checked
+    if param.choices and checked not in param.choices:
+        help = suggestion(str(checked), param.choices) or f"it is one of {', '.join(map(show, param.choices))}"
+        return ev.error("E0302", arg.span, f"{what} cannot be {show(checked)}", help=help)
+    if param.kind == "prob" and not 0 <= checked <= 1:
+        return _not_prob(ev, checked, arg.span)
+    numbers = checked if is_list(checked) else (checked,)
+    if param.low is not None and any(v < param.low for v in numbers):
+        return ev.error("E0302", arg.span, f"{what} is at least {param.low:g}, found {show(checked)}")
+    return float(checked) if isinstance(checked, Prob) else checked
+
+
+def _not_prob(ev: Evaluator, value: float, span: Span) -> Unknown:
+    help = "a probability lies between 0 and 1, or 0% and 100%"
+    return ev.error("E0302", span, f"{float(value):g} is not a probability", help=help)
+
+
+def _type_help(value: Value, wanted: str) -> str | None:
+    if wanted == "int" and isinstance(value, float) and not isinstance(value, Prob):
+        return f"write a whole number, such as {round(value)}; `//` divides to one"
+    if wanted == "bool" and value in (0, 1):
+        return "write `true` or `false`"
+    return None
+
+
+def type_from(ev: Evaluator, expr: s.TypeExpr) -> Type:
+    """A declared type. Tensors type nets only."""
+    if expr.item is not None:
+        return Type("list", type_from(ev, expr.item))
+    if expr.name not in SCALARS or expr.dims is not None:
+        known = (*SCALARS, "[int]")
+        help = suggestion(expr.name, SCALARS) or f"the types are {', '.join(known)}"
+        ev.error("E0201", expr.span, f"unknown type `{expr.name}`", help=help)
+        return Type("any")
+    return Type(expr.name)
+
+
+def checked(ev: Evaluator, value: Value, type: Type, span: Span, what: str) -> Value:
+    """A value of the declared type, or Unknown after an error."""
+    if type.name == "any":
+        return ANY
+    result = fits(value, type)
+    if result is None:
+        help = _type_help(value, type.name)
+        return ev.error("E0301", span, f"{what} is {type}, found {type_of(value)}", help=help)
+    if type.name == "prob" and not isinstance(result, Unknown) and not 0 <= result <= 1:
+        return _not_prob(ev, result, span)
+    if type.name == "list" and type.item == Type("prob") and is_list(result):
+        for v in result:
+            if not isinstance(v, Unknown) and not 0 <= v <= 1:
+                return _not_prob(ev, v, span)
+    if type.name == "block":
+        return ev.block(result, span)
+    return result
+
+
+def bind(
+    ev: Evaluator,
+    name: str,
+    params: Sequence[s.Parameter],
+    given: Sequence[Given],
+    span: Span,
+    inherited: Mapping[str, Value] | None = None,
+) -> dict[str, Value] | None:
+    """Arguments of a user's layer, join or rule; None after an error. Defaults see earlier parameters."""
+    chosen = _assign(ev, name, [q.name.id for q in params], given)
+    if chosen is None:
+        return None
+    args: dict[str, Value] = {}
+    for param in params:
+        id = param.name.id
+        if id in chosen:
+            type = type_from(ev, param.type)
+            args[id] = checked(ev, chosen[id].value, type, chosen[id].span, f"`{id}` of `{name}`")
+        elif inherited is not None:
+            args[id] = inherited[id]
+        elif param.default is None:
+            shape = ", ".join(f"{q.name.id}: {_show_type(q.type)}" for q in params)
+            ev.error("E0205", span, f"`{name}` needs `{id}`", help=f"it takes `{name}({shape})`")
+            return None
+        else:
+            value = ev.eval(param.default, Scope(args))
+            args[id] = checked(ev, value, type_from(ev, param.type), param.default.span, f"`{id}` of `{name}`")
+    return args
+
+
+def _show_type(type: s.TypeExpr) -> str:
+    return f"[{_show_type(type.item)}]" if type.item else type.name

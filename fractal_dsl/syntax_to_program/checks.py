@@ -1,0 +1,72 @@
+"""Layers and rules checked by themselves, their parameters unknown: what is wrong whatever the arguments."""
+
+from __future__ import annotations
+
+from fractal_dsl import syntax as s
+from fractal_dsl.syntax_to_program.binding import checked, type_from
+from fractal_dsl.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.rules import has_base
+from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.values import RuleContext, Type, Unknown, Value, fits, type_of
+
+
+def _unknowns(ev: Evaluator, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
+    """Parameters as unknowns of their types; their defaults are checked by the way."""
+    result: dict[str, Value] = {}
+    for param in params:
+        if param.name.id in result:
+            ev.report.error("E0202", param.name.span, f"there are two parameters `{param.name.id}`")
+        type = type_from(ev, param.type)
+        if param.default is not None:
+            value = ev.eval(param.default, Scope(dict(result)))
+            checked(ev, value, type, param.default.span, f"`{param.name.id}`")
+        result[param.name.id] = Unknown(type)
+    return result
+
+
+def check_layer(ev: Evaluator, decl: s.LayerDecl) -> None:
+    """Report what is wrong with a layer, or a join, by itself."""
+    with ev.within(decl.name.id):
+        scope = Scope(_unknowns(ev, decl.params))
+        ev.active.append((decl, None))
+        value = ev.eval(decl.body, scope)
+        if decl.is_join:
+            as_join(ev, value, decl.body.span)
+        else:
+            ev.block(value, decl.body.span)
+        ev.active.pop()
+
+
+def check_rule(ev: Evaluator, decl: s.RuleDecl) -> None:
+    """Report what is wrong with a rule by itself."""
+    name = decl.name.id
+    with ev.within(name):
+        args = _unknowns(ev, decl.params)
+        if decl.join is not None:
+            as_join(ev, ev.eval(decl.join, Scope(args)), decl.join.span)
+        seen: set[tuple[bool, int]] = set()
+        for case in decl.cases:
+            if case.rule.id != name:
+                help = f"did you mean `{name}`?"
+                ev.error("E0201", case.rule.span, f"a case of `{case.rule.id}` in rule `{name}`", help=help)
+            if case.guard is None:
+                if (case.var is None, case.offset) in seen:
+                    ev.error("E0405", case.head, "an earlier case takes these levels already")
+                seen.add((case.var is None, case.offset))
+            _check_case(ev, decl, case, args)
+        if not decl.cases or not has_base(decl):
+            help = f"add a case that does not mention `{name}`, such as `{name}[1] = …`"
+            ev.error("E0403", decl.name.span, f"rule `{name}` has no base case", help=help)
+
+
+def _check_case(ev: Evaluator, decl: s.RuleDecl, case: s.Case, args: dict[str, Value]) -> None:
+    names = dict(args)
+    if case.var is not None:
+        names[case.var.id] = Unknown(Type("int"), -case.offset)
+    scope = Scope(names, None, RuleContext(decl, args, Unknown(Type("int"), 0)))
+    if case.guard is not None:
+        guard = ev.eval(case.guard, scope)
+        if fits(guard, Type("bool")) is None:
+            ev.error("E0301", case.guard.span, f"a guard is true or false, found {type_of(guard)}")
+    ev.block(ev.eval(case.body, scope), case.body.span)

@@ -1,0 +1,135 @@
+"""Rules at their levels: mentions, instances, cases, and ``.each``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from fractal_dsl import program as p
+from fractal_dsl import syntax as s
+from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program.binding import Given, bind
+from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    MAX_LEVEL,
+    EachFn,
+    RuleAt,
+    RuleContext,
+    Unknown,
+    Value,
+    key,
+    type_of,
+)
+
+if TYPE_CHECKING:
+    from fractal_dsl.syntax_to_program.evaluate import Evaluator
+
+
+def each(ev: Evaluator, func: EachFn, given: Sequence[Given], span: Span) -> Value:
+    """``F[3](64).each(block)``"""
+    if len(given) != 1 or given[0].name is not None:
+        return ev.error("E0205", span, "`.each` takes one block: `.each(maxpool2d(2))`")
+    block = ev.block(given[0].value, given[0].span)
+    target = func.target
+    while isinstance(target, p.Tagged):
+        target = target.body
+    if not isinstance(target, p.Mention | p.Bundle | p.Each | p.Hole):
+        help = "write `.each` behind a mention of a rule, such as `F[3](64).each(maxpool2d(2))`; else use `>>`"
+        return ev.error("E0408", span, "`.each` needs columns, and this is a single block", help=help)
+    return p.Each(func.target, block, span)
+
+
+def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.Term:
+    """A rule at a level with its arguments, as a block."""
+    decl, level, name, context = at.decl, at.level, at.decl.name.id, at.context
+    inside = context is not None and context.decl is decl
+    args = bind(ev, name, decl.params, given, span, context.args if context and inside else None)
+    if args is None:
+        return p.Hole(span)
+    if isinstance(level, Unknown):
+        if inside and level.offset is not None and level.offset >= 0:
+            _does_not_fall(ev, name, span)
+        return p.Hole(span)
+    if context and isinstance(context.level, Unknown):
+        return p.Hole(span)
+    if any(isinstance(v, Unknown) for v in args.values()):
+        return p.Hole(span)
+    instance = _instance(ev, decl, level, args, at.span)
+    return p.Hole(span) if instance is None else p.Mention(instance, inside, span)
+
+
+def _does_not_fall(ev: Evaluator, name: str, span: Span) -> None:
+    help = f"a rule reads `{name}[n+1] = … {name}[n] …`: what it mentions must be of a lower level"
+    ev.error("E0404", span, f"the level of `{name}` does not fall here, so the rule would never end", help=help)
+
+
+def _instance(ev: Evaluator, decl: s.RuleDecl, level: int, args: dict[str, Value], span: Span) -> p.Instance | None:
+    name = decl.name.id
+    if level > MAX_LEVEL:
+        help = "a plain chain is written `block ** n`"
+        ev.error("E0602", span, f"level {level:,} of `{name}` is over the limit of {MAX_LEVEL}", help=help)
+        return None
+    if any(d is decl and at is not None and at <= level for d, at in ev.active):
+        _does_not_fall(ev, name, span)
+        return None
+    identity = (id(decl), level, tuple([(k, key(v)) for k, v in args.items()]))
+    if identity not in ev.remembered:
+        ev.remembered[identity] = (None, args)
+        with ev.within(f"{name}[{level}]"):
+            ev.active.append((decl, level))
+            ev.remembered[identity] = (_expand(ev, decl, level, args, span), args)
+            ev.active.pop()
+    return ev.remembered[identity][0]
+
+
+def _expand(ev: Evaluator, decl: s.RuleDecl, level: int, args: dict[str, Value], span: Span) -> p.Instance | None:
+    context = RuleContext(decl, args, level)
+    fixed_first = sorted(decl.cases, key=lambda c: c.var is not None)
+    for case in fixed_first:
+        n = level - case.offset
+        if (case.var is None and n != 0) or n < 0:
+            continue
+        names = {**args, case.var.id: n} if case.var is not None else args
+        scope = Scope(names, None, context)
+        if case.guard is not None:
+            allowed = ev.eval(case.guard, scope)
+            if not isinstance(allowed, bool):
+                if allowed is not ANY:
+                    ev.error("E0301", case.guard.span, f"a guard is true or false, found {type_of(allowed)}")
+                return None
+            if not allowed:
+                continue
+        body = ev.block(ev.eval(case.body, scope), case.body.span)
+        use = None
+        if decl.join is not None:
+            use = as_join(ev, ev.eval(decl.join, Scope(args)), decl.join.span)
+            if use is None:
+                return None
+        return p.Instance(decl.name.id, level, use, body)
+    name = decl.name.id
+    if has_base(decl):
+        known = ", ".join(f"{name}[{c.var.id if c.var else ''}{_offset(c)}]" for c in decl.cases)
+        ev.error("E0403", span, f"no case of `{name}` matches level {level}", help=f"its cases are {known}")
+    return None
+
+
+def _offset(case: s.Case) -> str:
+    if case.var is None:
+        return str(case.offset)
+    return f"+{case.offset}" if case.offset else ""
+
+
+def has_base(decl: s.RuleDecl) -> bool:
+    """Whether some case ends the recursion: a fixed level, a guard, or a body that mentions no rule itself."""
+    return any(c.var is None or c.guard is not None or not _mentions(c.body, decl.name.id) for c in decl.cases)
+
+
+def _mentions(node: object, name: str) -> bool:
+    if isinstance(node, s.Name):
+        return node.id == name
+    if isinstance(node, tuple):
+        return any(_mentions(x, name) for x in cast(tuple[object, ...], node))
+    fields = getattr(node, "__dataclass_fields__", ())
+    return any(_mentions(getattr(node, f), name) for f in fields if f != "span")

@@ -1,0 +1,39 @@
+"""The language's words, and what people call the grammar's terminals."""
+
+from __future__ import annotations
+
+# fmt: off
+KEYWORDS = (
+    "frac", "import", "from", "as", "param", "let", "shared", "layer", "join", "rule", "net", "train", "extern",
+    "with", "when", "for", "in", "and", "or", "not", "true", "false",
+)
+# fmt: on
+DECLARATIONS = ("import", "from", "param", "let", "shared", "layer", "join", "rule", "net", "train", "extern")
+
+TERMINALS: dict[str, str] = {
+    **{word.upper(): f"`{word}`" for word in KEYWORDS},
+    **{
+        name: f"`{text}`"
+        for name, text in (
+            pair.split(" ")
+            for pair in (
+                "LPAR (|RPAR )|LSQB [|RSQB ]|LBRACE {|RBRACE }|COMMA ,|COLON :|EQUAL =|ARROW ->|DOTS ..|DOT .|AT @|"
+                "FLOW >>|POWER **|PLUS +|MINUS -|STAR *|SLASH /|DOUBLESLASH //|PERCENT %|EQEQ ==|NOTEQ !=|LE <=|"
+                "GE >=|LT <|GT >"
+            ).split("|")
+        )
+    },
+    "BAR": "`|`",
+    "NAME": "a name",
+    "INT": "a whole number",
+    "FLOAT": "a number",
+    "PROB": "a percentage",
+    "STRING": 'a text in "quotes"',
+    "COMMENT": "a comment",
+    "SPACE": "white space",
+    "$END": "the end of the file",
+}
+"""What people call the grammar's terminals."""
+
+OPEN = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
+"""Opening brackets, each with the one that closes it."""

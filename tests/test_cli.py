@@ -1,0 +1,268 @@
+"""The command line as users meet it: what it prints, what it writes, how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fractal_dsl.cli import main
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+DIGITS = str(EXAMPLES / "digits.frac")
+
+
+class Ran:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(*args: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["fractal-dsl", *map(str, args)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else int(bool(exit.code))
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        assert "internal error" not in captured.err
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+def in_process(*args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    command = [sys.executable, "-m", "fractal_dsl", *args]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False)
+
+
+# --- the paper's figures
+
+TABLE = [
+    (1, 5, 258_292),
+    (2, 10, 847_716),
+    (3, 20, 2_125_204),
+    (4, 40, 4_778_820),
+    (5, 80, 10_184_692),
+    (6, 160, 21_095_076),
+]
+
+
+@pytest.mark.parametrize(("columns", "depth", "params"), TABLE)
+def test_ultra_deep_nets_of_the_paper(run, columns: int, depth: int, params: int) -> None:
+    result = json.loads(run("info", EXAMPLES / "fractalnet_deep.frac", "-p", f"columns={columns}", "--json").out)
+    assert (result["depth"], result["params"]) == (depth, params)
+    assert [c["depth"] for c in result["columns"]] == [5 * 2**k for k in range(columns)]
+    assert result["columns"][-1]["params"] < params or columns == 1
+
+
+@pytest.mark.parametrize(("columns", "depth", "params"), TABLE)
+def test_ultra_deep_nets_compiled(columns: int, depth: int, params: int) -> None:
+    import torch
+
+    from fractal_dsl import build, compile_file
+
+    model = build(compile_file(EXAMPLES / "fractalnet_deep.frac", {"columns": str(columns)}), device="meta")
+    assert sum(p.numel() for p in model.parameters()) == params
+    convolutions = [m for m in model.column(columns).modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == depth
+    assert sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Conv2d)) == {
+        1: 244_656, 2: 832_608, 3: 2_107_152, 4: 4_754_880, 5: 10_148_976, 6: 21_035_808,
+    }[columns]  # fmt: skip
+
+
+def test_fractalnet20(run) -> None:
+    result = json.loads(run("info", EXAMPLES / "fractalnet20_cifar.frac", "--json").out)
+    assert result == {
+        "net": "FractalNet20",
+        "input_shape": [3, 32, 32],
+        "output_shape": [10],
+        "params": 33_724_618,
+        "macs": 845_222_912,
+        "base_layers": 35,
+        "depth": 20,
+        "weighted_layers": 36,
+        "weighted_depth": 21,
+        "joins_raw": 15,
+        "joins": {"2": 5, "3": 5},
+        "paths": 5**5,
+        "columns": [
+            {"column": 1, "depth": 5, "params": 3_917_386, "macs": 67_834_880},
+            {"column": 2, "depth": 10, "params": 9_413_066, "macs": 228_267_008},
+            {"column": 3, "depth": 20, "params": 20_404_426, "macs": 549_131_264},
+        ],
+    }
+
+
+def test_fractalnet34(run) -> None:
+    result = json.loads(run("info", EXAMPLES / "fractalnet34_imagenet.frac", "--json").out)
+    assert result["weighted_depth"] == 34
+    assert result["joins"] == {"2": 8, "3": 4, "4": 4}
+
+
+def test_info_keeps_big_numbers_exact(run) -> None:
+    result = run("info", EXAMPLES / "fractalnet_deep.frac", "-p", "columns=12", "--json")
+    twelve = 1
+    for _ in range(11):
+        twelve = twelve**2 + 1
+    assert json.loads(result.out)["paths"] == twelve**5
+
+
+def test_info_for_people(run) -> None:
+    out = run("info", DIGITS).out
+    assert "net Digits" in out and "joins, collapsed" in out and out.splitlines()[-1].split()[0] == "3"
+
+
+# --- what it does
+
+
+@pytest.mark.parametrize("spec", sorted(EXAMPLES.glob("*.frac")), ids=lambda p: p.stem)
+def test_examples_check(run, spec: Path) -> None:
+    result = run("check", spec)
+    assert (result.code, result.err) == (0, "")
+
+
+def test_check_reports_all_files(run, tmp_path: Path) -> None:
+    (tmp_path / "a.frac").write_text("let a = b")
+    (tmp_path / "c.frac").write_text("let c = d")
+    result = run("check", tmp_path / "a.frac", DIGITS, tmp_path / "c.frac", tmp_path / "missing.frac")
+    assert result.code == 1
+    assert "digits.frac: ok (Digits)" in result.out
+    assert "unknown name `b`" in result.err and "unknown name `d`" in result.err
+    assert "there is no such file" in result.err and "3 errors" in result.err
+
+
+def test_check_as_json(run, tmp_path: Path) -> None:
+    good = run("check", DIGITS, "--format", "json")
+    assert (good.code, json.loads(good.out)) == (0, [])
+    (tmp_path / "a.frac").write_text("let a = b")
+    bad = run("check", tmp_path / "a.frac", "--format", "json")
+    assert bad.code == 1
+    keys = ["code", "severity", "message", "file", "line", "column", "end_line", "end_column", "help"]
+    assert [list(d) for d in json.loads(bad.out)] == [keys]
+
+
+@pytest.mark.parametrize("stage", ["syntax", "graph", "collapsed", "labelled", "dot", "source", "fx"])
+def test_every_stage_can_be_seen(run, stage: str) -> None:
+    result = run("compile", DIGITS, "--emit", stage)
+    assert result.code == 0 and len(result.out.splitlines()) > 5
+
+
+def test_two_graphs_before_and_after_collapse(run) -> None:
+    raw = [line for line in run("compile", DIGITS, "--emit", "graph").out.splitlines() if " join " in line]
+    collapsed = [line for line in run("compile", DIGITS, "--emit", "collapsed").out.splitlines() if " join " in line]
+    assert len(raw) == 9 and all(line.split(" -> ")[0].count(" %") == 2 for line in raw)
+    assert len(collapsed) == 6
+
+
+def test_compile_then_extract(run, tmp_path: Path) -> None:
+    assert run("compile", DIGITS, "-o", tmp_path / "net", "-p", "columns=2").code == 0
+    result = run("extract", tmp_path / "net", "--column", "2", "-o", tmp_path / "plain")
+    assert result.code == 0, result.err
+    assert "column2" in (tmp_path / "plain" / "model.py").read_text()
+    again = run("extract", tmp_path / "plain", "--column", "1", "-o", tmp_path / "again")
+    assert (again.code, "is a column already" in again.err) == (1, True)
+
+
+# --- how it fails
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["check", "nowhere.frac"], "there is no such file"),
+        (["info", DIGITS, "-p", "colums=3"], "did you mean `columns`?"),
+        (["info", DIGITS, "-p", "columns=9"], "`columns` is in 1..6, found 9"),
+        (["info", DIGITS, "-p", "columns=2.5"], "`columns` is int, found float"),
+        (["info", DIGITS, "-p", "columns=many"], "`columns` is int, found `many`"),
+        (["info", DIGITS, "--net", "Digit"], "did you mean `Digits`?"),
+        (["info", DIGITS, "--max-layers", "20"], "21 base layers; the limit is 20"),
+        (["extract", "nowhere", "--column", "1", "-o", "x"], "nowhere"),
+        (["eval", "nowhere"], "nowhere"),
+        (["compile", DIGITS, "-o", "/proc/none/net"], "cannot write"),
+        (["render", DIGITS, "-o", "/proc/none/net.dot"], "cannot write"),
+        (["train", DIGITS, "--set", "optimizer.rate=1"], "unknown setting `rate`"),
+        (["train", DIGITS, "--set", "optimizer.lr=fast"], "number"),
+        (["train", str(EXAMPLES / "fractalnet20_cifar.frac")], "cifar10"),
+    ],
+)
+def test_bad_input_is_told_and_exits_with_1(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*args)
+    assert (result.code, result.out) == (1, "")
+    assert message in result.err
+    assert list(tmp_path.iterdir()) == [], "nothing half-written"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check"],
+        ["inof", DIGITS],
+        ["info", DIGITS, "--nett", "x"],
+        ["info", DIGITS, "-p", "columns"],
+        ["info", DIGITS, "-p", "columns=2", "-p", "columns=3"],
+        ["compile", DIGITS],
+        ["compile", DIGITS, "--emit", "everything"],
+        ["train", DIGITS, "--epochs", "none"],
+    ],
+)
+def test_wrong_usage_exits_with_2(run, args: list[str]) -> None:
+    assert run(*args).code == 2
+
+
+def test_huge_nets_and_random_bytes_are_refused_at_once(tmp_path: Path) -> None:
+    """Well under a second of CPU each: the bound here is loose, for this is no benchmark."""
+    spec = tmp_path / "huge.frac"
+    spec.write_text((EXAMPLES / "fractalnet_deep.frac").read_text().replace("1..12", "1..99"))
+    noise = tmp_path / "noise.frac"
+    noise.write_bytes(bytes((i * 7919 + i // 251) % 256 for i in range(200_000)))
+    for args, message in (
+        (["info", str(spec), "-p", "columns=60"], "about 5.7e18 base layers; the limit is 200,000"),
+        (["check", str(noise)], "not a text in UTF-8"),
+    ):
+        start = time.perf_counter()
+        result = in_process(*args)
+        assert (result.returncode, message in result.stderr, result.stdout) == (1, True, "")
+        assert time.perf_counter() - start < 20
+
+
+def test_commands_on_specs_do_not_import_torch(tmp_path: Path) -> None:
+    """A finder that refuses torch stands in the way; `compile -o` runs into it, which shows that it works."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise ImportError('torch is not to be imported')\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{EXAMPLES.parent}"}
+
+    def code(*args: str) -> int:
+        command = [sys.executable, "-m", "fractal_dsl", *args]
+        return subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False).returncode
+
+    assert code("check", DIGITS) == 0
+    assert code("info", DIGITS) == 0
+    assert code("render", DIGITS, "-o", str(tmp_path / "x.dot")) == 0
+    assert code("compile", DIGITS, "--emit", "labelled") == 0
+    assert code("compile", DIGITS, "-o", str(tmp_path / "net")) == 1
+
+
+def test_output_into_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m fractal_dsl compile {DIGITS} --emit labelled | head -1"
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, check=False)
+    assert result.stderr == "" and "labelled graph" in result.stdout

@@ -1,0 +1,139 @@
+"""The training settings: defaults, errors in the user's words, overrides."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fractal_dsl.config import ConfigError, Halving, Published, Sgd, Synthetic, merge, parse_config
+from fractal_dsl.driver import literal
+
+BLOCK = {
+    "dataset": "digits",
+    "epochs": 10,
+    "optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.8},
+    "schedule": {"name": "halving", "gamma": 0.1},
+}
+
+
+def findings(data: dict[str, object]) -> list[tuple[tuple[str | int, ...], str, str | None]]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(data)
+    return caught.value.findings
+
+
+def test_block_is_resolved_with_defaults() -> None:
+    config = parse_config(BLOCK)
+    assert config.dataset is not None and config.dataset.name == "digits"
+    assert config.optimizer == Sgd(lr=0.5, momentum=0.8)
+    assert config.schedule == Halving(gamma=0.1)
+    assert config.batch == 32
+    assert parse_config({}).dataset is None
+
+
+def test_resolved_settings_parse_to_themselves() -> None:
+    config = parse_config({**BLOCK, "dataset": {"name": "synthetic", "size": 50}})
+    assert parse_config(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "imagenet"])
+def test_published_data_sets_are_known(name: str) -> None:
+    assert parse_config({"dataset": name}).dataset == Published(name=name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "message", "help"),
+    [
+        ({"epoch": 3}, ("epoch",), "unknown setting `epoch`", "did you mean `epochs`?"),
+        ({"epochs": 0}, ("epochs",), "`epochs` must be at least 1, found 0", None),
+        ({"epochs": 1.5}, ("epochs",), "`epochs` must be a whole number, found 1.5", None),
+        ({"epochs": "3"}, ("epochs",), '`epochs` must be a whole number, found "3"', None),
+        ({"epochs": True}, ("epochs",), "`epochs` must be a whole number, found true", None),
+        ({"validation": 0.9}, ("validation",), "`validation` must be at most 0.5, found 0.9", None),
+        ({"dataset": "digit"}, ("dataset",), "unknown data set `digit`", "did you mean `digits`?"),
+        ({"dataset": {"name": "digits", "size": 1}}, ("dataset", "size"), "unknown setting `size` of `digits`", None),
+        ({"dataset": 3}, ("dataset",), "`dataset` must be a name, or a name with settings, found 3", None),
+        ({"optimizer": "adam"}, ("optimizer", "name"), "unknown optimizer `adam`", "there are `sgd`"),
+        ({"optimizer": {"lr": -1}}, ("optimizer", "lr"), "`optimizer.lr` must be above 0, found -1", None),
+        ({"optimizer": {"lr": float("inf")}}, ("optimizer", "lr"), "`optimizer.lr` must be a finite number", None),
+        (
+            {"optimizer": {"name": "sgd", "momentun": 1}},
+            ("optimizer", "momentun"),
+            "unknown setting `momentun` of `sgd`",
+            "did you mean `momentum`?",
+        ),
+        ({"optimizer": {"momentum": 0, "nesterov": True}}, ("optimizer",), "`optimizer`: `nesterov` needs", None),
+        ({"schedule": "halfing"}, ("schedule",), "unknown schedule `halfing`", "did you mean `halving`?"),
+        (
+            {"schedule": {"gama": 0.5}},
+            ("schedule", "gama"),
+            "unknown setting `gama` of `halving`",
+            "did you mean `gamma`?",
+        ),
+    ],
+)
+def test_errors_name_key_value_and_help(
+    data: dict[str, object], path: tuple[str, ...], message: str, help: str | None
+) -> None:
+    ((found_path, found_message, found_help),) = findings(data)
+    assert found_path == path
+    assert found_message.startswith(message)
+    if help:
+        assert found_help == help
+
+
+def test_all_errors_at_once() -> None:
+    found = findings({"epochs": 0, "batsh": 3, "optimizer": {"lr": 0, "x": 1}, "schedule": "none"})
+    assert {path for path, _, _ in found} == {
+        ("epochs",),
+        ("batsh",),
+        ("optimizer", "lr"),
+        ("optimizer", "x"),
+        ("schedule",),
+    }
+
+
+def test_merge_keeps_the_other_settings() -> None:
+    merged = merge(BLOCK, [("optimizer.lr", 0.1), ("epochs", 3), ("validation", 0.2), ("optimizer.nesterov", True)])
+    config = parse_config(merged)
+    assert config.optimizer == Sgd(lr=0.1, momentum=0.8, nesterov=True)
+    assert (config.epochs, config.validation) == (3, 0.2)
+    assert BLOCK["optimizer"] == {"name": "sgd", "lr": 0.5, "momentum": 0.8}
+
+
+@pytest.mark.parametrize("text", ["15%", "0.15"])
+def test_merge_takes_the_command_lines_literals(text: str) -> None:
+    config = parse_config(merge(BLOCK, [("validation", literal(text, "validation"))]))
+    assert json.loads(config.model_dump_json())["validation"] == 0.15
+
+
+def test_merge_by_name() -> None:
+    assert merge(BLOCK, [("optimizer", "sgd")])["optimizer"] == BLOCK["optimizer"]
+    assert merge(BLOCK, [("schedule", "constant")])["schedule"] == "constant"
+    merged = merge(BLOCK, [("dataset", "synthetic"), ("dataset.size", 100)])
+    assert parse_config(merged).dataset == Synthetic(size=100)
+    assert parse_config(merge({}, [("schedule.gamma", 0.5)])).schedule == Halving(gamma=0.5)
+
+
+def test_merged_mistakes_are_found() -> None:
+    assert findings(merge(BLOCK, [("epochs.x", 3)]))[0][0] == ("epochs",)
+    assert findings(merge(BLOCK, [("optimiser.lr", 3)]))[0][2] == "did you mean `optimizer`?"
+
+
+def test_halving_is_the_papers() -> None:
+    factors = [Halving().factor(epoch, 400) for epoch in range(400)]
+    falls = [epoch for epoch in range(1, 400) if factors[epoch] < factors[epoch - 1]]
+    assert falls[:4] == [200, 300, 350, 375]
+    assert factors[0] == 1
+    assert factors[200] == pytest.approx(0.1)
+    assert factors[375] == pytest.approx(1e-4)
+    assert Halving(drops=2).factor(399, 400) == pytest.approx(0.01)
+    assert Halving().factor(199.9, 400) == 1
+
+
+def test_config_does_not_import_torch() -> None:
+    code = "import sys, fractal_dsl.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

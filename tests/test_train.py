@@ -1,0 +1,386 @@
+"""The training loop, the run folder, evaluation and the report, on nets that train in a second."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import xml.etree.ElementTree as ET
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from fractal_dsl.config import merge, parse_config
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.runtime import build
+from fractal_dsl.runtime import train as loop
+from fractal_dsl.runtime.data import load
+from fractal_dsl.runtime.evaluate import evaluate, measure_all, weights_sha256
+from fractal_dsl.runtime.report import write_report
+from fractal_dsl.runtime.run_folder import Run, RunResult
+from fractal_dsl.runtime.train import train
+
+SPEC = """frac 1
+param columns: int = 2
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu
+rule F(out: int) join mean {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net Tiny(image: f32[1, 8, 8]) -> f32[4]
+    with drop_path(DROP), init("xavier")
+    = F[columns](6).each(maxpool2d(2)) >> flatten >> linear(4)
+train {
+    dataset   = synthetic(size=240, noise=0.1)
+    epochs    = 2
+    optimizer = sgd(lr=0.05, momentum=0.9)
+}
+"""
+
+
+def tiny(drop: str = "local=15%, global=50%", **params: str) -> Compiled:
+    return compile_text(SPEC.replace("DROP", drop), params)
+
+
+def run(
+    folder: Path, *overrides: tuple[str, Any], spec: Compiled | None = None, console: Console | None = None
+) -> RunResult:
+    spec = spec or tiny()
+    return train(spec, parse_config(merge(spec.program.train, overrides)), folder, console=console or quiet())
+
+
+def quiet() -> Console:
+    return Console(file=StringIO())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    run(folder, ("epochs", 6))
+    return folder
+
+
+def copied(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    return to
+
+
+def test_it_learns(done: Path) -> None:
+    result = json.loads((done / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["accuracy"] > 0.9
+    assert [c["column"] for c in result["columns"]] == [1, 2]
+    assert all(c["accuracy"] > 0.6 for c in result["columns"])
+
+
+def test_the_folder_has_all_parts(done: Path) -> None:
+    names = {file.name for file in done.iterdir()}
+    assert names == {
+        "spec.frac",
+        "params.json",
+        "config.json",
+        "metrics.jsonl",
+        "last.safetensors",
+        "best.safetensors",
+        "result.json",
+        "curves.svg",
+        "columns.svg",
+        "report.html",
+        "manifest.json",
+    }
+    lines = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 7))
+    assert {"step", "lr", "train_loss", "train_accuracy", "images_per_second", "validation"} <= lines[0].keys()
+    assert [round(line["lr"], 6) for line in lines] == [0.05, 0.05, 0.05, 0.005, 0.005, 0.0005]
+    assert (done / "best.safetensors").stat().st_mode == (done / "config.json").stat().st_mode
+
+
+@pytest.mark.parametrize("drop", ["local=15%, global=50%", "local=15%, columns=all"])
+def test_a_run_repeats_to_the_last_bit(tmp_path: Path, drop: str) -> None:
+    hashes: list[str] = []
+    for i in range(2):
+        torch.manual_seed(i)  # what was drawn before does not count
+        run(tmp_path / str(i), spec=tiny(drop))
+        hashes.append(weights_sha256(Run.open(tmp_path / str(i)).load("last")))
+    assert hashes[0] == hashes[1]
+    run(tmp_path / "other", ("seed", 1), spec=tiny(drop))
+    assert weights_sha256(Run.open(tmp_path / "other").load("last")) != hashes[0]
+
+
+def test_training_leaves_the_callers_generator_and_threads(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    expected, threads = torch.rand(1), torch.get_num_threads()
+    torch.manual_seed(3)
+    run(tmp_path / "run", ("epochs", 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_all_columns_train_on_each_batch() -> None:
+    model = build(tiny("local=15%, columns=all", columns="3"), 0)
+    plans = list(loop._plans(model, 0, 0))
+    assert [plan.route for plan, _ in plans] == [0, 1, 2, 3]
+    assert [weight for _, weight in plans] == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_plain_net_without_drop_path_or_validation(tmp_path: Path) -> None:
+    spec = compile_text(
+        'net Plain(x: f32[3]) -> f32[2] = linear(4) >> relu >> linear(2)\ntrain { dataset = "synthetic" epochs = 2 }'
+    )
+    result = run(tmp_path / "run", ("validation", 0), spec=spec)
+    assert result.best_epoch == 2
+    assert len(result.columns) == 1
+    opened = Run.open(tmp_path / "run")
+    assert weights_sha256(opened.load("best")) == weights_sha256(opened.load("last"))
+
+
+def test_evaluate_agrees_with_the_run(done: Path) -> None:
+    opened = Run.open(done)
+    found = evaluate(opened, columns=True)
+    result = json.loads((done / "result.json").read_text())
+    assert list(found) == ["loss", "accuracy", "columns", "weights_sha256"]
+    assert found["accuracy"] == result["accuracy"]
+    assert found["columns"] == result["columns"]
+    assert evaluate(opened)["columns"] == []
+    assert re.fullmatch("[0-9a-f]{64}", found["weights_sha256"])
+
+
+def test_weights_sha256_covers_names_parameters_and_buffers() -> None:
+    hashes = set[str]()
+    for change in range(4):
+        module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+        for value in module.state_dict().values():
+            value.zero_()
+        if change == 1:
+            module[0].weight.data[0, 0] = 1  # type: ignore[union-attr]
+        if change == 2:
+            module[1].running_mean[0] = 1  # type: ignore[index, operator]
+        hashes.add(weights_sha256(torch.nn.Sequential(module) if change == 3 else module))
+    assert len(hashes) == 4
+
+
+def test_a_column_that_overflows_is_no_divergence(tmp_path: Path) -> None:
+    spec = tiny()
+    model = build(spec, 0)
+    for name, value in model.state_dict().items():
+        if name.endswith("running_var_column2"):
+            value.fill_(1e-38)
+        if name.endswith("conv2d.weight"):
+            value.mul_(1e30)
+    images = load(parse_config(spec.program.train), "Tiny", model.input, model.output, torch.device("cpu"))
+    measured = measure_all(model, images, images.test)
+    assert measured["columns"][1]["loss"] == pytest.approx(3.4028e38, rel=1e-4)
+    json.dumps(measured, allow_nan=False)
+
+
+# --- what goes wrong
+
+
+def test_a_taken_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        run(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["note.txt"]
+    with pytest.raises(UserError, match="not empty"):
+        run(tmp_path / "note.txt")
+
+
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        run(tmp_path / "file" / "run")
+
+
+def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tiny()
+    config = parse_config(merge(spec.program.train, [("epochs", 1)]))
+    folders = [train(spec, config, console=quiet()).folder for _ in range(2)]
+    assert folders == [Path("runs/tiny-1"), Path("runs/tiny-2")]
+
+
+def test_wrong_data_leave_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="digits"):
+        run(tmp_path / "run", ("dataset", "digits"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_matplotlib_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "fractal_dsl.runtime.report.find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    with pytest.raises(UserError, match=r"fractal-dsl\[train\]"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    spec = tiny()
+    with pytest.raises(UserError, match="device nothing cannot be used"):
+        train(spec, parse_config(spec.program.train), tmp_path / "run", device="nothing", console=quiet())
+
+
+def test_divergence_keeps_the_last_good_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = loop._step
+
+    def broken(model: Any, optimizer: Any, x: Any, y: Any, seed: int, number: int) -> Any:
+        loss, right = step(model, optimizer, x, y, seed, number)
+        if number == 8:
+            with torch.no_grad():
+                next(iter(model.parameters())).fill_(float("nan"))
+        return loss, right
+
+    monkeypatch.setattr(loop, "_step", broken)
+    with pytest.raises(UserError, match=r"diverged in epoch 2.*after epoch 1.*--set optimizer.lr=0.005"):
+        run(tmp_path / "run", ("epochs", 5))
+    opened = Run.open(tmp_path / "run")
+    assert opened.manifest["status"] == "diverged"
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
+    assert all(value.isfinite().all() for value in opened.load("last").parameters())
+
+
+def test_a_rate_that_is_far_too_high(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="diverged"):
+        run(tmp_path / "run", ("optimizer.lr", 1e30))
+    assert all(value.isfinite().all() for value in Run.open(tmp_path / "run").load("last").parameters())
+
+
+def test_ctrl_c_saves_and_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = loop._step
+
+    def interrupted(model: Any, optimizer: Any, x: Any, y: Any, seed: int, number: int) -> Any:
+        if number == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(model, optimizer, x, y, seed, number)
+
+    monkeypatch.setattr(loop, "_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    shown = Console(file=StringIO(), width=300)
+    result = run(tmp_path / "run", ("epochs", 50), console=shown)
+    assert result.status == "interrupted"
+    assert result.epochs == 1
+    assert "stopped by Ctrl-C in epoch 2, after step 8" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert signal.getsignal(signal.SIGINT) == before
+    opened = Run.open(tmp_path / "run")
+    assert weights_sha256(opened.load("last")) != weights_sha256(opened.load("best"))
+    assert "The run was interrupted." in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_one_value_per_channel_is_explained(tmp_path: Path) -> None:
+    spec = compile_text("net N(x: f32[3]) -> f32[2] = linear(4) >> batchnorm1d >> linear(2)")
+    with pytest.raises(UserError, match="raise `batch`"):
+        train(spec, parse_config({"dataset": "synthetic", "batch": 1}), tmp_path / "run", console=quiet())
+
+
+def test_plain_lines_when_not_a_terminal(tmp_path: Path) -> None:
+    shown = Console(file=StringIO(), width=60)
+    run(tmp_path / "run", console=shown)
+    first, *lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first.startswith("training Tiny on synthetic: 173 training, 19 validation, 48 test images; cpu; into ")
+    pattern = r"epoch {}/2  loss \d.\d+  accuracy +[\d.]+%  validation .*\(columns .*\)  rate .*  [\d,]+ images/s"
+    assert len(lines) == 4
+    assert all(re.fullmatch(pattern.format(i), line) for i, line in enumerate(lines[:2], 1))
+    assert re.fullmatch(r"test images, with the weights of epoch \d: +[\d.]+% \(columns .*\)", lines[2])
+    assert lines[3] == f"report: {tmp_path / 'run' / 'report.html'}"
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+    shown = Console(file=StringIO(), force_terminal=True, width=160)
+    run(tmp_path / "run", console=shown)
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch 1/2" in text and "images/s" in text and "━" in text
+
+
+# --- damaged runs
+
+
+@pytest.mark.parametrize("name", ["spec.frac", "params.json", "config.json", "best.safetensors", "metrics.jsonl"])
+@pytest.mark.parametrize("damage", ["missing", "altered", "cut"])
+def test_a_damaged_part_is_named(done: Path, tmp_path: Path, name: str, damage: str) -> None:
+    folder = copied(done, tmp_path / "copy")
+    file = folder / name
+    if damage == "missing":
+        file.unlink()
+    elif damage == "altered":
+        file.write_bytes(file.read_bytes()[:-1] + b"#")
+    else:
+        file.write_bytes(file.read_bytes()[:10])
+    with pytest.raises(UserError, match=name):
+        Run.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": "fractal_dsl run"}', "\x00\xff"])
+def test_a_damaged_manifest_is_refused(done: Path, tmp_path: Path, text: str) -> None:
+    folder = copied(done, tmp_path / "copy")
+    (folder / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        Run.open(folder)
+
+
+def change(folder: Path, **entries: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no folder"):
+        Run.open(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no training run"):
+        Run.open(tmp_path)
+    folder = copied(done, tmp_path / "copy")
+    change(folder, graph_sha256="0")
+    with pytest.raises(UserError, match="another graph"):
+        Run.open(folder)
+    change(folder, format_version=99)
+    with pytest.raises(UserError, match="format 99"):
+        Run.open(folder)
+    change(folder, format="fractal_dsl network")
+    with pytest.raises(UserError, match="another kind"):
+        Run.open(folder)
+
+
+# --- the page
+
+
+def test_the_report_opens_offline_and_names_everything(done: Path) -> None:
+    page = (done / "report.html").read_text()
+    assert page.count("<svg") == 2
+    outside = re.findall(r'(?:src|href)="([^#"][^"]*)"|url\((?!#)([^)]*)\)|@import', page)
+    assert not outside
+    for text in ("column 2 alone", "optimizer.lr", "fractal_dsl", "torch", "epoch", "join mean"):
+        assert text in page
+
+
+def test_pictures_are_svg_with_units(done: Path) -> None:
+    for name, texts in {
+        "curves.svg": ["epoch", "cross-entropy (nats per image)", "images classified right (%)"],
+        "columns.svg": ["column 1", "column 2", "whole net", "images classified right (%)"],
+    }.items():
+        drawn = (done / name).read_text()
+        assert ET.fromstring(drawn).tag.endswith("svg")
+        assert all(text in drawn for text in texts)
+
+
+def test_the_networks_picture_is_in_the_page(done: Path, tmp_path: Path) -> None:
+    folder = copied(done, tmp_path / "copy")
+    (folder / "graph.svg").write_text('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><g/></svg>')
+    write_report(folder)
+    assert (folder / "report.html").read_text().count("<svg") == 3
+    assert "<?xml" not in (folder / "report.html").read_text()
+
+
+def test_a_hostile_name_does_not_break_the_page(done: Path, tmp_path: Path) -> None:
+    folder = copied(done, tmp_path / "<script>alert(1)<")
+    write_report(folder)
+    assert "<script" not in (folder / "report.html").read_text()
