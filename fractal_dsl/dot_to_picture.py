@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,17 @@ def draw(dot_text: str, path: Path, *, timeout: float = 60) -> None:
         _run([*command, *_arguments(command, temporary, format, dpi)], dot_text, path, timeout)
         if temporary.stat().st_size == 0:
             raise UserError(f"cannot draw {path}: Graphviz wrote nothing")
+
+
+def drawn(dot_text: str) -> str | None:
+    """A picture as SVG text, for a report; None where Graphviz is missing or cannot draw it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.svg"
+        try:
+            draw(dot_text, path)
+        except UserError:
+            return None
+        return path.read_text("utf-8")
 
 
 def _command(path: Path) -> list[str]:

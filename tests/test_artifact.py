@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import safetensors.torch as st
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_file, compile_text
@@ -93,8 +93,9 @@ def test_model_py_of_residual_and_nested_blocks() -> None:
         assert_source_equals(compiled, model.extract(k).eval(), k)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(spec=specs)
+@example(spec=Spec([["id"], ["id"]], [["F", "conv"]], "concat", 2, 1, False))  # a block that begins with a join
 def test_model_py_of_random_rules(spec: Spec) -> None:
     compiled = compile_text(spec.text())
     if compiled.summary.base_layers < 60:
@@ -125,6 +126,8 @@ def test_artifact_comes_back_as_it_was(tmp_path: Path) -> None:
         "spec.frac", "model.py", "weights.safetensors", "columns.safetensors", "manifest.json",
     }  # fmt: skip
     assert [f for f in tmp_path.iterdir() if f.name != "net"] == [], "nothing temporary stays"
+    (tmp_path / "ordinary").write_text("")
+    assert {f.stat().st_mode for f in (tmp_path / "net").iterdir()} == {(tmp_path / "ordinary").stat().st_mode}
 
 
 def test_model_py_beside_its_weights(tmp_path: Path) -> None:

@@ -189,3 +189,17 @@ def test_copy_is_independent() -> None:
     with torch.no_grad():
         next(twin.parameters()).zero_()
     assert not torch.equal(model.eval()(x), twin.eval()(x))
+
+
+def test_levels_may_count_from_zero() -> None:
+    """A rule whose base case is F[0] has the columns of the same rule with the base case F[1]."""
+    from_one = TEXT.replace("OPTIONS", "")
+    from_zero = from_one.replace("F[1]", "F[0]").replace("F[3]", "F[2]")
+    one, zero = compile_text(from_one), compile_text(from_zero)
+    assert zero.graph.columns == tuple((level - 1, place) for level, place in one.graph.columns)
+    assert zero.summary.columns == one.summary.columns
+    x = images()
+    ours, theirs = build(zero, 3).eval(), build(one, 3).eval()
+    assert torch.equal(ours(x), theirs(x))
+    for k in range(1, ours.n_columns + 1):
+        assert torch.equal(ours.column(k)(x), theirs.column(k)(x))

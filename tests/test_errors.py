@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fractal_dsl.diagnostics import CODES, FracError
-from fractal_dsl.driver import check, compile_text
+from fractal_dsl.driver import check, compile_text, literal
 from fractal_dsl.source import Source
 
 GOLDEN = Path(__file__).parent / "golden" / "errors.test"
@@ -125,3 +125,22 @@ def test_no_broken_text_gives_anything_but_diagnostics(seed: int) -> None:
 )
 def test_monstrous_texts_are_answered(text: str) -> None:
     printed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("join J = mean\nnet N(x: f32[4]) -> f32[4] = id >> J", "E0301"),
+        ("join J = mean\nnet N(x: f32[4]) -> f32[4] = J", "E0301"),
+        ("param w: [int]\nnet N(x: f32[len(w)]) -> f32[4] = linear(4)", "E0205"),
+    ],
+    ids=["a join in a flow", "a join as a net", "a size that is not known"],
+)
+def test_what_once_crashed_is_reported(text: str, code: str) -> None:
+    with pytest.raises(FracError) as caught:
+        check(Source("spec.frac", text))
+    assert [d.code for d in caught.value.diagnostics] == [code]
+
+
+def test_a_block_on_the_command_line_is_a_text() -> None:
+    assert literal("[conv2d]", "--set") == "[conv2d]"

@@ -48,7 +48,7 @@ def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
     """Plots, pictures and tests' tools stay in extras; the version is the package's, the command is there."""
     info = f"fractal_dsl-{__version__}.dist-info"
     needs = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", wheel.read(f"{info}/METADATA").decode(), re.MULTILINE)
-    assert needs == ["graphviz", "lark", "networkx", "numpy", "pydantic", "rich", "safetensors", "torch", "typer"]
+    assert needs == ["lark", "networkx", "numpy", "pydantic", "rich", "safetensors", "torch", "typer"]
     assert "fractal-dsl = fractal_dsl.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
 
 

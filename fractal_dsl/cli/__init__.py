@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compile fractal neural networks from .frac files: check, draw, compile, train, deploy a column.",
 )
-for command in (specs.check, specs.info, specs.compile, specs.render, runs.train, runs.eval, runs.extract):
+for command in (specs.check, specs.fmt, specs.info, specs.compile, specs.render, runs.train, runs.eval, runs.extract):
     app.command()(command)
 
 

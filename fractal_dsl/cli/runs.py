@@ -52,7 +52,17 @@ def train(
 
     from fractal_dsl.runtime.train import train as run
 
-    run(compiled, config, out, device=device)
+    run(compiled, config, out, device=device, picture=_picture(compiled))
+
+
+def _picture(compiled: Compiled) -> str | None:
+    """The net as SVG, if it is small enough to be looked at and Graphviz is there."""
+    if compiled.summary.base_layers > 500:
+        return None
+    from fractal_dsl.dot_to_picture import drawn
+    from fractal_dsl.graph_to_dot import graph_to_dot
+
+    return drawn(graph_to_dot(compiled.graph))
 
 
 def eval(

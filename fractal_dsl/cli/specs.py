@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import json
 import sys
@@ -161,8 +162,44 @@ def render(
 ) -> None:
     """Draw a net in the style of the paper's figure 1."""
     from fractal_dsl.dot_to_picture import draw
-    from fractal_dsl.graph_to_dot import graph_to_dot
+    from fractal_dsl.graph_to_dot import check_size, graph_to_dot
 
     compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    check_size(compiled.program.net, compiled.summary.base_layers)
     draw(graph_to_dot(compiled.graph), output)
     print(output)
+
+
+def fmt(
+    specs: Annotated[list[str], typer.Argument(help="The .frac files.", show_default=False)],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
+) -> None:
+    """Format files in the one canonical style; comments stay. Files with syntax errors are left as they are."""
+    from fractal_dsl.files import write_text
+    from fractal_dsl.syntax_to_text import syntax_to_text
+
+    changed = 0
+    found: list[Diagnostic] = []
+    for spec in specs:
+        try:
+            source = driver.read(spec)
+            formatted = syntax_to_text(driver.parse(source))
+        except FracError as error:
+            found += error.diagnostics
+            continue
+        if formatted == source.text:
+            continue
+        changed += 1
+        if diff:
+            lines = (source.text.splitlines(True), formatted.splitlines(True))
+            sys.stdout.writelines(difflib.unified_diff(*lines, spec, spec))
+        elif check:
+            print(f"{spec}: would be formatted")
+        else:
+            write_text(Path(spec), formatted)
+            print(f"{spec}: formatted")
+    if found:
+        raise FracError(found)
+    if check and changed:
+        raise typer.Exit(1)

@@ -14,10 +14,10 @@ from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_dot.place import place
 from fractal_dsl.graph_to_dot.tree import units_to_tree
-from fractal_dsl.graph_to_dot.units import fold
+from fractal_dsl.graph_to_dot.units import check_size, fold
 from fractal_dsl.graph_to_dot.write import layout_to_dot
 
-__all__ = ["graph_to_dot"]
+__all__ = ["check_size", "graph_to_dot"]
 
 
 def graph_to_dot(graph: JoinGraph) -> str:

@@ -56,17 +56,22 @@ class Units:
     titles: dict[FrameKey, str]
 
 
+def check_size(net: str, units: int) -> None:
+    """Raise UserError if there are too many units to be drawn; a net's base layers are a lower bound of them."""
+    if units > MAX_UNITS:
+        raise UserError(
+            f"the picture of {net} would have at least {units:,} boxes and bars; the limit is {MAX_UNITS:,}. "
+            "Draw a smaller net of the same shape, for example with `-p columns=4`"
+        )
+
+
 def fold(graph: JoinGraph) -> Units:
     """Fold a graph, at any stage, into its units. Raises UserError if there are too many of them to be drawn."""
     owner, folds = _owners(graph)
     members: dict[int, list[int]] = defaultdict(list)
     for number in graph.g.nodes:
         members[owner.get(number, number)].append(number)
-    if len(members) > MAX_UNITS:
-        raise UserError(
-            f"the picture of {graph.net} would have {len(members):,} boxes and bars; the limit is {MAX_UNITS:,}. "
-            "Draw a smaller net of the same shape, for example with `-p columns=4`"
-        )
+    check_size(graph.net, len(members))
     place = {key: i for i, key in enumerate(members)}
     columns = graph.columns or column_order(x for _, join in graph.joins() for x in join.labels if x is not None)
     lane = {label: i for i, label in enumerate(columns)}

@@ -66,9 +66,9 @@ class Writer:
         unit = cls.units[0]
         signature = "".join(f", {p}" for p in dict.fromkeys(cls.parameters.values()))
         paths = [s.path for s in unit.statements if s.path]
+        reads = [unit.input, *[s.result for s in unit.statements]]
         chain = len(unit.statements) > 1 and all(
-            s.join is None and s.operands == (before.result,)
-            for before, s in zip(unit.statements, unit.statements[1:], strict=False)
+            s.join is None and s.operands == (before,) for before, s in zip(reads, unit.statements, strict=False)
         )
         if chain and unit.prefix and all("." not in p for p in paths):
             members = self._members(cls, unit)

@@ -54,9 +54,10 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
     with replacing_folder(folder) as temporary:
         (temporary / "spec.frac").write_text(compiled.program.source.text, encoding="utf-8")
         (temporary / "model.py").write_text(model_source(compiled, graph, column), encoding="utf-8")
-        st.save_file(weights, temporary / "weights.safetensors")
+        # save_file would leave files that nobody else may read
+        (temporary / "weights.safetensors").write_bytes(st.save(weights))
         if routes:
-            st.save_file(routes, temporary / "columns.safetensors")
+            (temporary / "columns.safetensors").write_bytes(st.save(routes))
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,

@@ -19,7 +19,7 @@ from fractal_dsl.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.syntax_to_program.nets import INITS
 from fractal_dsl.syntax_to_program.params import ParseValue
 from fractal_dsl.syntax_to_program.scope import Scope
-from fractal_dsl.syntax_to_program.values import ANY, LayerFn, RuleFn, Value, is_list, type_of
+from fractal_dsl.syntax_to_program.values import ANY, LayerFn, RuleFn, Value, type_of
 
 __all__ = ["INITS", "ParseValue", "literal_value", "syntax_to_programs"]
 
@@ -37,7 +37,7 @@ def syntax_to_programs(
 def literal_value(expr: s.Expr, report: Report) -> Any:
     """The plain value of an expression without names, as Python data. Errors go to ``report``."""
     value = Evaluator(report, lambda name, span: None, (), 0).eval(expr, Scope())
-    if type_of(value) not in ("int", "float", "prob", "bool", "str") and not is_list(value):
+    if not train.is_plain(value):
         report.error("E0301", expr.span, f"expected a plain value, found {type_of(value)}")
     return train.plain(value)
 

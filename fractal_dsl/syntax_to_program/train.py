@@ -40,11 +40,18 @@ def _data(ev: Evaluator, expr: s.Expr, declared: Collection[str]) -> Any:
             return None
         case _:
             value = ev.eval(expr, Scope())
-            if type_of(value) in ("int", "float", "prob", "bool", "str") or is_list(value):
+            if is_plain(value):
                 return plain(value)
             if not isinstance(value, Unknown):
                 ev.error("E0701", expr.span, f"a setting is plain data, found a {type_of(value)}")
             return None
+
+
+def is_plain(value: Value) -> bool:
+    """Whether a value is a number, text, boolean, or a list of such."""
+    if is_list(value):
+        return all(isinstance(v, Unknown) or is_plain(v) for v in value)
+    return type_of(value) in ("int", "float", "prob", "bool", "str")
 
 
 def plain(value: Value) -> Any:
