@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-from fractal_dsl.source import Source, Span
+from fractal_dsl.source import Source, Sources, Span
 
 CODES: dict[str, str] = {
     "E0001": "the file cannot be read",
@@ -47,6 +47,11 @@ CODES: dict[str, str] = {
     "E0602": "a number, list or level is over its limit",
     "E0701": "a training setting is wrong",
     "E0702": "an option of the net is wrong",
+    "E0801": "an imported file cannot be read",
+    "E0802": "files import each other in a circle",
+    "E0803": "an import leaves the folder of the spec",
+    "E0804": "the standard library has no such part",
+    "E0805": "an imported file has no such name",
     "W0001": "a declaration after the limit of reported errors",
 }
 
@@ -126,9 +131,10 @@ class UserError(Exception):
 
 @dataclass
 class Report:
-    """Collects the diagnostics of one source; the same finding at the same place counts once."""
+    """Collects the diagnostics of a source and of what it imports; the same finding at the same place counts once."""
 
     source: Source
+    imported: list[Source] = field(default_factory=list[Source])
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
     _seen: set[tuple[str, Span]] = field(default_factory=set[tuple[str, Span]])
 
@@ -147,7 +153,13 @@ class Report:
         if (code, span) in self._seen:
             return
         self._seen.add((code, span))
-        self.found.append(Diagnostic(code, message, self.source, span, label, help, tuple(trail)))
+        source = self.sources.at(span)
+        self.found.append(Diagnostic(code, message, source, span, label, help, tuple(trail)))
+
+    @property
+    def sources(self) -> Sources:
+        """Every text that a finding may lie in."""
+        return Sources((self.source, *self.imported))
 
     def raise_if_any(self) -> None:
         """Raise FracError with all errors in file order, if there are any."""

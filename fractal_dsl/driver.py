@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
+from fractal_dsl.imports import load
 from fractal_dsl.program import Program
 from fractal_dsl.program_to_summary import Summary, program_to_summary
 from fractal_dsl.source import Source, Span
@@ -33,6 +34,13 @@ class Compiled:
     summary: Summary
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     max_layers: int = MAX_LAYERS
+    imported: Mapping[str, Source] = field(default_factory=dict[str, Source])
+
+    def spec_files(self) -> dict[str, str]:
+        """The texts that the net is compiled from: ``spec.frac``, and what it imports by its path from there."""
+        if "spec.frac" in self.imported:
+            raise UserError("an imported file cannot be called spec.frac, the name of the main file in a folder")
+        return {"spec.frac": self.program.source.text, **{path: s.text for path, s in self.imported.items()}}
 
     @cached_property
     def raw(self) -> JoinGraph:
@@ -120,13 +128,13 @@ def check(source: Source, params: Mapping[str, str] | None = None, max_layers: i
     overrides = dict(params or {})
     report = Report(source)
     with _deep():
-        file = text_to_syntax(source, report)
-        programs = syntax_to_programs(file, report, overrides, parse_expression, max_layers)
+        files = load(source, report)
+        programs = syntax_to_programs(files.main, files.targets.get, report, overrides, parse_expression, max_layers)
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
-    _check_train(file, programs, report)
+    _check_train(files.main, programs, report)
     report.raise_if_any()
     return [
-        Compiled(program, summary, overrides, max_layers)
+        Compiled(program, summary, overrides, max_layers, files.paths)
         for program, summary in zip(programs, summaries, strict=True)
         if summary is not None
     ]

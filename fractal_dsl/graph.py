@@ -16,7 +16,7 @@ import networkx as nx
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
 from fractal_dsl.plan import Label
 from fractal_dsl.program import DropPath
-from fractal_dsl.source import Source, Span
+from fractal_dsl.source import Sources, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class JoinGraph:
     """A net as a graph. ``columns`` holds the column labels, shallowest first, once they are assigned."""
 
     net: str
-    source: Source
+    sources: Sources
     stage: Literal["raw", "collapsed", "labelled", "column"] = "raw"
     drop_path: DropPath | None = None
     init: str = "default"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
-from fractal_dsl.source import Source, Span
+from fractal_dsl.source import Source, Sources, Span
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -163,7 +163,7 @@ class DropPath:
 class Program:
     """One net of a file, ready to be measured and expanded."""
 
-    source: Source
+    sources: Sources
     net: str
     input_name: str
     input: Tensor
@@ -175,3 +175,8 @@ class Program:
     init: str = "default"
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     train: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def source(self) -> Source:
+        """The file of the net itself."""
+        return self.sources.all[0]

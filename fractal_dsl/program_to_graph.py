@@ -63,7 +63,7 @@ def program_to_graph(program: p.Program) -> JoinGraph:
 class _Expander:
     def __init__(self, program: p.Program) -> None:
         self.program = program
-        self.graph = JoinGraph(program.net, program.source, "raw", program.drop_path, program.init)
+        self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
         self.blocks = self.bases = self.groups = 0
 
     def expand(self) -> JoinGraph:

@@ -24,13 +24,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Source:
-    """A text and the name under which messages show it."""
+    """A text and the name under which messages show it.
+
+    Where a file imports others, ``base`` is where its characters are counted from, so that a span tells
+    its file by itself; every offset that this class takes counts from there.
+    """
 
     name: str
     text: str = field(repr=False)
+    base: int = 0
 
     @classmethod
-    def read(cls, path: str | Path) -> Source:
+    def read(cls, path: str | Path, base: int = 0) -> Source:
         """Read a UTF-8 file. Raises OSError, UnicodeDecodeError, or ValueError if it is over 1 MB."""
         data = Path(path).read_bytes()
         if len(data) > MAX_SOURCE_BYTES:
@@ -38,7 +43,16 @@ class Source:
         text = data.decode("utf-8").removeprefix("\ufeff")
         if "\0" in text:
             raise ValueError("the file holds a NUL byte; a .frac file is text")
-        return cls(str(path), text)
+        return cls(str(path), text, base)
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last character."""
+        return self.base + len(self.text)
+
+    def slice(self, span: Span) -> str:
+        """The text of a span."""
+        return self.text[span.start - self.base : span.end - self.base]
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -46,6 +60,7 @@ class Source:
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of a character, both counted from 1."""
+        offset -= self.base
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
@@ -68,3 +83,18 @@ class Source:
         width = max(1, min(width, len(shown) - column + 2))
         gutter = f"{number:>4}"
         return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * (column - 1)}{'^' * width}"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The texts that a program is made of: the file itself, and what it imports."""
+
+    all: tuple[Source, ...]
+
+    def at(self, span: Span) -> Source:
+        """The text that a span lies in."""
+        return next((s for s in reversed(self.all) if s.base <= span.start), self.all[0])
+
+    def slice(self, span: Span) -> str:
+        """The text of a span."""
+        return self.at(span).slice(span)

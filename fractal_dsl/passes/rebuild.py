@@ -9,4 +9,4 @@ from fractal_dsl.graph import JoinGraph
 
 def empty_like(graph: JoinGraph, stage: Literal["raw", "collapsed", "labelled", "column"]) -> JoinGraph:
     """A graph without nodes that is otherwise like ``graph``, at another stage."""
-    return JoinGraph(graph.net, graph.source, stage, graph.drop_path, graph.init, graph.columns)
+    return JoinGraph(graph.net, graph.sources, stage, graph.drop_path, graph.init, graph.columns)

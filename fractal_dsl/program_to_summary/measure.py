@@ -242,7 +242,7 @@ class Measure:
             return None
 
     def _text(self, span: Span) -> str:
-        text = " ".join(self.program.source.text[span.start : span.end].split())
+        text = " ".join(self.program.sources.slice(span).split())
         return text if len(text) <= 40 else text[:37] + "…"
 
 

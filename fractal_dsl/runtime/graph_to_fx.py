@@ -105,15 +105,14 @@ class _Provenance:
     """Sites as Python would print a stack frame, which fx and torch.export show."""
 
     def __init__(self, graph: JoinGraph) -> None:
-        self.source = graph.source
+        self.sources = graph.sources
         self.known: dict[tuple[int, tuple[str, ...]], str] = {}
 
     def __call__(self, site: Site) -> str:
         key = (site.span.start, site.trail)
         if key not in self.known:
-            line, _ = self.source.position(site.span.start)
+            source = self.sources.at(site.span)
+            line, _ = source.position(site.span.start)
             where = ", from ".join(site.trail)
-            self.known[key] = (
-                f'  File "{self.source.name}", line {line}, in {where}\n    {self.source.line(line).strip()}\n'
-            )
+            self.known[key] = f'  File "{source.name}", line {line}, in {where}\n    {source.line(line).strip()}\n'
         return self.known[key]

@@ -11,7 +11,7 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import REQUIRED, OpParam
 from fractal_dsl.ops import Value as OpValue
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import ANY, SCALARS, Prob, Type, Unknown, Value, fits, is_list, show, type_of
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def checked(ev: Evaluator, value: Value, type: Type, span: Span, what: str) -> V
 
 def bind(
     ev: Evaluator,
+    home: Home,
     name: str,
     params: Sequence[s.Parameter],
     given: Sequence[Given],
@@ -184,7 +185,7 @@ def bind(
             ev.error("E0205", span, f"`{name}` needs `{id}`", help=f"it takes `{name}({shape})`")
             return None
         else:
-            value = ev.eval(param.default, Scope(args))
+            value = ev.eval(param.default, Scope(home, args))
             args[id] = checked(ev, value, type_from(ev, param.type), param.default.span, f"`{id}` of `{name}`")
     return args
 

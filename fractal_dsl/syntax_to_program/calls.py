@@ -48,9 +48,9 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             args = bind_op(ev, func.spec.name, func.spec.params, given, span)
             return p.Hole(span) if args is None else p.Op(func.spec, args, span)
         case LayerFn() if func.decl.is_join:
-            return user_join(ev, func.decl, given, span)
+            return user_join(ev, func, given, span)
         case LayerFn():
-            return layer(ev, func.decl, given, span)
+            return layer(ev, func, given, span)
         case JoinFn():
             branches, rest = split(given)
             args = bind_op(ev, func.spec.name, func.spec.params, rest, span)

@@ -7,11 +7,11 @@ from fractal_dsl.syntax_to_program.binding import checked, type_from
 from fractal_dsl.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.syntax_to_program.joins import as_join
 from fractal_dsl.syntax_to_program.rules import has_base
-from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import RuleContext, Type, Unknown, Value, fits, type_of
 
 
-def _unknowns(ev: Evaluator, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
+def _unknowns(ev: Evaluator, home: Home, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
     """Parameters as unknowns of their types; their defaults are checked by the way."""
     result: dict[str, Value] = {}
     for param in params:
@@ -19,16 +19,16 @@ def _unknowns(ev: Evaluator, params: tuple[s.Parameter, ...]) -> dict[str, Value
             ev.report.error("E0202", param.name.span, f"there are two parameters `{param.name.id}`")
         type = type_from(ev, param.type)
         if param.default is not None:
-            value = ev.eval(param.default, Scope(dict(result)))
+            value = ev.eval(param.default, Scope(home, dict(result)))
             checked(ev, value, type, param.default.span, f"`{param.name.id}`")
         result[param.name.id] = Unknown(type)
     return result
 
 
-def check_layer(ev: Evaluator, decl: s.LayerDecl) -> None:
+def check_layer(ev: Evaluator, home: Home, decl: s.LayerDecl) -> None:
     """Report what is wrong with a layer, or a join, by itself."""
     with ev.within(decl.name.id):
-        scope = Scope(_unknowns(ev, decl.params))
+        scope = Scope(home, _unknowns(ev, home, decl.params))
         ev.active.append((decl, None))
         value = ev.eval(decl.body, scope)
         if decl.is_join:
@@ -38,13 +38,13 @@ def check_layer(ev: Evaluator, decl: s.LayerDecl) -> None:
         ev.active.pop()
 
 
-def check_rule(ev: Evaluator, decl: s.RuleDecl) -> None:
+def check_rule(ev: Evaluator, home: Home, decl: s.RuleDecl) -> None:
     """Report what is wrong with a rule by itself."""
     name = decl.name.id
     with ev.within(name):
-        args = _unknowns(ev, decl.params)
+        args = _unknowns(ev, home, decl.params)
         if decl.join is not None:
-            as_join(ev, ev.eval(decl.join, Scope(args)), decl.join.span)
+            as_join(ev, ev.eval(decl.join, Scope(home, args)), decl.join.span)
         seen: set[tuple[bool, int]] = set()
         for case in decl.cases:
             if case.rule.id != name:
@@ -54,17 +54,17 @@ def check_rule(ev: Evaluator, decl: s.RuleDecl) -> None:
                 if (case.var is None, case.offset) in seen:
                     ev.error("E0405", case.head, "an earlier case takes these levels already")
                 seen.add((case.var is None, case.offset))
-            _check_case(ev, decl, case, args)
+            _check_case(ev, home, decl, case, args)
         if not decl.cases or not has_base(decl):
             help = f"add a case that does not mention `{name}`, such as `{name}[1] = …`"
             ev.error("E0403", decl.name.span, f"rule `{name}` has no base case", help=help)
 
 
-def _check_case(ev: Evaluator, decl: s.RuleDecl, case: s.Case, args: dict[str, Value]) -> None:
+def _check_case(ev: Evaluator, home: Home, decl: s.RuleDecl, case: s.Case, args: dict[str, Value]) -> None:
     names = dict(args)
     if case.var is not None:
         names[case.var.id] = Unknown(Type("int"), -case.offset)
-    scope = Scope(names, None, RuleContext(decl, args, Unknown(Type("int"), 0)))
+    scope = Scope(home, names, None, RuleContext(decl, home, args, Unknown(Type("int"), 0)))
     if case.guard is not None:
         guard = ev.eval(case.guard, scope)
         if fits(guard, Type("bool")) is None:

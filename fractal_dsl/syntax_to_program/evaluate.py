@@ -4,7 +4,7 @@ by itself, whose parameters are then ``Unknown``."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import calls
 from fractal_dsl.syntax_to_program.binding import Given
 from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.modules import member
 from fractal_dsl.syntax_to_program.operators import binary, unary
 from fractal_dsl.syntax_to_program.scope import Scope
 from fractal_dsl.syntax_to_program.values import (
@@ -29,6 +30,7 @@ from fractal_dsl.syntax_to_program.values import (
     EachFn,
     JoinFn,
     LayerFn,
+    ModuleValue,
     OpFn,
     Prob,
     RuleAt,
@@ -44,11 +46,9 @@ from fractal_dsl.syntax_to_program.values import (
 
 @dataclass
 class Evaluator:
-    """Evaluates expressions of one file. ``resolve`` gives the value of a declared name, or None."""
+    """Evaluates expressions; errors go to ``report``, with the trail of rules and layers that they came about in."""
 
     report: Report
-    resolve: Callable[[str, Span], Value | None]
-    declared: Sequence[str]
     max_repeat: int
     trail: list[str] = field(default_factory=list[str])
     remembered: dict[object, tuple[Value, Value]] = field(default_factory=dict[object, tuple[Value, Value]])
@@ -60,6 +60,10 @@ class Evaluator:
         """Report an error; the result stands for the value that there is not."""
         self.report.error(code, span, message, label=label, help=help, trail=reversed(self.trail))
         return ANY
+
+    def alone(self, report: Report) -> Evaluator:
+        """An evaluator of values that stand outside all files."""
+        return Evaluator(report, self.max_repeat)
 
     @contextmanager
     def within(self, what: str) -> Generator[None]:
@@ -115,10 +119,10 @@ class Evaluator:
     def name(self, expr: s.Name, scope: Scope) -> Value:
         at: Scope | None = scope
         while at is not None:
-            if expr.id in at.names:
-                return at.names[expr.id]
+            if expr.id in at.local:
+                return at.local[expr.id]
             at = at.parent
-        value = self.resolve(expr.id, expr.span)
+        value = scope.home.resolve(expr.id, expr.span)
         if value is not None:
             return value
         if expr.id in LAYERS:
@@ -130,7 +134,7 @@ class Evaluator:
         if expr.id in ("nn", "gated"):
             what = {"nn": "`nn.Name(…)`, any torch.nn module,", "gated": "the join `gated`"}[expr.id]
             return self.error("E0106", expr.span, f"{what} is not in this version yet")
-        known = [*scope.known(), *self.declared, *LAYERS, *JOINS, *BUILTINS]
+        known = [*scope.known(), *LAYERS, *JOINS, *BUILTINS]
         return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=suggestion(expr.id, known))
 
     def number(self, value: float, span: Span) -> Value:
@@ -200,7 +204,7 @@ class Evaluator:
             what = "a level" if isinstance(base, RuleFn) else "an index"
             return self.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}")
         if isinstance(base, RuleFn):
-            return RuleAt(base.decl, index, expr.span, scope.rule)
+            return RuleAt(base.decl, base.home, index, expr.span, scope.rule)
         if isinstance(base, Unknown) and base.type.name == "list":
             return Unknown(base.type.item or Type("any"))
         if not is_list(base):
@@ -217,6 +221,8 @@ class Evaluator:
         base = self.eval(expr.base, scope)
         if base is ANY:
             return ANY
+        if isinstance(base, ModuleValue):
+            return member(self, base.module, expr.name, expr.span)
         if expr.name == "each" and (isinstance(base, BLOCKS) or type_of(base) == "block"):
             return EachFn(self.block(base, expr.base.span))
         help = "a block has `.each(block)`" if type_of(base) == "block" else None

@@ -8,28 +8,28 @@ from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import Tensor
-from fractal_dsl.source import Source
+from fractal_dsl.source import Sources
 from fractal_dsl.syntax_to_program.binding import checked
 from fractal_dsl.syntax_to_program.evaluate import Evaluator
-from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import Type, Unknown, Value, fits, show, type_of
 
 INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "orthogonal")
 
 
 def net(
-    ev: Evaluator, decl: s.NetDecl, source: Source, params: dict[str, Value], train: dict[str, Any]
+    ev: Evaluator, home: Home, decl: s.NetDecl, sources: Sources, params: dict[str, Value], train: dict[str, Any]
 ) -> p.Program | None:
     """The program of a net; None where its input or output is wrong, and with it every shape."""
     name = decl.name.id
     with ev.within(f"net {name}"):
-        into, out = _tensor(ev, decl.input_type), _tensor(ev, decl.output_type)
-        drop_path, init = _options(ev, decl)
-        body = ev.block(ev.eval(decl.body, Scope({decl.input.id: Unknown(Type("tensor"))})), decl.body.span)
+        into, out = _tensor(ev, home, decl.input_type), _tensor(ev, home, decl.output_type)
+        drop_path, init = _options(ev, home, decl)
+        body = ev.block(ev.eval(decl.body, Scope(home, {decl.input.id: Unknown(Type("tensor"))})), decl.body.span)
     if into is None or out is None:
         return None
     return p.Program(
-        source,
+        sources,
         name,
         decl.input.id,
         into,
@@ -44,7 +44,7 @@ def net(
     )
 
 
-def _tensor(ev: Evaluator, expr: s.TypeExpr) -> Tensor | None:
+def _tensor(ev: Evaluator, home: Home, expr: s.TypeExpr) -> Tensor | None:
     if expr.dims is None or expr.name not in ("f32", "i64"):
         known = ("f32", "i64")
         help = suggestion(expr.name, known) or "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
@@ -52,7 +52,7 @@ def _tensor(ev: Evaluator, expr: s.TypeExpr) -> Tensor | None:
         return None
     dims: list[int] = []
     for e in expr.dims:
-        value = ev.eval(e, Scope())
+        value = ev.eval(e, Scope(home))
         size = fits(value, Type("int"))
         if size is None:
             ev.error("E0301", e.span, f"a size is a whole number, found {type_of(value)}")
@@ -66,7 +66,7 @@ def _tensor(ev: Evaluator, expr: s.TypeExpr) -> Tensor | None:
     return Tensor(expr.name, tuple(dims))
 
 
-def _options(ev: Evaluator, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
+def _options(ev: Evaluator, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
     drop_path, init, seen = None, "default", set[str]()
     for option in decl.options:
         assert isinstance(option.func, s.Name)
@@ -76,9 +76,9 @@ def _options(ev: Evaluator, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
         seen.add(name)
         match name:
             case "drop_path":
-                drop_path = _drop_path(ev, option)
+                drop_path = _drop_path(ev, home, option)
             case "init":
-                init = _init(ev, option)
+                init = _init(ev, home, option)
             case _:
                 known = ("drop_path", "init")
                 help = suggestion(name, known) or "the options are `drop_path(…)` and `init(…)`"
@@ -86,7 +86,7 @@ def _options(ev: Evaluator, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
     return drop_path, init
 
 
-def _drop_path(ev: Evaluator, option: s.Call) -> p.DropPath | None:
+def _drop_path(ev: Evaluator, home: Home, option: s.Call) -> p.DropPath | None:
     known = ("local", "global", "columns")
     values: dict[str, Any] = {}
     for i, arg in enumerate(option.args):
@@ -101,7 +101,7 @@ def _drop_path(ev: Evaluator, option: s.Call) -> p.DropPath | None:
                 ev.error("E0702", arg.value.span, "the value of `columns` is `all`")
             values[name] = True
         else:
-            value = ev.eval(arg.value, Scope())
+            value = ev.eval(arg.value, Scope(home))
             values[name] = checked(ev, value, Type("prob"), arg.span, f"`{name}` of `drop_path`")
     if values.get("columns") and values.get("global"):
         help = "`columns=all` trains every column on every mini-batch, which leaves nothing to draw"
@@ -111,8 +111,8 @@ def _drop_path(ev: Evaluator, option: s.Call) -> p.DropPath | None:
     return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
 
 
-def _init(ev: Evaluator, option: s.Call) -> str:
-    values = [ev.eval(a.value, Scope()) for a in option.args]
+def _init(ev: Evaluator, home: Home, option: s.Call) -> str:
+    values = [ev.eval(a.value, Scope(home)) for a in option.args]
     match values:
         case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
             return name

@@ -3,44 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Diagnostic, Report
 from fractal_dsl.source import Source, Span
 from fractal_dsl.syntax_to_program.binding import checked, type_from
-from fractal_dsl.syntax_to_program.evaluate import Evaluator
-from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.scope import Nowhere, Scope
 from fractal_dsl.syntax_to_program.values import ANY, Type, Unknown, Value, is_list, show, type_of
+
+if TYPE_CHECKING:
+    from fractal_dsl.syntax_to_program.modules import Module
 
 ParseValue = Callable[[Source, Report], s.Expr]
 
 
-def param(ev: Evaluator, decl: s.Param, source: Source, override: str | None, parse_value: ParseValue) -> Value:
+def param(module: Module, decl: s.Param, override: str | None, parse_value: ParseValue) -> Value:
     """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` reads."""
-    name, type = decl.name.id, type_from(ev, decl.type)
+    ev, source, name, type = module.ev, module.file.source, decl.name.id, type_from(module.ev, decl.type)
     if type.name in ("block", "join"):
         ev.error("E0301", decl.type.span, "a parameter of a file is a number, text, or list")
         return ANY
     default: Value = ANY
     if decl.default is not None:
-        default = checked(ev, ev.eval(decl.default, Scope()), type, decl.default.span, f"`{name}`")
-        _in_domain(ev, decl, default, source, decl.default.span)
+        default = checked(ev, ev.eval(decl.default, Scope(module)), type, decl.default.span, f"`{name}`")
+        _in_domain(module, decl, default, source, decl.default.span)
     if override is not None:
-        return _override(ev, decl, type, override, parse_value)
+        return _override(module, decl, type, override, parse_value)
     if decl.default is None:
-        help = f"give it with `-p {name}=…`, or a default: `param {name}: {type} = …`"
+        help = f"give it a default: `param {name}: {type} = …`"
+        if module.prefix is not None:
+            help = f"give it with `-p {module.prefix}{name}=…`, or a default: `param {name}: {type} = …`"
         ev.error("E0205", decl.name.span, f"parameter `{name}` has no value", help=help)
     return default
 
 
-def _override(ev: Evaluator, decl: s.Param, type: Type, text: str, parse_value: ParseValue) -> Value:
-    name = decl.name.id
+def _override(module: Module, decl: s.Param, type: Type, text: str, parse_value: ParseValue) -> Value:
+    ev, name = module.ev, f"{module.prefix or ''}{decl.name.id}"
     source = Source(f"-p {name}", text)
     report = Report(source)
-    alone = Evaluator(report, lambda name, span: None, (), 0)
+    alone = ev.alone(report)
     is_text = type.name == "str" and not text.strip().startswith('"')
     span = Span(0, len(text))
-    value = text if is_text else alone.eval(parse_value(source, report), Scope())
+    value = text if is_text else alone.eval(parse_value(source, report), Scope(Nowhere()))
     if report.found and report.found[0].code == "E0201":
         report.found.clear()
         message = f"`{name}` is {type}, found `{text}`"
@@ -48,16 +53,17 @@ def _override(ev: Evaluator, decl: s.Param, type: Type, text: str, parse_value: 
         value = ANY
     value = checked(alone, value, type, span, f"`{name}`")
     ev.report.found += report.found
-    return value if _in_domain(ev, decl, value, source, span) else ANY
+    return value if _in_domain(module, decl, value, source, span) else ANY
 
 
-def _in_domain(ev: Evaluator, decl: s.Param, value: Value, source: Source, span: Span) -> bool:
+def _in_domain(module: Module, decl: s.Param, value: Value, source: Source, span: Span) -> bool:
     """Whether a value lies in its parameter's domain; if not, that is reported."""
+    ev = module.ev
     if decl.domain is None or isinstance(value, Unknown):
         return True
     values = value if is_list(value) else (value,)
     if isinstance(decl.domain, s.RangeDomain):
-        low, high = (ev.eval(e, Scope()) for e in (decl.domain.low, decl.domain.high))
+        low, high = (ev.eval(e, Scope(module)) for e in (decl.domain.low, decl.domain.high))
         if any(type_of(v) not in ("int", "float", "prob") for v in (low, high)):
             ev.error("E0301", decl.domain.span, "a range has two numbers, such as `1..8`")
             return True
@@ -66,7 +72,7 @@ def _in_domain(ev: Evaluator, decl: s.Param, value: Value, source: Source, span:
         inside = all(isinstance(v, int | float) and low <= v <= high for v in values)
         domain = f"{show(low)}..{show(high)}"
     else:
-        allowed = [ev.eval(e, Scope()) for e in decl.domain.values]
+        allowed = [ev.eval(e, Scope(module)) for e in decl.domain.values]
         if any(isinstance(v, Unknown) for v in allowed):
             return True
         inside = all(v in allowed for v in values)

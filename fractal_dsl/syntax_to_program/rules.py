@@ -43,9 +43,9 @@ def each(ev: Evaluator, func: EachFn, given: Sequence[Given], span: Span) -> Val
 
 def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.Term:
     """A rule at a level with its arguments, as a block."""
-    decl, level, name, context = at.decl, at.level, at.decl.name.id, at.context
-    inside = context is not None and context.decl is decl
-    args = bind(ev, name, decl.params, given, span, context.args if context and inside else None)
+    decl, home, level, name, context = at.decl, at.home, at.level, at.decl.name.id, at.context
+    inside = context is not None and context.decl is decl and context.home is home
+    args = bind(ev, home, name, decl.params, given, span, context.args if context and inside else None)
     if args is None:
         return p.Hole(span)
     if isinstance(level, Unknown):
@@ -56,7 +56,7 @@ def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.
         return p.Hole(span)
     if any(isinstance(v, Unknown) for v in args.values()):
         return p.Hole(span)
-    instance = _instance(ev, decl, level, args, at.span)
+    instance = _instance(ev, at, level, args)
     return p.Hole(span) if instance is None else p.Mention(instance, inside, span)
 
 
@@ -65,34 +65,35 @@ def _does_not_fall(ev: Evaluator, name: str, span: Span) -> None:
     ev.error("E0404", span, f"the level of `{name}` does not fall here, so the rule would never end", help=help)
 
 
-def _instance(ev: Evaluator, decl: s.RuleDecl, level: int, args: dict[str, Value], span: Span) -> p.Instance | None:
-    name = decl.name.id
+def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
+    decl, name, span = at.decl, at.decl.name.id, at.span
     if level > MAX_LEVEL:
         help = "a plain chain is written `block ** n`"
         ev.error("E0602", span, f"level {level:,} of `{name}` is over the limit of {MAX_LEVEL}", help=help)
         return None
-    if any(d is decl and at is not None and at <= level for d, at in ev.active):
+    if any(d is decl and above is not None and above <= level for d, above in ev.active):
         _does_not_fall(ev, name, span)
         return None
-    identity = (id(decl), level, tuple([(k, key(v)) for k, v in args.items()]))
+    identity = (id(decl), id(at.home), level, tuple([(k, key(v)) for k, v in args.items()]))
     if identity not in ev.remembered:
         ev.remembered[identity] = (None, args)
         with ev.within(f"{name}[{level}]"):
             ev.active.append((decl, level))
-            ev.remembered[identity] = (_expand(ev, decl, level, args, span), args)
+            ev.remembered[identity] = (_expand(ev, at, level, args), args)
             ev.active.pop()
     return ev.remembered[identity][0]
 
 
-def _expand(ev: Evaluator, decl: s.RuleDecl, level: int, args: dict[str, Value], span: Span) -> p.Instance | None:
-    context = RuleContext(decl, args, level)
+def _expand(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
+    decl, home, span = at.decl, at.home, at.span
+    context = RuleContext(decl, home, args, level)
     fixed_first = sorted(decl.cases, key=lambda c: c.var is not None)
     for case in fixed_first:
         n = level - case.offset
         if (case.var is None and n != 0) or n < 0:
             continue
         names = {**args, case.var.id: n} if case.var is not None else args
-        scope = Scope(names, None, context)
+        scope = Scope(home, names, None, context)
         if case.guard is not None:
             allowed = ev.eval(case.guard, scope)
             if not isinstance(allowed, bool):
@@ -104,7 +105,7 @@ def _expand(ev: Evaluator, decl: s.RuleDecl, level: int, args: dict[str, Value],
         body = ev.block(ev.eval(case.body, scope), case.body.span)
         use = None
         if decl.join is not None:
-            use = as_join(ev, ev.eval(decl.join, Scope(args)), decl.join.span)
+            use = as_join(ev, ev.eval(decl.join, Scope(home, args)), decl.join.span)
             if use is None:
                 return None
         return p.Instance(decl.name.id, level, use, body)

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.values import RuleContext, Value
+
+
+class Home(Protocol):
+    """The file that a declaration stands in: where names that are not local are looked up."""
+
+    def resolve(self, name: str, span: Span) -> Value | None:
+        """The value of a declared name; None if there is no such name."""
+        ...
+
+    def names(self) -> list[str]:
+        """All declared names."""
+        ...
+
+
+class Nowhere:
+    """No file: the home of a value on the command line."""
+
+    def resolve(self, name: str, span: Span) -> Value | None:
+        """None."""
+        return None
+
+    def names(self) -> list[str]:
+        """None."""
+        return []
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Local names, and the rule around them."""
+    """Local names, the file and the rule around them."""
 
-    names: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    home: Home
+    local: Mapping[str, Value] = field(default_factory=dict[str, Value])
     parent: Scope | None = None
     rule: RuleContext | None = None
 
-    def inner(self, names: Mapping[str, Value]) -> Scope:
+    def inner(self, local: Mapping[str, Value]) -> Scope:
         """A scope within this one."""
-        return Scope(names, self, self.rule)
+        return Scope(self.home, local, self, self.rule)
 
     def known(self) -> list[str]:
-        """All local names."""
-        return [*self.names, *(self.parent.known() if self.parent else [])]
+        """All names, local ones first."""
+        return [*self.local, *(self.parent.known() if self.parent else self.home.names())]

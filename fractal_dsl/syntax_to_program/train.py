@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from fractal_dsl import syntax as s
 from fractal_dsl.syntax_to_program.evaluate import Evaluator
-from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import Unknown, Value, is_list, type_of
 
 
-def settings(ev: Evaluator, decl: s.TrainDecl, declared: Collection[str]) -> dict[str, Any]:
-    """The settings of a train block; names that are ``declared`` stand for their values."""
+def settings(ev: Evaluator, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
+    """The settings of a train block; names that the file declares stand for their values."""
     result: dict[str, Any] = {}
     for setting in decl.settings:
         if setting.key.id in result:
             ev.error("E0204", setting.key.span, f"`{setting.key.id}` is set twice")
-        result[setting.key.id] = _data(ev, setting.value, declared)
+        result[setting.key.id] = _data(ev, home, setting.value)
     return result
 
 
-def _data(ev: Evaluator, expr: s.Expr, declared: Collection[str]) -> Any:
+def _data(ev: Evaluator, home: Home, expr: s.Expr) -> Any:
     """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``; everything else is a plain value."""
+    declared = home.names()
     match expr:
         case s.Call(func=s.Name(id=name)) if name not in declared and name not in ("len", "range"):
             result: dict[str, Any] = {"name": name}
@@ -30,16 +30,16 @@ def _data(ev: Evaluator, expr: s.Expr, declared: Collection[str]) -> Any:
                 if arg.name is None or arg.name == "name":
                     ev.error("E0701", arg.span, f"settings of `{name}` are named: `{name}(lr=0.1)`")
                 else:
-                    result[arg.name] = _data(ev, arg.value, declared)
+                    result[arg.name] = _data(ev, home, arg.value)
             return result
         case s.Items():
-            return [_data(ev, e, declared) for e in expr.items]
+            return [_data(ev, home, e) for e in expr.items]
         case s.Name() if expr.id not in declared:
             help = f'a text stands in quotes: "{expr.id}"'
             ev.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
             return None
         case _:
-            value = ev.eval(expr, Scope())
+            value = ev.eval(expr, Scope(home))
             if is_plain(value):
                 return plain(value)
             if not isinstance(value, Unknown):

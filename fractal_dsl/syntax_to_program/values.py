@@ -52,9 +52,10 @@ ANY = Unknown(Type("any"))
 
 @dataclass(frozen=True, slots=True)
 class LayerFn:
-    """A user's layer or join, not yet called."""
+    """A user's layer or join, not yet called; ``home`` is its file."""
 
     decl: s.LayerDecl
+    home: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,10 @@ class JoinFn:
 
 @dataclass(frozen=True, slots=True)
 class RuleFn:
-    """A rule without its level."""
+    """A rule without its level; ``home`` is its file."""
 
     decl: s.RuleDecl
+    home: Any
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,6 +85,7 @@ class RuleContext:
     """The rule whose body is being read, with the arguments that inner mentions inherit."""
 
     decl: s.RuleDecl
+    home: Any
     args: Mapping[str, Value]
     level: int | Unknown
 
@@ -92,9 +95,17 @@ class RuleAt:
     """A rule at a level, its arguments not yet given: ``F[3]``; ``context`` is the rule it stands in."""
 
     decl: s.RuleDecl
+    home: Any
     level: int | Unknown
     span: Span
     context: RuleContext | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ModuleValue:
+    """An imported file, by the name that it has here."""
+
+    module: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,8 @@ def type_of(value: Value) -> str:
             return "join"
         case RuleFn():
             return "rule"
+        case ModuleValue():
+            return "file"
         case Builtin() | EachFn():
             return "function"
         case _:
@@ -207,4 +220,6 @@ def key(value: Value) -> object:
         return tuple([key(v) for v in value])
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
         return id(value)
+    if isinstance(value, LayerFn | RuleFn):
+        return (id(value.decl), id(value.home))
     return (type(value).__name__, value)

@@ -49,20 +49,19 @@ def text_to_syntax(source: Source, report: Report) -> s.File:
 
 def parse_expression(source: Source, report: Report) -> s.Expr:
     """Parse one expression, such as the value of ``-p name=value``."""
-    text = source.text
     tokens, _ = lex(source, report)
     if report.found or not check_nesting(tokens, report):
-        return s.Broken(Span(0, len(text)))
+        return s.Broken(Span(source.base, source.end))
     try:
-        return feed("expr", tokens, len(text))
+        return feed("expr", tokens, source.end)
     except Unexpected as error:
         report_token(source, error, tokens, report)
-        return s.Broken(Span(0, len(text)))
+        return s.Broken(Span(source.base, source.end))
 
 
 def _parse_all(source: Source, tokens: Sequence[Token], report: Report) -> tuple[s.Literal | None, Sequence[s.Decl]]:
     try:
-        edition, decls = feed("start", tokens, len(source.text))
+        edition, decls = feed("start", tokens, source.end)
     except Unexpected:
         return _parse_pieces(source, tokens, report)
     if edition is not None and edition.value != EDITION:
@@ -105,6 +104,7 @@ def _pieces(source: Source, tokens: Sequence[Token]) -> Iterator[tuple[list[Toke
 
 
 def _begins_line(source: Source, offset: int) -> bool:
+    offset -= source.base
     return not source.text[source.text.rfind("\n", 0, offset) + 1 : offset].strip()
 
 
@@ -114,7 +114,7 @@ def _with_docs(source: Source, decls: Sequence[s.Decl], comments: Sequence[s.Com
     if not docs:
         return tuple(decls)
     result: list[s.Decl] = []
-    last = 0
+    last = source.base
     for decl in decls:
         lines = [c.text[2:].strip() for c in docs if last <= c.span.start < decl.span.start]
         last = decl.span.end

@@ -34,19 +34,22 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
             _report_character(source, at, report)
     else:
         return [], ()
+    for token in tokens:
+        token.start_pos = (token.start_pos or 0) + source.base
+        token.end_pos = (token.end_pos or 0) + source.base
     comments = tuple(s.Comment(str(t), span_of(t)) for t in tokens if t.type == "COMMENT")
     return [t for t in tokens if t.type not in ("COMMENT", "SPACE")], comments
 
 
 def _report_character(source: Source, at: int, report: Report) -> None:
-    char = source.text[at]
+    char, span = source.text[at], Span(source.base + at, source.base + at + 1)
     if char == '"':
-        report.error("E0101", Span(at, at + 1), "this text is not closed", help='close it with `"` on the same line')
+        report.error("E0101", span, "this text is not closed", help='close it with `"` on the same line')
         return
     known = {"'": 'texts stand in double quotes: "…"', ";": "declarations need no semicolon", "&": "write `and`"}
     known |= {"!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
     shown = f"`{char}`" if char.isprintable() else f"the character U+{ord(char):04X}"
-    report.error("E0101", Span(at, at + 1), f"{shown} does not belong to the language", help=known.get(char))
+    report.error("E0101", span, f"{shown} does not belong to the language", help=known.get(char))
 
 
 def check_nesting(tokens: Sequence[Token], report: Report) -> bool:

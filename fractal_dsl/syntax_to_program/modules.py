@@ -1,0 +1,155 @@
+"""A file's declared names and their values, each found when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fractal_dsl import syntax as s
+from fractal_dsl.diagnostics import suggestion
+from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program import params
+from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.values import ANY, LayerFn, ModuleValue, RuleFn, Value, type_of
+
+if TYPE_CHECKING:
+    from fractal_dsl.syntax_to_program.evaluate import Evaluator
+
+
+@dataclass
+class Library:
+    """What all modules of a program share. ``find`` gives an imported file by the span of its path."""
+
+    ev: Evaluator
+    find: Callable[[Span], s.File | None]
+    overrides: Mapping[str, str]
+    parse_value: params.ParseValue
+    plain: dict[int, Module] = field(default_factory=dict[int, "Module"])
+    modules: list[Module] = field(default_factory=list["Module"])
+
+
+class Module:
+    """One file's names. ``prefix`` is how ``-p`` reaches its parameters: ``""`` for the file itself, ``base.``
+    for one that is imported ``as base``; None where it cannot (``from … import``)."""
+
+    def __init__(self, library: Library, file: s.File, prefix: str | None) -> None:
+        self.library, self.file, self.prefix = library, file, prefix
+        self.decls: dict[str, s.Decl] = {}
+        self.values: dict[str, Value] = {}
+        self.pending: list[str] = []
+        library.modules.append(self)
+        self._declare()
+
+    @property
+    def ev(self) -> Evaluator:
+        """The evaluator."""
+        return self.library.ev
+
+    def _declare(self) -> None:
+        trains = 0
+        for decl in self.file.decls:
+            if isinstance(decl, s.TrainDecl):
+                trains += 1
+                if trains > 1:
+                    self.ev.report.error("E0202", decl.span, "a file has one `train` block; this is the second")
+                continue
+            for name in _names(decl):
+                if name.id in self.decls:
+                    self.ev.report.error("E0202", name.span, f"`{name.id}` is declared already")
+                else:
+                    self.decls[name.id] = decl
+
+    def names(self) -> list[str]:
+        """All declared names."""
+        return list(self.decls)
+
+    def params(self) -> list[s.Param]:
+        """The parameters of the file."""
+        return [d for d in self.decls.values() if isinstance(d, s.Param)]
+
+    def resolve(self, name: str, span: Span) -> Value | None:
+        """The value of a declared name; None if there is no such name."""
+        if name in self.values:
+            return self.values[name]
+        decl = self.decls.get(name)
+        match decl:
+            case None:
+                return None
+            case s.LayerDecl():
+                return LayerFn(decl, self)
+            case s.RuleDecl():
+                return RuleFn(decl, self)
+            case s.NetDecl():
+                help = "a part that several nets share is a `layer` or a `rule`"
+                return self.ev.error("E0301", span, f"`{name}` is a net, and nets do not nest", help=help)
+            case s.Param() | s.Let():
+                return self._value(name, decl, span)
+            case s.Import() | s.FromImport():
+                self.values[name] = self._imported(name, decl)
+                return self.values[name]
+            case _:
+                return ANY
+
+    def _value(self, name: str, decl: s.Param | s.Let, span: Span) -> Value:
+        if name in self.pending:
+            path = " -> ".join([*self.pending, name])
+            return self.ev.error("E0407", span, f"`{name}` needs itself: {path}")
+        self.pending.append(name)
+        trail, self.ev.trail = self.ev.trail, []
+        try:
+            self.values[name] = self._param(decl) if isinstance(decl, s.Param) else self._let(decl)
+        finally:
+            self.ev.trail = trail
+            self.pending.pop()
+        return self.values[name]
+
+    def _param(self, decl: s.Param) -> Value:
+        override = self.library.overrides.get(self.prefix + decl.name.id) if self.prefix is not None else None
+        return params.param(self, decl, override, self.library.parse_value)
+
+    def _let(self, decl: s.Let) -> Value:
+        if decl.shared:
+            return self.ev.error("E0106", decl.span, "`shared` is not in this version yet")
+        value = self.ev.eval(decl.value, Scope(self))
+        return self.ev.block(value, decl.value.span) if type_of(value) == "block" else value
+
+    def _imported(self, name: str, decl: s.Import | s.FromImport) -> Value:
+        file = self.library.find(decl.path.span)
+        if file is None:  # reported already
+            return ANY
+        if isinstance(decl, s.Import):
+            prefix = f"{self.prefix}{name}." if self.prefix is not None else None
+            return ModuleValue(Module(self.library, file, prefix))
+        if id(file) not in self.library.plain:
+            self.library.plain[id(file)] = Module(self.library, file, None)
+        there, _ = next((a, b) for a, b in decl.names if b.id == name)
+        value = self.library.plain[id(file)].resolve(there.id, there.span)
+        if value is not None:
+            return value
+        known = self.library.plain[id(file)].names()
+        return self.ev.error(
+            "E0805", there.span, f'"{decl.path.value}" declares no `{there.id}`', help=suggestion(there.id, known)
+        )
+
+
+def member(ev: Evaluator, module: Module, name: str, span: Span) -> Value:
+    """``m.name``"""
+    value = module.resolve(name, span)
+    if value is not None:
+        return value
+    help = suggestion(name, module.names()) or f"it declares {', '.join(module.names()) or 'nothing'}"
+    return ev.error("E0805", span, f"{module.file.source.name} declares no `{name}`", help=help)
+
+
+def _names(decl: s.Decl) -> list[s.Name]:
+    """The names that a declaration declares."""
+    match decl:
+        case s.FromImport():
+            return [here for _, here in decl.names]
+        case s.TrainDecl():
+            return []
+        case s.BrokenDecl():
+            return [s.Name(decl.name, decl.span)] if decl.name else []
+        case _:
+            return [decl.name]
