@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from fractal_dsl.diagnostics import UserError
+
+MANIFEST = "manifest.json"
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below a folder but hidden ones and its manifest, by its path from there."""
+    found = sorted(f for f in folder.rglob("*") if f.is_file() and f.name[0] != "." and f != folder / MANIFEST)
+    return {f.relative_to(folder).as_posix(): sha256(f) for f in found}
+
+
+def read_manifest(
+    folder: Path, what: str, *, format: str, version: int, keys: Sequence[str], parts: Sequence[str], remedy: str
+) -> dict[str, Any]:
+    """The manifest of a folder whose parts are all there as they were written.
+
+    ``what`` names such a folder; ``keys`` and ``parts`` are what the manifest and its ``files`` must have. Raises
+    UserError, with the remedy, if the folder is of another kind or version, or a part is missing or altered.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not path.is_file():
+        raise UserError(f"{folder} is no {what}: it has no {MANIFEST}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if manifest["format"] != format:
+            raise UserError(f"{folder} is no {what}: its {MANIFEST} is that of another kind of folder")
+        if manifest["format_version"] != version:
+            raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {version}")
+        files: dict[str, str] = manifest["files"]
+        if not files.keys() >= {*parts} or any(key not in manifest for key in keys):
+            raise KeyError
+        str(manifest["versions"]["fractal_dsl"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged: {remedy}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    for name, digest in files.items():
+        relative = PurePosixPath(name)
+        file = folder / relative
+        if relative.is_absolute() or ".." in relative.parts or not file.is_file():
+            raise UserError(f"{folder} is incomplete: {name} is missing; {remedy}")
+        if sha256(file) != digest:
+            raise UserError(f"{file} is not as it was written: altered, or cut off; {remedy}")
+    return manifest
 
 
 @contextmanager

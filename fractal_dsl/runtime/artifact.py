@@ -1,6 +1,6 @@
 """A compiled network as a folder: its spec, readable source, weights and a manifest. No pickles.
 
-``spec.frac``            the spec as given
+``spec.frac``            the spec as given; the files that it imports keep their places beside it
 ``model.py``             the whole net as PyTorch source that needs only torch
 ``weights.safetensors``  its parameters and buffers, under the names that ``model.py`` uses
 ``columns.safetensors``  batch-norm statistics of the columns, where drop-path keeps them apart
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, check, pick, read
-from fractal_dsl.files import replacing_folder, sha256
+from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing_folder
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_source import graph_to_source
 from fractal_dsl.runtime import layers
@@ -52,7 +52,9 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
     routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
     weights = {name: value for name, value in state.items() if name not in routes}
     with replacing_folder(folder) as temporary:
-        (temporary / "spec.frac").write_text(compiled.program.source.text, encoding="utf-8")
+        for name, text in compiled.spec_files().items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_text(text, encoding="utf-8")
         (temporary / "model.py").write_text(model_source(compiled, graph, column), encoding="utf-8")
         # save_file would leave files that nobody else may read
         (temporary / "weights.safetensors").write_bytes(st.save(weights))
@@ -70,9 +72,9 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
             "seed": model.seed,
             "graph_sha256": graph_sha256(graph),
             "versions": {"fractal_dsl": __version__, "torch": torch.__version__},
-            "files": {file.name: sha256(file) for file in sorted(temporary.iterdir())},
+            "files": file_hashes(temporary),
         }
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def load_artifact(folder: str | Path) -> FractalModule:
@@ -121,38 +123,21 @@ def artifact_spec(folder: Path) -> Compiled:
 def is_artifact(folder: Path) -> bool:
     """Whether a folder says that it holds a compiled network."""
     try:
-        return json.loads((folder / "manifest.json").read_text("utf-8")).get("format") == FORMAT
+        return json.loads((folder / MANIFEST).read_text("utf-8")).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):
         return False
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
-    if not path.is_file():
-        raise UserError(f"{folder} is no compiled network: it has no manifest.json")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if manifest["format"] != FORMAT:
-            raise UserError(f"{folder} is no compiled network: its manifest.json is of another kind")
-        if manifest["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}")
-        files: dict[str, str] = manifest["files"]
-        needed = ("net", "params", "max_layers", "column", "seed", "graph_sha256", "versions")
-        if not {"spec.frac", "model.py", "weights.safetensors"} <= files.keys() or any(
-            k not in manifest for k in needed
-        ):
-            raise KeyError
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is damaged: compile the spec again") from None
-    for name, expected in files.items():
-        file = folder / Path(name).name
-        if not file.is_file():
-            raise UserError(f"{folder} is incomplete: {name} is missing; compile the spec again")
-        if sha256(file) != expected:
-            raise UserError(f"{file} was altered after it was written: compile the spec again, or restore the file")
-    return manifest
+    return read_manifest(
+        folder,
+        "compiled network",
+        format=FORMAT,
+        version=FORMAT_VERSION,
+        keys=("net", "params", "max_layers", "column", "seed", "graph_sha256"),
+        parts=("spec.frac", "model.py", "weights.safetensors"),
+        remedy="compile the spec again",
+    )
 
 
 def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None) -> str:

@@ -22,7 +22,7 @@ import torch
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file
-from fractal_dsl.files import replacing, sha256, write_text
+from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing, write_text
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -30,8 +30,6 @@ from fractal_dsl.version import __version__
 
 FORMAT = "fractal_dsl run"
 FORMAT_VERSION = 1
-_MANIFEST = "manifest.json"
-_AGAIN = "restore the file, or train again"
 
 Weights = Literal["best", "last"]
 Status = Literal["running", "finished", "interrupted", "diverged"]
@@ -65,7 +63,7 @@ class Run:
         except ConfigError as error:
             raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{folder / 'params.json'} or config.json is damaged: {_AGAIN}") from None
+            raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
         if graph_sha256(compiled.graph) != manifest["graph_sha256"]:
             made = manifest["versions"]["fractal_dsl"]
             raise UserError(f"{folder} was trained with fractal_dsl {made}, which compiled its spec to another graph")
@@ -104,7 +102,8 @@ class RunWriter:
         """
         self.compiled = compiled
         self.folder = _new_folder(compiled.program.net, out)
-        write_text(self.folder / "spec.frac", compiled.program.source.text)
+        for name, text in compiled.spec_files().items():
+            write_text(self.folder / name, text)
         self._write_json(
             "params.json",
             {
@@ -132,7 +131,6 @@ class RunWriter:
 
     def seal(self, status: Status) -> None:
         """Write the manifest over all files of the folder: from here on the run can be opened."""
-        files = sorted(f for f in self.folder.iterdir() if f.is_file() and f.name != _MANIFEST and f.name[0] != ".")
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -140,9 +138,9 @@ class RunWriter:
             "net": self.compiled.program.net,
             "graph_sha256": graph_sha256(self.compiled.graph),
             "versions": versions(),
-            "files": {file.name: sha256(file) for file in files},
+            "files": file_hashes(self.folder),
         }
-        self._write_json(_MANIFEST, manifest)
+        self._write_json(MANIFEST, manifest)
 
     def _write_json(self, name: str, data: Any) -> None:
         write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
@@ -174,28 +172,12 @@ def _new_folder(net: str, out: Path | None) -> Path:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / _MANIFEST
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
-    if not path.is_file():
-        raise UserError(f"{folder} is no training run: it has no manifest.json")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if manifest["format"] != FORMAT:
-            raise UserError(f"{folder} is no training run: its manifest.json is that of another kind of folder")
-        if manifest["format_version"] != FORMAT_VERSION:
-            raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {FORMAT_VERSION}")
-        files: dict[str, str] = manifest["files"]
-        if not {*_NEEDED} <= files.keys() or not manifest["graph_sha256"] or not manifest["versions"]["fractal_dsl"]:
-            raise KeyError
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged: {_AGAIN}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    for name, expected in files.items():
-        file = folder / Path(name).name
-        if not file.is_file():
-            raise UserError(f"{folder} is incomplete: {name} is missing; {_AGAIN}")
-        if sha256(file) != expected:
-            raise UserError(f"{file} is not as the run left it: altered, or cut off while it was written; {_AGAIN}")
-    return manifest
+    return read_manifest(
+        folder,
+        "training run",
+        format=FORMAT,
+        version=FORMAT_VERSION,
+        keys=("graph_sha256", "status"),
+        parts=_NEEDED,
+        remedy="restore the file, or train again",
+    )
