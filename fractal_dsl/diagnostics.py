@@ -85,19 +85,26 @@ class Diagnostic:
     trail: tuple[str, ...] = ()
     severity: Literal["error", "warning"] = "error"
 
-    def text(self) -> str:
-        """The finding as people read it."""
-        parts = [f"{self.severity}[{self.code}]: {self.message}"]
+    def text(self, *, colour: bool = False) -> str:
+        """The finding as people read it; ``colour`` is for a terminal."""
+
+        def paint(style: str, text: str) -> str:
+            return f"\033[{style}m{text}\033[0m" if colour else text
+
+        parts = [paint("1;31", f"{self.severity}[{self.code}]") + paint("1", f": {self.message}")]
         if self.source.text:
             line, column = self.source.position(self.span.start)
-            parts.append(f"  --> {self.source.name}:{line}:{column}")
-            parts.append(self.source.excerpt(self.span) + (f" {self.label}" if self.label else ""))
+            parts.append(f"  {paint('1;34', '-->')} {self.source.name}:{line}:{column}")
+            shown, carets = self.source.excerpt(self.span).split("\n")
+            gutter, _, marks = carets.partition("|")
+            marks = paint("1;31", marks + (f" {self.label}" if self.label else ""))
+            parts.append(f"{shown}\n{gutter}|{marks}")
         else:
-            parts.append(f"  --> {self.source.name}")
+            parts.append(f"  {paint('1;34', '-->')} {self.source.name}")
         if self.trail:
             parts.append("     = in " + ", from ".join(self.trail))
         if self.help:
-            parts.append(f"     = help: {self.help}")
+            parts.append(f"     = {paint('1;36', 'help')}: {self.help}")
         return "\n".join(parts)
 
     def json(self) -> DiagnosticJson:

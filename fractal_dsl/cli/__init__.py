@@ -23,7 +23,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compile fractal neural networks from .frac files: check, draw, compile, train, deploy a column.",
 )
-for command in (specs.check, specs.fmt, specs.info, specs.compile, specs.render, runs.train, runs.eval, runs.extract):
+for command in (
+    specs.check,
+    specs.explain,
+    specs.fmt,
+    specs.info,
+    specs.compile,
+    specs.render,
+    runs.train,
+    runs.eval,
+    runs.extract,
+):
     app.command()(command)
 
 
@@ -66,7 +76,9 @@ def main() -> None:
 
 def _summary(error: FracError) -> str:
     count = len(error.diagnostics)
-    return f"{error}\n\n{count} error{'s' if count > 1 else ''}"
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    text = "\n\n".join(d.text(colour=colour) for d in error.diagnostics)
+    return f"{text}\n\n{count} error{'s' if count > 1 else ''}"
 
 
 def _fail(message: str, code: int = 1) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import MaxLayers, Net, Params, Spec, pairs
+from fractal_dsl.cli.options import MaxLayers, Net, Params, ParamsFile, Spec, pairs, parameters
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
 
@@ -38,6 +38,7 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Override a training setting: --set optimizer.lr=0.1"),
     ] = None,
     param: Params = None,
+    params: ParamsFile = None,
     net: Net = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
     max_layers: MaxLayers = MAX_LAYERS,
@@ -47,7 +48,7 @@ def train(
 
     overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
     overrides += [(key, value) for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
-    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
     config = parse_config(merge(compiled.program.train, overrides))
 
     from fractal_dsl.runtime.train import train as run

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import MaxLayers, Net, Params, Spec, pairs
+from fractal_dsl.cli.options import MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.diagnostics import Diagnostic, FracError
 from fractal_dsl.driver import MAX_LAYERS, Compiled
 from fractal_dsl.program_to_summary import Summary, approximate
@@ -40,15 +40,16 @@ class Stage(enum.StrEnum):
 def check(
     specs: Annotated[list[str], typer.Argument(help="The .frac files.", show_default=False)],
     param: Params = None,
+    params: ParamsFile = None,
     format: Annotated[Format, typer.Option(help="Text for people, JSON for tools.")] = Format.text,
     max_layers: MaxLayers = MAX_LAYERS,
 ) -> None:
     """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
-    params = pairs(param, "-p")
+    given = parameters(param, params)
     found: list[Diagnostic] = []
     for spec in specs:
         try:
-            nets = driver.check(driver.read(spec), params, max_layers)
+            nets = driver.check(driver.read(spec), given, max_layers)
         except FracError as error:
             found += error.diagnostics
         else:
@@ -65,12 +66,13 @@ def check(
 def info(
     spec: Spec,
     param: Params = None,
+    params: ParamsFile = None,
     net: Net = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON; numbers are exact.")] = False,
     max_layers: MaxLayers = MAX_LAYERS,
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
-    summary = driver.compile_file(spec, pairs(param, "-p"), net, max_layers).summary
+    summary = driver.compile_file(spec, parameters(param, params), net, max_layers).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         print(json.dumps(summary.json(), indent=2))
@@ -107,6 +109,7 @@ def compile(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder to write.")] = None,
     emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline instead.")] = None,
     param: Params = None,
+    params: ParamsFile = None,
     net: Net = None,
     seed: Annotated[int, typer.Option(help="The seed of the initial weights.")] = 0,
     max_layers: MaxLayers = MAX_LAYERS,
@@ -114,7 +117,7 @@ def compile(
     """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
     if (output is None) == (emit is None):
         raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
-    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
     if emit is not None:
         print(_emitted(compiled, emit), end="")
         return
@@ -157,6 +160,7 @@ def render(
     spec: Spec,
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture: .svg, .png, .pdf or .dot.")],
     param: Params = None,
+    params: ParamsFile = None,
     net: Net = None,
     max_layers: MaxLayers = MAX_LAYERS,
 ) -> None:
@@ -164,7 +168,7 @@ def render(
     from fractal_dsl.dot_to_picture import draw
     from fractal_dsl.graph_to_dot import check_size, graph_to_dot
 
-    compiled = driver.compile_file(spec, pairs(param, "-p"), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
     check_size(compiled.program.net, compiled.summary.base_layers)
     draw(graph_to_dot(compiled.graph), output)
     print(output)
@@ -203,3 +207,12 @@ def fmt(
         raise FracError(found)
     if check and changed:
         raise typer.Exit(1)
+
+
+def explain(
+    code: Annotated[str, typer.Argument(help="A code of an error, such as E0501.", show_default=False)],
+) -> None:
+    """Say what an error means, with a wrong example and a right one."""
+    from fractal_dsl import explanations
+
+    print(explanations.explain(code))
