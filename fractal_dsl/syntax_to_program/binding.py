@@ -90,7 +90,7 @@ def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
     if param.kind in _SIZES:
         if param.kind == "padding" and value in ("same", "valid"):
             return value
-        if isinstance(value, Unknown) and value.type.name in ("any", "int", "list"):
+        if isinstance(value, Unknown) and value.type.name in ("any", "int", "list", *(("str",) if param.kind == "padding" else ())):
             return value
         if is_list(value) and any(isinstance(v, Unknown) for v in value):
             return ANY
