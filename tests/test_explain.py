@@ -1,0 +1,91 @@
+"""Each error code is explained, and its examples do what they say."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from fractal_dsl.cli import main
+from fractal_dsl.diagnostics import CODES, FracError, UserError
+from fractal_dsl.driver import check, read
+from fractal_dsl.explanations import EXPLANATIONS, NAME, Explanation, explain
+
+SPECS = {code: entry for code, entry in EXPLANATIONS.items() if not entry.command}
+COMMANDS = {code: entry for code, entry in EXPLANATIONS.items() if entry.command}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "nets"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+def spec(folder: Path, entry: Explanation, text: str) -> None:
+    """Write a spec and what lies beside it into the folder that is the current one, and check it."""
+    for name, content in entry.files.items():
+        (folder / name).write_bytes(content)
+    (folder / NAME).write_text(text, "utf-8")
+    check(read(NAME))
+
+
+def test_every_code_is_explained_and_nothing_else() -> None:
+    assert set(EXPLANATIONS) == {code for code in CODES if code.startswith("E")}
+
+
+@pytest.mark.parametrize(("code", "entry"), SPECS.items(), ids=SPECS)
+def test_the_wrong_example_gives_its_code_only_and_what_is_printed(code: str, entry: Explanation, folder: Path) -> None:
+    with pytest.raises(FracError) as caught:
+        spec(folder, entry, entry.wrong)
+    assert {d.code for d in caught.value.diagnostics} == {code}
+    assert textwrap.indent(str(caught.value), "    ") in explain(code)
+
+
+@pytest.mark.parametrize(("code", "entry"), SPECS.items(), ids=SPECS)
+def test_the_right_example_has_no_errors(code: str, entry: Explanation, folder: Path) -> None:
+    spec(folder, entry, entry.right)
+
+
+@pytest.mark.parametrize(("code", "entry"), COMMANDS.items(), ids=COMMANDS)
+def test_the_commands_do_what_is_said(
+    code: str,
+    entry: Explanation,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, content in entry.files.items():
+        (folder / name).write_bytes(content)
+    for command, sound in ((entry.wrong, False), (entry.right, True)):
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as exit:
+            main()
+        assert (exit.value.code == 0) is sound
+        assert (entry.error in capsys.readouterr().err) is not sound
+
+
+@pytest.mark.parametrize("code", EXPLANATIONS)
+def test_the_text_has_its_parts(code: str) -> None:
+    text = explain(code)
+    assert text.startswith(f"{code}: {CODES[code]}\n\n")
+    places = [text.index(f"\n\n{title}:\n\n    ") for title in ("Wrong", "It gives", "Right")]
+    assert places == sorted(places)
+    assert text == explain(code.lower())
+
+
+def test_an_unknown_code_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="there is no error code E401; did you mean E0401"):
+        explain("e401")
+    with pytest.raises(UserError, match="the codes go from E0001 to E0"):
+        explain("nothing")
+
+
+def test_explaining_imports_no_torch() -> None:
+    script = "import sys, fractal_dsl.explanations as e; e.explain('E0401'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)

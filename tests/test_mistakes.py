@@ -1,0 +1,37 @@
+"""The commonest mistakes of people who come from PyTorch, Keras and Python, and what they are told.
+
+``tests/golden/mistakes.test`` has the format of ``errors.test``; ``UPDATE_GOLDEN=1 pytest tests/test_mistakes.py``
+writes it anew. Each message says what is wrong in the words of the spec, and what to type instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from tests import test_errors
+
+GOLDEN = Path(__file__).parent / "golden" / "mistakes.test"
+with patch.object(test_errors, "GOLDEN", GOLDEN):
+    CASES = test_errors.cases()
+
+UNTOLD = {"torch: channels are given to a batch norm", "torch: features are given to a layer norm"}
+"""Mistakes that go unnoticed: the number is taken for ``eps``."""
+
+
+def test_golden_file_is_up_to_date() -> None:
+    with patch.object(test_errors, "GOLDEN", GOLDEN):
+        test_errors.test_golden_file_is_up_to_date()
+
+
+@pytest.mark.parametrize(("title", "text", "expected"), CASES, ids=[c[0] for c in CASES])
+def test_mistakes_are_answered_as_written(title: str, text: str, expected: str) -> None:
+    assert test_errors.printed(text) == expected
+
+
+def test_there_are_fifty_of_them_and_each_is_told() -> None:
+    assert len(CASES) >= 50
+    assert {title for title, _, expected in CASES if not expected} == UNTOLD
+    assert not {text for _, text, _ in CASES} & {text for _, text, _ in test_errors.cases()}

@@ -1,0 +1,192 @@
+"""The language reference: its tables are those of the code, and every block of Frac in it is compiled.
+
+``UPDATE_GOLDEN=1 pytest tests/test_reference.py`` writes the tables anew. A block's info string says what it is:
+
+    ```frac                 a whole file without errors
+    ```frac fragment        declarations, to which the test adds a net
+    ```frac wrong E0401     a file, or declarations, with errors of this code only
+    ```frac file parts.frac a whole file that other blocks import under this name
+    ```frac later           not in the language yet: read, not checked
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from fractal_dsl import driver, imports, source, text_to_syntax
+from fractal_dsl.config import TrainConfig, _variants
+from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
+from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor
+from fractal_dsl.program_to_summary import MAX_OPS_PER_LAYER
+from fractal_dsl.syntax_to_program import INITS
+from fractal_dsl.syntax_to_program.values import BUILTINS, MAX_INT, MAX_LEVEL, MAX_LIST, show
+from fractal_dsl.text_to_syntax import KEYWORDS
+
+README = Path(__file__).parent.parent / "grammar" / "README.md"
+NET = "\nnet Test(x: f32[8]) -> f32[8] = id\n"
+BLOCKS = [(m[1].split(), m[2]) for m in re.finditer(r"^```frac(.*)\n((?:.*\n)*?)```$", README.read_text("utf-8"), re.M)]
+NAMES = [f"{i}: {' '.join(info) or text.splitlines()[0]}" for i, (info, text) in enumerate(BLOCKS)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for info, text in BLOCKS:
+        if info[:1] == ["file"]:
+            (tmp_path / info[1]).write_text(text, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("info", "text"), BLOCKS, ids=NAMES)
+def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> None:
+    spec = folder / "block.frac"
+    spec.write_text(text + (NET if info == ["fragment"] else ""), "utf-8")
+    match info:
+        case [] | ["file", _]:
+            assert driver.check(driver.read(spec)), "a whole file has a net; else it is a fragment"
+        case ["fragment"]:
+            driver.check(driver.read(spec))
+        case ["wrong", code]:
+            with pytest.raises(FracError) as caught:
+                driver.check(driver.read(spec))
+            assert {d.code for d in caught.value.diagnostics} == {code}
+        case ["later"]:
+            driver.parse(driver.read(spec))
+        case _:
+            pytest.fail(f"```frac {' '.join(info)} is none of the kinds of block")
+
+
+# --- tables
+
+# What the layers' examples are made with: arguments by parameter name, else by kind; the first input that fits.
+_ARGS = {
+    "out_channels": 16,
+    "out": 16,
+    "out_features": 10,
+    "num_embeddings": 1000,
+    "embedding_dim": 64,
+    "output_size": 1,
+}
+_KINDS = {"int": 2, "size": 3, "float": 0.5, "prob": 0.5, "bool": True, "str": "text"}
+_INPUTS = [Tensor("f32", s) for s in ((8, 32, 32), (8, 32), (8, 16, 16, 16), (64,))] + [Tensor("i64", (32,))]
+_INPUT = {1: _INPUTS[1], 2: _INPUTS[0], 3: _INPUTS[2]}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def signature(params: Iterable[OpParam]) -> str:
+    def one(p: OpParam) -> str:
+        if p.default is REQUIRED:
+            return p.name
+        return f"{p.name}={'…' if p.default is None else show(p.default)}"
+
+    return ", ".join(one(p) for p in params)
+
+
+def example(spec: OpSpec) -> tuple[Tensor, Tensor, str]:
+    """An input, its output, and torch's name of a layer."""
+    args = {p.name: _ARGS.get(p.name, _KINDS[p.kind]) if p.default is REQUIRED else p.default for p in spec.params}
+    for x in [_INPUT[spec.rank]] if spec.rank else _INPUTS:
+        try:
+            return x, spec.out(x, args), spec.torch(x, args).target
+        except ShapeError:
+            continue
+    raise AssertionError(f"no example input suits `{spec.name}`: add one to _INPUTS")
+
+
+def layers() -> str:
+    """A row for each group of layers that differ in the number of their axes only; activations are less apart."""
+
+    def group(spec: OpSpec) -> tuple[str, str, str, str]:
+        if spec.family == "activation":
+            return spec.family, "", signature(spec.params), str(example(spec)[1])
+        return spec.family, re.sub(r"[123]d$", "", spec.name), signature(spec.params), ""
+
+    rows: list[list[str]] = []
+    for (family, _, params, _), found in groupby(sorted(LAYERS.values(), key=group), key=group):
+        specs = list(found)
+        x, y, _ = example(specs[min(1, len(specs) - 1)])
+        targets = [example(s)[2] for s in specs]
+        torch = ", ".join(t for t in targets if t.startswith("nn."))
+        rows.append([family, ", ".join(f"`{s.name}`" for s in specs), f"`{params}`" if params else ""])
+        rows[-1] += [f"`{x}` → `{y}`", torch]
+    return table(("family", "layers", "parameters", "example: input → output", "torch"), rows)
+
+
+def joins() -> str:
+    x = Tensor("f32", (8, 32, 32))
+    rows = [
+        [f"`{j.name}`", f"`{signature(j.params)}`" if j.params else "", f"two of `{x}` → `{y}`"]
+        for j in JOINS.values()
+        for y in [j.out((x, x), {p.name: p.default for p in j.params})]
+    ]
+    return table(("join", "parameters", "example: operands → output"), rows)
+
+
+def settings() -> str:
+    def default(name: str) -> str:
+        value = TrainConfig.model_fields[name].default
+        return f"`{value.name}`" if hasattr(value, "name") else "" if value is None else f"`{value}`"
+
+    rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
+    for name in TrainConfig.model_fields:
+        for model in _variants(name):
+            keys = {k: f.default for k, f in model.model_fields.items() if k != "name"}
+            inside = ", ".join(f"{k}={'…' if v is None else show(v)}" for k, v in keys.items())
+            variants = get_args(model.model_fields["name"].annotation)
+            texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in variants]
+            rows.append([", ".join(texts), "", (model.__doc__ or "").splitlines()[0]])
+    return table(("setting", "default", "meaning"), rows)
+
+
+def limits() -> str:
+    rows = [
+        ("base layers of a net", f"{driver.MAX_LAYERS:,}", "`--max-layers N`"),
+        ("layers of a net in all", f"{MAX_OPS_PER_LAYER} × that", "`--max-layers N`"),
+        ("level of a rule", f"{MAX_LEVEL:,}", ""),
+        ("elements of a list", f"{MAX_LIST:,}", ""),
+        ("whole numbers", f"±{MAX_INT:,}", ""),
+        ("brackets in brackets", str(text_to_syntax.MAX_NESTING), ""),
+        ("words and signs between `,`, `>>`, `|`, `=`", str(text_to_syntax.MAX_RUN), ""),
+        ("bytes of a file", f"{source.MAX_SOURCE_BYTES:,}", ""),
+        ("imported files", f"{imports.MAX_FILES:,}", ""),
+        ("imports in imports", f"{imports.MAX_DEPTH:,}", ""),
+        ("errors that are reported", f"{MAX_REPORTED}", ""),
+    ]
+    return table(("what", "limit", "set with"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "keywords": lambda: " ".join(f"`{w}`" for w in KEYWORDS) + "\n",
+    "functions": lambda: " ".join(f"`{w}`" for w in BUILTINS) + "\n",
+    "layers": layers,
+    "joins": joins,
+    "inits": lambda: " ".join(f'`"{w}"`' for w in INITS) + "\n",
+    "settings": settings,
+    "limits": limits,
+    "codes": lambda: table(("code", "meaning"), ([f"`{c}`", t] for c, t in CODES.items() if c.startswith("E"))),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_those_of_the_code(name: str) -> None:
+    text, expected = README.read_text("utf-8"), f"\n{TABLES[name]()}\n"
+    found = re.findall(rf"<!-- {name}: written by tests/test_reference.py -->\n(.*?)<!-- end -->\n", text, re.S)
+    assert len(found) == 1
+    assert "<!--" not in found[0]
+    if os.environ.get("UPDATE_GOLDEN"):
+        start = f"<!-- {name}: written by tests/test_reference.py -->\n"
+        README.write_text(text.replace(start + found[0], start + expected), "utf-8")
+    else:
+        assert found[0] == expected, "UPDATE_GOLDEN=1 pytest tests/test_reference.py"
