@@ -45,7 +45,8 @@ demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a
 test: $(DEV) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)
 
-test-all: $(DEV) ## run all tests
+test-all: $(DEV) ## run all tests, a minute of fuzzing among them
+	@$(PIP) -e '.[fuzz]' || echo "atheris is not to be had here: its test is left out"
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(DEV) ## formatting, lint and types
