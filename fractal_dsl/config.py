@@ -199,7 +199,9 @@ def _finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
         name = _name_at(data.get(setting)) or next(iter(_names(setting)), None)
         known = _keys(setting, name) if inner else list(TrainConfig.model_fields)
         owner = f" of `{name}`" if inner else ""
-        return path, f"unknown setting `{path[-1]}`{owner}", suggestion(str(path[-1]), known) or _there_are(known)
+        help = None if inner else _inside(setting, given)
+        help = help or suggestion(str(path[-1]), known) or _there_are(known)
+        return path, f"unknown setting `{path[-1]}`{owner}", help
     if kind in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         known, name = _names(setting), _name_at(given)
         what = "data set" if setting == "dataset" else setting
@@ -238,5 +240,17 @@ def _name_at(value: object) -> str | None:
     return None if name is None else str(name)
 
 
+def _inside(key: str, value: object) -> str | None:
+    """Where a key stands that is no setting by itself, but one of a variant."""
+    key = {"learning_rate": "lr"}.get(key, key)
+    for setting in TrainConfig.model_fields:
+        for name in _names(setting):
+            if key in _keys(setting, name):
+                return f"write `{setting} = {name}({key}={json.dumps(value, default=str)})`"
+    return None
+
+
 def _there_are(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"there is only `{names[0]}`"
     return f"there are {', '.join(f'`{n}`' for n in names)}" if names else "it has no settings"

@@ -52,10 +52,10 @@ CODES: dict[str, str] = {
     "E0803": "an import leaves the folder of the spec",
     "E0804": "the standard library has no such part",
     "E0805": "an imported file has no such name",
-    "W0001": "a declaration after the limit of reported errors",
 }
 
 MAX_REPORTED = 50
+MAX_TRAIL = 6
 
 
 class DiagnosticJson(TypedDict):
@@ -102,7 +102,8 @@ class Diagnostic:
         else:
             parts.append(f"  {paint('1;34', '-->')} {self.source.name}")
         if self.trail:
-            parts.append("     = in " + ", from ".join(self.trail))
+            shown = self.trail if len(self.trail) <= MAX_TRAIL else (*self.trail[:3], "…", *self.trail[-2:])
+            parts.append("     = in " + ", from ".join(shown))
         if self.help:
             parts.append(f"     = {paint('1;36', 'help')}: {self.help}")
         return "\n".join(parts)
@@ -125,11 +126,17 @@ class Diagnostic:
 
 
 class FracError(Exception):
-    """A spec is wrong. ``diagnostics`` holds every independent error, in the order of the file."""
+    """A spec is wrong. ``diagnostics`` holds every independent error, in the order of the file; ``cut`` more
+    were over the limit."""
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        self.diagnostics = list(diagnostics)
-        super().__init__("\n\n".join(d.text() for d in self.diagnostics))
+    def __init__(self, diagnostics: Iterable[Diagnostic], cut: int = 0) -> None:
+        self.diagnostics, self.cut = list(diagnostics), cut
+        super().__init__(self.text())
+
+    def text(self, *, colour: bool = False) -> str:
+        """All findings as people read them."""
+        more = f"{self.cut} more error{'s are' if self.cut > 1 else ' is'} not shown"
+        return "\n\n".join([*[d.text(colour=colour) for d in self.diagnostics], *([more] if self.cut else [])])
 
 
 class UserError(Exception):
@@ -172,7 +179,7 @@ class Report:
         """Raise FracError with all errors in file order, if there are any."""
         if self.found:
             ordered = sorted(self.found, key=lambda d: (d.span.start, d.span.end, d.code))
-            raise FracError(ordered[:MAX_REPORTED])
+            raise FracError(ordered[:MAX_REPORTED], max(0, len(ordered) - MAX_REPORTED))
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -141,7 +141,7 @@ def check(source: Source, params: Mapping[str, str] | None = None, max_layers: i
 
 
 def pick(nets: list[Compiled], name: str | None) -> Compiled:
-    """The net of that name, or the last."""
+    """The net of that name, or the last. Raises FracError if there is none of that name."""
     if not nets:
         raise UserError("the file declares no net")
     if name is None:
@@ -150,8 +150,9 @@ def pick(nets: list[Compiled], name: str | None) -> Compiled:
         if net.program.net == name:
             return net
     names = [net.program.net for net in nets]
-    near = suggestion(name, names) or f"the nets are {', '.join(names)}"
-    raise UserError(f"the file has no net {name}; {near}")
+    help = suggestion(name, names) or f"the nets are {', '.join(names)}"
+    source = Source(nets[-1].program.source.name, "")
+    raise FracError([Diagnostic("E0207", f"the file has no net `{name}`", source, Span(0, 0), help=help)])
 
 
 def _check_train(file: File, programs: list[Program], report: Report) -> None:

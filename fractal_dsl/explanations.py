@@ -184,7 +184,7 @@ EXPLANATIONS: dict[str, Explanation] = {
         "`--net` names a net that the file does not declare. Without `--net`, the last net of the file is taken.",
         "fractal-dsl info digits.frac --net Digit",
         "fractal-dsl info digits.frac --net Digits",
-        "error: the file has no net Digit; did you mean `Digits`?",
+        "error[E0207]: the file has no net `Digit`\n  --> digits.frac\n     = help: did you mean `Digits`?",
         command=True,
         files={"digits.frac": b"net Digits(x: f32[8]) -> f32[8] = linear(8)\n"},
     ),

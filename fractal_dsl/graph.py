@@ -13,10 +13,21 @@ from typing import Literal, cast
 
 import networkx as nx
 
-from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
+from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.plan import Label
 from fractal_dsl.program import DropPath
 from fractal_dsl.source import Sources, Span
+
+
+@dataclass(frozen=True, slots=True)
+class SharedIn:
+    """The shared block that a node is in: its name and number, the call (as in ``Site.groups``) that is this
+    mention of it, and the node's place in it. Nodes of one block and place have one set of weights."""
+
+    name: str
+    number: int
+    group: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class Site:
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
     from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
     within the block, outermost first, each with a number of its own, ``outer`` those around the block;
-    ``trail`` reads from the inside out.
+    ``shared`` is the innermost shared block around; ``trail`` reads from the inside out.
     """
 
     span: Span
@@ -36,6 +47,7 @@ class Site:
     groups: tuple[tuple[str, int], ...] = ()
     outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
+    shared: SharedIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One built-in layer. ``columns`` is the bit mask of the columns that it is part of (bit k-1: column k)."""
+    """One layer. ``columns`` is the bit mask of the columns that it is part of (bit k-1: column k).
+
+    ``module`` is where its weights are: its own name, but for one name of all that share them.
+    """
 
     spec: OpSpec
     args: Args
@@ -57,6 +72,7 @@ class Layer:
     site: Site
     name: str = ""
     columns: int = 0
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,7 @@ class Join:
 
     ``labels`` name the columns of the operands; None marks one that is a join to be merged with this one
     (before ``collapse_joins``). ``choice[k-1]`` is the operand that column k takes (after ``assign_columns``).
+    ``module`` is as a layer's; it counts where the join has weights.
     """
 
     spec: JoinSpec
@@ -76,6 +93,7 @@ class Join:
     name: str = ""
     columns: int = 0
     choice: tuple[int, ...] = ()
+    module: str = ""
 
     @property
     def droppable(self) -> bool:
@@ -132,6 +150,16 @@ class JoinGraph:
         edges = self.g.pred[number]
         return list(edges) if len(edges) < 2 else sorted(edges, key=lambda p: edges[p]["slot"])
 
+    def construction(self, number: int) -> TorchModule | None:
+        """What the module of a node is constructed by; None for a node without one."""
+        match self[number]:
+            case Layer() as node if node.spec.name != "id":
+                return node.spec.torch(node.into, node.args)
+            case Join() as node if node.spec.torch is not None:
+                return node.spec.torch(len(self.operands(number)), node.args)
+            case _:
+                return None
+
     def consumers(self, number: int) -> list[int]:
         """The nodes that a node feeds."""
         return list(self.g.succ[number])
@@ -154,6 +182,7 @@ class JoinGraph:
         """Check what every pass must keep; AssertionError names the node that breaks it."""
         position = {number: i for i, number in enumerate(self.g.nodes)}
         inputs = outputs = 0
+        made: dict[str, TorchModule | None] = {}
         for number, node in self.items():
             operands = self.operands(number)
             assert all(position[p] < position[number] for p in operands), f"{number}: not in topological order"
@@ -179,6 +208,9 @@ class JoinGraph:
                 case Output():
                     outputs += 1
                     assert tensors == (node.out,), f"{number}: output gets {tensors}"
+            if self.stage == "labelled" and isinstance(node, Layer | Join) and node.module:
+                same = made.setdefault(node.module, self.construction(number)) == self.construction(number)
+                assert same, f"{number}: other weights under {node.module}"
             assert isinstance(node, Output) or self.g.succ[number] or self.stage == "raw", f"{number}: feeds nothing"
         assert inputs == outputs == 1, f"{inputs} inputs, {outputs} outputs"
 
@@ -194,10 +226,14 @@ class JoinGraph:
                     text = f"{node.spec.name}({given})"
                 case Join():
                     tags = " ".join("open" if label is None else str(label[0]) for label in node.labels)
-                    text = f"join {node.spec.name}" + (f" of {node.rule} levels {tags}" if node.rule else "")
+                    given = ", ".join(f"{k}={v}" for k, v in node.args.items())
+                    text = f"join {node.spec.name}" + (f"({given})" if given else "")
+                    text += f" of {node.rule} levels {tags}" if node.rule else ""
                 case Output():
                     text = "output"
             feeds = " ".join(f"%{p}" for p in self.operands(number))
             name = f"  # {node.name}" if isinstance(node, Layer | Join) and node.name else ""
+            if isinstance(node, Layer | Join) and node.module != node.name:
+                name += f", weights of {node.module}"
             lines.append(f"%{number} = {text} {feeds} -> {node.out}{name}".replace("  ->", " ->"))
         return "\n".join(lines) + "\n"

@@ -91,11 +91,13 @@ class Merge:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Group:
-    """A call of a user's layer: its body under its name."""
+    """A call of a user's layer: its body under its name; or, ``shared``, a block that has one set of weights
+    however often it is mentioned: one object, known by its identity."""
 
     name: str
     body: Term
     span: Span
+    shared: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)

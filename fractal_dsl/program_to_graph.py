@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fractal_dsl import program as p
-from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site
 from fractal_dsl.ops import LAYERS
 from fractal_dsl.plan import Label
 
@@ -46,6 +46,7 @@ class _Context:
     outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
     instances: tuple[p.Instance, ...] = ()
+    shared: SharedIn | None = None  # its place is the number of the first node in it
 
 
 def program_to_graph(program: p.Program) -> JoinGraph:
@@ -65,6 +66,7 @@ class _Expander:
         self.program = program
         self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
         self.blocks = self.bases = self.groups = 0
+        self.shared: dict[int, int] = {}
 
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
@@ -106,6 +108,9 @@ class _Expander:
                 inner = self._base(at)
                 groups = (*inner.groups, (term.name, self.groups))
                 inner = replace(inner, groups=groups, trail=(term.name, *inner.trail))
+                if term.shared:
+                    number = self.shared.setdefault(id(term), len(self.shared) + 1)
+                    inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
                 return _Column(self.closed(term.body, x, inner))
             case p.Tagged():
                 return self.open(term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip())))
@@ -120,7 +125,8 @@ class _Expander:
         return replace(at, placed=False, base=self.bases)
 
     def _site(self, span: p.Span, at: _Context) -> Site:
-        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags)
+        shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
+        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared)
 
     def _op(self, term: p.Op, x: int, at: _Context) -> int:
         into = self.graph[x].out
@@ -174,8 +180,9 @@ class _Expander:
         def emit(tree: _Tree) -> int:
             if isinstance(tree, _Column):
                 return tree.node
-            operands = (emit(tree.left), emit(tree.right))
-            labels = tuple([_label(t, instance) for t in (tree.left, tree.right)])
+            parts = [tree.left, tree.right] if join.spec.pairs else _columns(tree)
+            operands = [emit(t) for t in parts]
+            labels = tuple([_label(t, instance) for t in parts])
             out = join.spec.out(tuple([self.graph[o].out for o in operands]), join.args)
             node = Join(join.spec, join.args, out, self._site(join.span, at), instance.rule, labels)
             return self.graph.add(node, operands)
@@ -201,6 +208,10 @@ def _label(tree: _Tree, instance: p.Instance) -> Label | None:
     if isinstance(tree, _Pair):
         return None
     return (instance.level if tree.level is None else tree.level, 0)
+
+
+def _columns(tree: _Tree) -> list[_Tree]:
+    return [tree] if isinstance(tree, _Column) else _columns(tree.left) + _columns(tree.right)
 
 
 def _leaf(tree: _Tree) -> _Column:

@@ -56,7 +56,7 @@ def test_published_data_sets_are_known(name: str) -> None:
         ({"dataset": "digit"}, ("dataset",), "unknown data set `digit`", "did you mean `digits`?"),
         ({"dataset": {"name": "digits", "size": 1}}, ("dataset", "size"), "unknown setting `size` of `digits`", None),
         ({"dataset": 3}, ("dataset",), "`dataset` must be a name, or a name with settings, found 3", None),
-        ({"optimizer": "adam"}, ("optimizer", "name"), "unknown optimizer `adam`", "there are `sgd`"),
+        ({"optimizer": "adam"}, ("optimizer", "name"), "unknown optimizer `adam`", "there is only `sgd`"),
         ({"optimizer": {"lr": -1}}, ("optimizer", "lr"), "`optimizer.lr` must be above 0, found -1", None),
         ({"optimizer": {"lr": float("inf")}}, ("optimizer", "lr"), "`optimizer.lr` must be a finite number", None),
         (

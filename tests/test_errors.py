@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.diagnostics import CODES, FracError
+from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
 from fractal_dsl.driver import check, compile_text, literal
 from fractal_dsl.source import Source
 
@@ -144,3 +144,15 @@ def test_what_once_crashed_is_reported(text: str, code: str) -> None:
 
 def test_a_block_on_the_command_line_is_a_text() -> None:
     assert literal("[conv2d]", "--set") == "[conv2d]"
+
+
+def test_what_is_not_shown_is_counted() -> None:
+    with pytest.raises(FracError, match=r"\n\n3 more errors are not shown$") as caught:
+        check(Source("spec.frac", "\n".join(f"let a{i} = b{i}" for i in range(MAX_REPORTED + 3))))
+    assert (len(caught.value.diagnostics), caught.value.cut) == (MAX_REPORTED, 3)
+
+
+def test_a_net_that_is_not_there_has_its_code() -> None:
+    with pytest.raises(FracError, match=r"the file has no net `M`\n.*\n.*the nets are Alpha, Beta") as caught:
+        compile_text("net Alpha(x: f32[8]) -> f32[8] = id\nnet Beta(x: f32[8]) -> f32[8] = id", net="M")
+    assert [d.code for d in caught.value.diagnostics] == ["E0207"]

@@ -10,12 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.graph import Layer, Site
 from fractal_dsl.ops import LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
 from fractal_dsl.runtime.graph_to_fx import make_module
-from fractal_dsl.source import Span
-
-SITE = Site(Span(0, 0), ())
 
 
 def values(param: OpParam, rank: int) -> st.SearchStrategy[Value]:
@@ -56,9 +52,8 @@ def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, Value]]:
 
 
 def in_torch(spec: OpSpec, x: Tensor, args: Mapping[str, Value]) -> tuple[tuple[int, ...], int]:
-    layer = Layer(spec, args, x, x, SITE)
     with torch.device("meta"):
-        module: Any = make_module(layer).train()
+        module: Any = make_module(spec.torch(x, args)).train()
         y = module(torch.empty(3, *x.shape, dtype=torch.int64 if x.dtype == "i64" else torch.float32))
     return tuple(y.shape[1:]), sum(p.numel() for p in module.parameters())
 
@@ -81,6 +76,9 @@ SENSIBLE: dict[str, tuple[int, ...]] = {
     **{f"adaptive{kind}pool{r}d": (4, *[9] * r) for r in (1, 2, 3) for kind in ("max", "avg")},
     "attention": (5, 8),
     "embedding": (5,),
+    "rnn": (5, 8),
+    "lstm": (5, 8),
+    "gru": (5, 8),
 }
 
 
@@ -97,7 +95,9 @@ def test_what_is_sensible_is_taken(name: str) -> None:
     x = Tensor("i64" if name == "embedding" else "f32", shape)
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, spec.cost(x, y, args)[0])
-    assert spec.weighted == (name.startswith(("conv", "linear", "embedding", "attention", "project")))
+    assert spec.weighted == (
+        name.startswith(("conv", "linear", "embedding", "attention", "project", "rnn", "lstm", "gru"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,8 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         ("linear", (7, 16), {"out_features": 4}, 7 * 64),
         ("attention", (7, 16), {"num_heads": 4}, 7 * 4 * 256),
         ("relu", (128,), {}, 0),
+        ("lstm", (7, 16), {"hidden_size": 4}, 7 * 4 * 4 * (16 + 4)),
+        ("gru", (7, 16), {"hidden_size": 4, "bidirectional": True, "num_layers": 2}, 7 * 6 * 4 * (16 + 4 + 8 + 4)),
     ],
 )
 def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, Value], macs: int) -> None:

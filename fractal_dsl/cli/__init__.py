@@ -75,10 +75,9 @@ def main() -> None:
 
 
 def _summary(error: FracError) -> str:
-    count = len(error.diagnostics)
+    count = len(error.diagnostics) + error.cut
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    text = "\n\n".join(d.text(colour=colour) for d in error.diagnostics)
-    return f"{text}\n\n{count} error{'s' if count > 1 else ''}"
+    return f"{error.text(colour=colour)}\n\n{count} error{'s' if count > 1 else ''}"
 
 
 def _fail(message: str, code: int = 1) -> None:

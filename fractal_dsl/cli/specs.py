@@ -47,11 +47,12 @@ def check(
     """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
     given = parameters(param, params)
     found: list[Diagnostic] = []
+    cut = 0
     for spec in specs:
         try:
             nets = driver.check(driver.read(spec), given, max_layers)
         except FracError as error:
-            found += error.diagnostics
+            found, cut = found + error.diagnostics, cut + error.cut
         else:
             if format is Format.text:
                 names = ", ".join(net.program.net for net in nets) or "no net"
@@ -60,7 +61,7 @@ def check(
         print(json.dumps([d.json() for d in found], indent=2))
         raise typer.Exit(1 if found else 0)
     if found:
-        raise FracError(found)
+        raise FracError(found, cut)
 
 
 def info(
@@ -185,12 +186,13 @@ def fmt(
 
     changed = 0
     found: list[Diagnostic] = []
+    cut = 0
     for spec in specs:
         try:
             source = driver.read(spec)
             formatted = syntax_to_text(driver.parse(source))
         except FracError as error:
-            found += error.diagnostics
+            found, cut = found + error.diagnostics, cut + error.cut
             continue
         if formatted == source.text:
             continue
@@ -204,7 +206,7 @@ def fmt(
             write_text(Path(spec), formatted)
             print(f"{spec}: formatted")
     if found:
-        raise FracError(found)
+        raise FracError(found, cut)
     if check and changed:
         raise typer.Exit(1)
 

@@ -23,6 +23,8 @@ _ARGUMENTS = {
     "Embedding": ("num_embeddings", "embedding_dim"),
     "Attention": ("features", "num_heads"),
     "Positions": ("length", "features"),
+    "Recurrent": ("kind", "features", "hidden_size"),
+    "Gated": ("operands", "init"),
     "Place": ("dim", "before", "after"),
 }
 
@@ -61,6 +63,19 @@ class Unit:
     signature: Signature = ()
 
 
+def _name(node: Layer | Join) -> str:
+    """Where a node's module is; each mention of a shared block stands under a prefix of its own."""
+    shared = node.site.shared
+    if shared is None or not node.module:
+        return node.name
+    first, _, rest = node.module.partition(".")
+    return f"{first}@{shared.group}.{rest}"
+
+
+def _path(name: str, skip: int) -> str:
+    return re.sub(r"@\d+", "", name[skip:])
+
+
 class Units:
     """Finds the units of a graph; ``alike`` holds those below the net by their structure, innermost first."""
 
@@ -77,7 +92,7 @@ class Units:
                 continue
             self.operands[number] = operands
             if isinstance(node, Layer | Join):
-                self.names[number] = node.name
+                self.names[number] = _name(node)
             for o in operands:
                 readers[o].append(number)
         self.readers = readers
@@ -111,7 +126,7 @@ class Units:
             if child is None:
                 unit.statements.append(self._statement(number, skip))
             elif number == child.output:
-                path = child.prefix[skip:]
+                path = _path(child.prefix, skip)
                 unit.statements.append(Statement(number, (child.input,), path, unit=child))
         self._sign(unit)
         return unit
@@ -133,16 +148,18 @@ class Units:
 
     def _statement(self, number: int, skip: int) -> Statement:
         node = self.graph[number]
-        if isinstance(node, Join):
-            return Statement(number, self.operands[number], join=node)
-        assert isinstance(node, Layer)
-        torch = node.spec.torch(node.into, node.args)
+        assert isinstance(node, Layer | Join)
+        join = node if isinstance(node, Join) else None
+        torch = self.graph.construction(number)
+        if torch is None:
+            return Statement(number, self.operands[number], join=join)
         kind = re.sub(r"(Transpose)?\d?d?$", "", torch.target.rpartition(".")[2])
         known = _ARGUMENTS.get(kind, ())
         constants = [Constant(v, known[i] if i < len(known) else f"argument{i + 1}") for i, v in enumerate(torch.args)]
         constants += [Constant(v, k) for k, v in torch.kwargs]
         keywords = tuple([k for k, _ in torch.kwargs])
-        return Statement(number, self.operands[number], node.name[skip:], torch.target, tuple(constants), keywords)
+        path = _path(self.names[number], skip)
+        return Statement(number, self.operands[number], path, torch.target, tuple(constants), keywords, join=join)
 
     def _sign(self, unit: Unit) -> None:
         """The structure of a unit without its constants, which are collected; its like are found by it."""
@@ -153,11 +170,13 @@ class Units:
             if s.unit is not None:
                 signature.append((s.path, reads, s.unit.signature))
                 unit.constants += s.unit.constants
-            elif s.join is not None:
+            elif not s.target:
+                assert s.join is not None
                 signature.append(("join", s.join.spec.name, tuple(s.join.args.items()), reads))
             else:
                 signature.append((s.path, s.target, len(s.constants), s.keywords, reads))
                 unit.constants += s.constants
-        unit.signature = (unit.prefix.rpartition(".")[2].rstrip("0123456789_") or "net", tuple(signature))
+        name = _path(unit.prefix, 0).rpartition(".")[2].rstrip("0123456789_")
+        unit.signature = (name or "net", tuple(signature))
         if unit.prefix:
             self.alike.setdefault(unit.signature, []).append(unit)

@@ -27,7 +27,9 @@ class Writer:
     def __init__(self, graph: JoinGraph, helpers: Mapping[str, str]) -> None:
         self.units, self.net, self.helpers = Units(graph), graph.net, helpers
         self.classes: dict[Signature, _Class] = {}
-        self.taken = {"nn", "torch", "OrderedDict", "Tensor", *helpers}
+        calls = [graph.construction(number) for number, _ in graph.items()]
+        packages = {c.target.partition(":")[0].partition(".")[0] for c in calls if c is not None and ":" in c.target}
+        self.taken = {"nn", "torch", "OrderedDict", "Tensor", *helpers, *packages}
 
     def _finish(self, cls: _Class, name: str) -> None:
         cls.name = _distinct(name, self.taken)
@@ -55,11 +57,15 @@ class Writer:
         parts += [self._class(cls) for cls in self.classes.values()]
         parts.append(self._class(whole))
         imports = "import torch\nfrom torch import Tensor, nn"
+        foreign = sorted({t.partition(":")[0] for t in used if ":" in t})
+        if foreign:
+            header = header.replace("Needs torch only.", f"Needs torch and, by `extern`, {', '.join(foreign)}.")
         body = "\n\n\n".join(part.strip() for part in parts)
         if "OrderedDict(" in body:
             imports = "from collections import OrderedDict\n\n" + imports
         if "torch." not in re.sub(r"#.*|\"\"\"[\s\S]*?\"\"\"", "", body):
             imports = imports.replace("import torch\n", "", 1)
+        imports = "\n".join([f"import {m}" for m in foreign] + [""] * bool(foreign)) + imports
         return f'"""{header.strip()}\n"""\n\n{imports}\n\n\n{body}\n'
 
     def _class(self, cls: _Class) -> str:
@@ -89,11 +95,11 @@ class Writer:
                 args = [_value(cls, s.unit.constants[i], offset + i) for i in sorted(first.values())]
                 members[s.path] = f"{child.name}({', '.join(args)})"
                 offset += len(s.unit.constants)
-            elif s.join is None:
+            elif s.target:
                 values = [_value(cls, c, offset + i) for i, c in enumerate(s.constants)]
                 plain = len(values) - len(s.keywords)
                 args = values[:plain] + [f"{k}={v}" for k, v in zip(s.keywords, values[plain:], strict=True)]
-                members[s.path] = f"{s.target}({', '.join(args)})"
+                members[s.path] = f"{s.target.replace(':', '.')}({', '.join(args)})"
                 offset += len(s.constants)
         return members
 
@@ -141,8 +147,8 @@ class Writer:
 
 
 def _call(s: Statement, reads: Sequence[str]) -> str:
-    if s.join is None:
-        return f"self.{s.path}({reads[0]})"
+    if s.join is None or s.target:
+        return f"self.{s.path}({', '.join(reads)})"
     match s.join.spec.name:
         case "mean":
             return f"({' + '.join(reads)}) / {len(reads)}"

@@ -7,12 +7,14 @@ nothing here imports torch. Shapes leave the batch out; costs are per sample.
 
 from __future__ import annotations
 
-from fractal_dsl.ops.activations import elementwise, softmax
+from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
 from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool
+from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import attention, embedding, linear, positions, project
-from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm
-from fractal_dsl.ops.reshaping import IDENTITY, PLACE, flatten, upsample
+from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm, local_response_norm
+from fractal_dsl.ops.recurrent import recurrent
+from fractal_dsl.ops.reshaping import IDENTITY, PLACE, flatten, pixel_shuffle, upsample, zero_pad
 from fractal_dsl.ops.shapes import sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
 
@@ -29,6 +31,8 @@ __all__ = [
     "Tensor",
     "TorchModule",
     "Value",
+    "foreign_join",
+    "foreign_layer",
     "sizes",
 ]
 
@@ -42,15 +46,19 @@ _ALL: tuple[OpSpec, ...] = (
     *(instance_norm(r) for r in _RANKS),
     group_norm(),
     layer_norm(),
+    local_response_norm(),
     *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
     linear(),
     flatten(),
     embedding(),
     positions(),
     attention(),
+    *(recurrent(kind) for kind in ("RNN", "LSTM", "GRU")),
     global_avg_pool(),
     project(),
     upsample(),
+    *(zero_pad(r) for r in _RANKS),
+    pixel_shuffle(),
     IDENTITY,
     *(
         elementwise(t)
@@ -60,6 +68,8 @@ _ALL: tuple[OpSpec, ...] = (
     elementwise("ELU", OpParam("alpha", "float", 1.0)),
     elementwise("GELU", OpParam("approximate", "str", "none", choices=("none", "tanh"))),
     softmax("Softmax"),
+    prelu(),
+    glu(),
     softmax("LogSoftmax"),
 )
 

@@ -12,6 +12,40 @@ def elementwise(target: str, *params: OpParam) -> OpSpec:
     return OpSpec(name, params, same(name), lambda x, a: constructor(f"nn.{target}", params, a), free, "activation")
 
 
+def prelu() -> OpSpec:
+    """``prelu``: a learned slope, one for all channels or one for each."""
+    params = (OpParam("num_parameters", "int", 1, low=1), OpParam("init", "float", 0.25))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("prelu", x)
+        count = integer(args, "num_parameters")
+        if count != 1 and (not x.shape or x.shape[0] != count):
+            raise ShapeError(f"`prelu` takes 1 parameter or one for each channel, not {count} for {x}")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return integer(args, "num_parameters"), 0
+
+    return OpSpec("prelu", params, out, lambda x, a: constructor("nn.PReLU", params, a), cost, "activation")
+
+
+def glu() -> OpSpec:
+    """``glu``: one half of an axis, gated by the other."""
+    params = (OpParam("dim", "int", -1),)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("glu", x)
+        dim = integer(args, "dim")
+        if dim == 0 or not -len(x.shape) <= dim <= len(x.shape):
+            raise ShapeError(f"`glu` has no axis {dim} in {x} (axis 0 is the batch)")
+        axis = dim - 1 if dim > 0 else dim + len(x.shape)
+        if x.shape[axis] % 2:
+            raise ShapeError(f"`glu` halves axis {dim}, whose size in {x} is odd")
+        return Tensor("f32", (*x.shape[:axis], x.shape[axis] // 2, *x.shape[axis + 1 :]))
+
+    return OpSpec("glu", params, out, lambda x, a: constructor("nn.GLU", params, a), free, "activation")
+
+
 def softmax(target: str) -> OpSpec:
     """``softmax`` or ``logsoftmax``; ``target`` is torch's class."""
     name = target.lower()

@@ -1,11 +1,11 @@
-"""The built-in joins: mean, sum, max, concat."""
+"""The built-in joins: mean, sum, max, concat, gated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from fractal_dsl.ops.shapes import integer
-from fractal_dsl.ops.spec import Args, JoinSpec, OpParam, ShapeError, Tensor
+from fractal_dsl.ops.shapes import floating, integer
+from fractal_dsl.ops.spec import Args, JoinSpec, OpParam, ShapeError, Tensor, TorchModule
 
 
 def _agree(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
@@ -48,9 +48,21 @@ def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
     return Tensor(first.dtype, tuple(shape))
 
 
+def _gated(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+    floating("gated", operands[0])
+    return _agree("gated")(operands, args)
+
+
 JOINS: dict[str, JoinSpec] = {
     "mean": JoinSpec("mean", (), _agree("mean")),
     "sum": JoinSpec("sum", (), _agree("sum")),
     "max": JoinSpec("max", (), _agree("max")),
     "concat": JoinSpec("concat", (OpParam("dim", "int", 1),), _concat),
+    "gated": JoinSpec(
+        "gated",
+        (OpParam("init", "float", 0.0),),
+        _gated,
+        lambda operands, args: TorchModule("Gated", (operands,), (("init", args["init"]),) if args["init"] else ()),
+        lambda operands, args: len(operands),
+    ),
 }

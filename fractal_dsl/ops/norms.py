@@ -79,6 +79,26 @@ def layer_norm() -> OpSpec:
     return OpSpec("layernorm", params, same("layernorm"), torch, cost, "norm")
 
 
+def local_response_norm() -> OpSpec:
+    """``localresponsenorm``, across channels"""
+    params = (
+        OpParam("size", "int", low=1),
+        OpParam("alpha", "float", 1e-4),
+        OpParam("beta", "float", 0.75),
+        OpParam("k", "float", 1.0),
+    )
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("localresponsenorm", x)
+        if len(x.shape) < 2:
+            raise ShapeError(f"`localresponsenorm` takes channels and at least one more axis, but its input is {x}")
+        return x
+
+    return OpSpec(
+        "localresponsenorm", params, out, lambda x, a: constructor("nn.LocalResponseNorm", params, a), free, "norm"
+    )
+
+
 def dropout(suffix: str) -> OpSpec:
     """``dropout``, and ``dropout1d`` to ``dropout3d``, which drop whole channels"""
     name = f"dropout{suffix}"

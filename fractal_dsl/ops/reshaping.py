@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from fractal_dsl.ops.shapes import constructor, floating, free, integer
+from fractal_dsl.ops.shapes import constructor, floating, free, integer, sizes, spatial
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
@@ -39,6 +39,35 @@ def upsample() -> OpSpec:
         return TorchModule(call.target, (), (("scale_factor", args["scale_factor"]), *call.kwargs))
 
     return OpSpec("upsample", params, out, torch, free, "shape")
+
+
+def zero_pad(rank: int) -> OpSpec:
+    """``zeropad1d`` to ``zeropad3d``: one number for all sides, or two for each axis, the last axis first."""
+    name = f"zeropad{rank}d"
+    params = (OpParam("padding", "size", low=0),)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        axes = spatial(name, x, rank)
+        sides = sizes(args["padding"], 2 * rank)
+        pairs = zip(sides[0::2], sides[1::2], strict=True)
+        shape = [size + a + b for size, (a, b) in zip(reversed(axes), pairs, strict=True)]
+        return Tensor("f32", (x.shape[0], *reversed(shape)))
+
+    return OpSpec(name, params, out, lambda x, a: constructor(f"nn.ZeroPad{rank}d", params, a), free, "shape", rank)
+
+
+def pixel_shuffle() -> OpSpec:
+    """``pixelshuffle``: channels to pixels, r*r times fewer of the one, r times more a side of the other."""
+    params = (OpParam("upscale_factor", "int", low=1),)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        height, width = spatial("pixelshuffle", x, 2)
+        r = integer(args, "upscale_factor")
+        if x.shape[0] % r**2:
+            raise ShapeError(f"`pixelshuffle` by {r} needs a multiple of {r**2} channels, but its input is {x}")
+        return Tensor("f32", (x.shape[0] // r**2, height * r, width * r))
+
+    return OpSpec("pixelshuffle", params, out, lambda x, a: constructor("nn.PixelShuffle", params, a), free, "shape", 2)
 
 
 IDENTITY = OpSpec("id", (), lambda x, a: x, lambda x, a: TorchModule("nn.Identity"), free, "shape")

@@ -82,10 +82,19 @@ class OpSpec:
     weighted: bool = False
 
 
+def _weightless(operands: tuple[Tensor, ...], args: Args) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class JoinSpec:
-    """A built-in join. ``out`` gives the output of the operands or raises ShapeError."""
+    """A join. ``out`` gives the output of the operands or raises ShapeError. One with weights has ``torch``,
+    which says what to construct for a number of operands, and ``cost``, its parameters. ``pairs``
+    tells whether it reads as a nest of two-input joins before collapse."""
 
     name: str
     params: tuple[OpParam, ...]
     out: Callable[[tuple[Tensor, ...], Args], Tensor]
+    torch: Callable[[int, Args], TorchModule] | None = None
+    cost: Callable[[tuple[Tensor, ...], Args], int] = _weightless
+    pairs: bool = True

@@ -11,7 +11,7 @@ from fractal_dsl.graph import Join, JoinGraph, Layer, Site
 from fractal_dsl.passes.rebuild import empty_like
 from fractal_dsl.plan import choose_operands, column_order
 
-# attributes of torch.nn.Module and torch.fx.GraphModule, which no submodule may shadow (a test compares)
+# attributes of torch.nn.Module, torch.fx.GraphModule and FractalModule, which no submodule may shadow (a test compares)
 RESERVED = frozenset(
     "T_destination add_module add_submodule append apply bfloat16 buffers call_super_init children clear code "
     "compile cpu cuda delete_all_unused_submodules delete_submodule double dump_patches eval extend extra_repr "
@@ -21,7 +21,9 @@ RESERVED = frozenset(
     "register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook "
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
-    "share_memory state_dict to to_empty to_folder train training type update values xpu zero_grad".split()
+    "share_memory state_dict to to_empty to_folder train training type update values xpu zero_grad "
+    "column column_plan dense drop_path extract full_plan input join_graph n_columns output plan run seed "
+    "shape_env step".split()
 )
 
 
@@ -60,10 +62,12 @@ def assign_columns(graph: JoinGraph) -> JoinGraph:
         mask = masks[number]
         match node:
             case Layer():
-                node = replace(node, columns=mask, name=names.layer(node.site, node.spec.name, mask))
+                name = names.layer(node.site, _plain(node.spec.name), mask)
+                node = replace(node, columns=mask, name=name, module=names.module(node.site, name))
             case Join():
-                name = names.join(node.site, "join" if node.droppable else node.spec.name)
-                node = replace(node, columns=mask, name=name, choice=choices.get(number, ()))
+                name = names.join(node.site, "join" if node.droppable else _plain(node.spec.name))
+                module = names.module(node.site, name)
+                node = replace(node, columns=mask, name=name, choice=choices.get(number, ()), module=module)
             case _:
                 pass
         result.add(node, graph.operands(number), id=number)
@@ -77,6 +81,8 @@ class _Names:
         self.everything = everything
         self.used: Counter[tuple[str, str]] = Counter()
         self.groups: dict[int, str] = {}
+        self.shared: dict[int, str] = {}
+        self.modules: dict[tuple[int, int], str] = {}
 
     def _block(self, site: Site) -> str:
         """The prefix of the block that a node is in, behind the calls of user layers around the block."""
@@ -109,12 +115,33 @@ class _Names:
             prefix = self._group(prefix, name, id, always=bool(site.block))
         return prefix
 
+    def module(self, site: Site, name: str) -> str:
+        """Where the weights of a node are: within a shared block, under the block's own name."""
+        if site.shared is None:
+            return name
+        key = (site.shared.number, site.shared.place)
+        if key not in self.modules:
+            self.modules[key] = self.shared[site.shared.number] + name.removeprefix(self.groups[site.shared.group])
+        return self.modules[key]
+
+    def _reserve(self, site: Site) -> None:
+        """The name of a shared block, before its mentions take it."""
+        if site.shared is not None and site.shared.number not in self.shared:
+            self.shared[site.shared.number] = self._numbered("", site.shared.name, always=False) + "."
+
     def layer(self, site: Site, op: str, mask: int) -> str:
+        self._reserve(site)
         prefix = self._block(site) + (self._column(mask) if site.block else "")
         return self._numbered(self._inside(site, prefix), op, always=False)
 
     def join(self, site: Site, name: str) -> str:
+        self._reserve(site)
         return self._numbered(self._inside(site, self._block(site)), name, always=name == "join")
+
+
+def _plain(op: str) -> str:
+    """A layer's name as that of a submodule: ``nn.Hardtanh`` is ``hardtanh``."""
+    return op.removeprefix("nn.").lower() if op.startswith("nn.") else op.removeprefix("extern ")
 
 
 def mangle(name: str) -> str:

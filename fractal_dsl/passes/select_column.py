@@ -30,7 +30,7 @@ def select_column(graph: JoinGraph, column: int) -> JoinGraph:
             continue
         args = _placement(graph, number, node, chosen)
         into = result[operands[chosen]].out
-        layer = Layer(PLACE, args, into, node.out, node.site, node.name, node.columns)
+        layer = Layer(PLACE, args, into, node.out, node.site, node.name, node.columns, node.name)
         result.add(layer, (operands[chosen],), id=number)
     return result
 

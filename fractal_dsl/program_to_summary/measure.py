@@ -16,7 +16,8 @@ from fractal_dsl.source import Span
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones."""
+    """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
+    ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
 
     params: int = 0
     macs: int = 0
@@ -24,6 +25,8 @@ class Totals:
     weighted: int = 0
     raw: int = 0
     joins: tuple[tuple[int, int], ...] = ()
+    shared: frozenset[int] = frozenset()
+    modules: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         joins = self.joins
@@ -36,7 +39,19 @@ class Totals:
             self.weighted + other.weighted,
             self.raw + other.raw,
             joins,
+            self.shared | other.shared,
+            hash((self.modules, other.modules)) if self.modules and other.modules else self.modules or other.modules,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A shared block as it was first measured: its input, its parameters, all and by column, and its modules."""
+
+    into: Tensor
+    params: int
+    columns: tuple[int, ...]
+    modules: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class Measure:
         self.known: dict[tuple[int, Tensor | None, bool], Open] = {}
         self.trail = [f"net {program.net}"]
         self.instances: list[p.Instance] = []
+        self.shared: dict[int, Shared] = {}
 
     def net(self) -> tuple[Signal, Totals]:
         """The whole net; its output is compared with the declared one."""
@@ -84,7 +100,14 @@ class Measure:
         if signal.out not in (None, self.program.output):
             message = f"net `{self.program.net}` declares {self.program.output}, but its body gives {signal.out}"
             self.report.error("E0503", self.program.output_span, message)
-        return signal, totals
+        columns = tuple(
+            [
+                Cost(c.depth, c.params + sum(self.shared[i].columns[k] for i in c.shared), c.macs)
+                for k, c in enumerate(signal.columns)
+            ]
+        )
+        once = sum(self.shared[i].params for i in totals.shared)
+        return replace(signal, columns=columns), totals + Totals(once)
 
     def _signal(self, out: Tensor | None, span: Span, cost: Cost | None = None) -> Signal:
         return Signal(out, span, (cost or Cost(),) * len(self.order))
@@ -127,11 +150,25 @@ class Measure:
                 self.trail.append(term.name)
                 signal, totals = self.closed(term.body, x, False)
                 self.trail.pop()
+                if term.shared and x is not None and signal.out is not None:
+                    signal, totals = self._shared(term, x, signal, totals)
                 return self._base(replace(signal, span=term.span), totals, placed)
             case p.Tagged():
                 return self.open(term.body, x, placed)
             case p.Hole():
                 return (self._signal(None, term.span),), Totals()
+
+    def _shared(self, term: p.Group, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
+        """A mention of a shared block: its parameters are set aside, to be counted once."""
+        params = tuple([c.params for c in signal.columns])
+        first = self.shared.setdefault(id(term), Shared(x, totals.params, params, totals.modules))
+        if first.modules != totals.modules:
+            message = f"`{term.name}` is shared, but takes other weights for {first.into} than for {x}"
+            help = f"a shared block has one set of weights; with `let {term.name} = …` each mention has its own"
+            self._error(ShapeError(message, help), term.span)
+        one = frozenset((id(term),))
+        columns = tuple([replace(c, params=0, shared=c.shared | one) for c in signal.columns])
+        return replace(signal, columns=columns), replace(totals, params=0, shared=totals.shared | one)
 
     def _base(self, signal: Signal, totals: Totals, placed: bool) -> Open:
         if not placed:
@@ -152,7 +189,7 @@ class Measure:
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
-        return (signal,), Totals(params, macs, base, weighted)
+        return (signal,), Totals(params, macs, base, weighted, modules=hash(spec.torch(x, args)))
 
     def _seq(self, items: Sequence[p.Term], x: Tensor | None, placed: bool, span: Span) -> Open:
         before, totals = self._signal(x, span), Totals()
@@ -201,7 +238,8 @@ class Measure:
         self.trail.append(str(instance))
         signal, totals = self._join(signals, totals, instance.join, labels)
         self.trail.pop()
-        return (replace(signal, span=span),), totals + Totals(raw=len(signals) - 2)
+        more = len(signals) - 2 if instance.join.spec.pairs else 0
+        return (replace(signal, span=span),), totals + Totals(raw=more)
 
     def _join(
         self, signals: Sequence[Signal], totals: Totals, join: p.JoinUse, labels: Sequence[Label] | None
@@ -217,12 +255,21 @@ class Measure:
             else:
                 columns = tuple([_merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
             out = self._joined(signals, join)
+            params, modules = self._weights(signals, join) if out is not None else (0, 0)
+            if labels is None and params:
+                columns = tuple([c + Cost(params=params) for c in columns])
             signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals))
-            totals = totals + Totals(raw=1, joins=((len(signals), 1),))
+            totals = totals + Totals(params, raw=1, joins=((len(signals), 1),), modules=modules)
         if join.after is None:
             return signal, totals
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
+
+    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, int]:
+        """Parameters of a join and, for ``Totals.modules``, what it constructs."""
+        operands = tuple([s.out for s in signals if s.out is not None])
+        modules = hash(join.spec.torch(len(operands), join.args)) if join.spec.torch else 0
+        return join.spec.cost(operands, join.args), modules
 
     def _joined(self, signals: Sequence[Signal], join: p.JoinUse) -> Tensor | None:
         tensors = [s.out for s in signals]
@@ -247,7 +294,8 @@ class Measure:
 
 
 def _merged(costs: Sequence[Cost]) -> Cost:
-    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs))
+    shared = frozenset[int]().union(*[c.shared for c in costs])
+    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared)
 
 
 def _sum(totals: Sequence[Totals]) -> Totals:

@@ -8,14 +8,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One column's share: base layers on its path, parameters, multiply-accumulates a sample."""
+    """One column's share: base layers on its path, parameters, multiply-accumulates a sample.
+
+    ``shared`` are the blocks (ids of their terms) whose parameters are not in ``params`` yet: they count
+    once. It is empty in a Summary.
+    """
 
     depth: int = 0
     params: int = 0
     macs: int = 0
+    shared: frozenset[int] = frozenset()
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs)
+        shared = self.shared | other.shared
+        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,30 @@ import torch
 from torch import fx, nn
 
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.ops import TorchModule
 from fractal_dsl.plan import FULL
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
+from fractal_dsl.runtime.extern import load_class
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
-    """The modules of a graph by name, freshly initialised by torch's defaults. ``id`` needs none.
+    """The modules of a graph by their paths, freshly initialised by torch's defaults. ``id`` needs none.
 
     Batch norms keep statistics by route where the net's drop-path runs columns by themselves.
     """
     routed = graph.stage == "labelled" and routes_apart(graph)
     modules: dict[str, nn.Module] = {}
+    columns: dict[str, int] = {}
+    for _, node in graph.items():
+        if isinstance(node, Layer):
+            columns[node.module] = columns.get(node.module, 0) | node.columns
     with torch.device(device):
-        for _, node in graph.items():
-            if isinstance(node, Layer) and node.spec.name != "id":
-                modules[node.name] = make_module(node, routed)
+        for number, node in graph.items():
+            construction = graph.construction(number)
+            if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
+                modules[node.module] = make_module(construction, columns.get(node.module, 0) if routed else 0)
     return modules
 
 
@@ -35,13 +42,14 @@ def routes_apart(graph: JoinGraph) -> bool:
     return len(graph.columns) > 1 and drop_path is not None and (drop_path.global_ > 0 or drop_path.all_columns)
 
 
-def make_module(node: Layer, routed: bool = False) -> nn.Module:
-    """A layer's torch module; ``routed`` batch norms keep statistics for each column that they are in."""
-    spec = node.spec.torch(node.into, node.args)
-    if routed and spec.target in ROUTED:
+def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
+    """A node's torch module; batch norms keep statistics for each of ``columns``, a bit mask."""
+    if columns and spec.target in ROUTED:
         norm = ROUTED[spec.target](*spec.args, **dict(spec.kwargs))
-        norm.add_routes([k for k in range(1, node.columns.bit_length() + 1) if node.columns >> (k - 1) & 1])
+        norm.add_routes([k for k in range(1, columns.bit_length() + 1) if columns >> (k - 1) & 1])
         return norm
+    if ":" in spec.target:
+        return load_class(spec.target)(*spec.args, **dict(spec.kwargs))
     home, _, name = spec.target.rpartition(".")
     cls: type[nn.Module] = getattr(nn if home else layers, name)
     return cls(*spec.args, **dict(spec.kwargs))
@@ -84,13 +92,15 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                 made[number] = operands[0]
             case Layer():
                 options: dict[str, Any] = {}
-                if route != FULL and isinstance(modules[node.name], Routed):
+                if route != FULL and isinstance(modules[node.module], Routed):
                     options["route"] = route
-                made[number] = result.create_node("call_module", node.name, (operands[0],), options)
+                made[number] = result.create_node("call_module", node.module, (operands[0],), options)
                 made[number].meta["stack_trace"] = trace(node.site)
             case Join():
                 name = node.name.replace(".", "_")
-                if node.spec.name == "concat":
+                if node.spec.torch is not None:
+                    made[number] = result.create_node("call_module", node.module, tuple(operands))
+                elif node.spec.name == "concat":
                     args = (operands, node.args["dim"])
                     made[number] = result.create_node("call_function", join_concat, args, name=name)
                 else:

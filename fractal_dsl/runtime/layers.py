@@ -41,6 +41,17 @@ class Attention(nn.Module):
         return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
 
 
+class Recurrent(nn.Module):
+    """The outputs of an RNN, LSTM or GRU: [batch, length, features] to [batch, length, hidden]."""
+
+    def __init__(self, kind: str, features: int, hidden_size: int, num_layers: int = 1, **options: object) -> None:
+        super().__init__()
+        self.layer = getattr(nn, kind)(features, hidden_size, num_layers, batch_first=True, **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0]
+
+
 class Place(nn.Module):
     """Zeros before and behind along one axis: where a concatenated operand stands when it stands alone."""
 
@@ -51,3 +62,19 @@ class Place(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         padding = [0, 0] * (x.dim() - self.dim - 1) + [self.before, self.after]
         return nn.functional.pad(x, padding)
+
+
+class Gated(nn.Module):
+    """The sum of tensors of one shape, weighed by the softmax of learned logits; ``live`` are the places of those
+    that are given, where others are dropped."""
+
+    def __init__(self, operands: int, init: float = 0.0) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.full((operands,), init))
+
+    def forward(self, *operands: torch.Tensor, live: list[int] | None = None) -> torch.Tensor:
+        weights = (self.logits if live is None else self.logits[live]).softmax(0)
+        total = weights[0] * operands[0]
+        for i in range(1, len(operands)):
+            total = total + weights[i] * operands[i]
+        return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,6 +20,7 @@ from fractal_dsl.program import DropPath
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
+from fractal_dsl.runtime.layers import Gated
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
@@ -164,8 +166,12 @@ class FractalModule(fx.GraphModule):
         return FractalModule(graph, modules, self.seed).train(self.training)
 
     def _modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
-        layers = [n for _, n in graph.items() if isinstance(n, Layer) and n.spec.name != "id"]
-        return {n.name: self._ours.get(n.name) or make_module(n) for n in layers}
+        modules: dict[str, nn.Module] = {}
+        for number, node in graph.items():
+            construction = graph.construction(number)
+            if construction is not None and isinstance(node, Layer | Join):
+                modules[node.module] = self._ours.get(node.module) or make_module(construction)
+        return modules
 
     def _check_column(self, k: int) -> None:
         if not 1 <= k <= self.n_columns:
@@ -199,11 +205,13 @@ def _schedule(graph: JoinGraph, modules: Mapping[str, nn.Module], plan: Plan) ->
         read = tuple(reads.get(number, operands[number]))
         routed = False
         if isinstance(node, Layer):
-            call = _same if node.spec.name == "id" else modules[node.name]
+            call = _same if node.spec.name == "id" else modules[node.module]
             routed = isinstance(call, Routed)
         elif node.spec.name == "concat":
             tensors = [graph[o].out for o in operands[number]]
             call = _Concat(node, live.get(number, (True,) * len(tensors)), tensors)
+        elif node.spec.torch is not None:
+            call = _live_part(modules[node.module], live.get(number))
         else:
             call = REDUCTIONS[node.spec.name]
         steps.append(_Step(call, read, number, routed, tuple(frees.get(number, ()))))
@@ -212,6 +220,15 @@ def _schedule(graph: JoinGraph, modules: Mapping[str, nn.Module], plan: Plan) ->
 
 def _same(x: Tensor) -> Tensor:
     return x
+
+
+def _live_part(join: nn.Module, live: tuple[bool, ...] | None) -> Callable[..., Tensor]:
+    """A join with weights, over what is live; one operand alone is handed on as it is."""
+    if live is None or all(live):
+        return join
+    if sum(live) == 1:
+        return _same
+    return partial(join, live=[i for i, on in enumerate(live) if on]) if isinstance(join, Gated) else join
 
 
 class _Concat:

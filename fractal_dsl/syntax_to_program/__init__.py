@@ -13,7 +13,7 @@ from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Diagnostic, Report, nearest
 from fractal_dsl.source import Source, Span
-from fractal_dsl.syntax_to_program import nets, train
+from fractal_dsl.syntax_to_program import nets, termination, train
 from fractal_dsl.syntax_to_program.checks import check_layer, check_rule
 from fractal_dsl.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.syntax_to_program.modules import Library, Module
@@ -69,6 +69,7 @@ def literal_value(expr: s.Expr, report: Report) -> Any:
 
 def _check(module: Module) -> None:
     """A file's layers, joins and rules, each by itself."""
+    termination.check(module)
     for decl in module.file.decls:
         match decl:
             case s.LayerDecl():

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import suggestion
-from fractal_dsl.ops import REQUIRED, OpParam
+from fractal_dsl.ops import LAYERS, REQUIRED, OpParam
 from fractal_dsl.ops import Value as OpValue
 from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS
 from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import ANY, SCALARS, Prob, Type, Unknown, Value, fits, is_list, show, type_of
 
@@ -25,6 +26,11 @@ class Given:
     name: str | None
     value: Value
     span: Span
+
+
+def written(ev: Evaluator, span: Span) -> str:
+    """An expression as the file has it, on one line."""
+    return " ".join(ev.report.sources.at(span).slice(span).split())
 
 
 def bind_op(
@@ -66,11 +72,12 @@ def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Give
         target = arg.name if arg.name is not None else next(free, None)
         if target is None:
             takes = f"`{name}` takes {len(names)} arguments" if names else f"`{name}` takes no arguments"
-            help = f"they are {', '.join(names)}" if names else None
+            help = _flow_help(ev, name, names, arg) or (f"they are {', '.join(names)}" if names else None)
             ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
             sound = False
         elif target not in names:
-            help = suggestion(target, names) or (f"it has {', '.join(names)}" if names else None)
+            help = _name_help(name, names, arg, target) or suggestion(target, names)
+            help = help or (f"it has {', '.join(names)}" if names else "it takes no arguments")
             ev.error("E0203", arg.span, f"`{name}` has no parameter `{target}`", help=help)
             sound = False
         elif target in chosen:
@@ -79,6 +86,27 @@ def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Give
         else:
             chosen[target] = arg
     return chosen if sound else None
+
+
+def _name_help(name: str, names: Sequence[str], arg: Given, target: str) -> str | None:
+    """Help with a parameter's name that comes from elsewhere."""
+    if ALIASES.get(target) in names:
+        return f"it is called `{ALIASES[target]}`"
+    if name not in LAYERS:
+        return None
+    if target == "activation":
+        block = arg.value if isinstance(arg.value, str) and arg.value in LAYERS else "relu"
+        return f"activations are blocks: `{name}(…) >> {block}`"
+    return f"leave it out: {NEEDLESS[target]}" if target in NEEDLESS else None
+
+
+def _flow_help(ev: Evaluator, name: str, names: Sequence[str], arg: Given) -> str | None:
+    """Help with a block or a tensor as an argument of a layer, as if the layer were a function of its input."""
+    if type_of(arg.value) == "block":
+        return f"compose with `>>`: `{written(ev, arg.span)} >> {name}{'(…)' if names else ''}`"
+    if type_of(arg.value) == "tensor":
+        return "the input flows in by itself: leave it out"
+    return None
 
 
 _SIZES = ("size", "optional size", "padding")
@@ -90,18 +118,20 @@ def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
     if param.kind in _SIZES:
         if param.kind == "padding" and value in ("same", "valid"):
             return value
-        if isinstance(value, Unknown) and value.type.name in ("any", "int", "list", *(("str",) if param.kind == "padding" else ())):
+        kinds = ("any", "int", "list", "str") if param.kind == "padding" else ("any", "int", "list")
+        if isinstance(value, Unknown) and value.type.name in kinds:
             return value
         if is_list(value) and any(isinstance(v, Unknown) for v in value):
             return ANY
         checked = fits(value, Type("list", Type("int"))) if is_list(value) else fits(value, Type("int"))
         wanted = "a whole number, or a list of one for each axis"
+        if param.kind == "padding":
+            wanted = 'a whole number, a list of one for each axis, "same" or "valid"'
     else:
         checked, wanted = fits(value, Type(param.kind)), param.kind
     if checked is None:
-        return ev.error(
-            "E0301", arg.span, f"{what} is {wanted}, found {type_of(value)}", help=_type_help(value, param.kind)
-        )
+        help = _op_help(ev, name, param, arg) or _type_help(value, param.kind)
+        return ev.error("E0301", arg.span, f"{what} is {wanted}, found {type_of(value)}", help=help)
     if isinstance(checked, Unknown):
         return checked
     if param.choices and checked not in param.choices:
@@ -110,13 +140,28 @@ def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
     if param.kind == "prob" and not 0 <= checked <= 1:
         return _not_prob(ev, checked, arg.span)
     numbers = checked if is_list(checked) else (checked,)
+    if param.name == "eps" and isinstance(checked, float) and checked >= 1:
+        help = f"channels and features are inferred: leave {checked:g} out"
+        return ev.error("E0302", arg.span, f"{what} is below 1, found {checked:g}", help=help)
     if param.low is not None and any(v < param.low for v in numbers):
         return ev.error("E0302", arg.span, f"{what} is at least {param.low:g}, found {show(checked)}")
     return float(checked) if isinstance(checked, Prob) else checked
 
 
+def _op_help(ev: Evaluator, name: str, param: OpParam, arg: Given) -> str | None:
+    """Help with a built-in's argument of the wrong type that is right elsewhere."""
+    value = arg.value
+    if param.kind == "padding" and isinstance(value, str) and value.lower() in ("same", "valid"):
+        return f'did you mean `"{value.lower()}"`?'
+    if name == "linear" and param.kind == "bool" and arg.name is None and type_of(value) == "int":
+        return f"input features are inferred: `linear({written(ev, arg.span)})`"
+    return _flow_help(ev, name, (param.name,), arg)
+
+
 def _not_prob(ev: Evaluator, value: float, span: Span) -> Unknown:
     help = "a probability lies between 0 and 1, or 0% and 100%"
+    if value in range(2, 101):
+        help = f"did you mean `{value:g}%`?"
     return ev.error("E0302", span, f"{float(value):g} is not a probability", help=help)
 
 
@@ -134,7 +179,11 @@ def type_from(ev: Evaluator, expr: s.TypeExpr) -> Type:
         return Type("list", type_from(ev, expr.item))
     if expr.name not in SCALARS or expr.dims is not None:
         known = (*SCALARS, "[int]")
-        help = suggestion(expr.name, SCALARS) or f"the types are {', '.join(known)}"
+        help = None
+        if expr.name.lower() in ("list", "tuple") and expr.dims:
+            item = written(ev, expr.dims[0].span)
+            help = f"write `[{item if item in SCALARS else 'int'}]`"
+        help = help or suggestion(expr.name, SCALARS) or f"the types are {', '.join(known)}"
         ev.error("E0201", expr.span, f"unknown type `{expr.name}`", help=help)
         return Type("any")
     return Type(expr.name)

@@ -11,17 +11,20 @@ from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given, bind_op
 from fractal_dsl.syntax_to_program.functions import FUNCTIONS
 from fractal_dsl.syntax_to_program.joins import merge, split
-from fractal_dsl.syntax_to_program.layers import layer, user_join
+from fractal_dsl.syntax_to_program.layers import extern_join, extern_layer, layer, torch_layer, user_join
 from fractal_dsl.syntax_to_program.rules import each, mention
 from fractal_dsl.syntax_to_program.values import (
     ANY,
     Builtin,
     EachFn,
+    ExternFn,
     JoinFn,
     LayerFn,
     OpFn,
     RuleAt,
     RuleFn,
+    TorchFn,
+    Type,
     Unknown,
     Value,
     type_of,
@@ -47,6 +50,12 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
         case OpFn():
             args = bind_op(ev, func.spec.name, func.spec.params, given, span)
             return p.Hole(span) if args is None else p.Op(func.spec, args, span)
+        case TorchFn():
+            return torch_layer(ev, func, given, span)
+        case ExternFn() if func.decl.is_join:
+            return extern_join(ev, func, given, span)
+        case ExternFn():
+            return extern_layer(ev, func, given, span)
         case LayerFn() if func.decl.is_join:
             return user_join(ev, func, given, span)
         case LayerFn():
@@ -55,7 +64,7 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             branches, rest = split(given)
             args = bind_op(ev, func.spec.name, func.spec.params, rest, span)
             if args is None:
-                return p.Hole(span) if branches else ANY
+                return p.Hole(span) if branches else Unknown(Type("join"))
             return merge(ev, p.JoinUse(func.spec, args, None, span), branches, span)
         case RuleAt():
             return mention(ev, func, given, span)

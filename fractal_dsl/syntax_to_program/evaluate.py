@@ -16,6 +16,7 @@ from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import calls
 from fractal_dsl.syntax_to_program.binding import Given
 from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.layers import torch_module
 from fractal_dsl.syntax_to_program.modules import member
 from fractal_dsl.syntax_to_program.operators import binary, unary
 from fractal_dsl.syntax_to_program.scope import Scope
@@ -28,6 +29,7 @@ from fractal_dsl.syntax_to_program.values import (
     TERMS,
     Builtin,
     EachFn,
+    ExternFn,
     JoinFn,
     LayerFn,
     ModuleValue,
@@ -35,6 +37,8 @@ from fractal_dsl.syntax_to_program.values import (
     Prob,
     RuleAt,
     RuleFn,
+    TorchFn,
+    TorchNn,
     Type,
     Unknown,
     Value,
@@ -131,9 +135,8 @@ class Evaluator:
             return JoinFn(JOINS[expr.id])
         if expr.id in BUILTINS:
             return Builtin(expr.id)
-        if expr.id in ("nn", "gated"):
-            what = {"nn": "`nn.Name(…)`, any torch.nn module,", "gated": "the join `gated`"}[expr.id]
-            return self.error("E0106", expr.span, f"{what} is not in this version yet")
+        if expr.id == "nn":
+            return TorchNn()
         known = [*scope.known(), *LAYERS, *JOINS, *BUILTINS]
         return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=suggestion(expr.id, known))
 
@@ -223,6 +226,8 @@ class Evaluator:
             return ANY
         if isinstance(base, ModuleValue):
             return member(self, base.module, expr.name, expr.span)
+        if isinstance(base, TorchNn):
+            return torch_module(self, expr.name, expr.span)
         if expr.name == "each" and (isinstance(base, BLOCKS) or type_of(base) == "block"):
             return EachFn(self.block(base, expr.base.span))
         help = "a block has `.each(block)`" if type_of(base) == "block" else None
@@ -255,7 +260,7 @@ class Evaluator:
     def block(self, value: Value, span: Span) -> p.Term:
         """A value as a block: what is not called yet is called without arguments."""
         match value:
-            case OpFn() | LayerFn() | RuleAt() if type_of(value) == "block":
+            case OpFn() | LayerFn() | RuleAt() | TorchFn() | ExternFn() if type_of(value) == "block":
                 result = self.apply(value, (), span)
                 return result if not isinstance(result, Unknown) else p.Hole(span)
             case Unknown() if value.type.name in ("any", "block"):

@@ -9,7 +9,7 @@ from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given
-from fractal_dsl.syntax_to_program.values import BLOCKS, JoinFn, LayerFn, Unknown, Value, is_list, type_of
+from fractal_dsl.syntax_to_program.values import BLOCKS, ExternFn, JoinFn, LayerFn, Unknown, Value, is_list, type_of
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -22,7 +22,7 @@ def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
             return None
         case p.JoinUse():
             return value
-        case JoinFn() | LayerFn() if type_of(value) == "join":
+        case JoinFn() | LayerFn() | ExternFn() if type_of(value) == "join":
             use = ev.apply(value, (), span)
             return use if isinstance(use, p.JoinUse) else None
         case _:

@@ -1,4 +1,4 @@
-"""Calls of a user's layers and joins. A body is evaluated once for each set of arguments."""
+"""Calls of a user's layers and joins, and of Python classes. A body is evaluated once for each set of arguments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fractal_dsl import program as p
+from fractal_dsl.diagnostics import suggestion
+from fractal_dsl.ops import foreign_join, foreign_layer
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given, bind
 from fractal_dsl.syntax_to_program.joins import as_join, merge, split
 from fractal_dsl.syntax_to_program.scope import Scope
-from fractal_dsl.syntax_to_program.values import ANY, LayerFn, Value, key
+from fractal_dsl.syntax_to_program.values import (
+    ExternFn,
+    LayerFn,
+    TorchFn,
+    Type,
+    Unknown,
+    Value,
+    has_unknown,
+    is_literal,
+    key,
+    literal,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -48,5 +62,74 @@ def user_join(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) 
     branches, rest = split(given, func.decl.params)
     use = _body(ev, func, rest, span)
     if use is None:
-        return p.Hole(span) if branches else ANY
+        return p.Hole(span) if branches else Unknown(Type("join"))
     return merge(ev, use, branches, span)
+
+
+# --- Python classes
+
+
+def torch_module(ev: Evaluator, name: str, span: Span) -> Value:
+    """``nn.Name``"""
+    from fractal_dsl.runtime.extern import NOT_LAYERS, nn_names
+
+    names = nn_names()
+    if name in names:
+        return TorchFn(name)
+    if name.lower() in ("rnn", "lstm", "gru"):
+        help = f"there is the layer `{name.lower()}`, which hands on the outputs"
+    else:
+        near = suggestion(name, names)
+        help = near.replace("`", "`nn.", 1) if near else None
+    if name in NOT_LAYERS:
+        return ev.error("E0201", span, f"`nn.{name}` does not map one tensor to one tensor", help=help)
+    return ev.error("E0201", span, f"torch.nn has no layer `{name}`", help=help)
+
+
+def torch_layer(ev: Evaluator, func: TorchFn, given: Sequence[Given], span: Span) -> Value:
+    """``nn.Name(args)``: the arguments are torch's, in plain values."""
+    name = f"nn.{func.name}"
+    if not _plain(ev, name, [(a.value, a.span) for a in given]):
+        return p.Hole(span)
+    positional = [literal(a.value) for a in given if a.name is None]
+    named = {a.name: literal(a.value) for a in given if a.name is not None}
+    args = {str(i): value for i, value in enumerate(positional, 1)} | named
+    return p.Op(foreign_layer(name, name, positional, named), args, span)
+
+
+def extern_layer(ev: Evaluator, func: ExternFn, given: Sequence[Given], span: Span) -> Value:
+    """A call of a Python class that is declared as a layer."""
+    args = _extern_args(ev, func, given, span)
+    if args is None:
+        return p.Hole(span)
+    return p.Op(foreign_layer(f"extern {func.decl.name.id}", str(func.decl.target.value), (), args), args, span)
+
+
+def extern_join(ev: Evaluator, func: ExternFn, given: Sequence[Given], span: Span) -> Value:
+    """A call of a Python class that is declared as a join."""
+    branches, rest = split(given, func.decl.params)
+    args = _extern_args(ev, func, rest, span)
+    if args is None:
+        return p.Hole(span) if branches else Unknown(Type("join"))
+    spec = foreign_join(f"extern {func.decl.name.id}", str(func.decl.target.value), args)
+    return merge(ev, p.JoinUse(spec, args, None, span), branches, span)
+
+
+def _extern_args(ev: Evaluator, func: ExternFn, given: Sequence[Given], span: Span) -> dict[str, Value] | None:
+    name, params = func.decl.name.id, func.decl.params
+    args = bind(ev, func.home, name, params, given, span)
+    if args is None or not _plain(ev, name, [(v, span) for v in args.values()]):
+        return None
+    return {k: literal(v) for k, v in args.items()}
+
+
+def _plain(ev: Evaluator, name: str, values: Sequence[tuple[Value, Span]]) -> bool:
+    """Whether all arguments of a Python class are known and plain; reports those that cannot be."""
+    sound = True
+    for value, span in values:
+        if has_unknown(value):
+            sound = False
+        elif not is_literal(value):
+            ev.error("E0301", span, f"`{name}` takes numbers, texts, booleans and lists, found {type_of(value)}")
+            sound = False
+    return sound

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import params
 from fractal_dsl.syntax_to_program.scope import Scope
-from fractal_dsl.syntax_to_program.values import ANY, LayerFn, ModuleValue, RuleFn, Value, type_of
+from fractal_dsl.syntax_to_program.values import ANY, ExternFn, LayerFn, ModuleValue, RuleFn, Value, type_of
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Library:
-    """What all modules of a program share. ``find`` gives an imported file by the span of its path."""
+    """What all modules of a program share. ``find`` gives an imported file by the span of its path;
+    ``allow_python`` lets ``extern`` run code."""
 
     ev: Evaluator
     find: Callable[[Span], s.File | None]
     overrides: Mapping[str, str]
     parse_value: params.ParseValue
+    allow_python: bool = False
     plain: dict[int, Module] = field(default_factory=dict[int, "Module"])
     modules: list[Module] = field(default_factory=list["Module"])
 
@@ -40,6 +44,8 @@ class Module:
         self.pending: list[str] = []
         library.modules.append(self)
         self._declare()
+        for decl in [d for d in self.decls.values() if isinstance(d, s.Extern)]:
+            self.resolve(decl.name.id, decl.span)
 
     @property
     def ev(self) -> Evaluator:
@@ -88,6 +94,10 @@ class Module:
             case s.Import() | s.FromImport():
                 self.values[name] = self._imported(name, decl)
                 return self.values[name]
+            case s.Extern():
+                allowed = check_extern(self.ev, decl, self.library.allow_python)
+                self.values[name] = ExternFn(decl, self) if allowed else ANY
+                return self.values[name]
             case _:
                 return ANY
 
@@ -109,9 +119,10 @@ class Module:
         return params.param(self, decl, override, self.library.parse_value)
 
     def _let(self, decl: s.Let) -> Value:
-        if decl.shared:
-            return self.ev.error("E0106", decl.span, "`shared` is not in this version yet")
         value = self.ev.eval(decl.value, Scope(self))
+        if decl.shared:
+            block = self.ev.block(value, decl.value.span)
+            return block if isinstance(block, p.Hole) else p.Group(decl.name.id, block, decl.value.span, shared=True)
         return self.ev.block(value, decl.value.span) if type_of(value) == "block" else value
 
     def _imported(self, name: str, decl: s.Import | s.FromImport) -> Value:
@@ -140,6 +151,27 @@ def member(ev: Evaluator, module: Module, name: str, span: Span) -> Value:
         return value
     help = suggestion(name, module.names()) or f"it declares {', '.join(module.names()) or 'nothing'}"
     return ev.error("E0805", span, f"{module.file.source.name} declares no `{name}`", help=help)
+
+
+def check_extern(ev: Evaluator, decl: s.Extern, allow_python: bool) -> bool:
+    """Whether the Python class of a declaration may be used, and is there; reports why not."""
+    target = str(decl.target.value)
+    if not allow_python:
+        help = "where you trust the file and that code, say --allow-python"
+        ev.report.error("E0106", decl.span, f"`extern` runs the Python code of {target}", help=help)
+        return False
+    from fractal_dsl.runtime.extern import Failed, load_class
+
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
+        message = f'"{target}" names no class of a Python module'
+        ev.report.error("E0302", decl.target.span, message, help='write `from "package.module:Class"`')
+        return False
+    try:
+        load_class(target)
+    except Failed as error:
+        ev.report.error("E0801", decl.target.span, f"{target} cannot be loaded: {error}")
+        return False
+    return True
 
 
 def _names(decl: s.Decl) -> list[s.Name]:

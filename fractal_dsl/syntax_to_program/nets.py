@@ -15,6 +15,11 @@ from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import Type, Unknown, Value, fits, show, type_of
 
 INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "orthogonal")
+ELEMENTS = {
+    **dict.fromkeys(("float", "float16", "float32", "float64", "f16", "f64", "double"), "f32"),
+    **dict.fromkeys(("int", "int32", "int64", "i32", "long"), "i64"),
+}
+"""The element types of others, with ours."""
 
 
 def net(
@@ -46,8 +51,9 @@ def net(
 
 def _tensor(ev: Evaluator, home: Home, expr: s.TypeExpr) -> Tensor | None:
     if expr.dims is None or expr.name not in ("f32", "i64"):
-        known = ("f32", "i64")
-        help = suggestion(expr.name, known) or "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
+        near = f"did you mean `{ELEMENTS[expr.name]}`?" if expr.name in ELEMENTS else None
+        help = near or suggestion(expr.name, ("f32", "i64"))
+        help = help or "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
         ev.error("E0301", expr.span, f"expected a tensor type, found `{expr.name}`", help=help)
         return None
     dims: list[int] = []
@@ -112,7 +118,12 @@ def _drop_path(ev: Evaluator, home: Home, option: s.Call) -> p.DropPath | None:
 
 
 def _init(ev: Evaluator, home: Home, option: s.Call) -> str:
-    values = [ev.eval(a.value, Scope(home)) for a in option.args]
+    match option.args:
+        case (s.Arg(value=s.Name(id=name)) as arg,) if name in INITS and name not in home.names():
+            ev.error("E0201", arg.span, f"unknown name `{name}`", help=f'write `init("{name}")`')
+            return "default"
+        case _:
+            values = [ev.eval(a.value, Scope(home)) for a in option.args]
     match values:
         case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
             return name

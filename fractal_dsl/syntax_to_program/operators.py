@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
+from fractal_dsl.source import Span
+from fractal_dsl.syntax_to_program.binding import written
 from fractal_dsl.syntax_to_program.scope import Scope
 from fractal_dsl.syntax_to_program.values import ANY, BLOCKS, Prob, Type, Unknown, Value, is_list, type_of
 
@@ -73,9 +75,19 @@ def binary(ev: Evaluator, expr: s.Binary, scope: Scope) -> Value:
     help = None
     if op == "+" and "block" in kinds:
         help = "write `sum(a, b)` to add the outputs of two blocks"
+    elif op == ">" and "block" in kinds:
+        help = "did you mean `>>`?"
+    elif op == "*" and set(kinds) == {"block", "int"}:
+        block, times = (expr.left, expr.right) if kinds[0] == "block" else (expr.right, expr.left)
+        help = f"a block is repeated with `**`: `{_factor(ev, block.span)} ** {_factor(ev, times.span)}`"
     elif "block" in kinds:
         help = "blocks are composed with `>>`, and repeated with `**`"
     return ev.error("E0303", expr.span, f"`{op}` does not take {kinds[0]} and {kinds[1]}", help=help)
+
+
+def _factor(ev: Evaluator, span: Span) -> str:
+    text = written(ev, span)
+    return f"({text})" if " " in text and not text.endswith(")") else text
 
 
 def _arithmetic(ev: Evaluator, expr: s.Binary, left: Value, right: Value) -> Value:

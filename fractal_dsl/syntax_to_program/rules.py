@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from fractal_dsl import program as p
@@ -11,6 +11,7 @@ from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given, bind
 from fractal_dsl.syntax_to_program.joins import as_join
 from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.termination import does_not_fall
 from fractal_dsl.syntax_to_program.values import (
     ANY,
     MAX_LEVEL,
@@ -45,12 +46,13 @@ def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.
     """A rule at a level with its arguments, as a block."""
     decl, home, level, name, context = at.decl, at.home, at.level, at.decl.name.id, at.context
     inside = context is not None and context.decl is decl and context.home is home
-    args = bind(ev, home, name, decl.params, given, span, context.args if context and inside else None)
+    args = _arguments(ev, at, given, span, context.args if context and inside else None)
     if args is None:
         return p.Hole(span)
     if isinstance(level, Unknown):
-        if inside and level.offset is not None and level.offset >= 0:
-            _does_not_fall(ev, name, span)
+        if inside and level.offset is not None and level.offset >= 0 and not _reported(ev, [decl]):
+            rise = f"+{level.offset}" if level.offset else ""
+            does_not_fall(ev, name, at.span, [f"{name}[n]", f"{name}[n{rise}]"])
         return p.Hole(span)
     if context and isinstance(context.level, Unknown):
         return p.Hole(span)
@@ -60,9 +62,25 @@ def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.
     return p.Hole(span) if instance is None else p.Mention(instance, inside, span)
 
 
-def _does_not_fall(ev: Evaluator, name: str, span: Span) -> None:
-    help = f"a rule reads `{name}[n+1] = … {name}[n] …`: what it mentions must be of a lower level"
-    ev.error("E0404", span, f"the level of `{name}` does not fall here, so the rule would never end", help=help)
+def _arguments(
+    ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span, inherited: Mapping[str, Value] | None
+) -> dict[str, Value] | None:
+    """The arguments of a mention; None after an error. A default may mention the rule, but not with that default."""
+    decl, name = at.decl, at.decl.name.id
+    if sum(d is decl and level is None for d, level in ev.active) > len(decl.params):
+        help = f"give `{name}` its arguments where a default mentions it"
+        ev.error("E0407", span, f"the default arguments of `{name}` need themselves", help=help)
+        return None
+    ev.active.append((decl, None))
+    args = bind(ev, at.home, name, decl.params, given, span, inherited)
+    ev.active.pop()
+    return args
+
+
+def _reported(ev: Evaluator, decls: Sequence[s.RuleDecl]) -> bool:
+    """Whether a level that does not fall is reported in one of these rules already."""
+    known = [d.span for d in ev.report.found if d.code == "E0404"]
+    return any(r.span.start <= at.start < r.span.end for at in known for r in decls)
 
 
 def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
@@ -71,16 +89,23 @@ def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> 
         help = "a plain chain is written `block ** n`"
         ev.error("E0602", span, f"level {level:,} of `{name}` is over the limit of {MAX_LEVEL}", help=help)
         return None
-    if any(d is decl and above is not None and above <= level for d, above in ev.active):
-        _does_not_fall(ev, name, span)
+    around = [(d, above) for d, above in ev.active if isinstance(d, s.RuleDecl) and above is not None]
+    starts = [i for i, (d, above) in enumerate(around) if d is decl and above <= level]
+    if starts:
+        cycle = around[starts[-1] :]
+        if not _reported(ev, [d for d, _ in cycle]):
+            path = [f"{d.name.id}[{above}]" for d, above in cycle]
+            does_not_fall(ev, name, span, [*path, f"{name}[{level}]"])
         return None
     identity = (id(decl), id(at.home), level, tuple([(k, key(v)) for k, v in args.items()]))
     if identity not in ev.remembered:
         ev.remembered[identity] = (None, args)
         with ev.within(f"{name}[{level}]"):
+            # a layer around may be called again within: the levels of the rules fall, so that ends
+            outer, ev.active = ev.active, [entry for entry in ev.active if isinstance(entry[0], s.RuleDecl)]
             ev.active.append((decl, level))
             ev.remembered[identity] = (_expand(ev, at, level, args), args)
-            ev.active.pop()
+            ev.active = outer
     return ev.remembered[identity][0]
 
 
@@ -111,15 +136,19 @@ def _expand(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.
         return p.Instance(decl.name.id, level, use, body)
     name = decl.name.id
     if has_base(decl):
-        known = ", ".join(f"{name}[{c.var.id if c.var else ''}{_offset(c)}]" for c in decl.cases)
+        known = ", ".join([_head(ev, c) for c in decl.cases])
         ev.error("E0403", span, f"no case of `{name}` matches level {level}", help=f"its cases are {known}")
     return None
 
 
-def _offset(case: s.Case) -> str:
-    if case.var is None:
-        return str(case.offset)
-    return f"+{case.offset}" if case.offset else ""
+def _head(ev: Evaluator, case: s.Case) -> str:
+    """A case's head as messages show it, its guard as it is written."""
+    level = str(case.offset)
+    if case.var is not None:
+        level = case.var.id + (f"+{case.offset}" if case.offset else "")
+    guard = case.guard.span if case.guard is not None else None
+    text = " ".join(ev.report.sources.at(guard).slice(guard).split()) if guard else ""
+    return f"{case.rule.id}[{level}]" + (f" when {text}" if text else "")
 
 
 def has_base(decl: s.RuleDecl) -> bool:

@@ -73,6 +73,26 @@ class JoinFn:
 
 
 @dataclass(frozen=True, slots=True)
+class TorchNn:
+    """``nn``, whose attributes are the modules of torch.nn."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchFn:
+    """A module of torch.nn by its name there, not yet called."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExternFn:
+    """A Python class that is declared as a layer or join, not yet called; ``home`` is the file."""
+
+    decl: s.Extern
+    home: Any
+
+
+@dataclass(frozen=True, slots=True)
 class RuleFn:
     """A rule without its level; ``home`` is its file."""
 
@@ -128,7 +148,7 @@ Value = Any
 """The union in the module's docstring; it is recursive through lists and checked by ``match``."""
 
 TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.Group, p.Tagged, p.Hole)
-BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt)
+BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn)
 
 
 def is_list(value: Value) -> TypeGuard[tuple[Value, ...]]:
@@ -149,13 +169,13 @@ def type_of(value: Value) -> str:
             return type(value).__name__
         case _ if is_list(value):
             return f"[{type_of(value[0])}]" if value else "[]"
-        case LayerFn() if value.decl.is_join:
+        case LayerFn() | ExternFn() if value.decl.is_join:
             return "join"
         case JoinFn() | p.JoinUse():
             return "join"
         case RuleFn():
             return "rule"
-        case ModuleValue():
+        case ModuleValue() | TorchNn():
             return "file"
         case Builtin() | EachFn():
             return "function"
@@ -214,12 +234,27 @@ def fits(value: Value, type: Type) -> Value | None:
             return None
 
 
+def is_literal(value: Value) -> bool:
+    """Whether a value is a number, text, boolean, or a list of such, and known."""
+    return all(map(is_literal, value)) if is_list(value) else isinstance(value, int | float | str)
+
+
+def literal(value: Value) -> Value:
+    """A literal as Python has it: a probability is a float."""
+    return tuple(map(literal, value)) if is_list(value) else float(value) if isinstance(value, Prob) else value
+
+
+def has_unknown(value: Value) -> bool:
+    """Whether a value, or an element of it, is not known."""
+    return any(map(has_unknown, value)) if is_list(value) else isinstance(value, Unknown)
+
+
 def key(value: Value) -> object:
     """A hashable identity of a value, for remembering instances; blocks count by identity."""
     if is_list(value):
         return tuple([key(v) for v in value])
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
         return id(value)
-    if isinstance(value, LayerFn | RuleFn):
+    if isinstance(value, LayerFn | RuleFn | ExternFn):
         return (id(value.decl), id(value.home))
     return (type(value).__name__, value)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from lark import Token, UnexpectedCharacters
@@ -19,6 +20,7 @@ from fractal_dsl.text_to_syntax.words import DECLARATIONS, OPEN
 MAX_NESTING = 40
 MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `a + b + c …`
 MAX_ERRORS = 20
+_QUOTED = re.compile(r"""'([^'"\n]*)'""")
 
 
 def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, ...]]:
@@ -30,6 +32,13 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
             break
         except UnexpectedCharacters as error:
             at = error.pos_in_stream
+            quoted = _QUOTED.match(text, at)
+            if quoted:  # read on as if it stood in double quotes
+                text = text[:at] + f'"{quoted[1]}"' + text[quoted.end() :]
+                span = Span(source.base + at, source.base + quoted.end())
+                help = f'texts stand in double quotes: `"{quoted[1]}"`'
+                report.error("E0101", span, "`'` does not belong to the language", help=help)
+                continue
             text = text[:at] + " " + text[at + 1 :]
             _report_character(source, at, report)
     else:

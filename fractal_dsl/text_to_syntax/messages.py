@@ -18,6 +18,19 @@ _OPERATORS = {
     *("LE", "GE", "LT", "GT", "AND", "OR", "AT", "DOT", "LPAR", "LSQB"),
 }
 
+_VALUES = {"INT", "FLOAT", "PROB", "STRING", "TRUE", "FALSE"}
+STARTS = {
+    **dict.fromkeys(("def", "class", "fn", "function"), "blocks of one's own are declared with `layer`: `layer … = …`"),
+    **dict.fromkeys(("const", "var"), "values are named with `let`: `let … = …`"),
+    **dict.fromkeys(("for", "while"), "loops stand inside `seq` or a list: `seq(conv2d(w, 3) for w in [8, 16])`"),
+    "model": "networks are declared with `net`: `net N(x: f32[3, 32, 32]) -> f32[10] = …`",
+}
+"""Words that begin a declaration elsewhere."""
+
+_NO_IF = "there is no `if`: a rule's cases have guards (`when`), and `block ** n` leaves a block out where n is 0"
+IN_EXPRESSIONS = {"->": "did you mean `>>`?", "if": _NO_IF, "else": _NO_IF, "?": _NO_IF}
+"""Words and signs between expressions elsewhere."""
+
 
 def report_token(source: Source, error: Unexpected, piece: Sequence[Token], report: Report) -> None:
     """Report the token that stopped the parser in a piece of a file."""
@@ -37,11 +50,11 @@ def report_token(source: Source, error: Unexpected, piece: Sequence[Token], repo
         message = f"`{open_bracket}` is not closed: expected {shown}, but {found}"
         if not at_end and token.type == closing:
             message = f"something is missing before `{token}`: expected {_phrase(accepted)}"
-            report.error("E0102", span, message)
+            report.error("E0102", span, message, help=_hint(source, token, piece, accepted))
             return
         report.error("E0103", span, message, help=f"the bracket opens at line {line}, column {column}")
         return
-    message, help = f"expected {_phrase(accepted)}, but {found}", _hint(token, piece, accepted)
+    message, help = f"expected {_phrase(accepted)}, but {found}", _hint(source, token, piece, accepted)
     report.error("E0102", span, message, label="" if at_end else "not expected here", help=help)
 
 
@@ -75,21 +88,99 @@ def _phrase(accepted: set[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words) or "nothing more"
 
 
-def _hint(token: Token, piece: Sequence[Token], accepted: set[str]) -> str | None:
+def _hint(source: Source, token: Token, piece: Sequence[Token], accepted: set[str]) -> str | None:
     index = _place(token, piece)
-    before = piece[index - 1] if index > 0 else None
-    if index == 0:
-        near = nearest(str(token), DECLARATIONS)
-        return f"did you mean `{near}`?" if near else f"a declaration begins with {', '.join(DECLARATIONS)}"
+    before = piece[index - 1]
+    if _in_foreign_comment(source, token, piece):
+        return "comments begin with `#`"
+    if index <= 0:
+        return _start_hint(piece) if index == 0 and "NET" in accepted else None
+    known = _structure_hint(source, token, piece, accepted)
+    if known is not None:
+        return known
     if token.value in KEYWORDS and "NAME" in accepted:
         return f"`{token}` is a keyword; choose another name, such as `{token}_`"
     if token.type == "EQUAL" and "EQEQ" in accepted:
         return "`==` compares, `=` names an argument or begins a definition"
-    if before is not None and before.type == "PROB":
+    if before.type == "PROB":
         return "`15%` is a probability; leave a space for the remainder: `15 % 4`"
-    if token.type == "NAME" and before is not None and before.type in ("NAME", "RPAR", "INT", "PROB"):
+    if "FLOW" in accepted and str(token) in IN_EXPRESSIONS:
+        return IN_EXPRESSIONS[str(token)]
+    if "COMMA" in accepted and token.type in _VALUES and _unclosed(piece[:index]):
+        return f"a comma is missing before `{token}`"
+    if token.type == "NAME" and before.type in ("NAME", "RPAR", "INT", "PROB"):
         near = nearest(str(before), KEYWORDS)
         if index == 1 and near and before.type == "NAME":
             return f"did you mean `{near}`?"
         return "blocks are composed with `>>`, arguments separated by `,`" if "FLOW" in accepted else None
+    return None
+
+
+def _in_foreign_comment(source: Source, token: Token, piece: Sequence[Token]) -> bool:
+    """Whether the token stands in a comment of C: behind ``//`` that begins its line, or in ``/*``."""
+    start, end = token.start_pos or 0, token.end_pos or 0
+    begin = source.text.rfind("\n", 0, max(0, start - source.base)) + 1
+    line = source.text[begin : end - source.base].lstrip()
+    slash = any(t.type == "SLASH" and t.end_pos == start for t in piece)
+    return line.startswith(("//", "/*")) or (token.type == "STAR" and slash)
+
+
+def _start_hint(piece: Sequence[Token]) -> str:
+    """Help with a first word that begins no declaration."""
+    first = str(piece[0])
+    if first in STARTS:
+        return STARTS[first]
+    if len(piece) > 1 and piece[0].type == "NAME" and piece[1].type == "EQUAL":
+        return f"values are named with `let`: `let {first} = …`"
+    near = nearest(first, DECLARATIONS)
+    return f"did you mean `{near}`?" if near else f"a declaration begins with {', '.join(DECLARATIONS)}"
+
+
+def _structure_hint(source: Source, token: Token, piece: Sequence[Token], accepted: set[str]) -> str | None:
+    """Help that follows from the declaration, the token, and what stands before it."""
+    index = _place(token, piece)
+    before, within = piece[index - 1], piece[:index]
+    open = _unclosed(within)
+    match piece[0].type, token.type:
+        case "IMPORT" | "FROM", "NAME" if index == 1:
+            return 'layers are built in; a file is imported by its path: `import "blocks.frac" as blocks`'
+        case "NET", "WITH" if "FLOW" in accepted:
+            return "options stand before `=`: `net N(…) -> f32[10] with … = …`"
+        case "NET", "EQUAL" if accepted == {"ARROW"}:
+            return "declare the output before `=`, such as `-> f32[10]`"
+        case "NET", "INT" if before.type == "LSQB" and "JOIN" in accepted:
+            return "a tensor's type names its elements, such as `f32[3, 32, 32]`"
+        case "RULE", "LPAR" if accepted == {"LSQB"}:
+            return f"levels stand in brackets: `{before}[1]`, `{before}[n+1]`"
+        case "RULE", "MINUS" if accepted == {"PLUS", "RSQB"}:
+            name = piece[index - 3]
+            return f"a case counts up from the levels that it mentions: `{name}[n+1] = … {name}[n] …`"
+        case "LAYER", "ARROW" if "EQUAL" in accepted:
+            return "the output of a layer is inferred: leave it out"
+        case kind, "COMMA" | "RPAR" | "EQUAL" if accepted == {"COLON"} and before.type == "NAME":
+            return f"`{before}` needs a type: `{before}: {'f32[3, 32, 32]' if kind == 'NET' else 'int'}`"
+        case _, "FOR" if {"NAME", "INT", "LPAR"} <= accepted:
+            return "loops stand inside `seq` or a list: `seq(conv2d(w, 3) for w in [8, 16])`"
+        case (("LAYER" | "NET" | "JOIN"), "LBRACE") if "EQUAL" in accepted:
+            return "write `=`, without braces around the body"
+        case _, "COLON" if "EQUAL" in accepted:
+            return "write `=`"
+        case _, "COMMA" if open is not None and "FLOW" in accepted:
+            return _list_hint(source, open, token, piece)
+        case _:
+            return None
+
+
+def _list_hint(source: Source, open: Token, comma: Token, piece: Sequence[Token]) -> str | None:
+    """Help with a comma inside of ``(3, 5)`` or of ``F[3, 8]``."""
+    before, after = piece[_place(open, piece) - 1], piece[_place(comma, piece) + 1 :]
+    first = source.slice(Span(open.end_pos or 0, comma.start_pos or 0)).strip()
+    close = next((t for t in after if t.type in (*OPEN, *OPEN.values())), None)
+    rest = "…"
+    if close is not None and close.type == OPEN[open.type]:
+        rest = source.slice(Span(comma.end_pos or 0, close.start_pos or 0)).strip() or rest
+    if open.type == "LPAR":
+        return f"lists stand in brackets: `[{first}, {rest}]`"
+    if open.type == "LSQB" and before.type == "NAME":
+        return f"arguments stand in parentheses behind the level: `{before}[{first}]({rest})`"
     return None

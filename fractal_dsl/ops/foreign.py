@@ -1,0 +1,51 @@
+"""Layers and joins that are Python classes: any module of torch.nn, and those of ``extern`` declarations.
+
+What they do to a shape is found by running them on torch's meta device, so only specs that use one load torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fractal_dsl.ops.spec import Args, JoinSpec, OpSpec, ShapeError, Tensor, TorchModule, Value
+
+
+def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Args) -> OpSpec:
+    """A layer that constructs ``target`` (``nn.X``, or ``package.module:Class``) with these arguments."""
+    call = TorchModule(target, tuple(positional), tuple(named.items()))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        from fractal_dsl.runtime.extern import Failed, try_layer
+
+        try:
+            return try_layer(call, x)[0]
+        except Failed as error:
+            raise ShapeError(f"`{name}` {error}") from None
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        from fractal_dsl.runtime.extern import try_layer
+
+        return try_layer(call, x)[1], 0
+
+    return OpSpec(name, (), out, lambda x, a: call, cost, "shape", None, True)
+
+
+def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
+    """A join that constructs ``target`` with these arguments, and calls it with the live operands; one alone
+    is handed on as it is."""
+    call = TorchModule(target, (), tuple(named.items()))
+
+    def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+        from fractal_dsl.runtime.extern import Failed, try_join
+
+        try:
+            return try_join(call, operands)[0]
+        except Failed as error:
+            raise ShapeError(f"`{name}` {error}", code="E0501") from None
+
+    def cost(operands: tuple[Tensor, ...], args: Args) -> int:
+        from fractal_dsl.runtime.extern import try_join
+
+        return try_join(call, operands)[1]
+
+    return JoinSpec(name, (), out, lambda n, a: call, cost, pairs=False)

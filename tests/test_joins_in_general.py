@@ -1,0 +1,181 @@
+"""Gated joins, user joins and Python's joins against a recursive evaluator: the whole net, columns and plans."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fractal_dsl.diagnostics import FracError
+from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.graph import Join, Layer
+from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from fractal_dsl.runtime.layers import Gated
+from tests.support.oracle import Columns, Evaluator, Spec, column_choice, specs
+
+USER_JOINS = """
+    join j = gated(0.1) >> relu
+    join wide(out: int) = concat >> conv2d(out, 1)
+"""
+
+
+class General(Evaluator):
+    """The oracle with the joins that it lacks; ``gates`` yields the logits of each gated join in turn."""
+
+    gates: Iterator[Tensor] = iter(())
+
+    def close(self, columns: Columns) -> Tensor:
+        tensors = [t for _, t in columns]
+        if len(tensors) == 1:
+            return super().close(columns)
+        levels = [level for level, _ in columns]
+        labels = [(level, levels[:i].count(level)) for i, level in enumerate(levels)]
+        self.labels.append(labels)
+        on = self.live(labels)
+        if self.spec.join == "wide(4)":
+            parts = [t if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)]
+            return next(self.layers)(torch.cat(parts, 1))
+        logits = next(self.gates)
+        total = sum(g.exp() for g, flag in zip(logits, on, strict=True) if flag)
+        result = torch.stack([t * g.exp() / total for t, g, flag in zip(tensors, logits, on, strict=True) if flag])
+        return result.sum(0).relu() if self.spec.join == "j" else result.sum(0)
+
+
+def compiled(spec: Spec, shared: bool = False) -> Compiled:
+    text = USER_JOINS + spec.text()
+    if shared:
+        text = text.replace("layer conv", "shared conv").replace("layer point", "shared point")
+    result = compile_text(text)
+    assume(result.summary.base_layers <= 80)
+    assume(math.prod(result.summary.output_shape) and max(n.out.shape[0] for _, n in result.raw.items()) <= 3000)
+    return result
+
+
+def oracle(spec: Spec, model: FractalModule, choose: object = None) -> General:
+    nodes = [n for _, n in model.join_graph.items()]
+    layers = iter([model.get_submodule(n.module) for n in nodes if isinstance(n, Layer) and n.spec.weighted])
+    result = General(spec, layers, choose)  # type: ignore[arg-type]
+    gates = [model.get_submodule(n.name) for n in nodes if isinstance(n, Join) and n.spec.name == "gated"]
+    result.gates = iter([g.logits for g in gates if isinstance(g, Gated)])
+    return result
+
+
+@settings(max_examples=60)
+@given(
+    spec=specs,
+    join=st.sampled_from(["gated", "gated(0.3)", "j", "wide(4)"]),
+    seed=st.integers(0, 2**31),
+    shared=st.booleans(),
+)
+def test_every_join_means_what_the_recurrence_says(spec: Spec, join: str, seed: int, shared: bool) -> None:
+    spec = replace(spec, join=join)
+    c = compiled(spec, shared)
+    for graph in (c.raw, c.collapsed, c.graph):
+        graph.verify()
+    model = build(c, seed).double().eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, Gated):
+                module.logits.normal_()
+    x = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    with torch.no_grad():
+        whole = oracle(spec, model)
+        torch.testing.assert_close(model(x), whole.net(x), **close)
+        order = sorted({label for labels in whole.labels for label in labels}, key=lambda p: (-p[0], p[1]))
+        for k in range(1, model.n_columns + 1):
+            expected = oracle(spec, model, column_choice(order, k) if order else None).net(x)
+            for alone in (lambda x, k=k: model.run(x, model.column_plan(k)), model.column(k), model.extract(k).eval()):
+                torch.testing.assert_close(alone(x), expected, **close)
+        for step in range(3):
+            plan = model.plan(seed, step)
+            live = iter(plan.live)
+            expected = oracle(spec, model, lambda labels, live=live: list(next(live))).net(x)
+            torch.testing.assert_close(model.run(x, plan), expected, **close)
+
+
+@settings(max_examples=30)
+@given(spec=specs, join=st.sampled_from(["gated(0.3)", "j", "wide(4)", "mean"]), shared=st.booleans())
+def test_figures_count_gates_and_what_is_shared_once(spec: Spec, join: str, shared: bool) -> None:
+    c = compiled(replace(spec, join=join), shared)
+    model = build(c, device="meta")
+    assert c.summary.params == sum(p.numel() for p in model.parameters())
+    for k, column in enumerate(c.summary.columns, 1):
+        assert column.params == sum(p.numel() for p in model.column(k).parameters())
+
+
+NET = """
+join j(k: float) = gated(k) >> relu
+rule F join j(0.2) { F[1] = linear(6)  F[n+1] = F[n] >> F[n] | gated(linear(6), id, linear(6)) }
+net N(x: f32[6]) -> f32[6] with drop_path(local=30%, global=50%) = F[3] >> gated(linear(6), id)
+"""
+
+
+def perturbed(c: Compiled) -> FractalModule:
+    model = build(c, 1).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    return model
+
+
+def test_gates_collapse_to_one_gate_over_all_columns() -> None:
+    c = compile_text(NET)
+    gates = [m.logits.numel() for m in build(c).modules() if isinstance(m, Gated)]
+    assert sorted(gates) == [2, 2, 3, 3, 3, 3]  # of the rule 2 and 3; on the spot 3 in each of three, and 2
+    model = build(c, device="meta")
+    assert c.summary.params == sum(p.numel() for p in model.parameters())
+    for k, column in enumerate(c.summary.columns, 1):
+        assert column.params == sum(p.numel() for p in model.column(k).parameters())
+    assert all(g.args["init"] == 0.2 for _, g in c.graph.joins())
+
+
+def test_gates_are_written_saved_and_extracted(tmp_path: Path) -> None:
+    c = compile_text(NET)
+    model = perturbed(c)
+    x = torch.randn(3, 6)
+    save_artifact(c, model, tmp_path / "net")
+    again = load_artifact(tmp_path / "net")
+    assert torch.equal(again(x), model(x))
+    for k in range(1, model.n_columns + 1):
+        assert torch.equal(again.extract(k)(x), model.run(x, model.column_plan(k)))
+    for alone, column in [(model, None), (model.extract(1), 1)]:
+        names: dict[str, type[torch.nn.Module]] = {}
+        exec(model_source(c, alone.join_graph, column), names)
+        plain = names["N"]()
+        plain.load_state_dict(alone.state_dict())
+        assert torch.equal(plain(x), alone(x))
+
+
+def test_gates_learn_under_drop_path() -> None:
+    model = build(compile_text(NET), 3).train()
+    for _ in range(12):
+        model(torch.randn(4, 6)).square().sum().backward()
+    assert all(m.logits.grad is not None for m in model.modules() if isinstance(m, Gated))
+
+
+@pytest.mark.parametrize(
+    ("join", "message"),
+    [
+        ('gated("a")', "`init` of `gated` is float, found str"),
+        ("gated(1, 2)", "`gated` takes 1 arguments"),
+    ],
+)
+def test_wrong_gates_are_refused(join: str, message: str) -> None:
+    with pytest.raises(FracError, match=message):
+        compile_text(f"rule F join {join} {{ F[1] = id | id }}\nnet N(x: f32[8]) -> f32[8] = F[1]")
+
+
+def test_operands_of_a_gate_have_one_shape_of_numbers() -> None:
+    with pytest.raises(FracError, match="`gated` joins operands of one shape"):
+        compile_text("net N(x: f32[8]) -> f32[8] = gated(id, linear(4))")
+    with pytest.raises(FracError, match="takes floating-point numbers"):
+        compile_text("net N(x: i64[8]) -> i64[8] = gated(id, id)")

@@ -1,0 +1,362 @@
+"""Rules in general: what they expand to, compared with a recursion in the test; and cycles that never end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from fractal_dsl.diagnostics import FracError
+from fractal_dsl.driver import check, compile_text
+from fractal_dsl.graph import Layer
+from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.source import Source
+
+Body = list[list[Any]]
+"""Columns of steps: ``L`` a base layer, ``id``, or the pair of a rule and a level."""
+Rules = dict[str, Callable[[Any], Body]]
+
+L = "L"
+
+
+@dataclass
+class Recursion:
+    """The recurrence by itself, over whatever ``layer`` and ``join`` work on."""
+
+    rules: Rules
+    layer: Callable[[Any], Any]
+    join: Callable[[list[Any]], Any]
+    joins: Counter[int] = field(default_factory=Counter[int])
+
+    def net(self, steps: Sequence[Any], x: Any) -> Any:
+        return self.close(self.column(list(steps), "", x))
+
+    def open(self, rule: str, level: Any, x: Any) -> list[Any]:
+        return [c for column in self.rules[rule](level) for c in self.column(column, rule, x)]
+
+    def column(self, steps: list[Any], rule: str, x: Any) -> list[Any]:
+        columns = [x]
+        for step in steps:
+            x = self.close(columns)
+            if isinstance(step, tuple):
+                columns = self.open(*step, x)
+                columns = columns if step[0] == rule else [self.close(columns)]
+            else:
+                columns = [self.layer(x) if step == L else x]
+        return columns
+
+    def close(self, columns: list[Any]) -> Any:
+        if len(columns) == 1:
+            return columns[0]
+        self.joins[len(columns)] += 1
+        return self.join(columns)
+
+
+LAYER = "layer conv = linear(4) >> tanh\n"
+
+
+def spec(rules: str, body: str) -> str:
+    return f"{LAYER}{rules}\nnet N(x: f32[4]) -> f32[4] = {body}\n"
+
+
+def layers(model: FractalModule) -> Iterator[torch.nn.Module]:
+    """The linear layers, in the order of the text."""
+    for _, node in model.join_graph.items():
+        if isinstance(node, Layer) and node.spec.weighted:
+            yield model.get_submodule(node.name)
+
+
+JOINS: dict[str, Callable[[list[torch.Tensor]], torch.Tensor]] = {
+    "mean": lambda ts: torch.stack(ts).mean(0),
+    "sum": lambda ts: torch.stack(ts).sum(0),
+    "max": lambda ts: torch.stack(ts).amax(0),
+}
+
+CASES: dict[str, tuple[str, str, Rules, list[Any]]] = {
+    "fibonacci": (
+        "rule F join mean { F[1] = conv  F[2] = conv >> conv  F[n+2] = F[n+1] >> F[n] | conv }",
+        "F[6]",
+        {"F": lambda l: [[L] * l] if l < 3 else [[("F", l - 1), ("F", l - 2)], [L]]},
+        [("F", 6)],
+    ),
+    "threefold composition": (
+        "rule F join mean { F[1] = conv  F[n+1] = F[n] >> F[n] >> F[n] | conv }",
+        "F[4]",
+        {"F": lambda l: [[L]] if l == 1 else [[("F", l - 1)] * 3, [L]]},
+        [("F", 4)],
+    ),
+    "asymmetric": (
+        "rule F join mean { F[1] = conv  F[n+1] = F[n] >> conv | conv >> id | F[n] }",
+        "F[4]",
+        {"F": lambda l: [[L]] if l == 1 else [[("F", l - 1), L], [L, "id"], [("F", l - 1)]]},
+        [("F", 4)],
+    ),
+    "a column on the left": (
+        "rule F join max { F[0] = conv  F[n+1] = conv | F[n] >> F[n] }",
+        "F[3] >> F[2]",
+        {"F": lambda l: [[L]] if l == 0 else [[L], [("F", l - 1), ("F", l - 1)]]},
+        [("F", 3), ("F", 2)],
+    ),
+    "mutual": (
+        """rule F join mean { F[1] = conv  F[n+1] = G[n] | conv }
+           rule G join mean { G[n+1] = F[n+1] >> F[n]  G[1] = conv >> F[1] }""",
+        "F[4] >> G[5]",
+        {
+            "F": lambda l: [[L]] if l == 1 else [[("G", l - 1)], [L]],
+            "G": lambda l: [[L, ("F", 1)]] if l == 1 else [[("F", l), ("F", l - 1)]],
+        },
+        [("F", 4), ("G", 5)],
+    ),
+    "mutual through two more levels up than down": (
+        """rule F join sum { F[1] = conv  F[2] = conv  F[3] = conv  F[n+4] = G[n+6] | conv }
+           rule G join sum { G[n+3] = F[n] | conv }""",
+        "F[8]",
+        {
+            "F": lambda l: [[L]] if l < 4 else [[("G", l + 2)], [L]],
+            "G": lambda l: [[("F", l - 3)], [L]],
+        },
+        [("F", 8)],
+    ),
+    "guards": (
+        """rule F join mean {
+               F[1] = conv
+               F[n+1] when n % 2 == 1 and n < 4 = F[n] | conv
+               F[n] when n >= 5 = F[n-2] >> F[n-1] | id
+               F[n+1] = F[n] >> F[n]
+           }""",
+        "F[6]",
+        {
+            "F": lambda l: (
+                [[L]]
+                if l == 1
+                else [[("F", l - 1)], [L]]
+                if l in (2, 4)
+                else [[("F", l - 2), ("F", l - 1)], ["id"]]
+                if l >= 5
+                else [[("F", l - 1)] * 2]
+            )
+        },
+        [("F", 6)],
+    ),
+    "several base cases in any order": (
+        "rule F join mean { F[n+3] = F[n+2] | F[n]  F[2] = conv | conv  F[1] = conv >> conv  F[0] = conv }",
+        "F[6]",
+        {
+            "F": lambda l: ([[L]], [[L, L]], [[L], [L]])[l] if l < 3 else [[("F", l - 1)], [("F", l - 3)]],
+        },
+        [("F", 6)],
+    ),
+    "a guarded fixed level": (
+        """param deep: bool = false
+           rule F join mean { F[2] when deep = conv >> conv  F[1] = conv  F[n+1] = F[n] | conv }""",
+        "F[3]",
+        {"F": lambda l: [[L]] if l == 1 else [[("F", l - 1)], [L]]},
+        [("F", 3)],
+    ),
+    "a block as a parameter": (
+        "rule F(b: block) join mean { F[1] = b  F[n+1] = F[n] >> F[n] | b }",
+        "F[3](conv) >> F[2](seq(conv, conv))",
+        {
+            "F": lambda l: [[L]] if l == 1 else [[("F", l - 1)] * 2, [L]],
+            "H": lambda l: [[L, L]] if l == 1 else [[("H", l - 1)] * 2, [L, L]],
+        },
+        [("F", 3), ("H", 2)],
+    ),
+    "a block that changes on the way down": (
+        "rule F(b: block) join mean { F[1] = b  F[n+1] = F[n](seq(b, conv)) | b }",
+        "F[3](conv)",
+        {
+            "F": lambda l: [[L] * l[1]] if l[0] == 1 else [[("F", (l[0] - 1, l[1] + 1))], [L] * l[1]],
+        },
+        [("F", (3, 1))],
+    ),
+    "a rule as the block of another": (
+        """rule F(b: block) join sum { F[1] = b  F[n+1] = F[n] | b >> b }
+           rule G join sum { G[1] = conv  G[n+1] = G[n] >> G[n] | conv }""",
+        "F[2](G[2]) >> F[2](F[2](conv))",
+        {
+            "F": lambda l: [[("G", 2)]] if l == 1 else [[("F", 1)], [("G", 2), ("G", 2)]],
+            "G": lambda l: [[L]] if l == 1 else [[("G", 1)] * 2, [L]],
+            "H": lambda l: [[("K", 2)]] if l == 1 else [[("H", 1)], [("K", 2), ("K", 2)]],
+            "K": lambda l: [[L]] if l == 1 else [[("K", 1)], [L, L]],
+        },
+        [("F", 2), ("H", 2)],
+    ),
+    "a join as a parameter": (
+        "rule F(j: join) join j { F[1] = conv  F[n+1] = F[n] >> F[n] | conv }",
+        "F[3](max)",
+        {"F": lambda l: [[L]] if l == 1 else [[("F", l - 1)] * 2, [L]]},
+        [("F", 3)],
+    ),
+    "levels by expressions": (
+        """param columns: int = 2
+           let widths = [4, 4, 4]
+           rule F join mean { F[0] = conv  F[n+1] = F[n // 2] >> F[(n + 1) // 3] | conv }""",
+        "F[columns + 2] >> F[len(widths)] >> seq(F[k * 3] for k in range(3))",
+        {"F": lambda l: [[L]] if l == 0 else [[("F", (l - 1) // 2), ("F", l // 3)], [L]]},
+        [("F", 4), ("F", 3), ("F", 0), ("F", 3), ("F", 6)],
+    ),
+    "all levels below": (
+        "rule F join mean { F[1] = conv  F[n+1] = seq(F[n - k] for k in range(n)) | conv }",
+        "F[4]",
+        {"F": lambda l: [[L]] if l == 1 else [[("F", k) for k in range(l - 1, 0, -1)], [L]]},
+        [("F", 4)],
+    ),
+    "through a layer": (
+        """layer two(k: int, b: block = conv) = F[k] >> b >> F[k - 1]
+           rule F join mean { F[0] = conv  F[1] = conv  F[n+2] = two(n + 1) | conv }""",
+        "F[4]",
+        {
+            "F": lambda l: [[L]] if l < 2 else [[("two", l - 1)], [L]],
+            "two": lambda k: [[("F", k), L, ("F", k - 1)]],
+        },
+        [("F", 4)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_expansion_is_the_recurrence(name: str) -> None:
+    rules, body, meaning, steps = CASES[name]
+    c = compile_text(spec(rules, body))
+    for graph in (c.raw, c.collapsed, c.graph):
+        graph.verify()
+    joined = next(j for j in JOINS if f"join {j}" in rules or f"({j})" in body)
+
+    counted = Counter[str]()
+
+    def count(x: int) -> int:
+        counted[L] += 1
+        return x + 1
+
+    depths = Recursion(meaning, count, max)
+    depth = depths.net(steps, 0)
+    paths = Recursion(meaning, lambda x: x, sum).net(steps, 1)
+    s = c.summary
+    assert s.joins == dict(depths.joins)
+    assert s.joins_raw == sum((arity - 1) * n for arity, n in depths.joins.items())
+    assert s.paths == paths
+    if name != "through a layer":  # a layer that a rule places is one base layer, whatever is in it
+        assert (s.base_layers, s.depth) == (counted[L], depth)
+    assert (s.weighted_layers, s.weighted_depth) == (counted[L], depth)
+
+    model = build(c, 1).double().eval()
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    linear = layers(model)
+    with torch.no_grad():
+        expected = Recursion(meaning, lambda t: torch.tanh(next(linear)(t)), JOINS[joined]).net(steps, x)
+        torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-12)
+    assert next(linear, None) is None
+
+
+def test_fibonacci_by_hand() -> None:
+    """Base layers 1, 2, then the sum of both below and one; depth 1, 2, 3, 5, 8; paths p(n-1) p(n-2) + 1."""
+    rule = CASES["fibonacci"][0]
+    found = [compile_text(spec(rule, f"F[{k}]")).summary for k in range(1, 6)]
+    assert [s.base_layers for s in found] == [1, 2, 4, 7, 12]
+    assert [s.depth for s in found] == [1, 2, 3, 5, 8]
+    assert [s.paths for s in found] == [1, 1, 2, 3, 7]
+
+
+def test_the_cases_below_a_level_that_none_takes() -> None:
+    errors = found(spec("rule F join mean { F[2] = conv  F[n+3] when n  > 1 = F[n+2] | conv }", "F[5] >> F[3] >> F[2]"))
+    assert [(code, text) for code, text, _ in errors] == [
+        ("E0403", "no case of `F` matches level 4"),
+        ("E0403", "no case of `F` matches level 3"),
+    ]
+    assert [help for _, _, help in errors] == ["its cases are F[2], F[n+3] when n > 1"] * 2
+
+
+# --- termination
+
+
+def found(text: str) -> list[tuple[str, str, str | None]]:
+    try:
+        check(Source("spec.frac", text))
+    except FracError as error:
+        return [(d.code, d.message, d.help) for d in error.diagnostics]
+    return []
+
+
+def cycles(rules: str, body: str = "conv") -> list[str]:
+    """The cycles that are reported, each from behind the colon of its message; the codes of other errors."""
+    return [m.split(": ")[-1] if code == "E0404" else code for code, m, _ in found(spec(rules, body))]
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("rule F { F[1] = conv  F[n+1] = F[n+1] >> conv }", ["F[n+1] -> F[n+1]"]),
+        ("rule F { F[1] = conv  F[n] = F[n+2] >> conv }", ["F[n] -> F[n+2]"]),
+        ("rule F { F[1] = conv  F[n+1] = F[n+1] >> F[n] >> F[n+1] }", ["F[n+1] -> F[n+1]"] * 2),
+        (
+            "rule F join mean { F[1] = conv  F[n+1] = G[n+1] | conv } rule G join mean { G[n+1] = F[n+1] >> F[n] }",
+            ["F[n+1] -> G[n+1] -> F[n+1]"],
+        ),
+        (
+            "rule F { F[n+1] = G[n]  F[0] = conv } rule G { G[n] = H[n+2] } rule H { H[k+1] = F[k] }",
+            ["G[n] -> H[n+2] -> F[n+1] -> G[n]"],
+        ),
+        (
+            "rule F { F[1] = conv  F[n+1] = G[n] } rule G { G[m+1] = F[m+2] >> F[m] }",
+            ["G[m+1] -> F[m+2] -> G[m+1]"],
+        ),
+        ("rule F { F[1] = conv  F[n+1] = F[3] >> conv }", ["F[3] -> F[3]"]),
+        ("rule F { F[1] = G[3]  F[n+1] = F[n] } rule G { G[n+1] = F[n] }", ["F[1] -> G[3] -> F[2] -> F[1]"]),
+        ("rule F { F[1] = F[1] }", ["F[1] -> F[1]"]),
+        ("let up = 2 - 1  rule F { F[1] = conv  F[n+1] = F[n + up] }", ["F[n+1] -> F[n+1]"]),
+        ("rule F { F[1] = conv  F[n+1] = G[n] }  let H = F  rule G { G[n] = H[1 + n] }", ["G[n] -> F[n+1] -> G[n]"]),
+        (
+            "layer two(k: int) = G[k+1] >> G[k]  rule F { F[1] = conv  F[n+1] = two(n) }  rule G { G[n] = F[n] }",
+            ["F[n+1] -> G[n+1] -> F[n+1]"],
+        ),
+        ("rule F { F[1] = conv  F[n+1] = mean(conv, F[n].each(conv), seq(F[n+1])) }", ["F[n+1] -> F[n+1]"]),
+        ("rule F(b: block) { F[1] = b  F[n+1] = F[n](F[n+1](b)) }", ["F[n+1] -> F[n+1]"]),
+        ("rule F(b: block = F[1]) { F[1] = b }", ["E0407"]),
+        ("join j = mean >> F[2]  rule F join j { F[1] = conv  F[n+1] = F[n] | conv }", ["F[2] -> F[2]"]),
+    ],
+)
+def test_cycles_that_do_not_fall_are_shown_also_where_no_net_uses_them(rules: str, expected: list[str]) -> None:
+    assert cycles(rules) == expected
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "rule F join mean { F[1] = conv  F[n+1] = G[n] | conv } rule G { G[1] = conv  G[n+1] = F[n+1] >> F[n] }",
+        "rule F { F[1] = conv  F[n+3] = G[n+5] } rule G { G[n+3] = F[n] }",
+        "rule F { F[1] = conv  F[2] = conv  F[n+1] = F[2] >> F[1] }",
+        "rule F { F[1] = conv  F[n+1] when n > 5 = F[3]  F[n+1] = F[n] }",
+        "rule F { F[1] = conv  F[n+1] = seq(F[n] for n in range(1, 2)) }",
+        "rule F(n: int) { F[1] = conv  F[m+1] = F[m](n=n+1) }",
+        "rule F(b: block = F[1](conv)) { F[1] = b  F[n+1] = F[n] >> b }",
+    ],
+)
+def test_cycles_that_fall_are_right(rules: str) -> None:
+    level = 1 if "n+3" in rules else 2
+    assert cycles(rules, f"F[{level}](3)" if "n: int" in rules else f"F[{level}]") == []
+
+
+def test_a_cycle_is_told_once_also_where_a_net_uses_it() -> None:
+    rules = "rule F join mean { F[1] = conv  F[n+1] = G[n+1] | conv } rule G join mean { G[n+1] = F[n+1] >> F[n] }"
+    assert cycles(rules, "F[3] >> G[2]") == ["F[n+1] -> G[n+1] -> F[n+1]"]
+
+
+def test_what_the_syntax_does_not_tell_is_told_at_expansion() -> None:
+    rules = "rule F { F[1] = conv  F[n+1] = G[2 * n] } rule G { G[n+1] = F[n] }"
+    assert cycles(rules, "conv") == []
+    assert cycles(rules, "F[2]") == []
+    assert cycles(rules, "F[3]") == ["F[3] -> G[4] -> F[3]"]
+
+
+def test_checking_many_rules_is_fast() -> None:
+    ring = "\n".join(
+        f"rule F{i} {{ F{i}[1] = conv  F{i}[n+1] = F{(i + 1) % 400}[n+1] >> F{i}[n] }}" for i in range(400)
+    )
+    assert len(cycles(ring)) == 1
+    layers = "\n".join(f"layer l{i + 1}(k: int) = l{i}(k) >> l{i}(k + 1)" for i in range(40))
+    assert cycles(f"layer l0(k: int) = F[k]\n{layers}\nrule F {{ F[1] = conv  F[n+50] = l40(n) }}") == []
