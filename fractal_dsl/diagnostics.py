@@ -17,7 +17,7 @@ CODES: dict[str, str] = {
     "E0103": "a bracket is not closed, or closes nothing",
     "E0104": "an unknown edition",
     "E0105": "nested too deeply",
-    "E0106": "a feature of the language that this version does not have yet",
+    "E0106": "Python code that is not allowed to run",
     "E0201": "an unknown name",
     "E0202": "a name is declared twice",
     "E0203": "an unknown parameter",
@@ -102,8 +102,10 @@ class Diagnostic:
         else:
             parts.append(f"  {paint('1;34', '-->')} {self.source.name}")
         if self.trail:
-            shown = self.trail if len(self.trail) <= MAX_TRAIL else (*self.trail[:3], "…", *self.trail[-2:])
-            parts.append("     = in " + ", from ".join(shown))
+            cut = len(self.trail) > MAX_TRAIL
+            shown = ", from ".join(self.trail[:3]) + ", …" if cut else ""
+            rest = ", from ".join(self.trail[-2:] if cut else self.trail)
+            parts.append(f"     = in {shown}{', from ' if cut else ''}{rest}")
         if self.help:
             parts.append(f"     = {paint('1;36', 'help')}: {self.help}")
         return "\n".join(parts)

@@ -76,13 +76,19 @@ class Compiled:
 
 
 def compile_file(
-    path: str | Path, params: Mapping[str, str] | None = None, net: str | None = None, max_layers: int = MAX_LAYERS
+    path: str | Path,
+    params: Mapping[str, str] | None = None,
+    net: str | None = None,
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
 ) -> Compiled:
     """Check and measure a file's net (the last, unless ``net`` names one).
 
-    ``params`` are texts in the language's literals. Raises FracError with every error of the file.
+    ``params`` are texts in the language's literals.
+    ``allow_python`` lets ``extern`` load Python code. Raises FracError with every error of the file.
     """
-    return pick(check(read(path), params, max_layers), net)
+    return pick(check(read(path), params, max_layers, allow_python=allow_python), net)
 
 
 def compile_text(text: str, params: Mapping[str, str] | None = None, net: str | None = None) -> Compiled:
@@ -123,13 +129,17 @@ def literal(text: str, name: str) -> Any:
     return text if report.found else value
 
 
-def check(source: Source, params: Mapping[str, str] | None = None, max_layers: int = MAX_LAYERS) -> list[Compiled]:
+def check(
+    source: Source, params: Mapping[str, str] | None = None, max_layers: int = MAX_LAYERS, *, allow_python: bool = False
+) -> list[Compiled]:
     """All nets of a source, checked and measured. Raises FracError with every error."""
     overrides = dict(params or {})
     report = Report(source)
     with _deep():
         files = load(source, report)
-        programs = syntax_to_programs(files.main, files.targets.get, report, overrides, parse_expression, max_layers)
+        programs = syntax_to_programs(
+            files.main, files.targets.get, report, overrides, parse_expression, max_layers, allow_python
+        )
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
     _check_train(files.main, programs, report)
     report.raise_if_any()

@@ -131,8 +131,8 @@ EXPLANATIONS: dict[str, Explanation] = {
         "let x = 1",
     ),
     "E0106": Explanation(
-        "The language has this construct, but the version that is installed does not. `fractal-dsl --version` says"
-        " which one it is.",
+        "`extern` names a Python class, and loading a class runs its module's code. That happens only where you say"
+        " `--allow-python` (in Python: `allow_python=True`), for a file and code that you trust.",
         'extern layer swish(beta: float) from "my_layers:Swish"',
         "layer swish = silu",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -158,7 +157,7 @@ def test_artifact_carries_what_it_imports(folder: Path, tmp_path: Path) -> None:
     model = build(compiled, 1).eval()
     save_artifact(compiled, model, tmp_path / "net")
     for file in ("main.frac", "util.frac", "parts/base.frac"):
-        os.remove(folder / file)
+        (folder / file).unlink()
     again = load_artifact(tmp_path / "net")
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(again(x), model(x))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fractal_dsl.diagnostics import FracError, Report
-from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.driver import Compiled, compile_file, compile_text
 from fractal_dsl.graph import Join, Layer
 from fractal_dsl.program_to_summary import program_to_summary
 from fractal_dsl.runtime import FractalModule, build
@@ -337,3 +337,30 @@ def test_python_runs_only_where_it_is_allowed() -> None:
         compile_text('extern layer f from "this:that"\nnet N(x: f32[8]) -> f32[8] = f >> f')
     assert len(caught.value.diagnostics) == 1
     assert "this" not in sys.modules
+
+
+def test_python_code_runs_only_where_it_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file to the artifact and back; without leave nothing is imported."""
+
+    (tmp_path / "own_scale.py").write_text(
+        "import torch\n\n\nclass Scale(torch.nn.Module):\n"
+        "    def __init__(self, k):\n"
+        "        super().__init__()\n"
+        "        self.k = torch.nn.Parameter(torch.tensor(k))\n\n"
+        "    def forward(self, x):\n        return x * self.k\n"
+    )
+    spec = tmp_path / "spec.frac"
+    spec.write_text(
+        'extern layer scale(k: float) from "own_scale:Scale"\nnet N(x: f32[3]) -> f32[3] = linear(3) >> scale(0.5)\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(FracError, match="--allow-python"):
+        compile_file(spec)
+    compiled = compile_file(spec, allow_python=True)
+    assert compiled.summary.params == 13
+    model = build(compiled, 1).eval()
+    save_artifact(compiled, model, tmp_path / "net")
+    with pytest.raises(FracError, match="--allow-python"):
+        load_artifact(tmp_path / "net")
+    x = torch.randn(2, 3)
+    assert torch.equal(load_artifact(tmp_path / "net", allow_python=True)(x), model(x))

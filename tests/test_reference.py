@@ -6,7 +6,6 @@
     ```frac fragment        declarations, to which the test adds a net
     ```frac wrong E0401     a file, or declarations, with errors of this code only
     ```frac file parts.frac a whole file that other blocks import under this name
-    ```frac later           not in the language yet: read, not checked
 """
 
 from __future__ import annotations
@@ -57,8 +56,6 @@ def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> Non
             with pytest.raises(FracError) as caught:
                 driver.check(driver.read(spec))
             assert {d.code for d in caught.value.diagnostics} == {code}
-        case ["later"]:
-            driver.parse(driver.read(spec))
         case _:
             pytest.fail(f"```frac {' '.join(info)} is none of the kinds of block")
 

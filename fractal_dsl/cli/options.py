@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -9,6 +10,14 @@ from typing import Annotated, Any, cast
 import typer
 
 from fractal_dsl.diagnostics import UserError
+
+
+def _allow(allowed: bool) -> bool:
+    """Python code is found from the current folder, as by ``python -m``."""
+    if allowed and "" not in sys.path:
+        sys.path.insert(0, "")
+    return allowed
+
 
 Spec = Annotated[str, typer.Argument(help="The .frac file.", show_default=False)]
 Params = Annotated[
@@ -19,6 +28,9 @@ ParamsFile = Annotated[
     Path | None, typer.Option("--params", metavar="FILE.toml", help="Set parameters from a file; -p goes before it.")
 ]
 Net = Annotated[str | None, typer.Option(help="Which net of the file; the last, if not given.")]
+AllowPython = Annotated[
+    bool, typer.Option("--allow-python", callback=_allow, help="Let `extern` load Python code that you trust.")
+]
 MaxLayers = Annotated[int, typer.Option(help="Refuse nets of more base layers.", min=1)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import MaxLayers, Net, Params, ParamsFile, Spec, pairs, parameters
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, pairs, parameters
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
 
@@ -42,13 +42,14 @@ def train(
     net: Net = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
     max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
 ) -> None:
     """Train a net by the settings of its train block, and write a run folder with a report."""
     from fractal_dsl.config import merge, parse_config
 
     overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
     overrides += [(key, value) for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
     config = parse_config(merge(compiled.program.train, overrides))
 
     from fractal_dsl.runtime.train import train as run
@@ -71,12 +72,13 @@ def eval(
     columns: Annotated[bool, typer.Option("--columns", help="Each column by itself, too.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
+    allow_python: AllowPython = False,
 ) -> None:
     """Loss and accuracy of a trained net on the test images."""
     from fractal_dsl.runtime.evaluate import evaluate
     from fractal_dsl.runtime.run_folder import Run as RunFolder
 
-    result = evaluate(RunFolder.open(run), columns, weights.value)
+    result = evaluate(RunFolder.open(run, allow_python=allow_python), columns, weights.value)
     if json_:
         print(json.dumps(result, indent=2))
         return
@@ -90,24 +92,25 @@ def extract(
     column: Annotated[int, typer.Option(help="The column, counted from 1, the shallowest.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")],
     weights: Annotated[Weights, typer.Option(help="Which weights of a run.")] = Weights.best,
+    allow_python: AllowPython = False,
 ) -> None:
     """Write one column as a plain network of its own, with its trained weights."""
     from fractal_dsl.runtime.artifact import save_artifact
 
-    compiled, model = _network(run, weights)
+    compiled, model = _network(run, weights, allow_python)
     save_artifact(compiled, model.extract(column), output, column)
     print(f"{output}: column {column} of {compiled.program.net}; see {output / 'model.py'}")
 
 
-def _network(folder: Path, weights: Weights) -> tuple[Compiled, FractalModule]:
+def _network(folder: Path, weights: Weights, allow_python: bool) -> tuple[Compiled, FractalModule]:
     """The spec and the network of a run folder or an artifact."""
     from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact
     from fractal_dsl.runtime.run_folder import Run as RunFolder
 
     if is_artifact(folder):
-        model = load_artifact(folder)
+        model = load_artifact(folder, allow_python=allow_python)
         if model.join_graph.stage == "column":
             raise UserError(f"{folder} is a column already")
-        return artifact_spec(folder), model
-    run = RunFolder.open(folder)
+        return artifact_spec(folder, allow_python=allow_python), model
+    run = RunFolder.open(folder, allow_python=allow_python)
     return run.compiled, run.load(weights.value)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.diagnostics import Diagnostic, FracError
 from fractal_dsl.driver import MAX_LAYERS, Compiled
 from fractal_dsl.program_to_summary import Summary, approximate
@@ -43,6 +43,7 @@ def check(
     params: ParamsFile = None,
     format: Annotated[Format, typer.Option(help="Text for people, JSON for tools.")] = Format.text,
     max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
 ) -> None:
     """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
     given = parameters(param, params)
@@ -50,7 +51,7 @@ def check(
     cut = 0
     for spec in specs:
         try:
-            nets = driver.check(driver.read(spec), given, max_layers)
+            nets = driver.check(driver.read(spec), given, max_layers, allow_python=allow_python)
         except FracError as error:
             found, cut = found + error.diagnostics, cut + error.cut
         else:
@@ -71,9 +72,10 @@ def info(
     net: Net = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON; numbers are exact.")] = False,
     max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
-    summary = driver.compile_file(spec, parameters(param, params), net, max_layers).summary
+    summary = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         print(json.dumps(summary.json(), indent=2))
@@ -114,11 +116,12 @@ def compile(
     net: Net = None,
     seed: Annotated[int, typer.Option(help="The seed of the initial weights.")] = 0,
     max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
 ) -> None:
     """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
     if (output is None) == (emit is None):
         raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
     if emit is not None:
         print(_emitted(compiled, emit), end="")
         return
@@ -164,12 +167,13 @@ def render(
     params: ParamsFile = None,
     net: Net = None,
     max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
 ) -> None:
     """Draw a net in the style of the paper's figure 1."""
     from fractal_dsl.dot_to_picture import draw
     from fractal_dsl.graph_to_dot import check_size, graph_to_dot
 
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers)
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
     check_size(compiled.program.net, compiled.summary.base_layers)
     draw(graph_to_dot(compiled.graph), output)
     print(output)

@@ -77,11 +77,14 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def load_artifact(folder: str | Path) -> FractalModule:
-    """The network of a folder, a GraphModule in eval mode. Raises UserError if a part is missing or altered."""
+def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalModule:
+    """The network of a folder, a GraphModule in eval mode. Raises UserError if a part is missing or altered.
+
+    ``allow_python`` lets the ``extern`` declarations of its spec load their Python code.
+    """
     folder = Path(folder)
     manifest = _manifest(folder)
-    compiled = artifact_spec(folder)
+    compiled = artifact_spec(folder, allow_python=allow_python)
     column = manifest["column"]
     graph = compiled.graph if column is None else compiled.column(column)
     if column is not None:
@@ -110,13 +113,16 @@ def load_weights(model: FractalModule, files: list[Path]) -> None:
         raise UserError(f"the weights in {files[0]} do not fit the net: {error}") from None
 
 
-def artifact_spec(folder: Path) -> Compiled:
+def artifact_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
     """The compiled spec of an artifact, with the parameters that it was compiled with."""
     manifest = _manifest(folder)
     try:
         source = read(folder / "spec.frac")
-        return pick(check(source, manifest["params"], manifest["max_layers"]), manifest["net"])
+        nets = check(source, manifest["params"], manifest["max_layers"], allow_python=allow_python)
+        return pick(nets, manifest["net"])
     except FracError as error:
+        if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
+            raise
         raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
 
 

@@ -47,7 +47,7 @@ class Run:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
+    def open(cls, folder: str | Path, *, allow_python: bool = False) -> Run:
         """Check a run's files against its manifest and compile its spec.
 
         Raises UserError if a part is missing, altered, of another version, or does not compile any more.
@@ -57,7 +57,9 @@ class Run:
         try:
             given = json.loads((folder / "params.json").read_text("utf-8"))
             config = parse_config(json.loads((folder / "config.json").read_text("utf-8")))
-            compiled = compile_file(folder / "spec.frac", given["params"], given["net"], given["max_layers"])
+            compiled = compile_file(
+                folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
+            )
         except FracError as error:
             raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
         except ConfigError as error:

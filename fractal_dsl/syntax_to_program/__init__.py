@@ -32,13 +32,14 @@ def syntax_to_programs(
     overrides: Mapping[str, str],
     parse_value: ParseValue,
     max_layers: int,
+    allow_python: bool = False,
 ) -> list[p.Program]:
     """The programs of all nets of a file, in its order. Errors go to ``report``.
 
     ``find`` gives an imported file by the span of its path. ``overrides`` are the values of ``-p name=value``,
-    texts that ``parse_value`` reads as expressions.
+    texts that ``parse_value`` reads as expressions. ``allow_python`` lets ``extern`` load Python code.
     """
-    library = Library(Evaluator(report, max_layers), find, overrides, parse_value)
+    library = Library(Evaluator(report, max_layers), find, overrides, parse_value, allow_python)
     main = Module(library, file, "")
     checked: set[int] = set()
     for module in library.modules:  # grows while imports are resolved
@@ -76,8 +77,6 @@ def _check(module: Module) -> None:
                 check_layer(module.ev, module, decl)
             case s.RuleDecl():
                 check_rule(module.ev, module, decl)
-            case s.Extern():
-                module.ev.error("E0106", decl.span, "`extern` is not in this version yet")
             case _:
                 pass
 

@@ -144,7 +144,9 @@ class Meaning:
                 columns, _ = self.open(mention.body, x, mention)
                 if isinstance(term, Each):
                     columns = [(label, self.closed(term.block, t, at)) for label, t in columns]
-                return (columns, mention.join) if mention.inside else ([(level, self.close(columns, mention.join))], None)
+                if mention.inside:
+                    return columns, mention.join
+                return [(level, self.close(columns, mention.join))], None
             case Merge():
                 results = [self.closed(branch, x, at) for branch in term.branches]
                 y = results[0] if len(results) == 1 else joined(term.join.name, results, [True] * len(results))
@@ -181,8 +183,9 @@ def column(labels: set[Label], k: int) -> Choose:
     order = sorted(labels, key=lambda label: (-label[0], label[1]))
 
     def choose(here: list[Label]) -> list[bool]:
-        wanted = [label for label in order[k - 1 :] if label in here] or [[label for label in order if label in here][-1]]
-        return [label == wanted[0] for label in here]
+        present = [label for label in order if label in here]
+        wanted = next((label for label in order[k - 1 :] if label in here), present[-1])
+        return [label == wanted for label in here]
 
     return choose
 
@@ -236,7 +239,7 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
         case "dropout":
             assert abs(m.p - a["p"]) < 1e-12
             return x
-        case "global_avg_pool":
+        case "global_avgpool":
             return x.flatten(2).mean(2)
         case "flatten":
             return x.flatten(1)
@@ -267,14 +270,17 @@ class TooLarge(Exception):
     """A term with more layers than a test has time for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
-    """A drawn program: its text, its meaning, and whether its tensors have spatial axes."""
+    """A drawn program: its text, its meaning, and the shapes of its input and output."""
 
     text: str
     term: Term
     input: tuple[int, ...]
     output: int
+
+    def __repr__(self) -> str:
+        return f"<program\n{self.text}>"
 
 
 @dataclass(frozen=True)
@@ -388,7 +394,7 @@ class Drawer:
         r = max(1, self.rank)
         p = self.prob(names)
         options = [
-            *[self.op(name, name) for name in _POINTWISE if name != "leakyrelu"],
+            *[self.op(which, which) for which in _POINTWISE if which != "leakyrelu"],
             self.op("leakyrelu(0.2)", "leakyrelu"),
             self.op(f"batchnorm{r}d", "batchnorm"),
             self.op("groupnorm(1)", "groupnorm", groups=1),
@@ -428,7 +434,7 @@ class Drawer:
     def block(self, out: Piece, names: Names, depth: int = 2) -> Piece:
         """Any block that hands on ``out`` channels and takes any number."""
         if depth == 0 or self.chance():
-            options = [self.layer(out, names), *names.blocks]
+            options = [self.layer(out, names), *(names.blocks if out.text == "out" else ())]
             return self.call(out, names) if self.layers and self.chance() else self.pick(options)
         below = depth - 1
         match self.pick("flow flow merge residual concat repeat tag seq zip let rule".split()):
@@ -451,7 +457,8 @@ class Drawer:
                 text = self.pick(['@tag("a part")', "@checkpoint"])
                 return Piece(f"{inner.tight} {text}", inner.value, True)
             case "seq":
-                inner, times = self.block(out, names, 0), self.draw(st.integers(1, 3))
+                i = Piece("i + 1", lambda env: env["i"] + 1, True)
+                inner, times = self.block(out, replace(names, ints=(*names.ints, i)), 0), self.draw(st.integers(1, 3))
                 value = inner.value
                 return Piece(
                     f"seq({inner.text} for i in range({times}))",
@@ -523,6 +530,8 @@ class Drawer:
 
     def let_block(self) -> None:
         piece = self.block(self.int(self.globals), self.globals, 1)
+        if not self.fits(piece, 12):
+            return
         let = f"part{len(self.globals.lets)}"
         self.lines.append(f"let {let} = {piece.text}")
         self.env[let] = piece.value(self.env)
@@ -556,7 +565,7 @@ class Drawer:
         if "act" in given and self.chance():
             args["act"] = self.same(names)
         if "b" in given:
-            args["b"] = self.block(out, names, 0)
+            args["b"] = self.layer(out, names)
         return args
 
     def written(self, args: Mapping[str, Piece], given: tuple[str, ...]) -> str:
@@ -619,10 +628,10 @@ class Drawer:
             names = replace(names, blocks=(name("b"),) * 3)
         join, use = self.rule_join(names)
         if join == "j":
-            text, defaults, given = f"{text}, j: join = max", {**defaults, "j": Piece("max", lambda env: Join("max"))}, (*given, "j")
+            text, given = f"{text}, j: join = max", (*given, "j")
+            defaults["j"] = Piece("max", lambda env: Join("max"))
         rule = Rule(title, given, dict(defaults), use, lowest=0)
         self.env[title] = rule
-        one = [(None, 1, None)]
         cases: list[tuple[str | None, int, Piece | None, list[Piece]]] = []
 
         def low(var: str | None = None, guard: Piece | None = None, level: int = 1) -> None:
@@ -634,6 +643,7 @@ class Drawer:
         n = name("n")
         n1, n2 = (Piece(f"n - {k}", lambda env, k=k: env["n"] - k, True) for k in (1, 2))
         up = Piece("n + 1", lambda env: env["n"] + 1, True)
+        width = Piece("widths[n % len(widths)]", lambda env: env["widths"][env["n"] % len(env["widths"])])
         half = Piece("n // 2", lambda env: env["n"] // 2, True)
         match self.pick(["one", "one", "two", "zero", "guard", "below"]):
             case "two":
@@ -659,10 +669,9 @@ class Drawer:
                 low(level=1)
                 high(1, [n])
         rule.lowest = min(c[1] for c in cases if c[0] is None) if any(c[0] is None for c in cases) else 0
-        del one
         drawn: list[tuple[str, Case]] = []
         for var, offset, guard, below in cases:
-            inner = replace(names, ints=(*names.ints, *([up] if var else [])))
+            inner = replace(names, ints=(*names.ints, *([up, width] if var else [])))
             body = self.bundle(rule, inner, below)
             level = f"{var}+{offset}" if var and offset else var or str(offset)
             head = f"{title}[{level}]" + (f" when {guard.text}" if guard else "")
@@ -709,7 +718,7 @@ class Drawer:
         for _ in range(mentions):
             steps.append(self.inner(rule, names, self.pick(below)))
             if self.chance(4):
-                steps.append(self.layer(self.int(names), names))
+                steps.append(self.layer(out, names))
         if not steps or self.chance(4):
             steps.append(self.block(out, names, 1))
         if self.chance(6):
@@ -730,6 +739,8 @@ class Drawer:
             f"{rule.title}[{level.text}]{self.written(args, rule.given)}",
             lambda env: rule.at(env, level.value(env), {k: v.value(env) for k, v in args.items()}),
         )
+        if self.chance(8):
+            return Piece(f'{piece.text} @tag("{rule.title}")', piece.value, True)
         return self.each(piece, self.same(names)) if self.chance(6) else piece
 
     def each(self, mention: Piece, block: Piece) -> Piece:
@@ -755,14 +766,9 @@ class Drawer:
         if self.chance():
             self.lines.append("frac 1")
         self.params()
-        for _ in range(self.draw(st.integers(0, 2))):
-            self.layer_decl()
-        for _ in range(self.draw(st.integers(0, 2))):
-            self.join_decl()
-        for _ in range(self.draw(st.integers(1, 2))):
-            self.rule_decl()
-        if self.chance():
-            self.let_block()
+        for _ in range(self.draw(st.integers(0, 4))):
+            self.pick([self.layer_decl, self.join_decl, self.rule_decl, self.let_block])()
+        self.rule_decl()
         size = [self.draw(st.integers(4, 8)) for _ in range(self.rank)]
         channels = self.draw(st.integers(1, 4))
         shape = (channels, *size)
@@ -771,12 +777,13 @@ class Drawer:
         for _ in range(self.draw(st.integers(1, 3))):
             stage, size = self.stage(size, budget)
             if stage is not None:
+                Rule.made = 0
                 budget -= count(stage.value(self.env))
                 stages.append(stage)
         classes = self.int(self.globals)
         head = [self.op(f"linear({classes.text})", "linear", out=classes, bias=True)]
         if self.rank:
-            head.insert(0, self.pick([self.op("flatten", "flatten"), self.op("global_avg_pool", "global_avg_pool")]))
+            head.insert(0, self.pick([self.op("flatten", "flatten"), self.op("global_avgpool", "global_avgpool")]))
         body = self.flow(*stages, *head)
         options = self.pick(
             [
@@ -821,11 +828,11 @@ class Drawer:
                 rule = self.pick(self.rules)
                 top = rule.lowest + self.draw(st.integers(0, 3))
                 levels = [self.level(level) for level in range(top, rule.lowest - 1, -1)]
-                template = self.mention(rule, names, number(987))
+                template = self.mention(rule, names, Piece("{level}", lambda env: env["@level"]))
                 pooled = self.pick(["", "each", "flow"]) if room else ""
                 tries = []
                 for level in levels:
-                    text = template.text.replace("[987]", f"[{level.text}]", 1)
+                    text = template.text.replace("{level}", level.text)
 
                     def value(env: Env, level: Piece = level) -> Term:
                         return template.value({**env, "@level": level.value(env)})
@@ -891,22 +898,20 @@ class Rule:
         Rule.made += 1
         if Rule.made > MAX_TERMS:
             raise TooLarge
-        level = env.get("@level", level) if level == 987 else level
         inside = env.get("@rule") is self
-        around = {k: v for k, v in env.items() if k not in ("@rule", "@level")}
-        whole = {k: args[k] if k in args else env[k] for k in self.given} if inside else None
-        values = whole or filled(args, self.defaults, env["@globals"])
+        if inside:
+            values = {k: args[k] if k in args else env[k] for k in self.given}
+        else:
+            values = filled(args, self.defaults, env["@globals"])
         for case in sorted(self.cases, key=lambda c: c.var is not None):
             n = level - case.offset
             if n < 0 or (case.var is None and n != 0):
                 continue
-            del around
-            inner = {**env["@globals"], **values, "@rule": self, "@globals": env["@globals"]}
+            inner = {**env["@globals"], **values, "@rule": self}
             if case.var is not None:
                 inner[case.var] = n
             if case.guard is None or case.guard.value(inner):
                 return Mention(level, self.join(inner), case.body.value(inner), inside)
-            around = inner
         raise AssertionError(f"no case of {self.title} matches {level}")
 
 

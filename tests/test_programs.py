@@ -1,0 +1,84 @@
+"""Random well-typed programs: each checks, compiles, runs forward and backward, and means what the language says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import torch
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.graph import Layer
+from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime.artifact import model_source
+from tests.support.programs import Meaning, Program, column, programs
+from tests.test_format import assert_formats
+
+EXACT = {"rtol": 1e-5, "atol": 1e-8}
+
+
+def modules(model: FractalModule) -> Iterator[torch.nn.Module]:
+    """The modules of the net in the order of the text, one for each layer but ``id``."""
+    for _, node in model.join_graph.items():
+        if isinstance(node, Layer) and node.spec.name != "id":
+            yield model.get_submodule(node.name)
+
+
+def from_source(source: str, name: str) -> torch.nn.Module:
+    module = ModuleType("model")
+    exec(compile(source, "model.py", "exec"), module.__dict__)
+    return getattr(module, name)()
+
+
+def build_with_random_norms(compiled: Compiled, seed: int) -> FractalModule:
+    """The net in float64 with norms whose weights are not 1 and 0, nor their statistics where routes share them."""
+    model = build(compiled, seed).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    routed = any("_column" in name for name, _ in model.named_buffers())
+    for value in [*model.parameters(), *([] if routed else model.buffers())]:
+        if value.ndim == 1 and value.is_floating_point():
+            value.data.copy_(0.5 + torch.rand(value.shape, generator=generator, dtype=value.dtype))
+    return model
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(program=programs(), seed=st.integers(0, 1000))
+def test_programs_mean_what_the_language_says(program: Program, seed: int) -> None:
+    note(program.text)
+    compiled = compile_text(program.text)
+    for graph in (compiled.raw, compiled.collapsed, compiled.graph):
+        graph.verify()
+    model = build_with_random_norms(compiled, seed)
+    assert model.input.shape == program.input
+    x = torch.randn(3, *program.input, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    with torch.no_grad():
+        y = model(x)
+        meaning = Meaning(modules(model))
+        torch.testing.assert_close(y, meaning.closed(program.term, x), **EXACT)
+        assert next(meaning.modules, None) is None, "a layer that the program does not have"
+        assert y.shape == (3, program.output)
+        assert model.n_columns == max(1, len(meaning.labels))
+        for k in range(1, model.n_columns + 1):
+            choose = column(meaning.labels, k) if meaning.labels else None
+            expected = Meaning(modules(model), choose).closed(program.term, x)
+            torch.testing.assert_close(model.run(x, model.column_plan(k)), expected, **EXACT)
+            torch.testing.assert_close(model.column(k)(x), expected, **EXACT)
+
+        plain = from_source(model_source(compiled, model.join_graph), "N").double()
+        plain.load_state_dict({k: v for k, v in model.state_dict().items() if "_column" not in k.rpartition(".")[2]})
+        assert torch.equal(plain.eval()(x), y), "model.py is another function"
+
+    model.train()
+    model(x).square().sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradients
+    assert all(g.isfinite().all() for g in gradients)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(program=programs())
+def test_programs_are_formatted_to_the_same_tree(program: Program) -> None:
+    assert_formats(program.text)
