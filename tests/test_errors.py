@@ -156,3 +156,16 @@ def test_a_net_that_is_not_there_has_its_code() -> None:
     with pytest.raises(FracError, match=r"the file has no net `M`\n.*\n.*the nets are Alpha, Beta") as caught:
         compile_text("net Alpha(x: f32[8]) -> f32[8] = id\nnet Beta(x: f32[8]) -> f32[8] = id", net="M")
     assert [d.code for d in caught.value.diagnostics] == ["E0207"]
+
+
+def test_lists_of_blocks_are_branches() -> None:
+    text = """
+    layer both(bs: [block]) = sum(bs)
+    rule F(b: block) join mean { F[1] = sum([b, linear(4)])  F[n+1] = F[n] | b }
+    net N(x: f32[4]) -> f32[4] = both([linear(4), id]) >> F[2](linear(4))
+    """
+    assert compile_text(text).summary.joins == {2: 3}
+
+
+def test_a_default_that_needs_its_layer_is_told() -> None:
+    assert "E0407" in printed("layer a(b: block = a) = b\nnet N(x: f32[4]) -> f32[4] = a")

@@ -9,7 +9,7 @@ from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given
-from fractal_dsl.syntax_to_program.values import BLOCKS, ExternFn, JoinFn, LayerFn, Unknown, Value, is_list, type_of
+from fractal_dsl.syntax_to_program.values import ExternFn, JoinFn, LayerFn, Type, Unknown, Value, is_list, type_of
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -31,6 +31,9 @@ def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
             return None
 
 
+_BLOCKS = Type("list", Type("block"))
+
+
 def split(given: Sequence[Given], params: Sequence[s.Parameter] = ()) -> tuple[list[Given], list[Given]]:
     """Branches (blocks by position) and the other arguments of a join."""
     blocks = {i for i, q in enumerate(params) if q.type.name == "block"}
@@ -38,8 +41,10 @@ def split(given: Sequence[Given], params: Sequence[s.Parameter] = ()) -> tuple[l
     rest: list[Given] = []
     for i, arg in enumerate(given):
         value = arg.value
-        if arg.name is None and i not in blocks and is_list(value) and value and isinstance(value[0], BLOCKS):
+        if arg.name is None and i not in blocks and is_list(value) and value and type_of(value[0]) == "block":
             branches += [Given(None, v, arg.span) for v in value]
+        elif arg.name is None and i not in blocks and isinstance(value, Unknown) and value.type == _BLOCKS:
+            branches.append(Given(None, Unknown(Type("block")), arg.span))
         elif arg.name is None and i not in blocks and type_of(value) == "block":
             branches.append(arg)
         else:

@@ -43,7 +43,9 @@ def _body(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) -> V
         path = " -> ".join([d.name.id for d, _ in ev.active] + [name])
         ev.error("E0407", span, f"`{name}` needs itself: {path}", help="recursion is written as a rule, with levels")
         return None
+    ev.active.append((decl, None))  # a default may not need the layer either
     args = bind(ev, home, name, decl.params, given, span)
+    ev.active.pop()
     if args is None:
         return None
     identity = (id(decl), id(home), tuple([key(v) for v in args.values()]))

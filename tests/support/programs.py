@@ -351,7 +351,7 @@ class Drawer:
         )
 
     def prob(self, names: Names) -> Piece:
-        half = self.pick([Piece("10%", lambda env: 0.1), Piece("0.25", lambda env: 0.25), *names.probs])
+        half = self.pick([Piece("10%", lambda env: 0.1), Piece("0.25", lambda env: 0.25), *names.probs * 3])
         return self.pick([half, Piece(f"{half.tight} / 2", lambda env: half.value(env) / 2, True)])
 
     # --- blocks
@@ -399,7 +399,7 @@ class Drawer:
             self.op(f"batchnorm{r}d", "batchnorm"),
             self.op("groupnorm(1)", "groupnorm", groups=1),
             self.op("layernorm", "layernorm"),
-            self.op(f"dropout({p.text})", "dropout", p=p),
+            *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
             self.op("id", "id"),
             *names.same,
         ]
