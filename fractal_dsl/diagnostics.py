@@ -170,6 +170,7 @@ class Report:
             return
         self._seen.add((code, span))
         source = self.sources.at(span)
+        message = message if len(message) <= 1000 else message[:1000] + "…"
         self.found.append(Diagnostic(code, message, source, span, label, help, tuple(trail)))
 
     @property

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +27,17 @@ def file_hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file below a folder but hidden ones and its manifest, by its path from there."""
     found = sorted(f for f in folder.rglob("*") if f.is_file() and f.name[0] != "." and f != folder / MANIFEST)
     return {f.relative_to(folder).as_posix(): sha256(f) for f in found}
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a folder's manifest over all the files that it has, with a hash of the manifest itself."""
+    whole = {**manifest, "files": file_hashes(folder)}
+    write_text(folder / MANIFEST, json.dumps({**whole, "sha256": _digest(whole)}, indent=2) + "\n")
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(
@@ -52,7 +63,9 @@ def read_manifest(
         if not files.keys() >= {*parts} or any(key not in manifest for key in keys):
             raise KeyError
         str(manifest["versions"]["fractal_dsl"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if manifest["sha256"] != _digest(manifest):
+            raise KeyError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is damaged: {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None

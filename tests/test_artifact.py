@@ -191,7 +191,7 @@ def test_manifest_that_reaches_outside_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
-    from fractal_dsl.files import sha256
+    from fractal_dsl.files import sha256, write_manifest
 
     for columns in ("2", "3"):
         compiled = compile_file(EXAMPLES / "digits.frac", {"columns": columns})
@@ -201,7 +201,7 @@ def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "3" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["files"][target.name] = sha256(target)
-    path.write_text(json.dumps(manifest))
+    write_manifest(tmp_path / "3", manifest)
     with pytest.raises(UserError, match="do not fit"):
         load_artifact(tmp_path / "3")
 
@@ -243,3 +243,15 @@ def test_torch_export_takes_it_with_a_dynamic_batch() -> None:
     exported = torch.export.export(model, (inputs(model, 0),), dynamic_shapes=({0: batch},)).module()
     x = torch.cat([inputs(model, 1), inputs(model, 2)])
     torch.testing.assert_close(exported(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("net", 3), ("params", {"columns": 2}), ("column", "a"), ("seed", "q"), ("input", "f32[3]")]
+)
+def test_an_altered_manifest_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    compiled = compile_file(EXAMPLES / "digits.frac")
+    save_artifact(compiled, build(compiled), tmp_path / "net")
+    path = tmp_path / "net" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        load_artifact(tmp_path / "net")

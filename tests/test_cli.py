@@ -266,3 +266,34 @@ def test_output_into_a_closed_pipe_is_no_error() -> None:
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     result = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, check=False)
     assert result.stderr == "" and "labelled graph" in result.stdout
+
+
+def test_what_a_review_found(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("info", DIGITS, "-p", "columns=").code == 1
+    assert run("train", DIGITS, "--set", "optimizer.lr=").code == 1
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "c.frac").write_text(
+        "net Модель(self: f32[3]) -> f32[3] = linear(3)\nnet A(class: f32[3]) -> f32[3] = id"
+    )
+    for net in ("Модель", "A"):
+        assert run("compile", tmp_path / "c.frac", "--net", net, "--emit", "fx").code == 0
+    assert "class Модель(nn.Module)" in run("compile", tmp_path / "c.frac", "--net", "Модель", "--emit", "source").out
+    assert run("compile", DIGITS, "-o", "net").code == 0
+    (tmp_path / "net" / "notes").mkdir()
+    (tmp_path / "net" / "notes" / "a.txt").write_text("mine")
+    lost = run("compile", DIGITS, "-o", "net")
+    assert lost.code == 1 and "notes/a.txt" in lost.err
+    (tmp_path / "long.frac").write_text("x" * 900_000)
+    assert len(run("check", tmp_path / "long.frac").err) < 5000
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fractal_dsl.runtime import train
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_fit", broken)
+    assert run("train", DIGITS, "--out", tmp_path / "run").code == 130
+    assert list(tmp_path.iterdir()) == []

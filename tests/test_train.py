@@ -19,6 +19,7 @@ from rich.console import Console
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.files import write_manifest
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime import train as loop
 from fractal_dsl.runtime.data import load
@@ -329,8 +330,8 @@ def test_a_damaged_manifest_is_refused(done: Path, tmp_path: Path, text: str) ->
 
 
 def change(folder: Path, **entries: object) -> None:
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    """Another manifest, sealed as its writer would have."""
+    write_manifest(folder, json.loads((folder / "manifest.json").read_text()) | entries)
 
 
 def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:

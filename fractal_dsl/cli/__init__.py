@@ -63,6 +63,8 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except OSError as error:
+        _fail(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
     except MemoryError:
         _fail("error: out of memory: lower the parameters, the batch, or --max-layers")
     except Exception as error:

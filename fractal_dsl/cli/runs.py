@@ -54,7 +54,9 @@ def train(
 
     from fractal_dsl.runtime.train import train as run
 
-    run(compiled, config, out, device=device, picture=_picture(compiled))
+    result = run(compiled, config, out, device=device, picture=_picture(compiled))
+    if result.status == "interrupted":
+        raise typer.Exit(130)
 
 
 def _picture(compiled: Compiled) -> str | None:

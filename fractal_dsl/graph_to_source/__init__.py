@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fractal_dsl.graph import JoinGraph
-from fractal_dsl.graph_to_source.write import Writer
+from fractal_dsl.graph_to_source.write import Writer, class_name
 
-__all__ = ["graph_to_source"]
+__all__ = ["class_name", "graph_to_source"]
 
 
 def graph_to_source(graph: JoinGraph, helpers: Mapping[str, str], header: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,7 @@ class Writer:
         """The module's text."""
         net = self.units.net()
         self.classes = {signature: _Class("", units) for signature, units in self.units.alike.items()}
-        name = re.sub(r"\W", "_", self.net, flags=re.ASCII)
+        name = class_name(self.net)
         whole = _Class(name, [net])
         self.taken.add(name)
         for signature, cls in self.classes.items():
@@ -185,3 +186,9 @@ def _distinct(name: str, taken: set[str]) -> str:
 
 def _camel(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Layer"
+
+
+def class_name(net: str) -> str:
+    """The name of a net's class in ``model.py``."""
+    name = re.sub(r"\W", "_", net)
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"Net_{re.sub(r'[^0-9A-Za-z]', '_', net)}"

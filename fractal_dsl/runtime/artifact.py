@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, check, pick, read
-from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing_folder
+from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing_folder, write_manifest
 from fractal_dsl.graph import JoinGraph
-from fractal_dsl.graph_to_source import graph_to_source
+from fractal_dsl.graph_to_source import class_name, graph_to_source
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -47,6 +47,8 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
     """
     if folder.exists() and not (folder.is_dir() and (is_artifact(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
+    if folder.exists() and is_artifact(folder):
+        _refuse_to_lose(folder)
     graph = model.join_graph
     state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
@@ -71,10 +73,19 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
             "output": str(model.output),
             "seed": model.seed,
             "graph_sha256": graph_sha256(graph),
-            "versions": {"fractal_dsl": __version__, "torch": torch.__version__},
-            "files": file_hashes(temporary),
+            "versions": {"fractal_dsl": __version__, "torch": str(torch.__version__)},
         }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        write_manifest(temporary, manifest)
+
+
+def _refuse_to_lose(folder: Path) -> None:
+    """Raise UserError if a folder holds files that are no part of the artifact in it."""
+    known = json.loads((folder / MANIFEST).read_text("utf-8")).get("files", {})
+    others = sorted(file_hashes(folder).keys() - known.keys())
+    if others:
+        raise UserError(
+            f"{folder} also holds {', '.join(others[:5])}, which would be lost: choose another place with -o"
+        )
 
 
 def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalModule:
@@ -162,7 +173,7 @@ def _header(compiled: Compiled, graph: JoinGraph, column: int | None) -> str:
         f"Compiled by fractal_dsl {__version__}. Needs torch only. The weights beside it load with",
         "",
         "    from safetensors.torch import load_file",
-        f"    model = {graph.net}()",
+        f"    model = {class_name(graph.net)}()",
         '    model.load_state_dict(load_file("weights.safetensors"))',
         "    model.eval()",
     ]

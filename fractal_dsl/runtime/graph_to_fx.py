@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
 from fractal_dsl.ops import TorchModule
+from fractal_dsl.passes.assign_columns import mangle
 from fractal_dsl.plan import FULL
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
@@ -85,7 +86,7 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
         operands = [made[o] for o in graph.operands(number)]
         match node:
             case Input():
-                made[number] = result.placeholder(node.name, torch.Tensor)
+                made[number] = result.placeholder(_argument(node.name), torch.Tensor)
             case Output():
                 result.output(operands[0])
             case Layer() if node.spec.name == "id":
@@ -109,6 +110,11 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                 made[number].meta["stack_trace"] = trace(node.site)
     result.lint()
     return result
+
+
+def _argument(name: str) -> str:
+    """The input's name as an argument of ``forward(self, …)``."""
+    return f"{name}_" if name == "self" else mangle(name)
 
 
 class _Provenance:

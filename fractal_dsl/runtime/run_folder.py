@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file
-from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing, write_text
+from fractal_dsl.files import MANIFEST, read_manifest, replacing, write_manifest, write_text
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -103,8 +104,9 @@ class RunWriter:
         Raises UserError if ``out`` has something in it or cannot be made.
         """
         self.compiled = compiled
+        files = compiled.spec_files()
         self.folder = _new_folder(compiled.program.net, out)
-        for name, text in compiled.spec_files().items():
+        for name, text in files.items():
             write_text(self.folder / name, text)
         self._write_json(
             "params.json",
@@ -140,9 +142,13 @@ class RunWriter:
             "net": self.compiled.program.net,
             "graph_sha256": graph_sha256(self.compiled.graph),
             "versions": versions(),
-            "files": file_hashes(self.folder),
         }
-        self._write_json(MANIFEST, manifest)
+        write_manifest(self.folder, manifest)
+
+    def abandon(self) -> None:
+        """Take the folder away again, if it is not sealed: nothing in it can be used."""
+        if not (self.folder / MANIFEST).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_json(self, name: str, data: Any) -> None:
         write_text(self.folder / name, json.dumps(data, indent=2) + "\n")

@@ -60,11 +60,28 @@ def train(
     images = load(config, program.net, program.input, program.output, place)
     model = build(compiled, config.seed).to(place)
     run = RunWriter(compiled, config, out)
+    try:
+        return _train(run, compiled, config, model, images, place, console or Console(), picture)
+    except BaseException:
+        run.abandon()
+        raise
+
+
+def _train(
+    run: RunWriter,
+    compiled: Compiled,
+    config: TrainConfig,
+    model: FractalModule,
+    images: ImageSet,
+    place: torch.device,
+    console: Console,
+    picture: str | None,
+) -> RunResult:
     if picture:
         write_text(run.folder / "graph.svg", picture)
     start = time.perf_counter()
-    with _surroundings(compiled.summary.macs * config.batch, place), _View(config, console or Console()) as view:
-        view.line(f"training {program.net} on {images.describe()}; {place}; into {run.folder}")
+    with _surroundings(compiled.summary.macs * config.batch, place), _View(config, console) as view:
+        view.line(f"training {compiled.program.net} on {images.describe()}; {place}; into {run.folder}")
         history = _fit(model, images, config, run, view)
     load_weights(model, [run.folder / "best.safetensors"])
     result = RunResult(

@@ -50,6 +50,8 @@ def text_to_syntax(source: Source, report: Report) -> s.File:
 def parse_expression(source: Source, report: Report) -> s.Expr:
     """Parse one expression, such as the value of ``-p name=value``."""
     tokens, _ = lex(source, report)
+    if not report.found and not tokens:
+        report.error("E0102", Span(source.base, source.end), "expected a value, but there is nothing")
     if report.found or not check_nesting(tokens, report):
         return s.Broken(Span(source.base, source.end))
     try:

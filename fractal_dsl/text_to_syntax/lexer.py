@@ -20,6 +20,7 @@ from fractal_dsl.text_to_syntax.words import DECLARATIONS, OPEN
 MAX_NESTING = 40
 MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `a + b + c …`
 MAX_ERRORS = 20
+MAX_TOKENS = 50_000
 _QUOTED = re.compile(r"""'([^'"\n]*)'""")
 
 
@@ -63,6 +64,9 @@ def _report_character(source: Source, at: int, report: Report) -> None:
 
 def check_nesting(tokens: Sequence[Token], report: Report) -> bool:
     """Refuse what would nest too deeply; True if all is well."""
+    if len(tokens) > MAX_TOKENS:
+        report.error("E0602", span_of(tokens[MAX_TOKENS]), f"a file of more than {MAX_TOKENS:,} words and signs")
+        return False
     runs = [0]
     for token in tokens:
         runs[-1] += 1
