@@ -130,9 +130,17 @@ def literal(text: str, name: str) -> Any:
 
 
 def check(
-    source: Source, params: Mapping[str, str] | None = None, max_layers: int = MAX_LAYERS, *, allow_python: bool = False
+    source: Source,
+    params: Mapping[str, str] | None = None,
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
+    settings: bool = True,
 ) -> list[Compiled]:
-    """All nets of a source, checked and measured. Raises FracError with every error."""
+    """All nets of a source, checked and measured. Raises FracError with every error.
+
+    ``settings`` is false where the train block does not matter: its schema takes a while to load.
+    """
     overrides = dict(params or {})
     report = Report(source)
     with _deep():
@@ -141,7 +149,8 @@ def check(
             files.main, files.targets.get, report, overrides, parse_expression, max_layers, allow_python
         )
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
-    _check_train(files.main, programs, report)
+    if settings:
+        _check_train(files.main, programs, report)
     report.raise_if_any()
     return [
         Compiled(program, summary, overrides, max_layers, files.paths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 from fractal_dsl import syntax as s
@@ -77,7 +76,7 @@ class _Loader:
         """A file's identity and place; None after an error."""
         text, span = str(literal.value), literal.span
         if text.startswith("std:"):
-            library = Path(str(files("fractal_dsl"))) / "std"
+            library = Path(__file__).parent / "std"
             path = library / f"{text.removeprefix('std:')}.frac"
             known = sorted(f"std:{f.stem}" for f in library.glob("*.frac"))
             if text in known:

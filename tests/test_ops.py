@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.ops import LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
 from fractal_dsl.runtime.graph_to_fx import make_module
@@ -121,3 +122,19 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, Val
     complete = {**defaults, **args}
     into = Tensor("f32", x)
     assert spec.cost(into, spec.out(into, complete), complete)[1] == macs
+
+
+@pytest.mark.parametrize("name", sorted(n for n in LAYERS if n.startswith(("conv", "linear", "project"))))
+@settings(max_examples=40)
+@given(data=st.data())
+def test_multiply_accumulates_equal_torchs_count(name: str, data: st.DataObject) -> None:
+    """Torch counts two operations for each multiply-accumulate."""
+    spec = LAYERS[name]
+    x, args = data.draw(calls(spec))
+    try:
+        y = spec.out(x, args)
+    except ShapeError:
+        return
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        make_module(spec.torch(x, args))(torch.empty(3, *x.shape))
+    assert counter.get_total_flops() == 2 * 3 * spec.cost(x, y, args)[1]

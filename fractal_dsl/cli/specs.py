@@ -75,7 +75,9 @@ def info(
     allow_python: AllowPython = False,
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
-    summary = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python).summary
+    source, given = driver.read(spec), parameters(param, params)
+    nets = driver.check(source, given, max_layers, allow_python=allow_python, settings=False)
+    summary = driver.pick(nets, net).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         print(json.dumps(summary.json(), indent=2))

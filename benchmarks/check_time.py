@@ -1,0 +1,45 @@
+"""How long `fractal-dsl check` of each example takes as a whole process, and `info` at C = 12.
+
+    python benchmarks/check_time.py [--quick] [--json]
+
+Wall seconds, median of the runs; commands are interleaved, so that a busy moment does not hit one of them alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def main() -> None:
+    """Run each command, print its median."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three runs instead of nine")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    commands = {f"check {f.name}": ["check", str(f)] for f in sorted(EXAMPLES.glob("*.frac"))}
+    deep = str(EXAMPLES / "fractalnet_deep.frac")
+    commands["info fractalnet_deep.frac -p columns=12"] = ["info", deep, "-p", "columns=12", "--json"]
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(3 if options.quick else 9):
+        for name, arguments in commands.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "fractal_dsl", *arguments], check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - start)
+    medians = {name: round(statistics.median(times), 3) for name, times in seconds.items()}
+    if options.json:
+        print(json.dumps(medians, indent=2))
+    else:
+        for name, median in medians.items():
+            print(f"{name:<42} {median:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
