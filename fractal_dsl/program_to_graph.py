@@ -7,7 +7,6 @@ each inner node of the tree; an operand that is itself such a join is marked by 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -51,14 +50,7 @@ class _Context:
 
 def program_to_graph(program: p.Program) -> JoinGraph:
     """Expand a program that has passed ``program_to_summary``."""
-    expander = _Expander(program)
-    collecting = gc.isenabled()
-    gc.disable()  # the graph is all live: cyclic collection doubles the time
-    try:
-        return expander.expand()
-    finally:
-        if collecting:
-            gc.enable()
+    return _Expander(program).expand()
 
 
 class _Expander:
