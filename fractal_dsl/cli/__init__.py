@@ -16,6 +16,7 @@ from fractal_dsl.cli import runs, specs
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for some takes a twentieth of a `check`
 app = typer.Typer(
     name="fractal-dsl",
     no_args_is_help=True,
