@@ -6,42 +6,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.util import find_spec
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from fractal_dsl.diagnostics import UserError
 from fractal_dsl.files import write_text
+from fractal_dsl.runtime.plots import BLACK, BLUE, DASHES, ORANGE, Drawing, colour, integer_epochs
 from fractal_dsl.runtime.run_folder import versions
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_BLUE, _ORANGE, _BLACK = "#0072B2", "#D55E00", "#222222"
-_COLUMNS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8A7A00")  # after Okabe and Ito
-_DASHES = ("-", "--", "-.", ":")
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "svg.fonttype": "none",  # texts stay texts, in the reader's own font
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "axes.edgecolor": "#888888",
-    "legend.frameon": False,
-}
-
 Figures = Mapping[str, Any]
-
-
-def require_matplotlib() -> None:
-    """Raise UserError, before any work is done, if there is nothing to draw the curves with."""
-    if find_spec("matplotlib") is None:
-        raise UserError("the curves of a run need matplotlib: pip install 'fractal-dsl[train]'")
 
 
 def write_report(folder: Path) -> None:
@@ -55,23 +27,23 @@ def write_report(folder: Path) -> None:
 
 def curves_svg(epochs: Sequence[Figures], result: Figures) -> str:
     """Loss and accuracy by epoch, in training and on the validation images."""
-    with _figure(2, "curves") as drawing:
+    with Drawing(2, "curves") as drawing:
         loss, accuracy = drawing.axes
         x = [e["epoch"] for e in epochs]
         validated = bool(epochs) and epochs[0]["validation"] is not None
-        loss.plot(x, [e["train_loss"] for e in epochs], color=_ORANGE, ls="--", marker="o", ms=3, label="training")
+        loss.plot(x, [e["train_loss"] for e in epochs], color=ORANGE, ls="--", marker="o", ms=3, label="training")
         percent = [100 * e["train_accuracy"] for e in epochs]
-        accuracy.plot(x, percent, color=_ORANGE, ls="--", marker="o", ms=3, label="training")
+        accuracy.plot(x, percent, color=ORANGE, ls="--", marker="o", ms=3, label="training")
         if validated:
             valid = [e["validation"] for e in epochs]
-            loss.plot(x, [v["loss"] for v in valid], color=_BLUE, marker="o", ms=3, label="validation")
-            accuracy.plot(x, [100 * v["accuracy"] for v in valid], color=_BLUE, marker="o", ms=3, label="validation")
+            loss.plot(x, [v["loss"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
+            accuracy.plot(x, [100 * v["accuracy"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
         loss.set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats per image)", yscale="log")
         accuracy.set(title="Accuracy", xlabel="epoch", ylabel="images classified right (%)")
         if result["best_epoch"]:
             accuracy.axvline(result["best_epoch"], color="#999999", lw=1, ls=":", label="best weights")
         for axes in drawing.axes:
-            _integer_epochs(axes)
+            integer_epochs(axes)
             if epochs:
                 axes.legend()
     return drawing.svg
@@ -79,70 +51,27 @@ def curves_svg(epochs: Sequence[Figures], result: Figures) -> str:
 
 def columns_svg(epochs: Sequence[Figures], result: Figures) -> str:
     """Each column alone: accuracy by epoch on the validation images, and in the end on the test images."""
-    with _figure(2, "columns") as drawing:
+    with Drawing(2, "columns") as drawing:
         over_time, final = drawing.axes
         names = [f"column {c['column']}" for c in result["columns"]]
         valid = [(e["epoch"], e["validation"]) for e in epochs if e["validation"]]
         for i, name in enumerate(names):
             y = [100 * v["columns"][i]["accuracy"] for _, v in valid]
-            over_time.plot([x for x, _ in valid], y, color=_colour(i), ls=_DASHES[i % 4], lw=1.6, label=name)
+            over_time.plot([x for x, _ in valid], y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=name)
         y = [100 * v["accuracy"] for _, v in valid]
-        over_time.plot([x for x, _ in valid], y, color=_BLACK, lw=2.2, label="whole net")
+        over_time.plot([x for x, _ in valid], y, color=BLACK, lw=2.2, label="whole net")
         over_time.set(title="Validation images, by epoch", xlabel="epoch", ylabel="images classified right (%)")
-        _integer_epochs(over_time)
+        integer_epochs(over_time)
         if valid:
             over_time.legend()
         shares = [100 * c["accuracy"] for c in result["columns"]] + [100 * result["accuracy"]]
-        bars = final.barh([*names, "whole net"], shares, color=[*map(_colour, range(len(names))), _BLACK], height=0.62)
+        bars = final.barh([*names, "whole net"], shares, color=[*map(colour, range(len(names))), BLACK], height=0.62)
         final.bar_label(bars, [f"{s:.1f} %" for s in shares], padding=4)
         final.set(title="Test images, best weights", xlabel="images classified right (%)", xlim=(0, 115))
         final.set_xticks(range(0, 101, 20))
         final.invert_yaxis()
         final.grid(axis="y", visible=False)
     return drawing.svg
-
-
-class _figure:
-    """``with _figure(n, salt) as drawing``: n axes side by side; ``svg`` holds the text once the block ends."""
-
-    svg: str
-
-    def __init__(self, panels: int, salt: str) -> None:
-        self.panels, self.salt = panels, salt
-
-    def __enter__(self) -> _figure:
-        import matplotlib
-        from matplotlib.figure import Figure
-
-        self.context = matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.salt})
-        self.context.__enter__()
-        self.figure: Figure = Figure(figsize=(5.4 * self.panels, 3.9), layout="constrained")
-        self.figure.set_gid(self.salt)
-        self.axes: list[Axes] = [self.figure.add_subplot(1, self.panels, i + 1) for i in range(self.panels)]
-        for i, axes in enumerate(self.axes):
-            axes.set_gid(f"{self.salt}-{i}")
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                text = StringIO()
-                self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-                self.svg = text.getvalue()
-        finally:
-            self.context.__exit__(None, None, None)
-
-
-def _colour(column: int) -> str:
-    return _COLUMNS[column % len(_COLUMNS)]
-
-
-def _integer_epochs(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    if axes.get_yscale() == "log":
-        axes.yaxis.set_major_formatter("{x:g}")
 
 
 # --- the page

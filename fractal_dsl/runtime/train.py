@@ -32,7 +32,8 @@ from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.data import ImageSet, batch_order, load, seed_for
 from fractal_dsl.runtime.evaluate import choose_device, measure_all
 from fractal_dsl.runtime.module import FractalModule, build
-from fractal_dsl.runtime.report import require_matplotlib, write_report
+from fractal_dsl.runtime.plots import require_matplotlib
+from fractal_dsl.runtime.report import write_report
 from fractal_dsl.runtime.run_folder import RunResult, RunWriter, Status
 
 _ONE_THREAD_MACS = 2_000_000_000
