@@ -20,7 +20,8 @@ from typing import get_args
 import pytest
 
 from fractal_dsl import driver, imports, source, text_to_syntax
-from fractal_dsl.config import TrainConfig, _variants
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.errors import variants
 from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor
 from fractal_dsl.program_to_summary import MAX_OPS_PER_LAYER
@@ -138,11 +139,11 @@ def settings() -> str:
 
     rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
     for name in TrainConfig.model_fields:
-        for model in _variants(name):
+        for model in variants(name):
             keys = {k: f.default for k, f in model.model_fields.items() if k != "name"}
             inside = ", ".join(f"{k}={'…' if v is None else show(v)}" for k, v in keys.items())
-            variants = get_args(model.model_fields["name"].annotation)
-            texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in variants]
+            names = get_args(model.model_fields["name"].annotation)
+            texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in names]
             rows.append([", ".join(texts), "", (model.__doc__ or "").splitlines()[0]])
     return table(("setting", "default", "meaning"), rows)
 

@@ -1,0 +1,65 @@
+"""Training settings: one schema for the ``train { }`` block, the command line and a run's ``config.json``.
+
+A setting with variants (data set, optimizer, schedule) is a union of models told apart by ``name``. In a file
+``sgd(lr=0.1)`` arrives as ``{"name": "sgd", "lr": 0.1}``, and a bare text as the name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from fractal_dsl.config.datasets import Dataset, Digits, Published, Synthetic
+from fractal_dsl.config.errors import ConfigError, finding
+from fractal_dsl.config.optimizers import Constant, Halving, Schedule, Sgd
+from fractal_dsl.config.training import TrainConfig
+
+__all__ = [
+    "ConfigError",
+    "Constant",
+    "Dataset",
+    "Digits",
+    "Halving",
+    "Published",
+    "Schedule",
+    "Sgd",
+    "Synthetic",
+    "TrainConfig",
+    "merge",
+    "parse_config",
+]
+
+
+def merge(block: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The block with settings replaced: ``("optimizer.lr", 0.1)`` leaves the optimizer's other settings.
+
+    A new name, ``("schedule", "constant")``, drops the settings of the variant that was there, unless it is the same.
+    """
+    result = dict(block)
+    for key, value in overrides:
+        *outer, last = key.split(".")
+        inner = result
+        for part in outer:
+            inner[part] = _settings(inner.get(part))
+            inner = inner[part]
+        old = inner.get(last)
+        if not (isinstance(old, Mapping) and cast(Mapping[str, Any], old).get("name") == value):
+            inner[last] = value
+    return result
+
+
+def _settings(value: object) -> dict[str, Any]:
+    """A copy of settings that more can be put into; a text is the name of a variant."""
+    if isinstance(value, str):
+        return {"name": value}
+    return dict(cast(Mapping[str, Any], value)) if isinstance(value, Mapping) else {}
+
+
+def parse_config(data: Mapping[str, Any]) -> TrainConfig:
+    """Check settings and fill in defaults. Raises ConfigError with every error."""
+    try:
+        return TrainConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError([finding(e, data) for e in error.errors()]) from None

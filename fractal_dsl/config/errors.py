@@ -1,0 +1,108 @@
+"""What is wrong with settings, in our words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, cast, get_args
+
+from pydantic_core import ErrorDetails
+
+from fractal_dsl.config.settings import Settings
+from fractal_dsl.config.training import TrainConfig
+from fractal_dsl.diagnostics import UserError, suggestion
+
+Finding = tuple[tuple[str | int, ...], str, str | None]
+"""Where (the keys from the outside in), what is wrong, and help."""
+
+
+class ConfigError(UserError):
+    """Settings are wrong. ``findings`` holds every independent error."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = list(findings)
+        lines = [message + (f"\n  help: {help}" if help else "") for _, message, help in self.findings]
+        super().__init__("\n".join(lines))
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "finite_number": "a finite number",
+    "greater_than": "above {gt:,.10g}",
+    "greater_than_equal": "at least {ge:,.10g}",
+    "less_than": "below {lt:,.10g}",
+    "less_than_equal": "at most {le:,.10g}",
+    "model_type": "a name, or a name with settings",
+    "model_attributes_type": "a name, or a name with settings",
+}
+
+
+def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
+    """pydantic's error in our words. Its ``loc`` has the variant's name in it, which is no key of the user's."""
+    first, *inner = error["loc"]
+    setting = str(first)
+    if len(inner) > 1 and inner[0] in _names(setting):
+        del inner[0]
+    path, where, kind, given = (first, *inner), ".".join(map(str, (first, *inner))), error["type"], error["input"]
+    if kind == "extra_forbidden":
+        name = _name_at(data.get(setting)) or next(iter(_names(setting)), None)
+        known = _keys(setting, name) if inner else list(TrainConfig.model_fields)
+        owner = f" of `{name}`" if inner else ""
+        help = None if inner else _inside(setting, given)
+        help = help or suggestion(str(path[-1]), known) or _there_are(known)
+        return path, f"unknown setting `{path[-1]}`{owner}", help
+    if kind in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
+        known, name = _names(setting), _name_at(given)
+        what = "data set" if setting == "dataset" else setting
+        message = f"unknown {what} `{name}`" if name else f"`{setting}` needs a name"
+        return path, message, suggestion(name or "", known) or _there_are(known)
+    if kind == "value_error":
+        return path, f"`{where}`: {error['msg'].removeprefix('Value error, ')}", None
+    wanted = _WANTED[kind].format(**error.get("ctx", {})) if kind in _WANTED else error["msg"]
+    return path, f"`{where}` must be {wanted}, found {json.dumps(given, default=str)}", None
+
+
+def variants(setting: str) -> tuple[type[Settings], ...]:
+    """The models of a setting; none for a plain one."""
+
+    def models(annotation: Any) -> tuple[type[Settings], ...]:
+        if isinstance(annotation, type):
+            return (annotation,) if issubclass(annotation, Settings) else ()
+        return tuple(m for arg in get_args(annotation) for m in models(arg))
+
+    field = TrainConfig.model_fields.get(setting)
+    return models(field.annotation) if field else ()
+
+
+def _names(setting: str) -> list[str]:
+    return [n for model in variants(setting) for n in get_args(model.model_fields["name"].annotation)]
+
+
+def _keys(setting: str, name: str | None) -> list[str]:
+    """The settings of a variant."""
+    models = [m for m in variants(setting) if name in get_args(m.model_fields["name"].annotation)]
+    return [key for model in models for key in model.model_fields if key != "name"]
+
+
+def _name_at(value: object) -> str | None:
+    name = cast(Mapping[str, Any], value).get("name") if isinstance(value, Mapping) else value
+    return None if name is None else str(name)
+
+
+def _inside(key: str, value: object) -> str | None:
+    """Where a key stands that is no setting by itself, but one of a variant."""
+    key = {"learning_rate": "lr"}.get(key, key)
+    for setting in TrainConfig.model_fields:
+        for name in _names(setting):
+            if key in _keys(setting, name):
+                return f"write `{setting} = {name}({key}={json.dumps(value, default=str)})`"
+    return None
+
+
+def _there_are(names: list[str]) -> str:
+    if len(names) == 1:
+        return f"there is only `{names[0]}`"
+    return f"there are {', '.join(f'`{n}`' for n in names)}" if names else "it has no settings"
