@@ -12,7 +12,7 @@ STRIDE = OpParam("stride", "size", 1, low=1)
 DILATION = OpParam("dilation", "size", 1, low=1)
 GROUPS = OpParam("groups", "int", 1, low=1)
 BIAS = OpParam("bias", "bool", True)
-EPS = OpParam("eps", "float", 1e-5, low=0)
+EPS = OpParam("eps", "float", 1e-5, low=0, high=1)
 
 
 def sizes(value: Value, rank: int) -> tuple[int, ...]:

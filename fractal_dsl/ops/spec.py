@@ -45,13 +45,15 @@ REQUIRED: Final = Required.REQUIRED
 @dataclass(frozen=True, slots=True)
 class OpParam:
     """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each
-    axis), padding (a size, ``"same"`` or ``"valid"``), optional size. ``low`` bounds numbers from below."""
+    axis), padding (a size, ``"same"`` or ``"valid"``), optional size. Numbers are at least ``low`` and below
+    ``high``."""
 
     name: str
     kind: str
     default: Value | Required = REQUIRED
     low: float | None = None
     choices: tuple[str, ...] = ()
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ NAMES = {
     "None": "leave the argument out: its default stands for it",
     "int": "`//` divides to a whole number",
     "self": "the input flows in by itself: leave the name out",
+    "same": 'write `"same"`',
+    "valid": 'write `"valid"`',
     **dict.fromkeys(("Dense", "dense"), "did you mean `linear`?"),
     **dict.fromkeys(("Sequential", "sequential"), "write `a >> b`, or `seq(a, b)`"),
     **dict.fromkeys(("view", "reshape"), "did you mean `flatten`?"),

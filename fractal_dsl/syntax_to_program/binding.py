@@ -72,7 +72,8 @@ def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Give
         target = arg.name if arg.name is not None else next(free, None)
         if target is None:
             takes = f"`{name}` takes {len(names)} arguments" if names else f"`{name}` takes no arguments"
-            help = _flow_help(ev, name, names, arg) or (f"they are {', '.join(names)}" if names else None)
+            help = _flow_help(ev, name, names, arg) or _type_help(arg.value, "")
+            help = help or (f"they are {', '.join(names)}" if names else None)
             ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
             sound = False
         elif target not in names:
@@ -101,14 +102,13 @@ def _name_help(name: str, names: Sequence[str], arg: Given, target: str) -> str 
 
 
 def _flow_help(ev: Evaluator, name: str, names: Sequence[str], arg: Given) -> str | None:
-    """Help with a block or a tensor as an argument of a layer, as if the layer were a function of its input."""
+    """Help with a block as an argument of a layer, as if the layer were a function of its input."""
     if type_of(arg.value) == "block":
         return f"compose with `>>`: `{written(ev, arg.span)} >> {name}{'(…)' if names else ''}`"
-    if type_of(arg.value) == "tensor":
-        return "the input flows in by itself: leave it out"
     return None
 
 
+_FLOWS_IN = "the input flows in by itself: leave it out"
 _SIZES = ("size", "optional size", "padding")
 
 
@@ -140,11 +140,11 @@ def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
     if param.kind == "prob" and not 0 <= checked <= 1:
         return _not_prob(ev, checked, arg.span)
     numbers = checked if is_list(checked) else (checked,)
-    if param.name == "eps" and isinstance(checked, float) and checked >= 1:
-        help = f"channels and features are inferred: leave {checked:g} out"
-        return ev.error("E0302", arg.span, f"{what} is below 1, found {checked:g}", help=help)
     if param.low is not None and any(v < param.low for v in numbers):
         return ev.error("E0302", arg.span, f"{what} is at least {param.low:g}, found {show(checked)}")
+    if param.high is not None and any(v >= param.high for v in numbers):
+        help = f"channels and features are inferred: leave {show(arg.value)} out" if arg.name is None else None
+        return ev.error("E0302", arg.span, f"{what} is below {param.high:g}, found {show(arg.value)}", help=help)
     return float(checked) if isinstance(checked, Prob) else checked
 
 
@@ -170,6 +170,8 @@ def _type_help(value: Value, wanted: str) -> str | None:
         return f"write a whole number, such as {round(value)}; `//` divides to one"
     if wanted == "bool" and value in (0, 1):
         return "write `true` or `false`"
+    if type_of(value) == "tensor":
+        return _FLOWS_IN
     return None
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.binding import Given, bind_op
+from fractal_dsl.syntax_to_program.binding import Given, bind_op, written
 from fractal_dsl.syntax_to_program.functions import FUNCTIONS
 from fractal_dsl.syntax_to_program.joins import merge, split
 from fractal_dsl.syntax_to_program.layers import extern_join, extern_layer, layer, torch_layer, user_join
 from fractal_dsl.syntax_to_program.rules import each, mention
 from fractal_dsl.syntax_to_program.values import (
     ANY,
+    TERMS,
     Builtin,
     EachFn,
     ExternFn,
@@ -37,10 +38,17 @@ if TYPE_CHECKING:
 
 def call(ev: Evaluator, expr: s.Call, scope: Scope) -> Value:
     """The value of a call."""
-    func = ev.eval(expr.func, scope)
+    match expr.func:
+        case s.Call(func=s.Name() as name, args=(level,)) if isinstance(ev.eval(name, scope), RuleFn):
+            help = f"write `{name.id}[{written(ev, level.span)}]({_texts(ev, expr.args)})`"
+            return ev.error("E0406", expr.func.span, f"rule `{name.id}` needs a level", help=help)
+        case _:
+            func = ev.eval(expr.func, scope)
     given = [Given(a.name, ev.eval(a.value, scope), a.span) for a in expr.args]
     if func is ANY:
         return ANY
+    if isinstance(func, TERMS):
+        return func if isinstance(func, p.Hole) else _block_called(ev, expr, given)
     return apply(ev, func, given, expr.span)
 
 
@@ -70,7 +78,7 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             return mention(ev, func, given, span)
         case RuleFn():
             name = func.decl.name.id
-            return ev.error("E0406", span, f"rule `{name}` needs a level", help=f"write `{name}[3](…)`")
+            return ev.error("E0406", span, f"rule `{name}` needs a level", help=_level_help(ev, func, given))
         case Builtin():
             return FUNCTIONS[func.name](ev, given, span)
         case EachFn():
@@ -84,3 +92,27 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             return p.Hole(span)
         case _:
             return ev.error("E0303", span, f"a {type_of(func)} cannot be called")
+
+
+def _block_called(ev: Evaluator, expr: s.Call, given: Sequence[Given]) -> Value:
+    """``linear(4)(x)``: a block takes no arguments, its input flows in."""
+    kinds = [type_of(arg.value) for arg in given]
+    why = "the input flows in by itself" if "tensor" in kinds else "the block has its arguments already"
+    help = f"{why}: leave `({_texts(ev, expr.args)})` out"
+    if kinds == ["block"]:
+        help = f"compose with `>>`: `{_texts(ev, expr.args)} >> {written(ev, expr.func.span)}`"
+    return ev.error("E0303", expr.span, "a block cannot be called", help=help)
+
+
+def _level_help(ev: Evaluator, rule: RuleFn, given: Sequence[Given]) -> str:
+    """Help where a rule's arguments stand without its level, or with the level among them."""
+    level, args = "3", _texts(ev, given) or ("…" if rule.decl.params else "")
+    if len(given) > len(rule.decl.params):
+        level, args = _texts(ev, given[:1]), _texts(ev, given[1:])
+    if any(a.name is not None and a.name not in [q.name.id for q in rule.decl.params] for a in given):
+        level, args = "3", "…"
+    return f"write `{rule.decl.name.id}[{level}]" + (f"({args})`" if args else "`")
+
+
+def _texts(ev: Evaluator, args: Sequence[Given | s.Arg]) -> str:
+    return ", ".join([written(ev, a.span) for a in args])

@@ -44,7 +44,7 @@ def check_rule(ev: Evaluator, home: Home, decl: s.RuleDecl) -> None:
     with ev.within(name):
         args = _unknowns(ev, home, decl.params)
         if decl.join is not None:
-            as_join(ev, ev.eval(decl.join, Scope(home, args)), decl.join.span)
+            as_join(ev, ev.join(decl.join, Scope(home, args)), decl.join.span)
         seen: set[tuple[bool, int]] = set()
         for case in decl.cases:
             if case.rule.id != name:

@@ -4,7 +4,7 @@ by itself, whose parameters are then ``Unknown``."""
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from fractal_dsl.diagnostics import Report, suggestion
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import calls
+from fractal_dsl.syntax_to_program.aliases import name_help
 from fractal_dsl.syntax_to_program.binding import Given
 from fractal_dsl.syntax_to_program.joins import as_join
 from fractal_dsl.syntax_to_program.layers import torch_module
@@ -120,7 +121,12 @@ class Evaluator:
             return Prob(value)
         return self.number(value, expr.span) if isinstance(value, int | float) else value
 
-    def name(self, expr: s.Name, scope: Scope) -> Value:
+    def join(self, expr: s.Expr, scope: Scope) -> Value:
+        """The value of an expression that stands where a rule names its join."""
+        return self.name(expr, scope, JOINS) if isinstance(expr, s.Name) else self.eval(expr, scope)
+
+    def name(self, expr: s.Name, scope: Scope, wanted: Iterable[str] = (*LAYERS, *JOINS, *BUILTINS)) -> Value:
+        """The value of a name; where there is none, a declared one or one of ``wanted`` is suggested."""
         at: Scope | None = scope
         while at is not None:
             if expr.id in at.local:
@@ -137,8 +143,8 @@ class Evaluator:
             return Builtin(expr.id)
         if expr.id == "nn":
             return TorchNn()
-        known = [*scope.known(), *LAYERS, *JOINS, *BUILTINS]
-        return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=suggestion(expr.id, known))
+        help = name_help(expr.id) or suggestion(expr.id, [*scope.known(), *wanted])
+        return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
 
     def number(self, value: float, span: Span) -> Value:
         """A number within its limits."""

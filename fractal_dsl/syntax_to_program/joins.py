@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
+from fractal_dsl.ops import JOINS
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given
 from fractal_dsl.syntax_to_program.values import ExternFn, JoinFn, LayerFn, Type, Unknown, Value, is_list, type_of
@@ -26,7 +27,8 @@ def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
             use = ev.apply(value, (), span)
             return use if isinstance(use, p.JoinUse) else None
         case _:
-            help = "a join begins with mean, sum, max or concat: `concat >> conv2d(64, 1)`"
+            *others, last = JOINS
+            help = f"a join begins with {', '.join(others)} or {last}: `concat >> conv2d(64, 1)`"
             ev.error("E0301", span, f"expected a join, found {type_of(value)}", help=help)
             return None
 

@@ -130,15 +130,24 @@ def _expand(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.
         body = ev.block(ev.eval(case.body, scope), case.body.span)
         use = None
         if decl.join is not None:
-            use = as_join(ev, ev.eval(decl.join, Scope(home, args)), decl.join.span)
+            use = as_join(ev, ev.join(decl.join, Scope(home, args)), decl.join.span)
             if use is None:
                 return None
         return p.Instance(decl.name.id, level, use, body)
     name = decl.name.id
     if has_base(decl):
         known = ", ".join([_head(ev, c) for c in decl.cases])
-        ev.error("E0403", span, f"no case of `{name}` matches level {level}", help=f"its cases are {known}")
+        end = _missing_end(ev, decl, level)
+        help = f"its cases are {known}" + (f"; the levels fall past their end: add `{name}[{end}] = …`" if end else "")
+        ev.error("E0403", span, f"no case of `{name}` matches level {level}", help=help)
     return None
+
+
+def _missing_end(ev: Evaluator, decl: s.RuleDecl, level: int) -> int | None:
+    """The lowest positive level on the way down to ``level`` that has no case of its own; None outside the rule."""
+    fixed = [c.offset for c in decl.cases if c.var is None and c.guard is None]
+    above = [at for d, at in ev.active if d is decl and at is not None and at != level]
+    return min([at for at in (level, *above) if at > 0 and at not in fixed], default=None) if above else None
 
 
 def _head(ev: Evaluator, case: s.Case) -> str:

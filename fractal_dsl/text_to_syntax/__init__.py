@@ -84,7 +84,7 @@ def _parse_pieces(source: Source, tokens: Sequence[Token], report: Report) -> tu
             decls.append(feed("decl", piece, end))
         except Unexpected as error:
             report_token(source, error, piece, report)
-            name = piece[1].value if len(piece) > 1 and piece[1].type == "NAME" else None
+            name = next((t.value for t in piece[1::-1] if t.type == "NAME"), None)  # the first word in `width = 64`
             decls.append(s.BrokenDecl(name, span_of(piece[0]).to(span_of(piece[-1]))))
         if len(report.found) >= MAX_ERRORS:
             break
