@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import gcd, prod
 
 from fractal_dsl.ops.shapes import (
     BIAS,
@@ -15,6 +15,7 @@ from fractal_dsl.ops.shapes import (
     floating,
     free,
     integer,
+    nearest_divisors,
     sizes,
     spatial,
     windows,
@@ -25,10 +26,11 @@ _PADDING_MODE = OpParam("padding_mode", "str", "zeros", choices=("zeros", "refle
 
 
 def _divisible(name: str, x: Tensor, args: Args) -> None:
-    groups = integer(args, "groups")
-    for what, count in (("input channels", x.shape[0]), ("output channels", integer(args, "out_channels"))):
+    groups, out = integer(args, "groups"), integer(args, "out_channels")
+    for what, count in (("input channels", x.shape[0]), ("output channels", out)):
         if count % groups:
-            raise ShapeError(f"`{name}` with groups={groups} needs a multiple of {groups} {what}, not {count}")
+            help = f"use groups={nearest_divisors(gcd(x.shape[0], out), groups)}"
+            raise ShapeError(f"`{name}` with groups={groups} needs a multiple of {groups} {what}, not {count}", help)
 
 
 def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:

@@ -24,10 +24,11 @@ def _agree_help(a: Tensor, b: Tensor) -> str | None:
     if len(a.shape) == len(b.shape) > 1 and a.shape[1:] == b.shape[1:]:
         return f"`project({a.shape[0]})` at the end of the second operand gives it {a.shape[0]} channels"
     if len(a.shape) == len(b.shape) > 1 and a.shape[0] == b.shape[0]:
-        return (
-            "the sizes differ: check the padding and stride of the layers (padding=1 keeps the size under a 3x3 kernel)"
-        )
+        return f"the sizes differ: {_PADDING}"
     return None
+
+
+_PADDING = "check the padding and stride of the layers (padding=1 keeps the size under a 3x3 kernel)"
 
 
 def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
@@ -42,7 +43,9 @@ def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
     for i, other in enumerate(operands[1:], 1):
         if rest(other) != rest(first):
             message = f"`concat` joins operands that differ in axis {dim} only (axis 0 is the batch)"
-            raise ShapeError(message, None, "E0501", (0, i))
+            alike = dim == 1 and len(other.shape) == len(first.shape) > 2 and other.dtype == first.dtype
+            help = f"channels may differ, and nothing else: {_PADDING}" if alike else None
+            raise ShapeError(message, help, "E0501", (0, i))
     shape = list(first.shape)
     shape[axis] = sum(t.shape[axis] for t in operands)
     return Tensor(first.dtype, tuple(shape))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from fractal_dsl.ops.convolutions import conv
-from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer
+from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer, nearest_divisors
 from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
 
 
@@ -112,8 +112,10 @@ def attention() -> OpSpec:
 
     def out(x: Tensor, args: Args) -> Tensor:
         _, features = _sequence("attention", x)
-        if features % integer(args, "num_heads"):
-            raise ShapeError(f"`attention` with {args['num_heads']} heads cannot divide the features of {x}")
+        heads = integer(args, "num_heads")
+        if features % heads:
+            message = f"`attention` with {heads} heads needs a multiple of {heads} features, not {features}"
+            raise ShapeError(message, f"use {nearest_divisors(features, heads)} heads")
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:

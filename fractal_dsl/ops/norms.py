@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, same, spatial
+from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, nearest_divisors, same, spatial
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
@@ -52,8 +52,10 @@ def group_norm() -> OpSpec:
 
     def out(x: Tensor, args: Args) -> Tensor:
         floating("groupnorm", x)
-        if not x.shape or x.shape[0] % integer(args, "num_groups"):
-            raise ShapeError(f"`groupnorm` with {args['num_groups']} groups cannot divide the channels of {x}")
+        groups = integer(args, "num_groups")
+        if not x.shape or x.shape[0] % groups:
+            help = f"use {nearest_divisors(x.shape[0], groups)} groups" if x.shape else None
+            raise ShapeError(f"`groupnorm` with {groups} groups cannot divide the channels of {x}", help)
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:

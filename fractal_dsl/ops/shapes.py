@@ -15,6 +15,9 @@ BIAS = OpParam("bias", "bool", True)
 EPS = OpParam("eps", "float", 1e-5, low=0, high=1)
 
 
+_MAX_DIVIDED = 10_000  # divisors above are not looked for
+
+
 def sizes(value: Value, rank: int) -> tuple[int, ...]:
     """One integer for each of ``rank`` axes."""
     if isinstance(value, tuple):
@@ -58,7 +61,10 @@ def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) 
     dilation = sizes(args.get("dilation", 1), rank)
     if args["padding"] == "same":
         if any(s != 1 for s in stride):
-            raise ShapeError(f'`{name}` with padding="same" needs stride 1', "give the padding as a number")
+            halves = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
+            shown = _show(halves[0] if len({*halves}) == 1 else halves)
+            help = f"write padding={shown}, which fits a kernel of {_show(args['kernel_size'])}"
+            raise ShapeError(f'`{name}` with padding="same" needs stride 1', help)
         return axes
     padding = sizes(0 if args["padding"] == "valid" else args["padding"], rank)
     result: list[int] = []
@@ -76,6 +82,17 @@ def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) 
             )
         result.append(out)
     return tuple(result)
+
+
+def nearest_divisors(number: int, wanted: int) -> str:
+    """The divisors just below and above ``wanted``, for a help text."""
+    divisors = [d for d in range(1, min(number, _MAX_DIVIDED) + 1) if number % d == 0]
+    below, above = [d for d in divisors if d < wanted], [d for d in divisors if d > wanted]
+    return " or ".join(map(str, below[-1:] + above[:1]))
+
+
+def _show(value: Value) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def same(name: str) -> Callable[[Tensor, Args], Tensor]:

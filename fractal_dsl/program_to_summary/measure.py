@@ -10,6 +10,7 @@ from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
 from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.plan import Label, choose_operands, labels_of
+from fractal_dsl.program_to_summary.hints import layer_help, operand_names, output_help, shortcut_help
 from fractal_dsl.program_to_summary.summary import Cost
 from fractal_dsl.source import Span
 
@@ -97,9 +98,10 @@ class Measure:
     def net(self) -> tuple[Signal, Totals]:
         """The whole net; its output is compared with the declared one."""
         signal, totals = self.closed(self.program.body, self.program.input, False)
-        if signal.out not in (None, self.program.output):
+        if signal.out is not None and signal.out != self.program.output:
             message = f"net `{self.program.net}` declares {self.program.output}, but its body gives {signal.out}"
-            self.report.error("E0503", self.program.output_span, message)
+            help = output_help(self.program, signal.out)
+            self.report.error("E0503", self.program.output_span, message, help=help)
         columns = tuple(
             [
                 Cost(c.depth, c.params + sum(self.shared[i].columns[k] for i in c.shared), c.macs)
@@ -183,6 +185,7 @@ class Measure:
         try:
             out = spec.out(x, args)
         except ShapeError as error:
+            error.help = layer_help(self.program, term, x, error)
             self._error(error, term.span)
             return (self._signal(None, term.span),), Totals()
         params, macs = spec.cost(x, out, args)
@@ -254,7 +257,7 @@ class Measure:
                 columns = tuple([signals[i].columns[k] for k, i in enumerate(chosen)])
             else:
                 columns = tuple([_merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
-            out = self._joined(signals, join)
+            out = self._joined(signals, join, labels)
             params, modules = self._weights(signals, join) if out is not None else (0, 0)
             if labels is None and params:
                 columns = tuple([c + Cost(params=params) for c in columns])
@@ -271,7 +274,7 @@ class Measure:
         modules = hash(join.spec.torch(len(operands), join.args)) if join.spec.torch else 0
         return join.spec.cost(operands, join.args), modules
 
-    def _joined(self, signals: Sequence[Signal], join: p.JoinUse) -> Tensor | None:
+    def _joined(self, signals: Sequence[Signal], join: p.JoinUse, labels: Sequence[Label] | None) -> Tensor | None:
         tensors = [s.out for s in signals]
         known = [t for t in tensors if t is not None]
         if len(known) < len(tensors):
@@ -284,7 +287,10 @@ class Measure:
                 return None
             a, b = error.operands
             texts = [self._text(signals[i].span) for i in (a, b)]
-            message = f"{error.message}, but `{texts[0]}` gives {known[a]} and `{texts[1]}` gives {known[b]}"
+            names = operand_names(texts, (a, b), labels)
+            if join.spec.name != "concat":
+                error.help = shortcut_help(texts, (known[a], known[b])) or error.help
+            message = f"{error.message}, but {names[0]} gives {known[a]} and {names[1]} gives {known[b]}"
             self._error(error, signals[b].span, message)
             return None
 

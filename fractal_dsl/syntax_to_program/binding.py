@@ -82,7 +82,11 @@ def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Give
             ev.error("E0203", arg.span, f"`{name}` has no parameter `{target}`", help=help)
             sound = False
         elif target in chosen:
-            ev.error("E0204", arg.span, f"`{target}` of `{name}` is given twice")
+            help = None
+            if name in LAYERS and chosen[target].name is None:
+                place = names.index(target) + 1
+                help = f"argument {place} is `{target}` already: input channels and features are inferred"
+            ev.error("E0204", arg.span, f"`{target}` of `{name}` is given twice", help=help)
             sound = False
         else:
             chosen[target] = arg
