@@ -13,6 +13,7 @@ from lark import Token, UnexpectedCharacters
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report
 from fractal_dsl.source import Source, Span
+from fractal_dsl.text_to_syntax.messages import NO_IF
 from fractal_dsl.text_to_syntax.parser import lark
 from fractal_dsl.text_to_syntax.tree import span_of
 from fractal_dsl.text_to_syntax.words import DECLARATIONS, OPEN
@@ -57,7 +58,7 @@ def _report_character(source: Source, at: int, report: Report) -> None:
         report.error("E0101", span, "this text is not closed", help='close it with `"` on the same line')
         return
     known = {"'": 'texts stand in double quotes: "…"', ";": "declarations need no semicolon", "&": "write `and`"}
-    known |= {"!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
+    known |= {"?": NO_IF, "!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
     shown = f"`{char}`" if char.isprintable() else f"the character U+{ord(char):04X}"
     report.error("E0101", span, f"{shown} does not belong to the language", help=known.get(char))
 

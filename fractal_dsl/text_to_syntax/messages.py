@@ -27,8 +27,8 @@ STARTS = {
 }
 """Words that begin a declaration elsewhere."""
 
-_NO_IF = "there is no `if`: a rule's cases have guards (`when`), and `block ** n` leaves a block out where n is 0"
-IN_EXPRESSIONS = {"->": "did you mean `>>`?", "if": _NO_IF, "else": _NO_IF, "?": _NO_IF}
+NO_IF = "there is no `if`: a rule's cases have guards (`when`), and `block ** n` leaves a block out where n is 0"
+IN_EXPRESSIONS = {"->": "did you mean `>>`?", "if": NO_IF, "else": NO_IF}
 """Words and signs between expressions elsewhere."""
 
 
@@ -148,13 +148,21 @@ def _structure_hint(source: Source, token: Token, piece: Sequence[Token], accept
             return "options stand before `=`: `net N(…) -> f32[10] with … = …`"
         case "NET", "EQUAL" if accepted == {"ARROW"}:
             return "declare the output before `=`, such as `-> f32[10]`"
-        case "NET", "INT" if before.type == "LSQB" and "JOIN" in accepted:
+        case "NET", "COMMA" if accepted == {"RPAR"}:
+            return "a net has one input"
+        case "NET", "LSQB" if accepted == {"COLON"}:
+            return f"the input needs a name: `x: {before}[…]`"
+        case "NET", "INT" | "LPAR" if "LSQB" in accepted and "FLOW" not in accepted:
             return "a tensor's type names its elements, such as `f32[3, 32, 32]`"
         case "RULE", "LPAR" if accepted == {"LSQB"}:
             return f"levels stand in brackets: `{before}[1]`, `{before}[n+1]`"
         case "RULE", "MINUS" if accepted == {"PLUS", "RSQB"}:
             name = piece[index - 3]
             return f"a case counts up from the levels that it mentions: `{name}[n+1] = … {name}[n] …`"
+        case "RULE" | "TRAIN", "COMMA" if "RBRACE" in accepted:
+            return "settings and cases have no comma between them"
+        case "LET" | "SHARED", "COLON" if accepted == {"EQUAL"}:
+            return f"types are inferred here: `{piece[0]} {before} = …`"
         case "LAYER", "ARROW" if "EQUAL" in accepted:
             return "the output of a layer is inferred: leave it out"
         case kind, "COMMA" | "RPAR" | "EQUAL" if accepted == {"COLON"} and before.type == "NAME":
@@ -174,13 +182,18 @@ def _structure_hint(source: Source, token: Token, piece: Sequence[Token], accept
 def _list_hint(source: Source, open: Token, comma: Token, piece: Sequence[Token]) -> str | None:
     """Help with a comma inside of ``(3, 5)`` or of ``F[3, 8]``."""
     before, after = piece[_place(open, piece) - 1], piece[_place(comma, piece) + 1 :]
-    first = source.slice(Span(open.end_pos or 0, comma.start_pos or 0)).strip()
+    first = _between(source, open, comma)
     close = next((t for t in after if t.type in (*OPEN, *OPEN.values())), None)
     rest = "…"
     if close is not None and close.type == OPEN[open.type]:
-        rest = source.slice(Span(comma.end_pos or 0, close.start_pos or 0)).strip() or rest
+        rest = _between(source, comma, close) or rest
     if open.type == "LPAR":
         return f"lists stand in brackets: `[{first}, {rest}]`"
     if open.type == "LSQB" and before.type == "NAME":
         return f"arguments stand in parentheses behind the level: `{before}[{first}]({rest})`"
     return None
+
+
+def _between(source: Source, first: Token, last: Token) -> str:
+    """The text between two tokens, on one line."""
+    return " ".join(source.slice(Span(first.end_pos or 0, last.start_pos or 0)).split())
