@@ -74,7 +74,8 @@ def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Give
             takes = f"`{name}` takes {len(names)} arguments" if names else f"`{name}` takes no arguments"
             help = _flow_help(ev, name, names, arg) or _type_help(arg.value, "")
             help = help or (f"they are {', '.join(names)}" if names else None)
-            ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
+            if arg.value is not ANY:  # else it may be a branch of a join that is reported already
+                ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
             sound = False
         elif target not in names:
             help = _name_help(name, names, arg, target) or suggestion(target, names)
@@ -186,8 +187,8 @@ def type_from(ev: Evaluator, expr: s.TypeExpr) -> Type:
     if expr.name not in SCALARS or expr.dims is not None:
         known = (*SCALARS, "[int]")
         help = None
-        if expr.name.lower() in ("list", "tuple") and expr.dims:
-            item = written(ev, expr.dims[0].span)
+        if expr.name.lower() in ("list", "tuple"):
+            item = written(ev, expr.dims[0].span) if expr.dims else "int"
             help = f"write `[{item if item in SCALARS else 'int'}]`"
         help = help or suggestion(expr.name, SCALARS) or f"the types are {', '.join(known)}"
         ev.error("E0201", expr.span, f"unknown type `{expr.name}`", help=help)
