@@ -5,14 +5,20 @@ place among the operands of that level at one join. Column 1 is the shallowest, 
 
 Drop-path: paper section 3.1. A plan is a function of (seed, step) alone, so every rank draws the same one and a
 resumed run draws what the killed one would have drawn.
+
+As text a plan is its route, a colon, and a group of digits for each join, 1 for a live operand and 0 for a dropped
+one, with dots between; equal neighbours are written once: ``0:110.11*3.01`` is route 0 and five joins.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from random import Random
 
+from fractal_dsl.diagnostics import UserError
 from fractal_dsl.program import DropPath
 
 Label = tuple[int, int]
@@ -49,6 +55,37 @@ class Plan:
 
     route: int
     live: tuple[tuple[bool, ...], ...]
+
+    def text(self) -> str:
+        """The plan as text, which ``plan_of_text`` reads."""
+        runs = ((digits(flags), sum(1 for _ in run)) for flags, run in groupby(self.live))
+        return f"{self.route}:" + ".".join(group if n == 1 else f"{group}*{n}" for group, n in runs)
+
+
+def digits(live: Sequence[bool]) -> str:
+    """The operands of one join as in a plan's text: ``110``."""
+    return "".join("01"[on] for on in live)
+
+
+_MAX_JOINS = 10_000_000  # more than any net may have; a text of a few characters must not fill the memory
+
+
+def plan_of_text(text: str) -> Plan:
+    """The plan that ``Plan.text`` wrote. Raises UserError for anything else."""
+    route, colon, rest = text.strip().partition(":")
+    groups = [re.fullmatch(r"([01]{1,10000})(?:\*([1-9]\d{0,7}))?", group) for group in rest.split(".")] if rest else []
+    if not (colon and re.fullmatch(r"\d{1,9}", route) and all(groups)):
+        raise UserError(f"{_short(text)!r} is no plan: a plan reads like 0:110.11*3.01, its route and what is live")
+    runs = [(tuple(d == "1" for d in found[1]), int(found[2] or 1)) for found in groups if found]
+    if sum(n for _, n in runs) > _MAX_JOINS:
+        raise UserError(f"{_short(text)!r} is no plan: no net has so many joins")
+    if not all(any(flags) for flags, _ in runs):
+        raise UserError(f"{_short(text)!r} is no plan: each join needs a live operand, a 1")
+    return Plan(int(route), tuple(flags for flags, n in runs for _ in range(n)))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def full_plan(arities: Sequence[int]) -> Plan:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import runs, specs
+from fractal_dsl.cli import pictures, runs, specs
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
@@ -30,7 +30,8 @@ for command in (
     specs.fmt,
     specs.info,
     specs.compile,
-    specs.render,
+    pictures.render,
+    pictures.plan,
     runs.train,
     runs.eval,
     runs.extract,

@@ -1,4 +1,4 @@
-"""Commands on .frac files: check, info, compile, render."""
+"""Commands on .frac files: check, info, compile, fmt, explain."""
 
 from __future__ import annotations
 
@@ -160,25 +160,6 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
             from fractal_dsl.runtime import build
 
             return build(compiled, device="meta").print_readable(print_output=False) + "\n"
-
-
-def render(
-    spec: Spec,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The picture: .svg, .png, .pdf or .dot.")],
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
-) -> None:
-    """Draw a net in the style of the paper's figure 1."""
-    from fractal_dsl.dot_to_picture import draw
-    from fractal_dsl.graph_to_dot import check_size, graph_to_dot
-
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
-    check_size(compiled.program.net, compiled.summary.base_layers)
-    draw(graph_to_dot(compiled.graph), output)
-    print(output)
 
 
 def fmt(
