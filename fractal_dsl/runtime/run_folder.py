@@ -4,6 +4,7 @@
 ``params.json``        the net and its parameters   ``best.safetensors``  those that did best on validation images
 ``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
 ``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
+``normalisation.json`` mean and deviation by channel, which images are normalised by
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 """
 
@@ -79,6 +80,18 @@ class Run:
         load_weights(model, [self.folder / f"{weights}.safetensors"])
         return model.eval()
 
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """The mean and the standard deviation, by channel, that the run normalised its images by."""
+        try:
+            found = json.loads((self.folder / "normalisation.json").read_text("utf-8"))
+            return found["mean"], found["std"]
+        except (OSError, ValueError, KeyError, TypeError):
+            made = self.manifest["versions"]["fractal_dsl"]
+            raise UserError(
+                f"{self.folder} was trained with fractal_dsl {made} and has no normalisation.json, which says how its "
+                "images were normalised: train it again"
+            ) from None
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -128,6 +141,10 @@ class RunWriter:
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
         with replacing(self.folder / f"{name}.safetensors") as temporary:
             temporary.write_bytes(st.save(state))
+
+    def normalisation(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Write the mean and the standard deviation, by channel, that images are normalised by."""
+        self._write_json("normalisation.json", {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()})
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write the figures of the finished run."""

@@ -62,6 +62,7 @@ def train(
     model = build(compiled, config.seed).to(place)
     run = RunWriter(compiled, config, out)
     try:
+        run.normalisation(images.mean, images.std)
         return _train(run, compiled, config, model, images, place, console or Console(), picture)
     except BaseException:
         run.abandon()
