@@ -144,10 +144,12 @@ def _expand(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.
 
 
 def _missing_end(ev: Evaluator, decl: s.RuleDecl, level: int) -> int | None:
-    """The lowest positive level on the way down to ``level`` that has no case of its own; None outside the rule."""
+    """The lowest positive level without a case of its own on a way down to ``level``, below all cases; else None."""
     fixed = [c.offset for c in decl.cases if c.var is None and c.guard is None]
     above = [at for d, at in ev.active if d is decl and at is not None and at != level]
-    return min([at for at in (level, *above) if at > 0 and at not in fixed], default=None) if above else None
+    if not above or level >= min(fixed, default=1):
+        return None
+    return min([at for at in (level, *above) if at > 0 and at not in fixed], default=None)
 
 
 def _head(ev: Evaluator, case: s.Case) -> str:
