@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fractal_dsl.driver import Compiled, check, pick, read
 from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing_folder, write_manifest
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_source import class_name, graph_to_source
+from fractal_dsl.passes.fold_batchnorm import fold_batchnorm
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -40,8 +42,17 @@ def graph_sha256(graph: JoinGraph) -> str:
     return hashlib.sha256(graph.dump().encode()).hexdigest()
 
 
-def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column: int | None = None) -> None:
-    """Write a network. ``column`` says that ``model`` is that column of the net, extracted.
+def save_artifact(
+    compiled: Compiled,
+    model: FractalModule,
+    folder: Path,
+    column: int | None = None,
+    *,
+    fused: bool = False,
+    recalibrated: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network. ``column`` says that ``model`` is that column of the net, extracted; ``fused``, that its
+    batch norms are folded; ``recalibrated`` is what the manifest says of re-estimated batch-norm statistics.
 
     An earlier artifact in the folder is replaced; any other folder that is not empty is refused.
     """
@@ -57,7 +68,7 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
         for name, text in compiled.spec_files().items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_text(text, encoding="utf-8")
-        (temporary / "model.py").write_text(model_source(compiled, graph, column), encoding="utf-8")
+        (temporary / "model.py").write_text(model_source(compiled, graph, column, fused=fused), encoding="utf-8")
         # save_file would leave files that nobody else may read
         (temporary / "weights.safetensors").write_bytes(st.save(weights))
         if routes:
@@ -69,6 +80,8 @@ def save_artifact(compiled: Compiled, model: FractalModule, folder: Path, column
             "params": dict(compiled.overrides),
             "max_layers": compiled.max_layers,
             "column": column,
+            "fused": fused,
+            "recalibrated": recalibrated,
             "input": str(model.input),
             "output": str(model.output),
             "seed": model.seed,
@@ -100,6 +113,8 @@ def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalM
     graph = compiled.graph if column is None else compiled.column(column)
     if column is not None:
         graph.drop_path, graph.columns = None, ()
+    if manifest["fused"]:
+        graph, _ = fold_batchnorm(graph)
     if graph_sha256(graph) != manifest["graph_sha256"]:
         made = manifest["versions"]["fractal_dsl"]
         raise UserError(f"{folder} was compiled by fractal_dsl {made} to another graph: compile its spec.frac again")
@@ -151,25 +166,27 @@ def _manifest(folder: Path) -> dict[str, Any]:
         "compiled network",
         format=FORMAT,
         version=FORMAT_VERSION,
-        keys=("net", "params", "max_layers", "column", "seed", "graph_sha256"),
+        keys=("net", "params", "max_layers", "column", "fused", "seed", "graph_sha256"),
         parts=("spec.frac", "model.py", "weights.safetensors"),
         remedy="compile the spec again",
     )
 
 
-def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None) -> str:
+def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None, *, fused: bool = False) -> str:
     """The text of ``model.py`` for a graph of the compiled spec."""
-    return graph_to_source(graph, _HELPERS, _header(compiled, graph, column))
+    return graph_to_source(graph, _HELPERS, _header(compiled, graph, column, fused))
 
 
-def _header(compiled: Compiled, graph: JoinGraph, column: int | None) -> str:
+def _header(compiled: Compiled, graph: JoinGraph, column: int | None, fused: bool) -> str:
     program = compiled.program
     what = program.net if column is None else f"column {column} of {program.net}"
     params = ", ".join(f"{k} = {v}" for k, v in compiled.overrides.items())
     name = Path(program.source.name).name
+    inference = ["For inference: batch norms are folded into the layers before them.", ""] if fused else []
     lines = [
         f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {name}" + (f" with {params}" if params else ""),
         "",
+        *inference,
         f"Compiled by fractal_dsl {__version__}. Needs torch only. The weights beside it load with",
         "",
         "    from safetensors.torch import load_file",

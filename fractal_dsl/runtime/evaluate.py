@@ -33,12 +33,23 @@ def evaluate(run: Run, columns: bool = False, weights: Weights = "best", device:
 
 def choose_device(name: str | None) -> torch.device:
     """The device of that name, or CUDA when present, else the CPU. Raises UserError if it cannot be used."""
+    wanted = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UserError(f"there is no device `{wanted}`: this machine has {_devices()}") from None
+    try:
+        torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name} cannot be used: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"device `{wanted}` cannot be used ({reason}): this machine has {_devices()}") from None
     return device
+
+
+def _devices() -> str:
+    """The devices that can be named."""
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return ", ".join(names + ["mps"] * torch.backends.mps.is_available())
 
 
 def measure_all(model: FractalModule, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""A column without batch norms that a convolution or linear layer can do the work of."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from fractal_dsl.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.runtime.graph_to_fx import graph_to_modules
+from fractal_dsl.runtime.module import FractalModule
+
+
+def fuse(model: FractalModule) -> FractalModule:
+    """An extracted column with its batch norms folded: equal in eval mode up to rounding, and for inference only.
+
+    ``fold_batchnorm`` says which layers it leaves alone. The weights are copies.
+    """
+    graph, folds = fold_batchnorm(model.join_graph)
+    modules = graph_to_modules(graph)
+    for name, module in modules.items():
+        ours = model.get_submodule(name)
+        state = {key: value.clone() for key, value in ours.state_dict().items()}
+        if name in folds:
+            state["weight"], state["bias"] = _folded(ours, cast(_BatchNorm, model.get_submodule(folds[name])))
+        module.load_state_dict(state, assign=True)
+    return FractalModule(graph, modules, model.seed).eval()
+
+
+def _folded(layer: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer that does its batch norm's work; reckoned in float64, for rounding once."""
+    weight = layer.get_parameter("weight")
+    bias = dict(layer.named_parameters()).get("bias")
+    assert norm.running_mean is not None and norm.running_var is not None
+    given = (weight, bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    w, b, mean, var, scale, shift = (None if t is None else t.detach().double() for t in given)
+    assert w is not None and mean is not None and var is not None
+    # a linear layer's weight has the shape [out, in] of a convolution without axes
+    transposed = isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    folded = fuse_conv_bn_weights(w, b, mean, var, norm.eps, scale, shift, transposed)
+    return cast(tuple[Tensor, Tensor], tuple(t.detach().to(weight.dtype) for t in folded))
+
+
+def count_batchnorms(model: nn.Module) -> int:
+    """How many batch norms a net has."""
+    return sum(isinstance(module, _BatchNorm) for module in model.modules())

@@ -1,0 +1,207 @@
+"""A column taken out, re-estimated and folded: held against the column it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch as st
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from fractal_dsl.cli import app
+from fractal_dsl.config import parse_config
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import compile_file, compile_text
+from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime.artifact import load_artifact, save_artifact
+from fractal_dsl.runtime.data import load
+from fractal_dsl.runtime.evaluate import choose_device
+from fractal_dsl.runtime.extract import extract, recalibrate
+from fractal_dsl.runtime.fuse import count_batchnorms, fuse
+from fractal_dsl.runtime.run_folder import Run
+from fractal_dsl.runtime.train import train
+from tests.test_artifact import inputs, module_of
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's net after two epochs."""
+    compiled = compile_file(EXAMPLES / "digits.frac")
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    train(compiled, parse_config({**compiled.program.train, "epochs": 2}), folder, device="cpu")
+    return folder
+
+
+def from_folder(folder: Path, name: str) -> nn.Module:
+    """The net as someone without this package has it: ``model.py`` and the weights."""
+    plain = getattr(module_of((folder / "model.py").read_text()), name)()
+    plain.load_state_dict(st.load_file(folder / "weights.safetensors"))
+    return plain.eval()
+
+
+def warmed(text: str) -> FractalModule:
+    """A net whose batch norms have means, deviations, scales and shifts far from where they start."""
+    model = build(compile_text(text), seed=3).train()
+    torch.manual_seed(5)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) and module.affine:
+            nn.init.normal_(module.weight, 1, 0.5)
+            nn.init.normal_(module.bias)
+    for step in range(6):
+        for k in range(1, model.n_columns + 1):
+            model.run(inputs(model, step), model.column_plan(k))
+    return model.eval()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_a_runs_column_is_the_same_function_to_the_last_bit(run: Path, tmp_path: Path, k: int) -> None:
+    model = Run.open(run).load()
+    extract(run, k, tmp_path / "column")
+    x = inputs(model, 1)
+    with torch.no_grad():
+        column = model.run(x, model.column_plan(k))
+        assert torch.equal(load_artifact(tmp_path / "column")(x), column)
+        assert torch.equal(from_folder(tmp_path / "column", "Digits")(x), column)
+
+
+def test_fused_is_equal_and_has_no_batch_norm(run: Path, tmp_path: Path) -> None:
+    model = Run.open(run).load()
+    done = extract(run, 3, tmp_path / "column", fold=True)
+    assert (done.folded, done.left) == (12, 0)
+    x = inputs(model, 1)
+    with torch.no_grad():
+        column = model.run(x, model.column_plan(3))
+        plain, again = from_folder(tmp_path / "column", "Digits"), load_artifact(tmp_path / "column")
+        torch.testing.assert_close(plain(x), column, rtol=1e-5, atol=1e-5)
+        assert torch.equal(again(x), plain(x))
+    assert not count_batchnorms(plain)
+    assert all(m.bias is not None for m in plain.modules() if isinstance(m, nn.Conv2d))
+    assert "batchnorm" not in (tmp_path / "column" / "model.py").read_text().lower()
+    assert json.loads((tmp_path / "column" / "manifest.json").read_text())["fused"] is True
+
+
+MIXED = """
+layer up(out: int) = convtranspose2d(out, 2, stride=2) >> dropout2d(30%) >> batchnorm2d
+shared same = conv2d(4, 3, padding=1) >> batchnorm2d
+rule F(out: int) join mean {
+    F[1]   = conv2d(out, 3, padding=1, groups=2, bias=false) >> dropout(10%) >> id >> batchnorm2d(affine=false) >> relu
+    F[n+1] = F[n] >> F[n] | conv2d(out, 3, padding=1, padding_mode="circular") >> batchnorm2d >> relu
+}
+net N(x: f32[4, 6, 6]) -> f32[5]
+    with drop_path(local=10%, global=50%)
+    = F[2](4) >> same >> same >> up(6)
+    >> sum(project(8, 2) >> batchnorm2d, conv2d(8, 3, stride=2, padding=1) >> sum(id, batchnorm2d))
+    >> convtranspose2d(8, 2, groups=2) >> batchnorm2d
+    >> global_avgpool >> linear(7, bias=false) >> batchnorm1d >> tanh >> linear(5)
+"""
+
+
+def test_folding_leaves_alone_what_it_must() -> None:
+    """Batch norms stay behind shared weights, a convolution that something else reads, and grouped transposes."""
+    model = warmed(MIXED)
+    for k, folded in ((1, 4), (2, 5)):
+        column = model.extract(k).eval()
+        fused = fuse(column)
+        assert count_batchnorms(column) - count_batchnorms(fused) == folded
+        left = {name.rpartition(".")[0] for name in fused.state_dict() if "running_mean" in name}
+        assert left == {"same.batchnorm2d", "batchnorm2d_2", "batchnorm2d_3"}
+        x = inputs(model, 7)
+        with torch.no_grad():
+            torch.testing.assert_close(fused(x), column(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("layer", ["conv", "convtranspose"])
+def test_folding_of_every_convolution(rank: int, layer: str) -> None:
+    shape = ", ".join(["3"] + ["5"] * rank)
+    model = warmed(
+        f"""rule F join mean {{ F[1] = {layer}{rank}d(4, 3, padding=1) >> batchnorm{rank}d(eps=0.01) }}
+        net N(x: f32[{shape}]) -> f32[4] = F[1] >> global_avgpool"""
+    )
+    fused = fuse(model.extract(1).eval())
+    assert not count_batchnorms(fused)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(inputs(model, 2)), model(inputs(model, 2)), rtol=1e-5, atol=1e-5)
+
+
+def test_recalibration_is_the_average_over_the_training_images(tmp_path: Path) -> None:
+    """Against a batch norm at the input, whose statistics can be reckoned by hand; dropout stays out of it."""
+    compiled = compile_text(
+        """rule F join mean { F[1] = batchnorm2d >> dropout(50%) >> conv2d(3, 1) >> batchnorm2d >> relu }
+        net N(x: f32[1, 8, 8]) -> f32[10] = F[1] >> flatten >> linear(10)"""
+    )
+    model = build(compiled, 1).eval()
+    config = parse_config({"dataset": "digits", "validation": 0.0})
+    images = load(config, "N", model.input, model.output, choose_device("cpu"))
+    found = recalibrate(model, images)
+    x, _ = images.batch(images.train, slice(None))
+    first, second = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    torch.testing.assert_close(first.running_mean, x.mean((0, 2, 3)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(first.running_var, x.var((0, 2, 3)), rtol=1e-2, atol=0)
+    assert second.running_mean is not None and second.running_var is not None
+    with torch.no_grad():
+        y = model.get_submodule("block1.column1.conv2d")(first(x))
+    torch.testing.assert_close(second.running_mean, y.mean((0, 2, 3)), rtol=0, atol=1e-3)
+    torch.testing.assert_close(second.running_var, y.var((0, 2, 3)), rtol=2e-2, atol=0)
+    assert first.momentum == 0.1 and not any(m.training for m in model.modules())
+    assert found.images == len(images.train) and found.before != found.after
+
+
+def cli(*args: object) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def test_recalibration_puts_a_ruined_column_right(run: Path, tmp_path: Path) -> None:
+    """From an artifact too, which has the data of its spec's train block; recorded in the manifest."""
+    compiled, model = Run.open(run).compiled, Run.open(run).load()
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if "running_var" in name:
+                buffer.mul_(25.0)
+    save_artifact(compiled, model, tmp_path / "net")
+    done = cli("extract", tmp_path / "net", "--column", 2, "-o", tmp_path / "a", "--recalibrate-bn", "--fuse")
+    assert done.exit_code == 0 and "before" in done.output and "batch norms folded: 6" in done.output
+    record = json.loads((tmp_path / "a" / "manifest.json").read_text())["recalibrated"]
+    assert record["after"]["accuracy"] > record["before"]["accuracy"] + 0.1
+    assert record["after"]["accuracy"] > 0.8 and record["dataset"] == "digits"
+    again = extract(run, 2, tmp_path / "b", recalibrate_bn=True)
+    assert again.recalibration is not None and again.recalibration.after["accuracy"] == record["after"]["accuracy"]
+
+
+def errors() -> Iterator[Any]:
+    rule = "rule F(n: int) join mean { F[1] = conv2d(n, 1) F[k+1] = F[k] >> F[k] | conv2d(n, 1) }\n"
+    head = "net N(x: f32[1, 8, 8]) -> f32[10] = "
+    plain = head + "flatten >> linear(10)"
+    fractal = rule + head + "F[2](4) >> flatten >> linear(10)"
+    norm = fractal.replace("conv2d(n, 1) F", "conv2d(n, 1) >> batchnorm2d F")
+    yield plain, 1, [], "no columns to extract"
+    yield fractal, 3, [], "no column 3: net N has columns 1 to 2"
+    yield fractal, 0, [], "no column 0"
+    yield fractal, 1, ["--recalibrate-bn"], "has no batch norm"
+    yield norm, 2, ["--recalibrate-bn"], "names none"
+    yield norm, 2, ["--recalibrate-bn", "--device", "foo"], "names none|no device `foo`"
+
+
+@pytest.mark.parametrize(("text", "column", "options", "message"), list(errors()))
+def test_what_cannot_be_extracted(tmp_path: Path, text: str, column: int, options: list[str], message: str) -> None:
+    compiled = compile_text(text)
+    save_artifact(compiled, build(compiled), tmp_path / "net")
+    result = cli("extract", tmp_path / "net", "--column", column, "-o", tmp_path / "out", *options)
+    assert isinstance(result.exception, UserError)
+    with pytest.raises(UserError, match=message):
+        raise result.exception
+    assert not (tmp_path / "out").exists()
+
+
+def test_devices_that_are_not_there_are_answered_with_those_that_are() -> None:
+    with pytest.raises(UserError, match=r"^there is no device `foo`: this machine has cpu[\w:, ]*$"):
+        choose_device("foo")
+    with pytest.raises(UserError, match=r"^device `meta` cannot be used .*: this machine has cpu"):
+        choose_device("meta")
