@@ -37,7 +37,9 @@ class Site:
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
     from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
     within the block, outermost first, each with a number of its own, ``outer`` those around the block;
-    ``shared`` is the innermost shared block around; ``trail`` reads from the inside out.
+    ``shared`` is the innermost shared block around; ``trail`` reads from the inside out. ``regions`` are the parts
+    that can be recomputed as a whole, outermost first: rule mentions, with their level, and what ``@checkpoint``
+    marks, with None, each with a number of its own.
     """
 
     span: Span
@@ -48,6 +50,7 @@ class Site:
     outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
     shared: SharedIn | None = None
+    regions: tuple[tuple[int | None, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

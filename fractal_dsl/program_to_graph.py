@@ -45,6 +45,7 @@ class _Context:
     outer: tuple[tuple[str, int], ...] = ()
     tags: tuple[str, ...] = ()
     instances: tuple[p.Instance, ...] = ()
+    regions: tuple[tuple[int | None, int], ...] = ()
     shared: SharedIn | None = None  # its place is the number of the first node in it
 
 
@@ -57,7 +58,7 @@ class _Expander:
     def __init__(self, program: p.Program) -> None:
         self.program = program
         self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
-        self.blocks = self.bases = self.groups = 0
+        self.blocks = self.bases = self.groups = self.regions = 0
         self.shared: dict[int, int] = {}
 
     def expand(self) -> JoinGraph:
@@ -105,9 +106,17 @@ class _Expander:
                     inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
                 return _Column(self.closed(term.body, x, inner))
             case p.Tagged():
-                return self.open(term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip())))
+                return self.open(term.body, x, self._tagged(term, at))
             case p.Hole():
                 raise AssertionError("a program with errors is not expanded")
+
+    def _tagged(self, term: p.Tagged, at: _Context) -> _Context:
+        at = replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip()))
+        return self._region(None, at) if term.annotation == "checkpoint" else at
+
+    def _region(self, level: int | None, at: _Context) -> _Context:
+        self.regions += 1
+        return replace(at, regions=(*at.regions, (level, self.regions)))
 
     def _base(self, at: _Context) -> _Context:
         """Within a base layer, if a rule places what comes."""
@@ -118,7 +127,7 @@ class _Expander:
 
     def _site(self, span: p.Span, at: _Context) -> Site:
         shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
-        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared)
+        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions)
 
     def _op(self, term: p.Op, x: int, at: _Context) -> int:
         into = self.graph[x].out
@@ -146,8 +155,9 @@ class _Expander:
                 if at.block == 0:
                     self.blocks += 1
                     at = replace(at, block=self.blocks, groups=(), outer=at.groups)
-                inner = replace(at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance))
                 level = instance.level
+                inner = replace(at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance))
+                inner = self._region(level, inner)
                 tree = _map(
                     self.open(instance.body, x, inner), lambda c: _Column(c.node, level) if c.level is None else c
                 )
@@ -158,9 +168,7 @@ class _Expander:
                 tree = _map(tree, lambda c: _Column(self.closed(term.block, c.node, block_at), c.level))
                 return tree, instance, inner
             case p.Tagged():
-                return self._bundle(
-                    term.body, x, replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip()))
-                )
+                return self._bundle(term.body, x, self._tagged(term, at))
             case _:
                 return self.open(term, x, at), None, at
 

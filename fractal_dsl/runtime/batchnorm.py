@@ -31,6 +31,10 @@ class Routed(_Base):
             self.register_buffer(f"running_mean_column{k}", torch.zeros(self.num_features))
             self.register_buffer(f"running_var_column{k}", torch.ones(self.num_features))
 
+    def has_route(self, column: int) -> bool:
+        """Whether a column has statistics of its own."""
+        return f"running_mean_column{column}" in self._buffers
+
     def forward(self, input: torch.Tensor, route: int = FULL) -> torch.Tensor:
         if route == FULL:
             return super().forward(input)

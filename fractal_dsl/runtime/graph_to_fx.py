@@ -21,19 +21,20 @@ from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
     """The modules of a graph by their paths, freshly initialised by torch's defaults. ``id`` needs none.
 
-    Batch norms keep statistics by route where the net's drop-path runs columns by themselves.
+    Batch norms keep statistics by route where the net's drop-path runs columns by themselves, and what they see
+    depends on the route: not before the first join of a rule.
     """
-    routed = graph.stage == "labelled" and routes_apart(graph)
+    routed = behind_joins(graph) if graph.stage == "labelled" and routes_apart(graph) else frozenset[int]()
     modules: dict[str, nn.Module] = {}
     columns: dict[str, int] = {}
-    for _, node in graph.items():
-        if isinstance(node, Layer):
+    for number, node in graph.items():
+        if isinstance(node, Layer) and number in routed:
             columns[node.module] = columns.get(node.module, 0) | node.columns
     with torch.device(device):
         for number, node in graph.items():
             construction = graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
-                modules[node.module] = make_module(construction, columns.get(node.module, 0) if routed else 0)
+                modules[node.module] = make_module(construction, columns.get(node.module, 0))
     return modules
 
 
@@ -41,6 +42,16 @@ def routes_apart(graph: JoinGraph) -> bool:
     """Whether training runs single columns, whose batch-norm statistics are then kept apart."""
     drop_path = graph.drop_path
     return len(graph.columns) > 1 and drop_path is not None and (drop_path.global_ > 0 or drop_path.all_columns)
+
+
+def behind_joins(graph: JoinGraph) -> frozenset[int]:
+    """The nodes whose input depends on a plan."""
+    found: set[int] = set()
+    for number in graph.g.nodes:
+        operands = graph.operands(number)
+        if any(o in found or (isinstance(n := graph[o], Join) and n.droppable) for o in operands):
+            found.add(number)
+    return frozenset(found)
 
 
 def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,29 +11,16 @@ from torch import Tensor, fx, nn
 
 from fractal_dsl import ops, plan
 from fractal_dsl.diagnostics import UserError
-from fractal_dsl.graph import Join, JoinGraph, Layer, Output
+from fractal_dsl.graph import Join, JoinGraph, Layer
 from fractal_dsl.passes.prune_dead import prune_dead
 from fractal_dsl.passes.select_column import select_column
 from fractal_dsl.plan import Plan
 from fractal_dsl.program import DropPath
-from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
-from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
-from fractal_dsl.runtime.layers import Gated
+from fractal_dsl.runtime.schedule import Scheduler
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One call of a schedule: ``result = call(operands)``; then the values in ``free`` are not needed any more."""
-
-    call: Callable[..., Tensor]
-    operands: tuple[int, ...]
-    result: int
-    routed: bool
-    free: tuple[int, ...]
 
 
 class FractalModule(fx.GraphModule):
@@ -55,8 +41,13 @@ class FractalModule(fx.GraphModule):
         self._joins = graph.joins()
         self._arities = [len(join.labels) for _, join in self._joins]
         self._choices = [join.choice for _, join in self._joins]
-        self._schedules: dict[Plan, list[_Step]] = {}
         self._ours = dict(cast(Iterable[tuple[str, nn.Module]], self.named_modules()))
+        self._level: int | None = None
+        self._compile: Callable[..., Callable[..., Tensor]] | None = None
+        self._reschedule()
+
+    def _reschedule(self) -> None:
+        self._scheduler = Scheduler(self.join_graph, self._ours, self._level, self._compile)
 
     def recompile(self) -> Any:
         """fx generates ``forward`` of the graph; it is kept as ``dense``, and calls go by the mode."""
@@ -72,7 +63,8 @@ class FractalModule(fx.GraphModule):
 
     def _forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
-            return cast(Any, self).dense(x)
+            as_written = self._compile is None and not (self.training and self._scheduler.regions)
+            return cast(Any, self).dense(x) if as_written else self.run(x, self.full_plan())
         self.step += 1
         return self.run(x, self.plan(self.seed, self.step - 1))
 
@@ -121,24 +113,26 @@ class FractalModule(fx.GraphModule):
         Joins work on their live operands only; a dropped operand of ``concat`` counts as zeros. Batch norms
         read, and in train mode update, the running statistics of the plan's route.
         """
-        if plan.route == 0 and all(map(all, plan.live)):
-            return cast(Any, self).dense(x)
         values = {self.join_graph.input[0]: x}
-        for step in self._schedule(plan):
-            operands = [values[o] for o in step.operands]
-            values[step.result] = step.call(*operands, route=plan.route) if step.routed else step.call(*operands)
-            for number in step.free:
-                del values[number]
+        for step in self._scheduler.schedule(plan):
+            step.run(values)
         return values[self.join_graph.output[0]]
 
-    def _schedule(self, plan: Plan) -> list[_Step]:
-        """The live part of the graph in order; those of columns are kept."""
-        if plan in self._schedules:
-            return self._schedules[plan]
-        steps = _schedule(self.join_graph, self._ours, plan)
-        if plan.route:
-            self._schedules[plan] = steps
-        return steps
+    # --- how it runs
+
+    def checkpoint(self, level: int | None) -> None:
+        """Recompute sub-fractals up to a level in the backward pass: their activations are not kept, which takes
+        time and saves memory. Parts marked ``@checkpoint`` are recomputed in any case; with None only they.
+        """
+        self._level = level
+        self._reschedule()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what plans run, with the arguments of ``torch.compile``: the layers between two joins as one
+        function, compiled once for each structure and shape, and so a column as one function.
+        """
+        self._compile = cast(Any, partial(torch.compile, *args, **kwargs))
+        self._reschedule()
 
     # --- columns
 
@@ -176,78 +170,6 @@ class FractalModule(fx.GraphModule):
     def _check_column(self, k: int) -> None:
         if not 1 <= k <= self.n_columns:
             raise UserError(f"there is no column {k}: net {self.join_graph.net} has columns 1 to {self.n_columns}")
-
-
-def _schedule(graph: JoinGraph, modules: Mapping[str, nn.Module], plan: Plan) -> list[_Step]:
-    """The calls that a plan needs, in order: a walk back from the output marks them, through live operands only."""
-    numbers = list(graph.g.nodes)
-    operands = {number: graph.operands(number) for number in numbers}
-    live = {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
-    reads = {n: [o for o, on in zip(operands[n], flags, strict=True) if on] for n, flags in live.items()}
-    needed = {graph.output[0]}
-    last_reader: dict[int, int] = {}
-    for number in reversed(numbers):
-        if number in needed:
-            for operand in reads.get(number, operands[number]):
-                needed.add(operand)
-                last_reader.setdefault(operand, number)
-    frees: dict[int, list[int]] = {}
-    for operand, reader in last_reader.items():
-        frees.setdefault(reader, []).append(operand)
-
-    steps: list[_Step] = []
-    for number in numbers:
-        node = graph[number]
-        if number not in needed or not isinstance(node, Layer | Join):
-            if isinstance(node, Output):
-                steps.append(_Step(_same, tuple(operands[number]), number, False, ()))
-            continue
-        read = tuple(reads.get(number, operands[number]))
-        routed = False
-        if isinstance(node, Layer):
-            call = _same if node.spec.name == "id" else modules[node.module]
-            routed = isinstance(call, Routed)
-        elif node.spec.name == "concat":
-            tensors = [graph[o].out for o in operands[number]]
-            call = _Concat(node, live.get(number, (True,) * len(tensors)), tensors)
-        elif node.spec.torch is not None:
-            call = _live_part(modules[node.module], live.get(number))
-        else:
-            call = REDUCTIONS[node.spec.name]
-        steps.append(_Step(call, read, number, routed, tuple(frees.get(number, ()))))
-    return steps
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-def _live_part(join: nn.Module, live: tuple[bool, ...] | None) -> Callable[..., Tensor]:
-    """A join with weights, over what is live; one operand alone is handed on as it is."""
-    if live is None or all(live):
-        return join
-    if sum(live) == 1:
-        return _same
-    return partial(join, live=[i for i, on in enumerate(live) if on]) if isinstance(join, Gated) else join
-
-
-class _Concat:
-    """A concatenation in which dropped operands are zeros."""
-
-    def __init__(self, node: Join, live: tuple[bool, ...], operands: list[ops.Tensor]) -> None:
-        dim = node.args["dim"]
-        assert isinstance(dim, int)
-        self.dim = dim if dim > 0 else dim + len(node.out.shape) + 1
-        self.live, self.sizes = live, [t.shape[self.dim - 1] for t in operands]
-
-    def __call__(self, *operands: Tensor) -> Tensor:
-        given = iter(operands)
-        like = operands[0]
-        parts = [
-            next(given) if on else like.new_zeros([*like.shape[: self.dim], size, *like.shape[self.dim + 1 :]])
-            for on, size in zip(self.live, self.sizes, strict=True)
-        ]
-        return join_concat(parts, self.dim)
 
 
 # --- making one

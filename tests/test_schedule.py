@@ -1,0 +1,168 @@
+"""Schedules: shared keys, recomputed regions, compiled segments."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fractal_dsl.driver import compile_text
+from fractal_dsl.plan import Plan
+from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime.schedule import Region, Scheduler, Step
+
+TEXT = """
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout(10%) >> batchnorm2d >> relu
+rule F(out: int) join mean {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net N(x: f32[2, 8, 8]) -> f32[5] with drop_path(local=15%, global=50%)
+    = conv(4) STEM >> seq(F[4](w).each(maxpool2d(2)) for w in [4, 6]) >> flatten >> linear(5)
+"""
+
+
+def net(stem: str = "") -> FractalModule:
+    return build(compile_text(TEXT.replace("STEM", stem)), 0)
+
+
+def images(seed: int = 0) -> Tensor:
+    return torch.randn(6, 2, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def trained_step(model: FractalModule, plan: Plan) -> tuple[Tensor, list[Tensor | None], dict[str, Tensor]]:
+    torch.manual_seed(5)
+    out = model.train().run(images(), plan)
+    gradients = torch.autograd.grad(out.square().sum(), list(model.parameters()), allow_unused=True)
+    return out, list(gradients), {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def kept_for_backward(model: FractalModule) -> int:
+    """Bytes that a forward pass keeps."""
+    kept: dict[int, int] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        if not isinstance(t, nn.Parameter):
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = model.train().run(images(), model.full_plan())
+    del out
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4])
+@pytest.mark.parametrize("which", ["full", "local", "column 2"])
+def test_recomputed_sub_fractals_change_nothing_but_memory(level: int, which: str) -> None:
+    """Outputs, gradients, dropout, running statistics and their counts, to the last bit."""
+    model = net()
+    local = next(p for p in (model.plan(1, i) for i in range(99)) if p.route == 0)
+    plan = {"full": model.full_plan(), "local": local, "column 2": model.column_plan(2)}[which]
+    other = copy.deepcopy(model)
+    other.checkpoint(level)
+    a, b = trained_step(model, plan), trained_step(other, plan)
+    assert torch.equal(a[0], b[0])
+    for x, y in zip(a[1], b[1], strict=True):
+        assert (x is None) == (y is None)
+        assert x is None or y is None or torch.equal(x, y)
+    assert all(torch.equal(value, b[2][name]) for name, value in a[2].items())
+    assert b[2]["conv.batchnorm2d.num_batches_tracked"] == 1
+
+
+def test_recomputing_keeps_less_for_the_backward_pass() -> None:
+    kept = []
+    for level in (None, 1, 2, 3):
+        model = net()
+        model.checkpoint(level)
+        kept.append(kept_for_backward(model))
+    assert kept[1] < 0.75 * kept[0]
+    assert kept[2] < 0.6 * kept[0]
+
+
+def regions(model: FractalModule) -> list[Region]:
+    scheduler = Scheduler(model.join_graph, dict(model.named_modules()))
+    return [s for s in scheduler.schedule(model.full_plan()) if isinstance(s, Region)]
+
+
+def test_what_is_marked_is_recomputed_and_nothing_else() -> None:
+    assert regions(net()) == []
+    (stem,) = regions(net("@checkpoint"))
+    assert len(stem.steps) == 4 and len(stem.operands) == len(stem.results) == 1
+    model, plain = net("@checkpoint"), net()
+    plan = model.full_plan()
+    a, b = trained_step(plain, plan), trained_step(model, plan)
+    assert torch.equal(a[0], b[0])
+    assert kept_for_backward(model) < kept_for_backward(plain)
+
+
+def test_neighbours_that_are_marked_are_recomputed_one_by_one() -> None:
+    text = TEXT.replace("conv(4) STEM", "conv(4) @checkpoint >> conv(4) @checkpoint")
+    assert len(regions(build(compile_text(text)))) == 2
+
+
+def steps(model: FractalModule, plan: Plan) -> list[Step]:
+    found = Scheduler(model.join_graph, dict(model.named_modules())).schedule(plan)
+    return [s for s in found if isinstance(s, Step)]
+
+
+def test_equal_keys_mean_equal_values() -> None:
+    """In eval mode, for every pair of plans; and what columns have in common is found."""
+    model = net()
+    for step in range(6):
+        model.train().run(images(step), model.plan(0, step))
+    model.eval()
+    scheduler = Scheduler(model.join_graph, dict(model.named_modules()))
+    values: dict[int, Tensor] = {}
+    shared = 0
+    for plan in [model.column_plan(k) for k in (1, 2, 3, 4)] + [model.plan(3, i) for i in range(8)]:
+        found: dict[int, Tensor] = {model.join_graph.input[0]: images()}
+        for step in scheduler.schedule(plan):
+            assert isinstance(step, Step)
+            out = step.call(*[found[o] for o in step.operands])
+            found[step.result] = out
+            if step.key in values:
+                shared += 1
+                assert torch.equal(values[step.key], out)
+            values.setdefault(step.key, out)
+    assert shared > 50
+    stem = {s.key for s in steps(model, model.column_plan(1))[:4]}
+    assert len(stem) == 4
+
+
+def test_batch_norms_keep_routes_apart_only_where_they_differ() -> None:
+    names = {k for k in net().state_dict() if k.endswith("_column3")}
+    assert not any(k.startswith("conv.") for k in names), "the stem sees the same by every route"
+    assert not any(k.startswith("block1.column3.conv1.") for k in names)
+    assert any(k.startswith("block1.column3.conv2.") for k in names)
+    assert any(k.startswith("block2.column3.conv1.") for k in names)
+
+
+@pytest.mark.parametrize("level", [None, 2])
+def test_compiled_segments_are_the_same_function(level: int | None) -> None:
+    """Layers between joins are compiled once for each structure, whatever the plan; nothing is compiled twice."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend("eager")
+    text = TEXT.replace("dropout(10%) >> ", "").replace("STEM", "").replace("F[4]", "F[3]")
+    model = build(compile_text(text), 0)
+    other = copy.deepcopy(model)
+    other.checkpoint(level)
+    other.compile(backend=counter)
+    plans = [model.full_plan(), model.column_plan(3), *(model.plan(1, i) for i in range(12))]
+    for plan in plans:
+        a, b = trained_step(model, plan), trained_step(other, plan)
+        torch.testing.assert_close(a[0], b[0], rtol=1e-4, atol=1e-5)
+        for x, y in zip(a[1], b[1], strict=True):
+            assert (x is None) == (y is None)
+            assert x is None or y is None or (x - y).norm() <= 1e-4 * max(1e-3, y.norm())
+    compiled = counter.frame_count
+    for plan in plans:
+        trained_step(model, plan), trained_step(other, plan)
+    assert counter.frame_count == compiled
+    assert compiled < 20
+    model.eval()
+    other.eval()
+    torch.testing.assert_close(model(images()), other(images()), rtol=1e-4, atol=1e-5)
