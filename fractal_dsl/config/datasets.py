@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fractal_dsl.config.settings import Settings
+
+_AFTER_COLON = {"folder": "path", "npz": "path", "python": "factory"}
 
 
 class Digits(Settings):
@@ -16,19 +19,112 @@ class Digits(Settings):
 
 
 class Synthetic(Settings):
-    """Made-up images of the net's input shape: noisy, shifted patterns, one for each class."""
+    """Made-up examples of the net's input type: fractal textures, rows of numbers, or tokens, different by class."""
 
     name: Literal["synthetic"] = "synthetic"
     classes: int | None = Field(default=None, ge=2, description="by default as many as the net has outputs")
-    size: int = Field(default=2000, ge=10, le=1_000_000, description="number of images, the test images among them")
-    noise: float = Field(default=0.5, ge=0, description="standard deviation of the noise; the patterns' is 1")
-    seed: int = Field(default=0, ge=0, description="seed of the images, apart from the run's seed")
+    size: int = Field(default=2000, ge=10, le=1_000_000, description="number of examples, those to test on among them")
+    noise: float = Field(default=0.5, ge=0, description="deviation within a class; that between classes is 1")
+    seed: int = Field(default=0, ge=0, description="seed of the examples, apart from the run's seed")
 
 
-class Published(Settings):
-    """A published data set by its name alone."""
+class Cifar(Settings):
+    """CIFAR: f32[3, 32, 32], 10 or 100 classes, 50,000 training and 10,000 test images."""
 
-    name: Literal["cifar10", "cifar100", "svhn", "imagenet"]
+    name: Literal["cifar10", "cifar100"]
+    root: str | None = Field(default=None, description="its folder; by default FRACTAL_DSL_DATA, else ./data")
+    download: bool = Field(default=False, description="fetch it if it is not there")
 
 
-Dataset = Annotated[Digits | Synthetic | Published, Field(discriminator="name")]
+class Svhn(Settings):
+    """Street View House Numbers: f32[3, 32, 32], 10 classes, 73,257 training and 26,032 test images."""
+
+    name: Literal["svhn"] = "svhn"
+    extra: bool = Field(default=False, description="train on the 531,131 extra images as well")
+    root: str | None = Field(default=None, description="its folder; by default FRACTAL_DSL_DATA, else ./data")
+    download: bool = Field(default=False, description="fetch it if it is not there")
+
+
+class ImageNet(Settings):
+    """ImageNet as folders: root/train/CLASS/*.JPEG and root/val/CLASS/*.JPEG. Read from the disk while training."""
+
+    name: Literal["imagenet"] = "imagenet"
+    root: str | None = Field(default=None, description="by default imagenet in FRACTAL_DSL_DATA, else in ./data")
+    crop_pct: float = Field(default=0.875, gt=0, le=1, description="share of the shorter side seen in evaluation")
+    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
+
+
+class Folder(Settings):
+    """Your images, in a folder for each class: PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such in them.
+
+    They are cut to the net's size; up to 1 GB of them is held in memory.
+    """
+
+    name: Literal["folder"] = "folder"
+    path: str = Field(min_length=1, description='`"folder:PATH"` for short')
+    crop_pct: float = Field(default=1.0, gt=0, le=1, description="share of the shorter side seen in evaluation")
+    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
+
+
+class Npz(Settings):
+    """Your arrays in a NumPy archive: inputs and labels, or x_train, y_train, x_test and y_test."""
+
+    name: Literal["npz"] = "npz"
+    path: str = Field(min_length=1, description='`"npz:PATH"` for short')
+
+
+class Python(Settings):
+    """Your own torch Dataset: MODULE:FACTORY is called with "train", "validation" and "test". Needs --allow-python."""
+
+    name: Literal["python"] = "python"
+    factory: str = Field(pattern=r"^[\w.]+:[\w.]+$", description='`"python:MODULE:FACTORY"` for short')
+    workers: int = Field(default=0, ge=0, le=256, description="processes that read")
+
+
+Dataset = Annotated[Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python, Field(discriminator="name")]
+
+
+def short_form() -> BeforeValidator:
+    """``"folder:PATH"`` is the data set `folder` with its path, ``"digits"`` one without settings."""
+
+    def expand(value: Any) -> Any:
+        settings: dict[str, Any] = {"name": value} if isinstance(value, str) else {}
+        if isinstance(value, Mapping):
+            settings = dict(cast(Mapping[str, Any], value))
+        name, colon, rest = str(settings.get("name", "")).partition(":")
+        if colon and name in _AFTER_COLON:
+            return {**settings, "name": name, _AFTER_COLON[name]: rest}
+        return settings or cast(object, value)
+
+    return BeforeValidator(expand)
+
+
+# --- augmentation of training images
+
+
+class NoAugmentation(Settings):
+    """Images as they are."""
+
+    name: Literal["none"] = "none"
+
+
+class Translate(Settings):
+    """The paper's "+": images mirrored and moved by up to 4 pixels. Its "++": `padding="reflect"`."""
+
+    name: Literal["translate"] = "translate"
+    pixels: int = Field(default=4, ge=0, description="how far at most, along each axis")
+    padding: Literal["zeros", "reflect"] = Field(
+        default="zeros", description="what moves in: zeros, after the mean is subtracted, or the image reflected"
+    )
+    mirror: bool = Field(default=True, description="swap left and right in half of the images")
+
+
+class ResizedCrop(Settings):
+    """ImageNet's: a part of the image of random size and proportions, scaled to the net's size. Needs image files."""
+
+    name: Literal["resized_crop"] = "resized_crop"
+    smallest: float = Field(default=0.08, gt=0, le=1, description="the smallest part, as a share of the area")
+    mirror: bool = Field(default=True, description="swap left and right in half of the images")
+
+
+Augmentation = Annotated[NoAugmentation | Translate | ResizedCrop, Field(discriminator="name")]

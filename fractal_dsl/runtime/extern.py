@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,15 +38,21 @@ def load_class(target: str) -> type[nn.Module]:
     """The class of ``nn.X`` or of ``package.module:Class``. Raises Failed if there is none."""
     if target.startswith("nn."):
         return getattr(nn, target.removeprefix("nn."))
+    found = load_object(target)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise Failed(f"{target} is no class derived from torch.nn.Module")
+    return found
+
+
+def load_object(target: str) -> Any:
+    """What ``package.module:name`` names. Raises Failed if there is none."""
     path, _, name = target.partition(":")
     try:
-        found: object = importlib.import_module(path)
+        found: Any = importlib.import_module(path)
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # whatever code there runs may raise anything
         raise Failed(_said(error)) from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise Failed(f"{target} is no class derived from torch.nn.Module")
     return found
 
 
