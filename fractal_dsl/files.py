@@ -23,15 +23,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a folder but hidden ones and its manifest, by its path from there."""
+def file_hashes(folder: Path, without: Sequence[str] = ()) -> dict[str, str]:
+    """The SHA-256 of every file below a folder but hidden ones and its manifest, by its path from there.
+
+    What is called as in ``without``, or lies in a folder called so, is left out.
+    """
     found = sorted(f for f in folder.rglob("*") if f.is_file() and f.name[0] != "." and f != folder / MANIFEST)
-    return {f.relative_to(folder).as_posix(): sha256(f) for f in found}
+    paths = {f: f.relative_to(folder) for f in found}
+    return {path.as_posix(): sha256(f) for f, path in paths.items() if not {*path.parts} & {*without}}
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write a folder's manifest over all the files that it has, with a hash of the manifest itself."""
-    whole = {**manifest, "files": file_hashes(folder)}
+def write_manifest(folder: Path, manifest: Mapping[str, Any], without: Sequence[str] = ()) -> None:
+    """Write a folder's manifest over all the files that it has, with a hash of the manifest itself.
+
+    ``without`` names files and folders that go on changing, and so are not in it.
+    """
+    whole = {**manifest, "files": file_hashes(folder, without)}
     write_text(folder / MANIFEST, json.dumps({**whole, "sha256": _digest(whole)}, indent=2) + "\n")
 
 

@@ -32,8 +32,8 @@ def path_lengths(graph: JoinGraph) -> Lengths:
 def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
     """The expected number of live paths of each length in a training step, by the net's drop-path.
 
-    With ``columns=all`` a step is several passes, a local one and one for each column: the mean over them. Probabilities
-    count as the decimals that they are written as.
+    With ``columns=all`` a step is several passes, a local one and one for each column: the mean over them.
+    Probabilities count as the decimals that they are written as.
     """
     drop = graph.drop_path
     if drop is None or not graph.joins():

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fractal_dsl.config import ConfigError, Halving, Published, Sgd, Synthetic, merge, parse_config
+from fractal_dsl.config import AdamW, ConfigError, Cosine, Halving, Sgd, Step, Synthetic, merge, parse_config
 from fractal_dsl.driver import literal
 
 BLOCK = {
@@ -41,7 +41,8 @@ def test_resolved_settings_parse_to_themselves() -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "imagenet"])
 def test_published_data_sets_are_known(name: str) -> None:
-    assert parse_config({"dataset": name}).dataset == Published(name=name)  # type: ignore[arg-type]
+    dataset = parse_config({"dataset": name}).dataset
+    assert dataset is not None and dataset.name == name
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_published_data_sets_are_known(name: str) -> None:
         ({"dataset": "digit"}, ("dataset",), "unknown data set `digit`", "did you mean `digits`?"),
         ({"dataset": {"name": "digits", "size": 1}}, ("dataset", "size"), "unknown setting `size` of `digits`", None),
         ({"dataset": 3}, ("dataset",), "`dataset` must be a name, or a name with settings, found 3", None),
-        ({"optimizer": "adam"}, ("optimizer", "name"), "unknown optimizer `adam`", "there is only `sgd`"),
+        ({"optimizer": "adam"}, ("optimizer",), "unknown optimizer `adam`", "did you mean `adamw`?"),
         ({"optimizer": {"lr": -1}}, ("optimizer", "lr"), "`optimizer.lr` must be above 0, found -1", None),
         ({"optimizer": {"lr": float("inf")}}, ("optimizer", "lr"), "`optimizer.lr` must be a finite number", None),
         (
@@ -66,6 +67,14 @@ def test_published_data_sets_are_known(name: str) -> None:
             "did you mean `momentum`?",
         ),
         ({"optimizer": {"momentum": 0, "nesterov": True}}, ("optimizer",), "`optimizer`: `nesterov` needs", None),
+        ({"seed": 2**64}, ("seed",), "`seed` must be below 9,223,372,036,854,775,808, found 1844", None),
+        ({"seed": "99999999999999999999"}, ("seed",), "`seed` is too large: 99999999999999999999", None),
+        ({"precision": "bf1"}, ("precision",), "unknown precision `bf1`", "did you mean `bf16`?"),
+        ({"schedule": "step"}, ("schedule", "at"), "`schedule.at` is missing: `step` needs it", None),
+        ({"schedule": {"name": "step", "at": [3, 2]}}, ("schedule",), "`schedule`: `at` must be epochs", None),
+        ({"patience": 2, "validation": 0}, (), "`patience` needs validation images", None),
+        ({"batch": 2, "accumulate": 3}, (), "a mini-batch of 2 cannot be run in 3 parts", None),
+        ({"schedule": {"name": "cosine", "warmup": 11}}, (), "a warm-up of 11 epochs does not fit into 10", None),
         ({"schedule": "halfing"}, ("schedule",), "unknown schedule `halfing`", "did you mean `halving`?"),
         (
             {"schedule": {"gama": 0.5}},
@@ -132,6 +141,15 @@ def test_halving_is_the_papers() -> None:
     assert factors[375] == pytest.approx(1e-4)
     assert Halving(drops=2).factor(399, 400) == pytest.approx(0.01)
     assert Halving().factor(199.9, 400) == 1
+
+
+def test_schedules() -> None:
+    step = Step(at=[50, 65])
+    assert [step.factor(epoch, 70) for epoch in (49.9, 50, 64.9, 65)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    cosine = Cosine(warmup=10, floor=0.1)
+    assert [cosine.factor(epoch, 110) for epoch in (0, 5, 10, 60, 110)] == pytest.approx([0.01, 0.505, 1, 0.55, 0.1])
+    assert Halving(warmup=2).factor(1, 400) == pytest.approx(0.505)
+    assert parse_config({"optimizer": {"name": "adamw", "beta2": 0.95}}).optimizer == AdamW(beta2=0.95)
 
 
 def test_config_does_not_import_torch() -> None:

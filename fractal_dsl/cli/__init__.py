@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import pictures, runs, specs
+from fractal_dsl.cli import pictures, runs, specs, train
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
@@ -32,9 +32,11 @@ for command in (
     specs.compile,
     pictures.render,
     pictures.plan,
-    runs.train,
+    train.train,
     runs.eval,
     runs.extract,
+    train.report,
+    train.compare,
 ):
     app.command()(command)
 

@@ -1,20 +1,15 @@
-"""Commands on runs: train, eval, extract."""
+"""Commands on runs: eval, extract."""
 
 from __future__ import annotations
 
 import enum
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fractal_dsl import driver
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, pairs, parameters
-from fractal_dsl.driver import MAX_LAYERS
-
-if TYPE_CHECKING:
-    from fractal_dsl.driver import Compiled
+from fractal_dsl.cli.options import AllowPython
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
@@ -26,47 +21,6 @@ class Weights(enum.StrEnum):
 
     best = "best"
     last = "last"
-
-
-def train(
-    spec: Spec,
-    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NET-N if not given.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a training setting: --set optimizer.lr=0.1"),
-    ] = None,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
-) -> None:
-    """Train a net by the settings of its train block, and write a run folder with a report."""
-    from fractal_dsl.config import merge, parse_config
-
-    overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
-    overrides += [(key, value) for key, value in (("epochs", epochs), ("seed", seed)) if value is not None]
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
-    config = parse_config(merge(compiled.program.train, overrides))
-
-    from fractal_dsl.runtime.train import train as run
-
-    result = run(compiled, config, out, device=device, picture=_picture(compiled))
-    if result.status == "interrupted":
-        raise typer.Exit(130)
-
-
-def _picture(compiled: Compiled) -> str | None:
-    """The net as SVG, if it is small enough to be looked at and Graphviz is there."""
-    if compiled.summary.base_layers > 500:
-        return None
-    from fractal_dsl.dot_to_picture import drawn
-    from fractal_dsl.graph_to_dot import graph_to_dot
-
-    return drawn(graph_to_dot(compiled.graph))
 
 
 def eval(

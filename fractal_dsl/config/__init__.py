@@ -11,22 +11,49 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from fractal_dsl.config.datasets import Dataset, Digits, Published, Synthetic
+from fractal_dsl.config.datasets import (
+    Augmentation,
+    Cifar,
+    Dataset,
+    Digits,
+    Folder,
+    ImageNet,
+    NoAugmentation,
+    Npz,
+    Python,
+    ResizedCrop,
+    Svhn,
+    Synthetic,
+    Translate,
+)
 from fractal_dsl.config.errors import ConfigError, finding
-from fractal_dsl.config.optimizers import Constant, Halving, Schedule, Sgd
+from fractal_dsl.config.optimizers import AdamW, Constant, Cosine, Halving, Optimizer, Schedule, Sgd, Step
 from fractal_dsl.config.training import TrainConfig
 
 __all__ = [
+    "AdamW",
+    "Augmentation",
+    "Cifar",
     "ConfigError",
     "Constant",
+    "Cosine",
     "Dataset",
     "Digits",
+    "Folder",
     "Halving",
-    "Published",
+    "ImageNet",
+    "NoAugmentation",
+    "Npz",
+    "Optimizer",
+    "Python",
+    "ResizedCrop",
     "Schedule",
     "Sgd",
+    "Step",
+    "Svhn",
     "Synthetic",
     "TrainConfig",
+    "Translate",
     "merge",
     "parse_config",
 ]

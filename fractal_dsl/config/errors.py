@@ -25,16 +25,21 @@ class ConfigError(UserError):
         super().__init__("\n".join(lines))
 
 
+_KINDS = {"dataset": "data set", "augment": "augmentation"}
 _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "string_too_short": "a text that is not empty",
+    "string_pattern_mismatch": "a text of the form {pattern}",
+    "list_type": "a list",
+    "too_short": "a list that is not empty",
     "finite_number": "a finite number",
-    "greater_than": "above {gt:,.10g}",
-    "greater_than_equal": "at least {ge:,.10g}",
-    "less_than": "below {lt:,.10g}",
-    "less_than_equal": "at most {le:,.10g}",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
     "model_type": "a name, or a name with settings",
     "model_attributes_type": "a name, or a name with settings",
 }
@@ -42,11 +47,14 @@ _WANTED = {
 
 def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
     """pydantic's error in our words. Its ``loc`` has the variant's name in it, which is no key of the user's."""
+    kind, given = error["type"], error["input"]
+    if not error["loc"]:
+        return (), error["msg"].removeprefix("Value error, "), None
     first, *inner = error["loc"]
     setting = str(first)
-    if len(inner) > 1 and inner[0] in _names(setting):
+    if inner and inner[0] in _names(setting):
         del inner[0]
-    path, where, kind, given = (first, *inner), ".".join(map(str, (first, *inner))), error["type"], error["input"]
+    path, where = (first, *inner), ".".join(map(str, (first, *inner)))
     if kind == "extra_forbidden":
         name = _name_at(data.get(setting)) or next(iter(_names(setting)), None)
         known = _keys(setting, name) if inner else list(TrainConfig.model_fields)
@@ -54,15 +62,29 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
         help = None if inner else _inside(setting, given)
         help = help or suggestion(str(path[-1]), known) or _there_are(known)
         return path, f"unknown setting `{path[-1]}`{owner}", help
-    if kind in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
-        known, name = _names(setting), _name_at(given)
-        what = "data set" if setting == "dataset" else setting
-        message = f"unknown {what} `{name}`" if name else f"`{setting}` needs a name"
-        return path, message, suggestion(name or "", known) or _there_are(known)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return path, *_choice(_KINDS.get(setting, setting), _name_at(given), _names(setting))
+    if kind == "literal_error":
+        known = error.get("ctx", {})["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return path, *_choice(where, _name_at(given), known)
+    if kind == "missing":
+        return path, f"`{where}` is missing: `{_name_at(data[setting])}` needs it", None
     if kind == "value_error":
         return path, f"`{where}`: {error['msg'].removeprefix('Value error, ')}", None
-    wanted = _WANTED[kind].format(**error.get("ctx", {})) if kind in _WANTED else error["msg"]
+    if kind == "int_type" and isinstance(given, str) and given.isdecimal() and len(given) > 18:
+        return path, f"`{where}` is too large: {given}", None
+    wanted = _WANTED[kind].format(**_readable(error.get("ctx", {}))) if kind in _WANTED else error["msg"]
     return path, f"`{where}` must be {wanted}, found {json.dumps(given, default=str)}", None
+
+
+def _choice(what: str, name: str | None, known: list[str]) -> tuple[str, str]:
+    """The message and the help for a name that is none of the known ones."""
+    message = f"unknown {what} `{name}`" if name else f"the {what} needs a name"
+    return message, suggestion(name or "", known) or _there_are(known)
+
+
+def _readable(limits: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}" for name, limit in limits.items()}
 
 
 def variants(setting: str) -> tuple[type[Settings], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,7 +15,7 @@ class Sgd(Settings):
     """Stochastic gradient descent. What a drop-path plan leaves out has no gradient and is not updated."""
 
     name: Literal["sgd"] = "sgd"
-    lr: float = Field(default=0.02, gt=0, description="learning rate at the start; the schedule lowers it")
+    lr: float = Field(default=0.02, gt=0, description="learning rate at its highest; the schedule lowers it")
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty on every parameter")
     nesterov: bool = Field(default=False, description="Nesterov's momentum; needs momentum above 0")
@@ -25,31 +27,87 @@ class Sgd(Settings):
         return self
 
 
-# --- schedules: ``factor`` is what the learning rate is multiplied by when ``epoch`` of ``epochs`` are done
+class AdamW(Settings):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(default=0.001, gt=0, description="learning rate at its highest; the schedule lowers it")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of gradients")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="share of a parameter taken off, times the rate")
 
 
-class Halving(Settings):
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
+
+
+class _Schedule(Settings):
+    """What schedules have in common: a rise from a hundredth of the rate, linear in the epochs done."""
+
+    warmup: float = Field(default=0.0, ge=0, description="epochs in which the rate rises to its highest")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """What the learning rate is multiplied by when ``epoch`` of ``epochs`` are done."""
+        risen = min(1.0, 0.01 + 0.99 * epoch / self.warmup) if self.warmup else 1.0
+        return risen * self.fall(epoch, epochs)
+
+    def fall(self, epoch: float, epochs: int) -> float:
+        """The factor without the warm-up."""
+        raise NotImplementedError
+
+
+class Halving(_Schedule):
     """The paper's: the rate falls each time the remaining epochs halve (at 200, 300, 350, 375, … of 400)."""
 
     name: Literal["halving"] = "halving"
     gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each fall")
     drops: int | None = Field(default=None, ge=0, description="stop after this many falls; by default never")
 
-    def factor(self, epoch: float, epochs: int) -> float:
+    def fall(self, epoch: float, epochs: int) -> float:
         """``gamma`` to the number of halvings so far; it changes between epochs only."""
         remaining = max(1, epochs - int(epoch))
         halvings = (epochs // remaining).bit_length() - 1
         return self.gamma ** (halvings if self.drops is None else min(halvings, self.drops))
 
 
-class Constant(Settings):
+class Cosine(_Schedule):
+    """Half a cosine wave, from the end of the warm-up down to ``floor`` (Loshchilov and Hutter, 2016)."""
+
+    name: Literal["cosine"] = "cosine"
+    floor: float = Field(default=0.0, ge=0, le=1, description="share of the rate that is left in the end")
+
+    def fall(self, epoch: float, epochs: int) -> float:
+        """From 1 to ``floor``, changing at every step."""
+        done = min(1.0, max(0.0, epoch - self.warmup) / max(1e-9, epochs - self.warmup))
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+class Step(_Schedule):
+    """The rate falls after the epochs that are given."""
+
+    name: Literal["step"] = "step"
+    at: list[int] = Field(min_length=1, description="the epochs after which it falls, as [50, 65]")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each fall")
+
+    @model_validator(mode="after")
+    def _check(self) -> Step:
+        if any(b <= a for a, b in zip([0, *self.at], self.at, strict=False)):
+            raise ValueError("`at` must be epochs from 1 up, in order")
+        return self
+
+    def fall(self, epoch: float, epochs: int) -> float:
+        """``gamma`` to the number of falls so far."""
+        return self.gamma ** bisect_right(self.at, int(epoch))
+
+
+class Constant(_Schedule):
     """One rate throughout."""
 
     name: Literal["constant"] = "constant"
 
-    def factor(self, epoch: float, epochs: int) -> float:
+    def fall(self, epoch: float, epochs: int) -> float:
         """1."""
         return 1.0
 
 
-Schedule = Annotated[Halving | Constant, Field(discriminator="name")]
+Schedule = Annotated[Halving | Cosine | Step | Constant, Field(discriminator="name")]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fractal_dsl.config.datasets import Dataset
-from fractal_dsl.config.optimizers import Halving, Schedule, Sgd
+from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
+from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
 from fractal_dsl.config.settings import Settings, named
 
 
 class TrainConfig(Settings):
-    """How to train a net. A run's result is a function of this, the spec and its parameters."""
+    """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters."""
 
-    dataset: Annotated[Dataset | None, named(None)] = Field(default=None, description="what to train on")
+    dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="what to train on")
+    augment: Annotated[Augmentation, named("none")] = NoAugmentation()
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts that a mini-batch is run in, one after another, where memory is short"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the weights and of every draw in training")
     validation: float = Field(
         default=0.1,
@@ -24,5 +28,43 @@ class TrainConfig(Settings):
         le=0.5,
         description="share of the training images held out to choose the best weights by; 0: the last are the best",
     )
-    optimizer: Annotated[Sgd, named("sgd")] = Sgd()
+    optimizer: Annotated[Optimizer, named("sgd")] = Sgd()
     schedule: Annotated[Schedule, named("halving")] = Halving()
+    clip: float | None = Field(default=None, gt=0, description="the largest norm of the gradient; more is scaled down")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of a running average of the weights, which is then what is kept"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each label spread over all classes")
+    mixup: float = Field(default=0.0, ge=0, description="alpha of mixup; 0: none. With cutmix: one of the two a step")
+    cutmix: float = Field(default=0.0, ge=0, description="alpha of cutmix; 0: none")
+    patience: int | None = Field(
+        default=None, ge=1, description="stop early after this many epochs without better validation figures"
+    )
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of layers, where torch autocasts")
+    channels_last: bool = Field(default=False, description="channels behind height and width in memory")
+    compile: bool = Field(default=False, description="torch.compile, column by column and part by part")
+    checkpoint_levels: int | None = Field(
+        default=None, ge=1, description="recompute sub-fractals up to this level in the backward pass, to save memory"
+    )
+    deterministic: bool = Field(default=True, description="on CUDA: only convolutions that repeat to the last bit")
+
+    max_minutes: float | None = Field(default=None, gt=0, description="stop and save after this time; resume goes on")
+    save_steps: int | None = Field(default=None, ge=1, description="save the state after this many steps, too")
+    save_minutes: float = Field(default=10.0, gt=0, description="save the state after this many minutes, too")
+    track_columns: bool = Field(
+        default=False, description="measure each column's loss on training images, and gradients by depth, each epoch"
+    )
+    plain: int | None = Field(default=None, ge=1, description="train this column's architecture alone, to compare")
+    tensorboard: bool = Field(default=False, description="write TensorBoard's files, too")
+    profile: bool = Field(default=False, description="profile some steps: a table and a trace file")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.patience is not None and not self.validation:
+            raise ValueError("`patience` needs validation images: set `validation` above 0")
+        if self.accumulate > self.batch:
+            raise ValueError(f"a mini-batch of {self.batch} cannot be run in {self.accumulate} parts")
+        if self.schedule.warmup > self.epochs:
+            raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs}")
+        return self

@@ -71,6 +71,14 @@ def colour(column: int) -> str:
     return _COLUMNS[column % len(_COLUMNS)]
 
 
+def gradation(i: int, count: int) -> str:
+    """The i-th of ``count`` colours from light to dark, for what is in order."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return to_hex(colormaps["viridis_r"](0.1 + 0.85 * i / max(1, count - 1)))
+
+
 def integer_epochs(axes: Axes) -> None:
     """Whole numbers along x; plain numbers along a logarithmic y."""
     from matplotlib.ticker import MaxNLocator

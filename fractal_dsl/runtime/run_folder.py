@@ -4,38 +4,53 @@
 ``params.json``        the net and its parameters   ``best.safetensors``  those that did best on validation images
 ``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
 ``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
+``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
 ``normalisation.json`` mean and deviation by channel, which images are normalised by
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
+``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
+``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
+``tensorboard/``       where asked for; not in the manifest
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import safetensors.torch as st
 import torch
+from safetensors import safe_open
 
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import Compiled, compile_file
+from fractal_dsl.driver import Compiled, compile_file, parse
 from fractal_dsl.files import MANIFEST, read_manifest, replacing, write_manifest, write_text
+from fractal_dsl.path_lengths import expected_path_lengths, path_lengths
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
+from fractal_dsl.runtime.checkpoint import FOLDER, Checkpoint, Progress, clean, jsonl, load_checkpoint, save_checkpoint
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.source import Source
+from fractal_dsl.syntax_to_text import syntax_to_text
 from fractal_dsl.version import __version__
 
 FORMAT = "fractal_dsl run"
 FORMAT_VERSION = 1
+TENSORBOARD = "tensorboard"
+DRAWN = ("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg")
+"""What ``fractal-dsl report`` makes again from the rest."""
 
 Weights = Literal["best", "last"]
-Status = Literal["running", "finished", "interrupted", "diverged"]
+Status = Literal["running", "finished", "interrupted", "out of time", "diverged"]
 
+_PATHS_COUNTED = 500
 _NEEDED = ("spec.frac", "params.json", "config.json", "metrics.jsonl", "last.safetensors", "best.safetensors")
 
 
@@ -55,19 +70,8 @@ class Run:
         Raises UserError if a part is missing, altered, of another version, or does not compile any more.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
-        try:
-            given = json.loads((folder / "params.json").read_text("utf-8"))
-            config = parse_config(json.loads((folder / "config.json").read_text("utf-8")))
-            compiled = compile_file(
-                folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
-            )
-        except FracError as error:
-            raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
-        except ConfigError as error:
-            raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
+        manifest = read_run_manifest(folder)
+        compiled, config = _spec_of(folder, allow_python)
         if graph_sha256(compiled.graph) != manifest["graph_sha256"]:
             made = manifest["versions"]["fractal_dsl"]
             raise UserError(f"{folder} was trained with fractal_dsl {made}, which compiled its spec to another graph")
@@ -95,56 +99,132 @@ class Run:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the best weights' on the test images."""
+    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the best weights' on the test images.
+
+    ``ended`` is why: epochs, patience, interrupted, minutes. ``plain`` has the figures of one column's architecture
+    trained alone, where that was asked for.
+    """
 
     folder: Path
     status: Status
+    ended: str
     epochs: int
     best_epoch: int
+    validation_images: int
     loss: float
     accuracy: float
     columns: list[dict[str, float]]
+    plain: dict[str, Any] | None
     seconds: float
     images_per_second: float
 
 
-class RunWriter:
-    """Writes a run's folder. Every file is written beside its place and renamed."""
+class Store:
+    """Where a net in training puts what comes of it. Every file is written beside its place and renamed.
 
-    def __init__(self, compiled: Compiled, config: TrainConfig, out: Path | None) -> None:
+    ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
+    """
+
+    def __init__(self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None]) -> None:
+        self.folder, self.run, self.facts, self.seal = folder, run, facts, seal
+        folder.mkdir(exist_ok=True)
+
+    def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Write the figures of the epochs so far, a line each."""
+        write_text(self.folder / "metrics.jsonl", jsonl(epochs))
+
+    def weights(self, name: Weights, model: FractalModule, epoch: int) -> None:
+        """Write the model's parameters and buffers; the file says after which epoch."""
+        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+        with replacing(self.folder / f"{name}.safetensors") as temporary:
+            temporary.write_bytes(st.save(state, {"epoch": str(epoch)}))
+
+    def epoch_of(self, name: Weights) -> int:
+        """After which epoch weights were written."""
+        with safe_open(self.folder / f"{name}.safetensors", "pt") as file:
+            return int((file.metadata() or {})["epoch"])
+
+    def checkpoint(self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any]) -> None:
+        """Write the whole state. Raises UserError where the disk is full."""
+        save_checkpoint(self.folder, progress, tensors, epochs, self.facts)
+
+    def resumable(self) -> bool:
+        """Whether there is a state to go on from."""
+        return (self.folder / FOLDER).is_dir()
+
+    def resume_command(self) -> str:
+        """What to type to go on."""
+        return shlex.join(["fractal-dsl", "train", "--resume", str(self.run)])
+
+    def reopen(self) -> None:
+        """The run goes on: the figures that it stopped with are no longer those of its end."""
+        (self.run / "result.json").unlink(missing_ok=True)
+        self.seal("running")
+
+    def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
+        """The newest whole checkpoint, if there is any; ``say`` is told what is not whole.
+
+        Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
+        """
+        clean(self.folder)
+        if not self.resumable():
+            return None
+        found = load_checkpoint(self.folder, say)
+        same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
+        for key, what in same.items():
+            if found.manifest[key] != self.facts[key]:
+                raise UserError(
+                    f"the {what} in {self.run} are not what its checkpoint was made with: put back what was there, "
+                    "or train again"
+                )
+        for key in ("device", "threads", "versions"):
+            if found.manifest[key] != self.facts[key]:
+                was, now = _listed(found.manifest[key]), _listed(self.facts[key])
+                say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
+        return found
+
+
+class RunWriter:
+    """Writes a run's folder."""
+
+    def __init__(self, folder: Path, compiled: Compiled, config: TrainConfig, device: str, threads: int) -> None:
+        self.folder, self.compiled, self.config = folder, compiled, config
+        self.facts: dict[str, Any] = {
+            "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
+            "params": dict(compiled.overrides),
+            "config": config.model_dump(mode="json"),
+            "graph_sha256": graph_sha256(compiled.graph),
+            "versions": versions(),
+            "device": device,
+            "threads": threads,
+        }
+
+    @classmethod
+    def new(cls, compiled: Compiled, config: TrainConfig, out: Path | None, device: str, threads: int) -> RunWriter:
         """Make the folder ``out``, or the next free ``runs/NET-1``, with the parts that are known before training.
 
         Raises UserError if ``out`` has something in it or cannot be made.
         """
-        self.compiled = compiled
         files = compiled.spec_files()
-        self.folder = _new_folder(compiled.program.net, out)
+        run = cls(_new_folder(compiled.program.net, out), compiled, config, device, threads)
         for name, text in files.items():
-            write_text(self.folder / name, text)
-        self._write_json(
-            "params.json",
-            {
-                "net": compiled.program.net,
-                "params": dict(compiled.overrides),
-                "max_layers": compiled.max_layers,
-            },
-        )
-        self._write_json("config.json", config.model_dump(mode="json"))
-        self.metrics([])
+            write_text(run.folder / name, text)
+        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
+        run._write_json("params.json", given)
+        run._write_json("config.json", config.model_dump(mode="json"))
+        if compiled.summary.base_layers <= _PATHS_COUNTED:
+            run._write_json("paths.json", _paths(compiled))
+        return run
 
-    def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
-        """Write the figures of the epochs so far, a line each."""
-        write_text(self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    def store(self, part: str = "") -> Store:
+        """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
+        return Store(self.folder / part, self.folder, self.facts, self.seal)
 
-    def weights(self, name: Weights, model: FractalModule) -> None:
-        """Write the model's parameters and buffers."""
-        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        with replacing(self.folder / f"{name}.safetensors") as temporary:
-            temporary.write_bytes(st.save(state))
-
-    def normalisation(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Write the mean and the standard deviation, by channel, that images are normalised by."""
-        self._write_json("normalisation.json", {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()})
+    def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
+        """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
+        if mean is not None and std is not None:
+            found = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+            self._write_json("normalisation.json", found)
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write the figures of the finished run."""
@@ -157,10 +237,10 @@ class RunWriter:
             "format_version": FORMAT_VERSION,
             "status": status,
             "net": self.compiled.program.net,
-            "graph_sha256": graph_sha256(self.compiled.graph),
-            "versions": versions(),
+            "graph_sha256": self.facts["graph_sha256"],
+            "versions": self.facts["versions"],
         }
-        write_manifest(self.folder, manifest)
+        write_manifest(self.folder, manifest, without=(FOLDER, TENSORBOARD, *DRAWN))
 
     def abandon(self) -> None:
         """Take the folder away again, if it is not sealed: nothing in it can be used."""
@@ -169,6 +249,70 @@ class RunWriter:
 
     def _write_json(self, name: str, data: Any) -> None:
         write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
+
+
+def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
+    """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
+
+    Raises UserError if it is no run, it ended for good, or its spec does not compile.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not all((folder / name).is_file() for name in ("spec.frac", "params.json", "config.json")):
+        raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
+    status = _status(folder)
+    if status == "finished":
+        raise UserError(f"{folder} is finished: there is nothing to resume. `fractal-dsl report {folder}` shows it")
+    if status == "diverged":
+        raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
+    return _spec_of(folder, allow_python)
+
+
+def _status(folder: Path) -> Status | None:
+    try:
+        return json.loads((folder / MANIFEST).read_text("utf-8"))["status"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
+    try:
+        given = json.loads((folder / "params.json").read_text("utf-8"))
+        config = parse_config(json.loads((folder / "config.json").read_text("utf-8")))
+        compiled = compile_file(
+            folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
+        )
+    except FracError as error:
+        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
+    except ConfigError as error:
+        raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
+    return compiled, config
+
+
+def _paths(compiled: Compiled) -> dict[str, Any]:
+    """Of each length the share of all paths, and of the paths that are expected to be live in a training step."""
+    whole, live = path_lengths(compiled.graph), expected_path_lengths(compiled.graph)
+    total, expected = sum(whole.values()), sum(live.values())
+    return {
+        "lengths": list(whole),
+        "whole": [float(Fraction(count, total)) for count in whole.values()],
+        "live": [float(live.get(length, Fraction(0)) / expected) for length in whole],
+        "total": total,
+        "expected": float(expected),
+    }
+
+
+def _canonical(name: str, text: str) -> str:
+    """A spec in the formatter's style."""
+    return syntax_to_text(parse(Source(name, text)))
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in cast(dict[str, object], value).items())
+    return str(value)
 
 
 def versions() -> dict[str, str]:
@@ -196,7 +340,8 @@ def _new_folder(net: str, out: Path | None) -> Path:
         raise UserError(f"cannot make the folder {out or 'runs'}: {error.strerror}") from None
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_run_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run whose files are all as they were written. Raises UserError if not."""
     return read_manifest(
         folder,
         "training run",
@@ -204,5 +349,5 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         version=FORMAT_VERSION,
         keys=("graph_sha256", "status"),
         parts=_NEEDED,
-        remedy="restore the file, or train again",
+        remedy=f"restore the file, go on with `fractal-dsl train --resume {folder}` if it was killed, or train again",
     )

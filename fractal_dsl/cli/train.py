@@ -1,0 +1,146 @@
+"""Commands that train and show what came of it: train, report, compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fractal_dsl import driver
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
+from fractal_dsl.driver import MAX_LAYERS
+
+if TYPE_CHECKING:
+    from fractal_dsl.driver import Compiled
+
+Runs = Annotated[list[Path], typer.Argument(help="Folders of training runs.", show_default=False)]
+
+
+def train(
+    context: typer.Context,
+    spec: Annotated[str | None, typer.Argument(help="The .frac file.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NET-N if not given.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="What to train on.")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Of the layers' arithmetic.")] = None,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Channels last in memory.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile, part by part.")] = False,
+    checkpoint_levels: Annotated[
+        int | None, typer.Option(metavar="L", min=1, help="Recompute sub-fractals up to this level: less memory.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Run a mini-batch in N parts: less memory.")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(metavar="M", help="Stop after this time, and save.")] = None,
+    track_columns: Annotated[
+        bool, typer.Option("--track-columns", help="Each column's loss, and gradients by depth, at each epoch.")
+    ] = False,
+    plain: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Train column K's architecture alone, too, to compare.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Profile ten steps: a table and a trace.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the train block: --set optimizer.lr=0.1"),
+    ] = None,
+    param: Params = None,
+    params: ParamsFile = None,
+    net: Net = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Train a net by the settings of its train block, and write a run folder with a report."""
+    if resume is not None:
+        _only_for_resume(context)
+        from fractal_dsl.runtime.train import resume as go_on
+
+        result = go_on(resume, device=device, max_minutes=max_minutes, allow_python=allow_python)
+        raise typer.Exit(130 if result.status == "interrupted" else 0)
+    if spec is None:
+        raise typer.BadParameter("give a .frac file, or --resume RUN", param_hint="SPEC")
+    from fractal_dsl.config import merge, parse_config
+
+    overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
+    flags: dict[str, Any] = {
+        "epochs": epochs,
+        "batch": batch,
+        "seed": seed,
+        "dataset": dataset,
+        "precision": precision,
+        "channels_last": channels_last or None,
+        "compile": compile or None,
+        "checkpoint_levels": checkpoint_levels,
+        "accumulate": accumulate,
+        "max_minutes": max_minutes,
+        "track_columns": track_columns or None,
+        "plain": plain,
+        "tensorboard": tensorboard or None,
+        "profile": profile or None,
+    }
+    overrides += [(key, value) for key, value in flags.items() if value is not None]
+    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
+    config = parse_config(merge(compiled.program.train, overrides))
+
+    from fractal_dsl.runtime.train import train as run
+
+    result = run(compiled, config, out, device=device, picture=_picture(compiled), allow_python=allow_python)
+    if result.status == "interrupted":
+        raise typer.Exit(130)
+
+
+def _only_for_resume(context: typer.Context) -> None:
+    """A run that goes on keeps its spec and its settings."""
+    allowed = {"resume", "device", "max_minutes", "allow_python"}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name)
+        if name not in allowed and given is not None and given.name == "COMMANDLINE":
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "SPEC"
+            raise typer.BadParameter("a run that is resumed keeps its spec and its settings", param_hint=shown)
+
+
+def _picture(compiled: Compiled) -> str | None:
+    """The net as SVG, if it is small enough to be looked at and Graphviz is there."""
+    if compiled.summary.base_layers > 500:
+        return None
+    from fractal_dsl.dot_to_picture import drawn
+    from fractal_dsl.graph_to_dot import graph_to_dot
+
+    return drawn(graph_to_dot(compiled.graph))
+
+
+def report(
+    runs: Runs,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The page; RUN/report.html, or comparison.html for several.")
+    ] = None,
+) -> None:
+    """Write the report of a run, or one page of several runs side by side; it opens offline."""
+    from fractal_dsl.runtime.comparison import write_page
+
+    print(write_page(runs, output))
+
+
+def compare(
+    runs: Runs,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the figures of runs side by side, and the settings in which they differ."""
+    from rich.console import Console
+
+    from fractal_dsl.runtime.comparison import compare_runs, table
+
+    found = compare_runs(runs)
+    if json_:
+        print(json.dumps(found, indent=2))
+    else:
+        Console(soft_wrap=True).print(table(found))

@@ -1,0 +1,46 @@
+"""A running average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """An exponential moving average of the parameters and floating-point buffers of a model.
+
+    The decay rises to its value as (1 + n) / (10 + n) after n steps, so that the first weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        followed = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+        self.tensors = {name: value.clone() for name, value in followed.items()}
+        self._followed, self._values = list(followed.values()), list(self.tensors.values())
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Follow the model after its ``steps``-th step."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        torch._foreach_lerp_(self._values, self._followed, 1 - decay)
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over an average that was saved."""
+        for name, value in self.tensors.items():
+            value.copy_(tensors[name])
+
+    @contextmanager
+    def applied(self) -> Generator[None]:
+        """The model has the average's weights within the block."""
+        own = [value.clone() for value in self._followed]
+        with torch.no_grad():
+            torch._foreach_copy_(self._followed, self._values)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._followed, own)

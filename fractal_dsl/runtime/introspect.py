@@ -1,0 +1,59 @@
+"""What goes on inside a net while it trains, measured on one fixed batch of training images at the end of an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from fractal_dsl.path_lengths import weighted_depths
+from fractal_dsl.runtime.data import ImageSet, seed_for
+from fractal_dsl.runtime.module import FractalModule
+
+_IMAGES = 256
+
+
+class Tracker:
+    """Measures a net on up to 256 training images, the same ones each time, not augmented, in eval mode."""
+
+    def __init__(self, model: FractalModule, images: ImageSet, seed: int, batch: int) -> None:
+        self.model, self.images, self.batch = model, images, batch
+        generator = torch.Generator().manual_seed(seed_for("tracked", seed))
+        self.rows = torch.randperm(len(images.train), generator=generator)[:_IMAGES]
+        depths = weighted_depths(model.join_graph)
+        self.weights = [(depth, model.get_submodule(name)) for name, depth in depths.items()]
+
+    def measure(self) -> dict[str, Any]:
+        """``loss`` of the whole net, ``columns``: that of each column alone, and ``gradients``: for each depth, counted
+        in weighted layers from 1, the mean over the layers at that depth of their gradient's L2 norm.
+        """
+        self.model.eval()
+        columns = [
+            {"column": k, "loss": self._loss(self.model.column_plan(k), False)[0]}
+            for k in range(1, self.model.n_columns + 1)
+        ]
+        loss, gradients = self._loss(self.model.full_plan(), True)
+        return {"loss": loss, "columns": columns, "gradients": gradients}
+
+    def _loss(self, plan: Any, gradients: bool) -> tuple[float, list[float]]:
+        parameters = [p for _, module in self.weights for p in module.parameters(recurse=True) if gradients]
+        sums = [torch.zeros_like(p) for p in parameters]
+        total = 0.0
+        for rows in self.rows.split(self.batch):
+            x, y = self.images.batch(self.images.train, rows)
+            with torch.set_grad_enabled(gradients):
+                loss = F.cross_entropy(self.model.run(x, plan), y, reduction="sum") / len(self.rows)
+            total += loss.item()
+            if gradients:
+                found = torch.autograd.grad(loss, parameters, allow_unused=True)
+                sums = [s if g is None else s.add_(g) for s, g in zip(sums, found, strict=True)]
+        return total, self._by_depth(sums) if gradients else []
+
+    def _by_depth(self, sums: list[torch.Tensor]) -> list[float]:
+        norms: dict[int, list[float]] = {}
+        squares = iter([s.square().sum().item() for s in sums])
+        for depth, module in self.weights:
+            norm = sum(next(squares) for _ in module.parameters(recurse=True)) ** 0.5
+            norms.setdefault(depth, []).append(norm)
+        return [sum(found) / len(found) for _, found in sorted(norms.items())]

@@ -1,0 +1,253 @@
+"""The training loop: epochs, steps, and what is saved when.
+
+Every draw is a function of the seed and counters: the weights of the seed, the order of the images of (seed, epoch),
+augmentation of (seed, epoch, image), dropout, mixing and the drop-path plan of (seed, step). Nothing depends on what
+was drawn before, so a run that is killed and resumed ends as it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.runtime.checkpoint import Checkpoint, Ended, Progress
+from fractal_dsl.runtime.compiling import CompileClock
+from fractal_dsl.runtime.data import ImageSet, batch_order
+from fractal_dsl.runtime.evaluate import measure_all
+from fractal_dsl.runtime.introspect import Tracker
+from fractal_dsl.runtime.profiling import Profiler
+from fractal_dsl.runtime.progress import View
+from fractal_dsl.runtime.run_folder import Store
+from fractal_dsl.runtime.step import Stepper
+
+
+class Loop:
+    """Trains one net. What it has done stands in ``progress`` and ``epochs``, the lines of ``metrics.jsonl``.
+
+    ``interrupted`` asks it to stop after the step that it is in, and so does the time ``deadline`` (perf_counter).
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        images: ImageSet,
+        config: TrainConfig,
+        store: Store,
+        view: View,
+        interrupted: threading.Event,
+        deadline: float = math.inf,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.stepper, self.model, self.images, self.config = stepper, stepper.model, images, config
+        self.store, self.view, self.interrupted, self.deadline = store, view, interrupted, deadline
+        self.on_epoch = on_epoch
+        self.progress = Progress()
+        self.epochs: list[dict[str, Any]] = []
+        kind = torch.float32 if stepper.device.type == "mps" else torch.float64
+        self.loss, self.right = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
+        self.tracker = Tracker(self.model, images, config.seed, config.batch) if config.track_columns else None
+        self.saved = 0.0
+        self.profiler: Profiler | None = None
+        self.clock: CompileClock | None = None
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up the state that was saved."""
+        self.progress, self.epochs = checkpoint.progress, checkpoint.epochs
+        self.stepper.load(checkpoint.tensors, checkpoint.progress.scaler)
+        self.loss.copy_(checkpoint.tensors["epoch/loss"])
+        self.right.copy_(checkpoint.tensors["epoch/right"])
+
+    def run(self) -> Progress:
+        """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.
+
+        Raises UserError if the loss stops being a number, or the disk is full; the last good state is kept.
+        """
+        p = self.progress
+        if p.ended in ("epochs", "patience"):
+            return p
+        p.ended = ""
+        self.saved, self.start = time.perf_counter(), time.perf_counter() - p.seconds
+        steps = len(self._order())
+        self.view.run(steps * self.config.epochs, p.step)
+        if p.step == 0:
+            self._first()
+        with (
+            Profiler(self.store.folder) if self.config.profile else nullcontext() as self.profiler,
+            CompileClock() if self.config.compile else nullcontext() as self.clock,
+        ):
+            while not p.ended:
+                self._epoch()
+        return p
+
+    def _order(self) -> tuple[torch.Tensor, ...]:
+        return batch_order(len(self.images.train), self.config.batch, self.config.seed, self.progress.epoch)
+
+    def _first(self) -> None:
+        """Before training: everything that a run needs to be resumed and opened."""
+        with self._kept():
+            self.store.metrics([])
+            self.store.weights("best", self.model, 0)
+            self._save()
+            self.store.weights("last", self.model, 0)
+            self.store.seal("running")
+
+    def _epoch(self) -> None:
+        p, config, order = self.progress, self.config, self._order()
+        if p.batch == 0:
+            self.loss.zero_(), self.right.zero_()
+            p.images, p.epoch_seconds = 0, 0.0
+        self.model.train()
+        title = f"epoch {p.epoch + 1}/{config.epochs}"
+        self.view.epoch(title, self.loss, self.right, p.images, p.epoch_seconds)
+        rate = 0.0
+        for x, y in self.images.batches(self.images.train, order[p.batch :], p.epoch):
+            rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
+            loss, right = self.stepper.step(x, y, p.step, rate)
+            p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + len(y)
+            if not self.view.add(loss, right, len(y)):
+                self._diverged()
+            if self.profiler is not None and self.profiler.step():
+                self.view.line(self.profiler.table)
+            if p.batch < len(order):
+                p.ended = self._stop()
+                if p.ended or self._due():
+                    self._mid_epoch()
+                if p.ended:
+                    return
+        self._epoch_done(rate)
+
+    def _stop(self) -> Ended:
+        if self.interrupted.is_set():
+            return "interrupted"
+        return "minutes" if time.perf_counter() > self.deadline else ""
+
+    def _due(self) -> bool:
+        every = self.config.save_steps
+        if every is not None and self.progress.step % every == 0:
+            return True
+        return time.perf_counter() - self.saved > 60 * self.config.save_minutes
+
+    def _mid_epoch(self) -> None:
+        p, seconds = self.progress, self.view.figures()["seconds"]
+        if not self._finite():
+            self._diverged()
+        p.epoch_seconds = seconds
+        with self._kept():
+            self._save()
+            if p.ended:
+                with self._averaged():
+                    self.store.weights("last", self.model, p.epoch)
+                    if not self.config.validation:
+                        self.store.weights("best", self.model, p.epoch)
+                self.store.seal("running")
+
+    def _epoch_done(self, rate: float) -> None:
+        p, config = self.progress, self.config
+        figures: dict[str, Any] = {"epoch": p.epoch + 1, "step": p.step, "lr": rate, **self.view.figures()}
+        if self.clock is not None:
+            figures["compile_seconds"], self.clock.seconds = self.clock.seconds, 0.0
+        if not self._finite():
+            self._diverged()
+        with self._averaged():
+            images = self.images
+            validation = measure_all(self.model, images, images.validation) if len(images.validation) else None
+            figures["validation"] = validation
+            if self.tracker is not None:
+                figures["training"] = self.tracker.measure()
+            p.epoch, p.batch = p.epoch + 1, 0
+            self.epochs.append(figures)
+            score = _score(figures)
+            better = score >= p.best
+            if better:
+                p.best, p.best_epoch = score, p.epoch
+            p.ended = self._end()
+            with self._kept():
+                self.store.metrics(self.epochs)
+                if better:
+                    self.store.weights("best", self.model, p.epoch)
+                self.store.weights("last", self.model, p.epoch)
+        with self._kept():
+            self._save()
+            self.store.seal("running")
+        if self.on_epoch is not None:
+            self.on_epoch(figures)
+        self.view.line(epoch_line(figures, config.epochs) + (f"  {self.view.left()}" if not p.ended else ""))
+
+    def _end(self) -> Ended:
+        p, patience = self.progress, self.config.patience
+        if p.epoch == self.config.epochs:
+            return "epochs"
+        if patience is not None and p.epoch - p.best_epoch >= patience:
+            return "patience"
+        return self._stop()
+
+    def _save(self) -> None:
+        p = self.progress
+        p.seconds, p.scaler = time.perf_counter() - self.start, self.stepper.scaler.state_dict()
+        tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
+        self.store.checkpoint(p, tensors, self.epochs)
+        self.saved = time.perf_counter()
+
+    def _averaged(self) -> Any:
+        """The weights that are measured and kept: the running average, where there is one."""
+        return self.stepper.average.applied() if self.stepper.average is not None else nullcontext()
+
+    def _finite(self) -> bool:
+        tensors = [self.loss, *self.model.parameters()]
+        return all(bool(t.isfinite().all()) for t in tensors)
+
+    @contextmanager
+    def _kept(self) -> Generator[None]:
+        """What cannot be written leaves the last good state, and the user is told how to go on from it."""
+        try:
+            yield
+        except UserError as error:
+            if not self.store.resumable():
+                raise
+            raise UserError(
+                f"{error}\nThe state before it is kept in {self.store.folder}. Put right what is wrong, then: "
+                f"{self.store.resume_command()}"
+            ) from None
+
+    def _diverged(self) -> None:
+        p = self.progress
+        self.store.seal("diverged")
+        saved = self.store.folder / "last.safetensors"
+        raise UserError(
+            f"training diverged in epoch {p.epoch + 1}: the loss is not a number any more. "
+            f"{saved} has the weights {f'after epoch {p.epoch}' if p.epoch else 'from before training'}. "
+            f"Try a lower rate: --set optimizer.lr={self.config.optimizer.lr / 10:g}"
+        )
+
+
+def _score(figures: dict[str, Any]) -> list[float]:
+    """What the best weights have most of: validation accuracy, then less loss. Without validation: the epoch."""
+    validation = figures["validation"]
+    return [validation["accuracy"], -validation["loss"]] if validation else [figures["epoch"], 0.0]
+
+
+def epoch_line(figures: dict[str, Any], epochs: int) -> str:
+    """An epoch's figures for people."""
+    line = (
+        f"epoch {figures['epoch']:>{len(str(epochs))}}/{epochs}  loss {figures['train_loss']:.4f}  "
+        f"accuracy {figures['train_accuracy']:6.2%}"
+    )
+    if figures["validation"]:
+        line += f"  validation {shares(figures['validation'])}"
+    line += f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
+    compiling = figures.get("compile_seconds", 0)
+    return line + (f"  ({compiling:.1f} s of {figures['seconds']:.1f} s compiling)" if compiling else "")
+
+
+def shares(measured: dict[str, Any]) -> str:
+    """The accuracy of the whole net and of each column."""
+    columns = " ".join(f"{c['accuracy']:.1%}" for c in measured["columns"])
+    return f"{measured['accuracy']:6.2%} (columns {columns})"
