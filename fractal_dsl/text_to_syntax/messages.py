@@ -90,11 +90,11 @@ def _phrase(accepted: set[str]) -> str:
 
 def _hint(source: Source, token: Token, piece: Sequence[Token], accepted: set[str]) -> str | None:
     index = _place(token, piece)
-    before = piece[index - 1]
     if _in_foreign_comment(source, token, piece):
         return "comments begin with `#`"
     if index <= 0:
         return _start_hint(piece) if index == 0 and "NET" in accepted else None
+    before = piece[index - 1]
     known = _structure_hint(source, token, piece, accepted)
     if known is not None:
         return known
