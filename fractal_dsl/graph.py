@@ -77,6 +77,11 @@ class Layer:
     columns: int = 0
     module: str = ""
 
+    @property
+    def idle(self) -> bool:
+        """Whether it hands its input on: ``id``, and a dropout that drops nothing."""
+        return self.spec.name == "id" or (self.spec.family == "dropout" and not self.args["p"])
+
 
 @dataclass(frozen=True, slots=True)
 class Join:

@@ -32,7 +32,7 @@ def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> di
             columns[node.module] = columns.get(node.module, 0) | node.columns
     with torch.device(device):
         for number, node in graph.items():
-            construction = graph.construction(number)
+            construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
                 modules[node.module] = make_module(construction, columns.get(node.module, 0))
     return modules
@@ -100,7 +100,7 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                 made[number] = result.placeholder(_argument(node.name), torch.Tensor)
             case Output():
                 result.output(operands[0])
-            case Layer() if node.spec.name == "id":
+            case Layer() if node.idle:
                 made[number] = operands[0]
             case Layer():
                 options: dict[str, Any] = {}

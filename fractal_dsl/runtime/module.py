@@ -162,7 +162,7 @@ class FractalModule(fx.GraphModule):
     def _modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
         modules: dict[str, nn.Module] = {}
         for number, node in graph.items():
-            construction = graph.construction(number)
+            construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join):
                 modules[node.module] = self._ours.get(node.module) or make_module(construction)
         return modules

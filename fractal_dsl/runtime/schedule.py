@@ -168,7 +168,7 @@ class Scheduler:
         match node:
             case Output():
                 return same, 0
-            case Layer() if node.spec.name == "id":
+            case Layer() if node.idle:
                 return same, 0
             case Layer():
                 module = self.modules[node.module]

@@ -1,0 +1,311 @@
+"""A training step, forward and backward, without the optimizer: ours, a naive dense net, plain columns.
+
+    python benchmarks/train_step.py                # FractalNet-20 and the deep nets; about an hour on two cores
+    python benchmarks/train_step.py --quick        # FractalNet-20 and C = 4, small batches, few rounds
+    python benchmarks/train_step.py --device cuda  # milliseconds of the device instead of CPU seconds
+
+CPU seconds on 2 threads (the median of the rounds), contestants interleaved in one run. `mixed` is half local and half
+global drop-path: half the time of a local step and half the mean over the columns, so that the luck of the draw is
+not in the figures. `naive` is what ports of the paper do: everything is computed, the columns of a join are stacked,
+dropped ones are masked. `plain` is a column written by hand as an `nn.Sequential`. Memory is the growth of a process
+from the built net to the peak of its steps. Nets without dropout; the seed draws plans, weights and images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fractal_dsl import FractalModule, build, compile_file
+from fractal_dsl.plan import Plan, local_plan
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+NO_DROPOUT = {"drops": "[0%, 0%, 0%, 0%, 0%]"}
+DROP = 0.15
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net of examples/ and a batch."""
+
+    title: str
+    file: str
+    columns: int
+    widths: tuple[int, ...]
+    classes: int
+    batch: int
+
+    def build(self) -> FractalModule:
+        given = {**NO_DROPOUT, "columns": str(self.columns)}
+        return build(compile_file(EXAMPLES / f"{self.file}.frac", given))
+
+
+WIDE, THIN = (64, 128, 256, 512, 512), (16, 32, 64, 128, 128)
+NETS = [
+    Net("FractalNet-20, batch 32", "fractalnet20_cifar", 3, WIDE, 10, 32),
+    Net("deep, C = 4, batch 32", "fractalnet_deep", 4, THIN, 100, 32),
+    Net("deep, C = 4, batch 100", "fractalnet_deep", 4, THIN, 100, 100),
+    Net("deep, C = 6, batch 32", "fractalnet_deep", 6, THIN, 100, 32),
+    Net("deep, C = 6, batch 100", "fractalnet_deep", 6, THIN, 100, 100),
+]
+QUICK = [
+    Net("FractalNet-20, batch 8", "fractalnet20_cifar", 3, WIDE, 10, 8),
+    Net("deep, C = 4, batch 8", "fractalnet_deep", 4, THIN, 100, 8),
+]
+CUDA = [
+    Net("FractalNet-20, batch 128", "fractalnet20_cifar", 3, WIDE, 10, 128),
+    Net("FractalNet-20, batch 512", "fractalnet20_cifar", 3, WIDE, 10, 512),
+    Net("deep, C = 4, batch 128", "fractalnet_deep", 4, THIN, 100, 128),
+    Net("deep, C = 4, batch 512", "fractalnet_deep", 4, THIN, 100, 512),
+    Net("deep, C = 6, batch 128", "fractalnet_deep", 6, THIN, 100, 128),
+]
+
+
+# --- the contestants
+
+
+def conv(into: int, out: int) -> list[nn.Module]:
+    """The base layer."""
+    return [nn.Conv2d(into, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+
+
+def plain(net: Net, k: int) -> nn.Module:
+    """Column k by hand."""
+    layers: list[nn.Module] = []
+    into = 3
+    for width in net.widths:
+        for _ in range(2 ** (k - 1)):
+            layers += conv(into, width)
+            into = width
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(into, net.classes))
+
+
+class NaiveBlock(nn.Module):
+    """f_C in 2^(C-1) rows: in each, the columns that have a layer there; then one join of them all."""
+
+    def __init__(self, into: int, out: int, columns: int) -> None:
+        super().__init__()
+        self.rows = 2 ** (columns - 1)
+        self.columns = nn.ModuleList(nn.ModuleDict() for _ in range(columns))
+        for row in range(1, self.rows + 1):
+            for c, column in enumerate(self.columns):
+                if row % (every := self.rows >> c) == 0:
+                    column[str(row)] = nn.Sequential(*conv(into if row == every else out, out))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor, masks: list[tuple[bool, ...]]) -> Tensor:
+        values = [x] * len(self.columns)
+        for row in range(1, self.rows + 1):
+            here = [c for c, column in enumerate(self.columns) if str(row) in column]
+            outs = [self.columns[c][str(row)](values[c]) for c in here]
+            if row == self.rows:
+                outs = [self.pool(out) for out in outs]
+            joined = self.join(outs, masks.pop(0)) if len(outs) > 1 else outs[0]
+            for c in here:
+                values[c] = joined
+        return values[-1]
+
+    def join(self, outs: list[Tensor], mask: tuple[bool, ...]) -> Tensor:
+        stacked = torch.stack(outs)
+        if all(mask):
+            return stacked.mean(0)
+        flags = torch.tensor(mask[::-1], dtype=stacked.dtype, device=stacked.device)
+        return (stacked * flags.view(-1, 1, 1, 1, 1)).sum(0) / flags.sum()
+
+
+class Naive(nn.Module):
+    """The whole net, dense. A plan's masks are in the order of the joins, deepest column first, as ours are."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__()
+        sizes = zip((3, *net.widths), net.widths, strict=False)
+        self.blocks = nn.ModuleList(NaiveBlock(into, out, net.columns) for into, out in sizes)
+        self.head = nn.Linear(net.widths[-1], net.classes)
+
+    def forward(self, x: Tensor, plan: Plan) -> Tensor:
+        masks = list(plan.live)
+        for block in self.blocks:
+            x = block(x, masks)
+        return self.head(x.flatten(1))
+
+
+def contestants(net: Net, device: torch.device, compiled: bool) -> dict[str, Callable[[int], float]]:
+    """By name: a step, given its number, that returns its seconds."""
+    ours = net.build().to(device).train()
+    naive = Naive(net).to(device).train()
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in naive.parameters())
+    bf16 = net.build().to(device, memory_format=torch.channels_last).train()
+    images = torch.randn(net.batch, 3, 32, 32, device=device)
+    labels = torch.randint(net.classes, (net.batch,), device=device)
+    last = images.contiguous(memory_format=torch.channels_last)
+    arities = [len(join.labels) for _, join in ours.join_graph.joins()]
+
+    def local(step: int) -> Plan:
+        from random import Random
+
+        return local_plan(arities, DROP, Random(step))
+
+    def timed(model: nn.Module, forward: Callable[[int], Tensor], low: bool = False) -> Callable[[int], float]:
+        def step(number: int) -> float:
+            model.zero_grad(set_to_none=True)
+            start = _now(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=low):
+                loss = F.cross_entropy(forward(number).float(), labels)
+            loss.backward()
+            seconds = _now(device) - start
+            model.zero_grad(set_to_none=True)
+            return seconds
+
+        return step
+
+    def family(model: FractalModule, x: Tensor, low: bool) -> dict[str, Callable[[int], float]]:
+        full, columns = model.full_plan(), [model.column_plan(k) for k in range(1, net.columns + 1)]
+        found = {
+            "none": timed(model, lambda _: model.run(x, full), low),
+            "local": timed(model, lambda n: model.run(x, local(n)), low),
+        }
+        for k, plan in enumerate(columns, 1):
+            found[f"column {k}"] = timed(model, lambda _, plan=plan: model.run(x, plan), low)
+        return found
+
+    found = {f"ours, float32: {name}": step for name, step in family(ours, images, False).items()}
+    found |= {f"ours, bf16 channels-last: {name}": step for name, step in family(bf16, last, True).items()}
+    if compiled:
+        quick = net.build().to(device, memory_format=torch.channels_last).train()
+        quick.compile()
+        found |= {f"ours, bf16 channels-last compiled: {name}": s for name, s in family(quick, last, True).items()}
+    found["naive dense, float32: none"] = timed(naive, lambda _: naive(images, ours.full_plan()))
+    found["naive dense, float32: mixed"] = timed(naive, lambda n: naive(images, local(n)))
+    for k in range(1, net.columns + 1):
+        one = plain(net, k).to(device).train()
+        found[f"plain, float32: column {k}"] = timed(one, lambda _, one=one: one(images))
+        low = plain(net, k).to(device, memory_format=torch.channels_last).train()
+        found[f"plain, bf16 channels-last: column {k}"] = timed(low, lambda _, low=low: low(last), True)
+    return found
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
+
+
+# --- measuring
+
+
+def measure(net: Net, rounds: int, device: torch.device, compiled: bool) -> dict[str, float]:
+    """Median seconds of each contestant, with `mixed` worked out."""
+    torch.manual_seed(0)
+    steps = contestants(net, device, compiled)
+    for step in steps.values():
+        step(0)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds):
+        for name, step in steps.items():
+            times[name].append(step(number))
+    seconds = {name: statistics.median(t) for name, t in times.items()}
+    for kind in {name.partition(":")[0] for name in seconds if name.startswith("ours")}:
+        local = statistics.mean(times[f"{kind}: local"])
+        columns = statistics.mean([seconds[f"{kind}: column {k}"] for k in range(1, net.columns + 1)])
+        seconds[f"{kind}: mixed"] = (local + columns) / 2
+    return seconds
+
+
+def goals(net: Net, s: dict[str, float], memory: dict[str, float]) -> list[tuple[str, float, float]]:
+    """Name, ratio, and the ratio that was asked for."""
+    f, b, naive = "ours, float32", "ours, bf16 channels-last", "naive dense, float32"
+    many = net.columns >= 6
+    found = [
+        (f"column {k} / plain", s[f"{f}: column {k}"] / s[f"plain, float32: column {k}"], 1.05)
+        for k in range(1, net.columns + 1)
+    ]
+    found += [
+        ("local / none", s[f"{f}: local"] / s[f"{f}: none"], 0.88),
+        ("mixed, float32 / naive mixed", s[f"{f}: mixed"] / s[f"{naive}: mixed"], 0.54 if many else 0.62),
+        ("mixed, bf16 channels-last / naive mixed", s[f"{b}: mixed"] / s[f"{naive}: mixed"], 0.40 if many else 0.45),
+        ("none / naive none", s[f"{f}: none"] / s[f"{naive}: none"], 0.95),
+    ]
+    return found + ([("peak memory, none / naive", memory["ours"] / memory["naive"], 0.85)] if memory else [])
+
+
+def peak(net: Net, which: str) -> float:
+    """MiB that a process of its own grows by in two steps of the whole net."""
+    code = f"import train_step as t; print(t.grown(t.Net(*{tuple(vars(net).values())!r}), {which!r}))"
+    paths = os.pathsep.join([str(Path(__file__).parent), str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout)
+
+
+def grown(net: Net, which: str) -> float:
+    """What ``peak`` runs."""
+    from resource import RUSAGE_SELF, getrusage
+
+    model = net.build().train() if which == "ours" else Naive(net).train()
+    plan = model.full_plan() if isinstance(model, FractalModule) else net.build().full_plan()
+    small, images = torch.randn(2, 3, 32, 32), torch.randn(net.batch, 3, 32, 32)
+
+    def step(x: Tensor) -> None:
+        out = model.run(x, plan) if isinstance(model, FractalModule) else model(x, plan)
+        out.square().sum().backward()
+
+    step(small)  # libraries set themselves up, and gradients are there
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        step(images)
+    return (getrusage(RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small batches, three rounds")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="nets whose title has this text")
+    parser.add_argument("--compiled", action="store_true", help="compiled segments, too; compiling takes minutes")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    torch.set_num_threads(2)
+    everything = []
+    for net in QUICK if options.quick else CUDA if device.type == "cuda" else NETS:
+        if options.only not in net.title:
+            continue
+        rounds = 3 if options.quick else options.rounds
+        seconds = measure(net, rounds, device, options.compiled or device.type == "cuda")
+        memory = {} if options.quick or device.type == "cuda" else {which: peak(net, which) for which in ("ours", "naive")}
+        ratios = goals(net, seconds, memory)
+        everything.append({"net": net.title, "seconds": seconds, "peak_mib": memory, "ratios": ratios})
+        if options.json:
+            continue
+        print(f"\n{net.title}: seconds a step ({'device' if device.type == 'cuda' else 'CPU'}), {rounds} rounds")
+        for name, value in seconds.items():
+            print(f"  {name:<50} {value:8.3f} {net.batch / value:10,.0f} images/s")
+        for which, mib in memory.items():
+            print(f"  peak memory, {which:<37} {mib:8.0f} MiB")
+        for name, ratio, goal in ratios:
+            print(f"  {name:<50} {ratio:8.2f}   goal {goal:.2f} {'' if ratio <= goal else 'MISSED'}")
+    if options.json:
+        print(json.dumps(everything, indent=2))
+
+
+if __name__ == "__main__":
+    main()
