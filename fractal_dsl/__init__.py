@@ -19,15 +19,19 @@ from fractal_dsl.version import __version__
 
 if TYPE_CHECKING:
     from fractal_dsl.runtime import FractalModule, build
+    from fractal_dsl.runtime.anytime import Answer, Anytime, anytime
     from fractal_dsl.runtime.artifact import load_artifact, save_artifact
 
 __all__ = [
+    "Answer",
+    "Anytime",
     "Compiled",
     "Diagnostic",
     "FracError",
     "FractalModule",
     "UserError",
     "__version__",
+    "anytime",
     "build",
     "compile_file",
     "compile_text",
@@ -36,7 +40,10 @@ __all__ = [
 ]
 
 _TORCH_SIDE = {
+    "Answer": "fractal_dsl.runtime.anytime",
+    "Anytime": "fractal_dsl.runtime.anytime",
     "FractalModule": "fractal_dsl.runtime.module",
+    "anytime": "fractal_dsl.runtime.anytime",
     "build": "fractal_dsl.runtime.module",
     "load_artifact": "fractal_dsl.runtime.artifact",
     "save_artifact": "fractal_dsl.runtime.artifact",

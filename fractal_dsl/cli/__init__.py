@@ -34,6 +34,7 @@ for command in (
     pictures.plan,
     train.train,
     runs.eval,
+    runs.predict,
     runs.extract,
     train.report,
     train.compare,

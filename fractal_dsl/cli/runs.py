@@ -5,11 +5,12 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fractal_dsl.cli.options import AllowPython
+from fractal_dsl.files import write_text
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
@@ -26,6 +27,10 @@ class Weights(enum.StrEnum):
 def eval(
     run: Run,
     columns: Annotated[bool, typer.Option("--columns", help="Each column by itself, too.")] = False,
+    anytime: Annotated[
+        bool,
+        typer.Option("--anytime", help="Accuracy against latency and work; draws RUN/anytime.svg."),
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
     device: Device = None,
@@ -33,15 +38,85 @@ def eval(
 ) -> None:
     """Loss and accuracy of a trained net on the test images."""
     from fractal_dsl.runtime.evaluate import evaluate
+    from fractal_dsl.runtime.plots import require_matplotlib
     from fractal_dsl.runtime.run_folder import Run as RunFolder
+    from fractal_dsl.runtime.tradeoff import tradeoff_svg
 
-    result = evaluate(RunFolder.open(run, allow_python=allow_python), columns, weights.value, device)
+    if anytime:
+        require_matplotlib()
+    found = RunFolder.open(run, allow_python=allow_python)
+    result = evaluate(found, columns, weights.value, device, anytime=anytime, allow_python=allow_python)
+    if anytime:
+        write_text(run / "anytime.svg", tradeoff_svg(result["anytime"]))
     if json_:
         print(json.dumps(result, indent=2))
         return
     print(f"whole net   loss {result['loss']:.4f}   accuracy {result['accuracy']:.2%}")
-    for row in result.get("columns", ()):
+    for row in result["columns"]:
         print(f"column {row['column']:<4} loss {row['loss']:.4f}   accuracy {row['accuracy']:.2%}")
+    if anytime:
+        print("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
+
+
+def _tradeoff(found: dict[str, Any]) -> list[str]:
+    """The lines of the table of what accuracy costs."""
+    lines = [f"{'':22}{'accuracy':>10}{'ms an image':>13}{'MACs an image':>16}   answered by"]
+    for row in found["networks"]:
+        name = "whole net" if row["column"] is None else f"column {row['column']}"
+        lines.append(f"{name:22}{row['accuracy']:>10.2%}{row['ms']:>13.2f}{row['macs']:>16,.0f}")
+    names = [f"column {row['column']}" for row in found["networks"][:-1]] + ["whole net"]
+    for row in found["policies"]:
+        shares = [f"{name} {share:.1%}" for name, share in zip(names, row["answered"], strict=True) if share]
+        name = f"confidence >= {100 * row['confidence']:g} %"
+        lines.append(f"{name:22}{row['accuracy']:>10.2%}{row['ms']:>13.2f}{row['macs']:>16,.0f}   {', '.join(shares)}")
+    threads = f", {found['threads']} thread{'s' if found['threads'] > 1 else ''}" if found["device"] == "cpu" else ""
+    lines.append(
+        f"Latency: one image at a time on {found['device']}{threads}, median of {found['repeats']}. "
+        "Confidence: the softmax's largest probability, not calibrated."
+    )
+    return lines
+
+
+def predict(
+    run: Run,
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, or .npy or .npz files of inputs.", show_default=False)
+    ],
+    budget_ms: Annotated[
+        float | None, typer.Option(min=0, help="Begin no answer to an input that would end later than this.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Stop at the first answer whose softmax is so sure.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 1,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
+    device: Device = None,
+    allow_python: AllowPython = False,
+) -> None:
+    """The classes of images: by the whole net, or by its columns, shallow first, until one answer will do."""
+    from dataclasses import asdict
+
+    from fractal_dsl.runtime.predict import predict as answers
+    from fractal_dsl.runtime.run_folder import Run as RunFolder
+
+    found = answers(
+        RunFolder.open(run, allow_python=allow_python),
+        images,
+        confidence=confidence,
+        budget_ms=budget_ms,
+        top=top,
+        weights=weights.value,
+        device=device,
+    )
+    if json_:
+        print(json.dumps([asdict(row) for row in found], indent=2))
+        return
+    for row in found:
+        classes = ", ".join(f"{c} {p:.1%}" for c, p in zip(row.classes, row.probabilities, strict=True))
+        who = "whole net" if row.column is None else f"column {row.column}"
+        late = "   over the budget" if budget_ms is not None and row.ms > budget_ms else ""
+        print(f"{row.input}   class {classes}   {who}, {row.ms:.2f} ms{late}")
 
 
 def extract(

@@ -113,7 +113,7 @@ def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalM
     graph = compiled.graph if column is None else compiled.column(column)
     if column is not None:
         graph.drop_path, graph.columns = None, ()
-    if manifest["fused"]:
+    if manifest.get("fused"):
         graph, _ = fold_batchnorm(graph)
     if graph_sha256(graph) != manifest["graph_sha256"]:
         made = manifest["versions"]["fractal_dsl"]
@@ -166,7 +166,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         "compiled network",
         format=FORMAT,
         version=FORMAT_VERSION,
-        keys=("net", "params", "max_layers", "column", "fused", "seed", "graph_sha256"),
+        keys=("net", "params", "max_layers", "column", "seed", "graph_sha256"),
         parts=("spec.frac", "model.py", "weights.safetensors"),
         remedy="compile the spec again",
     )

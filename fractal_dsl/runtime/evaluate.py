@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fractal_dsl.config import TrainConfig
 from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import Compiled
 from fractal_dsl.plan import Plan
-from fractal_dsl.runtime.data import ImageSet, Part, load
+from fractal_dsl.runtime.data import ImageSet, Part, in_order, load, vocabulary_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.run_folder import Run, Weights
+from fractal_dsl.runtime.tradeoff import measure_tradeoff
 
 _BATCH = 256
 _HUGE = torch.finfo(torch.float32).max
 
 
-def evaluate(run: Run, columns: bool = False, weights: Weights = "best", device: str | None = None) -> dict[str, Any]:
+def evaluate(
+    run: Run,
+    columns: bool = False,
+    weights: Weights = "best",
+    device: str | None = None,
+    *,
+    anytime: bool = False,
+    allow_python: bool = False,
+) -> dict[str, Any]:
     """What a run's weights make of the test images.
 
     Keys: ``loss`` (mean cross-entropy, nats an image), ``accuracy`` (0 to 1), ``columns`` (a list of
-    ``{column, loss, accuracy}``, shallow first; empty unless asked for) and ``weights_sha256``.
+    ``{column, loss, accuracy}``, shallow first; empty unless asked for), ``weights_sha256`` and, if it is asked for,
+    ``anytime``: what ``measure_tradeoff`` gives.
     """
     place = choose_device(device)
     model = run.load(weights).to(place)
-    images = load(run.config, run.compiled.program.net, model.input, model.output, place)
-    return measure_all(model, images, images.test, columns) | {"weights_sha256": weights_sha256(model)}
+    images = images_for(model, run.compiled, run.config, place, allow_python)
+    result = measure_all(model, images, images.test, columns) | {"weights_sha256": weights_sha256(model)}
+    return result | ({"anytime": measure_tradeoff(model, images, images.test)} if anytime else {})
+
+
+def images_for(
+    model: FractalModule, compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool
+) -> ImageSet:
+    """The configured data set for a net or a column of it, on the device. Raises UserError as ``load`` does."""
+    vocabulary = vocabulary_of(model.join_graph)
+    return load(
+        config,
+        compiled.program.net,
+        model.input,
+        model.output,
+        place,
+        vocabulary=vocabulary,
+        allow_python=allow_python,
+    )
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -54,12 +85,9 @@ def _devices() -> str:
 
 def measure_all(model: FractalModule, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
     """``loss`` and ``accuracy`` of the whole net, and ``columns``: the same for each column alone."""
-    by_column = [
-        {"column": k} | measure(model, images, part, model.column_plan(k))
-        for k in range(1, model.n_columns + 1)
-        if columns
-    ]
-    return measure(model, images, part, model.full_plan()) | {"columns": by_column}
+    numbers = range(1, model.n_columns + 1) if columns else ()
+    whole, *alone = _measure(model, images, part, [model.full_plan(), *map(model.column_plan, numbers)])
+    return whole | {"columns": [{"column": k} | found for k, found in zip(numbers, alone, strict=True)]}
 
 
 def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> dict[str, float]:
@@ -67,19 +95,23 @@ def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> d
 
     A column that has hardly been trained may overflow: a loss beyond float32 counts as its largest number.
     """
+    return _measure(model, images, part, [plan])[0]
+
+
+def _measure(model: FractalModule, images: ImageSet, part: Part, plans: Sequence[Plan]) -> list[dict[str, float]]:
+    """The figures under each plan; the images are read once."""
     mode = model.training
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
-    right = torch.zeros_like(loss)
+    losses, right = [0.0] * len(plans), [0] * len(plans)
     with torch.inference_mode():
-        for start in range(0, len(part), _BATCH):
-            x, y = images.batch(part, slice(start, start + _BATCH))
-            logits = model.run(x, plan)
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            right += (logits.argmax(1) == y).sum()
+        for x, y in images.batches(part, in_order(len(part), _BATCH)):
+            for i, plan in enumerate(plans):
+                logits = model.run(x, plan)
+                losses[i] += float(F.cross_entropy(logits, y, reduction="sum"))
+                right[i] += int((logits.argmax(1) == y).sum())
     model.train(mode)
-    loss = (loss / len(part)).nan_to_num(_HUGE, _HUGE).clamp(max=_HUGE)
-    return {"loss": loss.item(), "accuracy": right.item() / len(part)}
+    means = [min(loss / len(part), _HUGE) if math.isfinite(loss) else _HUGE for loss in losses]
+    return [{"loss": mean, "accuracy": n / len(part)} for mean, n in zip(means, right, strict=True)]
 
 
 def weights_sha256(model: nn.Module) -> str:

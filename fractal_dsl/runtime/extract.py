@@ -13,8 +13,8 @@ from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled
 from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact, save_artifact
-from fractal_dsl.runtime.data import ImageSet, load
-from fractal_dsl.runtime.evaluate import choose_device, measure
+from fractal_dsl.runtime.data import ImageSet
+from fractal_dsl.runtime.evaluate import choose_device, images_for, measure
 from fractal_dsl.runtime.fuse import count_batchnorms, fuse
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.run_folder import Run, Weights
@@ -69,7 +69,7 @@ def extract(
         if not count_batchnorms(plain):
             raise UserError(f"column {column} of {net} has no batch norm: leave --recalibrate-bn away")
         place = choose_device(device)
-        images = load(_with_data(config, source), net, plain.input, plain.output, place)
+        images = images_for(plain, compiled, _with_data(config, source), place, allow_python)
         recalibration = recalibrate(plain.to(place), images)
         plain.cpu()
     before = count_batchnorms(plain)
@@ -118,8 +118,7 @@ def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
         norm.train()
     count = len(images.train)
     with torch.no_grad():
-        for rows in torch.arange(count, device=images.train.labels.device).tensor_split(-(-count // _BATCH)):
-            x, _ = images.batch(images.train, rows)
+        for x, _ in images.batches(images.train, torch.arange(count).tensor_split(-(-count // _BATCH))):
             model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = cast(float, momentum)
