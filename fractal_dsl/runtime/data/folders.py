@@ -21,6 +21,7 @@ from fractal_dsl.runtime.data.source import Examples, Moments, Rows, Splits, ima
 from fractal_dsl.runtime.data.vision import data_root, torchvision
 
 _HELD = 1_000_000_000  # bytes
+_FEW = 1000  # images that are read before worker processes have started
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ def _images(root: Path, config: Folder | ImageNet, into: ops.Tensor, augment: Au
 
 
 def _decoded(part: ImageFiles) -> Examples:
-    every = part.part(np.arange(len(part)), torch.device("cpu"))
+    workers = part.workers if len(part) > _FEW else 0
+    every = ItemsPart(part, range(len(part)), torch.device("cpu"), workers)
     images = [x.numpy() for x, _ in every.stream(in_order(len(part), 64), 0, None)]
     return Examples(np.concatenate(images), np.array([label for _, label in part.files], np.int64), part.classes)
 

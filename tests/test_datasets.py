@@ -1,0 +1,408 @@
+"""Data sets from files, in the formats of the published ones: what is read, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+import textwrap
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor as Array
+
+from fractal_dsl.config import parse_config
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.ops import Tensor
+from fractal_dsl.runtime.data import ImageSet, Part, batch_order, load
+from tests.support import fakes
+
+
+def get(
+    dataset: object,
+    into: str = "3,8,8",
+    classes: int = 2,
+    *,
+    dtype: str = "f32",
+    vocabulary: int | None = None,
+    allow_python: bool = False,
+    **settings: object,
+) -> ImageSet:
+    return load(
+        parse_config({"dataset": dataset, **settings}),
+        "Net",
+        Tensor(dtype, tuple(map(int, into.split(",")))),
+        Tensor("f32", (classes,)),
+        torch.device("cpu"),
+        vocabulary=vocabulary,
+        allow_python=allow_python,
+    )
+
+
+def stored(part: Part) -> tuple[Array, Array]:
+    return part.read(torch.arange(len(part)), 0, None)
+
+
+def refused(*args: object, **settings: object) -> str:
+    with pytest.raises(UserError) as caught:
+        get(*args, **settings)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+# --- CIFAR and SVHN
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_is_what_its_files_hold(name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.cifar(tmp_path, name, monkeypatch, count=200, test=30)
+    data = get({"name": name, "root": str(tmp_path)}, "3,32,32", classes, validation=0)
+    (train, labels), (test, test_labels) = stored(data.train), stored(data.test)
+    assert np.array_equal(train.numpy(), fakes.images(200)) and train.dtype == torch.uint8
+    assert np.array_equal(labels.numpy(), fakes.labels(200, classes))
+    assert np.array_equal(test.numpy(), fakes.images(30, 1))
+    assert np.array_equal(test_labels.numpy(), fakes.labels(30, classes))
+    assert len(data.validation) == 0
+    pixels = fakes.images(200).astype(np.float64)
+    assert np.allclose(data.mean.flatten(), pixels.mean((0, 2, 3)), rtol=1e-6)
+    assert np.allclose(data.std.flatten(), pixels.std((0, 2, 3)), rtol=1e-6)
+    held = get({"name": name, "root": str(tmp_path)}, "3,32,32", classes, validation=0.1)
+    assert (len(held.train), len(held.validation), len(held.test)) == (180, 20, 30)
+
+
+def test_the_folder_of_data_is_found_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.cifar(tmp_path, "cifar10", monkeypatch)
+    monkeypatch.setenv("FRACTAL_DSL_DATA", str(tmp_path))
+    assert len(get("cifar10", "3,32,32", 10).test) == 10
+
+
+def test_cifar_that_is_missing_or_altered_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fakes.cifar(tmp_path / "there", "cifar10", monkeypatch)
+    missing = refused({"name": "cifar10", "root": str(tmp_path / "empty")}, "3,32,32", 10)
+    assert f"cifar10 is not in {tmp_path / 'empty'}" in missing
+    assert "--set dataset.download=true" in missing and "--set dataset.root=FOLDER" in missing
+    with (folder / "data_batch_3").open("r+b") as file:
+        file.write(b"x")
+    altered = refused({"name": "cifar10", "root": str(tmp_path / "there")}, "3,32,32", 10)
+    assert f"{folder / 'data_batch_3'} is not the file of cifar10 that was published" in altered
+
+
+@contextmanager
+def served(folder: Path) -> Generator[str]:
+    """The address of a web server of this folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_cifar_is_fetched_once_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fakes.cifar(tmp_path / "made", "cifar10", monkeypatch)
+    archive = tmp_path / "cifar.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    kind = fakes.datasets().CIFAR10
+    monkeypatch.setattr(kind, "tgz_md5", fakes.md5(archive))
+    wanted = {"name": "cifar10", "root": str(tmp_path / "new"), "download": True}
+    with served(tmp_path) as address:
+        monkeypatch.setattr(kind, "url", f"{address}/cifar.tar.gz")
+        assert len(get(wanted, "3,32,32", 10).test) == 10
+    assert len(get(wanted, "3,32,32", 10).test) == 10  # it is there now, and the server is not
+    failed = refused({**wanted, "root": str(tmp_path / "other")}, "3,32,32", 10)
+    assert f"cifar10 could not be fetched into {tmp_path / 'other'}" in failed
+
+
+def test_svhn_is_what_its_files_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.svhn(tmp_path, monkeypatch, {"train": 20, "test": 10, "extra": 30})
+    data = get({"name": "svhn", "root": str(tmp_path)}, "3,32,32", 10, validation=0)
+    assert np.array_equal(stored(data.train)[0].numpy(), fakes.images(20, 0))
+    assert np.array_equal(stored(data.train)[1].numpy(), fakes.labels(20, 10))
+    assert np.array_equal(stored(data.test)[0].numpy(), fakes.images(10, 1))
+    more = get({"name": "svhn", "root": str(tmp_path), "extra": True}, "3,32,32", 10, validation=0)
+    assert np.array_equal(stored(more.train)[0].numpy(), np.concatenate([fakes.images(20, 0), fakes.images(30, 2)]))
+    (tmp_path / "extra_32x32.mat").unlink()
+    assert len(get({"name": "svhn", "root": str(tmp_path)}, "3,32,32", 10).test) == 10
+    assert "no extra_32x32.mat" in refused({"name": "svhn", "root": str(tmp_path), "extra": True}, "3,32,32", 10)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (ModuleNotFoundError("x", name="torchvision"), "no module torchvision: install it with `pip install"),
+        (RuntimeError("operator torchvision::nms does not exist"), "does not work beside this torch (operator torchv"),
+    ],
+)
+def test_torchvision_that_does_not_work_is_explained(
+    fault: Exception, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise fault
+
+    monkeypatch.setattr("fractal_dsl.runtime.data.vision.importlib.import_module", fail)
+    assert expected in refused("cifar10", "3,32,32", 10)
+    assert expected in refused("svhn", "3,32,32", 10)
+    assert expected in refused(f"folder:{fakes.folder(tmp_path / 'images', 2, 2)}")
+
+
+# --- folders of images
+
+
+def test_a_folder_is_split_and_holds_what_its_files_hold(tmp_path: Path) -> None:
+    fakes.datasets()
+    root = fakes.folder(tmp_path, 2, 10)
+    data = get(f"folder:{root}", validation=0.25)
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 4, 4)
+    parts = [stored(part) for part in (data.train, data.validation, data.test)]
+    found = sorted((x.numpy().tobytes(), int(y)) for xs, ys in parts for x, y in zip(xs, ys, strict=True))
+    made = [(x.transpose(2, 0, 1).tobytes(), k) for k in range(2) for x in fakes.images(10, k, (8, 8, 3))]
+    assert found == sorted(made)
+
+
+def test_a_folder_in_parts_keeps_them(tmp_path: Path) -> None:
+    fakes.datasets()
+    for part, each in (("train", 6), ("val", 3), ("test", 2)):
+        fakes.folder(tmp_path / part, 2, each, seed=each)
+    data = get({"name": "folder", "path": str(tmp_path)})
+    assert (len(data.train), len(data.validation), len(data.test)) == (12, 6, 4)
+    assert len(get(f"folder:{tmp_path}", validation=0).validation) == 0
+    for file in (tmp_path / "test").rglob("*.png"):
+        file.unlink()
+    for folder in [*(tmp_path / "test").iterdir(), tmp_path / "test"]:
+        folder.rmdir()
+    data = get(f"folder:{tmp_path}", validation=0.25)
+    assert (len(data.train), len(data.validation), len(data.test)) == (9, 3, 6)
+    (tmp_path / "val" / "class1").rename(tmp_path / "val" / "other")
+    assert "must have the same classes; class1, other" in refused(f"folder:{tmp_path}")
+
+
+def test_images_are_cut_to_the_nets_size_and_colours(tmp_path: Path) -> None:
+    fakes.datasets()
+    for name, shade in (("a", 10), ("b", 200)):
+        (tmp_path / name).mkdir()
+        for i, size in enumerate([(8, 8), (20, 9), (9, 31), (3, 3)] * 2):
+            Image.new("RGB", size, (shade, shade, shade)).save(tmp_path / name / f"{i}.png")
+    for into in ("1,8,8", "3,8,8", "3,5,12"):
+        x, y = stored(get(f"folder:{tmp_path}", into).train)
+        assert x.shape[1:] == tuple(map(int, into.split(",")))
+        assert torch.equal(x.flatten(1).float().mean(1), torch.where(y == 0, 10.0, 200.0))
+    image = np.zeros((16, 40, 3), np.uint8)
+    image[4:12, 16:24] = 255
+    Image.fromarray(image).save(tmp_path / "a" / "wide.png")
+    data = get({"name": "folder", "path": str(tmp_path), "crop_pct": 0.5}, "3,8,8", validation=0)
+    assert any((x == 255).all() for x in torch.cat([stored(data.train)[0], stored(data.test)[0]]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cropped_images_are_functions_of_seed_epoch_and_row(workers: int, tmp_path: Path) -> None:
+    fakes.datasets()
+    fakes.imagenet(tmp_path, each=6)
+    data = get(
+        {"name": "imagenet", "root": str(tmp_path), "workers": workers}, "3,24,24", augment="resized_crop", validation=0
+    )
+    assert (len(data.train), len(data.test)) == (12, 4)
+    order = batch_order(12, 4, data.seed, 1)
+    torch.manual_seed(workers)
+    before = torch.get_rng_state()
+    streamed = list(data.batches(data.train, order, epoch=1))
+    assert torch.equal(torch.get_rng_state(), before)
+    for rows, (x, y) in zip(order, streamed, strict=True):
+        again, labels = data.batch(data.train, rows, epoch=1)
+        assert torch.equal(x, again) and torch.equal(y, labels)
+        assert not torch.equal(x, data.batch(data.train, rows, epoch=2)[0])
+        assert not torch.equal(x, data.batch(data.train, rows)[0])
+    rest = list(data.batches(data.train, order[1:], epoch=1))
+    assert torch.equal(rest[0][0], streamed[1][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_image_is_named(workers: int, tmp_path: Path) -> None:
+    fakes.datasets()
+    fakes.imagenet(tmp_path)
+    damaged = tmp_path / "train" / "class1" / "2.JPEG"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    data = get({"name": "imagenet", "root": str(tmp_path), "workers": workers}, "3,24,24", validation=0)
+    with pytest.raises(UserError) as caught:
+        list(data.batches(data.train, batch_order(8, 4, 0, 0), epoch=0))
+    assert str(caught.value).startswith(f"{damaged} cannot be read as an image")
+    assert "Traceback" not in str(caught.value)
+    small = refused({"name": "folder", "path": str(tmp_path / "train"), "workers": workers})
+    assert small.startswith(f"{damaged} cannot be read")
+
+
+def test_imagenet_that_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
+    said = refused({"name": "imagenet", "root": str(tmp_path)}, "3,24,24")
+    assert "no folder train" in said and "image-net.org" in said and "--set dataset.root=FOLDER" in said
+
+
+def test_folders_that_do_not_fit_are_explained(tmp_path: Path) -> None:
+    fakes.datasets()
+    assert f"there is no folder {tmp_path / 'nothing'}" in refused(f"folder:{tmp_path / 'nothing'}")
+    assert "must have a folder of images for each class" in refused(f"folder:{tmp_path}")
+    root = fakes.folder(tmp_path / "images", 3, 4)
+    assert "of 3 classes, but net Net takes f32[3, 8, 8] and gives f32[2]" in refused(f"folder:{root}")
+    assert "for nets that take f32[3, height, width]" in refused(f"folder:{root}", "54", 3)
+    assert "too few examples" in refused(f"folder:{fakes.folder(tmp_path / 'few', 2, 1)}")
+
+
+# --- archives
+
+
+def archive(path: Path, **arrays: object) -> str:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return f"npz:{path}"
+
+
+def test_arrays_are_laid_out_as_the_net_takes_them(tmp_path: Path) -> None:
+    x, y = fakes.images(20, shape=(8, 8, 3)), fakes.labels(20, 2)
+    data = get(archive(tmp_path / "a.npz", images=x, labels=y), validation=0)
+    both = torch.cat([stored(data.test)[0], stored(data.train)[0]])
+    order = np.random.RandomState(1605_07648).permutation(20)
+    assert np.array_equal(both.numpy(), x[order].transpose(0, 3, 1, 2)) and both.dtype == torch.uint8
+    grey = get(archive(tmp_path / "b.npz", x=x[..., 0], y=y[:, None]), "1,8,8")
+    assert stored(grey.train)[0].shape[1:] == (1, 8, 8)
+    rows = np.arange(60).reshape(20, 3)
+    table = get(archive(tmp_path / "c.npz", inputs=rows, labels=y.astype(np.uint8)), "3", validation=0)
+    values, _ = table.batch(table.train, slice(None))
+    assert values.dtype == torch.float32
+    assert values.mean(0).abs().max() < 1e-6 and (values.std(0, correction=0) - 1).abs().max() < 1e-6
+    tokens = get(archive(tmp_path / "d.npz", inputs=rows, labels=y), "3", dtype="i64", vocabulary=60, validation=0)
+    assert torch.equal(stored(tokens.test)[0], torch.from_numpy(rows[order[:4]]))
+
+
+@pytest.mark.parametrize("form", ["x_{0}", "{0}_images"])
+def test_archives_in_parts_keep_them(form: str, tmp_path: Path) -> None:
+    arrays: dict[str, object] = {}
+    for i, part in enumerate(("train", "val", "test")):
+        name = form.format(part)
+        arrays[name] = fakes.images(10 + i, i, (3, 8, 8))
+        arrays[name.replace("x_", "y_").replace("images", "labels")] = fakes.labels(10 + i, 2)
+    data = get(archive(tmp_path / "a.npz", **arrays))
+    for i, part in enumerate((data.train, data.validation, data.test)):
+        assert np.array_equal(stored(part)[0].numpy(), fakes.images(10 + i, i, (3, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"pixels": np.zeros((4, 3))}, "must have arrays `inputs` and `labels`, or x_train and y_train; it has pixels"),
+        ({"x": np.zeros((4, 3)), "y": np.zeros(5, int)}, "has 4 x and 5 y"),
+        ({"x": np.zeros((20, 3)), "y": np.arange(20) % 3}, "inputs f32[3] of 3 classes"),
+        ({"x": np.zeros((20, 4)), "y": np.arange(20) % 2}, "inputs f32[4] of 2 classes"),
+        ({"x": np.full((20, 3), np.nan), "y": np.arange(20) % 2}, "infinite or none at all"),
+        ({"x": np.array([["a"] * 3] * 4), "y": np.zeros(4, int)}, "inputs are numbers"),
+        ({"x": np.zeros((4, 3)), "y": np.zeros(4)}, "whole numbers from 0; it is float64 [4]"),
+        ({"x": np.zeros((4, 3)), "y": np.array([None] * 4)}, "holds Python objects"),
+        ({"x": np.zeros((0, 3)), "y": np.zeros(0, int)}, "of 0 classes"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_explained(arrays: dict[str, object], expected: str, tmp_path: Path) -> None:
+    assert expected in refused(archive(tmp_path / "a.npz", **arrays), "3")
+
+
+def test_tokens_that_do_not_fit_are_explained(tmp_path: Path) -> None:
+    y = fakes.labels(20, 2)
+    large = archive(tmp_path / "a.npz", x=np.full((20, 3), 50), y=y)
+    assert "from 50 to 50, and the net takes 0 to 49" in refused(large, "3", dtype="i64", vocabulary=50)
+    negative = archive(tmp_path / "b.npz", x=np.full((20, 3), -1), y=y)
+    assert "0 or more" in refused(negative, "3", dtype="i64")
+    broken = archive(tmp_path / "c.npz", x=np.zeros((20, 3)), y=y)
+    assert "float64, and the net takes i64[3]" in refused(broken, "3", dtype="i64")
+
+
+def test_files_that_are_no_archives_are_explained(tmp_path: Path) -> None:
+    assert "No such file" in refused(f"npz:{tmp_path / 'none.npz'}", "3")
+    (tmp_path / "text.npz").write_text("text")
+    assert "is no archive of arrays" in refused(f"npz:{tmp_path / 'text.npz'}", "3")
+    archive(tmp_path / "cut.npz", x=np.zeros((20, 3)), y=fakes.labels(20, 2))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-40])
+    assert "is no archive of arrays" in refused(f"npz:{tmp_path / 'cut.npz'}", "3")
+
+
+# --- a Dataset of the user's
+
+PLUGIN = """
+    import random
+    import numpy as np
+    import torch
+
+    class Noisy(torch.utils.data.Dataset):
+        def __init__(self, count):
+            self.count = count
+        def __len__(self):
+            return self.count
+        def __getitem__(self, i):
+            if i == 13:
+                raise KeyError("thirteen")
+            x = torch.rand(3) + random.random() + np.random.rand()
+            return (x if i < 20 else x.double()), i % 2 if i < 30 else 9
+
+    def make(part):
+        return {"train": Noisy(12), "test": Noisy(5)}.get(part)
+
+    def parts(part):
+        return Noisy({"train": 12, "validation": 4, "test": 5}[part])
+
+    def faulty(part):
+        return Noisy(40)
+
+    def broken(part):
+        raise ValueError("no data today")
+
+    nothing = lambda part: None
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "their_data.py").write_text(textwrap.dedent(PLUGIN))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("their_data", None)
+    return "python:their_data"
+
+
+def test_python_code_is_not_run_unless_it_is_allowed(plugin: str) -> None:
+    assert "add --allow-python" in refused(f"{plugin}:make", "3")
+    assert "their_data" not in sys.modules
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_dataset_draws_is_a_function_of_seed_epoch_and_index(plugin: str, workers: int) -> None:
+    dataset = {"name": plugin + ":make", "workers": workers}
+    data = get(dataset, "3", allow_python=True, validation=0.25)
+    assert (len(data.train), len(data.validation), len(data.test)) == (9, 3, 5)
+    order = batch_order(9, 3, 0, 0)
+    torch.manual_seed(workers)
+    np.random.seed(workers)
+    streamed = [x for x, _ in data.batches(data.train, order, epoch=4)]
+    alone = [data.batch(data.train, rows, epoch=4)[0] for rows in order]
+    assert all(map(torch.equal, streamed, alone))
+    assert not torch.equal(alone[0], data.batch(data.train, order[0], epoch=5)[0])
+    parts = get(plugin + ":parts", "3", allow_python=True)
+    assert (len(parts.train), len(parts.validation), len(parts.test)) == (12, 4, 5)
+
+
+def test_what_a_dataset_does_wrong_is_explained(plugin: str) -> None:
+    assert "cannot be loaded" in refused("python:their_data:makes", "3", allow_python=True)
+    assert "cannot be loaded: No module named 'absent'" in refused("python:absent:make", "3", allow_python=True)
+    assert 'make("train") failed: ValueError: no data' in refused(f"{plugin}:broken", "3", allow_python=True).replace(
+        "broken", "make"
+    )
+    assert "must be examples to train on" in refused(f"{plugin}:nothing", "3", allow_python=True)
+    data = get(f"{plugin}:faulty", "3", allow_python=True, validation=0)
+    for row, expected in (
+        (13, "example 13 cannot be read: KeyError: 'thirteen'"),
+        (25, "example 25 is float64 [3], and the net takes f32[3]"),
+    ):
+        with pytest.raises(UserError) as caught:
+            data.batch(data.train, torch.tensor([row]))
+        assert expected in str(caught.value)
+    assert "example 0 is float32 [3], and the net takes f32[4]" in refused(f"{plugin}:faulty", "4", allow_python=True)
