@@ -135,7 +135,7 @@ class Anytime:
                 reads = operands[step.key]
                 free = {*reads} - read - kept - {_INPUT}
                 read |= {*reads}
-                calls.append(_Call(_unshared(step.call), reads, step.key, tuple(free)))
+                calls.append(_Call(step.call, reads, step.key, tuple(free)))
             macs = sum(map(self._macs, answer.steps))
             parts.append(Part(answer.column, tuple(calls[::-1]), answer.result, macs, answer.alone))
         return tuple(parts[::-1])
@@ -205,15 +205,3 @@ def _flat(steps: Iterable[Step | Region]) -> Iterator[Step]:
     """The steps, those of regions by themselves: there is no backward pass to recompute them for."""
     for step in steps:
         yield from step.steps if isinstance(step, Region) else (step,)
-
-
-def _unshared(call: Call) -> Call:
-    """The call; one that works in place gets copies, because another answer may need its operands."""
-    module: object = getattr(call, "func", call)  # of a partial
-    if not (isinstance(module, nn.Module) and getattr(module, "inplace", False)):
-        return call
-
-    def copying(*operands: Tensor) -> Tensor:
-        return call(*[o.clone() for o in operands])
-
-    return copying
