@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
 from fractal_dsl.imports import load
 from fractal_dsl.program import Program
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from fractal_dsl.graph import JoinGraph
 
 MAX_LAYERS = 200_000
-_RECURSION = 50_000  # the evaluator's depth is bounded by MAX_NESTING, MAX_RUN and MAX_LEVEL
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Compiled:
         """The graph as the recurrence reads, with two-input joins."""
         from fractal_dsl.program_to_graph import program_to_graph
 
-        with _deep():
+        with deep():
             return program_to_graph(self.program)
 
     @cached_property
@@ -110,13 +107,15 @@ def read(path: str | Path) -> Source:
         help = suggestion(Path(path).name, [f.name for f in _siblings(Path(path))])
     except OSError as error:
         message, code, help = f"the file cannot be read: {error.strerror}", "E0001", None
+        if Path(path).is_dir():
+            help = f"give its files by name: {Path(path) / '*.frac'}"
     raise FracError([Diagnostic(code, message, Source(str(path), ""), Span(0, 0), help=help)])
 
 
 def parse(source: Source) -> File:
     """The syntax tree of a source. Raises FracError with every syntax error."""
     report = Report(source)
-    with _deep():
+    with deep():
         file = text_to_syntax(source, report)
     report.raise_if_any()
     return file
@@ -125,7 +124,7 @@ def parse(source: Source) -> File:
 def literal(text: str, name: str) -> Any:
     """A value from the command line: a number, percentage, text, boolean or list; anything else is a text."""
     report = Report(Source(name, text))
-    with _deep():
+    with deep():
         value = literal_value(parse_expression(report.source, report), report)
     return text if report.found else value
 
@@ -144,7 +143,7 @@ def check(
     """
     overrides = dict(params or {})
     report = Report(source)
-    with _deep():
+    with deep():
         files = load(source, report)
         programs = syntax_to_programs(
             files.main, files.targets.get, report, overrides, parse_expression, max_layers, allow_python
@@ -205,18 +204,3 @@ def _siblings(path: Path) -> list[Path]:
         return [f for f in path.parent.iterdir() if f.suffix == ".frac"]
     except OSError:
         return []
-
-
-@contextmanager
-def _deep() -> Generator[None]:
-    """Room for deep recursion, and no cyclic garbage collection: all that is made lives on, and looking through it
-    again and again doubles the time."""
-    limit, collecting = sys.getrecursionlimit(), gc.isenabled()
-    sys.setrecursionlimit(max(limit, _RECURSION))
-    gc.disable()
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
-        if collecting:
-            gc.enable()

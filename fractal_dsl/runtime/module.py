@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fractal_dsl import ops, plan
+from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Join, JoinGraph, Layer
 from fractal_dsl.passes.prune_dead import prune_dead
@@ -33,38 +34,77 @@ class FractalModule(fx.GraphModule):
     step: int
 
     def __init__(self, graph: JoinGraph, modules: Mapping[str, nn.Module], seed: int = 0) -> None:
-        super().__init__(module_tree(modules), graph_to_fx(graph, modules), class_name=graph.net)
-        self._take(graph, seed, 0)
+        super().__init__(nn.Module(), fx.Graph(), class_name=graph.net)
+        for name, child in module_tree(modules).named_children():
+            self.add_module(name, child)
+        self.graph = graph_to_fx(graph, modules)
+        self._take(graph, modules, seed, 0)
 
-    def _take(self, graph: JoinGraph, seed: int, step: int) -> None:
+    def _take(self, graph: JoinGraph, modules: Mapping[str, nn.Module], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
         self._joins = graph.joins()
         self._arities = [len(join.labels) for _, join in self._joins]
         self._choices = [join.choice for _, join in self._joins]
-        self._ours = dict(cast(Iterable[tuple[str, nn.Module]], self.named_modules()))
+        self._ours = dict(modules)
         self._level: int | None = None
         self._compile: Callable[..., Callable[..., Tensor]] | None = None
-        self._reschedule()
+        self._schedules: Scheduler | None = None
 
-    def _reschedule(self) -> None:
-        self._scheduler = Scheduler(self.join_graph, self._ours, self._level, self._compile)
+    @property
+    def _scheduler(self) -> Scheduler:
+        if self._schedules is None:
+            self._schedules = Scheduler(self.join_graph, self._ours, self._level, self._compile)
+        return self._schedules
+
+    # --- generated code
+
+    _generated: Callable[[FractalModule, Tensor], Tensor] | None = None
 
     def recompile(self) -> Any:
-        """fx generates ``forward`` of the graph; it is kept as ``dense``, and calls go by the mode."""
+        """Have fx generate the code of the graph, which ``dense`` runs; calls of the module go by its mode."""
+        if "join_graph" not in self.__dict__:  # it is being made: the code is generated when it is first needed
+            return None
         code = super().recompile()
         cls = cast(Any, type(self))
-        cls.dense, cls.forward = cls.forward, FractalModule._forward
+        cls._generated, cls.forward = cls.forward, FractalModule._forward
         return code
 
+    @torch.compiler.disable
+    def _generate(self) -> None:
+        self.recompile()
+
+    @property
+    def code(self) -> str:
+        """The generated code of the whole graph."""
+        if self._generated is None:
+            self.recompile()
+        return super().code
+
+    def __str__(self) -> str:
+        """The modules and the code."""
+        return f"{nn.Module.__repr__(self)}\n\n{self.code}"
+
+    def dense(self, x: Tensor) -> Tensor:
+        """The whole graph as generated code: [batch, …] to [batch, …]."""
+        if self._generated is None:
+            self._generate()
+        return cast(Any, self)._generated(x)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> FractalModule:
+        memo |= {id(self.join_graph): self.join_graph, id(self._schedules): None}
         copied = cast(FractalModule, super().__deepcopy__(memo))
-        copied._take(self.join_graph, self.seed, self.step)
+        found = dict(cast(Iterable[tuple[str, nn.Module]], copied.named_modules()))
+        copied._take(self.join_graph, {name: found[name] for name in self._ours}, self.seed, self.step)
         return copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output for a mini-batch: [batch, …] to [batch, …]."""
+        return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.drop_path):
             as_written = self._compile is None and not (self.training and self._scheduler.regions)
-            return cast(Any, self).dense(x) if as_written else self.run(x, self.full_plan())
+            return self.dense(x) if as_written else self.run(x, self.full_plan())
         self.step += 1
         return self.run(x, self.plan(self.seed, self.step - 1))
 
@@ -124,15 +164,14 @@ class FractalModule(fx.GraphModule):
         """Recompute sub-fractals up to a level in the backward pass: their activations are not kept, which takes
         time and saves memory. Parts marked ``@checkpoint`` are recomputed in any case; with None only they.
         """
-        self._level = level
-        self._reschedule()
+        self._level, self._schedules = level, None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what plans run, with the arguments of ``torch.compile``: the layers between two joins as one
         function, compiled once for each structure and shape, and so a column as one function.
         """
         self._compile = cast(Any, partial(torch.compile, *args, **kwargs))
-        self._reschedule()
+        self._schedules = None
 
     # --- columns
 
@@ -180,7 +219,7 @@ def build(compiled: Compiled, seed: int = 0, device: str | torch.device = "cpu")
 
     Drop-path draws from the same seed. On the device ``meta`` nothing is allocated or initialised.
     """
-    with torch.random.fork_rng(devices=[]):
+    with deep(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = graph_to_modules(compiled.graph, device)
         model = FractalModule(compiled.graph, modules, seed)
