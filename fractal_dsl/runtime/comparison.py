@@ -12,7 +12,7 @@ from fractal_dsl.diagnostics import UserError
 from fractal_dsl.files import write_text
 from fractal_dsl.runtime.plots import require_matplotlib
 from fractal_dsl.runtime.progress import duration, memory_text
-from fractal_dsl.runtime.report import comparison_html, report_html, write_report
+from fractal_dsl.runtime.report import comparison_html, pictures, report_html, write_report
 from fractal_dsl.runtime.run_files import RunFiles
 
 
@@ -22,7 +22,8 @@ def write_page(folders: Sequence[Path], output: Path | None) -> Path:
     if len(folders) == 1:
         if output is None:
             return write_report(folders[0])
-        write_text(output, report_html(RunFiles.read(folders[0])))
+        run = RunFiles.read(folders[0])
+        write_text(output, report_html(run, pictures(run)))
         return output
     runs = [RunFiles.read(folder) for folder in folders]
     found = compare_runs(folders)

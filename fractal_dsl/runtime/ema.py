@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Average:
     def update(self, steps: int) -> None:
         """Follow the model after its ``steps``-th step."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(self._values, self._followed, 1 - decay)
+        cast(Any, torch)._foreach_lerp_(self._values, self._followed, 1 - decay)
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -37,10 +38,12 @@ class Average:
     def applied(self) -> Generator[None]:
         """The model has the average's weights within the block."""
         own = [value.clone() for value in self._followed]
-        with torch.no_grad():
-            torch._foreach_copy_(self._followed, self._values)
+        self._put(self._values)
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self._followed, own)
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values: list[Tensor]) -> None:
+        cast(Any, torch)._foreach_copy_(self._followed, values)

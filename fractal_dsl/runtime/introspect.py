@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from fractal_dsl.path_lengths import weighted_depths
+from fractal_dsl.plan import Plan
 from fractal_dsl.runtime.data import ImageSet, seed_for
 from fractal_dsl.runtime.module import FractalModule
 
@@ -36,24 +38,26 @@ class Tracker:
         loss, gradients = self._loss(self.model.full_plan(), True)
         return {"loss": loss, "columns": columns, "gradients": gradients}
 
-    def _loss(self, plan: Any, gradients: bool) -> tuple[float, list[float]]:
-        parameters = [p for _, module in self.weights for p in module.parameters(recurse=True) if gradients]
+    def _loss(self, plan: Plan, gradients: bool) -> tuple[float, list[float]]:
+        parameters = [p for _, module in self.weights for p in module.parameters() if gradients]
         sums = [torch.zeros_like(p) for p in parameters]
         total = 0.0
-        for rows in self.rows.split(self.batch):
+        for rows in cast(tuple[Tensor, ...], self.rows.split(self.batch)):
             x, y = self.images.batch(self.images.train, rows)
             with torch.set_grad_enabled(gradients):
                 loss = F.cross_entropy(self.model.run(x, plan), y, reduction="sum") / len(self.rows)
             total += loss.item()
             if gradients:
                 found = torch.autograd.grad(loss, parameters, allow_unused=True)
-                sums = [s if g is None else s.add_(g) for s, g in zip(sums, found, strict=True)]
+                for s, g in zip(sums, cast(tuple[Tensor | None, ...], found), strict=True):
+                    if g is not None:
+                        s.add_(g)
         return total, self._by_depth(sums) if gradients else []
 
-    def _by_depth(self, sums: list[torch.Tensor]) -> list[float]:
+    def _by_depth(self, sums: list[Tensor]) -> list[float]:
         norms: dict[int, list[float]] = {}
         squares = iter([s.square().sum().item() for s in sums])
         for depth, module in self.weights:
-            norm = sum(next(squares) for _ in module.parameters(recurse=True)) ** 0.5
+            norm = sum(next(squares) for _ in module.parameters()) ** 0.5
             norms.setdefault(depth, []).append(norm)
         return [sum(found) / len(found) for _, found in sorted(norms.items())]

@@ -102,7 +102,8 @@ class Loop:
     def _epoch(self) -> None:
         p, config, order = self.progress, self.config, self._order()
         if p.batch == 0:
-            self.loss.zero_(), self.right.zero_()
+            self.loss.zero_()
+            self.right.zero_()
             p.images, p.epoch_seconds = 0, 0.0
         self.model.train()
         title = f"epoch {p.epoch + 1}/{config.epochs}"

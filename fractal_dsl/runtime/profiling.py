@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
+from typing import Any, cast
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -18,7 +19,7 @@ class Profiler:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.steps = folder, 0
-        self.table = ""
+        self.table: str = ""
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
         self.profile: profile | None = profile(activities=activities)
         self.running = False
@@ -45,8 +46,8 @@ class Profiler:
         assert self.profile is not None
         self.profile.stop()
         self.running = False
-        averages = self.profile.key_averages()
-        self.table = averages.table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40)
+        averages = cast(Any, self.profile.key_averages())
+        self.table = str(averages.table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
         write_text(self.folder / "profile.txt", self.table)
         with replacing(self.folder / "trace.json") as temporary:
             self.profile.export_chrome_trace(str(temporary))

@@ -47,10 +47,11 @@ pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }
 def write_report(folder: Path) -> Path:
     """Draw the pictures of a run and write its page, from the files in its folder."""
     run = RunFiles.read(folder)
-    for name, svg in pictures(run).items():
+    drawn = pictures(run)
+    for name, svg in drawn.items():
         write_text(folder / f"{name}.svg", svg)
     page = folder / "report.html"
-    write_text(page, report_html(run))
+    write_text(page, report_html(run, drawn))
     return page
 
 
@@ -82,9 +83,9 @@ _CAPTIONS = {
 }
 
 
-def report_html(run: RunFiles) -> str:
-    """The page of a run; pictures and styles stand in it, so that it needs no other file."""
-    drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in pictures(run).items()}
+def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
+    """The page of a run with its pictures by name; it needs no other file."""
+    drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
     parts = [
         f"<h1>{escape(run.title)}</h1>",
         f'<p class="note">{escape(run.name)}.{escape(_status(run))}</p>',

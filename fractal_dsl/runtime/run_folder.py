@@ -141,8 +141,8 @@ class Store:
 
     def epoch_of(self, name: Weights) -> int:
         """After which epoch weights were written."""
-        with safe_open(self.folder / f"{name}.safetensors", "pt") as file:
-            return int((file.metadata() or {})["epoch"])
+        with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
+            return int(file.metadata()["epoch"])
 
     def checkpoint(self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any]) -> None:
         """Write the whole state. Raises UserError where the disk is full."""
@@ -223,7 +223,7 @@ class RunWriter:
     def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
         """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
         if mean is not None and std is not None:
-            found = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+            found: dict[str, Any] = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
             self._write_json("normalisation.json", found)
 
     def result(self, result: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Stepper:
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device) -> None:
         self.model, self.config, self.device = model, config, device
         if config.channels_last:
-            model.to(memory_format=torch.channels_last)
+            cast(Any, model).to(memory_format=torch.channels_last)
         if config.checkpoint_levels is not None:
             model.checkpoint(config.checkpoint_levels)
         if config.compile:

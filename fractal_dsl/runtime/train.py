@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -229,7 +229,7 @@ def _threads(compiled: Compiled, config: TrainConfig) -> int:
 def _surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
     """The caller's threads, torch's global generators and cuDNN's settings are left as they were. Failures that a user
     can put right are UserErrors."""
-    before, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    before, cudnn = torch.get_num_threads(), cast(Any, torch.backends.cudnn)
     chosen = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(threads)
     cudnn.deterministic, cudnn.benchmark = config.deterministic, not config.deterministic
