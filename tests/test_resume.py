@@ -1,0 +1,348 @@
+"""A run that is killed, at whatever moment, and resumed ends with the bits of one that never was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from io import StringIO
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from fractal_dsl.config import merge, parse_config
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import compile_text
+from fractal_dsl.runtime import train as training
+from fractal_dsl.runtime.run_folder import Run, RunResult
+from fractal_dsl.runtime.step import Stepper
+from fractal_dsl.runtime.train import resume, train
+
+SPEC = """
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu
+rule F(out: int) join mean {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
+    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
+train {
+    dataset    = synthetic(size=240, noise=0.5)
+    augment    = translate(pixels=1)
+    epochs     = 4
+    batch      = 16
+    ema        = 0.9
+    mixup      = 0.2
+    cutmix     = 1.0
+    save_steps = 3
+    optimizer  = sgd(lr=0.05, momentum=0.9)
+    schedule   = cosine(warmup=1)
+}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_reports() -> Iterator[None]:
+    """Drawing takes longer than all the rest; ``test_train.py`` looks at reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+        yield
+
+
+def start(folder: Path, *overrides: tuple[str, Any], shown: Console | None = None) -> RunResult:
+    spec = compile_text(SPEC)
+    config = parse_config(merge(spec.program.train, overrides))
+    return train(spec, config, folder, console=shown or Console(file=StringIO()))
+
+
+def go_on(folder: Path, **options: Any) -> str:
+    shown = Console(file=StringIO(), width=300)
+    resume(folder, console=shown, **options)
+    return shown.file.getvalue()  # type: ignore[attr-defined]
+
+
+def ends_of(folder: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions: everything but times and memory."""
+    Run.open(folder)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timed = {"seconds", "images_per_second", "memory"}
+    result = json.loads((folder / "result.json").read_text())
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return {
+        "metrics": [{key: value for key, value in line.items() if key not in timed} for line in lines],
+        "result": {key: value for key, value in result.items() if key not in timed},
+        "best": (folder / "best.safetensors").read_bytes(),
+        "last": (folder / "last.safetensors").read_bytes(),
+        "state": (newest / "state.safetensors").read_bytes(),
+        "step": newest.name,
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float]:
+    """How a run ends that is left alone, and how long it takes in a process of its own."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    began = time.perf_counter()
+    start(folder)
+    return ends_of(folder), time.perf_counter() - began
+
+
+# --- killed
+
+
+def in_a_process(folder: Path, ready: Any) -> None:
+    """Train, or go on; ``ready`` is set once torch is there."""
+    torch.set_num_threads(1)
+    training.write_report = lambda folder: folder
+    ready.set()
+    if list((folder / "checkpoints").glob("step-*")):
+        resume(folder, console=Console(file=StringIO()))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        start(folder)
+
+
+def kill_and_resume(folder: Path, kills: int, seconds: float, rng: random.Random) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.conftest", __name__])
+
+    def child() -> tuple[ForkServerProcess, Any]:
+        ready = context.Event()
+        process = context.Process(target=in_a_process, args=(folder, ready))
+        process.start()
+        assert ready.wait(60)
+        return process, ready
+
+    killed = 0
+    while killed < kills:
+        process, _ = child()
+        process.join(rng.uniform(0, seconds))
+        if process.is_alive():
+            process.kill()
+            killed += 1
+        process.join()
+        if process.exitcode == 0:
+            shutil.rmtree(folder)  # it was quicker: another one is killed
+    if (folder / "result.json").exists() and json.loads((folder / "result.json").read_text())["status"] == "finished":
+        return
+    process, _ = child()
+    process.join()
+    assert process.exitcode == 0
+
+
+def test_a_run_that_is_killed_ends_the_same(tmp_path: Path, unbroken: tuple[dict[str, Any], float]) -> None:
+    expected, seconds = unbroken
+    kill_and_resume(tmp_path / "run", 3, seconds, random.Random(os.getpid()))
+    assert ends_of(tmp_path / "run") == expected
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_ends_the_same(
+    tmp_path: Path, unbroken: tuple[dict[str, Any], float]
+) -> None:
+    expected, seconds = unbroken
+    kill_and_resume(tmp_path / "run", 20, seconds, random.Random(os.getpid()))
+    assert ends_of(tmp_path / "run") == expected
+
+
+# --- stopped
+
+
+def interrupted_at(number: int, monkeypatch: pytest.MonkeyPatch, signal_: signal.Signals = signal.SIGINT) -> None:
+    """The process gets a signal in that step, once."""
+    step: Callable[..., Any] = Stepper.step
+    sent: list[int] = []
+
+    def stopped(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        if at == number and not sent:
+            sent.append(at)
+            os.kill(os.getpid(), signal_)
+        return step(self, x, y, at, rate)
+
+    monkeypatch.setattr(Stepper, "step", stopped)
+
+
+VARIANTS: dict[str, list[tuple[str, Any]]] = {
+    "adamw, bf16, clipped, in parts": [
+        ("optimizer", "adamw"),
+        ("precision", "bf16"),
+        ("clip", 0.5),
+        ("accumulate", 3),
+        ("channels_last", True),
+    ],
+    "fp16": [("precision", "fp16"), ("ema", None), ("label_smoothing", 0.1)],
+    "plain beside it": [("plain", 3), ("track_columns", True), ("validation", 0), ("epochs", 2)],
+    "no momentum": [("optimizer.momentum", 0), ("schedule", "step"), ("schedule.at", [1, 2])],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_that_is_stopped_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str) -> None:
+    start(tmp_path / "whole", *VARIANTS[variant])
+    interrupted_at(17, monkeypatch)
+    shown = Console(file=StringIO(), width=300)
+    assert start(tmp_path / "run", *VARIANTS[variant], shown=shown).status == "interrupted"
+    command = f"To go on: fractal-dsl train --resume {tmp_path / 'run'}\n"
+    assert command in shown.file.getvalue()  # type: ignore[attr-defined]
+    go_on(tmp_path / "run")
+    assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")
+
+
+def test_the_plain_net_is_resumed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [("plain", 2), ("epochs", 2), ("save_steps", None)]
+    start(tmp_path / "whole", *given)
+    step: Callable[..., Any] = Stepper.step
+    seen: list[int] = []
+
+    def stopped(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        seen.append(at)
+        if len(seen) == 20 + 13:  # in the second epoch of the plain net
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, x, y, at, rate)
+
+    monkeypatch.setattr(Stepper, "step", stopped)
+    assert start(tmp_path / "run", *given).status == "interrupted"
+    shown = go_on(tmp_path / "run")
+    assert "from step 13, 1 epochs and 3 steps" in shown
+    assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")
+    whole, run = (
+        load_file(tmp_path / "whole/plain/last.safetensors"),
+        load_file(tmp_path / "run/plain/last.safetensors"),
+    )
+    assert all(torch.equal(whole[key], run[key]) for key in whole)
+
+
+def test_minutes_that_are_over(tmp_path: Path, unbroken: tuple[dict[str, Any], float]) -> None:
+    result = start(tmp_path / "run", ("max_minutes", 1e-6))
+    assert (result.status, result.epochs) == ("out of time", 0)
+    assert "after step 1. To go on" not in go_on(tmp_path / "run", max_minutes=5)
+    expected, found = unbroken[0], ends_of(tmp_path / "run")
+    assert {key: found[key] for key in ("metrics", "best", "last", "state")} == {
+        key: expected[key] for key in ("metrics", "best", "last", "state")
+    }
+
+
+# --- what can be wrong with what is resumed
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped in the second epoch; tests work on copies."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_at(17, patch)
+        start(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut", "gone", "manifest"])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
+    copy: Path, unbroken: tuple[dict[str, Any], float], damage: str
+) -> None:
+    before, newest = sorted((copy / "checkpoints").iterdir())
+    state = newest / ("manifest.json" if damage == "manifest" else "state.safetensors")
+    data = bytearray(state.read_bytes())
+    if damage == "cut":
+        data = data[: len(data) // 2]
+    else:
+        data[-3] ^= 1
+    state.write_bytes(data)
+    if damage == "gone":
+        state.unlink()
+    shown = go_on(copy)
+    assert newest.name in shown and "trying the checkpoint before it" in shown
+    assert f"from step {int(before.name[5:])}, " in shown
+    assert ends_of(copy) == unbroken[0]
+    assert (copy / "checkpoints" / f"refused-{newest.name}").is_dir()
+
+
+def test_no_whole_checkpoint(copy: Path) -> None:
+    for folder in (copy / "checkpoints").iterdir():
+        (folder / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="no checkpoint that is whole"):
+        resume(copy, console=Console(file=StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("spec.frac", "local=15%", "local=16%", "the spec in .* not what its checkpoint"),
+        ("spec.frac", "linear(4)", "linear(3)", "does not compile any more"),
+        ("config.json", '"epochs": 4', '"epochs": 9', "the settings in .* not what its checkpoint"),
+        ("config.json", '"epochs": 4', '"epochz": 9', "epochz"),
+    ],
+)
+def test_a_run_that_was_changed(copy: Path, name: str, old: str, new: str, expected: str) -> None:
+    text = (copy / name).read_text()
+    assert old in text
+    (copy / name).write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=expected):
+        resume(copy, console=Console(file=StringIO()))
+
+
+def test_what_cannot_be_resumed(tmp_path: Path, copy: Path) -> None:
+    with pytest.raises(UserError, match="there is no folder"):
+        resume(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no training run that can be resumed"):
+        resume(tmp_path)
+    go_on(copy)
+    with pytest.raises(UserError, match="is finished"):
+        resume(copy)
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "manifest.json").unlink()
+    with pytest.raises(UserError, match="no checkpoint to resume from"):
+        resume(copy, console=Console(file=StringIO()))
+
+
+def test_checkpoints_hold_no_pickles_and_say_what_they_are(stopped: Path) -> None:
+    newest = sorted((stopped / "checkpoints").iterdir())[-1]
+    assert {f.name for f in newest.iterdir()} == {"state.safetensors", "metrics.jsonl", "manifest.json"}
+    manifest = json.loads((newest / "manifest.json").read_text())
+    assert "rule F(out: int) join mean" in manifest["spec"]["spec.frac"]
+    assert manifest["config"]["epochs"] == 4
+    assert manifest["graph_sha256"] == json.loads((stopped / "manifest.json").read_text())["graph_sha256"]
+    assert {"torch", "fractal_dsl", "python"} <= manifest["versions"].keys()
+    tensors = load_file(newest / "state.safetensors")
+    kinds = {name.partition("/")[0] for name in tensors}
+    assert kinds == {"model", "optimizer", "average", "epoch"}
+    by_route = {name.partition("/")[0] for name in tensors if name.endswith("running_mean_column3")}
+    assert by_route == {"model", "average"}
+    assert len(list((stopped / "checkpoints").iterdir())) == 2
+
+
+def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, unbroken: tuple[dict[str, Any], float]) -> None:
+    step: Callable[..., Any] = Stepper.step
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+
+    def full(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        if at == 14:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        return step(self, x, y, at, rate)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "step", full)
+        try:
+            with pytest.raises(UserError, match=r"cannot write .*too large\n.*fractal-dsl train --resume"):
+                start(tmp_path / "run")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+    go_on(tmp_path / "run")
+    assert ends_of(tmp_path / "run") == unbroken[0]
