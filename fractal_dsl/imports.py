@@ -88,6 +88,10 @@ class _Loader:
             message = "only a file can import a file by its path, for the path starts at its folder"
             self.report.error("E0801", span, message)
             return None
+        if "://" in text:
+            message = f'"{text}" is an address, and imports are files: nothing is fetched from the network'
+            self.report.error("E0801", span, message, help="save the file beside the spec, and import it by its name")
+            return None
         root = self.main.parent
         path = (folder / text).resolve()
         if not path.is_relative_to(root) or "\\" in text or Path(text).is_absolute():
@@ -108,7 +112,8 @@ class _Loader:
             self.report.error("E0801", literal.span, f"there is no file {shown}", help=near)
             return None
         except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
-            reason = "it is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = "it is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason
             self.report.error("E0801", literal.span, f"{shown} cannot be read: {reason}")
             return None
         source = Source(shown, source.text, self.next_base)

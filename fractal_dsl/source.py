@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,10 +40,18 @@ class Source:
 
     @classmethod
     def read(cls, path: str | Path, base: int = 0) -> Source:
-        """Read a UTF-8 file. Raises OSError, UnicodeDecodeError, or ValueError if it is over 1 MB."""
-        data = Path(path).read_bytes()
+        """Read a UTF-8 file. Raises OSError (also for a folder or a pipe, which might never end),
+        UnicodeDecodeError, or ValueError if it is over 1 MB."""
+        file = Path(path)
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
+            raise OSError(errno.EINVAL, what, str(path))
+        with file.open("rb") as opened:
+            data = opened.read(MAX_SOURCE_BYTES + 1)
+            size = os.fstat(opened.fileno()).st_size
         if len(data) > MAX_SOURCE_BYTES:
-            raise ValueError(f"the file has {len(data):,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
+            raise ValueError(f"the file has {size:,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
         text = data.decode("utf-8").removeprefix("\ufeff")
         if "\0" in text:
             raise ValueError("the file holds a NUL byte; a .frac file is text")
@@ -81,8 +93,16 @@ class Source:
             text, column = text[cut : cut + 160], column - cut
         shown = "".join(c if c.isprintable() else " " if c == "\t" else "·" for c in text)
         width = max(1, min(width, len(shown) - column + 2))
+        before, under = shown[: column - 1], shown[column - 1 : column - 1 + width]
+        carets = "^" * (_cells(under) + width - len(under))
         gutter = f"{number:>4}"
-        return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * (column - 1)}{'^' * width}"
+        return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * _cells(before)}{carets}"
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes: two for each wide character, none for one that combines."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 @dataclass(frozen=True)
