@@ -140,8 +140,11 @@ def settings() -> str:
     rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
     for name in TrainConfig.model_fields:
         for model in variants(name):
-            keys = {k: f.default for k, f in model.model_fields.items() if k != "name"}
-            inside = ", ".join(f"{k}={'…' if v is None else show(v)}" for k, v in keys.items())
+            keys = {k: f for k, f in model.model_fields.items() if k != "name"}
+            inside = ", ".join(
+                k if f.is_required() else f"{k}={'…' if f.default is None else show(f.default)}"
+                for k, f in keys.items()
+            )
             names = get_args(model.model_fields["name"].annotation)
             texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in names]
             rows.append([", ".join(texts), "", (model.__doc__ or "").splitlines()[0]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from fractal_dsl.config.settings import Settings
 
@@ -77,8 +77,15 @@ class Python(Settings):
     """Your own torch Dataset: MODULE:FACTORY is called with "train", "validation" and "test". Needs --allow-python."""
 
     name: Literal["python"] = "python"
-    factory: str = Field(pattern=r"^[\w.]+:[\w.]+$", description='`"python:MODULE:FACTORY"` for short')
+    factory: str = Field(description='`"python:MODULE:FACTORY"` for short')
     workers: int = Field(default=0, ge=0, le=256, description="processes that read")
+
+    @model_validator(mode="after")
+    def _check(self) -> Python:
+        module, _, function = self.factory.partition(":")
+        if not all(name.isidentifier() for name in [*module.split("."), *function.split(".")]):
+            raise ValueError('a Dataset of yours is "python:MODULE:FACTORY"')
+        return self
 
 
 Dataset = Annotated[Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python, Field(discriminator="name")]

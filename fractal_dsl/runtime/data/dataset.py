@@ -28,9 +28,10 @@ class ImageSet:
     seed: int
 
     def describe(self) -> str:
-        """The name and how many images there are for what."""
+        """The name and how many images, or other examples, there are for what."""
         parts = {"training": self.train, "validation": self.validation, "test": self.test}
-        return f"{self.name}: {', '.join(f'{len(part):,} {use}' for use, part in parts.items())} images"
+        what = "images" if self.mean.ndim == 3 else "examples"
+        return f"{self.name}: {', '.join(f'{len(part):,} {use}' for use, part in parts.items())} {what}"
 
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
         """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their labels [batch].
