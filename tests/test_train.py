@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import xml.etree.ElementTree as ET
 from io import StringIO
@@ -21,11 +22,11 @@ from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_text
 from fractal_dsl.files import write_manifest
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime import train as loop
 from fractal_dsl.runtime.data import load
 from fractal_dsl.runtime.evaluate import evaluate, measure_all, weights_sha256
 from fractal_dsl.runtime.report import write_report
 from fractal_dsl.runtime.run_folder import Run, RunResult
+from fractal_dsl.runtime.step import Stepper, plans
 from fractal_dsl.runtime.train import train
 
 SPEC = """frac 1
@@ -65,15 +66,12 @@ def quiet() -> Console:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("run") / "tiny"
-    run(folder, ("epochs", 6))
+    run(folder, ("epochs", 6), ("track_columns", True))
     return folder
 
 
 def copied(folder: Path, to: Path) -> Path:
-    to.mkdir()
-    for file in folder.iterdir():
-        (to / file.name).write_bytes(file.read_bytes())
-    return to
+    return Path(shutil.copytree(folder, to))
 
 
 def test_it_learns(done: Path) -> None:
@@ -96,8 +94,14 @@ def test_the_folder_has_all_parts(done: Path) -> None:
         "result.json",
         "curves.svg",
         "columns.svg",
+        "losses.svg",
+        "gradients.svg",
+        "paths.svg",
+        "paths.json",
+        "normalisation.json",
         "report.html",
         "manifest.json",
+        "checkpoints",
     }
     lines = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 7))
@@ -106,6 +110,13 @@ def test_the_folder_has_all_parts(done: Path) -> None:
     assert (done / "best.safetensors").stat().st_mode == (done / "config.json").stat().st_mode
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are not looked at, and take long to draw."""
+    monkeypatch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+
+
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("drop", ["local=15%, global=50%", "local=15%, columns=all"])
 def test_a_run_repeats_to_the_last_bit(tmp_path: Path, drop: str) -> None:
     hashes: list[str] = []
@@ -129,9 +140,9 @@ def test_training_leaves_the_callers_generator_and_threads(tmp_path: Path) -> No
 
 def test_all_columns_train_on_each_batch() -> None:
     model = build(tiny("local=15%, columns=all", columns="3"), 0)
-    plans = list(loop._plans(model, 0, 0))
-    assert [plan.route for plan, _ in plans] == [0, 1, 2, 3]
-    assert [weight for _, weight in plans] == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
+    found = list(plans(model, 0, 0))
+    assert [plan.route for plan, _ in found] == [0, 1, 2, 3]
+    assert [weight for _, weight in found] == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
 
 
 def test_plain_net_without_drop_path_or_validation(tmp_path: Path) -> None:
@@ -202,6 +213,7 @@ def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "file" / "run")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = tiny()
@@ -228,21 +240,21 @@ def test_missing_matplotlib_is_told_before_training(tmp_path: Path, monkeypatch:
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     spec = tiny()
-    with pytest.raises(UserError, match="device nothing cannot be used"):
+    with pytest.raises(UserError, match="no device `nothing`"):
         train(spec, parse_config(spec.program.train), tmp_path / "run", device="nothing", console=quiet())
 
 
 def test_divergence_keeps_the_last_good_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = loop._step
+    step = Stepper.step
 
-    def broken(model: Any, optimizer: Any, x: Any, y: Any, seed: int, number: int) -> Any:
-        loss, right = step(model, optimizer, x, y, seed, number)
+    def broken(self: Stepper, x: Any, y: Any, number: int, rate: float) -> Any:
+        loss, right = step(self, x, y, number, rate)
         if number == 8:
             with torch.no_grad():
-                next(iter(model.parameters())).fill_(float("nan"))
+                next(iter(self.model.parameters())).fill_(float("nan"))
         return loss, right
 
-    monkeypatch.setattr(loop, "_step", broken)
+    monkeypatch.setattr(Stepper, "step", broken)
     with pytest.raises(UserError, match=r"diverged in epoch 2.*after epoch 1.*--set optimizer.lr=0.005"):
         run(tmp_path / "run", ("epochs", 5))
     opened = Run.open(tmp_path / "run")
@@ -258,14 +270,14 @@ def test_a_rate_that_is_far_too_high(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_saves_and_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = loop._step
+    step = Stepper.step
 
-    def interrupted(model: Any, optimizer: Any, x: Any, y: Any, seed: int, number: int) -> Any:
+    def interrupted(self: Stepper, x: Any, y: Any, number: int, rate: float) -> Any:
         if number == 7:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(model, optimizer, x, y, seed, number)
+        return step(self, x, y, number, rate)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(Stepper, "step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     shown = Console(file=StringIO(), width=300)
     result = run(tmp_path / "run", ("epochs", 50), console=shown)
@@ -290,6 +302,7 @@ def test_plain_lines_when_not_a_terminal(tmp_path: Path) -> None:
     first, *lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert first.startswith("training Tiny on synthetic: 173 training, 19 validation, 48 test images; cpu; into ")
     pattern = r"epoch {}/2  loss \d.\d+  accuracy +[\d.]+%  validation .*\(columns .*\)  rate .*  [\d,]+ images/s"
+    pattern += r"(  \d:\d\d left)?"
     assert len(lines) == 4
     assert all(re.fullmatch(pattern.format(i), line) for i, line in enumerate(lines[:2], 1))
     assert re.fullmatch(r"test images, with the weights of epoch \d: +[\d.]+% \(columns .*\)", lines[2])
@@ -356,7 +369,7 @@ def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
 
 def test_the_report_opens_offline_and_names_everything(done: Path) -> None:
     page = (done / "report.html").read_text()
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 5
     outside = re.findall(r'(?:src|href)="([^#"][^"]*)"|url\((?!#)([^)]*)\)|@import', page)
     assert not outside
     for text in ("column 2 alone", "optimizer.lr", "fractal_dsl", "torch", "epoch", "join mean"):
@@ -377,7 +390,7 @@ def test_the_networks_picture_is_in_the_page(done: Path, tmp_path: Path) -> None
     folder = copied(done, tmp_path / "copy")
     (folder / "graph.svg").write_text('<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><g/></svg>')
     write_report(folder)
-    assert (folder / "report.html").read_text().count("<svg") == 3
+    assert (folder / "report.html").read_text().count("<svg") == 6
     assert "<?xml" not in (folder / "report.html").read_text()
 
 

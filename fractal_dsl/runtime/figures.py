@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fractal_dsl.runtime.plots import BLACK, BLUE, DASHES, ORANGE, Drawing, colour, gradation, integer_epochs
+from fractal_dsl.runtime.plots import (
+    BLACK,
+    BLUE,
+    DASHES,
+    ORANGE,
+    Drawing,
+    colour,
+    gradation,
+    integer_epochs,
+    plain_logarithms,
+)
 from fractal_dsl.runtime.run_files import Figures, RunFiles
 
 if TYPE_CHECKING:
@@ -110,6 +120,7 @@ def gradients_svg(run: RunFiles, salt: str = "gradients") -> str:
             axes.set(title=title, xlabel="depth (layers with weights)", ylabel="gradient norm", yscale="log")
             axes.legend()
             _whole_numbers(axes)
+            plain_logarithms(axes)
     return drawing.svg
 
 

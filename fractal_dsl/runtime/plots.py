@@ -85,4 +85,16 @@ def integer_epochs(axes: Axes) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if axes.get_yscale() == "log":
-        axes.yaxis.set_major_formatter("{x:g}")
+        plain_logarithms(axes)
+
+
+def plain_logarithms(axes: Axes) -> None:
+    """0.6 and not 6·10⁻¹ along a logarithmic y; labels between powers of ten only where there is room."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))

@@ -34,6 +34,7 @@ figure.net {{ border: 1px solid #ddd; padding: .5rem }}
 figure.net div {{ max-height: 24rem; overflow: auto }} figure.net svg {{ max-width: none }}
 figcaption, .note {{ color: #555 }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
+.pair {{ display: flex; flex-wrap: wrap; gap: 1rem }} .pair figure {{ flex: 1 1 24rem }}
 .runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
 </style>
 </head>
@@ -97,8 +98,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         drawn.get("columns", ""),
         drawn.get("losses", ""),
         "<h2>Depth</h2>" if {"gradients", "paths"} & drawn.keys() else "",
-        drawn.get("gradients", ""),
-        drawn.get("paths", ""),
+        f'<div class="pair">{drawn.get("gradients", "")}{drawn.get("paths", "")}</div>',
         "<h2>Run</h2>",
         _table({name: [value] for name, value in facts(run).items()}),
         "<h2>Settings</h2>",
@@ -178,7 +178,7 @@ def _page(title: str, parts: Sequence[str], width: str) -> str:
 
 def _table(rows: Table, head: Sequence[str] = ()) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
-        inner = (f"<{tag}{' class=n' if i else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
+        inner = (f"<{tag}{' class=n' if i and head else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
