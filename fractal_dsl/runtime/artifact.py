@@ -49,10 +49,10 @@ def save_artifact(
     column: int | None = None,
     *,
     fused: bool = False,
-    recalibrated: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network. ``column`` says that ``model`` is that column of the net, extracted; ``fused``, that its
-    batch norms are folded; ``recalibrated`` is what the manifest says of re-estimated batch-norm statistics.
+    batch norms are folded; ``facts`` is what else the manifest says under names of their own.
 
     An earlier artifact in the folder is replaced; any other folder that is not empty is refused.
     """
@@ -74,6 +74,7 @@ def save_artifact(
         if routes:
             (temporary / "columns.safetensors").write_bytes(st.save(routes))
         manifest = {
+            **(facts or {}),
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "net": compiled.program.net,
@@ -81,7 +82,6 @@ def save_artifact(
             "max_layers": compiled.max_layers,
             "column": column,
             "fused": fused,
-            "recalibrated": recalibrated,
             "input": str(model.input),
             "output": str(model.output),
             "seed": model.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
@@ -57,9 +57,9 @@ def extract(
 
     ``recalibrate_bn`` re-estimates its batch-norm statistics on the training images (an artifact's are those that the
     train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, or
-    no data.
+    no data. The manifest says how the images of a run were normalised, and what re-estimating has changed.
     """
-    compiled, config, model = _network(source, weights, allow_python)
+    compiled, config, model, facts = _network(source, weights, allow_python)
     net = compiled.program.net
     if not model.join_graph.columns:
         raise UserError(f"net {net} has no columns to extract: no rule of it joins any; it is a plain network already")
@@ -75,22 +75,28 @@ def extract(
     before = count_batchnorms(plain)
     if fold:
         plain = fuse(plain)
-    record = asdict(recalibration) if recalibration else None
-    save_artifact(compiled, plain, output, column, fused=fold, recalibrated=record)
+    if recalibration:
+        facts["recalibrated"] = asdict(recalibration)
+    save_artifact(compiled, plain, output, column, fused=fold, facts=facts)
     left = count_batchnorms(plain)
     return Extraction(net, recalibration, before - left if fold else None, left if fold else None)
 
 
-def _network(folder: Path, weights: Weights, allow_python: bool) -> tuple[Compiled, TrainConfig, FractalModule]:
-    """The spec, the training settings and the net of a run or an artifact."""
+def _network(
+    folder: Path, weights: Weights, allow_python: bool
+) -> tuple[Compiled, TrainConfig, FractalModule, dict[str, Any]]:
+    """The spec, the training settings and the net of a run or an artifact; and how a run normalised its images."""
     if not is_artifact(folder):
         run = Run.open(folder, allow_python=allow_python)
-        return run.compiled, run.config, run.load(weights)
+        facts: dict[str, Any] = {}
+        if (folder / "normalisation.json").exists():  # there is none for tokens
+            facts["normalisation"] = dict(zip(("mean", "std"), run.normalisation(), strict=True))
+        return run.compiled, run.config, run.load(weights), facts
     model = load_artifact(folder, allow_python=allow_python)
     if model.join_graph.stage == "column":
         raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
     compiled = artifact_spec(folder, allow_python=allow_python)
-    return compiled, parse_config(compiled.program.train), model
+    return compiled, parse_config(compiled.program.train), model, {}
 
 
 def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
