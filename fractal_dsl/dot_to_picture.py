@@ -26,8 +26,8 @@ graph.draw(path, format=format, prog=graph.graph_attr["layout"] or "dot")
 """
 
 
-def draw(dot_text: str, path: Path, *, timeout: float = 60) -> None:
-    """Write a picture; its suffix, one of ``FORMATS``, tells the format.
+def draw(dot_text: str, path: Path, *, timeout: float = 60, style: str = "") -> None:
+    """Write a picture; its suffix, one of ``FORMATS``, tells the format; ``style`` is CSS for an SVG.
 
     The file is there whole or not at all. Raises UserError for another suffix, where Graphviz is missing, fails or
     takes over ``timeout`` seconds, for a PNG with too many pixels, and for a place that cannot be written.
@@ -44,6 +44,9 @@ def draw(dot_text: str, path: Path, *, timeout: float = 60) -> None:
         _run([*command, *_arguments(command, temporary, format, dpi)], dot_text, path, timeout)
         if temporary.stat().st_size == 0:
             raise UserError(f"cannot draw {path}: Graphviz wrote nothing")
+        if style and format == "svg":
+            before, start, rest = temporary.read_text("utf-8").partition("<g ")
+            temporary.write_text(f"{before}<style>{style}</style>\n{start}{rest}", encoding="utf-8")
 
 
 def drawn(dot_text: str) -> str | None:
@@ -96,8 +99,9 @@ def _run(command: list[str], dot_text: str, path: Path, timeout: float) -> None:
         done = subprocess.run(command, input=dot_text.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"cannot draw {path}: Graphviz took over {timeout:g} seconds. Draw a smaller net of the same shape, "
-            f"for example with `-p columns=4`, or write {path.with_suffix('.dot')}"
+            f"cannot draw {path}: Graphviz took over {timeout:g} seconds and was stopped. Draw less: `--view block`, "
+            "`--depth 1`, or a smaller net of the same shape, for example with `-p columns=4`; or write "
+            f"{path.with_suffix('.dot')}"
         ) from None
     except OSError as error:
         raise UserError(f"cannot run {command[0]}: {error.strerror}") from None

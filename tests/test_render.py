@@ -3,6 +3,7 @@
 ``UPDATE_GOLDEN=1 pytest tests/test_render.py`` writes the golden text anew; look at the picture before you commit it.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -12,22 +13,39 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fractal_dsl import dot_to_picture
+from fractal_dsl.cli import app
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.dot_to_picture import draw
 from fractal_dsl.driver import Compiled, compile_text
-from fractal_dsl.graph_to_dot import graph_to_dot, style
+from fractal_dsl.graph import JoinGraph
+from fractal_dsl.graph_to_dot import (
+    DARK,
+    LIGHT,
+    Look,
+    Opening,
+    cost_heat,
+    figure_to_dot,
+    graph_to_dot,
+    plans_to_dot,
+    rule_to_dot,
+    style,
+)
 from fractal_dsl.ops import LAYERS
+from fractal_dsl.plan_on_graph import needed, plan_of_spec
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
 CONV = "layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnorm2d >> relu\n"
 FRACTAL = "rule F(c: int = 4) join mean { F[1] = conv(c)  F[n+1] = F[n] >> F[n] | conv(c) }\n"
 SIZE = 0.02  # coordinates are written with two digits
+TALL = Look(stretches=1, legend=False)
 
 
 def net(body: str, declared: str = CONV + FRACTAL, output: str = "f32[4, 8, 8]") -> Compiled:
@@ -61,6 +79,12 @@ class Picture:
         found = re.search(r"column(\d+)", self.boxes[node].name)
         return int(found[1]) if found else None
 
+    def width(self) -> float:
+        return max(b.right for b in self.boxes.values()) - min(b.left for b in self.boxes.values())
+
+    def height(self) -> float:
+        return max(b.top for b in self.boxes.values()) - min(b.bottom for b in self.boxes.values())
+
     def into(self, node: str) -> list[str]:
         return [source for source, target, _ in self.edges if target == node]
 
@@ -76,19 +100,22 @@ def read(dot: str) -> Picture:
         elif line.startswith("graph") and "lp" in a:
             left, bottom, right, top = map(float, a["bb"].split(","))
             picture.clusters[cluster] = Box(cluster, "cluster", a["label"], left, top, right, bottom)
-        elif found := re.match(r"(n\d+) -> (n\d+) ", line):
+        elif found := re.match(r"(\w+) -> (\w+) ", line):
             points = [tuple(map(float, p.split(","))) for p in a["pos"].split() if not p.startswith("e,")]
             tip = re.match(r"e,([\d.-]+),([\d.-]+) ", a["pos"])
             points += [(float(tip[1]), float(tip[2]))] if tip else []
             picture.edges.append((found[1], found[2], points))  # type: ignore[arg-type]
-        elif found := re.match(r"(n\d+) \[", line):
+        elif found := re.match(r"((?:p\d+)?(?:n\d+|input|output)) \[", line):
             (x, y), w, h = map(float, a["pos"].split(",")), float(a["width"]) * 36, float(a["height"]) * 36
             picture.boxes[found[1]] = Box(a.get("id", ""), a["class"], a["label"], x - w, y + h, x + w, y - h)
     return picture
 
 
-def check_geometry(picture: Picture) -> None:
-    """Nothing overlaps; lines start and end at their boxes, run down or across, and pass through no other box."""
+def check_geometry(picture: Picture, *, wrapped: bool = False) -> None:
+    """Nothing overlaps; lines start and end at their boxes, run down or across, and pass through no other box.
+
+    Only from one stretch of a ``wrapped`` net to the next do they run upwards.
+    """
     boxes = sorted(picture.boxes.items(), key=lambda item: -item[1].top)
     for i, (name, box) in enumerate(boxes):
         for other, low in boxes[i + 1 :]:
@@ -111,7 +138,8 @@ def check_geometry(picture: Picture) -> None:
         (x, y), (end_x, end_y) = points[0], points[-1]
         assert above.left - SIZE <= x <= above.right + SIZE and abs(y - above.bottom) < SIZE
         assert below.left - SIZE <= end_x <= below.right + SIZE and abs(end_y - below.top) < SIZE
-        assert all(b[1] <= a[1] + SIZE for a, b in pairwise(points)), f"{source} -> {target} runs upwards"
+        upwards = any(b[1] > a[1] + SIZE for a, b in pairwise(points))
+        assert not upwards or (wrapped and x < end_x), f"{source} -> {target} runs upwards"
         for (x0, y0), (x1, y1) in pairwise(points):
             for name, box in boxes:
                 free = (
@@ -161,7 +189,7 @@ def test_the_text_for_a_block_of_the_paper() -> None:
 @pytest.mark.parametrize("blocks", range(1, 9))
 @pytest.mark.parametrize("columns", range(1, 7))
 def test_lanes_are_straight_and_bars_span_their_columns(columns: int, blocks: int) -> None:
-    picture = read(graph_to_dot(fractal(columns, blocks).graph))
+    picture = read(graph_to_dot(fractal(columns, blocks).graph, TALL))
     kinds = [box.kind for box in picture.boxes.values()]
     assert kinds.count("layer conv") == blocks * (2**columns - 1)
     assert kinds.count("join") == blocks * (2 ** (columns - 2) if columns > 1 else 0)
@@ -169,6 +197,21 @@ def test_lanes_are_straight_and_bars_span_their_columns(columns: int, blocks: in
     check_lanes(picture, columns)
     if blocks <= 2:
         check_geometry(picture)
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(1, 8), (2, 8), (3, 5), (4, 4), (6, 2)])
+def test_a_net_in_stretches_fits_a_page_and_keeps_its_lanes(columns: int, blocks: int) -> None:
+    graph = fractal(columns, blocks).graph
+    picture, tall = read(graph_to_dot(graph)), read(graph_to_dot(graph, TALL))
+    check_geometry(picture, wrapped=True)
+    assert picture.height() < 0.75 * tall.height() and 0.4 < picture.width() / picture.height() < 3
+    blocks_of = {box.name.partition(".")[0]: [] for box in picture.boxes.values() if box.name.startswith("block")}
+    for box in picture.boxes.values():
+        if box.name.startswith("block"):
+            frame = picture.clusters[f"cluster_{box.name.partition('.')[0]}"]
+            blocks_of[box.name.partition(".")[0]].append((box.left - frame.left, frame.top - box.top))
+    first, *others = ([(round(x, 1), round(y, 1)) for x, y in boxes] for boxes in blocks_of.values())
+    assert all(other == first for other in others), "a block is laid out in another way than the one before it"
 
 
 def test_pools_before_a_join_stand_in_one_row_and_lone_layers_in_the_middle() -> None:
@@ -188,14 +231,14 @@ def test_blocks_have_a_name_and_the_shapes_at_their_edges() -> None:
 
 
 def test_before_collapse_every_join_is_drawn() -> None:
-    picture = read(graph_to_dot(fractal(4, 1).raw))
+    picture = read(graph_to_dot(fractal(4, 1).raw, TALL))
     joins = [node for node, box in picture.boxes.items() if box.kind == "join"]
     assert len(joins) == 7 and all(len(picture.into(node)) == 2 for node in joins)
     check_geometry(picture)
 
 
 def test_a_column_alone_is_a_chain() -> None:
-    picture = read(graph_to_dot(fractal(3, 2).column(2)))
+    picture = read(graph_to_dot(fractal(3, 2).column(2), Look(runs=False)))
     assert all(len(picture.into(node)) <= 1 for node in picture.boxes)
     assert [box.kind for box in picture.boxes.values()].count("layer conv") == 4
 
@@ -234,7 +277,7 @@ ODD = {
 @pytest.mark.parametrize("stage", ["raw", "collapsed", "graph"])
 def test_whatever_the_language_says_comes_out_sane(case: str, stage: str) -> None:
     declared, body = ODD[case]
-    check_geometry(read(graph_to_dot(getattr(net(body, declared), stage))))
+    check_geometry(read(graph_to_dot(getattr(net(body, declared), stage), TALL)))
 
 
 def blocks(*leaves: str) -> st.SearchStrategy[str]:
@@ -256,7 +299,7 @@ def test_no_net_is_drawn_with_overlaps(columns: list[str], body: str) -> None:
     compiled = net(body, CONV + rule + "layer stage = relu >> F[2]\n")
     for graph in (compiled.raw, compiled.graph):
         try:
-            dot = graph_to_dot(graph)
+            dot = graph_to_dot(graph, TALL)
         except UserError as error:
             assert "the limit is 2,000" in str(error)
         else:
@@ -264,8 +307,9 @@ def test_no_net_is_drawn_with_overlaps(columns: list[str], body: str) -> None:
 
 
 def test_a_picture_of_too_many_boxes_is_refused() -> None:
-    with pytest.raises(UserError, match=r"2,\d+ boxes and bars; the limit is 2,000.*-p columns"):
-        graph_to_dot(fractal(9, 4).graph)
+    whole = Look(opening=Opening(depth=9))
+    with pytest.raises(UserError, match=r"2,\d+ boxes and bars; the limit is 2,000.*--depth 1.*-p columns"):
+        graph_to_dot(fractal(9, 4).graph, whole)
 
 
 def luminance(colour: str) -> float:
@@ -279,12 +323,250 @@ def contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_every_family_has_colours_that_can_be_read() -> None:
-    assert {spec.family for spec in LAYERS.values()} <= set(style.FAMILIES)
-    for fill, outline in style.FAMILIES.values():
-        assert contrast(fill, style.TEXT) >= 7 and contrast(outline, style.PAPER) >= 3
-    for fill, _ in style.FRAME.values():
-        assert contrast(fill, style.MUTED) >= 4.5
+@pytest.mark.parametrize(("theme", "readable"), [(LIGHT, 7), (DARK, 4.5)])
+def test_every_family_has_colours_that_can_be_read(theme: style.Theme, readable: float) -> None:
+    assert {spec.family for spec in LAYERS.values()} <= set(theme.families)
+    for fill, outline in theme.families.values():
+        assert contrast(fill, theme.text) >= readable and contrast(outline, theme.paper) >= 3
+    for fill, outline in theme.frames.values():
+        assert contrast(fill, theme.muted) >= 4.5 and contrast(outline, fill) >= 2.5
+    assert contrast(theme.bar, theme.on_bar) >= 7 and contrast(theme.live, theme.paper) >= 10
+    lightness = [luminance(fill) for fill, _ in theme.ramp]
+    assert lightness == sorted(lightness, reverse=theme is LIGHT)
+    for fill, text in theme.ramp:
+        assert contrast(fill, text) >= 4.5
+    line, fill, text = theme.dropped
+    assert contrast(line, theme.paper) < contrast(theme.line, theme.paper) / 2 and contrast(text, fill) >= 3
+
+
+def test_no_colour_of_the_light_theme_becomes_two_of_the_dark_one() -> None:
+    changes: dict[str, set[str]] = defaultdict(set)
+    for light, dark in zip(LIGHT.colours(), DARK.colours(), strict=True):
+        changes[light].add(dark)
+    assert [light for light, dark in changes.items() if len(dark) > 1] == []
+
+
+# --- views
+
+
+def test_the_rule_is_drawn_as_it_is_written() -> None:
+    picture = read(rule_to_dot(fractal(4, 2).program, TALL))
+    labels = [box.label for node, box in picture.boxes.items() if node.startswith("p2")]
+    assert labels == ["z", "conv 3×3", "F[n]", "F[n]", "", "F[n+1](z)"]
+    conv, deep = (picture.boxes[f"p2n{i}"] for i in (1, 2))
+    assert conv.label == "conv 3×3" and deep.label == "F[n]" and conv.right < deep.left
+    assert [box.label for node, box in picture.boxes.items() if node.startswith("p1")] == ["z", "conv 3×3", "F[1](z)"]
+    check_geometry(picture)
+    with pytest.raises(UserError, match="net N has no rule: it has none"):
+        rule_to_dot(net("conv").program)
+    with pytest.raises(UserError, match="net N has no rule G: its rules are F"):
+        rule_to_dot(fractal(2, 1).program, rule="G")
+
+
+@pytest.mark.parametrize("columns", range(1, 7))
+def test_a_block_alone_has_its_lanes_before_and_after_collapse(columns: int) -> None:
+    compiled = fractal(columns, 3)
+    block = read(graph_to_dot(compiled.graph, TALL, block=2))
+    check_geometry(block)
+    check_lanes(block, columns)
+    assert {box.name.partition(".")[0] for box in block.boxes.values()} == {"input", "block2", "output"}
+    raw = read(graph_to_dot(compiled.raw, TALL, block=2))
+    check_geometry(raw)
+    joins = [node for node, box in raw.boxes.items() if box.kind == "join"]
+    assert all(len(raw.into(node)) == 2 for node in joins) and len(joins) == 2 ** (columns - 1) - 1
+
+
+def test_a_block_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="there is no block 3: net N has blocks 1 to 2"):
+        graph_to_dot(fractal(2, 2).graph, block=3)
+    with pytest.raises(UserError, match="net N has no blocks, which are the mentions of rules"):
+        graph_to_dot(net("conv >> conv").graph, block=1)
+
+
+def test_the_figure_has_rule_block_and_net_side_by_side() -> None:
+    compiled = fractal(4, 3)
+    picture = read(figure_to_dot(compiled.program, compiled.graph, TALL))
+    check_geometry(picture)
+    spans = [
+        (min(b.left for b in part), max(b.right for b in part))
+        for part in ([b for n, b in picture.boxes.items() if n.startswith(f"p{i}")] for i in (1, 2, 3))
+    ]
+    assert all(a[1] < b[0] for a, b in pairwise(spans))
+    assert [b.label for n, b in picture.boxes.items() if n.startswith("p3")][1:4] == [
+        f"block {i} · F[4]" for i in (1, 2, 3)
+    ]
+
+
+# --- plans
+
+
+@pytest.mark.parametrize("spec", ["column:1", "column:3", "local:1", "local:5", "full"])
+def test_a_plan_greys_just_what_it_does_not_need(spec: str) -> None:
+    graph = fractal(3, 2).graph
+    plan = plan_of_spec(spec, graph)
+    dot = graph_to_dot(graph, TALL, plan=plan)
+    picture, used = read(dot), needed(graph, plan)
+    for node, box in picture.boxes.items():
+        assert ("dropped" in box.kind) == (int(node[1:]) not in used), node
+    live = dict(zip((n for n, _ in graph.joins()), plan.live, strict=True))
+    classes = re.findall(r"n(\d+) -> n(\d+) \[.*?class=\"(\w+)\"", dot)
+    assert len(classes) == len(picture.edges)
+    for source, target, kind in ((int(a), int(b), c) for a, b, c in classes):
+        on = dict(zip(graph.operands(target), live[target], strict=True)) if target in live else {}
+        reached = source in used and target in used and on.get(source, True)
+        assert (kind == "live") == reached, f"{source} -> {target}"
+
+
+def test_a_dropped_line_lies_on_no_live_one() -> None:
+    """Graphviz draws the lines out of a box in an order of its own."""
+    graph = fractal(4, 2).graph
+    for spec in ("column:1", "column:2", "local:3"):
+        dot = graph_to_dot(graph, TALL, plan=plan_of_spec(spec, graph))
+        picture = read(dot)
+        kinds = re.findall(r"n\d+ -> n\d+ \[.*?class=\"(\w+)\"", dot)
+        pieces: dict[str, list[tuple[tuple[float, float], ...]]] = defaultdict(list)
+        for kind, (_, _, points) in zip(kinds, picture.edges, strict=True):
+            pieces[kind] += [tuple(sorted(pair)) for pair in pairwise(points) if pair[0] != pair[1]]
+        for (x0, y0), (x1, y1) in pieces["dropped"]:
+            for (u0, v0), (u1, v1) in pieces["live"]:
+                upright = x0 == x1 == u0 == u1 and min(y1, v1) - max(y0, v0) > 6
+                level = y0 == y1 == v0 == v1 and min(x1, u1) - max(x0, u0) > 6
+                assert not (upright or level), f"{spec}: {(x0, y0)} to {(x1, y1)}"
+
+
+def test_a_strip_of_plans_has_one_panel_for_each() -> None:
+    graph = fractal(3, 2).graph
+    plans = [(spec, plan_of_spec(spec, graph)) for spec in ("full", "local:1", "column:2")]
+    dot = plans_to_dot(graph, plans, TALL)
+    picture = read(dot)
+    assert re.findall(r'p\d+title \[.*?label="(.*?)\\l"', dot) == ["full", "local:1", "column:2"]
+    for node, box in picture.boxes.items():
+        panel, number = re.fullmatch(r"p(\d)n(\d+)", node).groups()  # type: ignore[union-attr]
+        used = needed(graph, plans[int(panel) - 1][1])
+        assert ("dropped" in box.kind) == (int(number) not in used)
+        assert box.label == "" or not box.kind.startswith("layer")
+
+
+# --- folding
+
+
+RES = CONV + "layer res = sum(id, conv >> conv) >> relu\nlayer stage = res ** 3 >> conv\n"
+
+
+def labels(dot: str) -> list[str]:
+    return [box.label for box in read(dot).boxes.values()]
+
+
+def test_alike_parts_in_a_row_are_drawn_once_with_their_count() -> None:
+    dot = graph_to_dot(net("res ** 5 >> conv ** 2 >> relu >> conv(8)", RES, output="f32[8, 8, 8]").graph, TALL)
+    picture = read(dot)
+    assert [cluster.label for cluster in picture.clusters.values()] == ["res ×5"]
+    assert [label for label in labels(dot) if "conv" in label] == ["conv 3×3 ×2", "conv 3×3 ×2", "conv 3×3"]
+    ten = next(line for line in dot.splitlines() if 'label="conv 3×3 ×2"' in line)
+    assert "1,520 parameters" in ten and "92,160 MACs" in ten  # five times two of 152 and 9,216
+
+
+def test_parts_that_differ_in_an_argument_are_not_alike() -> None:
+    dot = graph_to_dot(net("conv >> conv(8) >> conv(8) >> conv(4)", CONV).graph, TALL)
+    assert [label for label in labels(dot) if "conv" in label] == ["conv 3×3", "conv 3×3 ×2", "conv 3×3"]
+
+
+def test_layers_of_columns_stand_side_by_side_and_are_never_merged() -> None:
+    assert not any("×2" in label for label in labels(graph_to_dot(fractal(5, 1, "relu").graph, TALL)))
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        (Opening(0), ["image", "stage ×2", "block 1 · F[2]", "output"]),
+        (Opening(1), ["image", "res ×3", "conv 3×3", "conv 3×3", "conv 3×3", "conv 3×3", "output"]),
+        (Opening(None, frozenset({"stage"})), ["image", "res ×3", "conv 3×3", "block 1 · F[2]", "output"]),
+        (Opening(None, frozenset({"F"})), ["image", "stage ×2", "conv 3×3", "conv 3×3", "conv 3×3", "output"]),
+        (Opening(None, frozenset({"block 1"})), ["image", "stage ×2", "conv 3×3", "conv 3×3", "conv 3×3", "output"]),
+    ],
+)
+def test_parts_open_by_depth_and_by_name(opening: Opening, expected: list[str]) -> None:
+    compiled = net("stage ** 2 >> F[2]", RES + FRACTAL)
+    dot = graph_to_dot(compiled.graph, Look(stretches=1, legend=False, opening=opening))
+    assert sorted(x.split("\\n")[0] for x in labels(dot) if x) == sorted(expected)
+    check_geometry(read(dot))
+
+
+def test_a_base_layer_opens_in_its_lane() -> None:
+    look = Look(stretches=1, legend=False, opening=Opening(None, frozenset({"conv"})))
+    picture = read(graph_to_dot(fractal(3, 1).graph, look))
+    check_geometry(picture)
+    assert [c.label for c in picture.clusters.values()].count("conv") == 7
+    assert [b.label for b in picture.boxes.values()].count("batchnorm2d") == 7
+
+
+def test_a_name_that_opens_nothing_suggests_one_that_does() -> None:
+    with pytest.raises(UserError, match=r"nothing in the picture is called 'stagee'.*stage"):
+        graph_to_dot(net("stage", RES).graph, Look(opening=Opening(None, frozenset({"stagee"}))))
+
+
+def test_tags_are_shown() -> None:
+    dot = graph_to_dot(
+        net(
+            '(conv >> relu) @tag("stem") >> res @tag("body") >> F[2] @tag("tail") >> relu @tag("end")', RES + FRACTAL
+        ).graph,
+        TALL,
+    )
+    assert [c.label for c in read(dot).clusters.values()] == ["@stem", "res @body", "block 1 · F[2] @tail"]
+    assert "relu @end" in labels(dot)
+
+
+# --- facts
+
+
+def test_hover_tells_shape_cost_share_and_line(tmp_path: Path) -> None:
+    dot = graph_to_dot(fractal(2, 1).graph, TALL)
+    (tooltip,) = re.findall(r'tooltip="(block1\.column1\.conv1.*?)"', dot)
+    assert tooltip.split("\\n") == [
+        "block1.column1.conv1",
+        "conv2d(kernel_size=3) >> dropout2d >> batchnorm2d >> relu",
+        "4×8×8 → 4×8×8",
+        "152 parameters, 5.0% of the net",
+        "9,216 MACs, 30.5% of the net",
+        "<text>:1: layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnor…",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("shape", {"4×8×8", "256", "10"}),
+        ("params", {"152 params", "2.57 k params"}),
+        ("macs", {"9.22 k MACs", "2.56 k MACs"}),
+    ],
+)
+def test_labels_add_a_line_to_each_box(label: str, lines: set[str]) -> None:
+    picture = read(graph_to_dot(fractal(2, 1).graph, Look(label=label, stretches=1)))  # type: ignore[arg-type]
+    check_geometry(picture)
+    boxes = [b.label.split("\\n") for b in picture.boxes.values() if b.kind.startswith("layer")]
+    assert {second.strip() for _, second in boxes} - {""} == lines
+
+
+def test_heat_is_darkest_where_the_cost_is_highest() -> None:
+    compiled = net("conv(4) >> conv(8) >> conv(16) >> flatten >> linear(3)", output="f32[3]")
+    for kind, hottest in (("macs", "conv_3"), ("params", "linear"), ("activation", "conv_3")):
+        heat = cost_heat(compiled.graph, kind)  # type: ignore[arg-type]
+        dot = graph_to_dot(compiled.graph, Look(heat=heat, stretches=1))
+        fills = dict(re.findall(r'id="([\w.]+)".*?fillcolor="(#\w+)"', dot))
+        ramp = [fill for fill, _ in LIGHT.ramp]
+        assert fills[hottest] == ramp[-1], kind
+        assert ramp.index(fills["conv"]) < len(ramp) - 1
+        assert re.search(rf'label="{heat.title}  0\\l"', dot)
+
+
+def test_the_legend_names_just_the_kinds_that_are_drawn() -> None:
+    dot = graph_to_dot(net("conv >> maxpool2d(2) >> F[2]", output="f32[4, 4, 4]").graph)
+    assert re.findall(r'legend\d+ \[.*?label="(.+?)\\l"', dot) == [
+        "convolution",
+        "pooling",
+        "join: the mean of its columns",
+    ]
+    assert "legend" not in graph_to_dot(net("conv").graph, Look(legend=False))
 
 
 # --- files
@@ -306,7 +588,8 @@ def test_the_svg_has_the_lanes_and_bars_of_the_text(tmp_path: Path) -> None:
         shape = (
             group.find(f".//{SVG}path") if group.find(f".//{SVG}polygon") is None else group.find(f".//{SVG}polygon")
         )
-        if "node" in group.get("class", "").split() and shape is not None:
+        classes = group.get("class", "").split()
+        if "node" in classes and "legend" not in classes and shape is not None:
             numbers = [float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", shape.get("points") or shape.get("d") or "")]
             drawn[group.get("id", "")] = (min(numbers[::2]), max(numbers[::2]))
     boxes = {box.name: box for box in read(dot).boxes.values()}
@@ -394,3 +677,126 @@ def test_drawing_loads_neither_torch_nor_graphviz() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True []\n"
+
+
+# --- the command
+
+
+def rendered(tmp_path: Path, *options: str, text: str = "", name: str = "n.dot") -> tuple[str, str]:
+    """The picture that ``fractal-dsl render`` writes, and what it prints."""
+    spec = tmp_path / "n.frac"
+    body = "F[3].each(maxpool2d(2)) >> F[3].each(maxpool2d(2)) >> flatten >> linear(5)"
+    declared = "with drop_path(local=50%, global=50%)"
+    spec.write_text(text or f"{CONV}{FRACTAL}net N(image: f32[4, 8, 8]) -> f32[5] {declared} = {body}")
+    done = CliRunner().invoke(app, ["render", str(spec), "-o", str(tmp_path / name), *options])
+    if isinstance(done.exception, UserError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return (tmp_path / name).read_text("utf-8"), done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--view", "rule"],
+        ["--view", "block", "--block", "2"],
+        ["--view", "block", "--stage", "raw"],
+        ["--view", "figure", "--theme", "dark"],
+        ["--plan", "local:3"],
+        ["--plan", "column:2", "--view", "block"],
+        ["--plan", "all"],
+        ["--plan", "0:11.111.01.110", "--label", "shape"],
+        ["--heat", "macs", "--label", "params", "--depth", "0", "--expand", "conv"],
+        ["--wrap", "2", "--no-legend"],
+    ],
+)
+def test_every_view_is_sane(options: list[str], tmp_path: Path) -> None:
+    dot, printed = rendered(tmp_path, *options)
+    if "--plan" not in options:
+        check_geometry(read(dot), wrapped=True)
+    assert printed == f"{tmp_path / 'n.dot'}\n"
+    assert ("legend" in dot) == ("--no-legend" not in options)
+
+
+def test_a_picture_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    (tmp_path / "n.frac").write_text(f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = F[2]")
+    for options, message in (
+        (["--view", "rule", "--plan", "full"], "a plan is drawn on the net or a block"),
+        (["--stage", "raw", "--plan", "full"], "a plan is drawn on the net or a block"),
+        (["--view", "rule", "--heat", "macs"], "a rule alone costs nothing"),
+        (["--heat", "gradient"], "give a run's folder"),
+    ):
+        done = run(app, ["render", str(tmp_path / "n.frac"), "-o", str(tmp_path / "n.dot"), *options])
+        assert done.exit_code == 2 and message in " ".join(done.output.replace("│", " ").split()), done.output
+
+
+def test_a_hundred_thousand_layers_are_folded_and_never_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = F[14] ** 6 >> conv ** 3000"
+    added = 0
+    add = JoinGraph.add
+
+    def counted(*args: Any, **kwargs: Any) -> int:
+        nonlocal added
+        added += 1
+        return add(*args, **kwargs)
+
+    monkeypatch.setattr(JoinGraph, "add", counted)
+    dot, printed = rendered(tmp_path, text=deep)
+    picture = read(dot)
+    assert "101,298 boxes are over the limit of 2,000: sub-fractals up to level" in printed
+    assert added < 5_000 and 20 < len(picture.boxes) < 2_000
+    folded = {b.label for b in picture.boxes.values() if b.kind.startswith("closed")}
+    assert "conv ×3000" in folded and any(re.fullmatch(r"F\[\d+\] ×2", label) for label in folded)
+    check_geometry(picture, wrapped=True)
+    (tooltip,) = re.findall(r'label="conv ×3000".*?tooltip="(.*?)"', dot)
+    assert "456,000 parameters" in tooltip  # 3,000 times 152
+    with pytest.raises(UserError, match=r"101,298 boxes.*plans and measurements need each box"):
+        rendered(tmp_path, "--plan", "local:1", text=deep)
+
+
+def test_a_long_net_of_different_layers_is_refused_with_the_limit(tmp_path: Path) -> None:
+    layers = " >> ".join(f"conv({1 + i % 7})" for i in range(2_100))
+    with pytest.raises(UserError, match=r"the limit is 2,000"):
+        rendered(tmp_path, text=f"{CONV}net N(x: f32[1, 2, 2]) -> f32[7, 2, 2] = {layers}")
+
+
+def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    compiled = fractal(2, 1)
+    (run / "spec.frac").write_text(compiled.program.source.text)
+    (run / "params.json").write_text('{"params": {}, "net": "N", "max_layers": 1000}')
+    weighted = [n for n in compiled.graph.g.nodes if compiled.graph.construction(n) is not None]
+    names = [compiled.graph[n].module for n in weighted]  # type: ignore[union-attr]
+    (run / "gradients.json").write_text(json.dumps({name: 10.0**-i for i, name in enumerate(names)}))
+    rows = [{"column": 1, "loss": 0.5}, {"column": 2, "loss": 2.0}]
+    (run / "result.json").write_text(json.dumps({"columns": rows}))
+
+    def fills(heat: str) -> dict[str, str]:
+        done = CliRunner().invoke(app, ["render", str(run), "-o", str(tmp_path / "r.dot"), "--heat", heat])
+        assert done.exit_code == 0, done.output
+        return dict(re.findall(r'id="([\w.]+)".*?fillcolor="(#\w+)"', (tmp_path / "r.dot").read_text("utf-8")))
+
+    ramp = [fill for fill, _ in LIGHT.ramp]
+    gradient = fills("gradient")
+    assert gradient[names[0].rpartition(".")[0]] == ramp[-1] and gradient["linear"] == ramp[0]
+    loss = fills("loss")
+    assert loss["block1.column2.conv1"] == ramp[-1] and ramp.index(loss["block1.column1.conv1"]) < 3
+    assert loss["linear"] == LIGHT.families["shape"][0], "all columns share it"
+    (run / "gradients.json").unlink()
+    with pytest.raises(UserError, match=r"has no gradients\.json: it was trained without recording gradient norms"):
+        raise CliRunner().invoke(app, ["render", str(run), "-o", "x.dot", "--heat", "gradient"]).exception  # type: ignore[misc]
+
+
+@needs_graphviz
+def test_an_svg_can_follow_the_readers_theme(tmp_path: Path) -> None:
+    svg, _ = rendered(tmp_path, "--theme", "auto", name="n.svg")
+    root = ET.fromstring(svg)
+    (sheet,) = [e.text or "" for e in root.iter(f"{SVG}style")]
+    assert sheet.startswith("@media (prefers-color-scheme: dark)")
+    used = {e.get(a) for e in root.iter() for a in ("fill", "stroke")} - {None, "none", "transparent"}
+    assert {colour for colour in used if f'[fill="{colour}"]' not in sheet} == set()
+    assert "<style" not in rendered(tmp_path, name="m.svg")[0]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
+from math import log
 
 from fractal_dsl.graph_to_dot.sizes import (
+    GAP,
     LANE_GAP,
     RAIL,
     SMALL,
@@ -19,11 +21,10 @@ from fractal_dsl.graph_to_dot.sizes import (
     grid,
     into,
     out,
-    shape_text,
     top,
 )
 from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
-from fractal_dsl.graph_to_dot.units import FrameKey
+from fractal_dsl.graph_to_dot.units import FrameKey, shape_text
 from fractal_dsl.ops import Tensor
 
 Point = tuple[float, float]
@@ -75,6 +76,28 @@ class Placed:
     entering: dict[int, Text] = field(default_factory=dict[int, Text])
     leaving: dict[int, Text] = field(default_factory=dict[int, Text])
 
+    def rects(self) -> list[Rect]:
+        """Everything that takes room, the corners of lines too."""
+        corners = (Rect(x, y, x, y) for edge in self.edges for x, y in edge.points)
+        return [*self.units.values(), *(rect for rect, _ in self.frames.values()), *corners]
+
+    def moved(self, x: float, y: float) -> Placed:
+        """The same layout elsewhere."""
+
+        def rect(r: Rect) -> Rect:
+            return Rect(r.left + x, r.top + y, r.right + x, r.bottom + y)
+
+        def text(t: Text) -> Text:
+            return Text(t.text, (t.at[0] + x, t.at[1] + y))
+
+        return Placed(
+            {key: rect(r) for key, r in self.units.items()},
+            {key: (rect(r), text(t)) for key, (r, t) in self.frames.items()},
+            [Edge(e.source, e.target, tuple((a + x, b + y) for a, b in e.points)) for e in self.edges],
+            {key: text(t) for key, t in self.entering.items()},
+            {key: text(t) for key, t in self.leaving.items()},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -107,11 +130,109 @@ class _Area:
         return (self.left + self.right) / 2
 
 
-def place(tree: Series) -> Placed:
-    """Lay a tree out."""
-    placer = _Placer(Sizes(tree))
-    placer.series(tree, _Area(0.0, 0.0, True), 0.0, placer.sizes.height(tree), None)
+GUTTER = 56.0  # between two stretches of a wrapped net
+_RISE = 14.0  # how far a line goes on above and below the stretches that it connects
+_TALL = 620.0  # a net up to this height is not wrapped
+_SHAPE = 1.3  # the width over the height at which a wrapped net is read best
+_MAX_STRETCHES = 10
+
+
+def place(tree: Series, stretches: int | None = 1) -> Placed:
+    """Lay a tree out in stretches that are read from left to right; None: as many as make it fit a page."""
+    sizes = Sizes(tree)
+    parts = _stretches(tree, sizes, stretches)
+    placer = _Placer(sizes)
+    route: _Route | None = None
+    x = 0.0
+    for i, part in enumerate(parts):
+        sizes.shift(0.0)
+        left, right = sizes.extent(part, 0.0, True)
+        if i:
+            x += GUTTER - left
+        sizes.shift(x)
+        height = sizes.height(part)
+        if route is not None:
+            route = _risen(route, x + left - GUTTER / 2, _entry(part, x, sizes))
+        (route,) = placer.series(part, _Area(x, x, True), 0.0, height, route)
+        route = replace(route, points=(*route.points, (route.points[-1][0], height + _RISE)), bar=None)
+        x += right
     return placer.placed
+
+
+def _entry(part: Series, x: float, sizes: Sizes) -> float:
+    """Where a line comes down into a stretch whose grid is around ``x``."""
+    left, right = sizes.extent(Series(part.items[:1]), x, True)
+    return (left + right) / 2
+
+
+def _risen(route: _Route, gutter: float, x: float) -> _Route:
+    """A line from below one stretch through the gutter to above the next."""
+    up = -_RISE
+    points = (*route.points, (gutter, route.points[-1][1]), (gutter, up), (x, up))
+    return replace(route, points=points, turn=up / 2)
+
+
+def _stretches(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
+    """The items in about equally high parts; a line leads from each to the next."""
+    if wanted is not None:
+        return _split(tree, sizes, wanted)
+    height = sizes.height(tree)
+    if height <= _TALL:
+        return [tree]
+    tree = _unframed(tree, sizes, height / 2)
+
+    def off(parts: list[Series]) -> float:
+        """How far from the wanted shape, and how empty, the picture would be."""
+        extents = [sizes.extent(part, 0.0, True) for part in parts]
+        widths = [right - left for left, right in extents]
+        heights = [sizes.height(part) for part in parts]
+        width = sum(widths) + GUTTER * (len(parts) - 1)
+        filled = sum(w * h for w, h in zip(widths, heights, strict=True)) / (width * max(heights))
+        return abs(log(width / max(heights) / _SHAPE)) + 2 * (1 - filled)
+
+    best = min((_split(tree, sizes, n) for n in range(1, _MAX_STRETCHES + 1)), key=off)
+    return best if max(map(sizes.height, best)) < 0.75 * height else [tree]
+
+
+def _unframed(tree: Series, sizes: Sizes, limit: float) -> Series:
+    """Without the frame of a call that is most of the net, and that no stretch could hold."""
+    items: list[Item] = []
+    for item in tree.items:
+        high = isinstance(item, Frame) and item.key[0] != "block" and sizes.height(item) > limit
+        items += item.body.items if isinstance(item, Frame) and high else (item,)
+    return Series(tuple(items))
+
+
+def _split(tree: Series, sizes: Sizes, count: int) -> list[Series]:
+    """At most ``count`` parts whose highest is as low as can be; no part begins between columns and their join."""
+    runs: list[list[Item]] = []
+    for before, item in zip((None, *tree.items), tree.items, strict=False):
+        joined = isinstance(item, Parallel) or isinstance(before, Parallel) or _is_join(item)
+        if before is not None and joined:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+
+    def packed(limit: float) -> list[Series]:
+        parts = [Series(tuple(runs[0]))]
+        for run in runs[1:]:
+            longer = Series((*parts[-1].items, *run))
+            if sizes.height(longer) <= limit:
+                parts[-1] = longer
+            else:
+                parts.append(Series(tuple(run)))
+        return parts
+
+    low = max(sizes.height(Series(tuple(run))) for run in runs)
+    high = sizes.height(tree)
+    while high - low > 1.0:
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(packed(middle)) <= count else (middle, high)
+    return packed(high) if count > 1 else [tree]
+
+
+def _is_join(item: Item) -> bool:
+    return isinstance(item, Leaf) and item.unit.kind == "join"
 
 
 class _Placer:
@@ -121,6 +242,7 @@ class _Placer:
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self.placed = Placed()
+        self.beside = 0  # how many parallel parts are around
 
     def series(self, series: Series, area: _Area, y: float, height: float, route: _Route | None) -> list[_Route]:
         items, slack = series.items, height - self.sizes.height(series)
@@ -167,8 +289,10 @@ class _Placer:
         if route.bar and not (route.bar[0] <= span[0] and span[1] <= route.bar[1]):
             route = replace(route, bar=None)
         below: list[_Route] = []
+        self.beside += 1
         for branch, inner in zip(item.branches, areas, strict=True):
             below += self.series(branch, inner, y, height, route)
+        self.beside -= 1
         return below, span
 
     def box(self, item: Leaf, area: _Area, y: float, height: float, route: _Route | None) -> _Route:
@@ -177,6 +301,8 @@ class _Placer:
         self.placed.units[item.number] = rect
         if route is not None:
             self._edge(route.source, item.number, route.to(rect.middle, y))
+        if item.unit.kind == "closed" and item.unit.out is not None and not self.beside:
+            self.placed.leaving[item.number] = _beside(item.unit.out, rect.middle, rect.bottom + GAP / 2 - 1)
         return _Route(item.number, ((rect.middle, rect.bottom),))
 
     def bar(self, item: Leaf, span: tuple[float, float], y: float, height: float, routes: list[_Route]) -> _Route:
@@ -202,10 +328,12 @@ class _Placer:
         entered = _Route(route.source, route.to(x, y), turn=body_top - (RAIL if isinstance(first, Parallel) else 5.0))
         (end,) = self.series(item.body, inner, body_top, self.sizes.height(item.body), entered)
         tensor = into(item)
-        if tensor is not None and not isinstance(first, Frame):
-            self.placed.entering[crossing] = _beside(tensor, x, title.at[1])
-        if not isinstance(last, Frame):
-            self.placed.leaving[end.source] = _beside(out(item), end.points[-1][0], rect.bottom - 8)
+        free = (i for i in range(crossing, len(self.placed.edges)) if i not in self.placed.entering)
+        if tensor is not None and not isinstance(first, Frame) and (edge := next(free, None)) is not None:
+            self.placed.entering[edge] = _beside(tensor, x, title.at[1])
+        leaving = out(item)
+        if leaving is not None and not isinstance(last, Frame):
+            self.placed.leaving[end.source] = _beside(leaving, end.points[-1][0], rect.bottom - 8)
         return replace(end, bar=None)
 
     def _edge(self, source: int, target: int, points: tuple[Point, ...]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
-from fractal_dsl.graph_to_dot.units import Unit
+from fractal_dsl.graph_to_dot.units import Unit, shape_text
 from fractal_dsl.ops import Tensor
 
 FONT, SMALL = 10.0, 8.5
+BOXES = ("layer", "closed")
 GAP, FAN, FRAME_GAP = 18.0, 26.0, 24.0  # below an item; below one that feeds several columns; beside a frame
 RAIL = 12.0  # from the line that feeds several columns down to where these begin
 LANE_GAP = 16.0
@@ -16,20 +17,16 @@ TITLE = 16.0  # from the top of a frame to the bottom of its title
 BOTTOM = 20.0  # from the last item of a frame to its edge
 _SIDE = 14.0
 _CHAR = 0.64  # of the font size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
-_HEIGHTS = {"layer": 24.0, "input": 34.0, "output": 34.0, "skip": 14.0}
+_LINE, _PADDING = 10.0, 14.0  # a box: its lines, and what is above and below them
+_THIN = 0.9  # the line that stands for `id`
 _BAR, _NAMED_BAR = 6.0, 13.0
 _MIN_WIDTH = 52.0
+_BLANK = (26.0, 14.0)  # width and height of a box without a text
 
 
 def text_width(text: str, size: float) -> float:
     """About the width of a text, rather too much than too little."""
     return _CHAR * size * len(text)
-
-
-def shape_text(tensor: Tensor) -> str:
-    """A shape as it is written in a picture: ``3×32×32``."""
-    sizes = "×".join(map(str, tensor.shape)) or "scalar"
-    return sizes if tensor.dtype == "f32" else f"{tensor.dtype} {sizes}"
 
 
 class Sizes:
@@ -39,24 +36,20 @@ class Sizes:
     """
 
     def __init__(self, tree: Series) -> None:
-        self._heights: dict[int, float] = {}
-        self._box_widths = {
-            in_block: max(
-                [
-                    _MIN_WIDTH,
-                    *(_own_width(u) for u in units_of(tree) if u.kind == "layer" and is_in_block(u) == in_block),
-                ]
-            )
-            for in_block in (False, True)
-        }
-        self.lanes = self._place_lanes(tree)
+        self._heights: dict[int, tuple[Item | Series, float]] = {}  # with the item: an id is one only while it lives
+        self._box_widths = {in_block: _box_width(tree, in_block) for in_block in (False, True)}
+        self._centred_lanes = self.lanes = self._place_lanes(tree)
+
+    def shift(self, x: float) -> None:
+        """Have the middle of the net's grid at ``x``."""
+        self.lanes = {k: (left + x, right + x) for k, (left, right) in self._centred_lanes.items()}
 
     def width(self, item: Item | Series) -> float:
         """The width of a part that stands outside the net's grid."""
         match item:
             case Leaf():
                 own = _own_width(item.unit)
-                return max(own, self._box_widths[is_in_block(item.unit)]) if item.unit.kind == "layer" else own
+                return max(own, self._box_widths[is_in_block(item.unit)]) if item.unit.kind in BOXES else own
             case Parallel():
                 return sum(map(self.width, item.branches)) + LANE_GAP * (len(item.branches) - 1)
             case Frame():
@@ -97,15 +90,17 @@ class Sizes:
     def height(self, item: Item | Series) -> float:
         """The height of a part."""
         if id(item) not in self._heights:
-            self._heights[id(item)] = self._height(item)
-        return self._heights[id(item)]
+            self._heights[id(item)] = item, self._height(item)
+        return self._heights[id(item)][1]
 
     def _height(self, item: Item | Series) -> float:
         match item:
             case Leaf() if item.unit.kind == "join":
                 return _NAMED_BAR if item.unit.label else _BAR
+            case Leaf() if item.unit.kind == "skip":
+                return _THIN
             case Leaf():
-                return _HEIGHTS[item.unit.kind]
+                return _PADDING + _LINE * (1 + item.unit.label.count("\n")) if item.unit.label else _BLANK[1]
             case Parallel():
                 return max(map(self.height, item.branches))
             case Frame():
@@ -182,13 +177,20 @@ def into(item: Item) -> Tensor | None:
     return next(iter(units_of(item))).into
 
 
-def out(item: Item) -> Tensor:
+def out(item: Item) -> Tensor | None:
     """The tensor that an item gives; of a parallel item, that of its last branch."""
     *_, last = units_of(item)
     return last.out
 
 
 def _own_width(unit: Unit) -> float:
-    lines = [unit.label, *([shape_text(unit.out)] if unit.kind in ("input", "output") else [])]
-    widest = max(text_width(line, FONT) for line in lines)
-    return widest + 8 if unit.kind == "skip" else widest + 14
+    if unit.kind == "skip":
+        return _THIN
+    return max(text_width(line, FONT) for line in unit.label.split("\n")) + 14 if unit.label else _BLANK[0]
+
+
+def _box_width(tree: Series, in_block: bool) -> float:
+    """The width that all layers in blocks have, or all those outside."""
+    boxes = [unit for unit in units_of(tree) if unit.kind in BOXES and is_in_block(unit) == in_block]
+    least = _MIN_WIDTH if any(unit.label for unit in boxes) else _BLANK[0]
+    return max([least, *map(_own_width, boxes)])

@@ -1,30 +1,137 @@
-"""Colours. Fills are light enough for dark text on them (contrast over 7), outlines dark enough to be seen on white
-(contrast over 3), and both differ in lightness as well as in hue, after Okabe and Ito's palette for colour blindness.
+"""Colours, light and dark.
+
+Fills are light enough for dark text on them (contrast over 7; light text on dark ones over 4.5), outlines are seen on
+the paper (contrast over 3), and both differ in lightness as well as in hue, after Okabe and Ito's palette for colour
+blindness. Costs are coloured by one ramp whose lightness falls evenly. No colour of a theme has two meanings that the
+other theme tells apart, so that a picture changes its theme by a table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-TEXT: Final = "#1f2328"
-MUTED: Final = "#57606a"
-LINE: Final = "#57606a"
-BAR: Final = "#24292f"
-ON_BAR: Final = "#ffffff"
-PAPER: Final = "#ffffff"
-FRAME: Final = {"block": ("#f6f8fa", "#8c959f"), "layer": ("#ffffff", "#8c959f")}
-"""Fill and outline of the frame around a block, and around the call of a user's layer."""
 
-FAMILIES: Final = {
-    "conv": ("#bfdcf2", "#0072b2"),
-    "pool": ("#fbdca6", "#a66a00"),
-    "norm": ("#c4ead9", "#00805c"),
-    "dropout": ("#e3e5e8", "#6e7781"),
-    "linear": ("#f2cde0", "#a8457f"),
-    "activation": ("#f8f2ae", "#857a00"),
-    "attention": ("#fbcbb3", "#c24e00"),
-    "shape": ("#ffffff", "#6e7781"),
-    "input": ("#ffffff", "#24292f"),
-    "output": ("#ffffff", "#24292f"),
+@dataclass(frozen=True)
+class Theme:
+    """One set of colours.
+
+    ``families`` has fill and outline by family of layer, ``frames`` by kind of frame; ``live`` is the colour of lines
+    that a plan leaves live, ``dropped`` has line, fill and text of what it drops; ``ramp`` goes from nothing to the
+    most, with the text that can be read on each of its colours.
+    """
+
+    paper: str
+    text: str
+    muted: str
+    line: str
+    bar: str
+    on_bar: str
+    live: str
+    dropped: tuple[str, str, str]
+    frames: dict[str, tuple[str, str]]
+    families: dict[str, tuple[str, str]]
+    ramp: tuple[tuple[str, str], ...]
+    ramp_line: str
+
+    def colours(self) -> Iterator[str]:
+        """Every colour, in one order for all themes."""
+        yield from (self.paper, self.text, self.muted, self.line, self.bar, self.on_bar, self.live, *self.dropped)
+        for table in (self.frames, self.families):
+            for key in sorted(table):
+                yield from table[key]
+        for pair in self.ramp:
+            yield from pair
+        yield self.ramp_line
+
+
+LIGHT: Final = Theme(
+    paper="#ffffff",
+    text="#1f2328",
+    muted="#57606a",
+    line="#59636e",
+    bar="#24292f",
+    on_bar="#fefefe",
+    live="#0f1419",
+    dropped=("#c9d1d9", "#fafbfc", "#848d97"),
+    frames={"block": ("#f6f8fa", "#8b949e"), "layer": ("#fcfcfd", "#8d969f"), "tag": ("#fcfdfc", "#8e97a0")},
+    families={
+        "conv": ("#bfdcf2", "#0072b2"),
+        "pool": ("#fbdca6", "#a66a00"),
+        "norm": ("#c4ead9", "#00805c"),
+        "dropout": ("#e3e5e8", "#6e7781"),
+        "linear": ("#f2cde0", "#a8457f"),
+        "activation": ("#f8f2ae", "#857a00"),
+        "attention": ("#fbcbb3", "#c24e00"),
+        "shape": ("#fdfdfd", "#6f7882"),
+        "closed": ("#e9edf2", "#46505c"),
+        "input": ("#fdfefd", "#24292e"),
+        "output": ("#fdfefe", "#24292d"),
+    },
+    ramp=(
+        ("#f2f5f9", "#1f2329"),
+        ("#cfdcec", "#1f232a"),
+        ("#a5c2e0", "#1f232b"),
+        ("#6f9fce", "#1f232c"),
+        ("#3a74ad", "#fffffe"),
+        ("#1d4f88", "#fffffd"),
+        ("#0b2d5c", "#fffffc"),
+    ),
+    ramp_line="#3b4550",
+)
+
+DARK: Final = Theme(
+    paper="#0d1117",
+    text="#e6edf3",
+    muted="#9aa5b1",
+    line="#8b98a5",
+    bar="#d0d7de",
+    on_bar="#0d1117",
+    live="#f0f6fc",
+    dropped=("#3d444d", "#12171e", "#6e7681"),
+    frames={"block": ("#161b22", "#5c6670"), "layer": ("#11161d", "#5c6670"), "tag": ("#11161d", "#5c6670")},
+    families={
+        "conv": ("#12405f", "#56b4e9"),
+        "pool": ("#55390a", "#e69f00"),
+        "norm": ("#0b4635", "#2fbf92"),
+        "dropout": ("#30363d", "#8b949e"),
+        "linear": ("#55203f", "#e58abb"),
+        "activation": ("#474108", "#d9cb3c"),
+        "attention": ("#5c2a0c", "#f0884a"),
+        "shape": ("#161b22", "#8b949e"),
+        "closed": ("#2a323c", "#b1bac4"),
+        "input": ("#0d1117", "#e6edf3"),
+        "output": ("#0d1117", "#e6edf3"),
+    },
+    ramp=(
+        ("#161d27", "#e6edf3"),
+        ("#1b3048", "#e6edf3"),
+        ("#1f4a73", "#e6edf3"),
+        ("#2f6ca3", "#f6f8fa"),
+        ("#5b96cc", "#0d1117"),
+        ("#97c0e6", "#0d1117"),
+        ("#dcebf9", "#0d1117"),
+    ),
+    ramp_line="#9aa5b1",
+)
+
+FAMILY_NAMES: Final = {
+    "conv": "convolution",
+    "pool": "pooling",
+    "norm": "normalisation",
+    "dropout": "dropout",
+    "linear": "linear",
+    "activation": "activation",
+    "attention": "attention",
+    "shape": "reshaping, positions",
+    "closed": "a part that is not opened",
 }
-"""Fill and outline by family of layer."""
+"""The families as a legend names them, in its order."""
+
+
+def follow_reader() -> str:
+    """CSS for an SVG in the light theme: the dark one where the reader's system is dark."""
+    changes = dict(zip(LIGHT.colours(), DARK.colours(), strict=True))
+    rules = (f'[fill="{a}"]{{fill:{b}}}[stroke="{a}"]{{stroke:{b}}}' for a, b in changes.items())
+    return f"@media (prefers-color-scheme: dark) {{{''.join(rules)}}}"

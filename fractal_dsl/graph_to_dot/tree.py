@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from fractal_dsl.graph_to_dot.units import FrameKey, Unit, Units
@@ -35,11 +35,12 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A box around a block, or around the call of a user's layer."""
+    """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it."""
 
     key: FrameKey
     title: str
     body: Series
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,21 @@ def units_of(item: Item | Series) -> Iterator[Unit]:
     return (leaf.unit for leaf in leaves(item))
 
 
+def blank(series: Series) -> Series:
+    """The tree with boxes that have no text."""
+    return Series(tuple(_blank(item) for item in series.items))
+
+
+def _blank(item: Item) -> Item:
+    match item:
+        case Leaf():
+            return replace(item, unit=replace(item.unit, label="")) if item.unit.kind == "layer" else item
+        case Parallel():
+            return replace(item, branches=tuple(map(blank, item.branches)))
+        case Frame():
+            return replace(item, body=blank(item.body))
+
+
 def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:
     """Paths to a join: by column where it is a rule's, which ``lanes`` tell, else in the order of its operands."""
     if len(paths) == 1:
@@ -136,12 +152,32 @@ def _framed(items: Iterable[Item], depth: int, drawn: Units) -> tuple[Item, ...]
     result: list[Item] = []
     for key, run in groupby(items, lambda item: _frame_at(item, depth)):
         inside = tuple(run)
-        single = len(inside) == 1 and isinstance(inside[0], Leaf) and key is not None and key[0] != "block"
-        if key is None or single:
+        first = inside[0]
+        if key is None:
             result += (_frame_branches(item, depth, drawn) for item in inside)
+        elif len(inside) == 1 and isinstance(first, Leaf) and key[0] != "block":
+            result += _framed((_with_tag(first, key, drawn),), depth + 1, drawn)
         else:
-            result.append(Frame(key, drawn.titles[key], Series(_framed(inside, depth + 1, drawn))))
+            result.append(_frame(key, Series(_framed(inside, depth + 1, drawn)), drawn))
     return tuple(result)
+
+
+def _frame(key: FrameKey, body: Series, drawn: Units) -> Frame:
+    """A frame; one around nothing but a tag's has that tag in its title."""
+    title, names = drawn.titles[key], drawn.names[key]
+    if len(body.items) == 1 and isinstance(inner := body.items[0], Frame) and inner.key[0] == "tag":
+        title = inner.title if inner.title == f"@{title}" else f"{title} {inner.title}"
+        return Frame(key, title, inner.body, (*names, *inner.names))
+    return Frame(key, title, body, names)
+
+
+def _with_tag(leaf: Leaf, key: FrameKey, drawn: Units) -> Leaf:
+    """A single unit has its tag in its label instead of a frame."""
+    title, unit = drawn.titles[key], leaf.unit
+    if key[0] != "tag" or unit.kind not in ("layer", "closed"):
+        return leaf
+    label = title if title == f"@{unit.label}" else f"{unit.label} {title}"
+    return Leaf(leaf.number, replace(unit, label=label))
 
 
 def _frame_branches(item: Item, depth: int, drawn: Units) -> Item:

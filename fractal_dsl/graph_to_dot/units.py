@@ -6,40 +6,43 @@ run of operations. Everything else stands for itself.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
-from fractal_dsl.ops import Tensor
+from fractal_dsl.ops import Args, OpSpec, Tensor
 from fractal_dsl.plan import column_order
 
 MAX_UNITS = 2_000
 _MAX_LABEL = 24
 
 FrameKey = tuple[str, int]
-"""What a frame is drawn around: ``("block", 2)``, or the call of a user's layer by its number."""
+"""What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A box (``layer``, ``input``, ``output``), a bar (``join``) or a bare line (``skip``, for ``id``).
+    """A box (``layer``, ``input``, ``output``; ``closed``: a part that is not opened), a bar (``join``) or a bare
+    line (``skip``, for ``id``).
 
     ``members`` are its nodes in topological order; ``frames`` are around it, outermost first; ``pinned`` marks
-    what ``each`` puts right before a join.
+    what ``each`` puts right before a join. ``sort`` tells what is alike: units that differ in it never stand for
+    each other.
     """
 
-    kind: Literal["input", "output", "layer", "skip", "join"]
+    kind: Literal["input", "output", "layer", "closed", "skip", "join"]
     label: str
     family: str
     members: tuple[int, ...]
     name: str
     into: Tensor | None
-    out: Tensor
+    out: Tensor | None
     frames: tuple[FrameKey, ...] = ()
     pinned: bool = False
+    sort: tuple[object, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +50,47 @@ class Units:
     """The units in topological order and the operands of each, in the order of their slots.
 
     ``lanes[u]`` has for each operand of a rule's join the place of its column among all columns, from 0 (shallow);
-    None where the operand is an open join. ``titles`` has the text of each frame.
+    None where the operand is an open join. ``titles`` has the text of each frame, ``names`` what it can be opened by.
     """
 
     units: tuple[Unit, ...]
     operands: tuple[tuple[int, ...], ...]
     lanes: tuple[tuple[int | None, ...], ...]
     titles: dict[FrameKey, str]
+    names: dict[FrameKey, tuple[str, ...]]
 
 
 def check_size(net: str, units: int) -> None:
-    """Raise UserError if there are too many units to be drawn; a net's base layers are a lower bound of them."""
+    """Raise UserError if there are too many units to be drawn."""
     if units > MAX_UNITS:
         raise UserError(
-            f"the picture of {net} would have at least {units:,} boxes and bars; the limit is {MAX_UNITS:,}. "
-            "Draw a smaller net of the same shape, for example with `-p columns=4`"
+            f"the picture of {net} would have {units:,} boxes and bars; the limit is {MAX_UNITS:,}. "
+            "Leave parts closed with `--depth 1`, draw one block with `--view block`, or a smaller net of the same "
+            "shape, for example with `-p columns=4`"
         )
 
 
-def fold(graph: JoinGraph) -> Units:
-    """Fold a graph, at any stage, into its units. Raises UserError if there are too many of them to be drawn."""
-    owner, folds = _owners(graph)
+def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
+    """Fold a graph, at any stage, into its units; the layers that ``opened`` names stay as they are written."""
+    owner, folds = _owners(graph, opened)
     members: dict[int, list[int]] = defaultdict(list)
     for number in graph.g.nodes:
         members[owner.get(number, number)].append(number)
-    check_size(graph.net, len(members))
     place = {key: i for i, key in enumerate(members)}
     columns = graph.columns or column_order(x for _, join in graph.joins() for x in join.labels if x is not None)
     lane = {label: i for i, label in enumerate(columns)}
     units: list[Unit] = []
     operands: list[tuple[int, ...]] = []
     lanes: list[tuple[int | None, ...]] = []
-    titles: dict[FrameKey, str] = {}
+    frames = _Frames(graph, opened)
     for key, inside in members.items():
-        units.append(_unit(graph, tuple(inside), folds.get(key), titles))
+        units.append(_unit(graph, tuple(inside), folds.get(key), frames))
         outside = (owner.get(p, p) for n in inside for p in graph.operands(n))
         operands.append(tuple(dict.fromkeys(place[p] for p in outside if p != key)))
         node = graph[inside[0]]
         own = node.labels if isinstance(node, Join) and len(inside) == 1 else ()
         lanes.append(tuple(None if label is None else lane[label] for label in own))
-    return Units(tuple(units), tuple(operands), tuple(lanes), titles)
+    return Units(tuple(units), tuple(operands), tuple(lanes), frames.titles, frames.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class _Fold:
     call: bool
 
 
-def _owners(graph: JoinGraph) -> tuple[dict[int, int], dict[int, _Fold]]:
+def _owners(graph: JoinGraph, opened: Container[str]) -> tuple[dict[int, int], dict[int, _Fold]]:
     """For each folded node the last node of its fold, and by that the fold."""
     sites = {n: node.site for n, node in graph.items() if isinstance(node, Layer | Join)}
     bases: dict[int, list[int]] = defaultdict(list)
@@ -117,9 +121,11 @@ def _owners(graph: JoinGraph) -> tuple[dict[int, int], dict[int, _Fold]]:
     for base, inside in bases.items():
         if _closed(graph, inside):
             around = (c for c in sites[inside[-1]].groups if {sites[n].base for n in calls[c]} == {base})
-            own(inside, next((name for name, _ in around), None))
+            call = next((name for name, _ in around), None)
+            if call is None or call not in opened:
+                own(inside, call)
     for (name, _), inside in calls.items():  # outer calls come before inner ones
-        plain = not any(n in owner or isinstance(graph[n], Join) for n in inside)
+        plain = name not in opened and not any(n in owner or isinstance(graph[n], Join) for n in inside)
         if plain and len({_calls(sites[n]) for n in inside}) == 1 and _closed(graph, inside):
             own(inside, name)
     return owner, folds
@@ -143,45 +149,123 @@ def _op_label(graph: JoinGraph, inside: list[int]) -> str:
     return f"{joins[-1]}({', '.join(dict.fromkeys(ops))})" if joins else ops[0]
 
 
-def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, titles: dict[FrameKey, str]) -> Unit:
+def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, around: _Frames) -> Unit:
     node = graph[inside[-1]]
     match node:
         case Input():
-            return Unit("input", node.name, "input", inside, node.name, None, node.out)
+            return Unit("input", f"{node.name}\n{shape_text(node.out)}", "input", inside, node.name, None, node.out)
         case Output():
-            return Unit("output", "output", "output", inside, "output", node.out, node.out)
+            label = f"output\n{shape_text(node.out)}"
+            return Unit("output", label, "output", inside, "output", node.out, node.out)
         case Layer() | Join():
             pass
     into = graph[graph.operands(inside[0])[0]].out
-    frames = _frames(node.site, titles)
+    frames = around.of(node.site)
     name = node.name
     if folded is not None and folded.call:
         name = _common_name(m.name for n in inside if isinstance(m := graph[n], Layer | Join))
     if folded is None and isinstance(node, Join):
         text = "" if node.droppable and node.spec.name == "mean" else node.spec.name
         return Unit("join", text, "join", inside, name, into, node.out, frames)
+    layers = [m for n in inside if isinstance(m := graph[n], Layer)]
+    sort = tuple((m.spec.name, *m.args.items()) for m in layers)
     if folded is None and isinstance(node, Layer) and node.spec.name == "id":
-        return Unit("skip", "id", "shape", inside, name, into, node.out, frames)
-    specs = [m.spec for n in inside if isinstance(m := graph[n], Layer)]
-    family = next((s.family for s in specs if s.weighted), specs[0].family)
-    text = folded.label if folded else specs[0].name
+        return Unit("skip", "", "shape", inside, name, into, node.out, frames, sort=sort)
+    family = next((m.spec.family for m in layers if m.spec.weighted), layers[0].spec.family)
+    text = folded.label if folded else layers[0].spec.name
     text = text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
     pinned = node.site.block > 0 and node.site.base is None
-    return Unit("layer", text, family, inside, name, into, node.out, frames, pinned)
+    label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]))))
+    kind = "closed" if family == "closed" else "layer"
+    return Unit(kind, label, family, inside, name, into, node.out, frames, pinned, sort)
 
 
-def _frames(site: Site, titles: dict[FrameKey, str]) -> tuple[FrameKey, ...]:
-    """The calls around a node, then its block; ``titles`` gets their texts."""
-    calls = site.outer if site.block else site.groups
-    titles.update({("layer", number): name for name, number in calls})
-    keys: list[FrameKey] = [("layer", number) for _, number in calls]
-    if site.block:
+def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:
+    """The window of the one convolution among some operations, or of a pooling: ``3×3 /2``, a stride of 2.
+
+    Nothing for the usual pooling, 2×2 with stride 2.
+    """
+    windows = [op for op in ops if op[0].family == "conv"] or [op for op in ops if op[0].family == "pool"]
+    if len(windows) != 1 or "kernel_size" not in windows[0][1]:
+        return ""
+    spec, args = windows[0]
+    kernel = _by_axis(args["kernel_size"], spec.rank)
+    stride = kernel if args["stride"] is None else _by_axis(args["stride"], spec.rank)
+    if spec.family == "pool" and {*kernel, *stride} == {2}:
+        return ""
+    text = "×".join(map(str, kernel))
+    if stride != (kernel if spec.family == "pool" else (1,) * len(stride)):
+        text += " /" + "×".join(map(str, stride if len({*stride}) > 1 else stride[:1]))
+    dilation = args.get("dilation", 1)
+    return text if dilation == 1 else f"{text} d{dilation}"
+
+
+def _by_axis(value: object, rank: int | None) -> tuple[object, ...]:
+    return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,) * (rank or 1)
+
+
+def shape_text(tensor: Tensor) -> str:
+    """A shape as it is written in a picture: ``3×32×32``."""
+    sizes = "×".join(map(str, tensor.shape)) or "scalar"
+    return sizes if tensor.dtype == "f32" else f"{tensor.dtype} {sizes}"
+
+
+def short(number: float) -> str:
+    """A number of three digits for a box: ``36.9 k``."""
+    for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {sign}" if number < 999.5 * size else f"{number / size:.0f} {sign}"
+    return f"{number:.3g}"
+
+
+class _Frames:
+    """The frames around nodes, with their texts and names."""
+
+    def __init__(self, graph: JoinGraph, opened: Container[str]) -> None:
+        self.opened = opened
+        self.titles: dict[FrameKey, str] = {}
+        self.names: dict[FrameKey, tuple[str, ...]] = {}
+        self.tags: dict[str, int] = {}
+        self.carry: Counter[tuple[FrameKey | None, str]] = Counter()  # nodes of a frame, and of all, that have a tag
+        self.hold: Counter[FrameKey] = Counter()
+        for site in (node.site for _, node in graph.items() if isinstance(node, Layer | Join)):
+            keys: list[FrameKey] = [("layer", number) for _, number in _calls(site)] + [("block", site.block)]
+            self.hold.update(keys)
+            self.carry.update((key, tag) for tag in site.tags for key in (*keys, None))
+
+    def of(self, site: Site) -> tuple[FrameKey, ...]:
+        """The calls around a node, its block, the opened calls within it, and its tags where they belong: around
+        what they hold with other things, inside what has them all to itself."""
+        keys = [self._call(*call) for call in (site.outer if site.block else site.groups)]
+        if site.block:
+            keys.append(self._block(site))
+            keys += (self._call(*call) for call in site.groups if call[0] in self.opened)
+        for tag in site.tags:
+            if tag.startswith("tag "):
+                whole = (i for i, key in enumerate(keys) if self.carry[key, tag] == self.hold[key] > 0)
+                place = next(whole, len(keys))
+                if place < len(keys) and self.carry[None, tag] == self.hold[keys[place]]:
+                    place += 1
+                keys.insert(place, self._tag(tag.removeprefix("tag ").strip('"')))
+        return tuple(keys)
+
+    def _call(self, name: str, number: int) -> FrameKey:
+        return self._key(("layer", number), name, (name,))
+
+    def _tag(self, text: str) -> FrameKey:
+        return self._key(("tag", self.tags.setdefault(text, len(self.tags) + 1)), f"@{text}", (text, f"@{text}"))
+
+    def _block(self, site: Site) -> FrameKey:
         block = f"block {site.block}"
-        titles.setdefault(("block", site.block), block)
-        if rule := next((entry for entry in reversed(site.trail) if entry.endswith("]")), None):
-            titles["block", site.block] = f"{block} · {rule}"
-        keys.append(("block", site.block))
-    return tuple(keys)
+        rule = next((entry for entry in reversed(site.trail) if entry.endswith("]")), None)
+        title = f"{block} · {rule}" if rule else block
+        names = (block, f"block{site.block}", *((rule, rule.partition("[")[0]) if rule else ()))
+        return self._key(("block", site.block), title, names)
+
+    def _key(self, key: FrameKey, title: str, names: tuple[str, ...]) -> FrameKey:
+        if key not in self.titles or (key[0] == "block" and "·" not in self.titles[key]):
+            self.titles[key], self.names[key] = title, names
+        return key
 
 
 def _common_name(names: Iterable[str]) -> str:

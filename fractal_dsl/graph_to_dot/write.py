@@ -1,36 +1,108 @@
-"""A layout as DOT text."""
+"""Layouts as DOT text: one panel, or several side by side, and a legend."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
-from fractal_dsl.graph import JoinGraph, Layer
-from fractal_dsl.graph_to_dot import style
-from fractal_dsl.graph_to_dot.place import Placed, Point, Rect
-from fractal_dsl.graph_to_dot.sizes import FONT, SMALL, shape_text
+from fractal_dsl.graph import JoinGraph
+from fractal_dsl.graph_to_dot.facts import Facts
+from fractal_dsl.graph_to_dot.legend import Mark, legend, marks, scale
+from fractal_dsl.graph_to_dot.look import Look
+from fractal_dsl.graph_to_dot.place import Edge, Placed, Point, Rect, Text
+from fractal_dsl.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
 from fractal_dsl.graph_to_dot.units import Unit
+from fractal_dsl.plan import Plan
+from fractal_dsl.plan_on_graph import live_operands, needed
 
 _ARROW = 5.0  # Graphviz's arrowhead at arrowsize 0.5
 _CORNER = 5.0
+_PANEL_GAP, _TITLE = 36.0, 22.0
 _FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
-_HEAD = f"""\
-  graph [layout=nop2, outputorder=edgesfirst, pad=0.15, bgcolor="{style.PAPER}", fontname="{_FONTS}"]
-  node [shape=box, style="filled,rounded", fixedsize=true, margin=0, fontsize={FONT:g}, fontcolor="{style.TEXT}",\
- fontname="{_FONTS}"]
-  edge [arrowsize=0.5, penwidth=0.9, color="{style.LINE}", fontsize={SMALL:g}, fontcolor="{style.MUTED}",\
- fontname="{_FONTS}"]
-"""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One picture among those side by side. Where there is no graph, boxes tell nothing but their labels."""
+
+    tree: Series
+    placed: Placed
+    graph: JoinGraph | None
+    title: str = ""
+    plan: Plan | None = None
+
+
+def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
+    """The text, with exact positions for everything."""
+    drawn = _side_by_side(panels)
+    rects = [rect for panel in drawn for rect in panel.placed.rects()]
+    left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
+    top = min(r.top for r in rects) - (_TITLE if any(panel.title for panel in panels) else 0.0)
+    right = max([r.right for r in rects] + [p.placed.rects()[0].left + text_width(p.title, FONT) for p in drawn[-1:]])
+    pieces = _legend(drawn, look, left, bottom + 16.0, right - left)
+    right = max([right, *(mark.rect.right for mark in pieces)])
+    bottom = max([bottom, *(mark.rect.bottom for mark in pieces)])
+    canvas = _Canvas(left, bottom)
+    graph = f'bb="0,0,{_number(right - left)},{_number(bottom - top)}"'
+    lines = [f"digraph {_quoted(name)} {{", *_head(look), f"  graph [{graph}]"]
+    for number, panel in enumerate(drawn):
+        writer = _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "")
+        lines += writer.lines(top)
+    for number, mark in enumerate(pieces):
+        lines.append(f"  legend{number} {_attributes(_mark(mark, look, canvas))}")
+    return "\n".join([*lines, "}", ""])
+
+
+def _head(look: Look) -> list[str]:
+    theme, font = look.theme, f'fontname="{_FONTS}"'
+    return [
+        f'  graph [layout=nop2, outputorder=edgesfirst, pad=0.15, bgcolor="{theme.paper}", {font}]',
+        f'  node [shape=box, style="filled,rounded", fixedsize=true, margin=0, fontsize={FONT:g}, '
+        f'fontcolor="{theme.text}", {font}]',
+        f'  edge [arrowsize=0.5, penwidth=0.9, color="{theme.line}", fontsize={SMALL:g}, '
+        f'fontcolor="{theme.muted}", {font}]',
+    ]
+
+
+def _side_by_side(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels beside each other, their tops in one line."""
+    result: list[Panel] = []
+    x = 0.0
+    for panel in panels:
+        rects = panel.placed.rects()
+        left, top = min(r.left for r in rects), min(r.top for r in rects)
+        width = max(max(r.right for r in rects) - left, text_width(panel.title, FONT))
+        result.append(Panel(panel.tree, panel.placed.moved(x - left, -top), panel.graph, panel.title, panel.plan))
+        x += width + _PANEL_GAP
+    return result
+
+
+def _legend(panels: Sequence[Panel], look: Look, left: float, top: float, width: float) -> list[Mark]:
+    if not look.legend:
+        return []
+    units = [leaf.unit for panel in panels for leaf in leaves(panel.tree)]
+    titles = [title.text for panel in panels for _, title in panel.placed.frames.values()]
+    planned = any(panel.plan is not None and not all(map(all, panel.plan.live)) for panel in panels)
+    return marks(legend(units, titles, look.theme, look.heat, planned), left, top, max(width, 230.0))
+
+
+def _mark(mark: Mark, look: Look, canvas: _Canvas) -> dict[str, str]:
+    attributes = canvas.node(mark.rect) | {"label": _left(mark.text), "class": "legend"}
+    if mark.text:
+        return attributes | {"shape": "none", "style": "solid", "fontsize": f"{SMALL:g}", "fontcolor": look.theme.muted}
+    return attributes | {"style": "filled", "fillcolor": mark.fill, "color": mark.outline, "tooltip": " "}
+
+
+@dataclass(frozen=True, slots=True)
 class _Canvas:
     """Turns coordinates around: Graphviz's y goes up from the bottom left corner."""
 
-    def __init__(self, placed: Placed) -> None:
-        rects = [*placed.units.values(), *(rect for rect, _ in placed.frames.values())]
-        self.left = min(r.left for r in rects)
-        self.bottom = max(r.bottom for r in rects)
-        self.size = (max(r.right for r in rects) - self.left, self.bottom - min(r.top for r in rects))
+    left: float
+    bottom: float
 
     def point(self, at: Point) -> str:
         return f"{_number(at[0] - self.left)},{_number(self.bottom - at[1])}"
@@ -38,94 +110,207 @@ class _Canvas:
     def box(self, rect: Rect) -> str:
         return f"{self.point((rect.left, rect.bottom))},{self.point((rect.right, rect.top))}"
 
-
-def layout_to_dot(graph: JoinGraph, tree: Series, placed: Placed) -> str:
-    """The text, with exact positions for everything."""
-    canvas = _Canvas(placed)
-    width, height = map(_number, canvas.size)
-    lines = [f"digraph {_quoted(graph.net)} {{", _HEAD.rstrip("\n"), f'  graph [bb="0,0,{width},{height}"]']
-    lines += _parts(graph, tree, placed, canvas, "  ")
-    drawn = {leaf.number: leaf.unit for leaf in leaves(tree)}
-    leaving = dict(placed.leaving)
-    for i, edge in enumerate(placed.edges):
-        arrow = drawn[edge.target].kind != "skip"
-        attributes = {"pos": _spline(edge.points, canvas, arrow)} | ({} if arrow else {"dir": "none"})
-        if text := placed.entering.get(i):
-            attributes |= {"headlabel": text.text, "head_lp": canvas.point(text.at)}
-        if text := leaving.pop(edge.source, None):
-            attributes |= {"taillabel": text.text, "tail_lp": canvas.point(text.at)}
-        lines.append(f"  {_id(drawn[edge.source])} -> {_id(drawn[edge.target])} {_attributes(attributes)}")
-    return "\n".join([*lines, "}", ""])
+    def node(self, rect: Rect) -> dict[str, str]:
+        return {
+            "pos": self.point((rect.middle, (rect.top + rect.bottom) / 2)),
+            "width": _number((rect.right - rect.left) / 72, 4),
+            "height": _number((rect.bottom - rect.top) / 72, 4),
+        }
 
 
-def _parts(graph: JoinGraph, series: Series, placed: Placed, canvas: _Canvas, indent: str) -> Iterator[str]:
-    """The nodes and clusters of a part."""
-    for item in series.items:
-        match item:
-            case Leaf():
-                node = _node(graph, item.unit, placed.units[item.number], canvas)
-                yield f"{indent}{_id(item.unit)} {_attributes(node)}"
-            case Parallel():
-                for branch in item.branches:
-                    yield from _parts(graph, branch, placed, canvas, indent)
-            case Frame():
-                rect, title = placed.frames[item.key]
-                fill, outline = style.FRAME[item.key[0]]
-                attributes = {
-                    "label": title.text,
-                    "lp": canvas.point(title.at),
-                    "bb": canvas.box(rect),
-                    "style": "filled,rounded",
-                    "fillcolor": fill,
-                    "color": outline,
-                    "fontcolor": style.MUTED,
-                    "fontsize": f"{SMALL:g}",
-                }
-                kind, number = item.key
-                yield f"{indent}subgraph cluster_{kind}{number} {{"
-                yield f"{indent}  graph {_attributes(attributes)}"
-                yield from _parts(graph, item.body, placed, canvas, indent + "  ")
-                yield f"{indent}}}"
+class _Writer:
+    """Writes one panel; ``prefix`` keeps its names apart from those of others."""
+
+    def __init__(self, panel: Panel, look: Look, canvas: _Canvas, prefix: str) -> None:
+        self.panel, self.look, self.canvas, self.prefix = panel, look, canvas, prefix
+        self.drawn = {leaf.number: leaf.unit for leaf in leaves(panel.tree)}
+        self.facts = Facts(panel.graph) if panel.graph is not None else None
+        self.scale = scale(self.drawn.values(), look.heat) if look.heat is not None else None
+        self.live: dict[int, tuple[bool, ...]] = {}
+        self.needed: set[int] | None = None
+        if panel.graph is not None and panel.plan is not None:
+            self.live, self.needed = live_operands(panel.graph, panel.plan), needed(panel.graph, panel.plan)
+
+    def lines(self, top: float) -> Iterator[str]:
+        placed = self.panel.placed
+        if self.panel.title:
+            left = min(rect.left for rect in placed.rects())
+            rect = Rect(left, top, left + text_width(self.panel.title, FONT), top + 14)
+            attributes = self.canvas.node(rect) | {"label": _left(self.panel.title), "class": "title", "shape": "none"}
+            yield f"  {self.prefix}title {_attributes(attributes | {'style': 'solid'})}"
+        yield from self._parts(self.panel.tree, "  ")
+        leaving = dict(placed.leaving)
+        alive = {i: self._live(edge) for i, edge in enumerate(placed.edges)}
+        live_from: dict[int, list[tuple[Point, ...]]] = defaultdict(list)
+        for i, edge in enumerate(placed.edges):
+            if alive[i]:
+                live_from[edge.source].append(edge.points)
+        for i, edge in enumerate(placed.edges):
+            points = edge.points if alive[i] is not False else _own_part(edge.points, live_from[edge.source])
+            attributes = self._edge(edge, points, alive[i])
+            if text := placed.entering.get(i):
+                attributes |= {"headlabel": text.text, "head_lp": self.canvas.point(text.at)}
+            if text := leaving.pop(edge.source, None):
+                attributes |= {"taillabel": text.text, "tail_lp": self.canvas.point(text.at)}
+            yield f"  {self._id(edge.source)} -> {self._id(edge.target)} {_attributes(attributes)}"
+
+    def _id(self, number: int) -> str:
+        unit = self.drawn[number]
+        return f"{self.prefix}{f'n{unit.members[-1]}' if unit.members else unit.kind}"
+
+    def _live(self, edge: Edge) -> bool | None:
+        """Whether a plan leaves a line live; None without a plan."""
+        if self.needed is None or self.panel.graph is None:
+            return None
+        graph, source, target = self.panel.graph, self.drawn[edge.source], self.drawn[edge.target]
+        if not self._needs(target) or not self._needs(source):
+            return False
+        if target.kind != "join" or target.members[0] not in self.live:
+            return True
+        own = {*source.members}
+        return any(
+            on
+            for join in target.members
+            for operand, on in zip(graph.operands(join), self.live[join], strict=True)
+            if operand in own
+        )
+
+    def _needs(self, unit: Unit) -> bool:
+        ends = unit.kind in ("input", "output")
+        return self.needed is None or ends or not self.needed.isdisjoint(unit.members)
+
+    def _edge(self, edge: Edge, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
+        arrow = self.drawn[edge.target].kind != "skip"
+        attributes = {"pos": _spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
+        if live is None:
+            return attributes
+        colour = self.look.theme.live if live else self.look.theme.dropped[0]
+        return attributes | {
+            "class": "live" if live else "dropped",
+            "color": colour,
+            "penwidth": "1.7" if live else "0.9",
+        }
+
+    def _parts(self, series: Series, indent: str) -> Iterator[str]:
+        """The nodes and clusters of a part."""
+        for item in series.items:
+            match item:
+                case Leaf():
+                    node = self._node(item.unit, self.panel.placed.units[item.number])
+                    yield f"{indent}{self._id(item.number)} {_attributes(node)}"
+                case Parallel():
+                    for branch in item.branches:
+                        yield from self._parts(branch, indent)
+                case Frame() if item.key not in self.panel.placed.frames:  # it would not fit a stretch
+                    yield from self._parts(item.body, indent)
+                case Frame():
+                    rect, title = self.panel.placed.frames[item.key]
+                    kind, number = item.key
+                    yield f"{indent}subgraph cluster_{self.prefix}{kind}{number} {{"
+                    yield f"{indent}  graph {_attributes(self._frame(kind, rect, title))}"
+                    yield from self._parts(item.body, indent + "  ")
+                    yield f"{indent}}}"
+
+    def _frame(self, kind: str, rect: Rect, title: Text) -> dict[str, str]:
+        fill, outline = self.look.theme.frames[kind]
+        return {
+            "label": title.text,
+            "lp": self.canvas.point(title.at),
+            "bb": self.canvas.box(rect),
+            "style": "filled,rounded",
+            "fillcolor": fill,
+            "color": outline,
+            "fontcolor": self.look.theme.muted,
+            "fontsize": f"{SMALL:g}",
+            "class": f"frame {kind}",
+            "tooltip": title.text,
+        }
+
+    def _node(self, unit: Unit, rect: Rect) -> dict[str, str]:
+        kind = f"{unit.kind} {unit.family}" if unit.kind in ("layer", "closed") else unit.kind
+        dropped = not self._needs(unit)
+        attributes = {
+            "label": unit.label,
+            **self.canvas.node(rect),
+            "tooltip": (self.facts.tooltip(unit) if self.facts else "") or " ",
+            "class": f"{kind} dropped" if dropped else kind,
+        }
+        if unit.name:
+            attributes["id"] = f"{self.prefix}.{unit.name}" if self.prefix else unit.name
+        return attributes | self._paint(unit, dropped)
+
+    def _paint(self, unit: Unit, dropped: bool) -> dict[str, str]:
+        """Fill, outline and text by kind of layer, by number, or grey where a plan drops it."""
+        theme = self.look.theme
+        line, grey, text = theme.dropped
+        match unit.kind:
+            case "join":
+                colour, on = (line, theme.dropped[2]) if dropped else (theme.bar, theme.on_bar)
+                return _filled(colour, colour, on) | {"style": "filled", "fontsize": f"{SMALL:g}"}
+            case "skip":
+                colour = line if dropped else theme.line if self.needed is None else theme.live
+                return _filled(colour, colour, colour) | {"style": "filled", "penwidth": "0"}
+            case "input" | "output":
+                return _filled(*theme.families[unit.kind], theme.text)
+            case "layer" | "closed":
+                pass
+        if dropped:
+            colours = _filled(grey, line, text)
+        elif self.look.heat is not None:
+            colours = self._heat(unit)
+        else:
+            colours = _filled(*theme.families.get(unit.family, theme.families["shape"]), theme.text)
+        return colours | ({"penwidth": "2.2"} if unit.kind == "closed" else {})
+
+    def _heat(self, unit: Unit) -> dict[str, str]:
+        theme, heat = self.look.theme, self.look.heat
+        value = heat.of(unit) if heat else None
+        if heat is None or self.scale is None or value is None:
+            return _filled(*theme.families["shape"], theme.text)
+        place = heat.place(value, *self.scale)
+        fill, text = theme.ramp[min(len(theme.ramp) - 1, int(place * len(theme.ramp)))]
+        return _filled(fill, theme.ramp_line, text)
 
 
-def _id(unit: Unit) -> str:
-    return f"n{unit.members[-1]}"
+def _left(text: str) -> str:
+    """A text that begins where its node does: a vertical tab stands for DOT's escape for that."""
+    return f"{text}\v" if text else ""
 
 
-def _node(graph: JoinGraph, unit: Unit, rect: Rect, canvas: _Canvas) -> dict[str, str]:
-    fill, outline = style.FAMILIES.get(unit.family, style.FAMILIES["shape"])
-    attributes = {
-        "label": unit.label,
-        "pos": canvas.point((rect.middle, (rect.top + rect.bottom) / 2)),
-        "width": _number((rect.right - rect.left) / 72, 4),
-        "height": _number((rect.bottom - rect.top) / 72, 4),
-        "tooltip": _tooltip(graph, unit),
-        "class": f"{unit.kind} {unit.family}" if unit.kind == "layer" else unit.kind,
-    }
-    if unit.name:
-        attributes["id"] = unit.name
-    match unit.kind:
-        case "join":
-            bar = {"style": "filled", "fillcolor": style.BAR, "color": style.BAR, "fontcolor": style.ON_BAR}
-            return attributes | bar | {"fontsize": f"{SMALL:g}"}
-        case "skip":
-            plain = {"shape": "none", "style": "solid", "fontcolor": style.MUTED}
-            return attributes | plain | {"fontsize": f"{SMALL:g}"}
-        case "input" | "output":
-            attributes["label"] += f"\n{shape_text(unit.out)}"
-        case "layer":
-            pass
-    return attributes | {"fillcolor": fill, "color": outline}
+def _filled(fill: str, outline: str, text: str) -> dict[str, str]:
+    return {"fillcolor": fill, "color": outline, "fontcolor": text}
 
 
-def _tooltip(graph: JoinGraph, unit: Unit) -> str:
-    """What a reader sees who points at a unit: its name, its operations, and its shapes."""
-    if unit.into is None:
-        return f"{unit.name} {shape_text(unit.out)}"
-    nodes = [graph[n] for n in unit.members]
-    ops = [node.spec.name for node in nodes if isinstance(node, Layer)]
-    text = f"{shape_text(unit.into)} → {shape_text(unit.out)}"
-    return "\n".join(line for line in (unit.name, " >> ".join(ops), text) if line)
+def _own_part(path: tuple[Point, ...], others: Iterable[tuple[Point, ...]]) -> tuple[Point, ...]:
+    """What is left of a path behind the last point that it shares with others from its start on.
+
+    Graphviz draws the lines from a box in an order of its own: a dropped line must not lie on a live one.
+    """
+    return min((_behind(path, other) for other in others), key=_length, default=path)
+
+
+def _behind(path: tuple[Point, ...], other: tuple[Point, ...]) -> tuple[Point, ...]:
+    if path[0] != other[0]:
+        return path
+    at, ours, theirs = path[0], list(path[1:]), list(other[1:])
+    while len(ours) > 1 or (ours and theirs and ours[0] != theirs[0]):
+        if not theirs or _direction(at, ours[0]) != _direction(at, theirs[0]):
+            break
+        at = min(ours[0], theirs[0], key=partial(_distance, at))
+        ours, theirs = ours[ours[0] == at :], theirs[theirs[0] == at :]
+    return (at, *ours)
+
+
+def _direction(start: Point, end: Point) -> tuple[bool, bool, bool, bool]:
+    return end[0] > start[0], end[0] < start[0], end[1] > start[1], end[1] < start[1]
+
+
+def _distance(a: Point, b: Point) -> float:
+    return abs(b[0] - a[0]) + abs(b[1] - a[1])
+
+
+def _length(path: tuple[Point, ...]) -> float:
+    return sum(_distance(a, b) for a, b in pairwise(path))
 
 
 def _spline(points: tuple[Point, ...], canvas: _Canvas, arrow: bool) -> str:
@@ -162,6 +347,6 @@ def _attributes(attributes: dict[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A DOT string; a line break becomes the escape that centres a line."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """A DOT string; a line break becomes the escape that centres a line, a vertical tab the one that does not."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\v", "\\l")
     return f'"{escaped}"'
