@@ -143,6 +143,13 @@ class JoinGraph:
             self.g.add_edge(operand, number, slot=slot)
         return number
 
+    def extend(self, nodes: Iterable[tuple[int, Node, Sequence[int]]]) -> None:
+        """Add many nodes at once: their numbers, payloads and operands."""
+        found = list(nodes)
+        self.g.add_nodes_from([(number, {"node": node}) for number, node, _ in found])
+        edges = [(o, number, {"slot": i}) for number, _, operands in found for i, o in enumerate(operands)]
+        self.g.add_edges_from(edges)
+
     def __getitem__(self, number: int) -> Node:
         return self.g.nodes[number]["node"]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
-from fractal_dsl.graph import Join, JoinGraph, Layer, Site
+from fractal_dsl.graph import Join, JoinGraph, Layer, Node, Site
 from fractal_dsl.passes.rebuild import empty_like
 from fractal_dsl.plan import choose_operands, column_order
 
@@ -44,33 +46,37 @@ def assign_columns(graph: JoinGraph) -> JoinGraph:
         number: choose_operands([label for label in join.labels if label is not None], columns)
         for number, join in graph.joins()
     }
+    operands = {number: graph.operands(number) for number in graph.g.nodes}
     masks = dict.fromkeys(graph.g.nodes, 0)
     masks[graph.output[0]] = everything
     for number in reversed(list(graph.g.nodes)):
-        operands = graph.operands(number)
+        read = operands[number]
         if number in choices:
             for k, chosen in enumerate(choices[number]):
-                masks[operands[chosen]] |= masks[number] & (1 << k)
+                masks[read[chosen]] |= masks[number] & (1 << k)
         else:
-            for operand in operands:
+            for operand in read:
                 masks[operand] |= masks[number]
 
     result = empty_like(graph, "labelled")
     result.columns = columns
+    named: list[tuple[int, Node, Sequence[int]]] = []
     names = _Names(everything)
     for number, node in graph.items():
         mask = masks[number]
         match node:
             case Layer():
                 name = names.layer(node.site, _plain(node.spec.name), mask)
-                node = replace(node, columns=mask, name=name, module=names.module(node.site, name))
+                module = names.module(node.site, name)
+                node = Layer(node.spec, node.args, node.into, node.out, node.site, name, mask, module)
             case Join():
                 name = names.join(node.site, "join" if node.droppable else _plain(node.spec.name))
                 module = names.module(node.site, name)
                 node = replace(node, columns=mask, name=name, choice=choices.get(number, ()), module=module)
             case _:
                 pass
-        result.add(node, graph.operands(number), id=number)
+        named.append((number, node, operands[number]))
+    result.extend(named)
     return result
 
 
@@ -144,6 +150,7 @@ def _plain(op: str) -> str:
     return op.removeprefix("nn.").lower() if op.startswith("nn.") else op.removeprefix("extern ")
 
 
+@cache
 def mangle(name: str) -> str:
     """A name that is safe as a submodule's: a plain identifier, no keyword, no attribute of a module."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fractal_dsl.graph import Join, JoinGraph
+from fractal_dsl.graph import Join, JoinGraph, Node
 from fractal_dsl.passes.rebuild import empty_like
 from fractal_dsl.plan import Label, labels_of
 
@@ -25,14 +26,16 @@ def collapse_joins(graph: JoinGraph) -> JoinGraph:
     for number, node in graph.items():
         if isinstance(node, Join):
             absorbed.update(o for o, label in zip(graph.operands(number), node.labels, strict=False) if label is None)
+    kept: list[tuple[int, Node, Sequence[int]]] = []
     for number, node in graph.items():
         if number in absorbed:
             continue
         if isinstance(node, Join) and node.droppable:
             operands, levels = _columns(graph, number, node)
-            result.add(replace(node, labels=labels_of(levels)), operands, id=number)
+            kept.append((number, replace(node, labels=labels_of(levels)), operands))
         else:
-            result.add(node, graph.operands(number), id=number)
+            kept.append((number, node, graph.operands(number)))
+    result.extend(kept)
     return result
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils._device import DeviceContext
 
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
 from fractal_dsl.ops import TorchModule
@@ -30,7 +31,7 @@ def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> di
     for number, node in graph.items():
         if isinstance(node, Layer) and number in routed:
             columns[node.module] = columns.get(node.module, 0) | node.columns
-    with torch.device(device):
+    with _Uninitialised() if torch.device(device).type == "meta" else torch.device(device):
         for number, node in graph.items():
             construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
@@ -42,6 +43,23 @@ def routes_apart(graph: JoinGraph) -> bool:
     """Whether training runs single columns, whose batch-norm statistics are then kept apart."""
     drop_path = graph.drop_path
     return len(graph.columns) > 1 and drop_path is not None and (drop_path.global_ > 0 or drop_path.all_columns)
+
+
+class _Uninitialised(DeviceContext):
+    """``torch.device("meta")`` without the initialisation of what has no values."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("meta"))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _INITIALISERS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+_INITIALISERS = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.constant_, nn.init.normal_}
 
 
 def behind_joins(graph: JoinGraph) -> frozenset[int]:
@@ -104,9 +122,10 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                 made[number] = operands[0]
             case Layer():
                 options: dict[str, Any] = {}
+                name = node.name.replace(".", "_")
                 if route != FULL and isinstance(modules[node.module], Routed):
                     options["route"] = route
-                made[number] = result.create_node("call_module", node.module, (operands[0],), options)
+                made[number] = result.create_node("call_module", node.module, (operands[0],), options, name)
                 made[number].meta["stack_trace"] = trace(node.site)
             case Join():
                 name = node.name.replace(".", "_")
@@ -119,7 +138,6 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                     reduction = REDUCTIONS[node.spec.name]
                     made[number] = result.create_node("call_function", reduction, tuple(operands), name=name)
                 made[number].meta["stack_trace"] = trace(node.site)
-    result.lint()
     return result
 
 
