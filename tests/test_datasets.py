@@ -330,6 +330,7 @@ def test_files_that_are_no_archives_are_explained(tmp_path: Path) -> None:
 # --- a Dataset of the user's
 
 PLUGIN = """
+    import os
     import random
     import numpy as np
     import torch
@@ -353,6 +354,15 @@ PLUGIN = """
 
     def faulty(part):
         return Noisy(40)
+
+    class Deadly(Noisy):
+        def __getitem__(self, i):
+            if torch.utils.data.get_worker_info():
+                os._exit(9)
+            return super().__getitem__(i)
+
+    def deadly(part):
+        return Deadly(8)
 
     def broken(part):
         raise ValueError("no data today")
@@ -406,3 +416,9 @@ def test_what_a_dataset_does_wrong_is_explained(plugin: str) -> None:
             data.batch(data.train, torch.tensor([row]))
         assert expected in str(caught.value)
     assert "example 0 is float32 [3], and the net takes f32[4]" in refused(f"{plugin}:faulty", "4", allow_python=True)
+
+
+def test_a_worker_that_ends_is_explained(plugin: str) -> None:
+    data = get({"name": plugin + ":deadly", "workers": 1}, "3", allow_python=True, validation=0)
+    with pytest.raises(UserError, match=r"has ended, perhaps for want of memory: lower `dataset\.workers`"):
+        list(data.batches(data.train, batch_order(8, 4, 0, 0), epoch=0))

@@ -32,9 +32,9 @@ from fractal_dsl.runtime.data.dataset import ImageSet
 from fractal_dsl.runtime.data.draws import batch_order, in_order, seed_for
 from fractal_dsl.runtime.data.folders import ImageFiles, folder, imagenet
 from fractal_dsl.runtime.data.parts import Part
-from fractal_dsl.runtime.data.plugin import plugin
+from fractal_dsl.runtime.data.plugin import python_dataset
 from fractal_dsl.runtime.data.source import Splits
-from fractal_dsl.runtime.data.synthetic import synthetic
+from fractal_dsl.runtime.data.synthetic import synthesised
 from fractal_dsl.runtime.data.vision import cifar, svhn
 
 __all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "vocabulary_of"]
@@ -90,7 +90,7 @@ def _read(
         case Digits():
             return digits()
         case Synthetic():
-            return Splits(synthetic(choice, into, classes, vocabulary))
+            return Splits(synthesised(choice, into, classes, vocabulary))
         case Cifar():
             return cifar(choice)
         case Svhn():
@@ -102,7 +102,7 @@ def _read(
         case Folder():
             return folder(choice, into, config.augment)
         case _:
-            return plugin(choice, into, classes, allow_python)
+            return python_dataset(choice, into, classes, allow_python)
 
 
 def _check_fit(choice: Dataset, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> None:

@@ -92,7 +92,15 @@ class ItemsPart:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # else it draws from torch's global one
         )
-        return map(self._placed, loader)
+        try:
+            yield from map(self._placed, loader)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a process that reads data has ended, perhaps for want of memory: lower `dataset.workers` "
+                "(0 reads without such processes)"
+            ) from None
 
     def _placed(self, batch: Batch | str) -> Batch:
         if isinstance(batch, str):

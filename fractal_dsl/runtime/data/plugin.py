@@ -77,7 +77,7 @@ class PluginItems:
         return x, y
 
 
-def plugin(config: Python, into: ops.Tensor, classes: int, allowed: bool) -> Splits:
+def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool) -> Splits:
     """The Datasets of a factory. Raises UserError if Python code is not allowed, or the factory fails."""
     if not allowed:
         raise UserError(f"the data set {config.factory} is Python code: add --allow-python if you trust it")

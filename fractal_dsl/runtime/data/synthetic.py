@@ -17,7 +17,7 @@ _CHUNK = 4_000_000
 _TOKENS = 256
 
 
-def synthetic(config: Synthetic, into: ops.Tensor, outputs: int, vocabulary: int | None) -> Examples:
+def synthesised(config: Synthetic, into: ops.Tensor, outputs: int, vocabulary: int | None) -> Examples:
     """Examples of this input type; class k has every ``classes``-th. Raises UserError if they are too many or too few.
 
     Fractal textures, uint8, for images, sequences and volumes; rows of float32; tokens below ``vocabulary``, int64.
