@@ -35,7 +35,7 @@ CODES: dict[str, str] = {
     "E0402": "a rule with `|` names no join",
     "E0403": "no case of the rule matches the level",
     "E0404": "the level does not fall",
-    "E0405": "two cases of a rule are the same",
+    "E0405": "a case of a rule that no level reaches",
     "E0406": "a rule is used without its level",
     "E0407": "a definition that needs itself",
     "E0408": "`each` needs a mention of a rule",
@@ -70,6 +70,7 @@ class DiagnosticJson(TypedDict):
     end_line: int
     end_column: int
     help: str | None
+    trail: list[str]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Diagnostic:
         return "\n".join(parts)
 
     def json(self) -> DiagnosticJson:
-        """The finding as tools read it; lines and columns count from 1, the end is exclusive."""
+        """The finding as tools read it; lines and columns count from 1, the end is exclusive.
+        The trail reads from the inside out."""
         line, column = self.source.position(self.span.start)
         end_line, end_column = self.source.position(self.span.end)
         return {
@@ -124,6 +126,7 @@ class Diagnostic:
             "end_line": end_line,
             "end_column": end_column,
             "help": self.help,
+            "trail": list(self.trail),
         }
 
 

@@ -40,6 +40,8 @@ def explain(code: str) -> str:
     """The text to print for a code, in capitals or not. Raises UserError if there is no such code."""
     code = code.strip().upper()
     if code not in EXPLANATIONS:
+        if not code:
+            raise UserError("give the code of an error, such as E0501")
         near = nearest(code, EXPLANATIONS)
         help = f"did you mean {near}?" if near else f"the codes go from {min(EXPLANATIONS)} to {max(EXPLANATIONS)}"
         raise UserError(f"there is no error code {code}; {help}")
@@ -132,9 +134,13 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "E0106": Explanation(
         "`extern` names a Python class, and loading a class runs its module's code. That happens only where you say"
-        " `--allow-python` (in Python: `allow_python=True`), for a file and code that you trust.",
-        'extern layer swish(beta: float) from "my_layers:Swish"',
-        "layer swish = silu",
+        " `--allow-python` (in Python: `allow_python=True`), for a file and code that you trust. What no layer, rule or"
+        " net uses is not loaded.",
+        """
+        extern layer swish(beta: float) from "my_layers:Swish"
+        net N(x: f32[8]) -> f32[8] = linear(8) >> swish(1.0)
+        """,
+        "net N(x: f32[8]) -> f32[8] = linear(8) >> silu",
     ),
     # --- names
     "E0201": Explanation(
@@ -258,8 +264,9 @@ EXPLANATIONS: dict[str, Explanation] = {
         "rule F { F[1] = linear(8)  F[n+1] = F[n] >> linear(8) }",
     ),
     "E0405": Explanation(
-        "An earlier case takes the same levels and has no guard, so this one would never be used. Give one of them"
-        " another level, or a guard: `F[n] when n > 3 = …`.",
+        "Other cases take each level of this one, so it would never be used. Of the cases that fit a level, one of a"
+        " fixed level goes first; else the first in the text whose guard is true. Give one of them another level, or a"
+        " guard: `F[n] when n > 3 = …`.",
         "rule F { F[1] = linear(8)  F[1] = id }",
         "rule F { F[1] = linear(8)  F[2] = id }",
     ),

@@ -148,7 +148,7 @@ def test_check_as_json(run, tmp_path: Path) -> None:
     (tmp_path / "a.frac").write_text("let a = b")
     bad = run("check", tmp_path / "a.frac", "--format", "json")
     assert bad.code == 1
-    keys = ["code", "severity", "message", "file", "line", "column", "end_line", "end_column", "help"]
+    keys = ["code", "severity", "message", "file", "line", "column", "end_line", "end_column", "help", "trail"]
     assert [list(d) for d in json.loads(bad.out)] == [keys]
 
 

@@ -59,6 +59,7 @@ def test_error_as_json_has_its_place() -> None:
             "end_line": 3,
             "end_column": 9,
             "help": "did you mean `linear`?",
+            "trail": ["net N"],
         }
     ]
 

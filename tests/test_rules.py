@@ -271,6 +271,17 @@ def test_the_cases_below_a_level_that_none_takes() -> None:
     assert [help for _, _, help in errors] == ["its cases are F[2], F[n+3] when n > 1"] * 2
 
 
+def test_lists_that_are_parameters_are_joined() -> None:
+    text = """
+    layer l(k: [int], more: [int] = k + [4]) = seq(linear(w) for w in k + [8] + more)
+    rule A(k: [int]) { A[0] = l(k)  A[n+1] = A[n](k + [8]) >> A[n]([2] + k + k) }
+    net N(x: f32[8]) -> f32[4] = A[1]([1, 2])
+    """
+    widths = [(1, 2, 8, 8, 1, 2, 8, 4), (2, 1, 2, 1, 2, 8, 2, 1, 2, 1, 2, 4)]
+    layers = [node for _, node in compile_text(text).raw.items() if isinstance(node, Layer)]
+    assert tuple(node.out.shape[0] for node in layers) == widths[0] + widths[1]
+
+
 # --- termination
 
 

@@ -83,7 +83,7 @@ def main() -> None:
 
 def _summary(error: FracError) -> str:
     count = len(error.diagnostics) + error.cut
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return f"{error.text(colour=colour)}\n\n{count} error{'s' if count > 1 else ''}"
 
 

@@ -6,6 +6,8 @@ import difflib
 import enum
 import json
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -46,23 +48,36 @@ def check(
     allow_python: AllowPython = False,
 ) -> None:
     """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
-    given = parameters(param, params)
-    found: list[Diagnostic] = []
+    found: dict[str, Diagnostic] = {}  # by text: what two files have in common is told once
     cut = 0
-    for spec in specs:
-        try:
-            nets = driver.check(driver.read(spec), given, max_layers, allow_python=allow_python)
-        except FracError as error:
-            found, cut = found + error.diagnostics, cut + error.cut
-        else:
-            if format is Format.text:
-                names = ", ".join(net.program.net for net in nets) or "no net"
-                print(f"{spec}: ok ({names})")
+    with _errors_as_json(format is Format.json):
+        given = parameters(param, params)
+        for spec in specs:
+            try:
+                nets = driver.check(driver.read(spec), given, max_layers, allow_python=allow_python)
+            except FracError as error:
+                found |= {d.text(): d for d in error.diagnostics}
+                cut += error.cut
+            else:
+                if format is Format.text:
+                    names = ", ".join(net.program.net for net in nets) or "no net"
+                    print(f"{spec}: ok ({names})")
+        if found:
+            raise FracError(found.values(), cut)
     if format is Format.json:
-        print(json.dumps([d.json() for d in found], indent=2))
-        raise typer.Exit(1 if found else 0)
-    if found:
-        raise FracError(found, cut)
+        print("[]")
+
+
+@contextmanager
+def _errors_as_json(wanted: bool) -> Generator[None]:
+    """Print the errors of a spec as JSON, if that is wanted, and exit with 1."""
+    try:
+        yield
+    except FracError as error:
+        if not wanted:
+            raise
+        print(json.dumps([d.json() for d in error.diagnostics], indent=2))
+        raise typer.Exit(1) from None
 
 
 def info(
@@ -70,14 +85,15 @@ def info(
     param: Params = None,
     params: ParamsFile = None,
     net: Net = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON; numbers are exact.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, errors too; numbers are exact.")] = False,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
-    source, given = driver.read(spec), parameters(param, params)
-    nets = driver.check(source, given, max_layers, allow_python=allow_python, settings=False)
-    summary = driver.pick(nets, net).summary
+    with _errors_as_json(json_):
+        source, given = driver.read(spec), parameters(param, params)
+        nets = driver.check(source, given, max_layers, allow_python=allow_python, settings=False)
+        summary = driver.pick(nets, net).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         print(json.dumps(summary.json(), indent=2))

@@ -88,7 +88,9 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             if rest:
                 return ev.error("E0206", rest[0].span, "this join has its arguments already")
             return merge(ev, func, branches, span)
-        case Unknown() if func.type.name in ("block", "join"):
+        case Unknown() if func.type.name == "join":
+            return p.Hole(span) if split(given)[0] else func
+        case Unknown() if func.type.name == "block":
             return p.Hole(span)
         case _:
             return ev.error("E0303", span, f"a {type_of(func)} cannot be called")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fractal_dsl import syntax as s
+from fractal_dsl.syntax_to_program import termination
 from fractal_dsl.syntax_to_program.binding import checked, type_from
 from fractal_dsl.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.syntax_to_program.joins import as_join
+from fractal_dsl.syntax_to_program.modules import Module
 from fractal_dsl.syntax_to_program.rules import has_base
 from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import RuleContext, Type, Unknown, Value, fits, type_of
@@ -38,22 +40,24 @@ def check_layer(ev: Evaluator, home: Home, decl: s.LayerDecl) -> None:
         ev.active.pop()
 
 
-def check_rule(ev: Evaluator, home: Home, decl: s.RuleDecl) -> None:
+def check_rule(ev: Evaluator, home: Module, decl: s.RuleDecl) -> None:
     """Report what is wrong with a rule by itself."""
     name = decl.name.id
     with ev.within(name):
         args = _unknowns(ev, home, decl.params)
         if decl.join is not None:
             as_join(ev, ev.join(decl.join, Scope(home, args)), decl.join.span)
-        seen: set[tuple[bool, int]] = set()
+        reached = {id(case) for case in termination.reached(home, decl)}
         for case in decl.cases:
             if case.rule.id != name:
                 help = f"did you mean `{name}`?"
                 ev.error("E0201", case.rule.span, f"a case of `{case.rule.id}` in rule `{name}`", help=help)
-            if case.guard is None:
-                if (case.var is None, case.offset) in seen:
-                    ev.error("E0405", case.head, "an earlier case takes these levels already")
-                seen.add((case.var is None, case.offset))
+            if id(case) not in reached:
+                help = "of the cases that fit a level, one of a fixed level goes first, else the first in the text"
+                ev.error("E0405", case.head, "other cases take each level of this one", help=help)
+            if case.var is not None and case.var.id in args:
+                help = f"call one of them otherwise, such as `{name}[k]`"
+                ev.error("E0202", case.var.span, f"`{case.var.id}` is a parameter of the rule already", help=help)
             _check_case(ev, home, decl, case, args)
         if not decl.cases or not has_base(decl):
             help = f"add a case that does not mention `{name}`, such as `{name}[1] = …`"

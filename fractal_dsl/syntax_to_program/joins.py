@@ -21,6 +21,8 @@ def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
     match value:
         case Unknown() if value.type.name in ("any", "join"):
             return None
+        case p.Hole() | p.Seq(items=(p.Hole(), *_)):  # begins with what is reported already
+            return None
         case p.JoinUse():
             return value
         case JoinFn() | LayerFn() | ExternFn() if type_of(value) == "join":

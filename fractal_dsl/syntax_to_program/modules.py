@@ -13,7 +13,17 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import params
 from fractal_dsl.syntax_to_program.scope import Scope
-from fractal_dsl.syntax_to_program.values import ANY, ExternFn, LayerFn, ModuleValue, RuleFn, Value, type_of
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    ExternFn,
+    LayerFn,
+    ModuleValue,
+    RuleFn,
+    Type,
+    Unknown,
+    Value,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -44,8 +54,6 @@ class Module:
         self.pending: list[str] = []
         library.modules.append(self)
         self._declare()
-        for decl in [d for d in self.decls.values() if isinstance(d, s.Extern)]:
-            self.resolve(decl.name.id, decl.span)
 
     @property
     def ev(self) -> Evaluator:
@@ -96,7 +104,9 @@ class Module:
                 return self.values[name]
             case s.Extern():
                 allowed = check_extern(self.ev, decl, self.library.allow_python)
-                self.values[name] = ExternFn(decl, self) if allowed else ANY
+                self.values[name] = (
+                    ExternFn(decl, self) if allowed else Unknown(Type("join" if decl.is_join else "block"))
+                )
                 return self.values[name]
             case _:
                 return ANY

@@ -70,6 +70,9 @@ def binary(ev: Evaluator, expr: s.Binary, scope: Scope) -> Value:
         return _COMPARE[op](left, right)
     if op == "+" and is_list(left) and is_list(right):
         return ev.sized(left + right, expr.span)
+    if op == "+" and all(is_list(v) or (isinstance(v, Unknown) and v.type.name == "list") for v in (left, right)):
+        types = [v.type for v in (left, right) if isinstance(v, Unknown)]
+        return Unknown(types[0] if types[0] == types[-1] else Type("list", Type("any")))
     if op in _ARITHMETIC and all(numbers):
         return _arithmetic(ev, expr, left, right)
     help = None

@@ -76,6 +76,34 @@ def does_not_fall(ev: Evaluator, name: str, span: Span, path: Sequence[str]) -> 
     ev.error("E0404", span, message, help=help)
 
 
+def reached(module: Module, rule: s.RuleDecl) -> list[s.Case]:
+    """The cases of a rule that some level reaches, whatever the parameters of the file and of the rule."""
+    reader = _Reader(module)
+    names: dict[str, _Number] = dict.fromkeys([*module.decls, *[q.name.id for q in rule.params]])
+    found = {id(c): c for c in rule.cases if c.offset > MAX_LEVEL}
+    waiting = [c for c in rule.cases if c.var is not None]
+    fixed: dict[int, list[s.Case]] = {}
+    for case in rule.cases:
+        if case.var is None:
+            fixed.setdefault(case.offset, []).append(case)
+    steps = 0
+    for level in range(MAX_LEVEL + 1):
+        for case in [*fixed.get(level, ()), *waiting]:
+            n = level - case.offset
+            if n < 0:
+                continue
+            if case.var is not None:
+                names[case.var.id] = n
+            steps += 1
+            unknown = case.guard is None or steps > _MAX_STEPS // 10
+            allowed = True if unknown else reader.number(case.guard, names)
+            if allowed is not False:
+                found[id(case)] = case
+            if allowed is True:
+                break
+    return list(found.values())
+
+
 # --- relative levels
 
 
@@ -259,7 +287,7 @@ class _Reader:
             names: dict[str, _Number] = dict.fromkeys([q.name.id for q in rule.params])
             if case.var is not None:
                 names[case.var.id] = n
-            allowed = True if case.guard is None else self._number(case.guard, names)
+            allowed = True if case.guard is None else self.number(case.guard, names)
             if allowed is True:
                 yield case
             if allowed is not False:
@@ -274,7 +302,7 @@ class _Reader:
                 decl = self._declared(node, names)
                 return self._layer(decl, (), names) if isinstance(decl, s.LayerDecl) else []
             case s.Index(base=s.Name() as base) if isinstance(rule := self._declared(base, names), s.RuleDecl):
-                level = self._number(node.index, names)
+                level = self.number(node.index, names)
                 return [] if level is None else [_Call(rule, level, node.span)]
             case s.Call(func=s.Name() as func) if isinstance(decl := self._declared(func, names), s.LayerDecl):
                 calls = [c for arg in node.args for c in self._in(arg.value, names)]
@@ -299,7 +327,7 @@ class _Reader:
         for q in decl.params:
             name = q.name.id
             calls += self._in(q.default, inner) if name not in given else []
-            inner[name] = self._number(given[name], names) if name in given else self._number(q.default, inner)
+            inner[name] = self.number(given[name], names) if name in given else self.number(q.default, inner)
         key = (id(decl), tuple(inner.values()))
         if key not in self.known:
             self.known[key] = []  # a layer that needs itself is another error
@@ -319,7 +347,7 @@ class _Reader:
             case _:
                 return None
 
-    def _number(self, expr: s.Expr | None, names: _Names) -> _Number:
+    def number(self, expr: s.Expr | None, names: _Names) -> _Number:
         match expr:
             case s.Literal(value=int() as value):
                 return value
@@ -327,12 +355,12 @@ class _Reader:
                 value = names[expr.id] if expr.id in names else self.module.values.get(expr.id)
                 return value if isinstance(value, int | _Relative) else None
             case s.Unary():
-                value = self._number(expr.operand, names)
+                value = self.number(expr.operand, names)
                 if not isinstance(value, int) or isinstance(value, bool) != (expr.op == "not"):
                     return None
                 return not value if expr.op == "not" else -value
             case s.Binary():
-                return _combined(expr.op, self._number(expr.left, names), self._number(expr.right, names))
+                return _combined(expr.op, self.number(expr.left, names), self.number(expr.right, names))
             case _:
                 return None
 
