@@ -38,26 +38,35 @@ def draw(dot_text: str, path: Path, *, timeout: float = 60, style: str = "") -> 
     if format == "dot":
         write_text(path, dot_text)
         return
-    command = _command(path)
-    dpi = _png_dpi(dot_text, path) if format == "png" else 72.0
     with replacing(path) as temporary:
-        _run([*command, *_arguments(command, temporary, format, dpi)], dot_text, path, timeout)
-        if temporary.stat().st_size == 0:
-            raise UserError(f"cannot draw {path}: Graphviz wrote nothing")
+        _paint(dot_text, temporary, format, path, timeout)
         if style and format == "svg":
             before, start, rest = temporary.read_text("utf-8").partition("<g ")
             temporary.write_text(f"{before}<style>{style}</style>\n{start}{rest}", encoding="utf-8")
 
 
+def svg_text(dot_text: str, path: Path, *, timeout: float = 60) -> str:
+    """A picture as SVG text, for ``path``, which errors name. Raises as ``draw`` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "graph.svg"
+        _paint(dot_text, temporary, "svg", path, timeout)
+        return temporary.read_text("utf-8")
+
+
 def drawn(dot_text: str) -> str | None:
     """A picture as SVG text, for a report; None where Graphviz is missing or cannot draw it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "graph.svg"
-        try:
-            draw(dot_text, path)
-        except UserError:
-            return None
-        return path.read_text("utf-8")
+    try:
+        return svg_text(dot_text, Path("graph.svg"))
+    except UserError:
+        return None
+
+
+def _paint(dot_text: str, temporary: Path, format: str, path: Path, timeout: float) -> None:
+    command = _command(path)
+    dpi = _png_dpi(dot_text, path) if format == "png" else 72.0
+    _run([*command, *_arguments(command, temporary, format, dpi)], dot_text, path, timeout)
+    if not temporary.exists() or temporary.stat().st_size == 0:
+        raise UserError(f"cannot draw {path}: Graphviz wrote nothing")
 
 
 def _command(path: Path) -> list[str]:

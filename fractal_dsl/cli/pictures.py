@@ -183,9 +183,11 @@ def render(
     allow_python: AllowPython = False,
 ) -> None:
     """Draw a net in the style of the paper's figures."""
-    from fractal_dsl.dot_to_picture import draw
+    from fractal_dsl.dot_to_picture import FORMATS, draw
     from fractal_dsl.graph_to_dot import DARK, LIGHT, Look, Opening, follow_reader
 
+    if output.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
+        raise UserError(f"cannot draw {output}: the name must end in {', '.join(known)}")
     run = Path(spec) if Path(spec).is_dir() else None
     given = parameters(param, params)
     if run is not None and (given or net):
@@ -200,7 +202,12 @@ def render(
         Opening(depth, frozenset(expand or ())),
     )
     shown = Shown(compiled, run, view, block, stage, plan, heat)
-    draw(shown.dot(look), output, style=follow_reader() if theme is ThemeName.auto else "")
+    if output.suffix.lower() == ".html":
+        from fractal_dsl.dot_to_page import write_page
+
+        write_page(*shown.page(look), compiled.program.net, follow_reader(), output)
+    else:
+        draw(shown.dot(look), output, style=follow_reader() if theme is ThemeName.auto else "")
     print(output)
     if note := shown.note:
         print(note)
@@ -258,6 +265,17 @@ class Shown:
         chosen = None if self.plan is None else plan_of_spec(self.plan, graph)
         return graph_to_dot(graph, look, plan=chosen, block=block)
 
+    def page(self, look: Look) -> tuple[str, dict[str, Any] | None]:
+        """The picture as DOT text, and what a page needs to fold it and to show plans; None for several panels."""
+        from fractal_dsl.graph_to_dot import graph_to_page
+
+        if self.view in (View.rule, View.figure) or self.plan == "all":
+            return self.dot(look), None
+        graph = self.compiled.raw if self.stage is GraphStage.raw else self.compiled.graph
+        look = replace(look, heat=self._heat(graph))
+        plans = [] if self.stage is GraphStage.raw or self.note else _choices(graph, self.plan)
+        return graph_to_page(graph, look, plans, block=self.block if self.view is View.block else 0)
+
     def _heat(self, graph: JoinGraph) -> Heat | None:
         from fractal_dsl.graph_to_dot import Heat, cost_heat
 
@@ -304,6 +322,18 @@ def _measured(program: Program) -> Callable[[Term, Tensor], Measured]:
         return signal.out, totals.params, totals.macs
 
     return measured
+
+
+_SAMPLES = 8
+
+
+def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
+    """The plans that a page offers: the one asked for, everything, each column, samples of local drop-path."""
+    if not graph.joins():
+        return []
+    columns = [f"column:{k}" for k in range(1, 1 + max(1, len(graph.columns)))]
+    specs = [*filter(None, [first]), "full", *columns, *(f"local:{seed}" for seed in range(_SAMPLES))]
+    return [(spec, plan_of_spec(spec, graph)) for spec in dict.fromkeys(specs)]
 
 
 def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import JoinGraph, Layer
@@ -24,7 +25,7 @@ from fractal_dsl.graph_to_dot.rule import rule_trees
 from fractal_dsl.graph_to_dot.style import DARK, LIGHT, follow_reader
 from fractal_dsl.graph_to_dot.tree import blank, units_to_tree
 from fractal_dsl.graph_to_dot.units import MAX_UNITS, check_size, fold
-from fractal_dsl.graph_to_dot.write import Panel, panels_to_dot
+from fractal_dsl.graph_to_dot.write import Panel, panel_data, panels_to_dot
 from fractal_dsl.plan import Plan
 from fractal_dsl.program import Program
 
@@ -41,6 +42,7 @@ __all__ = [
     "figure_to_dot",
     "follow_reader",
     "graph_to_dot",
+    "graph_to_page",
     "plans_to_dot",
     "rule_to_dot",
 ]
@@ -60,6 +62,15 @@ def plans_to_dot(graph: JoinGraph, plans: Sequence[tuple[str, Plan]], look: Look
     """Subnetworks side by side, each with its title: the paper's figure 2. Boxes have no text."""
     look = replace(look, stretches=1)
     return panels_to_dot(graph.net, [_panel(graph, look, plan, block, title) for title, plan in plans], look)
+
+
+def graph_to_page(
+    graph: JoinGraph, look: Look, plans: Sequence[tuple[str, Plan]], *, block: int = 0
+) -> tuple[str, dict[str, Any]]:
+    """DOT text as by ``graph_to_dot``, and what a page's script must know to fold the picture and to show plans."""
+    look = replace(look, stretches=1)
+    panel = _panel(graph, look, None, block)
+    return panels_to_dot(graph.net, [panel], look), panel_data(panel, look, plans)
 
 
 def rule_to_dot(program: Program, look: Look | None = None, rule: str | None = None) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_dot.facts import Facts
 from fractal_dsl.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.graph_to_dot.look import Look
+from fractal_dsl.graph_to_dot.page import page_data
 from fractal_dsl.graph_to_dot.place import Edge, Placed, Point, Rect, Text
 from fractal_dsl.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
@@ -55,6 +57,22 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     for number, mark in enumerate(pieces):
         lines.append(f"  legend{number} {_attributes(_mark(mark, look, canvas))}")
     return "\n".join([*lines, "}", ""])
+
+
+def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> dict[str, Any]:
+    """What a page needs to know of a panel that is drawn alone by ``panels_to_dot``."""
+    (drawn,) = _side_by_side([panel])
+    rects = drawn.placed.rects()
+    left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
+    width = max(r.right for r in rects) - left
+    bottom = max([bottom, *(mark.rect.bottom for mark in _legend([drawn], look, left, bottom + 16.0, width))])
+    writers = [_Writer(replace(drawn, plan=plan), look, _Canvas(left, bottom), "") for _, plan in plans]
+    dropped = [
+        {"name": name, "nodes": writer.dropped_nodes(), "edges": writer.dropped_edges()}
+        for (name, _), writer in zip(plans, writers, strict=True)
+    ]
+    own = _Writer(drawn, look, _Canvas(left, bottom), "")
+    return page_data(drawn.tree, drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
 
 
 def _head(look: Look) -> list[str]:
@@ -153,6 +171,18 @@ class _Writer:
             if text := leaving.pop(edge.source, None):
                 attributes |= {"taillabel": text.text, "tail_lp": self.canvas.point(text.at)}
             yield f"  {self._id(edge.source)} -> {self._id(edge.target)} {_attributes(attributes)}"
+
+    def ids(self) -> dict[int, str]:
+        """The names of the units in the text."""
+        return {number: self._id(number) for number in self.drawn}
+
+    def dropped_nodes(self) -> list[str]:
+        """The names of the units that the plan drops."""
+        return [self._id(number) for number, unit in self.drawn.items() if not self._needs(unit)]
+
+    def dropped_edges(self) -> list[int]:
+        """The places of the lines that the plan drops, among all lines."""
+        return [i for i, edge in enumerate(self.panel.placed.edges) if self._live(edge) is False]
 
     def _id(self, number: int) -> str:
         unit = self.drawn[number]
