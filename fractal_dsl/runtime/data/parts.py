@@ -44,6 +44,7 @@ class MemoryPart:
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
         """Inputs of the type they are stored in, and labels."""
+        rows = rows.to(self.labels.device)
         return self.inputs[rows], self.labels[rows]
 
     def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
