@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from torch import Tensor
@@ -54,12 +55,18 @@ def check_mixing(config: TrainConfig, axes: int, floating: bool) -> None:
 def loss_of(logits: Tensor, targets: Targets, smoothing: float) -> Tensor:
     """The mean cross-entropy, nats an image, in float32."""
     logits = logits.float()
-    parts = [weight * F.cross_entropy(logits, labels, label_smoothing=smoothing) for labels, weight in targets]
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    losses = [(F.cross_entropy(logits, labels, label_smoothing=smoothing), weight) for labels, weight in targets]
+    return _weighed(losses)
 
 
 def right_of(logits: Tensor, targets: Targets) -> Tensor:
     """How many of the batch are classified right; a mixed image counts by the weights of its labels."""
     found = logits.argmax(1)
-    parts = [weight * (found == labels).sum() for labels, weight in targets]
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    return _weighed([((found == labels).sum(), weight) for labels, weight in targets])
+
+
+def _weighed(parts: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The sum of values times their weights."""
+    if len(parts) == 1:
+        return parts[0][0]  # its weight is 1
+    return parts[0][0] * parts[0][1] + parts[1][0] * parts[1][1]

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
-_LOOK = 0.1
+_LOOK = 0.25
 _LINE = 60.0
 
 
 class View:
     """Counts what the steps report and shows it.
 
-    The sums stay on the device; they are looked at ten times a second on a terminal and once a minute elsewhere.
+    The sums stay on the device; they are looked at four times a second on a terminal and once a minute elsewhere.
     """
 
     def __init__(self, console: Console, device: torch.device) -> None:
@@ -32,6 +32,7 @@ class View:
             TextColumn("{task.fields[figures]}"),
             console=console,
             transient=True,
+            refresh_per_second=4,
             disable=not console.is_terminal,
         )
         self.task = self.bar.add_task("", total=None, figures="")
