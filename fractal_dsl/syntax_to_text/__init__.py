@@ -6,217 +6,205 @@ A formatted text parses to the same tree and is a fixed point (``tests/test_form
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from fractal_dsl import syntax as s
-from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_text.comments import attach
-from fractal_dsl.syntax_to_text.expressions import Expressions
-from fractal_dsl.syntax_to_text.layout import HARD, SPACE, Doc, Nest, breaks, group, join, layout
+from fractal_dsl.syntax_to_text.comments import Gap, Text, Weaver, Word, overlong, settle, words
+from fractal_dsl.syntax_to_text.expressions import POSTFIX, Expressions
+from fractal_dsl.syntax_to_text.layout import INDENT, SPACE, Doc, Infix, Nest, bracketed, breaks, group, join, layout
 
 WIDTH = 100
-_INDENT = 4
-
-Cells = tuple[Doc, ...]
-"""A node in parts: where several in a row fit on a line each, their parts are aligned."""
+_RECURSION = 50_000  # the depth is bounded by MAX_NESTING and MAX_RUN
 
 
 def syntax_to_text(file: s.File) -> str:
-    """A file without syntax errors, formatted."""
-    return _Formatter(file).file()
+    """A file without syntax errors, formatted; its lines end in a line feed."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _RECURSION))
+    try:
+        return _formatted(file)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
-class _Formatter:
-    def __init__(self, file: s.File) -> None:
-        self.tree, self.text = file, file.source.text
-        self.comments = attach(file)
-        self.e = Expressions(file.source, self.comments)
+def _formatted(file: s.File) -> str:
+    text = Text(file.source, file.comments)
+    rows = _Rows(file, text, all=False).file()
+    if any(overlong(_words([row])) for row in rows):
+        rows = _Rows(file, text, all=True).file()
+    written = list(_words(rows))
+    gaps = text.gaps(written)
+    settle(gaps, written)
+    lines, _ = _Writer(gaps, Weaver(gaps, written)).lines(rows, 0, WIDTH)
+    return "\n".join(lines) + "\n" if lines else ""
 
-    def file(self) -> str:
-        parts: list[str] = []
-        edition = self.tree.edition.span if self.tree.edition else None
-        if edition is not None and self.tree.edition is not None:
-            remarks = [c for c in self.tree.comments if c.span.start < edition.start]
-            parts += [c.text.rstrip() for c in remarks]
-            trail = [c for c in self.tree.comments if c.span.start >= edition.end and not self._breaks(edition, c)]
-            parts.append(f"frac {self.tree.edition.value}" + "".join(f"  {c.text.rstrip()}" for c in trail))
-            for c in remarks + trail:
-                self._forget(c)
-        parts += self._lines(self.tree.decls, edition, WIDTH)
-        end = self.tree.decls[-1].span if self.tree.decls else edition
-        for comment in self.comments.last:
-            if end is not None and self._gap(end.end, comment.span.start):
-                parts.append("")
-            parts.append(comment.text.rstrip())
-            end = comment.span
-        return "\n".join(parts) + "\n" if parts else ""
 
-    def _breaks(self, span: Span, comment: s.Comment) -> bool:
-        return "\n" in self.text[span.end : comment.span.start]
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A node that begins a line. Where several of a kind in a row fit on a line each, their ``cells``, which have
+    the words of ``whole``, are aligned. ``rows`` stand below it in braces; ``apart``: it is a declaration."""
 
-    def _forget(self, comment: s.Comment) -> None:
-        for held in (*self.comments.leading.values(), *self.comments.trailing.values(), self.comments.last):
-            if comment in held:
-                held.remove(comment)
+    kind: str
+    whole: Doc
+    cells: tuple[Doc, ...] = ()
+    rows: tuple[_Row, ...] | None = None
+    apart: bool = False
 
-    # --- nodes one below the other
 
-    def _lines(
-        self, nodes: Sequence[s.Decl] | Sequence[s.Case] | Sequence[s.Setting], previous: Span | None, width: int
-    ) -> list[str]:
-        """The lines of nodes, their comments above them, runs of one-line nodes aligned."""
-        rows = [self._row(node, width) for node in nodes]
-        texts = [layout(self._whole(node), width) for node in nodes]
-        result: list[str] = []
-        run: list[int] = []
+def _words(rows: Iterable[_Row]) -> Iterator[Word]:
+    for row in rows:
+        yield from words(row.whole)
+        if row.rows is not None:
+            yield from _words(row.rows)
+            yield "}"
 
-        def align() -> None:
-            cells = {j: row for j in run if (row := rows[j]) is not None}
-            for j, (*first, last) in cells.items():
-                widths = [max(len(row[i]) for row in cells.values()) for i in range(len(first))]
-                line = "".join(f"{cell:<{w}} " for cell, w in zip(first, widths, strict=True)) + last
-                if len(line) <= width:
-                    texts[j] = line.rstrip()
-            run.clear()
 
-        for i, node in enumerate(nodes):
-            kind = type(node)
-            joined = run and type(nodes[run[-1]]) is kind and not self._gap(nodes[i - 1].span.end, self._first(node))
-            if rows[i] is None or not joined:
-                align()
-            if rows[i] is not None:
-                run.append(i)
-        align()
-        for i, node in enumerate(nodes):
-            gap = previous is not None and self._gap(previous.end, self._first(node))
-            if gap or (i and isinstance(node, s.Decl) and _apart(nodes[i - 1], texts[i - 1], texts[i])):
-                result.append("")
-            result += self._above(node.span)
-            trail = "".join(f"  {c.text.rstrip()}" for c in self.comments.trailing.get(node.span, ()))
-            result += (texts[i] + trail).split("\n")
-            previous = self._end(node.span)
-        return result
+class _Rows:
+    """The nodes of a file as rows."""
 
-    def _end(self, span: Span) -> Span:
-        """A node with the comment behind it."""
-        return span.to(self.comments.trailing[span][-1].span) if self.comments.trailing.get(span) else span
+    def __init__(self, file: s.File, text: Text, *, all: bool) -> None:
+        self.tree, self.text = file, text
+        self.e = Expressions(file.source, text, all=all)
 
-    def _row(self, node: s.Decl | s.Case | s.Setting, width: int) -> tuple[str, ...] | None:
-        """The cells of a node that fits on a line, if its kind is aligned."""
-        cells = self._cells(node)
-        if cells is None or breaks(cells):
-            return None
-        row = tuple([layout(cell, 10**9) for cell in cells])
-        return row if sum(map(len, row)) + len(row) - 1 <= width else None
+    def file(self) -> list[_Row]:
+        edition = self.tree.edition
+        first = [_Row("edition", f"frac {self.tree.source.slice(edition.span)}")] if edition is not None else []
+        return [*first, *[self._decl(decl) for decl in self.tree.decls]]
 
-    def _gap(self, start: int, end: int) -> bool:
-        """Whether the source has an empty line between two places."""
-        return "\n\n" in "".join(c for c in self.text[start:end] if c == "\n" or not c.isspace())
-
-    def _first(self, node: s.Decl | s.Case | s.Setting) -> int:
-        remarks = self.comments.leading.get(node.span)
-        return remarks[0].span.start if remarks else node.span.start
-
-    def _above(self, span: Span) -> list[str]:
-        """The comments above a node, with the empty lines between them."""
-        lines: list[str] = []
-        remarks = self.comments.leading.get(span, [])
-        starts = [*[c.span.start for c in remarks[1:]], span.start]
-        for comment, start in zip(remarks, starts, strict=bool(remarks)):
-            lines.append(comment.text.rstrip())
-            if self._gap(comment.span.end, start):
-                lines.append("")
-        return lines
-
-    # --- documents
-
-    def _cells(self, node: s.Decl | s.Case | s.Setting) -> Cells | None:
+    def _decl(self, node: s.Decl) -> _Row:
         match node:
             case s.Param():
-                return (f"param {node.name.id}:", self.e.type(node.type), self._value(node))
-            case s.Case():
-                return (self._head(node), ("= ", self.e.standing(node.body)))
-            case s.Setting():
-                return (node.key.id, ("= ", self.e.standing(node.value)))
+                return self._param(node)
+            case s.RuleDecl():
+                closing = (" join ", self.e.expr(node.join, POSTFIX)) if node.join is not None else ""
+                head = (f"rule {node.name.id}", self.e.signature(node.name, node.params), closing, " {")
+                return _Row("rule", head, rows=tuple([self._case(c) for c in node.cases]), apart=True)
+            case s.TrainDecl():
+                return _Row("train", "train {", rows=tuple([self._setting(x) for x in node.settings]), apart=True)
             case _:
-                return None
+                return _Row("other", self._whole(node), apart=True)
 
-    def _value(self, node: s.Param) -> Doc:
-        default = ("= ", self.e.expr(node.default)) if node.default is not None else ""
+    def _whole(self, node: s.Import | s.FromImport | s.Let | s.LayerDecl | s.NetDecl | s.Extern | s.BrokenDecl) -> Doc:
+        match node:
+            case s.Import():
+                return f'import "{node.path.value}" as {node.name.id}'
+            case s.FromImport():
+                names = [a.id if a.span == b.span else f"{a.id} as {b.id}" for a, b in node.names]
+                return f'from "{node.path.value}" import {", ".join(names)}'
+            case s.Let():
+                return (f"{'shared' if node.shared else 'let'} {node.name.id} =", self.e.body(node.value))
+            case s.LayerDecl():
+                head = f"{'join' if node.is_join else 'layer'} {node.name.id}"
+                return (head, self.e.signature(node.name, node.params), " =", self.e.body(node.body))
+            case s.NetDecl():
+                return self._net(node)
+            case s.Extern():
+                head = f"extern {'join' if node.is_join else 'layer'} {node.name.id}"
+                return (head, self.e.signature(node.name, node.params), f' from "{node.target.value}"')
+            case s.BrokenDecl():
+                return self.tree.source.slice(node.span)
+
+    def _param(self, node: s.Param) -> _Row:
+        head, type = f"param {node.name.id}:", self.e.type(node.type)
+        default: Doc = ("= ", self.e.expr(node.default)) if node.default is not None else ""
         match node.domain:
             case None:
                 domain: Doc = ""
             case s.RangeDomain(low=low, high=high):
                 domain = ("in ", self.e.expr(low), "..", self.e.expr(high))
             case s.SetDomain(values=values):
-                domain = ("in {", join(", ", [self.e.expr(v) for v in values]), "}")
-        return (default, " " if default and domain else "", domain)
+                domain = ("in ", bracketed("{", join((",", SPACE), [self.e.expr(v) for v in values]), "}"))
+        value: Doc = (default, " " if default and domain else "", domain) if default or domain else ""
+        return _Row("param", (head, " ", type, " " if value else "", value), (head, type, value), apart=True)
 
-    def _head(self, node: s.Case) -> Doc:
-        if node.var is None:
-            level = str(node.offset)
-        else:
-            level = node.var.id + (f"+{node.offset}" if node.offset else "")
+    def _case(self, node: s.Case) -> _Row:
         guard: Doc = (" when ", self.e.expr(node.guard)) if node.guard is not None else ""
-        return (f"{node.rule.id}[{level}]", guard)
+        head = (self.text.bare(node.head), guard)
+        return _Row("case", (head, " =", self.e.body(node.body)), (head, ("= ", self.e.expr(node.body))))
 
-    def _whole(self, node: s.Decl | s.Case | s.Setting) -> Doc:
-        match node:
-            case s.Import():
-                return (f'import "{node.path.value}" as {node.name.id}',)
-            case s.FromImport():
-                names = [a.id if a.id == b.id else f"{a.id} as {b.id}" for a, b in node.names]
-                return (f'from "{node.path.value}" import ', ", ".join(names))
-            case s.Param():
-                value = self._value(node)
-                return (f"param {node.name.id}: ", self.e.type(node.type), " " if value != ("", "", "") else "", value)
-            case s.Let():
-                return (f"{'shared' if node.shared else 'let'} {node.name.id} =", self._body(node.value))
-            case s.LayerDecl():
-                word = "join" if node.is_join else "layer"
-                return (f"{word} {node.name.id}", self.e.signature(node.params), " =", self._body(node.body))
-            case s.RuleDecl():
-                closing = (" join ", self.e.expr(node.join, 12)) if node.join is not None else ""
-                head = (f"rule {node.name.id}", self.e.signature(node.params), closing)
-                return self._braces(head, node.cases)
-            case s.NetDecl():
-                return self._net(node)
-            case s.TrainDecl():
-                return self._braces("train", node.settings)
-            case s.Extern():
-                word = "join" if node.is_join else "layer"
-                target = f' from "{node.target.value}"'
-                return (f"extern {word} {node.name.id}", self.e.signature(node.params), target)
-            case s.Case():
-                return (self._head(node), " =", self._body(node.body))
-            case s.Setting():
-                return (node.key.id, " =", self._body(node.value))
-            case s.BrokenDecl():
-                return self.text[node.span.start : node.span.end]
-
-    def _body(self, expr: s.Expr) -> Doc:
-        """What stands behind `=`: on the same line if it fits or has brackets to break in, else below."""
-        doc = self.e.standing(expr)
-        hugs = isinstance(expr, s.Call | s.Items) and expr.span not in self.comments.leading
-        return (" ", doc) if hugs else group(Nest((SPACE, doc)))
-
-    def _braces(self, head: Doc, nodes: Sequence[s.Case] | Sequence[s.Setting]) -> Doc:
-        if not nodes:
-            return (head, " {}")
-        lines = self._lines(nodes, None, WIDTH - _INDENT)
-        body = [part for line in lines for part in ((HARD, line) if line else (HARD,))]
-        return (head, " {", Nest(tuple(body)), HARD, "}")
+    def _setting(self, node: s.Setting) -> _Row:
+        whole = (node.key.id, " =", self.e.body(node.value))
+        return _Row("setting", whole, (node.key.id, ("= ", self.e.expr(node.value))))
 
     def _net(self, node: s.NetDecl) -> Doc:
         head = (f"net {node.name.id}({node.input.id}: ", self.e.type(node.input_type), ") -> ")
         options: Doc = ""
         if node.options:
-            calls = [self.e.item(o, (self.e.expr(o.func), self.e.arguments(o.args))) for o in node.options]
+            calls = [(self.e.expr(o.func), self.e.arguments(o)) for o in node.options]
             options = (SPACE, "with ", group(join((",", SPACE), calls)))
-        body = (SPACE, "= ", self.e.standing(node.body))
+        body = (SPACE, Infix("= "), self.e.expr(node.body))
         return group(head, self.e.type(node.output_type), Nest((options, body)))
 
 
-def _apart(before: object, text_before: str, text: str) -> bool:
-    """Whether two declarations stand apart whatever the source: those of several lines do."""
-    return "\n" in text_before or "\n" in text
+class _Writer:
+    """Rows as lines, with the comments around them."""
+
+    def __init__(self, gaps: dict[int, Gap], weaver: Weaver) -> None:
+        self.gaps, self.weaver = gaps, weaver
+
+    def lines(self, rows: Sequence[_Row], first: int, width: int) -> tuple[list[str], int]:
+        """The lines of rows whose words begin at number ``first``, and the number of the word behind them."""
+        starts = [first]
+        texts: list[list[str]] = []
+        for row in rows:
+            lines, behind = self._row(row, starts[-1], width)
+            texts.append(lines)
+            starts.append(behind)
+        self._align(rows, starts, texts, width)
+        result: list[str] = []
+        for i, start in enumerate(starts):
+            gap = self.gaps[start]
+            apart = 0 < i < len(rows) and rows[i - 1].apart and max(len(texts[i - 1]), len(texts[i])) > 1
+            above = [blank for blank, _ in gap.own] + [gap.blank and i < len(rows)]
+            if apart and not any(above):
+                above[0] = True
+            if result and gap.trailing:
+                result[-1] += f"  {gap.trailing}"
+            below = [*[[text] for _, text in gap.own], texts[i] if i < len(rows) else []]
+            for blank, text in zip(above, below, strict=True):
+                result += ([""] if blank and result else []) + text
+        return result, starts[-1]
+
+    def _row(self, row: _Row, first: int, width: int) -> tuple[list[str], int]:
+        behind = first + sum(1 for _ in words(row.whole))
+        text = layout(self.weaver.weave(row.whole, first, behind), width)
+        if row.rows is None:
+            return text.split("\n"), behind
+        below, closing = self.lines(row.rows, behind, width - INDENT)
+        trailing = self.gaps[behind].trailing
+        if not below and not trailing:
+            return f"{text}}}".split("\n"), closing + 1
+        head = f"{text}  {trailing}" if trailing else text
+        return [*head.split("\n"), *[" " * INDENT + line if line else "" for line in below], "}"], closing + 1
+
+    def _align(self, rows: Sequence[_Row], starts: Sequence[int], texts: list[list[str]], width: int) -> None:
+        """Pad the cells of rows of a kind that follow each other without an empty line."""
+        run: dict[int, list[str]] = {}
+        for i, row in enumerate(rows):
+            gap, cells = self.gaps[starts[i]], self._cells(row, starts[i], width)
+            blank = gap.own[0][0] if gap.own else gap.blank
+            if run and (cells is None or blank or rows[max(run)].kind != row.kind):
+                _pad(run, texts, width)
+                run = {}
+            if cells is not None:
+                run[i] = cells
+        _pad(run, texts, width)
+
+    def _cells(self, row: _Row, first: int, width: int) -> list[str] | None:
+        """The cells of a row that fits on a line."""
+        behind = first + sum(1 for _ in words(row.whole))
+        docs = self.weaver.weave(row.cells, first, behind)
+        if not isinstance(docs, tuple) or not docs or breaks(docs):
+            return None
+        cells = [layout(doc, 10**9) for doc in docs]
+        return cells if sum(map(len, cells)) + len(cells) - 1 <= width else None
+
+
+def _pad(run: dict[int, list[str]], texts: list[list[str]], width: int) -> None:
+    for i, (*first, last) in run.items():
+        widths = [max(len(cells[k]) for cells in run.values()) for k in range(len(first))]
+        line = "".join(f"{cell:<{w}} " for cell, w in zip(first, widths, strict=True)) + last
+        if len(line) <= width:
+            texts[i] = [line.rstrip()]

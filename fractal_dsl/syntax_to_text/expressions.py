@@ -1,13 +1,13 @@
-"""Expressions as documents, with the parentheses that precedence asks for."""
+"""Expressions as documents, with the parentheses that precedence asks for and those that hold comments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fractal_dsl import syntax as s
-from fractal_dsl.source import Source, Span
-from fractal_dsl.syntax_to_text.comments import Attached
-from fractal_dsl.syntax_to_text.layout import HARD, SOFT, SPACE, Doc, Fill, Nest, Suffix, group, join
+from fractal_dsl.source import Source
+from fractal_dsl.syntax_to_text.comments import Text
+from fractal_dsl.syntax_to_text.layout import SPACE, Doc, Fill, Hug, Infix, Nest, Opening, bracketed, group, join
 
 _BINARY = {
     "or": (1, 1, 2),
@@ -19,108 +19,115 @@ _BINARY = {
 }
 """Of each operator: its precedence, and what its operands need at least (the grammar's levels)."""
 
-_NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, _POSTFIX, _ATOM = 3, 5, 6, 7, 9, 10, 12, 13
+_NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, POSTFIX, _ATOM = 3, 5, 6, 7, 9, 10, 12, 13
 
 
 class Expressions:
-    """Documents of expressions and types of one file."""
+    """Documents of expressions and types of one file, ``all`` parentheses kept or only those with a purpose."""
 
-    def __init__(self, source: Source, comments: Attached) -> None:
-        self.source, self.comments = source, comments
-
-    def item(self, node: s.Expr | s.Arg | s.Parameter, doc: Doc) -> Doc:
-        """A document with the comments of its node around it."""
-        return (self._above(node.span), self._before_comments(node.span, doc))
-
-    def _above(self, span: Span) -> Doc:
-        return tuple([part for c in self.comments.leading.get(span, ()) for part in (c.text.rstrip(), HARD)])
-
-    def _before_comments(self, span: Span, doc: Doc) -> Doc:
-        return (doc, *[Suffix(c.text.rstrip()) for c in self.comments.trailing.get(span, ())])
+    def __init__(self, source: Source, text: Text, *, all: bool) -> None:
+        self.source, self.text, self.all = source, text, all
+        self._calls: set[int] = set()
 
     def expr(self, expr: s.Expr, least: int = 0) -> Doc:
         """An expression where one of precedence ``least`` or above may stand without parentheses."""
-        precedence, doc = self._expr(expr)
-        return doc if precedence >= least else ("(", group(Nest((SOFT, doc)), SOFT), ")")
+        doc = self._doc(expr)
+        for opening in self._parentheses(expr, least):
+            doc = bracketed(Opening(opening), doc, ")")
+        return doc
 
-    def standing(self, expr: s.Expr, least: int = 0) -> Doc:
-        """An expression that may have comments of its own."""
-        return self.item(expr, self.expr(expr, least))
+    def body(self, expr: s.Expr) -> Doc:
+        """What stands behind `=`: on the same line if it fits or has brackets to break in, else below."""
+        doc = self.expr(expr)
+        return Hug(doc) if isinstance(expr, s.Call | s.Items) else group(Nest((SPACE, doc)))
 
-    def _expr(self, expr: s.Expr) -> tuple[int, Doc]:
+    def _parentheses(self, expr: s.Expr, least: int) -> list[int]:
+        """Where the parentheses around an expression open that cannot be left out, from the inside out."""
+        text = self.text
+        start, end = expr.span.start - self.source.base, expr.span.end - self.source.base
+        kept: list[int] = []
+        first = None
+        while True:
+            opening, closing = text.before(start), text.after(end)
+            if opening in self._calls or text.closes.get(opening) != closing:
+                break
+            first = opening if first is None else first
+            if self.all or text.remarked(opening + 1, start) or text.remarked(end, closing):
+                kept.append(opening)
+            start, end = opening, closing + 1
+        return [first] if not kept and first is not None and _precedence(expr) < least else kept
+
+    def _doc(self, expr: s.Expr) -> Doc:
         match expr:
             case s.Literal() | s.Broken():
-                return _ATOM, self.source.text[expr.span.start : expr.span.end]
+                return self.source.slice(expr.span)
             case s.Name():
-                return _ATOM, expr.id
+                return expr.id
             case s.Items():
-                return _ATOM, self._items(expr)
+                return self._items(expr)
             case s.Comprehension():
-                return _ATOM, ("[", group(Nest((SOFT, self._comprehension(expr))), SOFT), "]")
+                return bracketed("[", self._comprehension(expr), "]")
             case s.Unary(op="not"):
-                return _NOT, ("not ", self.expr(expr.operand, _NOT))
+                return ("not ", self.expr(expr.operand, _NOT))
             case s.Unary():
-                return _NEGATIVE, ("-", self.expr(expr.operand, _NEGATIVE))
+                return ("-", self.expr(expr.operand, _NEGATIVE))
             case s.Binary():
-                own, left, right = _BINARY[expr.op]
+                _, left, right = _BINARY[expr.op]
                 if expr.op == "**" and isinstance(expr.right, s.Unary) and expr.right.op == "-":
                     right = _NEGATIVE
-                operands = self.expr(expr.left, left), self.expr(expr.right, right)
-                return own, group(operands[0], SPACE, f"{expr.op} ", operands[1])
+                return group(self.expr(expr.left, left), SPACE, Infix(f"{expr.op} "), self.expr(expr.right, right))
             case s.Flow():
-                return _FLOW, self._chain(expr.steps, ">> ", _SUM)
+                return self._chain(expr.steps, ">> ", _SUM)
             case s.Columns():
-                return _COLUMNS, self._chain(expr.columns, "| ", _FLOW)
+                return self._chain(expr.columns, "| ", _FLOW)
             case s.Call():
-                return _POSTFIX, (self.expr(expr.func, _POSTFIX), self.arguments(expr.args))
+                return (self.expr(expr.func, POSTFIX), self.arguments(expr))
             case s.Index():
-                return _POSTFIX, (self.expr(expr.base, _POSTFIX), "[", self._index(expr.index), "]")
+                return (self.expr(expr.base, POSTFIX), "[", self._index(expr.index), "]")
             case s.Attribute():
-                return _POSTFIX, (self.expr(expr.base, _POSTFIX), f".{expr.name}")
+                return (self.expr(expr.base, POSTFIX), f".{expr.name}")
             case s.Annotated():
-                arguments = self.arguments(expr.args) if expr.args else ""
-                return _ANNOTATED, (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", arguments)
+                given = expr.args or self.holds_remarks(expr.span.end - self.source.base - 1)
+                return (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", self.arguments(expr) if given else "")
 
-    def _chain(self, parts: Sequence[s.Expr], operator: str, least: int) -> Doc:
-        first, *rest = parts
-        steps = [
-            (SPACE, self._above(e.span), operator, self._before_comments(e.span, self.expr(e, least))) for e in rest
-        ]
-        return group(self.standing(first, least), *steps)
+    def _chain(self, parts: Sequence[s.Expr], sign: str, least: int) -> Doc:
+        first, *rest = [self.expr(part, least) for part in parts]
+        return group(first, *[(SPACE, Infix(sign), step) for step in rest])
 
     def _index(self, expr: s.Expr) -> Doc:
         match expr:
-            case s.Binary(op="+" | "-" as op, left=s.Name(id=name), right=s.Literal() as right):
-                return (f"{name}{op}", self.expr(right, _ATOM))
+            case s.Binary(op="+" | "-" as op, left=s.Name() as name, right=s.Literal() as right):
+                return (self.expr(name, _ATOM), op, self.expr(right, _ATOM))
             case _:
                 return self.expr(expr)
 
     def _items(self, expr: s.Items) -> Doc:
         if not expr.items:
             return "[]"
-        items = [self.standing(e) for e in expr.items]
-        plain = all(isinstance(e, s.Literal) and not self._has_comments(e.span) for e in expr.items)
-        body: Doc = Fill(tuple([self.source.text[e.span.start : e.span.end] for e in expr.items])) if plain else ""
-        return ("[", group(Nest((SOFT, body or join((",", SPACE), items))), SOFT), "]")
-
-    def _has_comments(self, span: Span) -> bool:
-        return span in self.comments.leading or span in self.comments.trailing
+        items = [self.expr(e) for e in expr.items]
+        texts = tuple(
+            [d for d, e in zip(items, expr.items, strict=True) if isinstance(e, s.Literal) and isinstance(d, str)]
+        )
+        return bracketed("[", Fill(texts) if len(texts) == len(items) else join((",", SPACE), items), "]")
 
     def _comprehension(self, expr: s.Comprehension) -> Doc:
         names = ", ".join(t.id for t in expr.targets)
         return (self.expr(expr.body), SPACE, f"for {names} in ", self.expr(expr.iterable))
 
-    def arguments(self, args: Sequence[s.Arg]) -> Doc:
+    def arguments(self, call: s.Call | s.Annotated) -> Doc:
         """Arguments in their parentheses."""
-        if not args:
-            return "()"
-        docs = [self.item(arg, self._argument(arg)) for arg in args]
-        return ("(", group(Nest((SOFT, join((",", SPACE), docs))), SOFT), ")")
+        self._calls.add(self.text.opens[call.span.end - self.source.base - 1])
+        return bracketed("(", join((",", SPACE), [self._argument(a) for a in call.args]), ")") if call.args else "()"
 
     def _argument(self, arg: s.Arg) -> Doc:
         if isinstance(arg.value, s.Comprehension) and arg.value.span == arg.span:
             return group(self._comprehension(arg.value))
         return (f"{arg.name}=" if arg.name is not None else "", self.expr(arg.value))
+
+    def holds_remarks(self, closing: int) -> bool:
+        """Whether the parenthesis at an offset closes a pair with nothing but comments in it."""
+        opening = self.text.opens.get(closing)
+        return opening is not None and self.text.remarked(opening + 1, closing)
 
     def type(self, type: s.TypeExpr) -> Doc:
         """A type as it is declared."""
@@ -130,12 +137,31 @@ class Expressions:
             return (type.name, "[", join(", ", [self.expr(d) for d in type.dims]), "]")
         return type.name
 
-    def signature(self, params: Sequence[s.Parameter]) -> Doc:
-        """Parameters in their parentheses; nothing where there are none."""
-        if not params:
-            return ""
-        docs = [self.item(q, (f"{q.name.id}: ", self.type(q.type), self._default(q.default))) for q in params]
-        return ("(", group(Nest((SOFT, join((",", SPACE), docs))), SOFT), ")")
+    def signature(self, name: s.Name, params: Sequence[s.Parameter]) -> Doc:
+        """Parameters in their parentheses, behind a name; nothing where there are none."""
+        if params:
+            docs = [(f"{q.name.id}: ", self.type(q.type), self._default(q.default)) for q in params]
+            return bracketed("(", join((",", SPACE), docs), ")")
+        opening = self.text.after(name.span.end - self.source.base)
+        return "()" if self.holds_remarks(self.text.closes.get(opening, -1)) else ""
 
     def _default(self, default: s.Expr | None) -> Doc:
         return "" if default is None else (" = ", self.expr(default))
+
+
+def _precedence(expr: s.Expr) -> int:
+    match expr:
+        case s.Unary(op=op):
+            return _NOT if op == "not" else _NEGATIVE
+        case s.Binary(op=op):
+            return _BINARY[op][0]
+        case s.Flow():
+            return _FLOW
+        case s.Columns():
+            return _COLUMNS
+        case s.Call() | s.Index() | s.Attribute():
+            return POSTFIX
+        case s.Annotated():
+            return _ANNOTATED
+        case _:
+            return _ATOM

@@ -1,25 +1,31 @@
-"""A small pretty printer: documents of text and possible line breaks (Wadler, *A prettier printer*, 1998;
-the line suffixes that comments need are those of the tool Prettier)."""
+"""A small pretty printer: documents of text and possible line breaks (Wadler, *A prettier printer*, 1998), with
+comments that stay between the words where they stand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+INDENT = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line break; where its group fits on a line, ``flat`` instead. ``hard``: always a break."""
+    """A line break; where its group fits on a line, ``flat`` instead."""
 
     flat: str = " "
-    hard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Suffix:
-    """A comment: it goes to the end of whatever line this stands on, and breaks the groups around it."""
+class Remarks:
+    """The comments between two words: one behind the first word on its line, others on lines of their own.
 
-    text: str
+    ``closing``: the second word closes a bracket, and the comments are inside.
+    """
+
+    trailing: str
+    own: tuple[str, ...]
+    closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +37,48 @@ class Nest:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Laid out on one line if that fits and holds no hard line; else its own lines all break.
+    """Laid out on one line if that fits and no comment is within; else its own lines all break.
 
-    ``pending``: it ends in a suffix, so what follows must break.
+    ``pending``: it ends in a comment, so what follows must break.
     """
 
     body: Doc
-    broken: bool
-    pending: bool
+    broken: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Items with a comma between, as many on a line as fit."""
+    """Texts with a comma between, as many on a line as fit."""
 
-    items: tuple[Doc, ...]
+    items: tuple[str, ...]
 
 
-Doc = str | Line | Suffix | Nest | Group | Fill | tuple["Doc", ...]
+@dataclass(frozen=True, slots=True)
+class Hug:
+    """What stands behind ``=`` on its line, for it has brackets to break in; below if a comment is between."""
+
+    body: Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """The sign between two operands: it begins a line, so comments behind it go before it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The parenthesis at an offset of the source; others around the same expression are left out."""
+
+    at: int
+
+
+Doc = str | Line | Remarks | Nest | Group | Fill | Hug | Infix | Opening | tuple["Doc", ...]
 
 SOFT = Line("")
 SPACE = Line()
-HARD = Line(hard=True)
 
 
 def group(*parts: Doc) -> Doc:
@@ -70,24 +96,25 @@ def join(separator: Doc, docs: Iterable[Doc]) -> Doc:
     return tuple(result)
 
 
+def bracketed(opening: Doc, body: Doc, closing: str) -> Doc:
+    """A body in its brackets, on the same line or indented below."""
+    return group(opening, Nest((SOFT, body)), SOFT, closing)
+
+
 def breaks(doc: Doc) -> bool:
     """Whether a document and what follows it cannot stand on one line."""
     return any(_state(doc))
 
 
 def _state(doc: Doc) -> tuple[bool, bool]:
-    """Whether a document holds a break that must be, and whether it ends in a suffix."""
+    """Whether a document has a comment within, and whether it ends in one."""
     match doc:
-        case Line():
-            return doc.hard, False
-        case Suffix():
+        case Remarks():
             return False, True
         case Nest():
             return _state(doc.body)
         case Group():
             return doc.broken, doc.pending
-        case Fill():
-            return _state(doc.items)
         case tuple():
             broken = pending = False
             for part in doc:
@@ -95,7 +122,7 @@ def _state(doc: Doc) -> tuple[bool, bool]:
                     inner, ends = _state(part)
                     broken, pending = broken or inner or pending, ends
             return broken, pending
-        case str():
+        case _:
             return False, False
 
 
@@ -103,34 +130,54 @@ def layout(doc: Doc, width: int) -> str:
     """The text of a document in lines of at most ``width`` columns, where its breaks allow that."""
     out: list[str] = []
     column = 0
-    suffixes: list[str] = []
+    remarks: Remarks | None = None
+
+    def lines(indent: int, own: Iterable[str], at: int) -> None:
+        """The comments that wait, then a new line."""
+        nonlocal column, remarks
+        out.extend(f"\n{' ' * indent}{text}" for text in own)
+        out.append("\n" + " " * at)
+        column, remarks = at, None
+
     stack: list[tuple[int, bool, Doc]] = [(0, False, doc)]
     while stack:
         indent, flat, at = stack.pop()
         match at:
             case str():
+                if remarks is not None:  # there is no break here, so the line goes on below, indented
+                    at = at.lstrip()
+                    if not at:
+                        continue
+                    lines(indent + INDENT, remarks.own, indent if remarks.closing else indent + INDENT)
                 out.append(at)
                 column += len(at)
             case tuple():
                 stack += [(indent, flat, part) for part in reversed(at)]
             case Nest():
-                stack.append((indent + 4, flat, at.body))
+                stack.append((indent + INDENT, flat, at.body))
             case Group():
                 fits = not at.broken and _fits(at.body, stack, width - column)
                 stack.append((indent, flat or fits, at.body))
-            case Suffix():
-                suffixes.append(at.text)
-            case Line() if flat and not at.hard:
+            case Remarks():
+                out += [f"  {at.trailing}"] if at.trailing else []
+                remarks = at
+            case Line() if remarks is not None:
+                lines(indent + INDENT if remarks.closing else indent, remarks.own, indent)
+            case Line() if flat:
                 out.append(at.flat)
                 column += len(at.flat)
             case Line():
-                out += ["  " + s for s in suffixes]
-                suffixes.clear()
-                out.append("\n" + " " * indent)
-                column = indent
+                lines(indent, (), indent)
+            case Fill() if flat:
+                stack.append((indent, flat, ", ".join(at.items)))
             case Fill():
-                stack += [(indent, flat, part) for part in reversed(_filled(at, width - indent))]
-    out += ["  " + s for s in suffixes]
+                stack += [(indent, False, part) for part in reversed(_filled(at, width - indent))]
+            case Hug():
+                stack += [(indent, flat, at.body), (indent, flat, " ")]
+            case Infix(text=text):
+                stack.append((indent, flat, text))
+            case Opening():
+                stack.append((indent, flat, "("))
     return "\n".join(line.rstrip() for line in "".join(out).split("\n"))
 
 
@@ -149,26 +196,29 @@ def _fits(doc: Doc, rest: Sequence[tuple[int, bool, Doc]], room: int) -> bool:
             case Group():
                 todo.append((flat and not at.broken, at.body))
             case Fill():
-                todo.append((flat, join((",", SPACE), at.items)))
-            case Line() if not flat or at.hard:
-                return True
-            case Line():
+                todo.append((flat, ", ".join(at.items)))
+            case Line() if flat:
                 room -= len(at.flat)
-            case Suffix():
-                pass
+            case Line() | Remarks():
+                return True
+            case Hug():
+                todo += [(flat, at.body), (flat, " ")]
+            case Infix(text=text):
+                room -= len(text)
+            case Opening():
+                room -= 1
     return room >= 0
 
 
 def _filled(fill: Fill, room: int) -> list[Doc]:
-    """Items with breaks where a line is full. Items are texts, or they break by themselves."""
+    """Items with breaks where a line is full."""
     parts: list[Doc] = []
     used = 0
     for i, item in enumerate(fill.items):
-        size = len(item) if isinstance(item, str) else room
         if i:
-            wraps = used + size + 3 > room
-            parts += [",", HARD if wraps else " "]
+            wraps = used + len(item) + 3 > room
+            parts += [",", SPACE if wraps else " "]
             used = 0 if wraps else used + 2
         parts.append(item)
-        used += size
+        used += len(item)
     return parts
