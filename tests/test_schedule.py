@@ -132,6 +132,35 @@ def test_equal_keys_mean_equal_values() -> None:
     assert len(stem) == 4
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_several_plans_at_once_are_each_what_they_are_alone(compiled: bool) -> None:
+    """Outputs and summed gradients; what the plans share runs once, and counts once in running statistics."""
+    text = TEXT.replace("dropout(10%) >> ", "").replace("STEM", "").replace("F[4]", "F[3]")
+    model = build(compile_text(text), 0).train()
+    other = copy.deepcopy(model)
+    if compiled:
+        other.compile(backend="eager")
+    plans = [model.plan(1, 0), *(model.column_plan(k) for k in (1, 2, 3))]
+    alone = [model.run(images(), plan) for plan in plans]
+    torch.stack([out.square().sum() for out in alone]).sum().backward()
+    ran: list[str] = []
+    for name, module in other.named_modules():
+        if isinstance(module, nn.Conv2d) and not compiled:
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    together = other.run_together(images(), plans)
+    torch.stack([out.square().sum() for out in together]).sum().backward()
+    for a, b in zip(alone, together, strict=True):
+        torch.testing.assert_close(a, b)
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None and b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+    if not compiled:
+        assert ran.count("conv.conv2d") == ran.count("block1.column2.conv1.conv2d") == 1
+        assert ran.count("block2.column2.conv1.conv2d") == 2
+        assert other.get_buffer("conv.batchnorm2d.num_batches_tracked") == 1
+
+
 def test_batch_norms_keep_routes_apart_only_where_they_differ() -> None:
     names = {k for k in net().state_dict() if k.endswith("_column3")}
     assert not any(k.startswith("conv.") for k in names), "the stem sees the same by every route"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -56,7 +56,7 @@ class _Uninitialised(DeviceContext):
     ) -> Any:
         if func in _INITIALISERS:
             return args[0] if args else (kwargs or {})["tensor"]
-        return super().__torch_function__(func, types, args, kwargs)
+        return cast(Any, super()).__torch_function__(func, types, args, kwargs)
 
 
 _INITIALISERS = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.constant_, nn.init.normal_}

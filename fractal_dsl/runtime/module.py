@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -69,10 +69,6 @@ class FractalModule(fx.GraphModule):
         cls._generated, cls.forward = cls.forward, FractalModule._forward
         return code
 
-    @torch.compiler.disable
-    def _generate(self) -> None:
-        self.recompile()
-
     @property
     def code(self) -> str:
         """The generated code of the whole graph."""
@@ -87,7 +83,7 @@ class FractalModule(fx.GraphModule):
     def dense(self, x: Tensor) -> Tensor:
         """The whole graph as generated code: [batch, …] to [batch, …]."""
         if self._generated is None:
-            self._generate()
+            cast(Any, torch.compiler.disable)(self.recompile)()
         return cast(Any, self)._generated(x)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FractalModule:
@@ -157,6 +153,20 @@ class FractalModule(fx.GraphModule):
         for step in self._scheduler.schedule(plan):
             step.run(values)
         return values[self.join_graph.output[0]]
+
+    def run_together(self, x: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
+        """The outputs under several plans on one mini-batch. What they share, before the first join, is computed once.
+
+        The losses may be summed and sent back at once: the weights are tied (paper section 3.1, with memory to spare).
+        Where parts are recomputed, plans run one after another.
+        """
+        if self._scheduler.regions:
+            return [self.run(x, plan) for plan in plans]
+        steps, outputs = self._scheduler.together(plans)
+        values = {self._scheduler.keys[self.join_graph.input[0]]: x}
+        for step in steps:
+            step.run(values)
+        return [values[key] for key in outputs]
 
     # --- how it runs
 

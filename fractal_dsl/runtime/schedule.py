@@ -120,13 +120,38 @@ class Scheduler:
         """The calls that a plan needs, in order. Those of columns and of the whole net are kept."""
         if plan in self.columns:
             return self.columns[plan]
-        found = self._steps(plan)
-        if self.compile is not None:
-            found = self._fused(found)
+        found = self._found(plan)
         steps = self._grouped(found) if self.regions else list[Step | Region](found)
         if plan.route or all(map(all, plan.live)):
             self.columns[plan] = steps
         return steps
+
+    def _found(self, plan: Plan) -> list[Step]:
+        steps = self._steps(plan)
+        return steps if self.compile is None else self._fused(steps)
+
+    def together(self, plans: Sequence[Plan]) -> tuple[list[Step], list[int]]:
+        """The calls that several plans need, those of one key once, and where each plan's output is. Values have
+        keys in place of numbers; that of the input is ``keys`` of its number.
+        """
+        start = self.graph.input[0]
+        steps: dict[int, Step] = {}
+        outputs: list[int] = []
+        for plan in plans:
+            at = {start: self._key(start)}
+            for step in self._found(plan):
+                read = tuple([at[o] for o in step.operands])
+                at[step.result] = step.key
+                if step.call is not same:
+                    steps.setdefault(step.key, Step(step.call, read, step.key, (), step.key))
+            outputs.append(at[self.graph.output[0]])
+        seen = set(outputs)
+        result: list[Step] = []
+        for step in reversed(steps.values()):
+            free = tuple({*step.operands} - seen)
+            seen |= {*step.operands}
+            result.append(Step(step.call, step.operands, step.result, free, step.key))
+        return result[::-1], outputs
 
     def _steps(self, plan: Plan) -> list[Step]:
         live = dict(zip(self.joins, plan.live, strict=True))
