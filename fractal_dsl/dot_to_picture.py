@@ -16,7 +16,8 @@ from fractal_dsl.files import replacing, write_text
 
 FORMATS: Final = ("svg", "png", "pdf", "dot")
 _DPI, _MIN_DPI = 150.0, 30.0
-_MAX_SIDE, _MAX_PIXELS = 30_000, 100_000_000  # cairo cuts a picture off at 32,767 pixels
+_MAX_SIDE, _MAX_PIXELS = 30_000, 40_000_000  # cairo cuts a picture off at 32,767 pixels; more of them take long
+_PATIENCE = 30.0
 _WHEEL = """\
 import sys, pygraphviz
 path, format, dpi = sys.argv[1:]
@@ -26,7 +27,7 @@ graph.draw(path, format=format, prog=graph.graph_attr["layout"] or "dot")
 """
 
 
-def draw(dot_text: str, path: Path, *, timeout: float = 60, style: str = "") -> None:
+def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> None:
     """Write a picture; its suffix, one of ``FORMATS``, tells the format; ``style`` is CSS for an SVG.
 
     The file is there whole or not at all. Raises UserError for another suffix, where Graphviz is missing, fails or
@@ -45,7 +46,7 @@ def draw(dot_text: str, path: Path, *, timeout: float = 60, style: str = "") -> 
             temporary.write_text(f"{before}<style>{style}</style>\n{start}{rest}", encoding="utf-8")
 
 
-def svg_text(dot_text: str, path: Path, *, timeout: float = 60) -> str:
+def svg_text(dot_text: str, path: Path, *, timeout: float = _PATIENCE) -> str:
     """A picture as SVG text, for ``path``, which errors name. Raises as ``draw`` does."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "graph.svg"

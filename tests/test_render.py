@@ -447,6 +447,13 @@ def test_a_strip_of_plans_has_one_panel_for_each() -> None:
         assert box.label == "" or not box.kind.startswith("layer")
 
 
+def test_a_strip_of_too_many_boxes_is_refused() -> None:
+    graph = fractal(6, 5).graph
+    plans = [(f"local:{i}", plan_of_spec(f"local:{i}", graph)) for i in range(7)]
+    with pytest.raises(UserError, match=r"the limit is 2,000.*--view block"):
+        plans_to_dot(graph, plans, TALL)
+
+
 # --- folding
 
 
@@ -544,7 +551,9 @@ def test_labels_add_a_line_to_each_box(label: str, lines: set[str]) -> None:
     picture = read(graph_to_dot(fractal(2, 1).graph, Look(label=label, stretches=1)))  # type: ignore[arg-type]
     check_geometry(picture)
     boxes = [b.label.split("\\n") for b in picture.boxes.values() if b.kind.startswith("layer")]
-    assert {second.strip() for _, second in boxes} - {""} == lines
+    assert {line for _, *second in boxes for line in second} == lines
+    heights = {round(b.top - b.bottom, 1) for b in picture.boxes.values() if b.kind.startswith("layer")}
+    assert len(heights) == 1
 
 
 def test_heat_is_darkest_where_the_cost_is_highest() -> None:

@@ -59,9 +59,16 @@ def graph_to_dot(graph: JoinGraph, look: Look | None = None, *, plan: Plan | Non
 
 
 def plans_to_dot(graph: JoinGraph, plans: Sequence[tuple[str, Plan]], look: Look, *, block: int = 0) -> str:
-    """Subnetworks side by side, each with its title: the paper's figure 2. Boxes have no text."""
+    """Subnetworks side by side, each with its title: the paper's figure 2. Boxes have no text.
+
+    Raises UserError as ``graph_to_dot`` does; the limit of boxes is that of all together.
+    """
     look = replace(look, stretches=1)
-    return panels_to_dot(graph.net, [_panel(graph, look, plan, block, title) for title, plan in plans], look)
+    panels: list[Panel] = []
+    for title, plan in plans:
+        panels.append(_panel(graph, look, plan, block, title))
+        check_size(graph.net, len(panels[0].placed.units) * len(plans))
+    return panels_to_dot(graph.net, panels, look)
 
 
 def graph_to_page(

@@ -78,8 +78,8 @@ def labelled(series: Series, facts: Facts, label: Label) -> Series:
 def _labelled(item: Item, facts: Facts, label: Label) -> Item:
     match item:
         case Leaf() if item.unit.kind in ("layer", "closed"):
-            line = facts.second_line(item.unit, label) or "\N{NO-BREAK SPACE}"  # all boxes have one height
-            return replace(item, unit=replace(item.unit, label=f"{item.unit.label}\n{line}"))
+            lines = filter(None, (item.unit.label, facts.second_line(item.unit, label)))
+            return replace(item, unit=replace(item.unit, label="\n".join(lines)))
         case Leaf():
             return item
         case Parallel():

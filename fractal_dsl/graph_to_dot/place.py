@@ -301,8 +301,10 @@ class _Placer:
         self.placed.units[item.number] = rect
         if route is not None:
             self._edge(route.source, item.number, route.to(rect.middle, y))
-        if item.unit.kind == "closed" and item.unit.out is not None and not self.beside:
-            self.placed.leaving[item.number] = _beside(item.unit.out, rect.middle, rect.bottom + GAP / 2 - 1)
+        leaving = item.unit.out
+        told = leaving is None or shape_text(leaving) in item.unit.label
+        if item.unit.kind == "closed" and leaving is not None and not told and not self.beside:
+            self.placed.leaving[item.number] = _beside(leaving, rect.middle, rect.bottom + GAP / 2 - 1)
         return _Route(item.number, ((rect.middle, rect.bottom),))
 
     def bar(self, item: Leaf, span: tuple[float, float], y: float, height: float, routes: list[_Route]) -> _Route:

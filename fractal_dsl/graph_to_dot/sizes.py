@@ -37,6 +37,8 @@ class Sizes:
 
     def __init__(self, tree: Series) -> None:
         self._heights: dict[int, tuple[Item | Series, float]] = {}  # with the item: an id is one only while it lives
+        boxes = (unit.label for unit in units_of(tree) if unit.kind in BOXES)
+        self._box_height = max(map(_text_height, boxes), default=0.0)
         self._box_widths = {in_block: _box_width(tree, in_block) for in_block in (False, True)}
         self._centred_lanes = self.lanes = self._place_lanes(tree)
 
@@ -99,8 +101,10 @@ class Sizes:
                 return _NAMED_BAR if item.unit.label else _BAR
             case Leaf() if item.unit.kind == "skip":
                 return _THIN
+            case Leaf() if item.unit.kind in BOXES:
+                return self._box_height
             case Leaf():
-                return _PADDING + _LINE * (1 + item.unit.label.count("\n")) if item.unit.label else _BLANK[1]
+                return _text_height(item.unit.label)
             case Parallel():
                 return max(map(self.height, item.branches))
             case Frame():
@@ -181,6 +185,10 @@ def out(item: Item) -> Tensor | None:
     """The tensor that an item gives; of a parallel item, that of its last branch."""
     *_, last = units_of(item)
     return last.out
+
+
+def _text_height(text: str) -> float:
+    return _PADDING + _LINE * (1 + text.count("\n")) if text else _BLANK[1]
 
 
 def _own_width(unit: Unit) -> float:
