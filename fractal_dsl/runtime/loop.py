@@ -225,7 +225,8 @@ class Loop:
         raise UserError(
             f"training diverged in epoch {p.epoch + 1}: the loss is not a number any more. "
             f"{saved} has the weights {f'after epoch {p.epoch}' if p.epoch else 'from before training'}. "
-            f"Try a lower rate: --set optimizer.lr={self.config.optimizer.lr / 10:g}"
+            f"Try a lower rate, --set optimizer.lr={self.config.optimizer.lr / 10:g}, "
+            "bounded gradients, --set clip=1, or a warm-up, --set schedule.warmup=1"
         )
 
 

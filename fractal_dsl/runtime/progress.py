@@ -12,19 +12,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
-_LOOK = 0.25
+_LOOK, _GLANCE = 0.25, 1.0
 _LINE = 60.0
 
 
 class View:
     """Counts what the steps report and shows it.
 
-    The sums stay on the device; they are looked at four times a second on a terminal and once a minute elsewhere.
+    The sums stay on the device; they are looked at four times a second on a terminal and once a second elsewhere, where
+    a line is printed once a minute.
     """
 
     def __init__(self, console: Console, device: torch.device) -> None:
         self.console, self.device = console, device
-        self.every = _LOOK if console.is_terminal else _LINE
+        self.every = _LOOK if console.is_terminal else _GLANCE
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -54,7 +55,7 @@ class View:
         """An epoch begins, or goes on with the sums that it had."""
         self.title, self.loss, self.right, self.images = title, loss, right, images
         self.began = time.perf_counter() - seconds
-        self.shown = time.perf_counter()
+        self.looked = self.said = time.perf_counter()
         self.bar.update(self.task, description=title)
 
     def add(self, loss: Tensor, right: Tensor, images: int) -> bool:
@@ -63,9 +64,9 @@ class View:
         self.right.add_(right)
         self.images, self.done = self.images + images, self.done + 1
         now = time.perf_counter()
-        if now - self.shown < self.every:
+        if now - self.looked < self.every:
             return True
-        self.shown = now
+        self.looked = now
         figures = self.figures()
         text = (
             f"loss {figures['train_loss']:.4f}  accuracy {figures['train_accuracy']:.2%}  "
@@ -73,7 +74,8 @@ class View:
         )
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, figures=text)
-        else:
+        elif now - self.said > _LINE:
+            self.said = now
             self.line(f"{self.title}  step {self.done:,} of {self.steps:,}  {text}")
         return math.isfinite(figures["train_loss"])
 

@@ -34,7 +34,6 @@ figure.net {{ border: 1px solid #ddd; padding: .5rem }}
 figure.net div {{ max-height: 24rem; overflow: auto }} figure.net svg {{ max-width: none }}
 figcaption, .note {{ color: #555 }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
-.pair {{ display: flex; flex-wrap: wrap; gap: 1rem }} .pair figure {{ flex: 1 1 24rem }}
 .runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
 </style>
 </head>
@@ -98,7 +97,8 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         drawn.get("columns", ""),
         drawn.get("losses", ""),
         "<h2>Depth</h2>" if {"gradients", "paths"} & drawn.keys() else "",
-        f'<div class="pair">{drawn.get("gradients", "")}{drawn.get("paths", "")}</div>',
+        drawn.get("gradients", ""),
+        drawn.get("paths", ""),
         "<h2>Run</h2>",
         _table({name: [value] for name, value in facts(run).items()}),
         "<h2>Settings</h2>",
@@ -125,10 +125,10 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
         f'<p class="note">{escape(", ".join(names))}</p>',
         "<h2>Figures</h2>",
         _table(figures, names),
-        "<h2>Settings that differ</h2>",
-        _table(settings, names) if settings else "<p>None.</p>",
         "<h2>Training</h2>",
         _figure(overlay_svg(runs), caption),
+        "<h2>Settings that differ</h2>",
+        _table(settings, names) if settings else "<p>None.</p>",
         "<h2>Side by side</h2>",
         f'<div class="runs">{"".join(sides)}</div>',
     ]
