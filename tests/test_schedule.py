@@ -195,3 +195,21 @@ def test_compiled_segments_are_the_same_function(level: int | None) -> None:
     model.eval()
     other.eval()
     torch.testing.assert_close(model(images()), other(images()), rtol=1e-4, atol=1e-5)
+
+
+def test_torch_compile_from_outside_compiles_the_whole_net_and_leaves_plans_alone() -> None:
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend("eager")
+    text = TEXT.replace("dropout(10%) >> ", "").replace("STEM", "").replace("F[4]", "F[3]")
+    model = build(compile_text(text), 0)
+    compiled = torch.compile(model, backend=counter)
+    model.eval()
+    torch.testing.assert_close(compiled(images()), model(images()))
+    once = counter.frame_count
+    model.train()
+    for step in range(4):
+        plan = model.plan(model.seed, model.step)
+        twin = copy.deepcopy(model)
+        assert torch.equal(compiled(images(step)), twin.run(images(step), plan))
+    assert counter.frame_count == once, "no plan is compiled"

@@ -39,6 +39,8 @@ class FractalModule(fx.GraphModule):
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
         self._take(graph, modules, seed, 0)
+        if not any(p.is_meta for p in self.parameters()):
+            self.recompile()
 
     def _take(self, graph: JoinGraph, modules: Mapping[str, nn.Module], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
@@ -62,7 +64,7 @@ class FractalModule(fx.GraphModule):
 
     def recompile(self) -> Any:
         """Have fx generate the code of the graph, which ``dense`` runs; calls of the module go by its mode."""
-        if "join_graph" not in self.__dict__:  # it is being made: the code is generated when it is first needed
+        if "join_graph" not in self.__dict__:  # it is being made; and on the meta device, code is rarely needed
             return None
         code = super().recompile()
         cls = cast(Any, type(self))
@@ -91,6 +93,7 @@ class FractalModule(fx.GraphModule):
         copied = cast(FractalModule, super().__deepcopy__(memo))
         found = dict(cast(Iterable[tuple[str, nn.Module]], copied.named_modules()))
         copied._take(self.join_graph, {name: found[name] for name in self._ours}, self.seed, self.step)
+        copied.recompile()
         return copied
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,6 +104,11 @@ class FractalModule(fx.GraphModule):
         if not (self.training and self.drop_path):
             as_written = self._compile is None and not (self.training and self._scheduler.regions)
             return self.dense(x) if as_written else self.run(x, self.full_plan())
+        return self._drawn(x)
+
+    @cast(Any, torch.compiler.disable)
+    def _drawn(self, x: Tensor) -> Tensor:
+        """Under the next plan. A ``torch.compile`` from outside stays out: each plan is another program."""
         self.step += 1
         return self.run(x, self.plan(self.seed, self.step - 1))
 
