@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,17 +91,20 @@ def read_manifest(
 def replacing(path: Path) -> Generator[Path]:
     """A temporary file beside ``path`` to write to; it takes the path's place when the block ends well.
 
-    The temporary name has the path's suffix. Raises UserError where nothing can be written.
+    The temporary name has the path's suffix. Where the path is a link, what it points to is replaced; a file that was
+    there keeps its mode. Raises UserError where nothing can be written, or something other than a file is there.
     """
     try:
+        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = stat.S_IMODE(_regular(path).st_mode) if path.exists() else 0o666 & ~_umask()
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise UserError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     temporary = Path(name)
     try:
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -109,10 +113,34 @@ def replacing(path: Path) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _regular(path: Path) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"cannot write {path}: it is no ordinary file")
+    return status
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def rewrite_text(path: Path, text: str) -> None:
+    """Write a file of the user's anew, in UTF-8: as ``write_text``, but a file of several names keeps them all.
+
+    That one is written in place. Raises UserError for a file that is read-only.
+    """
+    try:
+        status = _regular(path)
+        if not status.st_mode & 0o222 or not os.access(path, os.W_OK):
+            raise UserError(f"cannot write {path}: it is read-only")
+        if status.st_nlink == 1:
+            write_text(path, text)
+        else:
+            path.write_bytes(text.encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 @contextmanager

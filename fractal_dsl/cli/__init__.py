@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import pictures, runs, specs, train
+from fractal_dsl.cli import fmt, pictures, runs, specs, train
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
@@ -27,7 +27,7 @@ app = typer.Typer(
 for command in (
     specs.check,
     specs.explain,
-    specs.fmt,
+    fmt.fmt,
     specs.info,
     specs.compile,
     pictures.render,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
 import sys
@@ -176,42 +175,6 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
             from fractal_dsl.runtime import build
 
             return build(compiled, device="meta").print_readable(print_output=False) + "\n"
-
-
-def fmt(
-    specs: Annotated[list[str], typer.Argument(help="The .frac files.", show_default=False)],
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
-    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; print what would change.")] = False,
-) -> None:
-    """Format files in the one canonical style; comments stay. Files with syntax errors are left as they are."""
-    from fractal_dsl.files import write_text
-    from fractal_dsl.syntax_to_text import syntax_to_text
-
-    changed = 0
-    found: list[Diagnostic] = []
-    cut = 0
-    for spec in specs:
-        try:
-            source = driver.read(spec)
-            formatted = syntax_to_text(driver.parse(source))
-        except FracError as error:
-            found, cut = found + error.diagnostics, cut + error.cut
-            continue
-        if formatted == source.text:
-            continue
-        changed += 1
-        if diff:
-            lines = (source.text.splitlines(True), formatted.splitlines(True))
-            sys.stdout.writelines(difflib.unified_diff(*lines, spec, spec))
-        elif check:
-            print(f"{spec}: would be formatted")
-        else:
-            write_text(Path(spec), formatted)
-            print(f"{spec}: formatted")
-    if found:
-        raise FracError(found, cut)
-    if check and changed:
-        raise typer.Exit(1)
 
 
 def explain(

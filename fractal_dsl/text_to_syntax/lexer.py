@@ -22,12 +22,18 @@ MAX_NESTING = 40
 MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `a + b + c …`
 MAX_ERRORS = 20
 MAX_TOKENS = 50_000
+_CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
 _QUOTED = re.compile(r"""'([^'"\n]*)'""")
 
 
 def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, ...]]:
     """All tokens; characters that are none are reported and passed over."""
     text = source.text
+    if alone := _CARRIAGE_RETURN.search(text):  # some programs show it as the end of a line, others do not
+        at = source.base + alone.start()
+        help = "end lines in a line feed, or in a carriage return and a line feed"
+        report.error("E0101", Span(at, at + 1), "a carriage return alone ends no line", help=help)
+        return [], ()
     for _ in range(MAX_ERRORS):
         try:
             tokens = list(lark().lex(text, dont_ignore=True))

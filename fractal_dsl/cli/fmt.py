@@ -1,0 +1,106 @@
+"""The command that formats .frac files."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl import driver
+from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
+from fractal_dsl.files import rewrite_text
+from fractal_dsl.source import MAX_SOURCE_BYTES, Source
+
+_STDIN = "-"
+
+
+def fmt(
+    specs: Annotated[
+        list[str],
+        typer.Argument(help="Files; folders, searched for *.frac; - for standard input.", show_default=False),
+    ],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Write nothing; print what would change, and exit with 1 if anything would.")
+    ] = False,
+) -> None:
+    """Format files in the one canonical style; comments stay, and so does the kind of line ends.
+
+    Files with syntax errors are left as they are. Standard input is formatted to standard output.
+    """
+    changed = False
+    found: list[Diagnostic] = []
+    cut = 0
+    for spec in dict.fromkeys(_files(specs)):
+        try:
+            source = _stdin() if spec == _STDIN else driver.read(spec)
+            formatted = _formatted(source)
+        except FracError as error:
+            found, cut = found + error.diagnostics, cut + error.cut
+            continue
+        if spec == _STDIN and not (check or diff):
+            print(formatted, end="")
+            continue
+        if formatted == source.text:
+            continue
+        changed = True
+        if diff:
+            sys.stdout.writelines(_patch(source, formatted))
+            print(f"{source.name}: would be formatted", file=sys.stderr)
+        elif check:
+            print(f"{source.name}: would be formatted")
+        else:
+            rewrite_text(Path(spec), formatted)
+            print(f"{spec}: formatted")
+    if found:
+        raise FracError(found, cut)
+    if changed and (check or diff):
+        raise typer.Exit(1)
+
+
+def _files(specs: Sequence[str]) -> Iterator[str]:
+    """The files that are meant: for a folder all .frac files below it but hidden ones."""
+    for spec in specs:
+        if not Path(spec).is_dir():
+            yield spec
+            continue
+        inside: list[str] = []
+        for folder, folders, names in os.walk(spec):
+            folders[:] = [name for name in folders if name[0] != "."]
+            inside += [str(Path(folder, n)) for n in names if n.endswith(".frac") and n[0] != "."]
+        if not inside:
+            print(f"{spec}: no .frac files are there", file=sys.stderr)
+        yield from sorted(inside)
+
+
+def _stdin() -> Source:
+    data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
+    if len(data) > MAX_SOURCE_BYTES:
+        raise UserError(f"standard input has more than {MAX_SOURCE_BYTES:,} bytes, the limit")
+    try:
+        return Source("<stdin>", data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError:
+        raise UserError("standard input is not a text in UTF-8") from None
+
+
+def _formatted(source: Source) -> str:
+    """A source in the canonical style, with the line ends of its first line."""
+    from fractal_dsl.syntax_to_text import syntax_to_text
+
+    formatted = syntax_to_text(driver.parse(source))
+    first, _, _ = source.text.partition("\n")
+    return formatted.replace("\n", "\r\n") if first.endswith("\r") else formatted
+
+
+def _patch(source: Source, formatted: str) -> Iterator[str]:
+    """The change as a unified diff."""
+    import difflib
+
+    before, after = [re.findall(r"[^\n]*\n|[^\n]+", text) for text in (source.text, formatted)]
+    for line in difflib.unified_diff(before, after, source.name, source.name):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
