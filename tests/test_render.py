@@ -357,7 +357,7 @@ def test_the_rule_is_drawn_as_it_is_written() -> None:
     assert conv.label == "conv 3×3" and deep.label == "F[n]" and conv.right < deep.left
     assert [box.label for node, box in picture.boxes.items() if node.startswith("p1")] == ["z", "conv 3×3", "F[1](z)"]
     check_geometry(picture)
-    with pytest.raises(UserError, match="net N has no rule: it has none"):
+    with pytest.raises(UserError, match="net N has no rule: draw it with"):
         rule_to_dot(net("conv").program)
     with pytest.raises(UserError, match="net N has no rule G: its rules are F"):
         rule_to_dot(fractal(2, 1).program, rule="G")
@@ -536,6 +536,17 @@ def test_hover_tells_shape_cost_share_and_line(tmp_path: Path) -> None:
         "152 parameters, 5.0% of the net",
         "9,216 MACs, 30.5% of the net",
         "<text>:1: layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnor…",
+    ]
+
+
+def test_hover_tells_what_a_block_costs() -> None:
+    dot = graph_to_dot(fractal(2, 2).graph, TALL)
+    (tooltip, _) = re.findall(r'tooltip="(block \d.*?)"', dot)
+    assert tooltip.split("\\n") == [
+        "block 1 · F[2]",
+        "4×8×8 → 4×8×8",
+        "456 parameters, 13.1% of the net",
+        "27,648 MACs, 47.8% of the net",
     ]
 
 

@@ -15,6 +15,7 @@ from fractal_dsl import driver
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
+from fractal_dsl.plan import column_order
 from fractal_dsl.plan_on_graph import plan_of_spec
 
 if TYPE_CHECKING:
@@ -261,6 +262,8 @@ class Shown:
         if self.view is View.figure:
             return figure_to_dot(self.compiled.program, graph, look, block=self.block)
         if self.plan == "all":
+            if not graph.joins():
+                raise UserError(f"net {graph.net} has no join of a rule: there is nothing that drop-path may drop")
             return plans_to_dot(graph, _sample(graph), look, block=block)
         chosen = None if self.plan is None else plan_of_spec(self.plan, graph)
         return graph_to_dot(graph, look, plan=chosen, block=block)
@@ -306,7 +309,9 @@ class Shown:
         folded = fold_program(compiled.program, _READABLE, _measured(compiled.program))
         rules = f"sub-fractals up to level {folded.level} and " if folded.level else ""
         self.note = f"{count:,} boxes are over the limit of {MAX_UNITS:,}: {rules}what is alike in a row is folded"
-        return replace(compiled, program=folded.program)
+        drawn = replace(compiled, program=folded.program)
+        labels = (label for _, join in drawn.collapsed.joins() for label in join.labels if label is not None)
+        return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
 
 
 def _measured(program: Program) -> Callable[[Term, Tensor], Measured]:

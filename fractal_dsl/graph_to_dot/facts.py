@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fractal_dsl.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph_to_dot.look import Label
-from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
+from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
 from fractal_dsl.graph_to_dot.units import Unit, shape_text, short
 from fractal_dsl.plan_on_graph import Cost, cost
 
@@ -49,6 +49,19 @@ class Facts:
             )
             if line
         )
+
+    def frame_tooltip(self, frame: Frame) -> str:
+        """Title, shapes, and costs of all that is in a frame."""
+        units = list(units_of(frame))
+        own = cost(self.graph, (n for unit in units for n in unit.members))
+        into, out = units[0].into, units[-1].out
+        lines = (
+            frame.title,
+            f"{shape_text(into)} → {shape_text(out)}" if into and out else "",
+            _share("parameters", own.params, self.whole.params),
+            _share("MACs", own.macs, self.whole.macs),
+        )
+        return "\n".join(filter(None, lines))
 
     def second_line(self, unit: Unit, label: Label) -> str:
         """What ``--label`` adds to a box."""

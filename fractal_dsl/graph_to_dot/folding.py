@@ -50,7 +50,7 @@ def check_names(tree: Series, opened: frozenset[str], used: frozenset[str]) -> N
     """Raise UserError for a name to be opened that nothing in the net has; ``used`` has those of base layers."""
     known = {*used, *(name for frame in _frames(tree) for name in frame.names)}
     for name in sorted(opened - known):
-        shown = sorted(n for n in known if not n.startswith("@") and n != "id")
+        shown = sorted((n for n in known if not n.startswith("@")), key=lambda n: (n.startswith("block"), n))
         help = suggestion(name, shown) or (f"try {', '.join(shown[:8])}" if shown else "there is nothing to open")
         raise UserError(f"nothing in the picture is called {name!r}: {help}")
 

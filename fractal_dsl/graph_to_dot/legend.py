@@ -19,11 +19,15 @@ _BESIDE, _BETWEEN = 5.0, 16.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Swatches side by side, each with fill, outline and height, and a text; ``before`` stands on their left."""
+    """Swatches side by side, each with fill, outline and height, and a text; ``before`` stands on their left.
+
+    ``heavy``: the outlines are those of closed parts.
+    """
 
     swatches: tuple[tuple[str, str, float], ...]
     text: str
     before: str = ""
+    heavy: bool = False
 
     @property
     def width(self) -> float:
@@ -40,6 +44,7 @@ class Mark:
     text: str = ""
     fill: str = ""
     outline: str = ""
+    heavy: bool = False
 
 
 def _width(text: str) -> float:
@@ -56,7 +61,7 @@ def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Hea
         drawn = {unit.family for unit in units if unit.kind in ("layer", "closed")}
         drawn |= {"closed"} & kinds
         families = [f for f in FAMILY_NAMES if f in drawn]
-        entries += [Entry(((*theme.families[f], _HEIGHT),), FAMILY_NAMES[f]) for f in families]
+        entries += [Entry(((*theme.families[f], _HEIGHT),), FAMILY_NAMES[f], heavy=f == "closed") for f in families]
     if planned:
         line, fill, _ = theme.dropped
         entries.append(Entry(((fill, line, _HEIGHT),), "dropped: not computed"))
@@ -98,7 +103,8 @@ def marks(entries: Sequence[Entry], left: float, top: float, width: float) -> li
             at = end + _BESIDE
         for fill, outline, height in entry.swatches:
             middle = y + ROW / 2
-            result.append(Mark(Rect(at, middle - height / 2, at + _SWATCH, middle + height / 2), "", fill, outline))
+            rect = Rect(at, middle - height / 2, at + _SWATCH, middle + height / 2)
+            result.append(Mark(rect, "", fill, outline, entry.heavy))
             at += _SWATCH
         at += _BESIDE if entry.swatches else 0.0
         result.append(Mark(Rect(at, y, at + _width(entry.text), y + ROW), entry.text))

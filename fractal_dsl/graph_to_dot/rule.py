@@ -22,7 +22,7 @@ def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]
     """
     found = {instance.rule: instance for instance in reversed(list(_instances(program.body, set())))}
     if not found or (rule is not None and rule not in found):
-        has = f"its rules are {', '.join(reversed(found))}" if found else "it has none: draw it with `--view net`"
+        has = f"its rules are {', '.join(reversed(found))}" if found else "draw it with `--view net`"
         raise UserError(f"net {program.net} has no rule{f' {rule}' if rule else ''}: {has}")
     top = found[rule] if rule is not None else next(reversed(found.values()))
     cases: dict[p.Span, p.Instance] = {}

@@ -23,6 +23,7 @@ from fractal_dsl.plan_on_graph import live_operands, needed
 
 _ARROW = 5.0  # Graphviz's arrowhead at arrowsize 0.5
 _CORNER = 5.0
+_HEAVY = "2.2"  # the outline of a closed part
 _PANEL_GAP, _TITLE = 36.0, 22.0
 _FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
@@ -112,7 +113,8 @@ def _mark(mark: Mark, look: Look, canvas: _Canvas) -> dict[str, str]:
     attributes = canvas.node(mark.rect) | {"label": _left(mark.text), "class": "legend"}
     if mark.text:
         return attributes | {"shape": "none", "style": "solid", "fontsize": f"{SMALL:g}", "fontcolor": look.theme.muted}
-    return attributes | {"style": "filled", "fillcolor": mark.fill, "color": mark.outline, "tooltip": " "}
+    swatch = {"style": "filled", "fillcolor": mark.fill, "color": mark.outline, "tooltip": " "}
+    return attributes | swatch | ({"penwidth": _HEAVY} if mark.heavy else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +239,11 @@ class _Writer:
                     rect, title = self.panel.placed.frames[item.key]
                     kind, number = item.key
                     yield f"{indent}subgraph cluster_{self.prefix}{kind}{number} {{"
-                    yield f"{indent}  graph {_attributes(self._frame(kind, rect, title))}"
+                    yield f"{indent}  graph {_attributes(self._frame(item, kind, rect, title))}"
                     yield from self._parts(item.body, indent + "  ")
                     yield f"{indent}}}"
 
-    def _frame(self, kind: str, rect: Rect, title: Text) -> dict[str, str]:
+    def _frame(self, item: Frame, kind: str, rect: Rect, title: Text) -> dict[str, str]:
         fill, outline = self.look.theme.frames[kind]
         return {
             "label": title.text,
@@ -253,7 +255,7 @@ class _Writer:
             "fontcolor": self.look.theme.muted,
             "fontsize": f"{SMALL:g}",
             "class": f"frame {kind}",
-            "tooltip": title.text,
+            "tooltip": self.facts.frame_tooltip(item) if self.facts else title.text,
         }
 
     def _node(self, unit: Unit, rect: Rect) -> dict[str, str]:
@@ -290,7 +292,7 @@ class _Writer:
             colours = self._heat(unit)
         else:
             colours = _filled(*theme.families.get(unit.family, theme.families["shape"]), theme.text)
-        return colours | ({"penwidth": "2.2"} if unit.kind == "closed" else {})
+        return colours | ({"penwidth": _HEAVY} if unit.kind == "closed" else {})
 
     def _heat(self, unit: Unit) -> dict[str, str]:
         theme, heat = self.look.theme, self.look.heat
