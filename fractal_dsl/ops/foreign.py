@@ -18,14 +18,15 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
         from fractal_dsl.runtime.extern import Failed, try_layer
 
         try:
-            return try_layer(call, x)[0]
+            return try_layer(call, x).out
         except Failed as error:
             raise ShapeError(f"`{name}` {error}") from None
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         from fractal_dsl.runtime.extern import try_layer
 
-        return try_layer(call, x)[1], 0
+        tried = try_layer(call, x)
+        return tried.params, tried.macs
 
     return OpSpec(name, (), out, lambda x, a: call, cost, "shape", None, True)
 
@@ -39,13 +40,13 @@ def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
         from fractal_dsl.runtime.extern import Failed, try_join
 
         try:
-            return try_join(call, operands)[0]
+            return try_join(call, operands).out
         except Failed as error:
             raise ShapeError(f"`{name}` {error}", code="E0501") from None
 
     def cost(operands: tuple[Tensor, ...], args: Args) -> int:
         from fractal_dsl.runtime.extern import try_join
 
-        return try_join(call, operands)[1]
+        return try_join(call, operands).params
 
     return JoinSpec(name, (), out, lambda n, a: call, cost, pairs=False)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import signal
+import sys
+import threading
 import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -12,7 +20,9 @@ from torch import nn
 
 from fractal_dsl.ops import Tensor, TorchModule
 
-_BATCH = 3
+_BATCHES = (5, 7)  # two sizes, so that none can be taken for a number of channels
+_MAX_PARAMS = 20_000_000  # what is larger is not run on numbers
+_MAX_MACS = 2_000_000_000
 _TYPES = {torch.float32: "f32", torch.int64: "i64"}
 # they map no tensor to one tensor, and with great counts take long to construct
 NOT_LAYERS = {"LSTM", "GRU", "RNN", "RNNBase", "Transformer", "TransformerDecoder", "TransformerEncoder", "Module"}
@@ -44,56 +54,151 @@ def load_class(target: str) -> type[nn.Module]:
     return found
 
 
+def search_first(folder: Path) -> None:
+    """Look for Python modules in this folder before all others."""
+    path = str(folder.resolve())
+    if path not in sys.path[:1]:
+        sys.path.insert(0, path)
+
+
 def load_object(target: str) -> Any:
     """What ``package.module:name`` names. Raises Failed if there is none."""
     path, _, name = target.partition(":")
-    try:
+    with _foreign_code(""):
         found: Any = importlib.import_module(path)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever code there runs may raise anything
-        raise Failed(_said(error)) from None
     return found
 
 
-def try_layer(call: TorchModule, x: Tensor) -> tuple[Tensor, int]:
-    """The output of a module for an input, and its parameters. Raises Failed in torch's own words."""
+@contextmanager
+def _foreign_code(what: str) -> Generator[None]:
+    """Code of others: whatever it raises is Failed, ``SystemExit`` as well, but not a Ctrl-C of the user."""
+    interrupted = False
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        if callable(before):
+            before(number, frame)
+
+    main = threading.current_thread() is threading.main_thread() and callable(before)
+    if main:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except BaseException as error:
+        if interrupted:
+            raise
+        raise Failed(what + _said(error)) from None
+    finally:
+        if main and signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a module does: its output, its parameters, and the multiply-accumulates of one sample."""
+
+    out: Tensor
+    params: int
+    macs: int
+
+
+def try_layer(call: TorchModule, x: Tensor) -> Tried:
+    """What a module does with an input. Raises Failed in torch's own words."""
     return _try(call, (x,), repr(call))
 
 
-def try_join(call: TorchModule, operands: tuple[Tensor, ...]) -> tuple[Tensor, int]:
-    """The output of a module for several operands, and its parameters. Raises Failed."""
+def try_join(call: TorchModule, operands: tuple[Tensor, ...]) -> Tried:
+    """What a module does with several operands. Raises Failed."""
     return _try(call, operands, repr(call))
 
 
 @cache
-def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> tuple[Tensor, int]:
+def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
     """``text`` tells apart calls with arguments that are equal but of other types: 1 and true."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        with torch.device("meta"):
+            module = _made(call)
+            if any(getattr(m, "inplace", False) for m in module.modules()):
+                raise Failed("works in place, which changes what other blocks read: leave `inplace` out")
+            (first, macs), (second, _) = [_shape(module, operands, batch) for batch in _BATCHES]
+            if first != second:
+                raise Failed(f"gives {first} in a batch of {_BATCHES[0]}, but {second} in one of {_BATCHES[1]}")
+            params = sum(p.numel() for p in module.parameters())
+        if params <= _MAX_PARAMS and macs <= _MAX_MACS:
+            _run_on_numbers(call, operands)
+    return Tried(first, params, macs)
+
+
+def _made(call: TorchModule) -> nn.Module:
     cls = load_class(call.target)
+    with _foreign_code("cannot be made: "):
+        return cls(*call.args, **dict(call.kwargs)).train()
+
+
+def _shape(module: nn.Module, operands: Sequence[Tensor], batch: int) -> tuple[Tensor, int]:
+    """The output for a batch on the meta device, without the batch, and the multiply-accumulates of a sample."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     types = {name: dtype for dtype, name in _TYPES.items()}
     given = " and ".join(map(str, operands))
-    with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            module = cls(*call.args, **dict(call.kwargs)).train()
-            params = sum(p.numel() for p in module.parameters())
-        except Exception as error:  # torch raises many kinds, and a class of the user's any
-            raise Failed(f"cannot be made: {_said(error)}") from None
-        try:
-            out = module(*[torch.empty(_BATCH, *x.shape, dtype=types[x.dtype]) for x in operands])
-        except Exception as error:
-            raise Failed(f"does not take {given}, tried with a batch of {_BATCH}: {_said(error)}") from None
-    if any(getattr(m, "inplace", False) for m in module.modules()):
-        raise Failed("works in place, which changes what other blocks read: leave `inplace` out")
+    inputs = [torch.empty(batch, *x.shape, dtype=types[x.dtype]) for x in operands]
+    versions = [x._version for x in inputs]
+    refusal = f"does not take {given}, tried with a batch of {batch}: "
+    with FlopCounterMode(display=False) as counter, _foreign_code(refusal):
+        out = module(*inputs)
+    if [x._version for x in inputs] != versions:
+        raise Failed("changes its input in place, which other blocks read: write to a tensor of its own")
     if not isinstance(out, torch.Tensor):
         raise Failed(f"gives a {type(out).__name__} for {given}, not one tensor")
     if out.dtype not in _TYPES:
         raise Failed(f"gives a tensor of {out.dtype}, and tensors here are f32 or i64")
-    if out.dim() < 1 or out.shape[0] != _BATCH:
-        raise Failed(f"does not keep the batch, the first axis: a batch of {_BATCH} became {tuple(out.shape)}")
-    return Tensor(_TYPES[out.dtype], tuple(out.shape[1:])), params
+    if out.dim() < 1 or out.shape[0] != batch:
+        raise Failed(f"does not keep the batch, the first axis: a batch of {batch} became {tuple(out.shape)}")
+    return Tensor(_TYPES[out.dtype], tuple(out.shape[1:])), counter.get_total_flops() // (2 * batch)
 
 
-def _said(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _run_on_numbers(call: TorchModule, operands: Sequence[Tensor]) -> None:
+    """Run a module in eval mode on random numbers: a sample must not depend on the batch that it is in.
+
+    What cannot run here, or draws random numbers itself, is taken on trust. Raises Failed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            module = _made(call).eval()
+            given = [_random(x, _BATCHES[0]) for x in operands]
+            copies = [x.clone() for x in given]
+            with _foreign_code(""):
+                y, again = module(*given), module(*[x.clone() for x in copies])
+            order = [3, 0, 3]  # another batch, and sample 0 at another place in it
+            with _foreign_code(""):
+                z = module(*[x[order] for x in copies])
+        except Failed:
+            return
+    if not all(map(torch.equal, given, copies)):
+        raise Failed("changes its input in place, which other blocks read: write to a tensor of its own")
+    if not torch.equal(y, again):
+        return
+    if not torch.allclose(y[0], z[1], rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise Failed(
+            "mixes the samples of a batch: what it gives for one depends on the others. The first axis is the batch; "
+            "some modules need `batch_first=true`, or another `dim`"
+        )
+
+
+def _random(x: Tensor, batch: int) -> torch.Tensor:
+    shape = (batch, *x.shape)
+    return torch.randint(0, 2, shape) if x.dtype == "i64" else torch.randn(shape)
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if not isinstance(error, Exception):
+        text = f"it raises {type(error).__name__}" + (f": {text}" if text else "")
+    text = text or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"
