@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,16 +15,16 @@ from fractal_dsl import driver
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
-from fractal_dsl.plan import column_order
+from fractal_dsl.plan import column_order, plan_of_text
 from fractal_dsl.plan_on_graph import plan_of_spec
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
     from fractal_dsl.fold_program import Measured
-    from fractal_dsl.graph import JoinGraph
+    from fractal_dsl.graph import Join, JoinGraph
     from fractal_dsl.graph_to_dot import Heat, Look
     from fractal_dsl.ops import Tensor
-    from fractal_dsl.plan import Plan
+    from fractal_dsl.plan import Label, Plan
     from fractal_dsl.program import Program, Term
 
 _PLANS = "full, column:K, local:SEED, global:SEED or mixed:SEED (each with :STEP behind), or a plan's text"
@@ -59,17 +59,12 @@ def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
 
     graph = compiled.graph
     used = needed(graph, plan)
-    column = {label: k for k, label in enumerate(graph.columns, 1)}
     live = live_operands(graph, plan)
-    joins = [
-        {
-            "name": join.name,
-            "columns": [column[label] for label in join.labels if label is not None],
-            "live": [column[x] for x, on in zip(join.labels, live[number], strict=True) if on and x is not None],
-            "needed": number in used,
-        }
-        for number, join in graph.joins()
-    ]
+    joins: list[dict[str, Any]] = []
+    for number, join in graph.joins():
+        columns = [_column(graph, join, i) for i, _ in enumerate(join.labels)]
+        alive = [column for column, on in zip(columns, live[number], strict=True) if on]
+        joins.append({"name": join.name, "columns": columns, "live": alive, "needed": number in used})
     part, whole = cost(graph, used), cost(graph, graph.g.nodes)
     return {
         "net": graph.net,
@@ -83,6 +78,13 @@ def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
         "params_of_all": whole.params,
         "joins": joins,
     }
+
+
+def _column(graph: JoinGraph, join: Join, operand: int) -> int | None:
+    """The number of the column that an operand is of: its own, else the first that takes it, None if none does."""
+    if join.labels[operand] in graph.columns:
+        return 1 + graph.columns.index(cast("Label", join.labels[operand]))
+    return next((k for k, chosen in enumerate(join.choice, 1) if chosen == operand), None)
 
 
 _SHOWN = 40
@@ -104,14 +106,19 @@ def _plan_table(facts: dict[str, Any]) -> str:
     if not joins:
         return "\n".join([*lines, "  no join that drop-path works on"])
     cells = [["join", "columns", "live"]]
-    for join in joins[:_SHOWN]:
-        alive = " ".join(str(k) if k in join["live"] else "·" for k in join["columns"])
-        cells.append([join["name"], " ".join(map(str, join["columns"])), alive if join["needed"] else "not needed"])
+    groups = plan_of_text(facts["plan"]).live
+    for join, flags in zip(joins[:_SHOWN], groups, strict=False):
+        alive = " ".join(_named(k) if on else "·" for k, on in zip(join["columns"], flags, strict=True))
+        cells.append([join["name"], " ".join(map(_named, join["columns"])), alive if join["needed"] else "not needed"])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines += ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     if len(joins) > _SHOWN:
         lines.append(f"  … {len(joins) - _SHOWN:,} joins more (all of them: --json)")
     return "\n".join(lines)
+
+
+def _named(column: int | None) -> str:
+    return "–" if column is None else str(column)
 
 
 class View(enum.StrEnum):

@@ -77,7 +77,7 @@ def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
     for number in graph.g.nodes:
         members[owner.get(number, number)].append(number)
     place = {key: i for i, key in enumerate(members)}
-    columns = graph.columns or column_order(x for _, join in graph.joins() for x in join.labels if x is not None)
+    columns = column_order(x for _, join in graph.joins() for x in join.labels if x is not None)
     lane = {label: i for i, label in enumerate(columns)}
     units: list[Unit] = []
     operands: list[tuple[int, ...]] = []
