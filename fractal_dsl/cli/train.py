@@ -20,7 +20,7 @@ Runs = Annotated[list[Path], typer.Argument(help="Folders of training runs.", sh
 
 def train(
     context: typer.Context,
-    spec: Annotated[str | None, typer.Argument(help="The .frac file.", show_default=False)] = None,
+    spec: Annotated[str | None, typer.Argument(metavar="SPEC", help="The .frac file.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NET-N if not given.")] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")
