@@ -1,6 +1,7 @@
 """What a training run measured, by the nodes of its net: read without torch, for pictures.
 
-``gradients.json``   {"module name": norm}: the norm of the gradient of each module's parameters
+``gradients.json``   {"module name": norm}: the norm of the gradient of each module's parameters; where it is missing,
+``metrics.jsonl``    ``training.gradients`` of the last epoch that has them: the mean norm at each depth
 ``result.json``      ``columns``: the loss of each column on the test images
 """
 
@@ -13,6 +14,7 @@ from typing import Any, cast
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file
 from fractal_dsl.graph import Join, JoinGraph, Layer
+from fractal_dsl.path_lengths import weighted_depths
 
 
 def run_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
@@ -30,15 +32,33 @@ def run_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
 
 def gradient_norms(folder: Path, graph: JoinGraph) -> dict[int, float]:
     """The gradient norm of each node with weights. Raises UserError if the run has none that fit the net."""
-    norms = _json(folder, "gradients.json", "it was trained without recording gradient norms")
+    if (folder / "gradients.json").exists():
+        norms = _json(folder, "gradients.json", "")
+    else:
+        norms = _norms_by_depth(folder, graph)
     found = {
         number: float(norms[node.module])
         for number, node in graph.items()
         if isinstance(node, Layer | Join) and isinstance(norms.get(node.module), int | float)
     }
     if not found:
-        raise UserError(f"{folder / 'gradients.json'} names no module of net {graph.net}")
+        raise UserError(f"the gradient norms of {folder} name no module of net {graph.net}")
     return found
+
+
+def _norms_by_depth(folder: Path, graph: JoinGraph) -> dict[str, Any]:
+    """For each module the mean norm at its depth, as ``train --track-columns`` records it."""
+    try:
+        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+        recorded = [epoch["training"]["gradients"] for epoch in epochs if epoch.get("training")]
+        depths = weighted_depths(graph)
+        if recorded:
+            return {name: recorded[-1][depth - 1] for name, depth in depths.items()}
+    except OSError:
+        pass
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{folder / 'metrics.jsonl'} is damaged: restore it, or train again") from None
+    raise UserError(f"{folder} has no gradient norms: train with --track-columns, which records them")
 
 
 def column_losses(folder: Path, graph: JoinGraph) -> dict[int, float]:

@@ -804,11 +804,19 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     gradient = fills("gradient")
     assert gradient[names[0].rpartition(".")[0]] == ramp[-1] and gradient["linear"] == ramp[0]
     loss = fills("loss")
-    assert loss["block1.column2.conv1"] == ramp[-1] and ramp.index(loss["block1.column1.conv1"]) < 3
+    assert loss["block1.column2.conv1"] == ramp[-1] and loss["block1.column1.conv1"] == ramp[0]
     assert loss["linear"] == LIGHT.families["shape"][0], "all columns share it"
     (run / "gradients.json").unlink()
-    with pytest.raises(UserError, match=r"has no gradients\.json: it was trained without recording gradient norms"):
+    with pytest.raises(UserError, match=r"has no gradient norms: train with --track-columns"):
         raise CliRunner().invoke(app, ["render", str(run), "-o", "x.dot", "--heat", "gradient"]).exception  # type: ignore[misc]
+    lines = [
+        {"epoch": 1, "training": {"gradients": [9.0, 9.0, 9.0]}},
+        {"epoch": 2, "training": {"gradients": [1.0, 2.0, 4.0]}},
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"epoch": 3}]))
+    by_depth = fills("gradient")
+    assert by_depth["block1.column2.conv1"] == by_depth["block1.column1.conv1"] == ramp[0]
+    assert by_depth["linear"] == ramp[-1]
 
 
 @needs_graphviz

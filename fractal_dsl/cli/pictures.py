@@ -301,7 +301,7 @@ class Shown:
             )
         if self.heat is HeatOf.gradient:
             return Heat("gradient norm", gradient_norms(self.run, graph), total="norm", log=True)
-        return Heat("test loss of the column", column_losses(self.run, graph), total="largest")
+        return Heat("test loss of the column", column_losses(self.run, graph), total="largest", log=True)
 
     def _folded(self, compiled: Compiled, count: int) -> Compiled:
         """The net with its repeated sub-fractals as boxes: what is over the limit is not even expanded."""
