@@ -53,6 +53,21 @@ def test_each_name_of_a_file_has_parameters_of_its_own(folder: Path) -> None:
     assert compiled.summary.base_layers == 15 + 1 + 3
 
 
+def test_a_shared_block_is_one_however_it_is_imported(folder: Path) -> None:
+    (folder / "a.frac").write_text("param w: int = 8\nshared s = linear(w)\nlet l = s\nlayer k = s")
+    (folder / "b.frac").write_text('import "a.frac" as a\nlayer via = a.s')
+    (folder / "main.frac").write_text(
+        'import "a.frac" as a\nimport "a.frac" as again\nimport "b.frac" as b\nfrom "a.frac" import s, l\n'
+        "net N(x: f32[8]) -> f32[8] = a.s >> a.l >> a.k >> again.s >> b.via >> s >> l"
+    )
+    assert compile_file(folder / "main.frac").summary.params == 72
+    apart = compile_file(folder / "main.frac", {"again.w": "8"})
+    assert apart.summary.params == 2 * 72, "with a value of its own, an import is a file of its own"
+    for params, message in (({"again.v": "8"}, "did you mean `again.w`"), ({"b.a.v": "8"}, "did you mean `b.a.w`")):
+        with pytest.raises(FracError, match=message):
+            compile_file(folder / "main.frac", params)
+
+
 def test_unknown_and_wrong_parameters_of_imported_files(folder: Path) -> None:
     for params, message in (
         ({"base.colums": "4"}, "did you mean `base.columns`?"),

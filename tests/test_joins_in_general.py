@@ -166,7 +166,7 @@ def test_gates_learn_under_drop_path() -> None:
     ("join", "message"),
     [
         ('gated("a")', "`init` of `gated` is float, found str"),
-        ("gated(1, 2)", "`gated` takes 1 arguments"),
+        ("gated(1, 2)", "`gated` takes 1 argument;"),
     ],
 )
 def test_wrong_gates_are_refused(join: str, message: str) -> None:

@@ -10,18 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from fractal_dsl.diagnostics import FracError, Report
-from fractal_dsl.driver import Compiled, compile_file, compile_text
+from fractal_dsl.diagnostics import FracError
+from fractal_dsl.driver import Compiled, check, compile_file, compile_text, pick
 from fractal_dsl.graph import Join, Layer
-from fractal_dsl.program_to_summary import program_to_summary
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.source import Source
-from fractal_dsl.syntax import NetDecl
-from fractal_dsl.syntax_to_program import nets
-from fractal_dsl.syntax_to_program.evaluate import Evaluator
-from fractal_dsl.syntax_to_program.modules import Library, Module
-from fractal_dsl.text_to_syntax import parse_expression, text_to_syntax
 
 # --- shared
 
@@ -169,7 +163,7 @@ def test_modules_of_torch_by_name(call: str, into: str, out: str) -> None:
         ("nn.LSTM(8, 8)", "there is the layer `lstm`"),
         ("nn.functional", "torch.nn has no layer `functional`"),
         ("nn.Parameter", "torch.nn has no layer `Parameter`"),
-        ("nn.Linear(4, 4)", r"does not take f32\[8\].*\[3, 8\]"),
+        ("nn.Linear(4, 4)", r"does not take f32\[8\].*\[5, 8\]"),
         ("nn.Linear(4)", "missing 1 required positional argument: 'out_features'"),
         ("nn.Linear(4, 4, nose=1)", "unexpected keyword argument 'nose'"),
         ("nn.Bilinear(8, 8, 8)", "missing 1 required positional argument: 'input2'"),
@@ -257,16 +251,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def with_python(text: str) -> Compiled:
     """The last net of a text that may run Python."""
-    report = Report(Source("spec.frac", text))
-    file = text_to_syntax(report.source, report)
-    library = Library(Evaluator(report, 1000), lambda _: None, {}, parse_expression, allow_python=True)
-    module = Module(library, file, "")
-    net = [d for d in file.decls if isinstance(d, NetDecl)][-1]
-    program = nets.net(library.ev, module, net, report.sources, {}, {})
-    summary = program_to_summary(program, report, 1000) if program else None
-    report.raise_if_any()
-    assert program and summary
-    return Compiled(program, summary)
+    return pick(check(Source("spec.frac", text), allow_python=True), None)
 
 
 @pytest.mark.usefixtures("mine")
@@ -324,6 +309,7 @@ def test_python_classes_are_layers_and_joins() -> None:
         ('extern layer f(features: int = 3) from "mine.parts:Scale"', r"`extern f` does not take f32\[8\]"),
         ('extern layer f(features: block = id) from "mine.parts:Scale"', "takes numbers, texts, booleans and lists"),
         ('extern layer f(features: int) from "mine.parts:Scale"', "`f` needs `features`"),
+        ('extern layer f(a: tuple) from "mine.parts:Scale"', r"unknown type `tuple`(.|\n)*write `\[int\]`"),
         ('extern join f(width: int = 3) from "mine.parts:Farthest"', "a join takes its branches in parentheses"),
     ],
 )

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
+import pytest
 import torch
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.driver import Compiled, compile_text
-from fractal_dsl.graph import Layer
+from fractal_dsl.driver import Compiled, check, pick
+from fractal_dsl.graph import Join, Layer
+from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
-from tests.support.programs import Meaning, Program, column, programs
+from fractal_dsl.source import Source
+from tests.support.programs import Drawer, Meaning, Piece, Program, column, programs
 from tests.test_format import assert_formats
 
 EXACT = {"rtol": 1e-5, "atol": 1e-8}
 
 
 def modules(model: FractalModule) -> Iterator[torch.nn.Module]:
-    """The modules of the net in the order of the text, one for each layer but ``id``."""
+    """The modules of the net in the order of the text, one for each layer but ``id`` and each join that has one."""
     for _, node in model.join_graph.items():
-        if isinstance(node, Layer) and node.spec.name != "id":
+        if (isinstance(node, Layer) and node.spec.name != "id") or (isinstance(node, Join) and node.spec.torch):
             yield model.get_submodule(node.name)
+
+
+def compiled(program: Program) -> Compiled:
+    return pick(check(Source("spec.frac", program.text), allow_python=True), None)
+
+
+def inputs(program: Program, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if program.tokens:
+        return torch.randint(0, program.tokens, (3, *program.input), generator=generator)
+    return torch.randn(3, *program.input, generator=generator, dtype=torch.float64)
 
 
 def from_source(source: str, name: str) -> torch.nn.Module:
@@ -47,12 +63,12 @@ def build_with_random_norms(compiled: Compiled, seed: int) -> FractalModule:
 @given(program=programs(), seed=st.integers(0, 1000))
 def test_programs_mean_what_the_language_says(program: Program, seed: int) -> None:
     note(program.text)
-    compiled = compile_text(program.text)
-    for graph in (compiled.raw, compiled.collapsed, compiled.graph):
+    net = compiled(program)
+    for graph in (net.raw, net.collapsed, net.graph):
         graph.verify()
-    model = build_with_random_norms(compiled, seed)
+    model = build_with_random_norms(net, seed)
     assert model.input.shape == program.input
-    x = torch.randn(3, *program.input, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = inputs(program, seed)
 
     with torch.no_grad():
         y = model(x)
@@ -60,14 +76,15 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
         torch.testing.assert_close(y, meaning.closed(program.term, x), **EXACT)
         assert next(meaning.modules, None) is None, "a layer that the program does not have"
         assert y.shape == (3, program.output)
-        assert model.n_columns == max(1, len(meaning.labels))
+        order = sorted(meaning.labels, key=lambda label: (-label[0], label[1]))
+        columns = model.join_graph.columns
         for k in range(1, model.n_columns + 1):
-            choose = column(meaning.labels, k) if meaning.labels else None
+            choose = column(meaning.labels, order.index(columns[k - 1]) + 1) if columns else None
             expected = Meaning(modules(model), choose).closed(program.term, x)
             torch.testing.assert_close(model.run(x, model.column_plan(k)), expected, **EXACT)
             torch.testing.assert_close(model.column(k)(x), expected, **EXACT)
 
-        plain = from_source(model_source(compiled, model.join_graph), "N").double()
+        plain = from_source(model_source(net, model.join_graph), "N").double()
         plain.load_state_dict({k: v for k, v in model.state_dict().items() if "_column" not in k.rpartition(".")[2]})
         assert torch.equal(plain.eval()(x), y), "model.py is another function"
 
@@ -82,3 +99,24 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
 @given(program=programs())
 def test_programs_are_formatted_to_the_same_tree(program: Program) -> None:
     assert_formats(program.text)
+
+
+def test_the_whole_table_occurs_in_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The properties above say something of every layer and join of the language, of Python's and of torch's: each
+    is among those that are drawn from."""
+    words: set[str] = set()
+    op = Drawer.op
+
+    def noted(self: Drawer, text: str, name: str, **args: Any) -> Piece:
+        words.update(re.findall(r"[a-z_0-9]+", text))
+        return op(self, text, name, **args)
+
+    monkeypatch.setattr(Drawer, "op", noted)
+
+    @settings(max_examples=80, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(program=programs())
+    def draw(program: Program) -> None:
+        words.update(re.findall(r"[a-z_0-9]+", program.text))
+
+    draw()
+    assert not {*LAYERS, *JOINS, "extern", "nn", "i64"} - words

@@ -118,11 +118,12 @@ def conv_transpose(rank: int) -> OpSpec:
 def pool(kind: str, rank: int) -> OpSpec:
     """``maxpool1d`` to ``avgpool3d``; ``kind`` is Max or Avg."""
     name = f"{kind.lower()}pool{rank}d"
-    params = (KERNEL, OpParam("stride", "optional size", None, low=1), OpParam("padding", "size", 0, low=0))
+    params = (KERNEL, OpParam("stride", "size", None, low=1), OpParam("padding", "size", 0, low=0))
     params += (DILATION,) if kind == "Max" else ()
-    params += (OpParam("ceil_mode", "bool", False),)
+    params += (OpParam("ceil_mode", "bool", False, keyword=kind == "Max"),)
     if kind == "Avg":
         params += (OpParam("count_include_pad", "bool", True),)
+        params += (OpParam("divisor_override", "int", None, low=1),) if rank > 1 else ()
 
     def out(x: Tensor, args: Args) -> Tensor:
         pairs = zip(sizes(args["padding"], rank), sizes(args["kernel_size"], rank), strict=True)
@@ -133,9 +134,20 @@ def pool(kind: str, rank: int) -> OpSpec:
         ):
             raise ShapeError(f"`{name}` takes no window larger than its unpadded input, which is {x}", code="E0504")
         shape = windows(name, x, rank, args, ceil=bool(args["ceil_mode"]))
+        if kind == "Max":
+            _filled(name, x, rank, args)
         return Tensor("f32", (x.shape[0], *shape))
 
     return OpSpec(name, params, out, lambda x, a: constructor(f"nn.{kind}Pool{rank}d", params, a), free, "pool", rank)
+
+
+def _filled(name: str, x: Tensor, rank: int, args: Args) -> None:
+    """A window with gaps may step over a small input, and have no number to take the highest of."""
+    kernel = args["kernel_size"]
+    given = (kernel if args["stride"] is None else args["stride"], args["padding"], args["dilation"])
+    for size, s, p, d in zip(x.shape[1:], *[sizes(v, rank) for v in given], strict=True):
+        if any(start % d >= size for start in range(-p, min(0, d * s - p), s)):
+            raise ShapeError(f"`{name}` has windows that lie wholly in the padding of {x}", "use less dilation")
 
 
 def adaptive_pool(kind: str, rank: int) -> OpSpec:

@@ -51,20 +51,23 @@ def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
     return Tensor(first.dtype, tuple(shape))
 
 
-def _gated(operands: tuple[Tensor, ...], args: Args) -> Tensor:
-    floating("gated", operands[0])
-    return _agree("gated")(operands, args)
+def _weighed(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
+    def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+        floating(name, operands[0])
+        return _agree(name)(operands, args)
+
+    return out
 
 
 JOINS: dict[str, JoinSpec] = {
-    "mean": JoinSpec("mean", (), _agree("mean")),
+    "mean": JoinSpec("mean", (), _weighed("mean")),
     "sum": JoinSpec("sum", (), _agree("sum")),
     "max": JoinSpec("max", (), _agree("max")),
     "concat": JoinSpec("concat", (OpParam("dim", "int", 1),), _concat),
     "gated": JoinSpec(
         "gated",
         (OpParam("init", "float", 0.0),),
-        _gated,
+        _weighed("gated"),
         lambda operands, args: TorchModule("Gated", (operands,), (("init", args["init"]),) if args["init"] else ()),
         lambda operands, args: len(operands),
     ),

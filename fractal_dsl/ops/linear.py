@@ -67,10 +67,15 @@ def project() -> OpSpec:
 def embedding() -> OpSpec:
     """``embedding``: whole numbers to vectors."""
     params = (OpParam("num_embeddings", "int", low=1), OpParam("embedding_dim", "int", low=1))
+    params += (OpParam("padding_idx", "int", None),)
 
     def out(x: Tensor, args: Args) -> Tensor:
         if x.dtype != "i64":
             raise ShapeError(f"`embedding` takes whole numbers (i64), but its input is {x}")
+        count, padding = integer(args, "num_embeddings"), args["padding_idx"]
+        if isinstance(padding, int) and not -count <= padding < count:
+            message = f"`padding_idx` of `embedding` is one of its {count} places, found {padding}"
+            raise ShapeError(message, f"they count from 0 to {count - 1}", "E0302")
         return Tensor("f32", (*x.shape, integer(args, "embedding_dim")))
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
@@ -107,7 +112,7 @@ def attention() -> OpSpec:
         OpParam("num_heads", "int", low=1),
         OpParam("dropout", "prob", 0.0),
         BIAS,
-        OpParam("causal", "bool", False),
+        OpParam("causal", "bool", False, keyword=True),
     )
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -119,8 +124,9 @@ def attention() -> OpSpec:
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
-        weights = 4 * x.shape[1] ** 2
-        return weights + (4 * x.shape[1] if args["bias"] else 0), weights * x.shape[0]
+        length, features = x.shape
+        weights = 4 * features**2
+        return weights + (4 * features if args["bias"] else 0), weights * length + 2 * length**2 * features
 
     def torch(x: Tensor, args: Args) -> TorchModule:
         return constructor("Attention", params, args, x.shape[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, nearest_divisors, same, spatial
+from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, nearest_divisors, spatial
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
@@ -30,7 +30,7 @@ def batch_norm(rank: int) -> OpSpec:
 def instance_norm(rank: int) -> OpSpec:
     """``instancenorm1d`` to ``instancenorm3d``"""
     name = f"instancenorm{rank}d"
-    params = (EPS, OpParam("affine", "bool", False))
+    params = (EPS, OpParam("affine", "bool", False, keyword=True))
 
     def out(x: Tensor, args: Args) -> Tensor:
         if prod(spatial(name, x, rank)) == 1:
@@ -56,6 +56,9 @@ def group_norm() -> OpSpec:
         if not x.shape or x.shape[0] % groups:
             help = f"use {nearest_divisors(x.shape[0], groups)} groups" if x.shape else None
             raise ShapeError(f"`groupnorm` with {groups} groups cannot divide the channels of {x}", help)
+        if prod(x.shape) == groups:
+            message = f"`groupnorm` needs more than one value in each group, but its input is {x}"
+            raise ShapeError(message, "use fewer groups" if groups > 1 else None)
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
@@ -72,13 +75,19 @@ def layer_norm() -> OpSpec:
     """``layernorm``, over the last axis"""
     params = (EPS, OpParam("elementwise_affine", "bool", True), BIAS)
 
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("layernorm", x)
+        if not x.shape:
+            raise ShapeError(f"`layernorm` takes at least one axis, but its input is {x}")
+        return x
+
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         return (x.shape[-1] * (2 if args["bias"] else 1) if args["elementwise_affine"] else 0), 0
 
     def torch(x: Tensor, args: Args) -> TorchModule:
         return constructor("nn.LayerNorm", params, args, x.shape[-1])
 
-    return OpSpec("layernorm", params, same("layernorm"), torch, cost, "norm")
+    return OpSpec("layernorm", params, out, torch, cost, "norm")
 
 
 def local_response_norm() -> OpSpec:

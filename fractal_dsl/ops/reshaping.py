@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import floor, prod
 
 from fractal_dsl.ops.shapes import constructor, floating, free, integer, sizes, spatial
-from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
+from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
 
 
 def flatten() -> OpSpec:
@@ -23,16 +23,31 @@ def flatten() -> OpSpec:
 
 
 def upsample() -> OpSpec:
-    """``upsample`` by a whole factor"""
+    """``upsample`` by a factor, or by one for each axis; sizes are rounded down."""
     modes = ("nearest", "linear", "bilinear", "bicubic", "trilinear")
-    params = (OpParam("scale_factor", "int", low=1), OpParam("mode", "str", "nearest", choices=modes))
+    params = (
+        OpParam("scale_factor", "scale", high=1e9),
+        OpParam("mode", "str", "nearest", choices=modes, keyword=True),
+        OpParam("align_corners", "bool", False, keyword=True),
+    )
 
     def out(x: Tensor, args: Args) -> Tensor:
         floating("upsample", x)
         axes = {"linear": (2,), "bilinear": (3,), "bicubic": (3,), "trilinear": (4,)}.get(str(args["mode"]), (2, 3, 4))
         if len(x.shape) not in axes:
             raise ShapeError(f"`upsample` with mode {args['mode']!r} does not take {x}")
-        return Tensor("f32", (x.shape[0], *(s * integer(args, "scale_factor") for s in x.shape[1:])))
+        if args["align_corners"] and args["mode"] == "nearest":
+            raise ShapeError("`upsample` has align_corners with another mode only", 'write mode="bilinear"', "E0302")
+        factors = args["scale_factor"]
+        if not isinstance(factors, tuple):
+            factors = (factors,) * len(x.shape[1:])
+        if len(factors) != len(x.shape[1:]):
+            message = f"`upsample` takes one scale_factor or {len(x.shape[1:])} for {x}, not {len(factors)}"
+            raise ShapeError(message, code="E0302")
+        shape = tuple([_scaled(size, factor) for size, factor in zip(x.shape[1:], factors, strict=True)])
+        if min(shape) < 1:
+            raise ShapeError(f"the output of `upsample` on {x} falls below size 1", code="E0504")
+        return Tensor("f32", (x.shape[0], *shape))
 
     def torch(x: Tensor, args: Args) -> TorchModule:
         call = constructor("nn.Upsample", params, args)
@@ -41,10 +56,15 @@ def upsample() -> OpSpec:
     return OpSpec("upsample", params, out, torch, free, "shape")
 
 
+def _scaled(size: int, factor: Value) -> int:
+    assert isinstance(factor, int | float)
+    return size * factor if isinstance(factor, int) else floor(size * factor)
+
+
 def zero_pad(rank: int) -> OpSpec:
     """``zeropad1d`` to ``zeropad3d``: one number for all sides, or two for each axis, the last axis first."""
     name = f"zeropad{rank}d"
-    params = (OpParam("padding", "size", low=0),)
+    params = (OpParam("padding", "sides", low=0),)
 
     def out(x: Tensor, args: Args) -> Tensor:
         axes = spatial(name, x, rank)

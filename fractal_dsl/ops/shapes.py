@@ -20,12 +20,10 @@ _MAX_DIVIDED = 10_000  # divisors above are not looked for
 
 def sizes(value: Value, rank: int) -> tuple[int, ...]:
     """One integer for each of ``rank`` axes."""
-    if isinstance(value, tuple):
-        if len(value) != rank:
-            raise ShapeError(f"this needs 1 or {rank} numbers, one for each axis, not {len(value)}")
-        return value
-    assert isinstance(value, int)
-    return (value,) * rank
+    if isinstance(value, int):
+        return (value,) * rank
+    assert isinstance(value, tuple) and len(value) == rank
+    return tuple(map(int, value))
 
 
 def integer(args: Args, name: str) -> int:
@@ -54,7 +52,7 @@ def floating(name: str, x: Tensor) -> None:
 
 
 def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) -> tuple[int, ...]:
-    """Output sizes of a sliding window; torch's formula."""
+    """Output sizes of a sliding window; torch's formula. ``ceil``: a window may stand out beyond the padding."""
     axes = spatial(name, x, rank)
     kernel = sizes(args["kernel_size"], rank)
     stride = sizes(args["kernel_size"] if args["stride"] is None else args["stride"], rank)
@@ -69,11 +67,10 @@ def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) 
     padding = sizes(0 if args["padding"] == "valid" else args["padding"], rank)
     result: list[int] = []
     for size, k, s, p, d in zip(axes, kernel, stride, padding, dilation, strict=True):
-        span = size + 2 * p - d * (k - 1) - 1
-        out = span // s + 1
-        if ceil and span % s and out * s < size + p:
-            out += 1
-        if span < 0 or out < 1:
+        out = (size + 2 * p - d * (k - 1) - 1 + (s - 1 if ceil else 0)) // s + 1
+        if ceil and (out - 1) * s >= size + p:
+            out -= 1
+        if out < 1:
             raise ShapeError(
                 f"`{name}` with a window of {d * (k - 1) + 1} does not fit into its input {x}"
                 + (f" padded by {p}" if p else ""),

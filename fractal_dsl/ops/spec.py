@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-Value = int | float | bool | str | tuple[int, ...] | None
+Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
 Args = Mapping[str, Value]
 
 
@@ -44,9 +44,10 @@ REQUIRED: Final = Required.REQUIRED
 
 @dataclass(frozen=True, slots=True)
 class OpParam:
-    """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each
-    axis), padding (a size, ``"same"`` or ``"valid"``), optional size. Numbers are at least ``low`` and below
-    ``high``."""
+    """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each axis),
+    sides (an int, or two for each axis), padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or
+    one for each axis). Numbers are at least ``low`` and below ``high``. One that torch has in another place
+    is given by ``keyword`` only."""
 
     name: str
     kind: str
@@ -54,6 +55,7 @@ class OpParam:
     low: float | None = None
     choices: tuple[str, ...] = ()
     high: float | None = None
+    keyword: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ class TorchModule:
 class OpSpec:
     """A built-in layer.
 
-    ``out`` gives the output of an input or raises ShapeError; ``cost`` gives (parameters,
-    multiply-accumulates) from input and output; ``torch`` says what to construct. ``weighted`` marks
-    convolutions, linear layers and the like; ``rank`` is the number of spatial axes, None where any goes.
+    ``out`` gives the output of an input or raises ShapeError; ``cost`` gives (parameters, multiply-accumulates of
+    convolutions and products of matrices, as torch counts them) from input and output; ``torch`` says what to
+    construct. ``weighted`` marks convolutions, linear layers and the like; ``rank`` is the number of spatial axes,
+    None where any goes.
     """
 
     name: str

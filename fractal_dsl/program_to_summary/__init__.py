@@ -6,14 +6,17 @@ layers it expands to. Numbers are Python's integers and stay exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
-from fractal_dsl.plan import column_order
+from fractal_dsl.plan import Label, column_order
 from fractal_dsl.program_to_summary.count import Count
-from fractal_dsl.program_to_summary.measure import Measure
+from fractal_dsl.program_to_summary.measure import MAX_NUMBERS, Measure
 from fractal_dsl.program_to_summary.summary import Cost, Summary, approximate
 
-__all__ = ["Cost", "Summary", "approximate", "program_to_summary"]
+__all__ = ["MAX_NUMBERS", "MAX_OPS_PER_LAYER", "Cost", "Summary", "approximate", "program_to_summary"]
 
 MAX_OPS_PER_LAYER = 16
 
@@ -36,10 +39,11 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     signal, totals = first.net()
     if len(report.found) > errors or signal.out is None:
         return None
-    columns = column_order(first.labels)
-    if columns:
-        signal, totals = Measure(program, report, columns).net()
+    order = column_order(first.labels)
+    if order:
+        signal, totals = Measure(program, report, order).net()
     assert signal.out is not None
+    columns = distinct_columns(order, signal.columns) if order else {}
     whole = Cost(signal.depth, totals.params, totals.macs)
     return Summary(
         program.net,
@@ -54,5 +58,15 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         totals.raw,
         dict(totals.joins),
         signal.paths,
-        signal.columns if columns else (whole,),
+        tuple(columns.values()) if order else (whole,),
+        tuple(columns),
     )
+
+
+def distinct_columns(order: Sequence[Label], costs: Sequence[Cost]) -> dict[Label, Cost]:
+    """The columns by number, each way through the net once, shallow to deep; equals stay in their order."""
+    first: dict[int, Label] = {}
+    for label, cost in zip(order, costs, strict=True):
+        first.setdefault(cost.route, label)
+    found = dict(zip(order, costs, strict=True))
+    return {label: replace(found[label], route=0) for label in sorted(first.values(), key=lambda x: found[x].depth)}

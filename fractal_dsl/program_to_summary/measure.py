@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
 from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.plan import Label, choose_operands, labels_of
 from fractal_dsl.program_to_summary.hints import layer_help, operand_names, output_help, shortcut_help
-from fractal_dsl.program_to_summary.summary import Cost
+from fractal_dsl.program_to_summary.summary import Cost, approximate
 from fractal_dsl.source import Span
+
+MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +100,23 @@ class Measure:
 
     def net(self) -> tuple[Signal, Totals]:
         """The whole net; its output is compared with the declared one."""
-        signal, totals = self.closed(self.program.body, self.program.input, False)
+        program = self.program
+        into = program.input if self._affordable(program.input, 0, "the input", program.span) else None
+        signal, totals = self.closed(program.body, into, False)
         if signal.out is not None and signal.out != self.program.output:
             message = f"net `{self.program.net}` declares {self.program.output}, but its body gives {signal.out}"
             help = output_help(self.program, signal.out)
             self.report.error("E0503", self.program.output_span, message, help=help)
         columns = tuple(
             [
-                Cost(c.depth, c.params + sum(self.shared[i].columns[k] for i in c.shared), c.macs)
+                replace(c, params=c.params + sum(self.shared[i].columns[k] for i in c.shared), shared=frozenset())
                 for k, c in enumerate(signal.columns)
             ]
         )
-        once = sum(self.shared[i].params for i in totals.shared)
-        return replace(signal, columns=columns), totals + Totals(once)
+        totals = totals + Totals(sum(self.shared[i].params for i in totals.shared))
+        if signal.out is not None and not self._affordable(None, totals.params, f"net `{program.net}`", program.span):
+            signal = replace(signal, out=None)
+        return replace(signal, columns=columns), totals
 
     def _signal(self, out: Tensor | None, span: Span, cost: Cost | None = None) -> Signal:
         return Signal(out, span, (cost or Cost(),) * len(self.order))
@@ -189,10 +196,22 @@ class Measure:
             self._error(error, term.span)
             return (self._signal(None, term.span),), Totals()
         params, macs = spec.cost(x, out, args)
+        if not self._affordable(out, params, f"`{self._text(term.span)}`", term.span):
+            return (self._signal(None, term.span),), Totals()
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
         return (signal,), Totals(params, macs, base, weighted, modules=hash(spec.torch(x, args)))
+
+    def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
+        """Whether tensors and weights have no more numbers than MAX_NUMBERS; if not, that is reported."""
+        size = prod(out.shape) if out else 0
+        if max(size, params) <= MAX_NUMBERS:
+            return True
+        counted = f"{approximate(params)} parameters" if params > MAX_NUMBERS else f"{approximate(size)} numbers"
+        message = f"{what} would have {counted}; the limit is {MAX_NUMBERS:,}"
+        self.report.error("E0601", span, message, trail=reversed(self.trail))
+        return False
 
     def _seq(self, items: Sequence[p.Term], x: Tensor | None, placed: bool, span: Span) -> Open:
         before, totals = self._signal(x, span), Totals()
@@ -254,10 +273,13 @@ class Measure:
             depth, weighted = max(s.depth for s in signals), max(s.weighted for s in signals)
             if labels is not None:
                 chosen = choose_operands(labels, self.order) if self.order else ()
-                columns = tuple([signals[i].columns[k] for k, i in enumerate(chosen)])
+                routes = [Cost(route=hash((i + 1, len(signals)))) for i in range(len(signals))]
+                columns = tuple([signals[i].columns[k] + routes[i] for k, i in enumerate(chosen)])
             else:
                 columns = tuple([_merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
             out = self._joined(signals, join, labels)
+            if not self._affordable(out, 0, f"`{join.spec.name}`", join.span):
+                out = None
             params, modules = self._weights(signals, join) if out is not None else (0, 0)
             if labels is None and params:
                 columns = tuple([c + Cost(params=params) for c in columns])
@@ -280,7 +302,10 @@ class Measure:
         if len(known) < len(tensors):
             return None
         try:
-            return join.spec.out(tuple(known), join.args)
+            out = join.spec.out(tuple(known), join.args)
+            if labels is not None:
+                _check_columns(join, known, out)
+            return out
         except ShapeError as error:
             if error.operands is None:
                 self._error(error, join.span)
@@ -299,9 +324,23 @@ class Measure:
         return text if len(text) <= 40 else text[:37] + "…"
 
 
+def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
+    """A join of columns takes any of them, and hands on one alone: the shape must be one. Raises ShapeError."""
+    if join.spec.name == "concat":  # what is not there is zeros
+        return
+    for count in range(1, len(operands) + 1):
+        found = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
+        other = next((x for x in (*operands, found) if x != out), None)
+        if other is not None:
+            message = f"`{join.spec.name}` gives {out} for {len(operands)} columns, but for fewer of them {other}"
+            help = "columns can be dropped, and one alone is handed on as it is: let it give the shape of its operands"
+            raise ShapeError(message, help, "E0501")
+
+
 def _merged(costs: Sequence[Cost]) -> Cost:
     shared = frozenset[int]().union(*[c.shared for c in costs])
-    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared)
+    route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
+    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route)
 
 
 def _sum(totals: Sequence[Totals]) -> Totals:

@@ -5,29 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fractal_dsl.plan import Label
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """One column's share: base layers on its path, parameters, multiply-accumulates a sample.
 
     ``shared`` are the blocks (ids of their terms) whose parameters are not in ``params`` yet: they count
-    once. It is empty in a Summary.
+    once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns of one route
+    are one.
     """
 
     depth: int = 0
     params: int = 0
     macs: int = 0
     shared: frozenset[int] = frozenset()
+    route: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         shared = self.shared | other.shared
-        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared)
+        route = hash((self.route, other.route)) if self.route and other.route else self.route or other.route
+        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of a net, as ``fractal-dsl info`` prints them. MACs are those of convolutions and
-    linear layers, a sample; ``joins`` counts the collapsed joins by arity."""
+    products of matrices, a sample; ``joins`` counts the collapsed joins by arity; ``labels`` name the columns."""
 
     net: str
     input_shape: tuple[int, ...]
@@ -42,10 +47,11 @@ class Summary:
     joins: dict[int, int]
     paths: int
     columns: tuple[Cost, ...]
+    labels: tuple[Label, ...]
 
     def json(self) -> dict[str, Any]:
         """Plain data under the documented keys."""
-        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name != "labels"}
         plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
         plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
         plain["columns"] = [

@@ -35,11 +35,48 @@ ALIASES = {
 """Parameters of built-ins by the names that they have elsewhere."""
 
 NEEDLESS = {
-    **dict.fromkeys(("in_channels", "in_features", "num_features", "input_shape", "input_size"), "it is inferred"),
+    **dict.fromkeys(("in_channels", "in_features", "num_features", "num_channels"), "it is inferred"),
+    **dict.fromkeys(("input_shape", "input_size"), "it is inferred"),
+    "batch_first": "the batch always comes first",
     "inplace": "nothing is written in place",
     "name": 'a block is named with `let`, `layer`, or `@tag("name")`',
 }
 """Parameters elsewhere that built-ins do without, and why."""
+
+_INDICES = {"return_indices": "layers hand on one tensor: its values"}
+_AFFINE = "`affine=false` leaves out weight and bias"
+_BATCH_NORM = {
+    "track_running_stats": "statistics are always kept, those of the whole net and those of each column",
+    "bias": _AFFINE,
+}
+_ROWS = ("max_norm", "norm_type", "scale_grad_by_freq", "sparse")
+OMITTED: dict[str, dict[str, str]] = {
+    **{f"{kind}{r}d": _INDICES for kind in ("maxpool", "adaptivemaxpool") for r in (1, 2, 3)},
+    **{f"batchnorm{r}d": _BATCH_NORM for r in (1, 2, 3)},
+    **{
+        f"convtranspose{r}d": {"padding_mode": f"pad before it, by zeros: `zeropad{r}d(…) >> convtranspose{r}d(…)`"}
+        for r in (1, 2, 3)
+    },
+    **{
+        f"instancenorm{r}d": {
+            **dict.fromkeys(("momentum", "track_running_stats"), f"write `nn.InstanceNorm{r}d(…)`, which has it"),
+            "bias": _AFFINE,
+        }
+        for r in (1, 2, 3)
+    },
+    "groupnorm": {"bias": _AFFINE},
+    "layernorm": {"normalized_shape": "it works on the last axis; for several write `nn.LayerNorm([16, 16])`"},
+    "embedding": dict.fromkeys(_ROWS, "write `nn.Embedding(…)`, which has it"),
+    "upsample": {
+        "size": "write `scale_factor=…`, or `nn.Upsample([64, 64])`",
+        "recompute_scale_factor": "write `nn.Upsample(…)`, which has it",
+    },
+    "attention": {
+        **dict.fromkeys(("add_bias_kv", "add_zero_attn"), "it attends to the sequence alone"),
+        **dict.fromkeys(("embed_dim", "kdim", "vdim"), "it is inferred: queries, keys and values are the input"),
+    },
+}
+"""Parameters of torch's that a built-in does not have, and why or what to write instead."""
 
 
 def name_help(name: str) -> str | None:

@@ -11,9 +11,21 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import LAYERS, REQUIRED, OpParam
 from fractal_dsl.ops import Value as OpValue
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS
+from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS, OMITTED
 from fractal_dsl.syntax_to_program.scope import Home, Scope
-from fractal_dsl.syntax_to_program.values import ANY, SCALARS, Prob, Type, Unknown, Value, fits, is_list, show, type_of
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    SCALARS,
+    Prob,
+    Type,
+    Unknown,
+    Value,
+    fits,
+    has_unknown,
+    is_list,
+    show,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -37,8 +49,7 @@ def bind_op(
     ev: Evaluator, name: str, params: Sequence[OpParam], given: Sequence[Given], span: Span
 ) -> dict[str, OpValue] | None:
     """Arguments of a built-in, complete and in order; None after an error."""
-    names = [q.name for q in params]
-    chosen = _assign(ev, name, names, given)
+    chosen = _assign(ev, name, [q.name for q in params], given, [q.name for q in params if not q.keyword])
     if chosen is None:
         return None
     args: dict[str, OpValue] = {}
@@ -50,29 +61,42 @@ def bind_op(
             args[param.name] = None if isinstance(value, Unknown) else value
             sound = sound and not isinstance(value, Unknown)
         elif param.default is REQUIRED:
-            shape = ", ".join(q.name if q.default is REQUIRED else f"{q.name}={_show_op(q.default)}" for q in params)
-            ev.error("E0205", span, f"`{name}` needs `{param.name}`", help=f"it takes `{name}({shape})`")
+            ev.error("E0205", span, f"`{name}` needs `{param.name}`", help=f"it takes `{name}({signature(params)})`")
             return None
         else:
             args[param.name] = param.default
     return args if sound else None
 
 
-def _show_op(value: object) -> str:
-    """A default as the language writes it; None is a value that the layer finds itself."""
-    return "…" if value is None else show(value)
+def signature(params: Sequence[OpParam]) -> str:
+    """A built-in's parameters as Python shows them: those behind ``*`` are given by name. ``…`` is a default that
+    the layer finds itself."""
+    parts: list[str] = []
+    for q in params:
+        if q.keyword and "*" not in parts:
+            parts.append("*")
+        parts.append(q.name if q.default is REQUIRED else f"{q.name}={'…' if q.default is None else show(q.default)}")
+    return ", ".join(parts)
 
 
-def _assign(ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Given]) -> dict[str, Given] | None:
-    """Match arguments to parameter names; None after an error."""
+def _assign(
+    ev: Evaluator, name: str, names: Sequence[str], given: Sequence[Given], positional: Sequence[str] | None = None
+) -> dict[str, Given] | None:
+    """Match arguments to parameter names; None after an error. Without ``positional`` all can go by place."""
     chosen: dict[str, Given] = {}
-    free = iter(names)
+    by_place = names if positional is None else positional
+    free = iter(by_place)
     sound = True
     for arg in given:
         target = arg.name if arg.name is not None else next(free, None)
         if target is None:
-            takes = f"`{name}` takes {len(names)} arguments" if names else f"`{name}` takes no arguments"
+            named = [n for n in names if n not in by_place and n not in chosen]
+            count = len(by_place)
+            takes = f"`{name}` takes {count} argument{'s' * (count != 1)}" if names else f"`{name}` takes no arguments"
+            takes += " by place" if named else ""
             help = _flow_help(ev, name, names, arg) or _type_help(arg.value, "")
+            if named:
+                help = help or f"name it: `{named[0]}={written(ev, arg.span)}`"
             help = help or (f"they are {', '.join(names)}" if names else None)
             if arg.value is not ANY:  # else it may be a branch of a join that is reported already
                 ev.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
@@ -103,7 +127,7 @@ def _name_help(name: str, names: Sequence[str], arg: Given, target: str) -> str 
     if target == "activation":
         block = arg.value if isinstance(arg.value, str) and arg.value in LAYERS else "relu"
         return f"activations are blocks: `{name}(…) >> {block}`"
-    return f"leave it out: {NEEDLESS[target]}" if target in NEEDLESS else None
+    return f"leave it out: {NEEDLESS[target]}" if target in NEEDLESS else OMITTED.get(name, {}).get(target)
 
 
 def _flow_help(ev: Evaluator, name: str, names: Sequence[str], arg: Given) -> str | None:
@@ -114,43 +138,72 @@ def _flow_help(ev: Evaluator, name: str, names: Sequence[str], arg: Given) -> st
 
 
 _FLOWS_IN = "the input flows in by itself: leave it out"
-_SIZES = ("size", "optional size", "padding")
+_EACH = {
+    **dict.fromkeys(("size", "padding", "scale"), "one for each axis"),
+    "sides": "two for each axis",
+}
 
 
 def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
     """One argument of a built-in, checked; Unknown if it is not known."""
     value, what = arg.value, f"`{param.name}` of `{name}`"
-    if param.kind in _SIZES:
-        if param.kind == "padding" and value in ("same", "valid"):
-            return value
-        kinds = ("any", "int", "list", "str") if param.kind == "padding" else ("any", "int", "list")
-        if isinstance(value, Unknown) and value.type.name in kinds:
-            return value
-        if is_list(value) and any(isinstance(v, Unknown) for v in value):
-            return ANY
-        checked = fits(value, Type("list", Type("int"))) if is_list(value) else fits(value, Type("int"))
-        wanted = "a whole number, or a list of one for each axis"
-        if param.kind == "padding":
-            wanted = 'a whole number, a list of one for each axis, "same" or "valid"'
-    else:
-        checked, wanted = fits(value, Type(param.kind)), param.kind
+    if param.kind == "padding" and value in ("same", "valid"):
+        return value
+    if is_list(value) and has_unknown(value):
+        return ANY
+    checked, wanted = _fitted(param, value)
     if checked is None:
         help = _op_help(ev, name, param, arg) or _type_help(value, param.kind)
         return ev.error("E0301", arg.span, f"{what} is {wanted}, found {type_of(value)}", help=help)
     if isinstance(checked, Unknown):
         return checked
+    numbers: tuple[Value, ...] = checked if is_list(checked) else (checked,)
+    axes = LAYERS[name].rank if name in LAYERS else None
+    if axes is not None and is_list(checked) and len(checked) != axes * (1 + (param.kind == "sides")):
+        count = axes * (1 + (param.kind == "sides"))
+        message = (
+            f"{what} is a whole number, or a list of {count}, {_EACH[param.kind]}; this is a list of {len(checked)}"
+        )
+        return ev.error("E0302", arg.span, message, help=_sizes_help(checked, count, param.kind))
     if param.choices and checked not in param.choices:
         help = suggestion(str(checked), param.choices) or f"it is one of {', '.join(map(show, param.choices))}"
         return ev.error("E0302", arg.span, f"{what} cannot be {show(checked)}", help=help)
-    if param.kind == "prob" and not 0 <= checked <= 1:
-        return _not_prob(ev, checked, arg.span)
-    numbers = checked if is_list(checked) else (checked,)
+    if param.kind == "prob" and not 0 <= numbers[0] <= 1:
+        return _not_prob(ev, numbers[0], arg.span)
+    if param.kind == "scale" and any(v <= 0 for v in numbers):
+        return ev.error("E0302", arg.span, f"{what} is above 0, found {show(checked)}")
     if param.low is not None and any(v < param.low for v in numbers):
         return ev.error("E0302", arg.span, f"{what} is at least {param.low:g}, found {show(checked)}")
     if param.high is not None and any(v >= param.high for v in numbers):
-        help = f"channels and features are inferred: leave {show(arg.value)} out" if arg.name is None else None
-        return ev.error("E0302", arg.span, f"{what} is below {param.high:g}, found {show(arg.value)}", help=help)
+        help = f"channels and features are inferred: leave {show(value)} out" if arg.name is None else None
+        return ev.error("E0302", arg.span, f"{what} is below {param.high:g}, found {show(value)}", help=help)
     return float(checked) if isinstance(checked, Prob) else checked
+
+
+def _fitted(param: OpParam, value: Value) -> tuple[Value | None, str]:
+    """A value as a parameter takes it, or None; and what it takes, in words."""
+    each = _EACH.get(param.kind)
+    if each is None:
+        return fits(value, Type(param.kind)), param.kind
+    if isinstance(value, Unknown):
+        texts = ("str",) if param.kind == "padding" else ("float", "prob") if param.kind == "scale" else ()
+        return value if value.type.name in ("any", "int", "list", *texts) else None, ""
+    wanted = f"{'a number' if param.kind == 'scale' else 'a whole number'}, or a list of {each}"
+    if param.kind == "padding":
+        wanted = f'a whole number, a list of {each}, "same" or "valid"'
+    numbers: tuple[Value, ...] = value if is_list(value) else (value,)
+    types = ("int", "float") if param.kind == "scale" else ("int",)
+    return value if all(type_of(v) in types for v in numbers) else None, wanted
+
+
+def _sizes_help(sizes: tuple[int, ...], count: int, kind: str) -> str | None:
+    """Help with a list of sizes of the wrong length."""
+    if kind == "sides" and 2 * len(sizes) == count:  # one for each axis, the first axis first
+        both = [n for size in reversed(sizes) for n in (size, size)]
+        return f"two for each axis, the last axis first: `{show(tuple(both))}`"
+    if kind == "sides":
+        return "two for each axis, the last axis first: left and right, top and bottom, front and back"
+    return f"write `{sizes[0]}`" if len({*sizes}) == 1 else None
 
 
 def _op_help(ev: Evaluator, name: str, param: OpParam, arg: Given) -> str | None:
@@ -158,6 +211,8 @@ def _op_help(ev: Evaluator, name: str, param: OpParam, arg: Given) -> str | None
     value = arg.value
     if param.kind == "padding" and isinstance(value, str) and value.lower() in ("same", "valid"):
         return f'did you mean `"{value.lower()}"`?'
+    if name == "layernorm" and param.name == "eps" and is_list(value):
+        return OMITTED[name]["normalized_shape"]
     if name == "linear" and param.kind == "bool" and arg.name is None and type_of(value) == "int":
         return f"input features are inferred: `linear({written(ev, arg.span)})`"
     return _flow_help(ev, name, (param.name,), arg)
@@ -243,6 +298,7 @@ def bind(
         else:
             value = ev.eval(param.default, Scope(home, args))
             args[id] = checked(ev, value, type_from(ev, param.type), param.default.span, f"`{id}` of `{name}`")
+    ev.spend(sum([ev.weight(v) for v in args.values()]), span)
     return args
 
 

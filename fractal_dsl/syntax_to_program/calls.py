@@ -45,10 +45,11 @@ def call(ev: Evaluator, expr: s.Call, scope: Scope) -> Value:
         case _:
             func = ev.eval(expr.func, scope)
     given = [Given(a.name, ev.eval(a.value, scope), a.span) for a in expr.args]
+    ev.spend(sum([ev.weight(a.value) for a in given]), expr.span)
     if func is ANY:
         return ANY
-    if isinstance(func, TERMS):
-        return func if isinstance(func, p.Hole) else _block_called(ev, expr, given)
+    if isinstance(func, TERMS):  # `let a = relu` and then `a()`: as `relu()` is `relu`
+        return func if isinstance(func, p.Hole) or not given else _block_called(ev, expr, given)
     return apply(ev, func, given, expr.span)
 
 

@@ -13,8 +13,8 @@ from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import RuleContext, Type, Unknown, Value, fits, type_of
 
 
-def _unknowns(ev: Evaluator, home: Home, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
-    """Parameters as unknowns of their types; their defaults are checked by the way."""
+def check_params(ev: Evaluator, home: Home, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
+    """Parameters as unknowns of their types; their types and defaults are checked by the way."""
     result: dict[str, Value] = {}
     for param in params:
         if param.name.id in result:
@@ -30,7 +30,7 @@ def _unknowns(ev: Evaluator, home: Home, params: tuple[s.Parameter, ...]) -> dic
 def check_layer(ev: Evaluator, home: Home, decl: s.LayerDecl) -> None:
     """Report what is wrong with a layer, or a join, by itself."""
     with ev.within(decl.name.id):
-        scope = Scope(home, _unknowns(ev, home, decl.params))
+        scope = Scope(home, check_params(ev, home, decl.params))
         ev.active.append((decl, None))
         value = ev.eval(decl.body, scope)
         if decl.is_join:
@@ -44,7 +44,7 @@ def check_rule(ev: Evaluator, home: Module, decl: s.RuleDecl) -> None:
     """Report what is wrong with a rule by itself."""
     name = decl.name.id
     with ev.within(name):
-        args = _unknowns(ev, home, decl.params)
+        args = check_params(ev, home, decl.params)
         if decl.join is not None:
             as_join(ev, ev.join(decl.join, Scope(home, args)), decl.join.span)
         reached = {id(case) for case in termination.reached(home, decl)}

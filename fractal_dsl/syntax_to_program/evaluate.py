@@ -25,8 +25,11 @@ from fractal_dsl.syntax_to_program.values import (
     ANY,
     BLOCKS,
     BUILTINS,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
     MAX_INT,
     MAX_LIST,
+    MAX_STEPS,
     TERMS,
     Builtin,
     EachFn,
@@ -35,6 +38,7 @@ from fractal_dsl.syntax_to_program.values import (
     LayerFn,
     ModuleValue,
     OpFn,
+    OutOfSteps,
     Prob,
     RuleAt,
     RuleFn,
@@ -44,19 +48,28 @@ from fractal_dsl.syntax_to_program.values import (
     Unknown,
     Value,
     is_list,
+    odd_one,
     show,
     type_of,
 )
 
+_MAX_COMPARED = 50_000  # names that unknown ones are compared with; the errors beyond have no suggestion
+
 
 @dataclass
 class Evaluator:
-    """Evaluates expressions; errors go to ``report``, with the trail of rules and layers that they came about in."""
+    """Evaluates expressions; errors go to ``report``, with the trail of rules and layers that they came about in.
+
+    Raises OutOfSteps, having reported it, where a file takes more than MAX_STEPS.
+    """
 
     report: Report
     max_repeat: int
     trail: list[str] = field(default_factory=list[str])
     remembered: dict[object, tuple[Value, Value]] = field(default_factory=dict[object, tuple[Value, Value]])
+    steps: int = 0
+    compared: int = 0
+    weighed: dict[int, tuple[Value, int, int]] = field(default_factory=dict[int, tuple[Value, int, int]])
     active: list[tuple[s.RuleDecl | s.LayerDecl, int | None]] = field(
         default_factory=list[tuple[s.RuleDecl | s.LayerDecl, int | None]]
     )
@@ -65,6 +78,33 @@ class Evaluator:
         """Report an error; the result stands for the value that there is not."""
         self.report.error(code, span, message, label=label, help=help, trail=reversed(self.trail))
         return ANY
+
+    def spend(self, steps: int, span: Span) -> None:
+        """Count steps of evaluation; over their limit, report that and raise OutOfSteps."""
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            help = "loops in loops multiply, and so do arguments that differ at every level of a rule"
+            self.report.error("E0602", span, f"this file takes over {MAX_STEPS:,} steps to evaluate", help=help)
+            raise OutOfSteps
+
+    def weight(self, value: Value) -> int:
+        """The elements of a list with those of the lists in it; 1 for anything else."""
+        return self._weigh(value)[0]
+
+    def _weigh(self, value: Value) -> tuple[int, int]:
+        """Weight, and how deep lists stand in lists."""
+        if not is_list(value):
+            return 1, 0
+        if id(value) not in self.weighed:
+            inner = [self._weigh(v) for v in value]
+            weight, depth = 1 + sum([w for w, _ in inner]), 1 + max([d for _, d in inner], default=0)
+            self.weighed[id(value)] = (value, weight, depth)  # the list lives on: its id stays its own
+        return self.weighed[id(value)][1:]
+
+    def suggestion(self, name: str, known: Sequence[str]) -> str | None:
+        """A help text that names the nearest known name."""
+        self.compared += len(known)
+        return suggestion(name, known) if self.compared <= _MAX_COMPARED else None
 
     def alone(self, report: Report) -> Evaluator:
         """An evaluator of values that stand outside all files."""
@@ -83,13 +123,15 @@ class Evaluator:
 
     def eval(self, expr: s.Expr, scope: Scope) -> Value:
         """The value of an expression."""
+        self.spend(1, expr.span)
         match expr:
             case s.Literal():
                 return self.literal(expr)
             case s.Name():
                 return self.name(expr, scope)
             case s.Items():
-                return self.sized(tuple([self.eval(e, scope) for e in expr.items]), expr.span)
+                spans = [e.span for e in expr.items]
+                return self.sized(tuple([self.eval(e, scope) for e in expr.items]), expr.span, spans)
             case s.Comprehension():
                 return self.comprehension(expr, scope)
             case s.Unary():
@@ -143,7 +185,7 @@ class Evaluator:
             return Builtin(expr.id)
         if expr.id == "nn":
             return TorchNn()
-        help = name_help(expr.id) or suggestion(expr.id, [*scope.known(), *wanted])
+        help = name_help(expr.id) or self.suggestion(expr.id, [*scope.known(), *wanted])
         return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
 
     def number(self, value: float, span: Span) -> Value:
@@ -154,10 +196,21 @@ class Evaluator:
             return self.error("E0305", span, "this number is too large for a float")
         return value
 
-    def sized(self, value: tuple[Value, ...], span: Span) -> Value:
-        """A list within its limit."""
+    def sized(self, value: tuple[Value, ...], span: Span, spans: Sequence[Span] = ()) -> Value:
+        """A list within its limits, of values of one type. ``spans`` are those of its elements."""
+        self.spend(len(value), span)
         if len(value) > MAX_LIST:
             return self.error("E0602", span, f"a list of {len(value):,}; the limit is {MAX_LIST:,}")
+        weight, depth = self._weigh(value)
+        if weight > MAX_ELEMENTS:
+            return self.error("E0602", span, f"a list of lists that have over {MAX_ELEMENTS:,} elements in all")
+        if depth > MAX_DEPTH:
+            return self.error("E0602", span, f"lists in lists, over {MAX_DEPTH} deep")
+        odd = odd_one(value)
+        if odd is not None:
+            first, other = type_of(value[0]), type_of(value[odd])
+            message = f"a list has elements of one type: the first is {first}, this is {other}"
+            return self.error("E0301", spans[odd] if spans else span, message)
         return value
 
     def comprehension(self, expr: s.Comprehension, scope: Scope) -> Value:
@@ -172,6 +225,7 @@ class Evaluator:
             help = "loops run over lists: `range(n)` counts from 0"
             return self.error("E0301", expr.iterable.span, f"expected a list, found {type_of(values)}", help=help)
         result: list[Value] = []
+        errors, weight = len(self.report.found), 0
         for value in values:
             row: Value = (value,) if len(targets) == 1 else value
             if row is ANY:
@@ -180,7 +234,12 @@ class Evaluator:
                 message = f"there are {len(targets)} names for {len(row) if is_list(row) else 1} values"
                 return self.error("E0301", expr.iterable.span, message)
             result.append(self.eval(expr.body, scope.inner(dict(zip(targets, row, strict=True)))))
-        return tuple(result)
+            weight += self.weight(result[-1])
+            if len(self.report.found) > errors:  # once told is enough
+                return Unknown(Type("list", Type("any")))
+            if weight > MAX_ELEMENTS:
+                break
+        return self.sized(tuple(result), expr.span)
 
     def flow(self, expr: s.Flow, scope: Scope) -> Value:
         values = [self.eval(e, scope) for e in expr.steps]

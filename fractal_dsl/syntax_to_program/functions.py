@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from fractal_dsl import program as p
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given
-from fractal_dsl.syntax_to_program.values import ANY, MAX_LIST, Type, Unknown, Value, fits, is_list, type_of
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    MAX_ELEMENTS,
+    MAX_LIST,
+    Type,
+    Unknown,
+    Value,
+    fits,
+    is_list,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -40,7 +50,11 @@ def _zip(ev: Evaluator, given: Sequence[Given], span: Span) -> Value:
     if len({len(v) for v in known}) > 1:
         lengths = " and ".join(str(len(v)) for v in known)
         return ev.error("E0306", span, f"`zip` needs lists of one length, found {lengths}")
-    return tuple(zip(*known, strict=True)) if len(known) == len(lists) else Unknown(Type("list", Type("any")))
+    if len(known) < len(lists):
+        return Unknown(Type("list", Type("any")))
+    if len(known) * len(known[0]) > MAX_ELEMENTS:
+        return ev.error("E0602", span, f"a list of lists that have over {MAX_ELEMENTS:,} elements in all")
+    return ev.sized(tuple(zip(*known, strict=True)), span)
 
 
 def _range(ev: Evaluator, given: Sequence[Given], span: Span) -> Value:
@@ -56,7 +70,7 @@ def _range(ev: Evaluator, given: Sequence[Given], span: Span) -> Value:
     numbers = range(*[a.value for a in given])
     if len(numbers) > MAX_LIST:
         return ev.error("E0602", span, f"a list of {len(numbers):,}; the limit is {MAX_LIST:,}")
-    return tuple(numbers)
+    return ev.sized(tuple(numbers), span)
 
 
 def _one_list(name: str, result: Callable[[tuple[Value, ...]], Value], unknown: Type) -> _Function:
@@ -64,7 +78,10 @@ def _one_list(name: str, result: Callable[[tuple[Value, ...]], Value], unknown: 
         if not _positional(ev, name, given, span, (1,)):
             return ANY
         value = _list(ev, given[0])
-        return result(value) if isinstance(value, tuple) else Unknown(unknown)
+        if isinstance(value, Unknown):
+            return Unknown(unknown)
+        made = result(value)
+        return ev.sized(made, span) if is_list(made) else made
 
     return function
 

@@ -29,6 +29,8 @@ from fractal_dsl.syntax_to_program.values import (
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
 
+_CALL = 10  # steps that a layer with other arguments costs beside its body
+
 
 def layer(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) -> Value:
     """A call of a user's layer."""
@@ -50,6 +52,7 @@ def _body(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) -> V
         return None
     identity = (id(decl), id(home), tuple([key(v) for v in args.values()]))
     if identity not in ev.remembered:
+        ev.spend(_CALL, span)
         ev.active.append((decl, None))
         with ev.within(name):
             value, at = ev.eval(decl.body, Scope(home, args)), decl.body.span

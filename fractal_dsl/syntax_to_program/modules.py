@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
-from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import params
 from fractal_dsl.syntax_to_program.scope import Scope
@@ -32,23 +31,34 @@ if TYPE_CHECKING:
 @dataclass
 class Library:
     """What all modules of a program share. ``find`` gives an imported file by the span of its path;
-    ``allow_python`` lets ``extern`` run code."""
+    ``allow_python`` lets ``extern`` run code. ``reached`` are the modules by the prefixes that ``-p`` has for them."""
 
     ev: Evaluator
     find: Callable[[Span], s.File | None]
-    overrides: Mapping[str, str]
     parse_value: params.ParseValue
     allow_python: bool = False
-    plain: dict[int, Module] = field(default_factory=dict[int, "Module"])
     modules: list[Module] = field(default_factory=list["Module"])
+    reached: dict[str, Module] = field(default_factory=dict[str, "Module"])
+    known: dict[object, Module] = field(default_factory=dict[object, "Module"])
+
+    def module(self, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> Module:
+        """A file with these values of ``-p``, each as it is named there: one module however it is imported, so
+        that a ``shared`` block is one block."""
+        identity = (id(file), tuple(sorted(overrides.items())))
+        if identity not in self.known:
+            self.known[identity] = Module(self, file, overrides, prefix)
+        module = self.known[identity]
+        if prefix is not None:
+            self.reached[prefix] = module
+        return module
 
 
 class Module:
     """One file's names. ``prefix`` is how ``-p`` reaches its parameters: ``""`` for the file itself, ``base.``
     for one that is imported ``as base``; None where it cannot (``from … import``)."""
 
-    def __init__(self, library: Library, file: s.File, prefix: str | None) -> None:
-        self.library, self.file, self.prefix = library, file, prefix
+    def __init__(self, library: Library, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> None:
+        self.library, self.file, self.overrides, self.prefix = library, file, overrides, prefix
         self.decls: dict[str, s.Decl] = {}
         self.values: dict[str, Value] = {}
         self.pending: list[str] = []
@@ -125,8 +135,7 @@ class Module:
         return self.values[name]
 
     def _param(self, decl: s.Param) -> Value:
-        override = self.library.overrides.get(self.prefix + decl.name.id) if self.prefix is not None else None
-        return params.param(self, decl, override, self.library.parse_value)
+        return params.param(self, decl, self.overrides.get(decl.name.id), self.library.parse_value)
 
     def _let(self, decl: s.Let) -> Value:
         value = self.ev.eval(decl.value, Scope(self))
@@ -141,17 +150,15 @@ class Module:
             return ANY
         if isinstance(decl, s.Import):
             prefix = f"{self.prefix}{name}." if self.prefix is not None else None
-            return ModuleValue(Module(self.library, file, prefix))
-        if id(file) not in self.library.plain:
-            self.library.plain[id(file)] = Module(self.library, file, None)
+            inner = {k.removeprefix(f"{name}."): v for k, v in self.overrides.items() if k.startswith(f"{name}.")}
+            return ModuleValue(self.library.module(file, inner, prefix))
+        module = self.library.module(file, {}, None)
         there, _ = next((a, b) for a, b in decl.names if b.id == name)
-        value = self.library.plain[id(file)].resolve(there.id, there.span)
+        value = module.resolve(there.id, there.span)
         if value is not None:
             return value
-        known = self.library.plain[id(file)].names()
-        return self.ev.error(
-            "E0805", there.span, f'"{decl.path.value}" declares no `{there.id}`', help=suggestion(there.id, known)
-        )
+        help = self.ev.suggestion(there.id, module.names())
+        return self.ev.error("E0805", there.span, f'"{decl.path.value}" declares no `{there.id}`', help=help)
 
 
 def member(ev: Evaluator, module: Module, name: str, span: Span) -> Value:
@@ -159,7 +166,7 @@ def member(ev: Evaluator, module: Module, name: str, span: Span) -> Value:
     value = module.resolve(name, span)
     if value is not None:
         return value
-    help = suggestion(name, module.names()) or f"it declares {', '.join(module.names()) or 'nothing'}"
+    help = ev.suggestion(name, module.names()) or f"it declares {', '.join(module.names()) or 'nothing'}"
     return ev.error("E0805", span, f"{module.file.source.name} declares no `{name}`", help=help)
 
 

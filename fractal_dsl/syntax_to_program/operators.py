@@ -67,6 +67,7 @@ def binary(ev: Evaluator, expr: s.Binary, scope: Scope) -> Value:
     if op in _COMPARE and (all(numbers) or (kinds[0] == kinds[1] and (op in ("==", "!=") or kinds[0] == "str"))):
         if isinstance(left, Unknown) or isinstance(right, Unknown):
             return Unknown(Type("bool"))
+        ev.spend(ev.weight(left), expr.span)
         return _COMPARE[op](left, right)
     if op == "+" and is_list(left) and is_list(right):
         return ev.sized(left + right, expr.span)
@@ -127,4 +128,5 @@ def _repeat(ev: Evaluator, expr: s.Binary, block: p.Term, times: Value) -> Value
     if times > ev.max_repeat:
         message = f"a block repeated {times:,} times; the limit is {ev.max_repeat:,} layers"
         return ev.error("E0601", expr.right.span, message, help="--max-layers sets the limit")
+    ev.spend(times // 10, expr.span)
     return p.Seq((block,) * times, expr.span)

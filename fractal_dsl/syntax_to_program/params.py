@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fractal_dsl import syntax as s
@@ -10,7 +11,7 @@ from fractal_dsl.diagnostics import Diagnostic, Report
 from fractal_dsl.source import Source, Span
 from fractal_dsl.syntax_to_program.binding import checked, type_from
 from fractal_dsl.syntax_to_program.scope import Nowhere, Scope
-from fractal_dsl.syntax_to_program.values import ANY, Type, Unknown, Value, is_list, show, type_of
+from fractal_dsl.syntax_to_program.values import ANY, OutOfSteps, Type, Unknown, Value, is_list, show, type_of
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.modules import Module
@@ -45,7 +46,10 @@ def _override(module: Module, decl: s.Param, type: Type, text: str, parse_value:
     alone = ev.alone(report)
     is_text = type.name == "str" and not text.strip().startswith('"')
     span = Span(0, len(text))
-    value = text if is_text else alone.eval(parse_value(source, report), Scope(Nowhere()))
+    value: Value = text if is_text else ANY
+    if not is_text:
+        with suppress(OutOfSteps):
+            value = alone.eval(parse_value(source, report), Scope(Nowhere()))
     if report.found and report.found[0].code == "E0201":
         report.found.clear()
         message = f"`{name}` is {type}, found `{text}`"
@@ -75,6 +79,7 @@ def _in_domain(module: Module, decl: s.Param, value: Value, source: Source, span
         allowed = [ev.eval(e, Scope(module)) for e in decl.domain.values]
         if any(isinstance(v, Unknown) for v in allowed):
             return True
+        ev.spend(len(values) * len(allowed), span)
         inside = all(v in allowed for v in values)
         domain = "{" + ", ".join(map(show, allowed)) + "}"
     if not inside:

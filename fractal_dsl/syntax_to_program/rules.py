@@ -27,6 +27,8 @@ from fractal_dsl.syntax_to_program.values import (
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
 
+_EXPANSION = 20  # steps that a rule at a level costs beside its expressions
+
 
 def each(ev: Evaluator, func: EachFn, given: Sequence[Given], span: Span) -> Value:
     """``F[3](64).each(block)``"""
@@ -112,6 +114,7 @@ def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> 
 def _expand(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
     decl, home, span = at.decl, at.home, at.span
     context = RuleContext(decl, home, args, level)
+    ev.spend(_EXPANSION + len(decl.cases), span)
     fixed_first = sorted(decl.cases, key=lambda c: c.var is not None)
     for case in fixed_first:
         n = level - case.offset

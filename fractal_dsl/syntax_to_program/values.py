@@ -18,7 +18,14 @@ from fractal_dsl.source import Span
 
 MAX_INT = 2**63 - 1
 MAX_LIST = 10_000
+MAX_ELEMENTS = 100_000  # of a list with the lists in it
 MAX_LEVEL = 256
+MAX_DEPTH = 40  # of lists in lists
+MAX_STEPS = 250_000  # an expression is a step, and so is an element of a list that is made, compared or handed on
+
+
+class OutOfSteps(Exception):
+    """Evaluation takes longer than MAX_STEPS, which is reported already."""
 
 
 class Prob(float):
@@ -242,6 +249,22 @@ def is_literal(value: Value) -> bool:
 def literal(value: Value) -> Value:
     """A literal as Python has it: a probability is a float."""
     return tuple(map(literal, value)) if is_list(value) else float(value) if isinstance(value, Prob) else value
+
+
+def odd_one(values: tuple[Value, ...]) -> int | None:
+    """The place of the first value that cannot stand in a list with the first one: numbers of any kind can, and
+    values of one type."""
+    kinds = [_kind(v) for v in values]
+    open_ = ("any", "list", "")
+    return next(
+        (i for i, k in enumerate(kinds) if k != kinds[0] and k[1] not in open_ and kinds[0][1] not in open_), None
+    )
+
+
+def _kind(value: Value) -> tuple[int, str]:
+    name = type_of(value)
+    item = name.strip("[]")
+    return name.count("["), "number" if item in ("int", "float", "prob") else item
 
 
 def has_unknown(value: Value) -> bool:

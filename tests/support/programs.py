@@ -6,7 +6,8 @@ evaluated here a second time, by Python, and ``Meaning`` runs the terms by the w
 is shared with the compiler but the modules with their weights, in the order of the text.
 
 Every block takes any number of channels and hands on a number that is known (``out``), with the spatial sizes
-as they were; poolings stand where the net as a whole leaves room for them.
+as they were; poolings stand where the net as a whole leaves room for them. A sequence is [length, features], and
+its features are what a block hands on.
 """
 
 from __future__ import annotations
@@ -47,10 +48,11 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Join:
-    """A join, and the block that processes what it gives."""
+    """A join, and the block that processes what it gives; ``dim`` is the axis of ``concat``."""
 
     name: str
     after: Term | None = None
+    dim: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ class Meaning:
                 return [(level, self.close(columns, mention.join))], None
             case Merge():
                 results = [self.closed(branch, x, at) for branch in term.branches]
-                y = results[0] if len(results) == 1 else joined(term.join.name, results, [True] * len(results))
+                y = results[0] if len(results) == 1 else self.joined(term.join, results, [True] * len(results))
                 return [(level, self.closed(term.join.after, y, at) if term.join.after else y)], None
 
     def close(self, columns: list[tuple[int, Tensor]], join: Join | None) -> Tensor:
@@ -160,22 +162,29 @@ class Meaning:
         levels = [level for level, _ in columns]
         labels = [(level, levels[:i].count(level)) for i, level in enumerate(levels)]
         self.labels.update(labels)
-        y = joined(join.name, [t for _, t in columns], self.live(labels))
+        y = self.joined(join, [t for _, t in columns], self.live(labels))
         return self.closed(join.after, y) if join.after else y
 
-
-def joined(name: str, tensors: Sequence[Tensor], live: Sequence[bool]) -> Tensor:
-    """A join; of a dropped operand ``concat`` keeps zeros."""
-    alive = torch.stack([t for t, on in zip(tensors, live, strict=True) if on]) if name != "concat" else None
-    match name:
-        case "mean":
-            return alive.mean(0)
-        case "sum":
-            return alive.sum(0)
-        case "max":
-            return alive.amax(0)
-        case _:
-            return torch.cat([t if on else torch.zeros_like(t) for t, on in zip(tensors, live, strict=True)], 1)
+    def joined(self, join: Join, tensors: Sequence[Tensor], live: Sequence[bool]) -> Tensor:
+        """A join; of a dropped operand ``concat`` keeps zeros."""
+        kept = [t for t, on in zip(tensors, live, strict=True) if on]
+        match join.name:
+            case "mean":
+                return torch.stack(kept).mean(0)
+            case "sum":
+                return torch.stack(kept).sum(0)
+            case "max":
+                return torch.stack(kept).amax(0)
+            case "gated":
+                gate: Any = next(self.modules)
+                weights = torch.stack([w for w, on in zip(gate.logits.exp(), live, strict=True) if on])
+                return sum([w * t for w, t in zip(weights, kept, strict=True)], torch.zeros(())) / weights.sum()
+            case "spread":
+                next(self.modules)
+                return kept[0] - torch.stack(kept).mean(0) if len(kept) > 1 else kept[0]
+            case _:
+                parts = [t if on else torch.zeros_like(t) for t, on in zip(tensors, live, strict=True)]
+                return torch.cat(parts, join.dim)
 
 
 def column(labels: set[Label], k: int) -> Choose:
@@ -190,11 +199,20 @@ def column(labels: set[Label], k: int) -> Choose:
     return choose
 
 
-_CONV = {1: F.conv1d, 2: F.conv2d}
-_MAX = {1: F.max_pool1d, 2: F.max_pool2d}
-_AVG = {1: F.avg_pool1d, 2: F.avg_pool2d}
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_ADAPTIVE_MAX = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}
+_ADAPTIVE_AVG = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 _POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
+    "relu6": lambda x: x.clamp(0, 6),
+    "selu": F.selu,
+    "mish": lambda x: x * torch.tanh(F.softplus(x)),
+    "hardsigmoid": lambda x: (x / 6 + 0.5).clamp(0, 1),
+    "softmax": lambda x: x.softmax(-1),
+    "logsoftmax": lambda x: x.log_softmax(-1),
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "gelu": F.gelu,
@@ -243,9 +261,50 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x.flatten(2).mean(2)
         case "flatten":
             return x.flatten(1)
+        case "convtranspose":
+            assert m.weight.shape[1] == a["out"]
+            return _TRANSPOSED[rank](x, m.weight, m.bias, 1, 1)
+        case "adaptivemaxpool":
+            return _ADAPTIVE_MAX[rank](x, a["size"])
+        case "adaptiveavgpool":
+            return _ADAPTIVE_AVG[rank](x, a["size"])
+        case "localresponsenorm":
+            return F.local_response_norm(x, 3)
+        case "prelu":
+            return torch.where(x > 0, x, m.weight * x)
+        case "glu":
+            half, gate = x.chunk(2, -1)
+            return half * gate.sigmoid()
+        case "zeropad":
+            return F.pad(x, (1, 1) * rank)
+        case "upsample":
+            return F.interpolate(x, scale_factor=2, mode=a["mode"], align_corners=a["align"] or None)
+        case "pixelshuffle":
+            return F.pixel_shuffle(x, 2)
+        case "embedding":
+            assert m.weight.shape[0] == a["count"]
+            return m.weight[x]
+        case "positions":
+            return x + m.weight
+        case "attention":
+            inner = m.attention
+            q, k, v = F.linear(x, inner.in_proj_weight, inner.in_proj_bias).chunk(3, -1)
+            scores = q @ k.transpose(1, 2) / x.shape[2] ** 0.5
+            if a["causal"]:
+                scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), float("-inf"))
+            return inner.out_proj(scores.softmax(-1) @ v)
+        case "rnn" | "lstm" | "gru":
+            assert isinstance(m.layer, getattr(nn, op.name.upper())) and m.layer.hidden_size == a["out"]
+            return m.layer(x)[0]
+        case "scaled":
+            return x * m.weight
+        case "hardtanh":
+            return x.clamp(-0.5, 0.5)
         case _:
             return _POINTWISE[op.name](x)
 
+
+_SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 # --- text with its meaning
 
@@ -272,12 +331,14 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """A drawn program: its text, its meaning, and the shapes of its input and output."""
+    """A drawn program: its text, its meaning, and the shapes of its input and output; ``tokens`` is how many
+    different numbers an input of whole numbers has."""
 
     text: str
     term: Term
     input: tuple[int, ...]
     output: int
+    tokens: int = 0
 
     def __repr__(self) -> str:
         return f"<program\n{self.text}>"
@@ -321,7 +382,10 @@ class Drawer:
         self.layers: list[tuple[str, tuple[str, ...]]] = []
         self.rules: list[Rule] = []
         self.joins: list[tuple[str, bool]] = []
-        self.rank = self.pick([0, 1, 2, 2])
+        self.rank = self.pick([0, 1, 2, 2, 2, 3, 0])
+        self.sequence = not self.rank and self.chance()
+        self.dim = 2 if self.sequence else 1  # of the channels, where the batch is 0
+        self.foreign = self.chance(5)
 
     def pick(self, options: Sequence[Any]) -> Any:
         return self.draw(st.sampled_from(list(options)))
@@ -367,12 +431,16 @@ class Drawer:
     def base(self, out: Piece) -> Piece:
         """A layer with weights that hands on ``out`` channels."""
         r = self.rank
-        if self.chance(6):
+        if self.chance(6) and not self.sequence:
             return self.op(f"project({out.text})", "project", out=out)
         bias = self.chance()
         tail = "" if bias else ", bias=false"
+        linear = self.op(f"linear({out.text}{tail})", "linear", out=out, bias=bias)
         if r == 0:
-            return self.op(f"linear({out.text}{tail})", "linear", out=out, bias=bias)
+            twice = Piece(f"2 * {out.tight}", lambda env: 2 * out.value(env), True)
+            gated = self.flow(self.op(f"linear({twice.text})", "linear", out=twice, bias=True), self.op("glu", "glu"))
+            recurrent = [self.op(f"{kind}({out.text})", kind, out=out) for kind in ("rnn", "lstm", "gru")]
+            return self.pick([linear, linear, linear, gated, *(recurrent if self.sequence else ())])
 
         def conv(text: str, kernel: list[int], padding: list[int], dilation: int = 1) -> Piece:
             args = {"kernel": kernel, "padding": padding, "dilation": dilation, "stride": 1, "bias": bias}
@@ -387,6 +455,16 @@ class Drawer:
         ]
         if r == 2:
             options.append(conv(f"{o}, [3, 1], padding=[1, 0]", [3, 1], [1, 0]))
+            four = Piece(f"4 * {out.tight}", lambda env: 4 * out.value(env), True)
+            wide = self.op(
+                f"conv2d({four.text}, 1)", "conv", out=four, depthwise=False, kernel=[1, 1], padding=[0, 0], dilation=1,
+                stride=1, bias=True,
+            )  # fmt: skip
+            halved = self.op("avgpool2d(2)", "avgpool", kernel=2, stride=2, padding=0)
+            options.append(self.flow(wide, self.op("pixelshuffle(2)", "pixelshuffle"), halved))
+        options.append(self.op(f"convtranspose{r}d({o}, 3, padding=1{tail})", "convtranspose", out=out))
+        padded = self.op(f"zeropad{r}d(1)", "zeropad")
+        options.append(self.flow(padded, conv(f"{o}, 3", [3] * r, [0] * r)))
         return self.pick(options)
 
     def same(self, names: Names) -> Piece:
@@ -397,19 +475,34 @@ class Drawer:
             *[self.op(which, which) for which in _POINTWISE if which != "leakyrelu"],
             self.op("leakyrelu(0.2)", "leakyrelu"),
             self.op(f"batchnorm{r}d", "batchnorm"),
-            self.op("groupnorm(1)", "groupnorm", groups=1),
             self.op("layernorm", "layernorm"),
+            self.op("prelu(init=0.3)", "prelu"),
             *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
             self.op("id", "id"),
             *names.same,
         ]
-        if self.rank:
-            window = {"kernel": 3, "stride": 1, "padding": 1}
+        if self.sequence:
             options += [
+                *[self.op("attention(1)", "attention", causal=False), self.op("positions", "positions")] * 2,
+                self.op("attention(1, causal=true)", "attention", causal=True),
+            ]
+        if self.foreign:
+            options += [self.op("scaled(0.5)", "scaled"), self.op("nn.Hardtanh(-0.5, 0.5)", "hardtanh")] * 2
+        if self.rank:
+            window = {"kernel": 3 if r < 3 else 1, "stride": 1, "padding": 1 if r < 3 else 0}
+            near = self.op("upsample(2)" if r != 2 else "upsample([2, 2.0])", "upsample", mode="nearest", align=False)
+            smooth = self.op(
+                f'upsample(2, mode="{_SMOOTH[r]}", align_corners=true)', "upsample", mode=_SMOOTH[r], align=True
+            )
+            half = self.op(f"maxpool{r}d(2)", "maxpool", kernel=2, stride=2, padding=0)
+            options += [
+                self.flow(self.pick([near, smooth]), half),
+                self.op("localresponsenorm(3)", "localresponsenorm"),
+                self.op("groupnorm(1)", "groupnorm", groups=1),
                 self.op(f"instancenorm{r}d()", "instancenorm"),
                 self.op(f"dropout{r}d({p.text})", "dropout", p=p),
-                self.op(f"maxpool{r}d(3, stride=1, padding=1)", "maxpool", **window),
-                self.op(f"avgpool{r}d(3, 1, 1)", "avgpool", **window),
+                self.op(f"maxpool{r}d(3, stride=1, padding=1)", "maxpool", kernel=3, stride=1, padding=1),
+                self.op(f"avgpool{r}d({', '.join(map(str, window.values()))})", "avgpool", **window),
             ]
         return self.pick(options)
 
@@ -427,7 +520,7 @@ class Drawer:
             text = f"conv{self.rank}d({out.text}, 3, padding=1, groups={out.text})"
             args = {"kernel": [3] * self.rank, "padding": [1] * self.rank, "dilation": 1, "stride": 1, "bias": True}
             behind.append(self.op(text, "conv", out=out, depthwise=True, **args))
-        if self.chance(6):
+        if self.rank and self.chance(6):
             behind.append(self.op(f"groupnorm({out.text})", "groupnorm", groups=out))
         return self.flow(self.base(out), *behind)
 
@@ -441,7 +534,7 @@ class Drawer:
             case "flow":
                 return self.flow(self.block(self.int(names), names, below), self.block(out, names, below))
             case "merge":
-                kind = self.pick(["sum", "mean", "max"])
+                kind = self.pick(["sum", "mean", "max", "gated"])
                 return self.merge(kind, [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))])
             case "residual":
                 inner = self.merge(self.pick(["sum", "mean"]), [self.op("id", "id"), self.block(out, names, below)])
@@ -493,10 +586,16 @@ class Drawer:
         text = ", ".join(b.text for b in branches)
 
         def value(env: Env) -> Merge:
-            made = env[used] if used in env else Join(used)
+            made = env[used] if used in env else Join(used, dim=self.dim)
             return Merge(made, tuple([b.value(env) for b in branches]))
 
-        return Piece(f"{used}([{text}])" if listed else f"{used}({text})", value)
+        tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
+        return Piece(f"{used}([{text}]{tail})" if listed else f"{used}({text}{tail})", value)
+
+    @property
+    def concat(self) -> str:
+        """The join that puts channels together."""
+        return f"concat(dim={self.dim})" if self.sequence else "concat"
 
     # --- declarations
 
@@ -610,14 +709,14 @@ class Drawer:
         title = f"close{len(self.joins)}"
         keeps = self.chance()
         if keeps:
-            kind, after = self.pick(["mean", "sum", "max"]), self.same(self.globals)
+            kind, after = self.pick(["mean", "sum", "max", "gated"]), self.same(self.globals)
             self.lines.append(f"join {title} = {kind} >> {after.tight}")
             self.env[title] = Join(kind, after.value(self.env))
         else:
             after = self.base(name("out"))
-            self.lines.append(f"join {title}(out: int) = concat >> {after.text}")
+            self.lines.append(f"join {title}(out: int) = {self.concat} >> {after.text}")
             env = self.env
-            self.env[title] = lambda out: Join("concat", after.value({**env, "out": out}))
+            self.env[title] = lambda out: Join("concat", after.value({**env, "out": out}), self.dim)
         self.joins.append((title, keeps))
 
     def rule_decl(self) -> None:
@@ -686,8 +785,11 @@ class Drawer:
     def rule_join(self, names: Names) -> tuple[str, Callable[[Env], Join]]:
         """The join of a rule: its text and its value under the rule's arguments."""
         options: list[tuple[str, Callable[[Env], Join]]] = [
-            (kind, lambda env, kind=kind: Join(kind)) for kind in ("mean", "mean", "sum", "max", "concat")
+            (kind, lambda env, kind=kind: Join(kind)) for kind in ("mean", "mean", "sum", "max", "gated")
         ]
+        options.append((self.concat, lambda env: Join("concat", dim=self.dim)))
+        if self.foreign:
+            options += [("spread", lambda env: Join("spread"))] * 3
         options.append(("j", lambda env: env["j"]))
         for title, keeps in self.joins:
             if keeps:
@@ -765,13 +867,17 @@ class Drawer:
         """The whole program."""
         if self.chance():
             self.lines.append("frac 1")
+        if self.foreign:
+            self.lines.append('extern layer scaled(k: float) from "tests.support.parts:Scaled"')
+            self.lines.append('extern join spread from "tests.support.parts:Spread"')
         self.params()
         for _ in range(self.draw(st.integers(0, 4))):
             self.pick([self.layer_decl, self.join_decl, self.rule_decl, self.let_block])()
         self.rule_decl()
-        size = [self.draw(st.integers(4, 8)) for _ in range(self.rank)]
+        size = [self.draw(st.integers(4, 8 if self.rank < 3 else 5)) for _ in range(self.rank)]
         channels = self.draw(st.integers(1, 4))
-        shape = (channels, *size)
+        shape = (channels, self.draw(st.integers(1, 4))) if self.sequence else (channels, *size)
+        tokens = 6 if self.sequence and self.chance() else 0
         budget = MAX_LAYERS
         stages: list[Piece] = []
         for _ in range(self.draw(st.integers(1, 3))):
@@ -782,8 +888,14 @@ class Drawer:
                 stages.append(stage)
         classes = self.int(self.globals)
         head = [self.op(f"linear({classes.text})", "linear", out=classes, bias=True)]
-        if self.rank:
+        if self.rank or self.sequence:
             head.insert(0, self.pick([self.op("flatten", "flatten"), self.op("global_avgpool", "global_avgpool")]))
+        if tokens:
+            shape = shape[:1]
+            whole = self.merge("max", [self.op("id", "id")] * 2)
+            width = self.int(self.globals)
+            table = self.op(f"embedding({tokens}, {width.text})", "embedding", count=tokens)
+            stages[:0] = [table] if self.joins or self.chance() else [whole, table]
         body = self.flow(*stages, *head)
         options = self.pick(
             [
@@ -796,17 +908,23 @@ class Drawer:
         )
         output = classes.value(self.env)
         dims = ", ".join(map(str, shape))
-        self.lines.append(f"net N(x: f32[{dims}]) -> f32[{classes.text}]{options}\n    = {body.text}")
-        return Program("\n".join(self.lines) + "\n", body.value(self.env), shape, output)
+        self.lines.append(
+            f"net N(x: {'i64' if tokens else 'f32'}[{dims}]) -> f32[{classes.text}]{options}\n    = {body.text}"
+        )
+        return Program("\n".join(self.lines) + "\n", body.value(self.env), shape, output, tokens)
 
     def stage(self, size: list[int], budget: int) -> tuple[Piece | None, list[int]]:
         """A part of the net, and the spatial sizes behind it. None where all that was drawn is too large."""
         names = self.globals
         room = bool(size) and min(size) >= 4
         pool = self.op(f"maxpool{self.rank}d(2)", "maxpool", kernel=2, stride=2, padding=0)
-        match self.pick(["rule", "rule", "rule", "block", "zip", "down"]):
+        kinds = [f"adaptive{kind}pool" for kind in ("avg", "max")]
+        adaptive = [self.op(f"{kind}{self.rank}d(2)", kind, size=2) for kind in kinds]
+        match self.pick(["rule", "rule", "rule", "block", "zip", "down", "adaptive"]):
             case "block":
                 tries = [self.block(self.int(names), names)]
+            case "adaptive" if room:
+                return self.pick(adaptive), [2] * self.rank
             case "down" if room:
                 out = self.int(names)
                 args = {"kernel": [3] * self.rank, "padding": [1] * self.rank, "dilation": 1, "stride": 2, "bias": True}
