@@ -23,10 +23,21 @@ from fractal_dsl import driver, imports, source, text_to_syntax
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
 from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
-from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor
-from fractal_dsl.program_to_summary import MAX_OPS_PER_LAYER
-from fractal_dsl.syntax_to_program import INITS
-from fractal_dsl.syntax_to_program.values import BUILTINS, MAX_INT, MAX_LEVEL, MAX_LIST, show
+from fractal_dsl.graph_to_dot.units import MAX_UNITS
+from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
+from fractal_dsl.program_to_summary import MAX_NUMBERS, MAX_OPS_PER_LAYER
+from fractal_dsl.syntax_to_program import INITS, termination
+from fractal_dsl.syntax_to_program.binding import signature
+from fractal_dsl.syntax_to_program.values import (
+    BUILTINS,
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_INT,
+    MAX_LEVEL,
+    MAX_LIST,
+    MAX_STEPS,
+    show,
+)
 from fractal_dsl.text_to_syntax import KEYWORDS
 
 README = Path(__file__).parent.parent / "grammar" / "README.md"
@@ -72,7 +83,7 @@ _ARGS = {
     "embedding_dim": 64,
     "output_size": 1,
 }
-_KINDS = {"int": 2, "size": 3, "float": 0.5, "prob": 0.5, "bool": True, "str": "text"}
+_KINDS = {"int": 2, "size": 3, "sides": 3, "scale": 2, "float": 0.5, "prob": 0.5, "bool": True, "str": "text"}
 _INPUTS = [Tensor("f32", s) for s in ((8, 32, 32), (8, 32), (8, 16, 16, 16), (64,))] + [Tensor("i64", (32,))]
 _INPUT = {1: _INPUTS[1], 2: _INPUTS[0], 3: _INPUTS[2]}
 
@@ -81,15 +92,6 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
-def signature(params: Iterable[OpParam]) -> str:
-    def one(p: OpParam) -> str:
-        if p.default is REQUIRED:
-            return p.name
-        return f"{p.name}={'…' if p.default is None else show(p.default)}"
-
-    return ", ".join(one(p) for p in params)
 
 
 def example(spec: OpSpec) -> tuple[Tensor, Tensor, str]:
@@ -157,9 +159,17 @@ def limits() -> str:
         ("layers of a net in all", f"{MAX_OPS_PER_LAYER} × that", "`--max-layers N`"),
         ("level of a rule", f"{MAX_LEVEL:,}", ""),
         ("elements of a list", f"{MAX_LIST:,}", ""),
+        ("elements of a list with those of the lists in it", f"{MAX_ELEMENTS:,}", ""),
+        ("lists in lists", f"{MAX_DEPTH}", ""),
+        ("steps of evaluation: expressions, and elements of lists that are made or handed on", f"{MAX_STEPS:,}", ""),
+        ("steps in looking for levels that do not fall", f"{termination._MAX_STEPS:,}", ""),
+        ("parameters of a net, numbers in a tensor", f"{MAX_NUMBERS:,}", ""),
+        ("stacked layers of `rnn`, `lstm`, `gru`", f"{MAX_STACKED}", ""),
+        ("boxes and bars of a picture", f"{MAX_UNITS:,}", ""),
         ("whole numbers", f"±{MAX_INT:,}", ""),
         ("brackets in brackets", str(text_to_syntax.MAX_NESTING), ""),
         ("words and signs between `,`, `>>`, `|`, `=`", str(text_to_syntax.MAX_RUN), ""),
+        ("words and signs of a file", f"{text_to_syntax.MAX_TOKENS:,}", ""),
         ("bytes of a file", f"{source.MAX_SOURCE_BYTES:,}", ""),
         ("imported files", f"{imports.MAX_FILES:,}", ""),
         ("imports in imports", f"{imports.MAX_DEPTH:,}", ""),

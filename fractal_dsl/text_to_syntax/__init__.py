@@ -15,7 +15,7 @@ from lark import Token
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report
 from fractal_dsl.source import Source, Span
-from fractal_dsl.text_to_syntax.lexer import MAX_ERRORS, MAX_NESTING, MAX_RUN, check_nesting, lex
+from fractal_dsl.text_to_syntax.lexer import MAX_ERRORS, MAX_NESTING, MAX_RUN, MAX_TOKENS, check_nesting, lex
 from fractal_dsl.text_to_syntax.messages import report_token
 from fractal_dsl.text_to_syntax.parser import Unexpected, feed
 from fractal_dsl.text_to_syntax.tree import span_of
@@ -28,6 +28,7 @@ __all__ = [
     "MAX_ERRORS",
     "MAX_NESTING",
     "MAX_RUN",
+    "MAX_TOKENS",
     "TERMINALS",
     "parse_expression",
     "text_to_syntax",
