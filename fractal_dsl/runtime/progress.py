@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor
 
-_LOOK, _GLANCE = 0.25, 1.0
+_LOOK, _GLANCE = 0.5, 1.0
 _LINE = 60.0
 
 
 class View:
     """Counts what the steps report and shows it.
 
-    The sums stay on the device; they are looked at four times a second on a terminal and once a second elsewhere, where
+    The sums stay on the device; they are looked at twice a second on a terminal and once a second elsewhere, where
     a line is printed once a minute.
     """
 
@@ -33,7 +33,7 @@ class View:
             TextColumn("{task.fields[figures]}"),
             console=console,
             transient=True,
-            refresh_per_second=4,
+            refresh_per_second=2,
             disable=not console.is_terminal,
         )
         self.task = self.bar.add_task("", total=None, figures="")
