@@ -176,6 +176,11 @@ class Report:
         message = message if len(message) <= 1000 else message[:1000] + "…"
         self.found.append(Diagnostic(code, message, source, span, label, help, tuple(trail)))
 
+    def take(self, found: Iterable[Diagnostic]) -> None:
+        """Note the findings of another report on the same sources."""
+        for d in found:
+            self.error(d.code, d.span, d.message, label=d.label, help=d.help, trail=d.trail)
+
     @property
     def sources(self) -> Sources:
         """Every text that a finding may lie in."""

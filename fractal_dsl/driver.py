@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
@@ -60,7 +61,7 @@ class Compiled:
         """The collapsed graph with columns and names: what code and pictures are made of."""
         from fractal_dsl.passes.assign_columns import assign_columns
 
-        return assign_columns(self.collapsed)
+        return assign_columns(self.collapsed, self.summary.labels)
 
     def column(self, k: int) -> JoinGraph:
         """Column k (from 1, shallow to deep) as a graph of its own. Raises UserError if there is none."""
@@ -75,7 +76,7 @@ class Compiled:
 
 def compile_file(
     path: str | Path,
-    params: Mapping[str, str] | None = None,
+    params: Mapping[str, object] | None = None,
     net: str | None = None,
     max_layers: int = MAX_LAYERS,
     *,
@@ -83,15 +84,23 @@ def compile_file(
 ) -> Compiled:
     """Check and measure a file's net (the last, unless ``net`` names one).
 
-    ``params`` are texts in the language's literals.
-    ``allow_python`` lets ``extern`` load Python code. Raises FracError with every error of the file.
+    ``params`` are plain values, or texts in the language's literals: ``{"columns": 4}`` or ``{"columns": "4"}``.
+    ``allow_python`` lets ``extern`` load Python code. Raises FracError with every error of the file, and UserError
+    for a value that no parameter can have.
     """
     return pick(check(read(path), params, max_layers, allow_python=allow_python), net)
 
 
-def compile_text(text: str, params: Mapping[str, str] | None = None, net: str | None = None) -> Compiled:
+def compile_text(
+    text: str,
+    params: Mapping[str, object] | None = None,
+    net: str | None = None,
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
+) -> Compiled:
     """``compile_file`` for a text."""
-    return pick(check(Source("<text>", text), params), net)
+    return pick(check(Source("<text>", text), params, max_layers, allow_python=allow_python), net)
 
 
 def read(path: str | Path) -> Source:
@@ -121,6 +130,32 @@ def parse(source: Source) -> File:
     return file
 
 
+def param_text(value: object) -> str:
+    """A plain value in the language's literals. Raises ValueError for one that the language does not have."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float() if math.isfinite(value):
+            return repr(value)
+        case str() if '"' not in value and "\n" not in value:
+            return f'"{value}"'
+        case str():
+            raise ValueError("is a text with a quotation mark or a line break, which texts of the language do not have")
+        case list() | tuple():
+            return f"[{', '.join(map(param_text, cast(Sequence[object], value)))}]"
+        case _:
+            raise ValueError(f"is no number, text, boolean or list of these: {value}")
+
+
+def _param_text(name: str, value: object) -> str:
+    try:
+        return value if isinstance(value, str) else param_text(value)
+    except ValueError as error:
+        raise UserError(f"the value of parameter `{name}` {error}") from None
+
+
 def literal(text: str, name: str) -> Any:
     """A value from the command line: a number, percentage, text, boolean or list; anything else is a text."""
     report = Report(Source(name, text))
@@ -131,7 +166,7 @@ def literal(text: str, name: str) -> Any:
 
 def check(
     source: Source,
-    params: Mapping[str, str] | None = None,
+    params: Mapping[str, object] | None = None,
     max_layers: int = MAX_LAYERS,
     *,
     allow_python: bool = False,
@@ -141,19 +176,19 @@ def check(
 
     ``settings`` is false where the train block does not matter: its schema takes a while to load.
     """
-    overrides = dict(params or {})
+    overrides = {name: _param_text(name, value) for name, value in (params or {}).items()}
     report = Report(source)
     with deep():
         files = load(source, report)
-        programs = syntax_to_programs(
+        programs, train = syntax_to_programs(
             files.main, files.targets.get, report, overrides, parse_expression, max_layers, allow_python
         )
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
     if settings:
-        _check_train(files.main, programs, report)
+        _check_train(files.main, train, report)
     report.raise_if_any()
     return [
-        Compiled(program, summary, overrides, max_layers, files.paths)
+        Compiled(program, summary, {k: str(v) for k, v in overrides.items()}, max_layers, files.paths)
         for program, summary in zip(programs, summaries, strict=True)
         if summary is not None
     ]
@@ -174,21 +209,25 @@ def pick(nets: list[Compiled], name: str | None) -> Compiled:
     raise FracError([Diagnostic("E0207", f"the file has no net `{name}`", source, Span(0, 0), help=help)])
 
 
-def _check_train(file: File, programs: list[Program], report: Report) -> None:
+def _check_train(file: File, settings: Mapping[str, Any], report: Report) -> None:
     """The settings of the train block, against the schema that the command line uses."""
     block = next((d for d in file.decls if isinstance(d, TrainDecl)), None)
-    if block is None or not programs or report.found:
+    if block is None:
         return
-    from fractal_dsl.config import ConfigError, parse_config
+    from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 
+    told = [d.span for d in report.found if block.span.start <= d.span.start < block.span.end]
     try:
-        parse_config(programs[0].train)
+        parse_config(settings)
     except ConfigError as error:
         spans = {s.key.id: s for s in block.settings}
         for path, message, help in error.findings:
             setting = spans.get(str(path[0])) if path else None
-            span = block.span if setting is None else setting.key.span if len(path) == 1 else setting.value.span
-            report.error("E0701", _inner(block, path) or span, message, help=help)
+            known = bool(path) and path[0] in TrainConfig.model_fields
+            span = block.span if setting is None else setting.value.span if known else setting.key.span
+            span = _inner(block, path) or span
+            if not any(span.start <= at.start < span.end or at.start <= span.start < at.end for at in told):
+                report.error("E0701", span, message, help=help)
 
 
 def _inner(block: TrainDecl, path: tuple[str | int, ...]) -> Span | None:

@@ -1,7 +1,8 @@
 """Columns, and drop-path plans as values: which operands of which joins are live, and by which route.
 
 A column is named by the label of its operands: the level of the rule at which it was introduced, and its
-place among the operands of that level at one join. Column 1 is the shallowest, of the highest level.
+place among the operands of that level at one join. Columns are numbered from shallow to deep: for the paper's rule
+column 1 is of the highest level.
 
 Drop-path: paper section 3.1. A plan is a function of (seed, step) alone, so every rank draws the same one and a
 resumed run draws what the killed one would have drawn.
@@ -30,7 +31,7 @@ def labels_of(levels: Sequence[int]) -> tuple[Label, ...]:
 
 
 def column_order(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """All columns of a net, shallowest first."""
+    """All labels of a net, the highest level first; what lies deeper in the recurrence is to the right."""
     return tuple(sorted(set(labels), key=lambda label: (-label[0], label[1])))
 
 

@@ -105,6 +105,22 @@ def _cells(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
+class Located(str):
+    """A text from a file: the value of a parameter. ``source`` is the file; in it the parameter's name is at
+    ``name``, its value at ``span``."""
+
+    source: Source
+    name: Span
+    span: Span
+
+    @classmethod
+    def at(cls, text: str, source: Source, name: Span, span: Span) -> Located:
+        """The text with its place."""
+        located = cls(text)
+        located.source, located.name, located.span = source, name, span
+        return located
+
+
 @dataclass(frozen=True)
 class Sources:
     """The texts that a program is made of: the file itself, and what it imports."""

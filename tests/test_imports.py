@@ -71,7 +71,7 @@ def test_a_shared_block_is_one_however_it_is_imported(folder: Path) -> None:
 def test_unknown_and_wrong_parameters_of_imported_files(folder: Path) -> None:
     for params, message in (
         ({"base.colums": "4"}, "did you mean `base.columns`?"),
-        ({"base.columns": "9"}, "`columns` is in 1..5, found 9"),
+        ({"base.columns": "9"}, "`base.columns` is in 1..5, found 9"),
         ({"columns": "3"}, "there is no parameter `columns`"),
     ):
         with pytest.raises(FracError, match=message.replace("?", r"\?")):

@@ -45,9 +45,14 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
     with torch.no_grad():
         torch.testing.assert_close(model(x), evaluator.net(x), rtol=1e-9, atol=1e-12)
         order = sorted({label for labels in evaluator.labels for label in labels}, key=lambda p: (-p[0], p[1]))
-        assert model.n_columns == max(1, len(order))
+        columns = model.join_graph.columns  # each way through the net once, shallow to deep
+        assert (model.n_columns, set(columns) <= {*order}) == (max(1, len(columns)), True)
+        for label in order:
+            way = Evaluator(spec, weighted(model), column_choice(order, order.index(label) + 1)).net(x)
+            assert any(torch.allclose(way, model.run(x, model.column_plan(k + 1))) for k in range(len(columns)))
         for k in range(1, model.n_columns + 1):
-            expected = Evaluator(spec, weighted(model), column_choice(order, k) if order else None).net(x)
+            choice = column_choice(order, order.index(columns[k - 1]) + 1) if order else None
+            expected = Evaluator(spec, weighted(model), choice).net(x)
             torch.testing.assert_close(model.run(x, model.column_plan(k)), expected, rtol=1e-9, atol=1e-12)
             torch.testing.assert_close(model.column(k)(x), expected, rtol=1e-9, atol=1e-12)
             torch.testing.assert_close(model.extract(k).eval()(x), expected, rtol=1e-9, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from fractal_dsl.diagnostics import UserError
+from fractal_dsl import driver
+from fractal_dsl.diagnostics import Diagnostic, FracError
+from fractal_dsl.driver import param_text
+from fractal_dsl.source import Located, Source, Span
 
 
 def _allow(allowed: bool) -> bool:
@@ -58,30 +62,71 @@ def parameters(given: Sequence[str] | None, file: Path | None) -> dict[str, str]
 def _from_file(file: Path) -> dict[str, str]:
     import tomllib
 
+    source = driver.read(file)
     try:
-        data = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError as error:  # both of UnicodeDecodeError and TOMLDecodeError
-        raise UserError(f"{file} is no TOML file: {error}") from None
-    return dict(_flat(data, "", file))
+        data = tomllib.loads(source.text)
+    except tomllib.TOMLDecodeError as error:
+        raise FracError([_no_toml(str(error), source)]) from None
+    places = _places(source.text)
+    return {
+        name: Located.at(_text(name, value, source, places), source, *_nearest(name, places))
+        for name, value in _flat(data, "")
+    }
 
 
-def _flat(table: dict[str, Any], prefix: str, file: Path) -> Iterator[tuple[str, str]]:
+def _no_toml(message: str, source: Source) -> Diagnostic:
+    """tomllib's message has the place at its end: ``(at line 3, column 5)``."""
+    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    at = len(source.text.rstrip())
+    message = message.removesuffix(" (at end of document)")
+    if found:
+        at = sum(len(line) for line in source.text.splitlines(True)[: int(found[1]) - 1]) + int(found[2]) - 1
+        message = message[: found.start()]
+    help = 'parameters are set by lines such as `columns = 4` or `widths = [16, 32]`, texts by `init = "xavier"`'
+    return Diagnostic("E0102", f"this is no TOML: {message[:1].lower()}{message[1:]}", source, Span(at, at), help=help)
+
+
+def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
     for name, value in table.items():
         if isinstance(value, dict):
-            yield from _flat(cast(dict[str, Any], value), f"{prefix}{name}.", file)
+            yield from _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
         else:
-            yield prefix + name, _literal(value, f"{file}: {prefix}{name}")
+            yield prefix + name, value
 
 
-def _literal(value: object, where: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str) and '"' not in value and "\n" not in value:
-        return f'"{value}"'
-    if isinstance(value, list):
-        return f"[{', '.join([_literal(item, where) for item in cast(list[object], value)])}]"
-    raise UserError(f"{where} is no number, text, boolean or list")
+def _text(name: str, value: object, source: Source, places: _Places) -> str:
+    try:
+        return param_text(value)
+    except ValueError as error:
+        raise FracError([Diagnostic("E0301", f"`{name}` {error}", source, _nearest(name, places)[1])]) from None
+
+
+_Places = dict[str, tuple[Span, Span]]
+"""The places of names and their values."""
+_HEADER = re.compile(r"\s*\[\s*([\w.\"' -]+?)\s*\]")
+_PAIR = re.compile(r"""\s*([\w."' -]*[\w"'])\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^#\n]*[^#\s])""")
+
+
+def _places(text: str) -> _Places:
+    """Where the values of a TOML file stand, as far as lines tell: tomllib does not say."""
+    places: _Places = {}
+    prefix, start = "", 0
+    for line in text.splitlines(True):
+        if found := _HEADER.match(line):
+            prefix = _name(found[1]) + "."
+        elif found := _PAIR.match(line):
+            name, value = (Span(start + found.start(i), start + found.end(i)) for i in (1, 2))
+            places.setdefault(prefix + _name(found[1]), (name, value))
+        start += len(line)
+    return places
+
+
+def _name(key: str) -> str:
+    return ".".join([part.strip(" \"'") for part in key.split(".")])
+
+
+def _nearest(name: str, places: _Places) -> tuple[Span, Span]:
+    """The place of a value, or of the inline table that it is in."""
+    while name not in places and "." in name:
+        name = name.rpartition(".")[0]
+    return places.get(name, (Span(0, 0), Span(0, 0)))

@@ -11,7 +11,7 @@ from functools import cache
 
 from fractal_dsl.graph import Join, JoinGraph, Layer, Node, Site
 from fractal_dsl.passes.rebuild import empty_like
-from fractal_dsl.plan import choose_operands, column_order
+from fractal_dsl.plan import Label, choose_operands, column_order
 
 # attributes of torch.nn.Module, torch.fx.GraphModule and FractalModule, which no submodule may shadow (a test compares)
 RESERVED = frozenset(
@@ -29,8 +29,8 @@ RESERVED = frozenset(
 )
 
 
-def assign_columns(graph: JoinGraph) -> JoinGraph:
-    """A new graph with ``columns``, and with names, column masks and each join's choices filled in.
+def assign_columns(graph: JoinGraph, columns: Sequence[Label]) -> JoinGraph:
+    """A new graph with ``columns``, shallow to deep, and with names, column masks and each join's choices filled in.
 
     Before::                                    After::
 
@@ -40,12 +40,13 @@ def assign_columns(graph: JoinGraph) -> JoinGraph:
     A node is in column k if column k's path through the net needs it.
     """
     labels = [label for _, join in graph.joins() for label in join.labels if label is not None]
-    columns = column_order(labels)
+    order = column_order(labels)
+    places = [order.index(label) for label in columns]
     everything = (1 << max(1, len(columns))) - 1
-    choices = {
-        number: choose_operands([label for label in join.labels if label is not None], columns)
-        for number, join in graph.joins()
-    }
+    choices: dict[int, tuple[int, ...]] = {}
+    for number, join in graph.joins():
+        chosen = choose_operands([label for label in join.labels if label is not None], order)
+        choices[number] = tuple([chosen[i] for i in places])
     operands = {number: graph.operands(number) for number in graph.g.nodes}
     masks = dict.fromkeys(graph.g.nodes, 0)
     masks[graph.output[0]] = everything
@@ -59,7 +60,7 @@ def assign_columns(graph: JoinGraph) -> JoinGraph:
                 masks[operand] |= masks[number]
 
     result = empty_like(graph, "labelled")
-    result.columns = columns
+    result.columns = tuple(columns)
     named: list[tuple[int, Node, Sequence[int]]] = []
     names = _Names(everything)
     for number, node in graph.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,7 @@ class Given:
     name: str | None
     value: Value
     span: Span
+    expr: s.Expr | None = None
 
 
 def written(ev: Evaluator, span: Span) -> str:
@@ -235,39 +236,65 @@ def _type_help(value: Value, wanted: str) -> str | None:
     return None
 
 
-def type_from(ev: Evaluator, expr: s.TypeExpr) -> Type:
-    """A declared type. Tensors type nets only."""
+def type_from(ev: Evaluator, expr: s.TypeExpr, known: Sequence[str] = SCALARS) -> Type:
+    """A declared type. Tensors type nets only. Of an unknown one the help is one of ``known``."""
     if expr.item is not None:
-        return Type("list", type_from(ev, expr.item))
+        return Type("list", type_from(ev, expr.item, known))
     if expr.name not in SCALARS or expr.dims is not None:
-        known = (*SCALARS, "[int]")
         help = None
         if expr.name.lower() in ("list", "tuple"):
             item = written(ev, expr.dims[0].span) if expr.dims else "int"
             help = f"write `[{item if item in SCALARS else 'int'}]`"
-        help = help or suggestion(expr.name, SCALARS) or f"the types are {', '.join(known)}"
+        help = help or suggestion(expr.name, known) or f"the types are {', '.join([*known, '[int]'])}"
         ev.error("E0201", expr.span, f"unknown type `{expr.name}`", help=help)
         return Type("any")
     return Type(expr.name)
 
 
-def checked(ev: Evaluator, value: Value, type: Type, span: Span, what: str) -> Value:
-    """A value of the declared type, or Unknown after an error."""
+def checked(ev: Evaluator, value: Value, type: Type, span: Span, what: str, expr: s.Expr | None = None) -> Value:
+    """A value of the declared type, or Unknown after an error, which stands at the element that is wrong where
+    ``expr``, the value as it is written, has it."""
     if type.name == "any":
         return ANY
     result = fits(value, type)
     if result is None:
-        help = _type_help(value, type.name)
-        return ev.error("E0301", span, f"{what} is {type}, found {type_of(value)}", help=help)
-    if type.name == "prob" and not isinstance(result, Unknown) and not 0 <= result <= 1:
-        return _not_prob(ev, result, span)
-    if type.name == "list" and type.item == Type("prob") and is_list(result):
-        for v in result:
-            if not isinstance(v, Unknown) and not 0 <= v <= 1:
-                return _not_prob(ev, v, span)
+        wrong, wanted, span = _misfit(value, type, expr, span)
+        found = f"found {type_of(value)}" if wrong is value else f"but its element {show(wrong)} is {type_of(wrong)}"
+        return ev.error("E0301", span, f"{what} is {type}, {found}", help=_type_help(wrong, wanted.name))
+    for element, at in elements(result, expr, span) if innermost(type).name == "prob" else ():
+        if not isinstance(element, Unknown) and not 0 <= element <= 1:
+            return _not_prob(ev, element, at)
     if type.name == "block":
         return ev.block(result, span)
     return result
+
+
+def _misfit(value: Value, type: Type, expr: s.Expr | None, span: Span) -> tuple[Value, Type, Span]:
+    """The part of a value that does not fit, its type as it should be, and its place."""
+    if type.item is None or not is_list(value):
+        return value, type, span
+    i = next(i for i, v in enumerate(value) if fits(v, type.item) is None)
+    inner = _item_at(expr, i, value)
+    return _misfit(value[i], type.item, inner, inner.span if inner else span)
+
+
+def elements(value: Value, expr: s.Expr | None, span: Span) -> Iterator[tuple[Value, Span]]:
+    """The elements of a list, and of the lists in it, each where it is written; else the value itself."""
+    if not is_list(value):
+        yield value, span
+        return
+    for i, element in enumerate(value):
+        inner = _item_at(expr, i, value)
+        yield from elements(element, inner, inner.span if inner else span)
+
+
+def _item_at(expr: s.Expr | None, i: int, value: tuple[Value, ...]) -> s.Expr | None:
+    return expr.items[i] if isinstance(expr, s.Items) and len(expr.items) == len(value) else None
+
+
+def innermost(type: Type) -> Type:
+    """The type of the elements of a list, and of the lists in it; else the type itself."""
+    return innermost(type.item) if type.item else type
 
 
 def bind(
@@ -288,7 +315,7 @@ def bind(
         id = param.name.id
         if id in chosen:
             type = type_from(ev, param.type)
-            args[id] = checked(ev, chosen[id].value, type, chosen[id].span, f"`{id}` of `{name}`")
+            args[id] = checked(ev, chosen[id].value, type, chosen[id].span, f"`{id}` of `{name}`", chosen[id].expr)
         elif inherited is not None:
             args[id] = inherited[id]
         elif param.default is None:
@@ -297,7 +324,8 @@ def bind(
             return None
         else:
             value = ev.eval(param.default, Scope(home, args))
-            args[id] = checked(ev, value, type_from(ev, param.type), param.default.span, f"`{id}` of `{name}`")
+            type, what = type_from(ev, param.type), f"`{id}` of `{name}`"
+            args[id] = checked(ev, value, type, param.default.span, what, param.default)
     ev.spend(sum([ev.weight(v) for v in args.values()]), span)
     return args
 

@@ -44,7 +44,7 @@ def call(ev: Evaluator, expr: s.Call, scope: Scope) -> Value:
             return ev.error("E0406", expr.func.span, f"rule `{name.id}` needs a level", help=help)
         case _:
             func = ev.eval(expr.func, scope)
-    given = [Given(a.name, ev.eval(a.value, scope), a.span) for a in expr.args]
+    given = [Given(a.name, ev.eval(a.value, scope), a.span, a.value) for a in expr.args]
     ev.spend(sum([ev.weight(a.value) for a in given]), expr.span)
     if func is ANY:
         return ANY
@@ -71,6 +71,11 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
             return layer(ev, func, given, span)
         case JoinFn():
             branches, rest = split(given)
+            if joins := [a for a in rest if branches and a.name is None and type_of(a.value) == "join"]:
+                at = joins[0].span
+                help = f"give it branches of its own: `{written(ev, at)}(id, …)`"
+                ev.error("E0301", at, f"a branch is a block, and `{written(ev, at)}` is a join", help=help)
+                return p.Hole(span)
             args = bind_op(ev, func.spec.name, func.spec.params, rest, span)
             if args is None:
                 return p.Hole(span) if branches else Unknown(Type("join"))

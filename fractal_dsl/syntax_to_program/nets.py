@@ -52,6 +52,8 @@ def net(
 def _tensor(ev: Evaluator, home: Home, expr: s.TypeExpr) -> Tensor | None:
     if expr.dims is None or expr.name not in ("f32", "i64"):
         near = f"did you mean `{ELEMENTS[expr.name]}`?" if expr.name in ELEMENTS else None
+        if expr.name in ("f32", "i64"):
+            near = f"write its shape: `{expr.name}[8]`, `{expr.name}[3, 32, 32]`"
         help = near or suggestion(expr.name, ("f32", "i64"))
         help = help or "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
         ev.error("E0301", expr.span, f"expected a tensor type, found `{expr.name}`", help=help)

@@ -61,7 +61,15 @@ def mention(ev: Evaluator, at: RuleAt, given: Sequence[Given], span: Span) -> p.
     if any(isinstance(v, Unknown) for v in args.values()):
         return p.Hole(span)
     instance = _instance(ev, at, level, args)
-    return p.Hole(span) if instance is None else p.Mention(instance, inside, span)
+    if instance is None:
+        return p.Hole(span)
+    return p.Mention(instance, context is not None and inside and _same_join(decl, args, context.args), span)
+
+
+def _same_join(decl: s.RuleDecl, args: Mapping[str, Value], around: Mapping[str, Value]) -> bool:
+    """Whether a mention of a rule within itself has the join of the rule around: the same arguments where the join
+    is named. With others its columns are closed by a join of their own."""
+    return all(key(args[q]) == key(around[q]) for q in args if decl.join is not None and _mentions(decl.join, q))
 
 
 def _arguments(
@@ -92,12 +100,11 @@ def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> 
         ev.error("E0602", span, f"level {level:,} of `{name}` is over the limit of {MAX_LEVEL}", help=help)
         return None
     around = [(d, above) for d, above in ev.active if isinstance(d, s.RuleDecl) and above is not None]
-    starts = [i for i, (d, above) in enumerate(around) if d is decl and above <= level]
-    if starts:
-        cycle = around[starts[-1] :]
-        if not _reported(ev, [d for d, _ in cycle]):
-            path = [f"{d.name.id}[{above}]" for d, above in cycle]
-            does_not_fall(ev, name, span, [*path, f"{name}[{level}]"])
+    if (decl, level) in around:
+        if not _reported(ev, [d for d, _ in around[around.index((decl, level)) :]]):
+            here = f"{name}[{level}]"
+            start = len(ev.trail) - 1 - ev.trail[::-1].index(here)
+            does_not_fall(ev, name, span, [*ev.trail[start:], here])
         return None
     identity = (id(decl), id(at.home), level, tuple([(k, key(v)) for k, v in args.items()]))
     if identity not in ev.remembered:

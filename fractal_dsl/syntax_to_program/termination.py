@@ -1,22 +1,40 @@
-"""Whether every cycle of calls between the rules of a file lowers the level, told from the syntax alone.
+"""Whether every cycle of calls between the rules of a file lowers the level, whether a net uses them or not.
 
-A mention's level is read as the case's own variable plus a number, or as a number; any other is left to the
-check at expansion (``rules``), as are guards and levels that depend on arguments. Two searches tell the rest:
+Two searches tell:
 
 - between rules, over mentions relative to the case's own level: ``F[n+1] = … F[n] …`` changes it by -1, and
   around a cycle the changes must add up to -1 or less;
-- between rules at levels, from every level that is written as a number: none may come back to itself.
+- between rules at levels: none may come back to itself. It starts at each level that is written as a number; and at
+  all levels of rules that can come back to themselves by a level written otherwise, such as ``F[n // 2]``.
+
+A case whose guard depends on arguments is left to the check at expansion (``rules``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from fractal_dsl import syntax as s
+from fractal_dsl.diagnostics import Report
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.values import MAX_INT, MAX_LEVEL, LayerFn, RuleFn
+from fractal_dsl.syntax_to_program.binding import written
+from fractal_dsl.syntax_to_program.scope import Scope
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    BUILTINS,
+    MAX_INT,
+    MAX_LEVEL,
+    LayerFn,
+    ModuleValue,
+    OutOfSteps,
+    RuleFn,
+    Value,
+    has_unknown,
+    is_list,
+    is_literal,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -35,16 +53,20 @@ class _Relative:
 
 _Number = int | _Relative | None
 """A whole number or a truth value, a level relative to the case's variable, or what is not known."""
-_Names = Mapping[str, _Number]
+_Names = Mapping[str, Value]
+"""Numbers, levels relative to the case's variable, other plain values, and None for what is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A mention of ``rule`` at ``level`` in the text."""
+    """A mention of ``rule`` at ``level`` in the text, by way of the layers ``via``. A level that is one of several
+    is not ``certain``; one that may be any is None."""
 
     rule: s.RuleDecl
-    level: int | _Relative
+    level: int | _Relative | None
     span: Span
+    via: tuple[str, ...] = field(default=(), compare=False)
+    certain: bool = True
 
     def __hash__(self) -> int:
         return hash((id(self.rule), self.level, self.span))
@@ -59,6 +81,7 @@ class _Edge:
     end: s.RuleDecl
     change: int
     span: Span
+    via: tuple[str, ...]
 
 
 def check(module: Module) -> None:
@@ -69,11 +92,15 @@ def check(module: Module) -> None:
     _check_levels(module, reader, rules, bad)
 
 
-def does_not_fall(ev: Evaluator, name: str, span: Span, path: Sequence[str]) -> None:
-    """Report a cycle of the rule ``name``; ``path`` names its rules at their levels, the first one again at the end."""
-    help = f"a rule reads `{name}[n+1] = … {name}[n] …`: on the way back to itself its level must fall"
-    message = f"the level of `{name}` does not fall here, so the rule would never end: {' -> '.join(path)}"
-    ev.error("E0404", span, message, help=help)
+def does_not_fall(ev: Evaluator, name: str, span: Span, path: Sequence[str], *, certain: bool = True) -> None:
+    """Report a cycle of the rule ``name``; ``path`` names its rules at their levels, and the layers between, the
+    first one again at the end."""
+    how = "does not fall here, so the rule would never end" if certain else "is not certain to fall here"
+    ev.error("E0404", span, f"the level of `{name}` {how}: {' -> '.join(path)}", help=_must_fall(name))
+
+
+def _must_fall(name: str) -> str:
+    return f"a rule reads `{name}[n+1] = … {name}[n] …`: on the way back to itself its level must fall"
 
 
 def reached(module: Module, rule: s.RuleDecl) -> list[s.Case]:
@@ -110,7 +137,7 @@ def reached(module: Module, rule: s.RuleDecl) -> list[s.Case]:
 def _check_relative(module: Module, reader: _Reader, rules: Sequence[s.RuleDecl]) -> set[Span]:
     """Report cycles over relative levels; the spans are those of the mentions that were reported."""
     edges = [
-        _Edge(rule, case, call.rule, call.level.offset - case.offset, call.span)
+        _Edge(rule, case, call.rule, call.level.offset - case.offset, call.span, call.via)
         for rule in rules
         for case in rule.cases
         if case.var is not None
@@ -127,7 +154,7 @@ def _check_relative(module: Module, reader: _Reader, rules: Sequence[s.RuleDecl]
             level, path = worst.case.offset, [_at(worst.start, worst.case.var.id, worst.case.offset)]
             for edge in cycle:
                 level += edge.change
-                path.append(_at(edge.end, worst.case.var.id, level))
+                path += [*edge.via, _at(edge.end, worst.case.var.id, level)]
             with module.ev.within(worst.start.name.id):
                 does_not_fall(module.ev, worst.start.name.id, worst.span, path)
             bad.add(worst.span)
@@ -214,46 +241,92 @@ def _closed(into: Mapping[int, _Edge]) -> list[_Edge]:
 
 
 def _check_levels(module: Module, reader: _Reader, rules: Sequence[s.RuleDecl], bad: set[Span]) -> None:
-    """Report cycles between rules at levels, from each level that is written as a number."""
+    """Report cycles between rules at levels, from each level where one may begin."""
+    search = _Search(module, reader, bad)
+    search.parts = _parts(reader, rules)
     starts = [(rule, case.offset) for rule in rules for case in rule.cases if case.var is None]
     calls = [c for rule in rules for case in rule.cases for c in reader.case(rule, case, _Relative(0))]
     starts += [(call.rule, call.level) for call in calls if isinstance(call.level, int)]
-    done: set[tuple[int, int]] = set()
-    path: list[tuple[s.RuleDecl, int, Span]] = []
-    places: dict[tuple[int, int], int] = {}
+    starts += [(rule, level) for rule in rules if id(rule) in search.parts for level in range(MAX_LEVEL + 1)]
+    for rule, level in starts:
+        search.visit(rule, level)
 
-    def visit(rule: s.RuleDecl, level: int) -> None:
+
+def _parts(reader: _Reader, rules: Sequence[s.RuleDecl]) -> dict[int, int]:
+    """The rules that can come back to themselves by a level that is neither relative nor a number, each with the
+    number of its part: the rules that it calls and that call it."""
+    edges: list[_Edge] = []
+    odd: set[Span] = set()
+    for rule in rules:
+        for case in rule.cases:
+            for call in reader.case(rule, case, _Relative(0)):
+                edges.append(_Edge(rule, case, call.rule, 0, call.span, call.via))
+                odd |= {call.span} if call.level is None else set()
+    parts = [part for part in _components(edges) if any(edge.span in odd for edge in part)]
+    return {id(rule): i for i, part in enumerate(parts) for edge in part for rule in (edge.start, edge.end)}
+
+
+class _Search:
+    """Walks from a rule at a level to those that it calls, in depth."""
+
+    def __init__(self, module: Module, reader: _Reader, bad: set[Span]) -> None:
+        self.module, self.reader, self.bad = module, reader, bad
+        self.parts: dict[int, int] = {}
+        self.done: set[tuple[int, int]] = set()
+        self.path: list[tuple[s.RuleDecl, int, _Call]] = []
+        self.places: dict[tuple[int, int], int] = {}
+
+    def visit(self, rule: s.RuleDecl, level: int) -> None:
+        """Everything that a rule at a level leads to."""
         node = (id(rule), level)
-        if node in done or not 0 <= level <= MAX_LEVEL or len(done) > _MAX_STEPS // 10:
+        if node in self.done or not 0 <= level <= MAX_LEVEL or len(self.done) > _MAX_STEPS // 10:
             return
-        places[node] = len(path)
-        for case in reader.matching(rule, level):
-            for call in reader.case(rule, case, level - case.offset):
-                assert isinstance(call.level, int)
-                if call.span in bad:
-                    continue
-                path.append((rule, level, call.span))
-                if (id(call.rule), call.level) in places:
-                    report(path[places[(id(call.rule), call.level)] :])
-                else:
-                    visit(call.rule, call.level)
-                path.pop()
-        del places[node]
-        done.add(node)
+        self.places[node] = len(self.path)
+        for case in self.reader.matching(rule, level):
+            for call in self.reader.case(rule, case, level - case.offset):
+                if call.span not in self.bad:
+                    self._call(rule, level, case, call)
+        del self.places[node]
+        self.done.add(node)
 
-    def report(cycle: Sequence[tuple[s.RuleDecl, int, Span]]) -> None:
+    def _call(self, rule: s.RuleDecl, level: int, case: s.Case, call: _Call) -> None:
+        back = id(rule) in self.parts and self.parts[id(rule)] == self.parts.get(id(call.rule))
+        self.path.append((rule, level, call))
+        if call.level is None:
+            if back:
+                text = written(self.module.ev, call.span)
+                head = _at(rule, case.var.id, case.offset) if case.var is not None else f"{rule.name.id}[{level}]"
+                self._report(rule, call.span, [head, *call.via, text], certain=False)
+        elif (id(call.rule), call.level) in self.places:
+            assert isinstance(call.level, int)
+            self._cycle(self.path[self.places[id(call.rule), call.level] :])
+        elif isinstance(call.level, int):
+            if back and call.level > MAX_LEVEL and rule is call.rule:
+                self._rises(rule, level, call)
+            self.visit(call.rule, call.level)
+        self.path.pop()
+
+    def _cycle(self, cycle: Sequence[tuple[s.RuleDecl, int, _Call]]) -> None:
         levels = [level for _, level, _ in cycle]
         after = levels[1:] + levels[:1]
         at = min([i for i, pair in enumerate(zip(levels, after, strict=True)) if pair[1] >= pair[0]])
         cycle = [*cycle[at:], *cycle[:at]]
-        names = [f"{rule.name.id}[{level}]" for rule, level, _ in cycle]
-        rule, _, span = cycle[0]
-        bad.add(span)
-        with module.ev.within(rule.name.id):
-            does_not_fall(module.ev, rule.name.id, span, [*names, names[0]])
+        names = [n for rule, level, call in cycle for n in (f"{rule.name.id}[{level}]", *call.via)]
+        rule, _, call = cycle[0]
+        self._report(rule, call.span, [*names, names[0]], certain=all(c.certain for _, _, c in cycle))
 
-    for rule, level in starts:
-        visit(rule, level)
+    def _report(self, rule: s.RuleDecl, span: Span, path: Sequence[str], *, certain: bool) -> None:
+        self.bad.add(span)
+        with self.module.ev.within(rule.name.id):
+            does_not_fall(self.module.ev, rule.name.id, span, path, certain=certain)
+
+    def _rises(self, rule: s.RuleDecl, level: int, call: _Call) -> None:
+        name = rule.name.id
+        path = " -> ".join([f"{name}[{level}]", *call.via, f"{name}[{call.level}]"])
+        self.bad.add(call.span)
+        with self.module.ev.within(name):
+            message = f"the level of `{name}` rises over every limit here: {path}"
+            self.module.ev.error("E0404", call.span, message, help=_must_fall(name))
 
 
 # --- the text
@@ -264,18 +337,19 @@ class _Reader:
 
     def __init__(self, module: Module) -> None:
         self.module, self.steps = module, 0
+        self.quiet = module.ev.alone(Report(module.file.source))
         self.known: dict[object, list[_Call]] = {}
 
     def case(self, rule: s.RuleDecl, case: s.Case, n: int | _Relative) -> list[_Call]:
         """The mentions in a case whose variable is ``n``, those of the rule's join included."""
         key = (id(case), n)
         if key not in self.known:
-            names: dict[str, _Number] = dict.fromkeys([q.name.id for q in rule.params])
-            calls = self._in(rule.join, names)
+            names: dict[str, Value] = dict.fromkeys([q.name.id for q in rule.params])
             if case.var is not None:
                 names[case.var.id] = n
-            calls += self._in(case.body, names)
-            self.known[key] = [c for c in calls if isinstance(n, _Relative) or isinstance(c.level, int)]
+            self.exact = isinstance(n, int)
+            calls = self._in(rule.join, names) + self._in(case.body, names)
+            self.known[key] = list(dict.fromkeys(calls))
         return self.known[key]
 
     def matching(self, rule: s.RuleDecl, level: int) -> Iterator[s.Case]:
@@ -287,7 +361,8 @@ class _Reader:
             names: dict[str, _Number] = dict.fromkeys([q.name.id for q in rule.params])
             if case.var is not None:
                 names[case.var.id] = n
-            allowed = True if case.guard is None else self.number(case.guard, names)
+            self.exact = True
+            allowed = True if case.guard is None else self._value(case.guard, names)
             if allowed is True:
                 yield case
             if allowed is not False:
@@ -302,14 +377,15 @@ class _Reader:
                 decl = self._declared(node, names)
                 return self._layer(decl, (), names) if isinstance(decl, s.LayerDecl) else []
             case s.Index(base=s.Name() as base) if isinstance(rule := self._declared(base, names), s.RuleDecl):
-                level = self.number(node.index, names)
-                return [] if level is None else [_Call(rule, level, node.span)]
+                levels = self._levels(node.index, names)
+                return [_Call(rule, level, node.span, (), certain) for level, certain in levels]
             case s.Call(func=s.Name() as func) if isinstance(decl := self._declared(func, names), s.LayerDecl):
                 calls = [c for arg in node.args for c in self._in(arg.value, names)]
                 return calls + self._layer(decl, node.args, names)
             case s.Comprehension():
-                inner = {**names, **dict.fromkeys([t.id for t in node.targets])}
-                return self._in(node.iterable, names) + self._in(node.body, inner)
+                return self._in(node.iterable, names) + [
+                    c for inner in self._rounds(node, names) for c in self._in(node.body, {**names, **inner})
+                ]
             case tuple():
                 return [c for part in cast(tuple[object, ...], node) for c in self._in(part, names)]
             case _ if is_dataclass(node) and not isinstance(node, Span):
@@ -322,16 +398,17 @@ class _Reader:
         given: dict[str, s.Expr] = {a.name: a.value for a in args if a.name is not None}
         if not decl.is_join:  # the branches of a join stand before its arguments
             given.update(zip([q.name.id for q in decl.params], [a.value for a in args if a.name is None], strict=False))
-        inner: dict[str, _Number] = {}
+        inner: dict[str, Value] = {}
         calls: list[_Call] = []
         for q in decl.params:
             name = q.name.id
             calls += self._in(q.default, inner) if name not in given else []
-            inner[name] = self.number(given[name], names) if name in given else self.number(q.default, inner)
-        key = (id(decl), tuple(inner.values()))
+            inner[name] = self._value(given[name], names) if name in given else self._value(q.default, inner)
+        key = (id(decl), self.exact, tuple(inner.values()))
         if key not in self.known:
             self.known[key] = []  # a layer that needs itself is another error
-            self.known[key] = list(dict.fromkeys(self._in(decl.body, inner)))
+            found = [replace(c, via=(decl.name.id, *c.via)) for c in self._in(decl.body, inner)]
+            self.known[key] = list(dict.fromkeys(found))
         return calls + self.known[key]
 
     def _declared(self, name: s.Name, names: _Names) -> s.RuleDecl | s.LayerDecl | None:
@@ -346,6 +423,81 @@ class _Reader:
                 return decl
             case _:
                 return None
+
+    def _levels(self, expr: s.Expr, names: _Names) -> list[tuple[int | _Relative | None, bool]]:
+        """The levels that an expression may be, and whether each is certain."""
+        self.quiet.report = Report(self.module.file.source)
+        value = self._value(expr, names)
+        if self.quiet.report.found:  # it has no value, which is told where it is used
+            return []
+        if isinstance(value, int | _Relative):
+            return [(value, True)]
+        bounds = self._bounds(expr, names)
+        if bounds is None:
+            return [(None, False)]
+        return [(level, False) for level in range(max(bounds[0], 0), min(bounds[1], MAX_LEVEL) + 1)]
+
+    def _bounds(self, expr: s.Expr, names: _Names) -> tuple[int, int] | None:
+        """The least and the greatest value of an expression that is not known; None where it has none."""
+        value = self._value(expr, names)
+        if isinstance(value, int):
+            return value, value
+        if not isinstance(expr, s.Binary):
+            return None
+        left, right = self._bounds(expr.left, names), self._bounds(expr.right, names)
+        if expr.op == "%" and right and right[0] == right[1] > 0:
+            return 0, right[0] - 1
+        if left is None or right is None:
+            return None
+        match expr.op:
+            case "+":
+                return left[0] + right[0], left[1] + right[1]
+            case "-":
+                return left[0] - right[1], left[1] - right[0]
+            case "//" if right[0] == right[1] > 0:
+                return left[0] // right[0], left[1] // right[0]
+            case _:
+                return None
+
+    def _rounds(self, node: s.Comprehension, names: _Names) -> list[dict[str, Value]]:
+        """What the names of a comprehension stand for, round by round; None where that is not known."""
+        targets = [t.id for t in node.targets]
+        values = self._value(node.iterable, names)
+        if not is_list(values) or len(values) > MAX_LEVEL + 1:
+            return [dict.fromkeys(targets)]
+        rows = [(v,) if len(targets) == 1 else v for v in values]
+        return [dict(zip(targets, row, strict=True)) for row in rows if is_list(row) and len(row) == len(targets)]
+
+    def _value(self, expr: s.Expr | None, names: _Names) -> Value:
+        """A plain value, or a relative level; None where that is not known. Read of the text, it is a number."""
+        value = self.number(expr, names)
+        if value is not None or expr is None or not self.exact or not self._plain(expr, set(names)):
+            return value
+        local = {k: ANY if v is None else v for k, v in names.items()}
+        try:
+            found = self.quiet.eval(expr, Scope(self.module, local))
+        except OutOfSteps:
+            return None
+        return found if is_literal(found) and not has_unknown(found) else None
+
+    def _plain(self, node: object, bound: set[str]) -> bool:
+        """Whether an expression is of plain values only, with no block in it, and so is evaluated in no time."""
+        match node:
+            case s.Name(id=id):
+                value = self.module.values.get(id)
+                known = isinstance(value, ModuleValue) or (value is not None and is_literal(value))
+                return id in bound or known or (id in BUILTINS and id != "seq" and id not in self.module.decls)
+            case s.Comprehension():
+                bound = bound | {t.id for t in node.targets}
+                return self._plain(node.iterable, bound) and self._plain(node.body, bound)
+            case s.Flow() | s.Columns() | s.Annotated():
+                return False
+            case tuple():
+                return all(self._plain(part, bound) for part in cast(tuple[object, ...], node))
+            case _ if is_dataclass(node) and not isinstance(node, Span):
+                return all(self._plain(getattr(node, f.name), bound) for f in fields(node) if f.name != "span")
+            case _:
+                return True
 
     def number(self, expr: s.Expr | None, names: _Names) -> _Number:
         match expr:
