@@ -1,6 +1,6 @@
 """What commands print where files, parameters or options are wrong, as golden text: ``tests/golden/commands.test``.
 
-A case has files (``@ NAME`` before each; ``@ NAME/`` is a folder, ``@ NAME |`` a named pipe) and a command (``$``).
+A case has files (``@ NAME`` before each; ``@ NAME/`` is a folder, ``@ NAME |`` a named pipe, ``@ NAME ?`` no text) and a command (``$``).
 ``UPDATE_GOLDEN=1 pytest tests/test_command_messages.py`` writes the file anew; read the difference before you commit.
 """
 
@@ -32,6 +32,8 @@ def printed(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         name, _, content = part.partition("\n")
         if name.endswith(" |"):
             os.mkfifo(name.removesuffix(" |"))
+        elif name.endswith(" ?"):
+            Path(name.removesuffix(" ?")).write_bytes(b"\x89PNG\r\n")
         elif name.endswith("/"):
             Path(name).mkdir(parents=True)
         else:

@@ -25,7 +25,7 @@ from fractal_dsl.config.errors import variants
 from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
 from fractal_dsl.graph_to_dot.units import MAX_UNITS
 from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
-from fractal_dsl.program_to_summary import MAX_NUMBERS, MAX_OPS_PER_LAYER
+from fractal_dsl.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
 from fractal_dsl.syntax_to_program import INITS, termination
 from fractal_dsl.syntax_to_program.binding import signature
 from fractal_dsl.syntax_to_program.values import (
@@ -158,6 +158,7 @@ def limits() -> str:
         ("base layers of a net", f"{driver.MAX_LAYERS:,}", "`--max-layers N`"),
         ("layers of a net in all", f"{MAX_OPS_PER_LAYER} × that", "`--max-layers N`"),
         ("level of a rule", f"{MAX_LEVEL:,}", ""),
+        ("columns of a join", f"{MAX_COLUMNS:,}", ""),
         ("elements of a list", f"{MAX_LIST:,}", ""),
         ("elements of a list with those of the lists in it", f"{MAX_ELEMENTS:,}", ""),
         ("lists in lists", f"{MAX_DEPTH}", ""),

@@ -16,9 +16,10 @@ from fractal_dsl.program_to_summary.count import Count
 from fractal_dsl.program_to_summary.measure import MAX_NUMBERS, Measure
 from fractal_dsl.program_to_summary.summary import Cost, Summary, approximate
 
-__all__ = ["MAX_NUMBERS", "MAX_OPS_PER_LAYER", "Cost", "Summary", "approximate", "program_to_summary"]
+__all__ = ["MAX_COLUMNS", "MAX_NUMBERS", "MAX_OPS_PER_LAYER", "Cost", "Summary", "approximate", "program_to_summary"]
 
 MAX_OPS_PER_LAYER = 16
+MAX_COLUMNS = 1_000
 
 
 def program_to_summary(program: p.Program, report: Report, max_layers: int) -> Summary | None:
@@ -26,12 +27,18 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
 
     A net over ``max_layers`` base layers is refused before any shape is computed.
     """
-    base, ops = Count().term(program.body, False)
+    count = Count()
+    base, ops = count.term(program.body, False)
     if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
         counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
         limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
         message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
         help = "lower the levels or parameters, or raise the limit with --max-layers"
+        report.error("E0601", program.span, message, help=help)
+        return None
+    if count.widest > MAX_COLUMNS:
+        message = f"net `{program.net}` would join {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
+        help = "lower the levels: where several columns of a case are mentions of the rule, they multiply"
         report.error("E0601", program.span, message, help=help)
         return None
     errors = len(report.found)

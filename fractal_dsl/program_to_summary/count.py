@@ -14,6 +14,8 @@ class Count:
     def __init__(self) -> None:
         self.known: dict[tuple[int, bool], tuple[int, int]] = {}
         self.widths: dict[int, int] = {}
+        self.widest = 0
+        """The most columns of a rule among the terms that were counted."""
 
     def term(self, term: p.Term, placed: bool) -> tuple[int, int]:
         """Base layers and built-in layers; ``placed`` by a rule, blocks count as base layers."""
@@ -60,6 +62,7 @@ class Count:
                 return self._sum(term.columns, placed)
             case p.Mention():
                 base, ops = self.term(term.instance.body, True)
+                self.widest = max(self.widest, self._columns(term))
                 after = term.instance.join.after if term.instance.join else None
                 more = self.term(after, False) if after else (0, 0)
                 return base + more[0], ops + more[1]
