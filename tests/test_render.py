@@ -37,6 +37,7 @@ from fractal_dsl.graph_to_dot import (
     plans_to_dot,
     rule_to_dot,
     style,
+    units,
 )
 from fractal_dsl.ops import LAYERS
 from fractal_dsl.plan_on_graph import needed, plan_of_spec
@@ -306,10 +307,11 @@ def test_no_net_is_drawn_with_overlaps(columns: list[str], body: str) -> None:
             check_geometry(read(dot))
 
 
-def test_a_picture_of_too_many_boxes_is_refused() -> None:
+def test_a_picture_of_too_many_boxes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "MAX_UNITS", 50)
     whole = Look(opening=Opening(depth=9))
-    with pytest.raises(UserError, match=r"2,\d+ boxes and bars; the limit is 2,000.*--depth 1.*-p columns"):
-        graph_to_dot(fractal(9, 4).graph, whole)
+    with pytest.raises(UserError, match=r"\d+ boxes and bars; the limit is 50\. .*--depth 1.*-p columns"):
+        graph_to_dot(fractal(4, 4).graph, whole)
 
 
 def luminance(colour: str) -> float:
