@@ -34,6 +34,7 @@ from fractal_dsl.graph_to_dot import (
     cost_heat,
     figure_to_dot,
     graph_to_dot,
+    graph_to_page,
     plans_to_dot,
     rule_to_dot,
     style,
@@ -279,6 +280,29 @@ ODD = {
 def test_whatever_the_language_says_comes_out_sane(case: str, stage: str) -> None:
     declared, body = ODD[case]
     check_geometry(read(graph_to_dot(getattr(net(body, declared), stage), TALL)))
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_whatever_the_language_says_can_be_looked_at_in_every_way(case: str) -> None:
+    declared, body = ODD[case]
+    compiled = net(body, declared)
+    for graph in (compiled.raw, compiled.graph):
+        for look in (
+            Look(),
+            Look(opening=Opening(0)),
+            Look(opening=Opening(1), theme=DARK),
+            Look(label="shape", heat=cost_heat(graph, "macs"), stretches=3),
+            Look(runs=False, stretches=2),
+        ):
+            check_geometry(read(graph_to_dot(graph, look)), wrapped=True)
+    for spec in ("local:1", "column:1", "full"):
+        plan = plan_of_spec(spec, compiled.graph)
+        assert len(read(plans_to_dot(compiled.graph, [("", plan)], TALL)).boxes) > 1
+        dot, data = graph_to_page(compiled.graph, Look(), [(spec, plan)])
+        assert len(data["edges"]) == len(read(dot).edges) and data["plans"][0]["name"] == spec
+    if compiled.graph.joins():
+        check_geometry(read(rule_to_dot(compiled.program)))
+        check_geometry(read(figure_to_dot(compiled.program, compiled.graph, Look())))
 
 
 def blocks(*leaves: str) -> st.SearchStrategy[str]:
