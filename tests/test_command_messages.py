@@ -1,6 +1,7 @@
 """What commands print where files, parameters or options are wrong, as golden text: ``tests/golden/commands.test``.
 
-A case has files (``@ NAME`` before each; ``@ NAME/`` is a folder, ``@ NAME |`` a named pipe, ``@ NAME ?`` no text) and a command (``$``).
+A case has files (``@ NAME`` before each; ``@ NAME/`` is a folder, ``@ NAME |`` a named pipe, ``@ NAME ?`` no text)
+and a command (``$``).
 ``UPDATE_GOLDEN=1 pytest tests/test_command_messages.py`` writes the file anew; read the difference before you commit.
 """
 
