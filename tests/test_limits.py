@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from fractal_dsl.diagnostics import FracError
@@ -78,6 +82,19 @@ def test_errors_beside_one_without_an_end_are_told_too() -> None:
 def test_what_is_long_is_taken(text: str) -> None:
     checked = check(Source("spec.frac", text))
     assert isinstance(checked[0], Compiled)
+
+
+def test_a_net_that_this_machine_cannot_hold_is_told(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.frac"
+    spec.write_text("net N(x: f32[1]) -> f32[5_000_000_000] = linear(5_000_000_000)")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)\n"
+        f"sys.argv = ['fractal-dsl', 'compile', {str(spec)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
+        "from fractal_dsl.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: out of memory")
 
 
 # --- lists are of one type, and a call without arguments is the block

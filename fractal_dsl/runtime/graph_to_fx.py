@@ -21,6 +21,7 @@ from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
     """The modules of a graph by their paths, freshly initialised by torch's defaults. ``id`` needs none.
+    Raises MemoryError where the machine has too little.
 
     Batch norms keep statistics by route where the net's drop-path runs columns by themselves, and what they see
     depends on the route: not before the first join of a rule.
@@ -35,7 +36,12 @@ def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> di
         for number, node in graph.items():
             construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
-                modules[node.module] = make_module(construction, columns.get(node.module, 0))
+                try:
+                    modules[node.module] = make_module(construction, columns.get(node.module, 0))
+                except RuntimeError as error:
+                    if "can't allocate memory" in str(error):  # torch has no class of its own for it
+                        raise MemoryError from None
+                    raise
     return modules
 
 
