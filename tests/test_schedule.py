@@ -82,6 +82,41 @@ def test_recomputing_keeps_less_for_the_backward_pass() -> None:
     assert kept[2] < 0.6 * kept[0]
 
 
+def test_what_only_joins_read_is_not_kept_and_gradients_are_the_same_to_the_last_bit() -> None:
+    """ReLUs behind which is a join or a pooling remember a byte an element; against the generated code."""
+    model, other = net(), net()
+    outs = []
+    for m, forward in ((model, lambda m: m.run(images(), m.full_plan())), (other, lambda m: m.dense(images()))):
+        torch.manual_seed(5)
+        outs.append(forward(m.train()))
+        outs[-1].square().sum().backward()
+    assert torch.equal(*outs)
+    for (name, a), b in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None
+        assert torch.equal(a.grad, b.grad), name
+
+    def dense(model: FractalModule) -> int:
+        model.run = lambda x, plan: model.dense(x)
+        return kept_for_backward(model)
+
+    assert kept_for_backward(net()) < 0.86 * dense(net())
+
+
+def test_slim_layers_have_second_derivatives_and_leave_hooks_alone() -> None:
+    model = net().double().train()
+    x = torch.randn(3, 2, 8, 8, dtype=torch.float64, requires_grad=True)
+    scheduler = Scheduler(model.join_graph, dict(model.named_modules()))
+    pool, relu = next(iter(scheduler.slim_pools.values())), next(iter(scheduler.slim_relus.values()))
+    assert torch.autograd.gradcheck(relu, (x,)) and torch.autograd.gradgradcheck(relu, (x,))
+    assert torch.autograd.gradcheck(pool, (x,)) and torch.autograd.gradgradcheck(pool, (x,))
+    ran: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MaxPool2d | nn.ReLU):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    model.run(x, model.full_plan())
+    assert len(ran) == sum(isinstance(m, nn.MaxPool2d | nn.ReLU) for m in model.modules())
+
+
 def regions(model: FractalModule) -> list[Region]:
     scheduler = Scheduler(model.join_graph, dict(model.named_modules()))
     return [s for s in scheduler.schedule(model.full_plan()) if isinstance(s, Region)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from types import FunctionType
@@ -24,6 +24,7 @@ from fractal_dsl.plan import Plan
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 from fractal_dsl.runtime.layers import Gated
+from fractal_dsl.runtime.slim import Slim, slim_pool, slim_relu
 
 Values = dict[int, Tensor]
 
@@ -115,20 +116,47 @@ class Scheduler:
         self.regions = {number: region for number in self.numbers if (region := _region(graph, number, level))}
         self.keys: dict[object, int] = {}
         self.columns: dict[Plan, list[Step | Region]] = {}
+        self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
+        self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
+        self.newest: tuple[Plan, list[Step | Region]] | None = None
 
     def schedule(self, plan: Plan) -> list[Step | Region]:
-        """The calls that a plan needs, in order. Those of columns and of the whole net are kept."""
+        """The calls that a plan needs, in order. Those of columns, of the whole net and of the newest plan are kept."""
         if plan in self.columns:
             return self.columns[plan]
+        if self.newest is not None and self.newest[0] == plan:
+            return self.newest[1]
         found = self._found(plan)
         steps = self._grouped(found) if self.regions else list[Step | Region](found)
+        self.newest = plan, steps
         if plan.route or all(map(all, plan.live)):
             self.columns[plan] = steps
         return steps
 
+    def live(self, plan: Plan) -> set[nn.Module]:
+        """The modules that a plan calls, and those inside them."""
+        steps = [step for s in self.schedule(plan) for step in (s.steps if isinstance(s, Region) else (s,))]
+        return {module for step in steps for module in _modules(step.call)}
+
     def _found(self, plan: Plan) -> list[Step]:
         steps = self._steps(plan)
-        return steps if self.compile is None else self._fused(steps)
+        return self._slimmed(steps) if self.compile is None else self._fused(steps)
+
+    def _slimmed(self, steps: list[Step]) -> list[Step]:
+        """ReLU and max pooling keep less where what reads their results keeps nothing of them."""
+        kept: dict[int, bool] = {}
+        result: list[Step] = []
+        for step in reversed(steps):
+            call = self.slim_pools.get(id(step.call), step.call)
+            if not kept.get(step.result, True):
+                call = self.slim_relus.get(id(call), call)
+            keeps = (
+                kept.get(step.result, True) if call is same else not (isinstance(call, Slim | _Concat) or call in _SUMS)
+            )
+            for operand in step.operands:
+                kept[operand] = kept.get(operand, False) or keeps
+            result.append(replace(step, call=call))
+        return result[::-1]
 
     def together(self, plans: Sequence[Plan]) -> tuple[list[Step], list[int]]:
         """The calls that several plans need, those of one key once, and where each plan's output is. Values have
@@ -279,8 +307,13 @@ def run_layers(layers: Sequence[tuple[nn.Module, int | None]], x: Tensor) -> Ten
     return x
 
 
+_SUMS = {REDUCTIONS["sum"], REDUCTIONS["mean"]}
+
+
 def _modules(call: Callable[..., Tensor]) -> list[nn.Module]:
     """All the modules of a call."""
+    if isinstance(call, Slim):
+        call = call.module
     if isinstance(call, partial):
         if call.args:
             return [m for module, _ in call.args[0] for m in module.modules()]

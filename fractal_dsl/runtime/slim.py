@@ -1,0 +1,88 @@
+"""ReLU and max pooling that keep less for the backward pass than torch's own.
+
+torch's ReLU keeps its result, and its max pooling its input, because most often the next layer keeps them anyway.
+In a fractal net what reads them is mostly a join, which keeps nothing: one byte in place of four is enough to
+remember where a ReLU let through, and of its input a max pooling needs no more than the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class _Relu(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        out = x.clamp_min(0)
+        return out, out > 0
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (passed,) = ctx.saved_tensors
+        return torch.where(passed, grads[0], 0)
+
+
+class _MaxPool2d(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+        return torch.ops.aten.max_pool2d_with_indices(x, *options)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        x, *ctx.options = inputs
+        ctx.like = x.shape, x.stride(), x.dtype
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (indices,) = ctx.saved_tensors
+        shape, stride, dtype = ctx.like
+        like = torch.empty_strided(shape, stride, dtype=dtype, device=grads[0].device)  # its values are not looked at
+        grad = torch.ops.aten.max_pool2d_with_indices_backward(grads[0], like, *ctx.options, indices)
+        return grad, *[None] * len(ctx.options)
+
+
+class Slim:
+    """Calls a module's slim form; the module itself where no gradient is asked for, or it has hooks."""
+
+    def __init__(self, module: nn.Module, form: Callable[[Tensor], Tensor]) -> None:
+        self.module, self.form = module, form
+
+    def __call__(self, x: Tensor) -> Tensor:
+        module = cast(Any, self.module)
+        hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        if hooked or not (x.requires_grad and torch.is_grad_enabled()):
+            return module(x)
+        return self.form(x)
+
+
+def slim_relu(module: nn.Module) -> Slim | None:
+    """The slim form of a ReLU: worth its byte where nothing else keeps the result. None for other modules."""
+    if type(module) is not nn.ReLU or module.inplace:
+        return None
+    return Slim(module, lambda x: cast(Any, _Relu).apply(x)[0])
+
+
+def slim_pool(module: nn.Module) -> Slim | None:
+    """The slim form of a two-dimensional max pooling; None for other modules."""
+    if type(module) is not nn.MaxPool2d or module.return_indices:
+        return None
+    pairs = [
+        list(v) if isinstance(v, tuple) else [v, v]
+        for v in (module.kernel_size, module.stride, module.padding, module.dilation)
+    ]
+    return Slim(module, lambda x: cast(Any, _MaxPool2d).apply(x, *pairs, module.ceil_mode)[0])
