@@ -1,0 +1,47 @@
+"""The command that serves the playground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl.cli.options import Net, Params, ParamsFile, parameters
+
+
+def play(
+    spec: Annotated[
+        Path | None,
+        typer.Argument(help="The .frac file to open and save; a new net, if not given.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; the next free port, if taken.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    param: Params = None,
+    params: ParamsFile = None,
+    net: Net = None,
+) -> None:
+    """Edit a net in the browser, with its picture, its figures and sliders for its parameters, on this machine only."""
+    from fractal_dsl.play import Documents, Server
+
+    server = Server(port, Documents(spec), parameters(param, params), net)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
+    try:
+        print(f"{server.address}\nThe page is there until Ctrl-C.", flush=True)
+        if browser and _has_display():
+            webbrowser.open(server.address)
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("\nstopped")
+    finally:
+        server.server_close()
+
+
+def _has_display() -> bool:
+    """Whether a browser has a window to open in: one that runs in the terminal would take it."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,0 +1,143 @@
+"""What the page asks: is this text right and what are its figures; what is its picture. Runs in a worker."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fractal_dsl import driver
+from fractal_dsl.cli.pictures import BoxLabel, GraphStage, HeatOf, Shown, View
+from fractal_dsl.deep import deep
+from fractal_dsl.diagnostics import FracError, Report, UserError
+from fractal_dsl.driver import Compiled
+from fractal_dsl.imports import load
+from fractal_dsl.play.params import controls
+from fractal_dsl.program_to_summary import Summary, approximate
+from fractal_dsl.source import Source
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with what is chosen for it: values of parameters, as ``-p`` takes them, and a net."""
+
+    source: Source
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+    net: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Which picture: the options of ``render``."""
+
+    view: str = "net"
+    block: int = 1
+    raw: bool = False
+    plan: str | None = None
+    label: str = "none"
+    heat: str | None = None
+    depth: int | None = None
+
+
+def answer(text: Text, picture: Picture | None) -> dict[str, Any]:
+    """What there is to say of a text, or its picture if one is asked for. Whatever goes wrong is in ``error``."""
+    try:
+        return _checked(text) if picture is None else _drawn(text, picture)
+    except UserError as error:
+        return {"error": str(error)}
+    except typer.BadParameter as error:
+        return {"error": error.message}
+    except MemoryError:
+        return {"error": "out of memory: lower the parameters"}
+    except Exception as error:
+        return {"error": f"internal error: {type(error).__name__}: {error}. This is a bug in fractal_dsl."}
+
+
+def _checked(text: Text) -> dict[str, Any]:
+    report = Report(text.source)
+    with deep():
+        files = load(text.source, report)
+    params = _declared(text.params, controls(files, {}))
+    found: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
+    nets: list[Compiled] = []
+    try:
+        nets = driver.check(text.source, params)
+    except FracError as error:
+        found |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
+    if nets:
+        net = _pick(nets, text.net)
+        found |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
+    # What a broken text still declares is not all: the page keeps the sliders that it has.
+    values = nets[0].program.params if nets else {}
+    return {**found, "params": None if report.found else controls(files, values)}
+
+
+def _drawn(text: Text, picture: Picture) -> dict[str, Any]:
+    from fractal_dsl.dot_to_page import write_page
+    from fractal_dsl.graph_to_dot import LIGHT, Look, Opening, follow_reader
+
+    files = load(text.source, Report(text.source))
+    params = _declared(text.params, controls(files, {}))
+    try:
+        nets = driver.check(text.source, params, settings=False)
+    except FracError as error:
+        raise UserError(error.diagnostics[0].message) from None
+    if not nets:
+        return {"page": None}
+    look = Look(label=BoxLabel(picture.label).value, theme=LIGHT, opening=Opening(picture.depth))
+    shown = Shown(
+        _pick(nets, text.net),
+        None,
+        View(picture.view),
+        picture.block,
+        GraphStage.raw if picture.raw else GraphStage.collapsed,
+        picture.plan,
+        HeatOf(picture.heat) if picture.heat else None,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "picture.html"
+        try:
+            write_page(*shown.page(look), shown.compiled.program.net, follow_reader(), page)
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}/", "")) from None
+        return {"page": page.read_text("utf-8"), "note": shown.note}
+
+
+def _declared(params: Mapping[str, str], known: list[dict[str, Any]]) -> dict[str, str]:
+    """The values of parameters that the text has: one that is being renamed is no error of the text."""
+    names = {control["name"] for control in known}
+    return {name: value for name, value in params.items() if name in names}
+
+
+def _pick(nets: list[Compiled], name: str | None) -> Compiled:
+    return next((net for net in nets if net.program.net == name), nets[-1])
+
+
+def _figures(s: Summary) -> dict[str, Any]:
+    """The figures of ``info``, as they are read; a column's ``share`` is that of the net's MACs."""
+    joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items()))
+    rows = [
+        ("parameters", f"{s.params:,}"),
+        ("MACs a sample", f"{s.macs:,}"),
+        ("depth", f"{s.depth:,}"),
+        ("base layers", f"{s.base_layers:,}"),
+        ("weighted layers", f"{s.weighted_layers:,}"),
+        ("weighted depth", f"{s.weighted_depth:,}"),
+        ("joins as written", f"{s.joins_raw:,}"),
+        ("joins, collapsed", f"{joins} inputs" if joins else "none"),
+        ("paths", approximate(s.paths)),
+        ("input", "×".join(map(str, s.input_shape))),
+        ("output", "×".join(map(str, s.output_shape))),
+    ]
+    columns = [
+        {
+            "cells": [str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}"],
+            "share": c.macs / s.macs if s.macs else 0.0,
+        }
+        for k, c in enumerate(s.columns, 1)
+    ]
+    return {"rows": rows, "columns": columns}

@@ -1,0 +1,122 @@
+"""The texts that the page opens: the file given, examples, the standard library; only the first is ever written."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fractal_dsl import driver
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.files import rewrite_text
+from fractal_dsl.source import MAX_SOURCE_BYTES, Source
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_NEW = "new"
+_GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to open. ``path`` is its file; None: the text that a new file starts with."""
+
+    title: str
+    group: str
+    path: Path | None
+
+
+class Documents:
+    """The documents by their keys; a page names them by key, never by path."""
+
+    def __init__(self, given: Path | None) -> None:
+        """``given`` is the file that may be written. Raises FracError if it cannot be read."""
+        self.known = {_NEW: Document("a new net", "", None)}
+        if given is not None:
+            driver.read(given)
+            self.known = {_GIVEN: Document(given.name, "", given), **self.known}
+        for title, path in _examples():
+            self.known[f"examples/{title}"] = Document(title, "examples", _short(path))
+        for path in sorted((_PACKAGE / "std").glob("*.frac")):
+            self.known[f"std:{path.stem}"] = Document(f"std:{path.stem}", "the standard library", _short(path))
+
+    def listed(self) -> list[dict[str, str]]:
+        """The documents as a picker shows them; the first is the one to begin with."""
+        return [{"key": key, "title": d.title, "group": d.group} for key, d in self.known.items()]
+
+    def opened(self, key: str) -> dict[str, Any]:
+        """A document's text and where it is from. Raises FracError if it cannot be read, UserError for an unknown key.
+
+        ``digest`` is the state of the file that ``save`` asks for; None where nothing can be saved.
+        """
+        document = self._document(key)
+        if document.path is None:
+            text = Path(__file__).with_name("new.frac").read_text("utf-8")
+            return {"text": text, "name": self.name(key), "digest": None}
+        digest = _digest(document.path) if key == _GIVEN else None  # before the text: a change in between is noticed
+        text = driver.read(document.path).text.replace("\r\n", "\n")
+        return {"text": text, "name": self.name(key), "digest": digest}
+
+    def name(self, key: str) -> str:
+        """The name under which messages show a document."""
+        path = self._document(key).path
+        return str(path) if path else "new.frac"
+
+    def source(self, key: str, text: str) -> Source:
+        """A text as the content of a document: what it imports is found from the folder of its file.
+
+        Raises UserError for a text that no file may have.
+        """
+        path = self._document(key).path
+        return Source(str(path) if path else "<text>", _sound(text))
+
+    def save(self, text: str, digest: str) -> str:
+        """Write the given file and return its new digest. Raises UserError if the file is not in the state that
+        ``digest`` stands for, or cannot be written. Lines end as they did."""
+        path = self._document(_GIVEN).path
+        assert path is not None
+        text = _sound(text)
+        if _digest(path) != digest:
+            raise UserError(f"{path} has changed on disk since it was opened here, and was left as it is")
+        try:
+            ends = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        rewrite_text(path, text.replace("\n", "\r\n") if b"\r\n" in ends else text)
+        return _digest(path)
+
+    def _document(self, key: str) -> Document:
+        if key not in self.known:
+            raise UserError("there is no such document")
+        return self.known[key]
+
+
+def _sound(text: str) -> str:
+    """A text as a file can have it. Raises UserError for one that no .frac file can be."""
+    data = text.encode("utf-8", "replace")  # half of a pair of surrogates becomes a question mark
+    if len(data) > MAX_SOURCE_BYTES:
+        raise UserError(f"the text has {len(data):,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
+    if b"\0" in data:
+        raise UserError("the text holds a NUL byte; a .frac file is text")
+    return data.decode("utf-8")
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; empty if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _examples() -> list[tuple[str, Path]]:
+    """The examples by name: inside an installed package, or beside it in a checkout."""
+    checkout = _PACKAGE.parent
+    places = [_PACKAGE / "examples"]
+    if (checkout / "grammar" / "frac.lark").is_file():
+        places.append(checkout / "examples")
+    return [(path.relative_to(place).as_posix(), path) for place in places for path in sorted(place.rglob("*.frac"))]
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,89 @@
+"""The parameters of a file and of what it imports, with what their domains make of them: a slider, a choice, a box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from fractal_dsl import syntax as s
+from fractal_dsl.diagnostics import Report
+from fractal_dsl.driver import param_text
+from fractal_dsl.imports import Files
+from fractal_dsl.syntax_to_program import literal_value
+
+_STEPS = 100
+
+
+def controls(files: Files, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Plain data for each parameter, in the order of the files.
+
+    ``values`` are those that the parameters of the main file have. ``name`` is as ``-p`` takes it, ``default`` and
+    ``value`` are literals of the language (None: there is none, or it is only known to the evaluator).
+    """
+    return [_control(prefix + decl.name.id, decl, files, values) for prefix, decl in _params(files.main, files, "")]
+
+
+def _params(file: s.File, files: Files, prefix: str) -> Iterator[tuple[str, s.Param]]:
+    for decl in file.decls:
+        if isinstance(decl, s.Param):
+            yield prefix, decl
+        elif isinstance(decl, s.Import) and decl.path.span in files.targets:
+            yield from _params(files.targets[decl.path.span], files, f"{prefix}{decl.name.id}.")
+
+
+def _control(name: str, decl: s.Param, files: Files, values: Mapping[str, Any]) -> dict[str, Any]:
+    type, default = _type_text(decl.type), _plain(decl.default, files)
+    value = values.get(name, default)
+    return {
+        "name": name,
+        "type": type,
+        "doc": decl.doc,
+        "default": _literal(default, type),
+        "value": _literal(value, type),
+        "required": decl.default is None,
+        **_domain(decl, type, files),
+    }
+
+
+def _domain(decl: s.Param, type: str, files: Files) -> dict[str, Any]:
+    """What the domain gives a control; nothing where its ends are only known to the evaluator."""
+    match decl.domain:
+        case s.RangeDomain(low, high) if type in ("int", "float", "prob"):
+            ends = [_plain(end, files) for end in (low, high)]
+            if all(isinstance(end, int | float) for end in ends) and ends[0] < ends[1]:
+                scale = 100 if type == "prob" else 1
+                low, high = (round(float(end) * scale, 10) for end in ends)
+                step = 1 if type == "int" else 10.0 ** math.floor(math.log10((high - low) / _STEPS))
+                return {"kind": "range", "low": low, "high": high, "step": step, "unit": "%" if scale == 100 else ""}
+        case s.SetDomain(found) if not type.startswith("["):
+            texts = [_literal(_plain(value, files), type) for value in found]
+            if None not in texts:
+                return {"kind": "choice", "choices": texts}
+        case _:
+            pass
+    return {"kind": "choice", "choices": ["true", "false"]} if type == "bool" else {"kind": "text"}
+
+
+def _plain(expr: s.Expr | None, files: Files) -> Any:
+    """The value of an expression without names; None for any other."""
+    report = Report(files.main.source, list(files.paths.values()))
+    value = None if expr is None else literal_value(expr, report)
+    return None if report.found else value
+
+
+def _literal(value: Any, type: str) -> str | None:
+    """A value as the language writes it; a ``prob`` as a percentage."""
+    if isinstance(value, list | tuple):
+        items = [_literal(item, type.strip("[]")) for item in cast(list[Any], value)]
+        return f"[{', '.join(map(str, items))}]"
+    if type == "prob" and isinstance(value, int | float):
+        return f"{round(value * 100, 10):g}%"
+    try:
+        return None if value is None else param_text(value)
+    except ValueError:
+        return None
+
+
+def _type_text(type: s.TypeExpr) -> str:
+    return f"[{_type_text(type.item)}]" if type.item else type.name

@@ -1,0 +1,261 @@
+"""The server of the page: on the loopback device only, for nobody but the page that it has served.
+
+Its address holds a key, so that other users of the machine cannot use it; requests with the name of another host
+(DNS rebinding) or from another page (Origin) are refused; the picture, which is made of the user's text, is shown in a
+frame without rights.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import secrets
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from socketserver import TCPServer
+from typing import Any
+
+from fractal_dsl.cli.pictures import BoxLabel
+from fractal_dsl.diagnostics import FracError, UserError
+from fractal_dsl.play.answers import Picture, Text
+from fractal_dsl.play.documents import Documents
+from fractal_dsl.play.words import words
+from fractal_dsl.play.worker import Superseded, Worker
+from fractal_dsl.source import MAX_SOURCE_BYTES
+
+HOST = "127.0.0.1"
+MAX_BODY = 4 * MAX_SOURCE_BYTES
+_PORTS = 100
+_KEPT_PICTURES = 8
+_FRAME_STYLE = "h1 { display: none } body { font-size: 13px } header { gap: 6px 10px } input { width: 12em }"
+_NAMES = (HOST, "localhost")
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the page at ``address`` until ``shutdown``; ``server_close`` ends the processes that it has started."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, documents: Documents, params: Mapping[str, str], net: str | None) -> None:
+        """Takes ``port``, or the next free one; 0 takes any. ``params`` and ``net`` are for the first document.
+
+        Raises UserError if no port is free.
+        """
+        self.documents, self.params, self.net = documents, params, net
+        self.key = secrets.token_urlsafe(12)
+        self.pages = itertools.count(1)
+        self.latest: dict[tuple[str, int], int] = {}
+        self.pictures: OrderedDict[str, str] = OrderedDict()
+        self.workers: dict[str, Worker] = {}
+        self._bind(port)
+        self.workers = {"check": Worker(), "picture": Worker()}
+
+    def _bind(self, port: int) -> None:
+        for candidate in [port] if port == 0 else range(port, min(port + _PORTS, 65536)):
+            try:
+                super().__init__((HOST, candidate), _Handler)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise UserError(f"cannot listen on {HOST}: {error.strerror}") from None
+        raise UserError(f"no port from {port} on can be used: choose another with --port")
+
+    def server_bind(self) -> None:
+        """As the base class's, but asks no name server for the name of the loopback device."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = HOST, int(self.server_address[1])
+
+    @property
+    def address(self) -> str:
+        """Where the page is."""
+        return f"http://{HOST}:{self.server_port}/{self.key}/"
+
+    def server_close(self) -> None:
+        super().server_close()
+        for worker in self.workers.values():
+            worker.stop()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exception()
+        if not isinstance(error, OSError):  # a reader that has gone is none
+            print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
+
+    # --- what is asked
+
+    def page(self, nonce: str) -> str:
+        """The page, with what it must know to begin."""
+        config = {
+            "page": next(self.pages),
+            "documents": self.documents.listed(),
+            "params": self.params,
+            "net": self.net,
+            "words": words(),
+            "labels": list(BoxLabel),
+            "limit": MAX_SOURCE_BYTES,
+        }
+        parts = {"nonce": nonce, "config": json.dumps(config).replace("<", "\\u003c")}
+        return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("fractal_dsl.play", "page.html"))
+
+    def asked(self, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of a worker; ``stale`` if the page has asked again meanwhile."""
+        page, number = int(asked["page"]), int(asked["number"])
+        self.latest[kind, page] = max(number, self.latest.get((kind, page), 0))
+        params = {str(name): str(value) for name, value in asked["params"].items()}
+        source = self.documents.source(str(asked["document"]), str(asked["text"]))
+        text = Text(source, params, asked.get("net"))
+        picture = Picture(**asked["picture"]) if kind == "picture" else None
+        try:
+            answer = self.workers[kind].ask(text, picture, lambda: self.latest[kind, page] > number)
+        except Superseded:
+            return {"stale": True}
+        if answer.get("page"):
+            answer["page"] = self._keep(answer["page"])
+        return answer
+
+    def _keep(self, page: str) -> str:
+        """Keep a picture for the frame that will ask for it; its name."""
+        name = secrets.token_urlsafe(9)
+        before, end, after = page.rpartition("</body>")
+        self.pictures[name] = f"{before}<style>{_FRAME_STYLE}</style><script>{_frame_script()}</script>{end}{after}"
+        while len(self.pictures) > _KEPT_PICTURES:
+            self.pictures.popitem(last=False)
+        return name
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "fractal-dsl", ""
+    timeout = 60
+
+    def do_GET(self) -> None:
+        self._reply(self._get)
+
+    def do_POST(self) -> None:
+        self._reply(self._post)
+
+    def _reply(self, method: Any) -> None:
+        try:
+            method(self._path())
+        except _Refused as error:
+            self.close_connection = True  # the body may not have been read
+            self._json({"error": str(error)}, error.status)
+        except FracError as error:
+            self._json({"error": error.diagnostics[0].message})
+        except UserError as error:
+            self._json({"error": str(error)})
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            self._json({"error": "this is no question of the page's"}, 400)
+
+    def _path(self) -> str:
+        """The path behind the key. What is not the page's own request is refused."""
+        host = self.headers.get("Host", "")
+        if host.rpartition(":")[0] not in _NAMES:
+            raise _Refused(403, "this server answers to its own name only")
+        origin = self.headers.get("Origin")
+        if (self.command == "POST" or origin is not None) and origin != f"http://{host}":
+            raise _Refused(403, "this server answers its own page only")
+        _, key, path = self.path.split("/", 2) if self.path.count("/") >= 2 else ("", "", "")
+        if not hmac.compare_digest(key.encode(), self.server.key.encode()):
+            raise _Refused(404, "open the whole address that `fractal-dsl play` has printed")
+        return path
+
+    def _get(self, path: str) -> None:
+        kind, _, name = path.partition("/")
+        if path == "":
+            nonce = secrets.token_urlsafe(16)
+            self._html(self.server.page(nonce), _page_policy(nonce))
+        elif kind == "picture" and name in self.server.pictures:
+            self._html(self.server.pictures[name], _frame_policy())
+        else:
+            raise _Refused(404, "there is nothing here")
+
+    def _post(self, path: str) -> None:
+        asked = self._body()
+        match path:
+            case "open":
+                self._json(self.server.documents.opened(str(asked["document"])))
+            case "save":
+                self._json({"digest": self.server.documents.save(str(asked["text"]), str(asked["digest"]))})
+            case "check" | "picture":
+                self._json(self.server.asked(path, asked))
+            case _:
+                raise _Refused(404, "there is nothing here")
+
+    def _body(self) -> Any:
+        if self.headers.get_content_type() != "application/json":
+            raise _Refused(415, "questions are JSON")
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise _Refused(411, "the length of the question is missing")
+        if int(length) > MAX_BODY:
+            raise _Refused(413, f"the text is over the limit of {MAX_SOURCE_BYTES:,} bytes")
+        return json.loads(self.rfile.read(int(length)))
+
+    def _json(self, content: Mapping[str, Any], status: int = 200) -> None:
+        self._send(json.dumps(content), "application/json", "default-src 'none'", status)
+
+    def _html(self, content: str, policy: str) -> None:
+        self._send(content, "text/html; charset=utf-8", policy, 200)
+
+    def _send(self, content: str, type: str, policy: str, status: int) -> None:
+        data = content.encode("utf-8", "replace")
+        headers = {
+            "Content-Type": type,
+            "Content-Length": str(len(data)),
+            "Content-Security-Policy": policy,
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+        }
+        with contextlib.suppress(OSError):  # the reader may have gone
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def _page_policy(nonce: str) -> str:
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
+        "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _frame_policy() -> str:
+    """Nothing but the two scripts that we wrote may run, whatever the picture holds, and nothing may be fetched."""
+    scripts = [*re.findall(r"<script>(.*?)</script>", _file("fractal_dsl", "page.html"), re.DOTALL), _frame_script()]
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'; sandbox allow-scripts"
+    )
+
+
+@cache
+def _file(package: str, name: str) -> str:
+    return files(package).joinpath(name).read_text("utf-8")
+
+
+def _frame_script() -> str:
+    return _file("fractal_dsl.play", "frame.js")

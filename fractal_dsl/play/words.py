@@ -1,0 +1,25 @@
+"""What the editor colours, from the lists that the language itself uses."""
+
+from __future__ import annotations
+
+from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.syntax_to_program.params import PLAIN
+from fractal_dsl.syntax_to_program.values import BUILTINS
+from fractal_dsl.text_to_syntax.parser import lark
+from fractal_dsl.text_to_syntax.words import DECLARATIONS, KEYWORDS
+
+_OTHER_TYPES = ("block", "f32", "i64")
+_PATTERNS = ("COMMENT", "STRING", "PROB", "FLOAT", "INT")
+"""The terminals that are no fixed text and no name, in the order in which they are tried."""
+
+
+def words() -> dict[str, object]:
+    """Words by what they are; and patterns by terminal, which JavaScript reads as Python does."""
+    patterns = {t.name: t.pattern.to_regexp() for t in lark().terminals}
+    return {
+        "declarations": DECLARATIONS,
+        "keywords": [word for word in KEYWORDS if word not in DECLARATIONS],
+        "types": [*PLAIN, *_OTHER_TYPES],
+        "layers": [*LAYERS, *JOINS, *BUILTINS],
+        "patterns": {kind: patterns[kind] for kind in _PATTERNS},
+    }

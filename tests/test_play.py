@@ -1,0 +1,499 @@
+"""The playground: what its server refuses, what its workers survive, and the page, worked in a real browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from fractal_dsl import dot_to_picture
+from fractal_dsl.diagnostics import FracError, Report, UserError
+from fractal_dsl.driver import compile_text
+from fractal_dsl.imports import load
+from fractal_dsl.play import worker
+from fractal_dsl.play.answers import Picture, Text
+from fractal_dsl.play.documents import Documents
+from fractal_dsl.play.params import controls
+from fractal_dsl.source import MAX_SOURCE_BYTES, Source
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+GRAPHVIZ = dot_to_picture.shutil.which("dot") or dot_to_picture.importlib.util.find_spec("pygraphviz")
+TEXT = """\
+# A net with one parameter that a slider moves: β 🙂
+param columns: int = 2 in 1..4
+layer conv = conv2d(4, 3, padding=1) >> relu
+rule F join mean { F[1] = conv  F[n+1] = F[n] >> F[n] | conv }
+net N(image: f32[4, 8, 8]) -> f32[3] with drop_path(local=50%, global=50%)
+    = F[columns] >> flatten >> linear(3)
+"""
+
+
+def started(*arguments: str | Path) -> tuple[subprocess.Popen[str], str]:
+    """A server as a user starts it, and the address that it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fractal_dsl", "play", *map(str, arguments), "--no-browser"]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert server.stdout is not None
+    address = server.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:"), address + server.stdout.read()
+    return server, address
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("play") / "inner" / "n.frac"
+    path.parent.mkdir()
+    path.with_name("other.frac").write_text("layer c = conv2d(4, 1)\n")
+    (path.parent.parent / "outside.frac").write_text("layer c = conv2d(4, 1)\n")
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(spec: Path) -> Iterator[str]:
+    server, address = started(spec, "--port", "0")
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+def asked(address: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """The status and the JSON of an answer; a body is posted, as the page posts it unless ``headers`` differ."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 0, timeout=60)
+    sent = {"Origin": f"http://{parts.netloc}", "Content-Type": "application/json"} if body is not None else {}
+    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+    data = body if isinstance(body, str) else json.dumps(body)
+    connection.request("GET" if body is None else "POST", parts.path + path, None if body is None else data, sent)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+
+
+def question(text: str, number: int = 1, document: str = "given", page: int = 0) -> dict[str, Any]:
+    return {"page": page, "number": number, "document": document, "text": text, "params": {}, "net": None}
+
+
+def test_only_the_page_on_this_machine_is_answered(address: str) -> None:
+    """Another device, another name for this one (DNS rebinding), another page, an address without the key."""
+    port = urlsplit(address).port or 0
+    with socket.socket() as other, pytest.raises(OSError):
+        other.settimeout(5)
+        other.connect(("127.0.0.2" if sys.platform == "linux" else socket.gethostbyname(socket.gethostname()), port))
+    assert asked(address, "")[0] == 200
+    assert asked(address, "", Host=f"evil.example:{port}")[0] == 403
+    for origin in ("http://evil.example", "null", f"http://localhost:{port}"):
+        assert asked(address, "open", {"document": "given"}, Origin=origin)[0] == 403
+    assert asked(address, "open", {"document": "given"}) == (200, asked(address, "open", {"document": "given"})[1])
+    assert asked(f"http://127.0.0.1:{port}/", "open", {"document": "given"})[0] == 404
+    assert asked(f"http://127.0.0.1:{port}/guess/", "")[0] == 404
+
+
+def test_what_is_no_question_of_the_page_is_refused(address: str) -> None:
+    assert asked(address, "check", {"text": "x"})[0] == 400
+    assert asked(address, "check", "[" * 100_000)[0] == 400
+    assert asked(address, "check", question(TEXT), Content_Type="text/plain")[0] == 415
+    assert asked(address, "check", "{}", Content_Length=str(10**9))[0] == 413
+    assert "no such document" in asked(address, "open", {"document": "../../etc/passwd"})[1]["error"]
+    assert asked(address, "elsewhere", {})[0] == 404 and asked(address, "picture/elsewhere")[0] == 404
+
+
+def test_texts_are_checked_as_the_file_that_they_are(address: str, spec: Path) -> None:
+    """Imports come from the folder of the file, and from nowhere else; Python code is never run."""
+    _, found = asked(address, "check", question(TEXT))
+    summary = compile_text(TEXT).summary
+    assert found["errors"] == [] and found["nets"] == ["N"]
+    assert dict(found["figures"]["rows"])["parameters"] == f"{summary.params:,}"
+    for path, codes in (("other.frac", []), ("../outside.frac", ["E0803"]), ("/etc/passwd", ["E0803"])):
+        _, found = asked(
+            address, "check", question(f'from "{path}" import c\nnet M(x: f32[1, 2, 2]) -> f32[4, 2, 2] = c')
+        )
+        assert [error["code"] for error in found["errors"]] == codes
+    _, found = asked(address, "check", question('extern layer e() from "os:abort"\n' + TEXT.replace("relu", "e")))
+    assert {error["code"] for error in found["errors"]} == {"E0106"}
+    _, found = asked(address, "check", question('from "other.frac" import c', document="new"))
+    assert [error["code"] for error in found["errors"]] == ["E0801"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TEXT.replace("1..4", "1..60").replace("= 2", "= 60"), "E0601"),
+        ("[" * 5_000, "E0105"),
+        ("x " * 60_000, "E0602"),
+        ("#" * (MAX_SOURCE_BYTES + 1), "the limit is 1,000,000"),
+        ("# \0", "NUL"),
+        ('# \ud800\nlet x = "', "E0101"),
+    ],
+)
+def test_huge_and_broken_texts_are_answered_in_words(address: str, text: str, said: str) -> None:
+    status, found = asked(address, "check", question(text))
+    assert status == 200 and said in json.dumps(found) and "internal" not in json.dumps(found)
+
+
+def test_an_older_question_has_a_stale_answer(address: str) -> None:
+    assert "errors" in asked(address, "check", question(TEXT, 7, page=10**6))[1]
+    assert asked(address, "check", question(TEXT, 6, page=10**6))[1] == {"stale": True}
+
+
+def test_a_worker_that_is_stopped_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too slow, superseded, killed: each is told, and the next question has its answer."""
+    asked = Text(Source("<text>", TEXT))
+    one = worker.Worker()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "TIME_LIMIT", 0.0)
+            with pytest.raises(UserError, match="took over 0 seconds and was stopped"):
+                one.ask(asked, None, lambda: False)
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "_PATIENCE", 0.0)
+            answers = iter([False, True])
+            with pytest.raises(worker.Superseded):
+                one.ask(asked, None, lambda: next(answers))
+        assert one.ask(asked, None, lambda: False)["errors"] == []
+        one._process.kill()
+        one._process.join()
+        assert one.ask(asked, None, lambda: False)["errors"] == []
+        assert "there is no block 5" in one.ask(asked, Picture(view="block", block=5), lambda: False)["error"]
+    finally:
+        one.stop()
+
+
+def test_ctrl_c_stops_the_server_and_a_taken_port_is_passed_over(spec: Path, address: str) -> None:
+    port = urlsplit(address).port or 0
+    server, other = started(spec, "--port", str(port))
+    try:
+        assert port < (urlsplit(other).port or 0) <= port + 100
+        server.send_signal(signal.SIGINT)
+        out, _ = server.communicate(timeout=20)
+        assert server.returncode == 0 and out.endswith("stopped\n") and "Traceback" not in out
+    finally:
+        server.kill()
+
+
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FracError, match="there is no such file"):
+        Documents(tmp_path / "none.frac")
+
+
+def test_saving_keeps_line_ends_and_refuses_a_file_that_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "n.frac"
+    path.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    documents = Documents(path)
+    opened = documents.opened("given")
+    assert opened["text"] == TEXT
+    digest = documents.save(TEXT + "# end\n", opened["digest"])
+    assert path.read_bytes() == (TEXT + "# end\n").replace("\n", "\r\n").encode()
+    path.write_text("# by another program\n")
+    with pytest.raises(UserError, match="has changed on disk"):
+        documents.save(TEXT, digest)
+    assert path.read_text() == "# by another program\n"
+    path.unlink()
+    with pytest.raises(UserError, match="has changed on disk"):
+        documents.save(TEXT, digest)
+    assert documents.opened("new")["digest"] is None
+
+
+def test_every_document_opens_and_checks(address: str) -> None:
+    _, page = asked(address, "")
+    config = json.loads(page.partition('id="config"')[2].partition(">")[2].partition("</script>")[0])
+    keys = [document["key"] for document in config["documents"]]
+    assert keys[:2] == ["given", "new"] and {"examples/digits.frac", "std:cnn"} <= {*keys}
+    for key in ("new", "examples/digits.frac", "std:cnn"):
+        text = asked(address, "open", {"document": key})[1]["text"]
+        assert asked(address, "check", question(text, document=key))[1]["errors"] == []
+
+
+def test_domains_make_controls(tmp_path: Path) -> None:
+    (tmp_path / "base.frac").write_text("param level: int = 2 in 1..3\n")
+    path = tmp_path / "n.frac"
+    text = """
+    import "base.frac" as base
+    let top = 4
+    ## Columns.
+    param columns: int = 3 in 1..2**3
+    param drop: prob in 0%..50%
+    param slope: float = 0.5 in 0.0..1.0
+    param kind: str = "a" in {"a", "b"}
+    param bias: bool = true
+    param drops: [prob] = [0%, 7%]
+    param other: int = 2 in 1..top
+    """
+    path.write_text(text)
+    source = Source(str(path), text)
+    found = {c.pop("name"): c for c in controls(load(source, Report(source)), {"other": 3, "columns": 5})}
+    assert [*found] == ["base.level", "columns", "drop", "slope", "kind", "bias", "drops", "other"]
+    whole = {"kind": "range", "low": 1, "high": 8, "step": 1, "unit": ""}
+    assert found["columns"] == {
+        **{"type": "int", "doc": "Columns.", "default": "3", "value": "5", "required": False},
+        **whole,
+    }
+    share = {"kind": "range", "low": 0, "high": 50, "step": 0.1, "unit": "%"}
+    assert found["drop"].items() >= {**share, "default": None, "required": True}.items()
+    assert found["slope"].items() >= {"kind": "range", "low": 0, "high": 1, "step": 0.01, "default": "0.5"}.items()
+    assert found["kind"].items() >= {"kind": "choice", "choices": ['"a"', '"b"'], "value": '"a"'}.items()
+    assert found["bias"].items() >= {"kind": "choice", "choices": ["true", "false"], "default": "true"}.items()
+    assert found["drops"].items() >= {"kind": "text", "value": "[0%, 7%]"}.items()
+    assert found["other"].items() >= {"kind": "text", "default": "2", "value": "3"}.items()
+    assert found["base.level"]["kind"] == "range"
+
+
+# --- in a browser
+
+
+class Reader:
+    """Someone at the page. What the page says on its console, and what it throws, is in ``said``."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.said = page, []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+
+    def opens(self, address: str) -> None:
+        self.page.goto(address)
+        self.settle("0")
+
+    @property
+    def settled(self) -> str:
+        return self.page.get_attribute("body", "data-settled") or "0"
+
+    def settle(self, before: str) -> None:
+        """Wait until the page has the answer to what has been done since ``before``, and shows the picture."""
+        self.page.wait_for_selector(f"body[data-settled]:not([data-settled='{before}'])", state="attached")
+        self.page.wait_for_selector("#picture iframe:only-child", state="attached")
+        self.page.frame_locator("#picture iframe").locator("main > svg").wait_for()
+
+    def types(self, text: str) -> None:
+        before = self.settled
+        self.page.keyboard.type(text)
+        self.settle(before)
+
+    def presses(self, key: str) -> None:
+        before = self.settled
+        self.page.keyboard.press(key)
+        self.settle(before)
+
+    def text(self) -> str:
+        return self.page.input_value("#text")
+
+    def at(self, text: str) -> None:
+        """Put the caret behind a text."""
+        script = "(t, s) => { const at = t.value.indexOf(s) + s.length; t.focus(); t.setSelectionRange(at, at); }"
+        self.page.eval_on_selector("#text", script, text)
+
+    def pastes(self, text: str) -> None:
+        """Replace all of the text; playwright's own way of filling takes minutes for a long one."""
+        before = self.settled
+        script = "(t, text) => { t.value = text; t.dispatchEvent(new Event('input')); }"
+        self.page.eval_on_selector("#text", script, text)
+        self.settle(before)
+
+    def boxes(self) -> int:
+        return self.page.frame_locator("#picture iframe").locator("g.node:not(.legend)").count()
+
+    def figure(self, name: str) -> str:
+        return self.page.inner_text(f"#figures dt:text-is('{name}') + dd")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium to open the page with")
+    if not GRAPHVIZ:
+        pytest.skip("neither the dot program nor the pygraphviz wheel is there")
+    playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package drives the browser")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def reader(browser: Any, spec: Path, address: str) -> Iterator[Reader]:
+    spec.write_text(TEXT)
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    reader = Reader(context.new_page())
+    reader.opens(address)
+    yield reader
+    context.close()
+    assert reader.said == []
+
+
+def test_errors_show_as_one_types_and_the_last_good_picture_stays(reader: Reader) -> None:
+    page = reader.page
+    boxes, parameters = reader.boxes(), reader.figure("parameters")
+    assert boxes == 8 and page.inner_text("#count") == "no errors"
+    reader.at("padding=1) >> relu")
+    reader.types("u >> linaer(3)")
+    assert page.inner_text("#count") == "2 errors"
+    assert page.locator("#marks .error").all_inner_texts() == ["reluu", "linaer"]
+    assert "did you mean `relu`?" in page.inner_text("#problems li:nth-child(1)")
+    assert page.inner_text("#gutter .wrong").strip() == "3"
+    assert (reader.boxes(), reader.figure("parameters")) == (boxes, parameters)
+    assert "last one that could be drawn" in page.inner_text("#notice") and page.locator("#picture.old").count() == 1
+    assert page.input_value("#param-columns") == "2"
+    page.click("#problems li:nth-child(2) button")
+    selected = page.eval_on_selector("#text", "t => t.value.slice(t.selectionStart, t.selectionEnd)")
+    assert selected == "linaer"
+    page.hover("#marks .error >> nth=0", force=True)
+    assert "did you mean `relu`?" in page.inner_text("#tip")
+    reader.at("linaer(3)")
+    while reader.text() != TEXT:  # undo takes it all back
+        page.keyboard.press("Control+z")
+    page.wait_for_selector("#picture:not(.old)")
+    assert page.inner_text("#count") == "no errors" and not page.is_visible("#notice")
+
+
+def test_sliders_come_from_domains_and_move_picture_and_figures(reader: Reader) -> None:
+    page, before = reader.page, reader.boxes()
+    assert [page.get_attribute("#param-columns", name) for name in ("type", "min", "max")] == ["range", "1", "4"]
+    page.focus("#param-columns")
+    reader.presses("ArrowRight")
+    assert reader.figure("parameters") == f"{compile_text(TEXT, {'columns': 3}).summary.params:,}"
+    assert reader.boxes() > before and page.locator("#figures tbody tr").count() == 3
+    assert reader.text() == TEXT  # the text stays; the value goes before its default
+    reader.at("= 2 in 1..")
+    page.keyboard.press("Delete")
+    reader.types("2")
+    assert page.get_attribute("#param-columns", "max") == "2" and "`columns` is in 1..2" in page.inner_text("#problems")
+    settled = reader.settled
+    page.click(".param .reset")
+    reader.settle(settled)
+    assert page.inner_text("#count") == "no errors" and reader.boxes() == before
+
+
+def test_what_is_set_in_the_picture_stays_when_the_text_changes(reader: Reader) -> None:
+    page = reader.page
+    frame = page.frame_locator("#picture iframe")
+    frame.locator("#plans select").select_option(label="column:2")
+    frame.locator("input[type=search]").fill("conv")
+    frame.locator("#in").click()
+    found = frame.locator("g.node.found").count()
+    box = frame.locator("main > svg").get_attribute("viewBox")
+    reader.at("conv2d(")
+    reader.types("1")
+    assert reader.figure("parameters") != f"{compile_text(TEXT).summary.params:,}"
+    assert frame.locator("#plans select option:checked").inner_text() == "column:2"
+    assert frame.locator("g.node.dropped").count() == 1 and frame.locator("g.node.found").count() == found > 0
+    assert frame.locator("main > svg").get_attribute("viewBox") == box
+    for view in ("block", "rule", "figure", "plans"):
+        settled = reader.settled
+        page.select_option("#view", view)
+        reader.settle(settled)
+        assert not page.is_visible("#notice") and reader.boxes() > 2
+
+
+def test_huge_texts_leave_the_page_usable(reader: Reader) -> None:
+    page, boxes = reader.page, reader.boxes()
+    for text, said in (
+        ("#" * (MAX_SOURCE_BYTES + 1), "the limit is 1,000,000"),
+        (TEXT.replace("1..4", "1..60").replace("= 2", "= 60"), ""),
+        (TEXT + "layer z = relu\n" * 20_000, ""),
+    ):
+        reader.pastes(text)
+        assert said in page.inner_text("#notice") and reader.boxes() == boxes
+    page.click("#problems li:last-child button")  # only the lines that are seen are coloured
+    page.wait_for_selector("#marks .error")
+    assert page.locator("#marks span").count() < 1_000 and int(page.inner_text("#gutter .wrong")) > 10_000
+    reader.pastes(TEXT)
+    assert page.inner_text("#count") == "no errors" and page.locator("#picture.old").count() == 0
+
+
+def test_a_late_answer_does_not_overwrite_a_newer_one(reader: Reader) -> None:
+    page = reader.page
+    held: list[Any] = []
+    page.route("**/check", lambda route: held.append(route) if not held else route.continue_())
+    reader.at("linear(3)")
+    page.keyboard.type(" >> nothing")
+    while not held:
+        page.wait_for_timeout(20)
+    page.route("**/check", lambda route: route.continue_())
+    for _ in " >> nothing":
+        page.keyboard.press("Backspace")
+    page.wait_for_selector("body:not([data-settled='1'])", state="attached")
+    held[0].fulfill(json={"errors": [], "more": 0, "nets": [], "net": None, "figures": None, "params": []})
+    page.wait_for_timeout(100)
+    assert page.inner_text("#count") == "no errors" and reader.figure("output") == "3" and reader.boxes() == 8
+
+
+def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) -> None:
+    page = reader.page
+    reader.at("relu")
+    reader.types("6")
+    assert page.title().startswith("●")
+    page.keyboard.press("Control+s")
+    page.wait_for_selector("#state:text('saved')")
+    assert spec.read_text() == TEXT.replace("relu", "relu6") and not page.title().startswith("●")
+    spec.write_text("# by another program\n" + TEXT)
+    reader.types(" >> tanh")
+    page.click("#save")
+    page.wait_for_selector("#ask[open]")
+    assert "has changed on disk" in page.inner_text("#ask")
+    assert spec.read_text() == "# by another program\n" + TEXT
+    page.click("#ask button:text('Take the file')")
+    page.wait_for_selector("#ask:not([open])", state="attached")
+    page.wait_for_selector("#gutter:has-text('8')")
+    assert reader.text() == spec.read_text()
+    page.select_option("#document", "new")
+    page.wait_for_selector("#save:text('Download')")
+    with page.expect_download() as download:
+        page.keyboard.press("Control+s")
+    assert Path(download.value.path()).read_text().startswith("frac 1")
+
+
+def test_nothing_in_the_text_is_taken_for_markup(reader: Reader) -> None:
+    """Neither in the editor, nor in messages, nor in the picture, whose frame has no rights anyway."""
+    page = reader.page
+    evil = "<img src=x onerror=document.title=1><script>document.title=1</script></script>"
+    reader.pastes(TEXT.replace("flatten", f'flatten @tag("{evil}")'))
+    frame = page.frame_locator("#picture iframe")
+    assert reader.boxes() == 8
+    reader.pastes(f'import "{evil}" as x\n{TEXT}')
+    assert evil in page.inner_text("#problems") and page.locator("#marks img, #problems img").count() == 0
+    assert frame.locator("img, body script:not([type])").count() == 2  # the two that are ours
+    assert page.get_attribute("#picture iframe", "sandbox") == "allow-scripts"
+    assert "n.frac" in page.title()
+
+
+def test_the_page_works_without_a_mouse(reader: Reader) -> None:
+    """Tab indents, and Escape lets it leave the editor again; a line keeps its indent; comments come and go."""
+    page = reader.page
+    reader.at("    = F[columns] >> flatten >> linear(3)")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert reader.text() == TEXT.rstrip("\n") + "\n" + " " * 8 + "\n"
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    assert reader.text() == TEXT
+    page.keyboard.press("Control+/")
+    assert reader.text().count("\n# ") == 1
+    page.keyboard.press("Control+/")
+    assert reader.text() == TEXT
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    assert page.eval_on_selector("#text", "t => document.activeElement !== t")
+
+
+@pytest.mark.parametrize("width", [1280, 420])
+def test_the_page_fits_its_window(reader: Reader, width: int) -> None:
+    page = reader.page
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.eval_on_selector("html", "h => h.scrollWidth - innerWidth") <= 0
+    for part in ("#editor", "#problems", "#params", "#picture", "#figures"):
+        box = page.locator(part).bounding_box()
+        assert box is not None and box["height"] >= 20 and box["x"] >= 0 and box["x"] + box["width"] <= width
