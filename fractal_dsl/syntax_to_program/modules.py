@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fractal_dsl import program as p
@@ -177,12 +178,13 @@ def check_extern(ev: Evaluator, decl: s.Extern, allow_python: bool) -> bool:
         help = "where you trust the file and that code, say --allow-python"
         ev.report.error("E0106", decl.span, f"`extern` runs the Python code of {target}", help=help)
         return False
-    from fractal_dsl.runtime.extern import Failed, load_class
+    from fractal_dsl.runtime.extern import Failed, load_class, search_first
 
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
         message = f'"{target}" names no class of a Python module'
         ev.report.error("E0302", decl.target.span, message, help='write `from "package.module:Class"`')
         return False
+    search_first(Path(ev.report.sources.at(decl.span).name).parent)
     try:
         load_class(target)
     except Failed as error:
