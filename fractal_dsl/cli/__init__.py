@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import fmt, pictures, runs, specs, train
+from fractal_dsl.cli import fmt, pictures, play, runs, specs, train
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
@@ -32,6 +32,7 @@ for command in (
     specs.compile,
     pictures.render,
     pictures.plan,
+    play.play,
     train.train,
     runs.eval,
     runs.predict,
