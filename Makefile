@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo test test-all check format clean
+.PHONY: help install demo gallery test test-all check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a
 	@echo "picture   out/digits.svg"
 	@echo "network   out/digits/model.py"
 	@echo "report    $(RUN)/report.html"
+
+gallery: $(RUNTIME) ## draw docs/gallery anew
+	$(BIN)/python docs/gallery/make.py
 
 test: $(DEV) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)

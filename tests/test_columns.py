@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 
 import pytest
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_text
 from fractal_dsl.graph import Layer
-from fractal_dsl.plan import Plan, draw, local_plan
-from fractal_dsl.program import DropPath
+from fractal_dsl.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
 
 TEXT = """
@@ -156,23 +154,6 @@ def test_a_net_of_one_column() -> None:
     model.eval()
     assert torch.equal(model.extract(1)(x), model(x))
     model.train()(x).sum().backward()
-
-
-def chi_square(observed: Counter[object], expected: dict[object, float], n: int) -> float:
-    assert observed.keys() <= expected.keys()
-    return sum((observed[k] - n * p) ** 2 / (n * p) for k, p in expected.items())
-
-
-def test_draws_follow_the_stated_distribution() -> None:
-    """Local with the at-least-one rule, global evenly over columns, and their mixture; chi-square at 0.1%."""
-    n, p, arity = 20_000, 0.4, 2
-    from random import Random
-
-    seen = Counter[object](local_plan([arity], p, Random(i)).live[0] for i in range(n))
-    both, one = (1 - p) ** 2, p * (1 - p) + p * p / 2
-    assert chi_square(seen, {(True, True): both, (True, False): one, (False, True): one}, n) < 13.8
-    routes = Counter[object](draw(DropPath(0.15, 0.5), [3], [(2, 1, 0)], 3, seed=5, step=i).route for i in range(n))
-    assert chi_square(routes, {0: 0.5, 1: 1 / 6, 2: 1 / 6, 3: 1 / 6}, n) < 16.3
 
 
 def test_plan_depends_on_seed_and_step_alone() -> None:
