@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import fmt, pictures, play, runs, specs, train
+from fractal_dsl.cli import fmt, pictures, play, runs, specs, sweep, train
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.version import __version__
 
@@ -34,6 +34,7 @@ for command in (
     pictures.plan,
     play.play,
     train.train,
+    sweep.sweep,
     runs.eval,
     runs.predict,
     runs.extract,
