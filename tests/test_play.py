@@ -184,6 +184,17 @@ def test_ctrl_c_stops_the_server_and_a_taken_port_is_passed_over(spec: Path, add
         server.kill()
 
 
+def test_neither_the_server_nor_its_workers_load_torch() -> None:
+    code = (
+        "import sys; from fractal_dsl.play import Server; from fractal_dsl.play.answers import Picture, Text, answer\n"
+        f"from fractal_dsl.source import Source; text = Text(Source('<text>', {TEXT!r}))\n"
+        "print(answer(text, None)['errors'], answer(text, Picture()).get('error'), 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == ("[] None False\n" if GRAPHVIZ else done.stdout) and done.stdout.endswith("False\n")
+
+
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FracError, match="there is no such file"):
         Documents(tmp_path / "none.frac")
@@ -489,11 +500,11 @@ def test_the_page_works_without_a_mouse(reader: Reader) -> None:
     assert page.eval_on_selector("#text", "t => document.activeElement !== t")
 
 
-@pytest.mark.parametrize("width", [1280, 420])
-def test_the_page_fits_its_window(reader: Reader, width: int) -> None:
+def test_the_page_fits_its_window(reader: Reader) -> None:
     page = reader.page
-    page.set_viewport_size({"width": width, "height": 800})
-    assert page.eval_on_selector("html", "h => h.scrollWidth - innerWidth") <= 0
-    for part in ("#editor", "#problems", "#params", "#picture", "#figures"):
-        box = page.locator(part).bounding_box()
-        assert box is not None and box["height"] >= 20 and box["x"] >= 0 and box["x"] + box["width"] <= width
+    for width in (1280, 420):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.eval_on_selector("html", "h => h.scrollWidth - innerWidth") <= 0
+        for part in ("#editor", "#problems", "#params", "#picture", "#figures"):
+            box = page.locator(part).bounding_box()
+            assert box is not None and box["height"] >= 20 and box["x"] >= 0 and box["x"] + box["width"] <= width

@@ -39,6 +39,7 @@ _PORTS = 100
 _KEPT_PICTURES = 8
 _FRAME_STYLE = "h1 { display: none } body { font-size: 13px } header { gap: 6px 10px } input { width: 12em }"
 _NAMES = (HOST, "localhost")
+_SCRIPTS = ("editor.js", "documents.js", "shown.js")
 
 
 class Server(ThreadingHTTPServer):
@@ -103,7 +104,12 @@ class Server(ThreadingHTTPServer):
             "labels": list(BoxLabel),
             "limit": MAX_SOURCE_BYTES,
         }
-        parts = {"nonce": nonce, "config": json.dumps(config).replace("<", "\\u003c")}
+        parts = {
+            "nonce": nonce,
+            "config": json.dumps(config).replace("<", "\\u003c"),
+            "style": _file("fractal_dsl.play", "page.css"),
+            "script": "\n".join(_file("fractal_dsl.play", name) for name in _SCRIPTS),
+        }
         return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("fractal_dsl.play", "page.html"))
 
     def asked(self, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
