@@ -21,7 +21,7 @@ MAX_LIST = 10_000
 MAX_ELEMENTS = 100_000  # of a list with the lists in it
 MAX_LEVEL = 256
 MAX_DEPTH = 40  # of lists in lists
-MAX_STEPS = 250_000  # an expression is a step, and so is an element of a list that is made, compared or handed on
+MAX_STEPS = 150_000  # an expression is a step, and so is an element of a list that is made, compared or handed on
 
 
 class OutOfSteps(Exception):
