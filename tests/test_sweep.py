@@ -340,6 +340,14 @@ def test_a_sweep_from_end_to_end(spec: str, tmp_path: Path) -> None:
     assert "another minimize" in str(CliRunner().invoke(app, [*line, "--minimize", "params"]).exception)
 
 
+def test_a_sweep_of_which_every_trial_fails_is_an_error(spec: str, tmp_path: Path) -> None:
+    line = ["sweep", spec, "-p", "widths=[4, 4, 4, 4]|[4, 4, 4, 4, 4]", "-p", "kind", "--out", str(tmp_path / "s")]
+    done = CliRunner().invoke(app, line)
+    assert "no trial was done; the first that failed: E0504" in str(done.exception)
+    assert "over widths=[4, 4, 4, 4]|[4, 4, 4, 4, 4], kind=" in done.output  # as they were given
+
+
+@pytest.mark.slow
 def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
     params, settings = {"columns": "1..3"}, {"epochs": "500", "optimizer.lr": "1e-6"}
     found = checked(spec, params, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -77,8 +77,9 @@ def sweep(
     if begun:
         done = run.go_on(Path(spec), trials=trials, means=means)
     else:
-        whole = {text.strip(): None for text in param or () if "=" not in text}
-        given: dict[str, Any] = {**parameters([text for text in param or () if "=" in text], params), **whole}
+        values = parameters([text for text in param or () if "=" in text], params)
+        names = [text.partition("=")[0].strip() for text in param or ()]
+        given = {name: values.get(name) for name in [*names, *values]}
         done = run.sweep(
             spec,
             given,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.table import Table
 
+from fractal_dsl.diagnostics import UserError
 from fractal_dsl.files import write_text
 from fractal_dsl.runtime.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runtime.progress import duration
@@ -106,11 +107,11 @@ class Results:
         write_text(folder / "sweep.html", self.html(svg))
 
     def conclusion(self, home: Home) -> str:
-        """What came of it, and where to look on."""
+        """What came of it, and where to look on. Raises UserError if no trial was done."""
         done = [r for r in self.rows if r.state == "done"]
         if not done:
-            error = next((r.note for r in self.rows if r.note), "")
-            return f"no trial was done{f'; the first failed: {error}' if error else ''}"
+            error = next((f"; the first that failed: {r.note}" for r in self.rows if r.state == "failed"), "")
+            raise UserError(f"no trial was done{error}")
         best = [r for r in done if r.best]
         look = shlex.join(["fractal-dsl", "report", str(home.trial(best[0].number))])
         if self.sweep.minimize:
@@ -209,7 +210,7 @@ class Results:
         return f"validation {self.sweep.objective}"
 
     def _caption(self) -> str:
-        best = "the trials that no other beats in both" if self.sweep.minimize else "the best trial"
+        best = "the trials that no other beats in both" if self.sweep.minimize else "the best"
         pruned = " Pruned trials are left out." if any(r.state == "pruned" for r in self.rows) else ""
         return (
             f"The trials that are done. Ringed: {best}. Numbered, on the dotted line: those that no smaller one, "

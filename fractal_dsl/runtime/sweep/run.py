@@ -48,7 +48,7 @@ def sweep(
     its whole domain. ``sampler`` is by default the grid where it has no more than ``trials`` combinations, else TPE.
     The folder ``out``, ``sweeps/NET-1`` if not given, may hold the same sweep, which then goes on. Ctrl-C, or SIGTERM,
     stops and saves the trials that are running. Raises FracError or UserError before anything is trained for a value
-    that is outside its domain, or a setting that is wrong.
+    that is outside its domain, or a setting that is wrong; and UserError in the end if every trial failed.
     """
     _require()
     means = means or Means()
@@ -123,13 +123,12 @@ def _run(home: Home, found: Sweep, means: Means, console: Console) -> bool:
     results = Results(ledger)
     results.write(home.path)
     results.show(console)
-    done = not stop.asked.is_set()
-    if done:
-        _say(console, results.conclusion(home))
-    else:
-        _say(console, f"stopped. To go on: {_command(home, means)}")
     _say(console, f"picture and table: {home.path / 'sweep.html'}")
-    return done
+    if stop.asked.is_set():
+        _say(console, f"stopped. To go on: {_command(home, means)}")
+        return False
+    _say(console, results.conclusion(home))
+    return True
 
 
 class _Work:
