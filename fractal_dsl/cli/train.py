@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fractal_dsl import driver
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
+from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import MAX_LAYERS
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
+
+
+class Parallel(enum.StrEnum):
+    """How processes share the work."""
+
+    ddp = "ddp"
+    fsdp = "fsdp"
+    pipeline = "pipeline"
+
 
 Runs = Annotated[list[Path], typer.Argument(help="Folders of training runs.", show_default=False)]
 
@@ -55,6 +69,9 @@ def train(
     params: ParamsFile = None,
     net: Net = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …; CUDA where there is one.")] = None,
+    parallel: Annotated[
+        Parallel | None, typer.Option(help="How the processes that torchrun has started share the work.")
+    ] = None,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
@@ -63,7 +80,9 @@ def train(
         _only_for_resume(context)
         from fractal_dsl.runtime.train import resume as go_on
 
-        result = go_on(resume, device=device, max_minutes=max_minutes, allow_python=allow_python)
+        result = go_on(
+            resume, device=device, max_minutes=max_minutes, allow_python=allow_python, parallel=_value(parallel)
+        )
         raise typer.Exit(130 if result.status == "interrupted" else 0)
     if spec is None:
         raise typer.BadParameter("give a .frac file, or --resume RUN", param_hint="SPEC")
@@ -87,25 +106,50 @@ def train(
         "profile": profile or None,
     }
     overrides += [(key, value) for key, value in flags.items() if value is not None]
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
-    config = parse_config(merge(compiled.program.train, overrides))
+    with _told_once():
+        compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
+        config = parse_config(merge(compiled.program.train, overrides))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns that it looks for what a plan leaves out
 
     from fractal_dsl.runtime.train import train as run
 
-    result = run(compiled, config, out, device=device, picture=_picture(compiled), allow_python=allow_python)
+    picture = _picture(compiled) if _rank() == 0 else None
+    result = run(
+        compiled, config, out, device=device, picture=picture, allow_python=allow_python, parallel=_value(parallel)
+    )
     if result.status == "interrupted":
         raise typer.Exit(130)
 
 
 def _only_for_resume(context: typer.Context) -> None:
     """A run that goes on keeps its spec and its settings."""
-    allowed = {"resume", "device", "max_minutes", "allow_python"}
+    allowed = {"resume", "device", "max_minutes", "allow_python", "parallel"}
     for parameter in context.command.params:
         name = str(parameter.name)
         given = context.get_parameter_source(name)
         if name not in allowed and given is not None and given.name == "COMMANDLINE":
             shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "SPEC"
             raise typer.BadParameter("a run that is resumed keeps its spec and its settings", param_hint=shown)
+
+
+def _rank() -> int:
+    """Which of torchrun's processes this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def _told_once() -> Generator[None]:
+    """What is wrong with a spec or its settings is the same for all processes: the first one says it."""
+    try:
+        yield
+    except (FracError, UserError):
+        if _rank():
+            raise typer.Exit(1) from None
+        raise
+
+
+def _value(parallel: Parallel | None) -> Literal["ddp", "fsdp", "pipeline"] | None:
+    return None if parallel is None else parallel.value
 
 
 def _picture(compiled: Compiled) -> str | None:

@@ -47,6 +47,9 @@ class TrainConfig(Settings):
     checkpoint_levels: int | None = Field(
         default=None, ge=1, description="recompute sub-fractals up to this level in the backward pass, to save memory"
     )
+    sync_batchnorm: bool = Field(
+        default=True, description="over several processes: batch norms see the whole mini-batch, not only their share"
+    )
     deterministic: bool = Field(default=True, description="on CUDA: only convolutions that repeat to the last bit")
 
     max_minutes: float | None = Field(default=None, gt=0, description="stop and save after this time; resume goes on")

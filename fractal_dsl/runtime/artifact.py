@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,16 +125,21 @@ def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalM
     return model.eval()
 
 
-def load_weights(model: FractalModule, files: list[Path]) -> None:
-    """Fill a model from safetensors files that hold all its parameters and buffers between them."""
+def read_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
+    """The tensors of safetensors files by name. Raises UserError if one cannot be read."""
     state: dict[str, torch.Tensor] = {}
     for file in files:
         try:
             state.update(st.load_file(file))
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} cannot be read: {error}") from None
+    return state
+
+
+def load_weights(model: FractalModule, files: list[Path]) -> None:
+    """Fill a model from safetensors files that hold all its parameters and buffers between them."""
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(read_weights(files))
     except RuntimeError as error:
         raise UserError(f"the weights in {files[0]} do not fit the net: {error}") from None
 

@@ -1,10 +1,12 @@
 """The whole state of a run as folders ``checkpoints/step-N``, from which it goes on to the last bit.
 
-``state.safetensors``  parameters, buffers, the optimizer's state, the average of the weights, the epoch's sums
+``state.safetensors``  parameters, buffers, the optimizer's state, the average of the weights, the epoch's sums; where
+                       several processes share them, one file from each, by ``torch.distributed.checkpoint``
 ``metrics.jsonl``      the figures of the epochs so far
 ``manifest.json``      progress, spec, parameters, settings, graph hash, versions, and the hashes of the files
 
-A folder is written beside its place and renamed; the one before it stays. No pickles.
+A folder is written beside its place and renamed; the one before it stays. No pickles. What one number of processes has
+written, another can read.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +26,7 @@ from torch import Tensor
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.files import read_manifest, replacing_folder, write_manifest
+from fractal_dsl.runtime.parallel.world import ALONE, World
 
 FORMAT = "fractal_dsl checkpoint"
 FORMAT_VERSION = 1
@@ -52,14 +56,33 @@ class Progress:
     scaler: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+Like = Callable[[str], Tensor | None]
+"""By the name of a tensor in a checkpoint: one that is placed as it is to be; None to leave it out."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back."""
+    """What was read back; the tensors are still in the folder."""
 
+    folder: Path
     progress: Progress
-    tensors: dict[str, Tensor]
     epochs: list[dict[str, Any]]
     manifest: Mapping[str, Any]
+
+    def tensors(self, like: Like | None = None) -> dict[str, Tensor]:
+        """The tensors by name: whole, or placed as ``like`` says, which all processes must then ask for together.
+
+        Raises UserError if they cannot be read.
+        """
+        try:
+            whole = self.folder / "state.safetensors"
+            if like is None and whole.exists():
+                return st.load_file(whole)
+            from fractal_dsl.runtime.parallel.shards import read_shards  # takes a second to import
+
+            return read_shards(self.folder, like)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{self.folder} cannot be read: {error}") from None
 
 
 def save_checkpoint(
@@ -68,17 +91,34 @@ def save_checkpoint(
     tensors: Mapping[str, Tensor],
     epochs: Sequence[Mapping[str, Any]],
     facts: Mapping[str, Any],
+    *,
+    world: World = ALONE,
+    sharded: bool = False,
 ) -> None:
-    """Write the state of a run; of those before it the newest stays. Raises UserError where the disk is full."""
-    home = run / FOLDER
-    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with replacing_folder(home / f"step-{progress.step:08}") as temporary:
-        _write(temporary / "state.safetensors", st.save(state))
-        _write(temporary / "metrics.jsonl", jsonl(epochs).encode())
-        manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "progress": asdict(progress), **facts}
-        write_manifest(temporary, manifest)
-    for old in _folders(home)[:-_KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    """Write the state of a run; of those before it the newest stays. Raises UserError where the disk is full.
+
+    All processes of the run call it; the first one writes, and where each has a part of the tensors, all do.
+    """
+    with ExitStack() as stack:
+        path = run / FOLDER / f"step-{progress.step:08}"
+        temporary = world.lead(lambda: stack.enter_context(replacing_folder(path)))
+        if sharded:
+            from fractal_dsl.runtime.parallel.shards import write_shards
+
+            write_shards(temporary, tensors)
+
+        def finish() -> None:
+            if not sharded:
+                state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+                _write(temporary / "state.safetensors", st.save(state))
+            _write(temporary / "metrics.jsonl", jsonl(epochs).encode())
+            manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "progress": asdict(progress), **facts}
+            write_manifest(temporary, manifest)
+            stack.pop_all().close()
+            for old in _folders(run / FOLDER)[:-_KEPT]:
+                shutil.rmtree(old, ignore_errors=True)
+
+        world.lead(finish)
 
 
 def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
@@ -119,14 +159,14 @@ def _read(folder: Path) -> Checkpoint:
         format=FORMAT,
         version=FORMAT_VERSION,
         keys=("progress", "spec", "params", "config", "graph_sha256", "device"),
-        parts=("state.safetensors", "metrics.jsonl"),
+        parts=("metrics.jsonl",),
         remedy="it is not used",
     )
     try:
         progress = Progress(**manifest["progress"])
         epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-        return Checkpoint(progress, st.load_file(folder / "state.safetensors"), epochs, manifest)
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        return Checkpoint(folder, progress, epochs, manifest)
+    except (OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder} cannot be read: {error}") from None
 
 

@@ -20,7 +20,7 @@ class Average:
         self.decay = decay
         followed = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
         self.tensors = {name: value.clone() for name, value in followed.items()}
-        self._followed, self._values = list(followed.values()), list(self.tensors.values())
+        self._followed, self._values = [list(map(local, found.values())) for found in (followed, self.tensors)]
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
@@ -47,3 +47,8 @@ class Average:
     @torch.no_grad()
     def _put(self, values: list[Tensor]) -> None:
         cast(Any, torch)._foreach_copy_(self._followed, values)
+
+
+def local(value: Any) -> Tensor:
+    """What this process has of a tensor that several share (a DTensor)."""
+    return value.to_local() if hasattr(value, "to_local") else value

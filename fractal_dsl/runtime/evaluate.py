@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fractal_dsl.config import TrainConfig
@@ -17,6 +17,7 @@ from fractal_dsl.driver import Compiled
 from fractal_dsl.plan import Plan
 from fractal_dsl.runtime.data import ImageSet, Part, in_order, load, vocabulary_of
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.parallel.world import ALONE, World
 from fractal_dsl.runtime.run_folder import Run, Weights
 from fractal_dsl.runtime.tradeoff import measure_tradeoff
 
@@ -83,10 +84,28 @@ def _devices() -> str:
     return ", ".join(names + ["mps"] * torch.backends.mps.is_available())
 
 
-def measure_all(model: FractalModule, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
-    """``loss`` and ``accuracy`` of the whole net, and ``columns``: the same for each column alone."""
+Logits = Callable[[Tensor, Plan], Tensor | None]
+"""What gives the logits of a mini-batch under a plan; None where another process has them."""
+
+
+def measure_all(
+    model: FractalModule,
+    images: ImageSet,
+    part: Part,
+    columns: bool = True,
+    *,
+    run: Logits | None = None,
+    shares: World = ALONE,
+    world: World | None = None,
+) -> dict[str, Any]:
+    """``loss`` and ``accuracy`` of the whole net, and ``columns``: the same for each column alone.
+
+    The processes of ``shares`` take turns with the mini-batches; the figures are of all in ``world``, by default the
+    same ones.
+    """
     numbers = range(1, model.n_columns + 1) if columns else ()
-    whole, *alone = _measure(model, images, part, [model.full_plan(), *map(model.column_plan, numbers)])
+    plans = [model.full_plan(), *map(model.column_plan, numbers)]
+    whole, *alone = _measure(model, images, part, plans, run or model, shares, world or shares)
     return whole | {"columns": [{"column": k} | found for k, found in zip(numbers, alone, strict=True)]}
 
 
@@ -95,21 +114,31 @@ def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> d
 
     A column that has hardly been trained may overflow: a loss beyond float32 counts as its largest number.
     """
-    return _measure(model, images, part, [plan])[0]
+    return _measure(model, images, part, [plan], model, ALONE, ALONE)[0]
 
 
-def _measure(model: FractalModule, images: ImageSet, part: Part, plans: Sequence[Plan]) -> list[dict[str, float]]:
-    """The figures under each plan; the images are read once."""
+def _measure(
+    model: FractalModule, images: ImageSet, part: Part, plans: Sequence[Plan], run: Logits, shares: World, world: World
+) -> list[dict[str, float]]:
+    """The figures under each plan; the images are read once.
+
+    All processes run the same number of mini-batches, for weights may have to be gathered.
+    """
     mode = model.training
     model.eval()
-    losses, right = [0.0] * len(plans), [0] * len(plans)
-    with torch.inference_mode():
-        for x, y in images.batches(part, in_order(len(part), _BATCH)):
+    sums = torch.zeros(2, len(plans), dtype=torch.float64)
+    order = in_order(len(part), _BATCH)
+    turns = range(shares.rank, -(-len(order) // shares.size) * shares.size, shares.size)
+    mine = [order[min(turn, len(order) - 1)] for turn in turns]
+    with torch.no_grad() if world.size > 1 else torch.inference_mode():
+        for turn, (x, y) in zip(turns, images.batches(part, mine), strict=True):
             for i, plan in enumerate(plans):
-                logits = model.run(x, plan)
-                losses[i] += float(F.cross_entropy(logits, y, reduction="sum"))
-                right[i] += int((logits.argmax(1) == y).sum())
+                logits = run(x, plan)
+                if logits is not None and turn < len(order):
+                    sums[0, i] += float(F.cross_entropy(logits, y, reduction="sum"))
+                    sums[1, i] += int((logits.argmax(1) == y).sum())
     model.train(mode)
+    losses, right = cast(list[list[float]], world.sum(sums).tolist())
     means = [min(loss / len(part), _HUGE) if math.isfinite(loss) else _HUGE for loss in losses]
     return [{"loss": mean, "accuracy": n / len(part)} for mean, n in zip(means, right, strict=True)]
 

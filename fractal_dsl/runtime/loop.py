@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.runtime.checkpoint import Checkpoint, Ended, Progress
 from fractal_dsl.runtime.compiling import CompileClock
-from fractal_dsl.runtime.data import ImageSet, batch_order
-from fractal_dsl.runtime.evaluate import measure_all
+from fractal_dsl.runtime.data import ImageSet
+from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.runtime.introspect import Tracker
 from fractal_dsl.runtime.profiling import Profiler
 from fractal_dsl.runtime.progress import View
@@ -53,7 +54,8 @@ class Loop:
         self.epochs: list[dict[str, Any]] = []
         kind = torch.float32 if stepper.device.type == "mps" else torch.float64
         self.loss, self.right = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
-        self.tracker = Tracker(self.model, images, config.seed, config.batch) if config.track_columns else None
+        tracked = config.track_columns and stepper.world.leads
+        self.tracker = Tracker(self.model, images, config.seed, config.batch) if tracked else None
         self.saved = 0.0
         self.profiler: Profiler | None = None
         self.clock: CompileClock | None = None
@@ -61,9 +63,9 @@ class Loop:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up the state that was saved."""
         self.progress, self.epochs = checkpoint.progress, checkpoint.epochs
-        self.stepper.load(checkpoint.tensors, checkpoint.progress.scaler)
-        self.loss.copy_(checkpoint.tensors["epoch/loss"])
-        self.right.copy_(checkpoint.tensors["epoch/right"])
+        tensors = self.stepper.load(checkpoint)
+        self.loss.copy_(tensors["epoch/loss"])
+        self.right.copy_(tensors["epoch/right"])
 
     def run(self) -> Progress:
         """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.
@@ -79,8 +81,9 @@ class Loop:
         self.view.run(steps * self.config.epochs, p.step)
         if p.step == 0:
             self._first()
+        profiled = self.config.profile and self.stepper.world.leads
         with (
-            Profiler(self.store.folder) if self.config.profile else nullcontext() as self.profiler,
+            Profiler(self.store.folder) if profiled else nullcontext() as self.profiler,
             CompileClock() if self.config.compile else nullcontext() as self.clock,
         ):
             while not p.ended:
@@ -88,15 +91,16 @@ class Loop:
         return p
 
     def _order(self) -> tuple[torch.Tensor, ...]:
-        return batch_order(len(self.images.train), self.config.batch, self.config.seed, self.progress.epoch)
+        return self.stepper.order(len(self.images.train), self.progress.epoch)
 
     def _first(self) -> None:
         """Before training: everything that a run needs to be resumed and opened."""
         with self._kept():
             self.store.metrics([])
-            self.store.weights("best", self.model, 0)
+            weights = self.stepper.weights()
+            self.store.weights("best", weights, 0)
             self._save()
-            self.store.weights("last", self.model, 0)
+            self.store.weights("last", weights, 0)
             self.store.seal("running")
 
     def _epoch(self) -> None:
@@ -112,29 +116,34 @@ class Loop:
         for x, y in self.images.batches(self.images.train, order[p.batch :], p.epoch):
             rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
             loss, right = self.stepper.step(x, y, p.step, rate)
-            p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + len(y)
-            if not self.view.add(loss, right, len(y)):
+            images = len(y) * self.stepper.shares.size
+            p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
+            diverged = not self.view.add(loss, right, images)
+            diverged, ended, due = self._agreed(diverged)
+            if diverged:
                 self._diverged()
             if self.profiler is not None and self.profiler.step():
                 self.view.line(self.profiler.table)
             if p.batch < len(order):
-                p.ended = self._stop()
-                if p.ended or self._due():
+                p.ended = ended
+                if ended or due:
                     self._mid_epoch()
                 if p.ended:
                     return
         self._epoch_done(rate)
 
-    def _stop(self) -> Ended:
-        if self.interrupted.is_set():
-            return "interrupted"
-        return "minutes" if time.perf_counter() > self.deadline else ""
-
-    def _due(self) -> bool:
-        every = self.config.save_steps
-        if every is not None and self.progress.step % every == 0:
-            return True
-        return time.perf_counter() - self.saved > 60 * self.config.save_minutes
+    def _agreed(self, diverged: bool) -> tuple[bool, Ended, bool]:
+        """Whether the loss is no number, why the run is to stop, and whether its state is to be saved: in all
+        processes alike, though each has a clock of its own."""
+        now, every = time.perf_counter(), self.config.save_steps
+        due = every is not None and self.progress.step % every == 0
+        diverged, interrupted, over, due = self.stepper.world.any(
+            diverged,
+            self.interrupted.is_set(),
+            now > self.deadline,
+            due or now - self.saved > 60 * self.config.save_minutes,
+        )
+        return diverged, "interrupted" if interrupted else "minutes" if over else "", due
 
     def _mid_epoch(self) -> None:
         p, seconds = self.progress, self.view.figures()["seconds"]
@@ -145,9 +154,10 @@ class Loop:
             self._save()
             if p.ended:
                 with self._averaged():
-                    self.store.weights("last", self.model, p.epoch)
+                    weights = self.stepper.weights()
+                    self.store.weights("last", weights, p.epoch)
                     if not self.config.validation:
-                        self.store.weights("best", self.model, p.epoch)
+                        self.store.weights("best", weights, p.epoch)
                 self.store.seal("running")
 
     def _epoch_done(self, rate: float) -> None:
@@ -159,22 +169,23 @@ class Loop:
             self._diverged()
         with self._averaged():
             images = self.images
-            validation = measure_all(self.model, images, images.validation) if len(images.validation) else None
+            validation = self.stepper.measure(images, images.validation) if len(images.validation) else None
             figures["validation"] = validation
             if self.tracker is not None:
                 figures["training"] = self.tracker.measure()
             p.epoch, p.batch = p.epoch + 1, 0
             self.epochs.append(figures)
-            score = _score(figures)
+            score = _score(figures, routes_apart(self.model.join_graph))
             better = score >= p.best
             if better:
                 p.best, p.best_epoch = score, p.epoch
             p.ended = self._end()
             with self._kept():
                 self.store.metrics(self.epochs)
+                weights = self.stepper.weights()
                 if better:
-                    self.store.weights("best", self.model, p.epoch)
-                self.store.weights("last", self.model, p.epoch)
+                    self.store.weights("best", weights, p.epoch)
+                self.store.weights("last", weights, p.epoch)
         with self._kept():
             self._save()
             self.store.seal("running")
@@ -188,13 +199,13 @@ class Loop:
             return "epochs"
         if patience is not None and p.epoch - p.best_epoch >= patience:
             return "patience"
-        return self._stop()
+        return self._agreed(False)[1]
 
     def _save(self) -> None:
         p = self.progress
         p.seconds, p.scaler = time.perf_counter() - self.start, self.stepper.scaler.state_dict()
         tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
-        self.store.checkpoint(p, tensors, self.epochs)
+        self.store.checkpoint(p, tensors, self.epochs, self.stepper.sharded)
         self.saved = time.perf_counter()
 
     def _averaged(self) -> Any:
@@ -202,8 +213,7 @@ class Loop:
         return self.stepper.average.applied() if self.stepper.average is not None else nullcontext()
 
     def _finite(self) -> bool:
-        tensors = [self.loss, *self.model.parameters()]
-        return all(bool(t.isfinite().all()) for t in tensors)
+        return not self.stepper.world.any(not (self.loss.isfinite().item() and self.stepper.finite()))[0]
 
     @contextmanager
     def _kept(self) -> Generator[None]:
@@ -230,10 +240,16 @@ class Loop:
         )
 
 
-def _score(figures: dict[str, Any]) -> list[float]:
-    """What the best weights have most of: validation accuracy, then less loss. Without validation: the epoch."""
-    validation = figures["validation"]
-    return [validation["accuracy"], -validation["loss"]] if validation else [figures["epoch"], 0.0]
+def _score(figures: dict[str, Any], columns: bool) -> list[float]:
+    """What the best weights have most of: validation accuracy, then less loss; without validation: the epoch.
+
+    Where columns are trained to stand alone, each of them counts as much as the whole net does.
+    """
+    whole = figures["validation"]
+    if not whole:
+        return [figures["epoch"], 0.0]
+    judged = [whole, *(whole["columns"] if columns else ())]
+    return [fmean(v["accuracy"] for v in judged), -fmean(v["loss"] for v in judged)]
 
 
 def epoch_line(figures: dict[str, Any], epochs: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from torch import Tensor
@@ -15,8 +15,17 @@ Targets = list[tuple[Tensor, float]]
 """Labels [batch], each list of them with its weight; the weights add up to 1."""
 
 
-def mix(x: Tensor, y: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, Targets]:
+def shifted(x: Tensor) -> Tensor:
+    """A mini-batch [batch, …] moved on by one row around its end."""
+    return x.roll(1, 0)
+
+
+def mix(
+    x: Tensor, y: Tensor, config: TrainConfig, step: int, shift: Callable[[Tensor], Tensor] = shifted
+) -> tuple[Tensor, Targets]:
     """Inputs [batch, …] mixed with their neighbours in the batch, and what they are now.
+
+    ``shift`` gives each row its neighbour's place, also where the batch is shared by several processes.
 
     mixup (Zhang et al. 2017) averages them, cutmix (Yun et al. 2019) puts a box of one into the other. Where both are
     on, each step draws one of them.
@@ -28,19 +37,19 @@ def mix(x: Tensor, y: Tensor, config: TrainConfig, step: int) -> tuple[Tensor, T
     alpha = config.cutmix if boxes else config.mixup
     kept = rng.betavariate(alpha, alpha)
     if boxes:
-        x, kept = _cut(x, kept, rng)
+        x, kept = _cut(x, shift(x), kept, rng)
     else:
-        x = x * kept + x.roll(1, 0) * (1 - kept)
-    return x, [(y, kept), (y.roll(1, 0), 1 - kept)]
+        x = x * kept + shift(x) * (1 - kept)
+    return x, [(y, kept), (shift(y), 1 - kept)]
 
 
-def _cut(x: Tensor, kept: float, rng: Random) -> tuple[Tensor, float]:
+def _cut(x: Tensor, neighbours: Tensor, kept: float, rng: Random) -> tuple[Tensor, float]:
     """A box of about ``1 - kept`` of each image comes from its neighbour; the share that is really kept."""
     sides = [round(size * (1 - kept) ** (1 / (x.dim() - 2))) for size in x.shape[2:]]
     starts = [rng.randrange(size - side + 1) for size, side in zip(x.shape[2:], sides, strict=True)]
     box = (slice(None), slice(None), *(slice(a, a + side) for a, side in zip(starts, sides, strict=True)))
     result = x.clone()
-    result[box] = x.roll(1, 0)[box]
+    result[box] = neighbours[box]
     return result, 1 - result[box][0, 0].numel() / x[0, 0].numel()
 
 

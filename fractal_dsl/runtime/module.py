@@ -18,7 +18,7 @@ from fractal_dsl.passes.select_column import select_column
 from fractal_dsl.plan import Plan
 from fractal_dsl.program import DropPath
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
-from fractal_dsl.runtime.schedule import Scheduler
+from fractal_dsl.runtime.schedule import Region, Scheduler
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
@@ -96,11 +96,13 @@ class FractalModule(fx.GraphModule):
         copied.recompile()
         return copied
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The output for a mini-batch: [batch, …] to [batch, …]."""
-        return self._forward(x)
+    def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
+        """The output for a mini-batch, [batch, …] to [batch, …]; with a plan, what ``run`` gives."""
+        return self._forward(x, plan)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
+        if plan is not None:
+            return self.run(x, plan)
         if not (self.training and self.drop_path):
             as_written = self._compile is None and not (self.training and self._scheduler.regions)
             return self.dense(x) if as_written else self.run(x, self.full_plan())
@@ -162,6 +164,10 @@ class FractalModule(fx.GraphModule):
             step.run(values)
         return values[self.join_graph.output[0]]
 
+    def live(self, plan: Plan) -> set[nn.Module]:
+        """The modules that run under a plan, and those inside them."""
+        return self._scheduler.live(plan)
+
     def run_together(self, x: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
         """The outputs under several plans on one mini-batch. What they share, before the first join, is computed once.
 
@@ -175,6 +181,23 @@ class FractalModule(fx.GraphModule):
         for step in steps:
             step.run(values)
         return [values[key] for key in outputs]
+
+    # --- a part of it
+
+    def keep(self, nodes: frozenset[int]) -> None:
+        """Give up the weights of all nodes but these: another process has them. ``run_part`` is what then runs."""
+        kept = {node.module for i in nodes if isinstance(node := self.join_graph[i], Layer | Join)}
+        for name in self._ours.keys() - kept:
+            self._ours[name].to("meta")
+            self.delete_submodule(name)
+
+    def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
+        """What ``run`` makes of the value of node ``entry`` up to node ``exit``, by these nodes alone."""
+        values = {entry: x}
+        for step in self._scheduler.schedule(plan):
+            if (step.results[0] if isinstance(step, Region) else step.result) in nodes:
+                step.run(values)
+        return values[exit]
 
     # --- how it runs
 

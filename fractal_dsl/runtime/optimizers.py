@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from fractal_dsl.config import AdamW, Sgd
 
 
-def make_optimizer(model: nn.Module, config: Sgd | AdamW) -> torch.optim.Optimizer:
-    """torch's own optimizer over the model's parameters, in its fused form where the device has one.
+def make_optimizer(model: nn.Module, config: Sgd | AdamW, *, sharded: bool = False) -> torch.optim.Optimizer:
+    """torch's own optimizer over the model's parameters, in its fused form where the device has one; torch has no fused
+    SGD for weights that are ``sharded``.
 
     Fused SGD cannot take up a parameter whose first gradient comes after others' (drop-path left it out so far):
     momentum starts as zeros, which gives the same numbers.
@@ -22,7 +23,7 @@ def make_optimizer(model: nn.Module, config: Sgd | AdamW) -> torch.optim.Optimiz
     if isinstance(config, AdamW):
         options = config.model_dump(exclude={"name", "beta1", "beta2"})
         return torch.optim.AdamW(parameters, betas=(config.beta1, config.beta2), fused=fused, **options)
-    optimizer = torch.optim.SGD(parameters, fused=fused, **config.model_dump(exclude={"name"}))
+    optimizer = torch.optim.SGD(parameters, fused=fused and not sharded, **config.model_dump(exclude={"name"}))
     if config.momentum:
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -37,6 +37,7 @@ from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.checkpoint import FOLDER, Checkpoint, Progress, clean, jsonl, load_checkpoint, save_checkpoint
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.parallel.world import ALONE, World
 from fractal_dsl.source import Source
 from fractal_dsl.syntax_to_text import syntax_to_text
 from fractal_dsl.version import __version__
@@ -125,28 +126,36 @@ class Store:
     ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
     """
 
-    def __init__(self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None]) -> None:
-        self.folder, self.run, self.facts, self.seal = folder, run, facts, seal
-        folder.mkdir(exist_ok=True)
+    def __init__(
+        self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None], world: World
+    ) -> None:
+        self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
+        world.lead(lambda: folder.mkdir(exist_ok=True))
 
     def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
         """Write the figures of the epochs so far, a line each."""
-        write_text(self.folder / "metrics.jsonl", jsonl(epochs))
+        self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
 
-    def weights(self, name: Weights, model: FractalModule, epoch: int) -> None:
-        """Write the model's parameters and buffers; the file says after which epoch."""
-        state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        with replacing(self.folder / f"{name}.safetensors") as temporary:
-            temporary.write_bytes(st.save(state, {"epoch": str(epoch)}))
+    def weights(self, name: Weights, weights: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Write parameters and buffers, which are those of the first process; the file says after which epoch."""
+
+        def write() -> None:
+            state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+            with replacing(self.folder / f"{name}.safetensors") as temporary:
+                temporary.write_bytes(st.save(state, {"epoch": str(epoch)}))
+
+        self.world.lead(write)
 
     def epoch_of(self, name: Weights) -> int:
         """After which epoch weights were written."""
         with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
             return int(file.metadata()["epoch"])
 
-    def checkpoint(self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any]) -> None:
+    def checkpoint(
+        self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool
+    ) -> None:
         """Write the whole state. Raises UserError where the disk is full."""
-        save_checkpoint(self.folder, progress, tensors, epochs, self.facts)
+        save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
 
     def resumable(self) -> bool:
         """Whether there is a state to go on from."""
@@ -158,7 +167,7 @@ class Store:
 
     def reopen(self) -> None:
         """The run goes on: the figures that it stopped with are no longer those of its end."""
-        (self.run / "result.json").unlink(missing_ok=True)
+        self.world.lead(lambda: (self.run / "result.json").unlink(missing_ok=True))
         self.seal("running")
 
     def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
@@ -166,6 +175,9 @@ class Store:
 
         Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
         """
+        return self.world.lead(lambda: self._restored(say))
+
+    def _restored(self, say: Callable[[str], object]) -> Checkpoint | None:
         clean(self.folder)
         if not self.resumable():
             return None
@@ -177,8 +189,8 @@ class Store:
                     f"the {what} in {self.run} are not what its checkpoint was made with: put back what was there, "
                     "or train again"
                 )
-        for key in ("device", "threads", "versions"):
-            if found.manifest[key] != self.facts[key]:
+        for key in ("device", "threads", "processes", "versions"):
+            if found.manifest.get(key, self.facts[key]) != self.facts[key]:
                 was, now = _listed(found.manifest[key]), _listed(self.facts[key])
                 say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
         return found
@@ -187,8 +199,17 @@ class Store:
 class RunWriter:
     """Writes a run's folder."""
 
-    def __init__(self, folder: Path, compiled: Compiled, config: TrainConfig, device: str, threads: int) -> None:
-        self.folder, self.compiled, self.config = folder, compiled, config
+    def __init__(
+        self,
+        folder: Path,
+        compiled: Compiled,
+        config: TrainConfig,
+        device: str,
+        threads: int,
+        world: World = ALONE,
+        processes: str = "1",
+    ) -> None:
+        self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
         self.facts: dict[str, Any] = {
             "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
             "params": dict(compiled.overrides),
@@ -197,41 +218,59 @@ class RunWriter:
             "versions": versions(),
             "device": device,
             "threads": threads,
+            "processes": processes,
         }
 
     @classmethod
-    def new(cls, compiled: Compiled, config: TrainConfig, out: Path | None, device: str, threads: int) -> RunWriter:
+    def new(
+        cls,
+        compiled: Compiled,
+        config: TrainConfig,
+        out: Path | None,
+        device: str,
+        threads: int,
+        world: World = ALONE,
+        processes: str = "1",
+    ) -> RunWriter:
         """Make the folder ``out``, or the next free ``runs/NET-1``, with the parts that are known before training.
 
         Raises UserError if ``out`` has something in it or cannot be made.
         """
-        files = compiled.spec_files()
-        run = cls(_new_folder(compiled.program.net, out), compiled, config, device, threads)
-        for name, text in files.items():
-            write_text(run.folder / name, text)
-        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
-        run._write_json("params.json", given)
-        run._write_json("config.json", config.model_dump(mode="json"))
-        if compiled.summary.base_layers <= _PATHS_COUNTED:
-            run._write_json("paths.json", _paths(compiled))
+        folder = world.lead(lambda: _new_folder(compiled.program.net, out))
+        run = cls(folder, compiled, config, device, threads, world, processes)
+        world.lead(run._begin)
         return run
+
+    def _begin(self) -> None:
+        """Write what is known before training."""
+        compiled = self.compiled
+        for name, text in compiled.spec_files().items():
+            write_text(self.folder / name, text)
+        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
+        self._write_json("params.json", given)
+        self._write_json("config.json", self.config.model_dump(mode="json"))
+        if compiled.summary.base_layers <= _PATHS_COUNTED:
+            self._write_json("paths.json", _paths(compiled))
 
     def store(self, part: str = "") -> Store:
         """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
-        return Store(self.folder / part, self.folder, self.facts, self.seal)
+        return Store(self.folder / part, self.folder, self.facts, self.seal, self.world)
 
     def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
         """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
         if mean is not None and std is not None:
             found: dict[str, Any] = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
-            self._write_json("normalisation.json", found)
+            self.world.lead(lambda: self._write_json("normalisation.json", found))
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write the figures of the finished run."""
-        self._write_json("result.json", result)
+        self.world.lead(lambda: self._write_json("result.json", result))
 
     def seal(self, status: Status) -> None:
         """Write the manifest over all files of the folder: from here on the run can be opened."""
+        self.world.lead(lambda: self._seal(status))
+
+    def _seal(self, status: Status) -> None:
         manifest = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -244,7 +283,7 @@ class RunWriter:
 
     def abandon(self) -> None:
         """Take the folder away again, if it is not sealed: nothing in it can be used."""
-        if not (self.folder / MANIFEST).exists():
+        if self.world.leads and not (self.folder / MANIFEST).exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write_json(self, name: str, data: Any) -> None:

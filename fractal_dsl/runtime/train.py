@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,17 +20,17 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled
 from fractal_dsl.files import write_text
-from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.data import ImageSet, load, vocabulary_of
-from fractal_dsl.runtime.evaluate import choose_device, measure_all
+from fractal_dsl.runtime.evaluate import choose_device
 from fractal_dsl.runtime.loop import Loop, shares
 from fractal_dsl.runtime.mixing import check_mixing
 from fractal_dsl.runtime.module import FractalModule, build
+from fractal_dsl.runtime.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
+from fractal_dsl.runtime.parallel.world import World
 from fractal_dsl.runtime.plots import require_matplotlib
 from fractal_dsl.runtime.progress import View, duration
 from fractal_dsl.runtime.report import write_report
 from fractal_dsl.runtime.run_folder import TENSORBOARD, RunResult, RunWriter, Status, Store, spec_of_unfinished
-from fractal_dsl.runtime.step import Stepper
 from fractal_dsl.runtime.tensorboard import Board, require_tensorboard
 
 _ONE_THREAD_MACS = 2_000_000_000
@@ -46,26 +46,37 @@ def train(
     console: Console | None = None,
     picture: str | None = None,
     allow_python: bool = False,
+    parallel: Parallel | None = None,
 ) -> RunResult:
     """Train a net and leave a run folder: ``out``, or the next free ``runs/NET-1``.
 
     ``picture`` is the net as SVG, for the report. CUDA is used when present, unless ``device`` says otherwise.
-    ``allow_python`` lets the data set be Python code. Ctrl-C, or SIGTERM, ends the run after the step it is in; it is
-    saved, finished as usual, and can be resumed. Raises UserError if the data do not fit the net, the folder is taken,
-    the disk is full, or the loss stops being a number (the last good state is kept).
+    ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that torchrun has started
+    share the work; started anew by it, they go on with the run in ``out``.
+
+    Ctrl-C, or SIGTERM, ends the run after the step it is in; it is saved, finished as usual, and can be resumed. Raises
+    UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss stops being a number
+    (the last good state is kept).
     """
-    place = _prepared(compiled, config, device)
-    images = _images(compiled, config, place, allow_python)
-    model = build(compiled, config.seed).to(place)
-    run = RunWriter.new(compiled, config, out, place.type, _threads(compiled, config))
-    try:
-        run.normalisation(images.mean, images.std)
-        if picture:
-            write_text(run.folder / "graph.svg", picture)
-        return _train(run, model, images, place, console or Console(), config.max_minutes, resumed=False)
-    except BaseException:
-        run.abandon()
-        raise
+    if parallel and to_restart(out):
+        return resume(Path(out or ""), device=device, console=console, allow_python=allow_python, parallel=parallel)
+    place = choose_device(device_of(device))
+    with processes(parallel, place) as world:
+        _check(compiled, config)
+        images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        model = build(compiled, config.seed).to(place)
+        run = RunWriter.new(
+            compiled, config, out, place.type, _threads(compiled, config), world, _processes(parallel, world)
+        )
+        try:
+            run.normalisation(images.mean, images.std)
+            if picture and world.leads:
+                write_text(run.folder / "graph.svg", picture)
+            job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False)
+            return job.train(model, config.max_minutes)
+        except BaseException:
+            run.abandon()
+            raise
 
 
 def resume(
@@ -75,24 +86,30 @@ def resume(
     console: Console | None = None,
     max_minutes: float | None = None,
     allow_python: bool = False,
+    parallel: Parallel | None = None,
 ) -> RunResult:
     """Go on with a run that was stopped or killed, from its newest checkpoint that is whole.
 
-    It ends with the bits of a run that was never stopped, on the same kind of machine. ``max_minutes`` is the time for
+    It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
+    fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
     this part of it, by default the setting's. Raises UserError if the run is finished, or cannot be resumed.
     """
-    compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
-    place = _prepared(compiled, config, device)
-    run = RunWriter(folder, compiled, config, place.type, _threads(compiled, config))
-    images = _images(compiled, config, place, allow_python)
-    model = build(compiled, config.seed).to(place)
-    run.normalisation(images.mean, images.std)
-    minutes = max_minutes if max_minutes is not None else config.max_minutes
-    return _train(run, model, images, place, console or Console(), minutes, resumed=True)
+    place = choose_device(device_of(device))
+    with processes(parallel, place) as world:
+        compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
+        _check(compiled, config)
+        run = RunWriter(
+            folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
+        )
+        images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        model = build(compiled, config.seed).to(place)
+        run.normalisation(images.mean, images.std)
+        job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
+        return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
 
-def _prepared(compiled: Compiled, config: TrainConfig, device: str | None) -> torch.device:
-    """The device, once all is there that training needs."""
+def _check(compiled: Compiled, config: TrainConfig) -> None:
+    """All is there that training needs, as far as that can be told before the data are read."""
     require_matplotlib()
     if config.tensorboard:
         require_tensorboard()
@@ -100,7 +117,10 @@ def _prepared(compiled: Compiled, config: TrainConfig, device: str | None) -> to
     check_mixing(config, len(into.shape), into.dtype == "f32")
     if config.plain is not None:
         compiled.column(config.plain)
-    return choose_device(device)
+
+
+def _processes(parallel: Parallel | None, world: World) -> str:
+    return "1" if parallel is None else f"{world.size} by {parallel}"
 
 
 def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool) -> ImageSet:
@@ -111,44 +131,59 @@ def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_
     )
 
 
-def _train(
-    run: RunWriter,
-    model: FractalModule,
-    images: ImageSet,
-    place: torch.device,
-    console: Console,
-    minutes: float | None,
-    *,
-    resumed: bool,
-) -> RunResult:
-    deadline = math.inf if minutes is None else time.perf_counter() + 60 * minutes
-    config, net = run.config, run.compiled.program.net
-    board = Board(run.folder / TENSORBOARD) if config.tensorboard else nullcontext()
-    with (
-        _surroundings(run.facts["threads"], config, place),
-        View(console, place) as view,
-        _interruptible() as interrupted,
-        board as on_epoch,
-    ):
-        doing = "resuming" if resumed else "training"
-        view.line(f"{doing} {net} on {images.describe()}; {_how(config, place)}; into {run.folder}")
+@dataclass(frozen=True)
+class _Job:
+    """A run in training: where, on what, and by which processes."""
 
-        def fitted(net: FractalModule, store: Store, log: Callable[[dict[str, Any]], None] | None) -> Loop:
-            stepper = Stepper(net, config, place)
-            loop = Loop(stepper, images, config, store, view, interrupted, deadline, log)
-            _fit(loop, store, view, resumed)
-            return loop
+    run: RunWriter
+    images: ImageSet
+    place: torch.device
+    console: Console
+    world: World
+    parallel: Parallel | None
+    resumed: bool
 
-        loop = fitted(model, run.store(), on_epoch)
-        plain, ended = None, loop.progress.ended
-        if config.plain is not None and ended in ("epochs", "patience"):
-            view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
-            alone = build(run.compiled, config.seed).extract(config.plain).to(place)
-            store = run.store("plain")
-            ended = fitted(alone, store, None).progress.ended
-            load_weights(alone, [store.folder / "best.safetensors"])
-            plain = {"column": config.plain} | measure_all(alone, images, images.test, columns=False)
-        return _finished(run, loop, ended, plain, view)
+    def train(self, model: FractalModule, minutes: float | None) -> RunResult:
+        """Train, measure and report, for so many minutes at most."""
+        deadline = math.inf if minutes is None else time.perf_counter() + 60 * minutes
+        run, images, place = self.run, self.images, self.place
+        config, net = run.config, run.compiled.program.net
+        boarded = config.tensorboard and self.world.leads
+        with (
+            _surroundings(run.facts["threads"], config, place),
+            View(self.console, place) as view,
+            _interruptible() as interrupted,
+            Board(run.folder / TENSORBOARD) if boarded else nullcontext() as on_epoch,
+        ):
+            doing = "resuming" if self.resumed else "training"
+            view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
+
+            def fitted(net: FractalModule, store: Store, log: Callable[[dict[str, Any]], None] | None) -> Loop:
+                stepper = make_stepper(self.parallel, net, config, place, self.world)
+                loop = Loop(stepper, images, config, store, view, interrupted, deadline, log)
+                _fit(loop, store, view, self.resumed)
+                return loop
+
+            loop = fitted(model, run.store(), on_epoch)
+            plain, ended = None, loop.progress.ended
+            if config.plain is not None and ended in ("epochs", "patience"):
+                view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
+                alone = build(run.compiled, config.seed).extract(config.plain).to(place)
+                store = run.store("plain")
+                last = fitted(alone, store, None)
+                ended = last.progress.ended
+                last.stepper.load_weights(store.folder / "best.safetensors")
+                measured = last.stepper.measure(images, images.test, columns=False)
+                plain = {"column": config.plain} | measured
+            return _finished(run, loop, ended, plain, view)
+
+    def _how(self) -> str:
+        """The device, and what is not as usual about how it is used."""
+        config, words = self.run.config, [str(self.place)]
+        words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
+        words += [config.precision] * (config.precision != "fp32")
+        words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
+        return ", ".join(words)
 
 
 def _fit(loop: Loop, store: Store, view: View, resumed: bool) -> None:
@@ -176,14 +211,14 @@ _STATUS: dict[str, Status] = {
 
 def _finished(run: RunWriter, loop: Loop, ended: str, plain: dict[str, Any] | None, view: View) -> RunResult:
     """Measure the best weights on the test images, and write the report."""
-    model, images, p, store = loop.model, loop.images, loop.progress, loop.store
+    stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
     if ended in ("interrupted", "minutes"):
         why = "stopped by Ctrl-C" if ended == "interrupted" else "stopped: its minutes are over"
         where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
         view.line(f"{why}{where}, after step {p.step}. To go on: {store.resume_command()}")
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
-    load_weights(model, [store.folder / "best.safetensors"])
+    stepper.load_weights(store.folder / "best.safetensors")
     images_seen = sum(e["images_per_second"] * e["seconds"] for e in loop.epochs)
     result = RunResult(
         run.folder,
@@ -192,13 +227,13 @@ def _finished(run: RunWriter, loop: Loop, ended: str, plain: dict[str, Any] | No
         epochs=p.epoch,
         best_epoch=store.epoch_of("best"),
         validation_images=len(images.validation),
-        **measure_all(model, images, images.test),
+        **stepper.measure(images, images.test),
         plain=plain,
         seconds=p.seconds,
         images_per_second=images_seen / max(1e-9, sum(e["seconds"] for e in loop.epochs)),
     )
     run.result({key: value for key, value in asdict(result).items() if key != "folder"})
-    write_report(run.folder)
+    run.world.lead(lambda: write_report(run.folder))
     run.seal(result.status)
     best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else "untrained weights"
     view.line(f"test images, with {best}: {shares(asdict(result))}")
@@ -206,14 +241,6 @@ def _finished(run: RunWriter, loop: Loop, ended: str, plain: dict[str, Any] | No
         view.line(f"test images, column {plain['column']} trained alone: {plain['accuracy']:6.2%}")
     view.line(f"report: {run.folder / 'report.html'}")
     return result
-
-
-def _how(config: TrainConfig, place: torch.device) -> str:
-    """The device, and what is not as usual about how it is used."""
-    words = [str(place)]
-    words += [config.precision] * (config.precision != "fp32")
-    words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
-    return ", ".join(words)
 
 
 # --- around the loop

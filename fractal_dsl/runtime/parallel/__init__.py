@@ -1,0 +1,1 @@
+"""Training with the processes that torchrun has started."""

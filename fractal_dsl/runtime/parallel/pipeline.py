@@ -1,0 +1,209 @@
+"""Every process has a stretch of the net: torch's ``PipelineStage`` and its 1F1B schedule (Narayanan et al. 2019).
+
+The net is cut where one value alone goes on, at the edges of its blocks. A mini-batch goes through in ``accumulate``
+parts, one behind the other, and gives what ``accumulate`` gives on one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.graph import Join, JoinGraph, Layer, Site
+from fractal_dsl.plan import Plan
+from fractal_dsl.runtime.artifact import read_weights
+from fractal_dsl.runtime.data import ImageSet, Part
+from fractal_dsl.runtime.evaluate import measure_all
+from fractal_dsl.runtime.mixing import Targets, loss_of, right_of
+from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.parallel.world import World
+from fractal_dsl.runtime.step import Stepper, plans
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a net: its nodes, and the nodes whose values come in and go out."""
+
+    nodes: frozenset[int]
+    entry: int
+    exit: int
+
+
+class PipelineStepper(Stepper):
+    """A training step through all stages. Each process reads the whole mini-batch; between stages go the values where
+    the net is cut, and their gradients."""
+
+    sharded = True
+
+    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
+        if config.precision == "fp16":
+            raise UserError("--parallel pipeline cannot scale fp16's gradients: use `precision` bf16, or fp32")
+        if config.batch % config.accumulate:
+            raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
+        self.names = list(model.state_dict())
+        stretch = stretches(model.join_graph, world.size)[world.rank]
+        model.keep(stretch.nodes)
+        super().__init__(model, config, device, world)
+        self.last = world.rank == world.size - 1
+        self.stage = Stage(model, stretch, self._precision)
+        each = config.batch // config.accumulate
+        graph = model.join_graph
+        made = PipelineStage(
+            self.stage,
+            world.rank,
+            world.size,
+            device,
+            input_args=_like(graph, stretch.entry, each, device).requires_grad_(not world.leads),
+            output_args=_like(graph, stretch.exit, each, device).requires_grad_(),
+        )
+        kind = Schedule1F1B if config.accumulate >= world.size else ScheduleGPipe  # the former needs a part for each
+        self.schedule = kind(made, config.accumulate, loss_fn=self._loss, scale_grads=False)
+
+    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+        self.shares_of = [weight for _, weight in targets]
+        labels = torch.stack([labels for labels, _ in targets], 1)
+        total = torch.zeros(2, dtype=torch.float64, device=x.device)
+        for i, (plan, weight) in enumerate(plans(self.model, self.config.seed, number)):
+            self.stage.plan, self.weight = plan, weight / self.config.accumulate
+            self.sums = torch.zeros_like(total)
+            given = (x,) if self.world.leads else ()
+            self.schedule.step(*given, target=labels if self.last else None, return_outputs=False)
+            if i == 0:
+                total += self.sums
+        self.world.sum(total)
+        return total[0] / self.config.accumulate, total[1]
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the last stage does with the logits of one part of the mini-batch."""
+        targets = list(zip(labels.unbind(1), self.shares_of, strict=True))
+        loss = loss_of(logits, targets, self.config.label_smoothing)
+        self.sums += torch.stack([loss.detach().double(), right_of(logits.detach(), targets).double()])
+        return loss * self.weight
+
+    def _clip(self, norm: float) -> None:
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        own = torch.nn.utils.get_total_norm([cast(Tensor, p.grad) for p in parameters])
+        whole = self.world.sum(own.double().square()).sqrt()
+        torch.nn.utils.clip_grads_with_norm_(parameters, norm, whole.to(own.dtype))
+
+    def weights(self) -> dict[str, Tensor]:
+        own = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+        parts: list[Any] = [None] * self.world.size
+        dist.gather_object(own, parts if self.world.leads else None)
+        whole = {name: value for part in parts if part for name, value in part.items()}
+        return {name: whole[name] for name in self.names if name in whole}
+
+    def load_weights(self, file: Path) -> None:
+        own = self.model.state_dict()
+        self.model.load_state_dict({name: value for name, value in read_weights([file]).items() if name in own})
+
+    def measure(self, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
+        return measure_all(self.model, images, part, columns, run=self._through, world=self.world)
+
+    def _through(self, x: Tensor, plan: Plan) -> Tensor | None:
+        """The logits, in the process of the last stage."""
+        rank, graph, stretch = self.world.rank, self.model.join_graph, self.stage.stretch
+        if rank:
+            x = _like(graph, stretch.entry, len(x), x.device)
+            dist.recv(x, rank - 1)
+        self.stage.plan = plan
+        result = self.stage(x)
+        if self.last:
+            return result
+        dist.send(result.contiguous(), rank + 1)
+        return None
+
+
+class Stage(nn.Module):
+    """One stretch of a net under ``plan``."""
+
+    plan: Plan
+
+    def __init__(
+        self, model: FractalModule, stretch: Stretch, precision: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        super().__init__()
+        self.model, self.stretch, self.precision = model, stretch, precision
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From the value that comes in to the one that goes out, both [batch, …]; between stages it is float32."""
+        with self.precision():
+            result = self.model.run_part(x, self.plan, self.stretch.nodes, self.stretch.entry, self.stretch.exit)
+        return result.float()
+
+
+def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
+    """A net in so many parts of about equal work, one behind the other. Raises UserError if it has too few edges."""
+    numbers = list(graph.g.nodes)
+    work = _work(graph)
+    total = sum(work.values())
+    done, at = 0, dict[int, int]()
+    edges = _edges(graph)
+    for number in numbers:
+        done += work[number]
+        if number in edges and 0 < done < total:
+            at.setdefault(done, number)
+    if len(at) < count - 1:
+        parts = f"{len(at) + 1} part{'s' * (len(at) > 0)}"
+        raise UserError(
+            f"net {graph.net} can be cut into {parts} at the edges of its blocks, but there are {count} processes"
+        )
+    places = sorted(at)
+    chosen: list[int] = []
+    for i in range(1, count):
+        free = places[len(chosen) and places.index(chosen[-1]) + 1 : len(places) - (count - 1 - i)]
+        chosen.append(min(free, key=lambda place: abs(place - total * i / count)))
+    cuts = [graph.input[0], *[at[place] for place in chosen], graph.output[0]]
+    bounds = [numbers.index(cut) for cut in cuts]
+    return [Stretch(frozenset(numbers[bounds[i] + 1 : bounds[i + 1] + 1]), cuts[i], cuts[i + 1]) for i in range(count)]
+
+
+def _work(graph: JoinGraph) -> dict[int, int]:
+    """Multiply-accumulates of each node."""
+    return {
+        i: node.spec.cost(node.into, node.out, node.args)[1] if isinstance(node, Layer) else 0
+        for i, node in graph.items()
+    }
+
+
+def _edges(graph: JoinGraph) -> set[int]:
+    """Nodes behind which the net can be cut: nothing else goes on, no weights are on both sides, and a block ends, or
+    none is around."""
+    numbers = list(graph.g.nodes)
+    place = {number: i for i, number in enumerate(numbers)}
+    last = {node.module: place[i] for i, node in graph.items() if isinstance(node, Layer | Join)}
+    found: set[int] = set()
+    values = weights = 0
+    for i, number in enumerate(numbers[:-1]):
+        node, following = graph[number], graph[numbers[i + 1]]
+        if isinstance(node, Layer | Join):
+            weights = max(weights, last[node.module] if node.module else 0)
+            if (
+                values <= i
+                and weights <= i
+                and isinstance(following, Layer | Join)
+                and _apart(node.site, following.site)
+            ):
+                found.add(number)
+        values = max(values, *[place[c] for c in graph.consumers(number)])
+    return found
+
+
+def _apart(a: Site, b: Site) -> bool:
+    return (not a.block or a.block != b.block) and not {*a.regions} & {*b.regions}
+
+
+def _like(graph: JoinGraph, number: int, batch: int, device: torch.device) -> Tensor:
+    """A tensor of the shape and type of a node's value."""
+    out = graph[number].out
+    return torch.empty(batch, *out.shape, dtype=torch.int64 if out.dtype != "f32" else torch.float32, device=device)

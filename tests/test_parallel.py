@@ -1,0 +1,237 @@
+"""Several processes train as one would: the same losses, and the same bits after a kill. Two of them, by gloo."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from fractal_dsl.config import merge, parse_config
+from fractal_dsl.driver import compile_text
+from fractal_dsl.runtime import build
+from fractal_dsl.runtime import train as training
+from fractal_dsl.runtime.data import load
+from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper
+from fractal_dsl.runtime.parallel.world import ALONE, World, joined
+from fractal_dsl.runtime.parallel.shards import read_shards
+from fractal_dsl.runtime.run_folder import Run
+from fractal_dsl.runtime.train import resume, train
+
+NET = """
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> batchnorm2d >> relu
+rule F(out: int) join mean {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
+    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
+train {
+    dataset    = synthetic(size=240, noise=0.5)
+    augment    = translate(pixels=1)
+    epochs     = 2
+    batch      = 16
+    ema        = 0.9
+    mixup      = 0.2
+    cutmix     = 1.0
+    save_steps = 3
+    clip       = 2
+    optimizer  = sgd(lr=0.05, momentum=0.9)
+    schedule   = cosine(warmup=1)
+}
+"""
+DROPPING = NET.replace(">> batchnorm2d", ">> dropout2d(20%) >> batchnorm2d")
+CPU = torch.device("cpu")
+Overrides = tuple[tuple[str, Any], ...]
+
+
+# --- two processes
+
+
+class Failed(str):
+    """What a process has to say that failed."""
+
+
+def start(job: Callable[..., Any], *args: Any) -> list[Any]:
+    """Two processes that do a job together, and what they tell when they are done."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.conftest", __name__])
+    started: list[Any] = []
+    for rank in range(2):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_process, args=(rank, port, theirs, job, args))
+        process.start()
+        theirs.close()
+        started.append((process, ours))
+    return started
+
+
+def together(job: Callable[..., Any], *args: Any) -> list[Any]:
+    """What each of two processes gets from a job."""
+    results: list[Any] = []
+    for process, pipe in start(job, *args):
+        try:
+            results.append(pipe.recv())
+        except EOFError:
+            results.append(Failed("it ended without a word"))
+        process.join()
+    for result in results:
+        assert not isinstance(result, Failed), result
+    return results
+
+
+def _process(rank: int, port: int, pipe: Any, job: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    training.write_report = lambda folder: folder
+    try:
+        pipe.send(job(*args))
+    except BaseException:
+        pipe.send(Failed(traceback.format_exc()))
+
+
+# --- losses
+
+
+def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: World = ALONE) -> dict[str, Any]:
+    """The losses of an epoch, what was right, the figures at the end, and the weights."""
+    compiled = compile_text(text)
+    config = parse_config(merge(compiled.program.train, overrides))
+    p = compiled.program
+    images = load(config, p.net, p.input, p.output, CPU)
+    model = build(compiled, config.seed)
+    stepper = make_stepper(parallel, model, config, CPU, world)
+    model.train()
+    steps: list[tuple[float, float]] = []
+    for x, y in images.batches(images.train, stepper.order(len(images.train), 0), 0):
+        loss, right = stepper.step(x, y, len(steps), 0.05)
+        steps.append((float(loss), float(right)))
+    weights = {name: value.numpy().copy() for name, value in stepper.weights().items()}
+    sent = stepper.live.sent if parallel == "ddp" else 0  # type: ignore[attr-defined]
+    return {"steps": steps, "weights": weights, "measured": stepper.measure(images, images.test), "sent": sent}
+
+
+def all_losses(cases: list[tuple[Parallel, str, Overrides]]) -> list[dict[str, Any]]:
+    with joined(CPU) as world:
+        return [losses(parallel, text, overrides, world) for parallel, text, overrides in cases]
+
+
+CASES: dict[str, tuple[str, Overrides]] = {
+    "sgd": (NET, ()),
+    "adamw, accumulate": (NET, (("optimizer", "adamw"), ("accumulate", 2))),
+    "shared weights": (
+        NET.replace("net Tiny", "shared twice = conv(6)\nnet Tiny").replace(
+            "F[3](6)", "F[2](6) >> twice >> twice >> F[2](6)"
+        ),
+        (),
+    ),
+    "all columns": (NET.replace("drop_path(local=15%, global=50%)", "drop_path(local=15%, columns=all)"), ()),
+}
+WAYS: tuple[Parallel, ...] = ("ddp", "fsdp", "pipeline")
+
+
+@pytest.fixture(scope="module")
+def parallel_losses() -> dict[tuple[str, Parallel], dict[str, Any]]:
+    keys = [(name, way) for name in CASES for way in WAYS]
+    first, _ = together(all_losses, [(way, *CASES[name]) for name, way in keys])
+    return dict(zip(keys, first, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_losses_are_those_of_one_process(case: str, parallel_losses: dict[Any, dict[str, Any]]) -> None:
+    alone = losses(None, *CASES[case])
+    for way in WAYS:
+        found = parallel_losses[case, way]
+        assert np.abs(np.array(found["steps"]) - alone["steps"]).max() < 1e-5, way
+        assert found["weights"].keys() == alone["weights"].keys()
+        for name, value in alone["weights"].items():  # the running statistics of each route among them
+            assert np.allclose(found["weights"][name], value, atol=1e-4), (way, name)
+        assert found["measured"]["loss"] == pytest.approx(alone["measured"]["loss"], abs=1e-4)
+
+
+def test_layers_that_a_plan_skips_cost_no_communication(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+    """DDP sends the gradients of live parameters, no more and no less."""
+    compiled = compile_text(NET)
+    model = build(compiled, 0)
+    sent = 0
+    for step in range(len(parallel_losses["sgd", "ddp"]["steps"])):
+        model.zero_grad()
+        model.run(torch.rand(2, 1, 8, 8), model.plan(0, step)).sum().backward()
+        sent += sum(4 * p.numel() for p in model.parameters() if p.grad is not None)
+    assert parallel_losses["sgd", "ddp"]["sent"] == sent
+
+
+# --- runs
+
+
+def run(folder: Path, way: Parallel | None, overrides: Overrides = ()) -> str:
+    """Train, or go on; what was said."""
+    shown = Console(file=StringIO(), width=300)
+    if list((folder / "checkpoints").glob("step-*")):
+        resume(folder, console=shown, parallel=way)
+    else:
+        compiled = compile_text(DROPPING)
+        train(compiled, parse_config(merge(compiled.program.train, overrides)), folder, console=shown, parallel=way)
+    return shown.file.getvalue()  # type: ignore[attr-defined]
+
+
+def ends_of(folder: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions: everything but times and memory."""
+    Run.open(folder)
+    timed = {"seconds", "images_per_second", "memory"}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return {
+        "metrics": [{key: value for key, value in line.items() if key not in timed} for line in lines],
+        "result": {key: value for key, value in result.items() if key not in timed},
+        "weights": [(folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")],
+        "state": {name: value.numpy().tobytes() for name, value in read_shards(newest, None).items()},
+        "step": newest.name,
+    }
+
+
+def killed(folder: Path, way: Parallel, step: int, rng: random.Random) -> None:
+    """A run of which both processes are killed soon after a step is saved."""
+    started = start(run, folder, way)
+    saved = folder / "checkpoints" / f"step-{step:08}"
+    while not saved.exists():
+        assert all(process.is_alive() for process, _ in started), "it has ended"
+        time.sleep(0.01)
+    time.sleep(rng.uniform(0, 0.05))
+    for process, _ in rng.sample(started, 2):
+        process.kill()
+    for process, _ in started:
+        process.join()
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp", pytest.param("pipeline", marks=pytest.mark.slow)])
+def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Path) -> None:
+    together(run, tmp_path / "unbroken", way)
+    killed(tmp_path / "run", way, 3 * random.Random(way).randrange(1, 6), random.Random())
+    shutil.copytree(tmp_path / "run", tmp_path / "alone")
+    together(run, tmp_path / "run", way)
+    assert ends_of(tmp_path / "run") == ends_of(tmp_path / "unbroken")
+
+    said = run(tmp_path / "alone", None)  # what two have written, one can read
+    assert f"note: processes was 2 by {way} and is 1" in said
+    ends = ends_of(tmp_path / "alone")
+    assert [line["step"] for line in ends["metrics"]] == [10, 20]
+    assert ends["result"]["status"] == "finished"
