@@ -45,8 +45,8 @@ const title = text => qs(".toggle").find(t => t.textContent.startsWith(text));
 """
 
 
-def page(tmp_path: Path, *options: str) -> Path:
-    (tmp_path / "n.frac").write_text(TEXT)
+def page(tmp_path: Path, *options: str, text: str = TEXT) -> Path:
+    (tmp_path / "n.frac").write_text(text)
     done = CliRunner().invoke(app, ["render", str(tmp_path / "n.frac"), "-o", str(tmp_path / "n.html"), *options])
     assert done.exit_code == 0, done.output
     return tmp_path / "n.html"
@@ -78,7 +78,7 @@ def worked(path: Path, script: str) -> dict[str, Any]:
 
 
 def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
-    path = page(tmp_path, "--plan", "local:3")
+    path = page(tmp_path, "--plan", "local:3", "--wrap", "1")
     graph = compile_file(tmp_path / "n.frac").graph
     out = worked(
         path,
@@ -109,6 +109,11 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
         out.back = paths() === before; out.end.push(end());
         click(q("#fold")); out.folded = qs("g.node:not(.gone):not(.legend)").length; out.end.push(end());
         click(q("#open"));
+        const key = (e, key) => e.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
+        const block = title("block 2");
+        block.focus(); out.focused = document.activeElement === block;
+        key(block, "Enter"); out.keys = [block.getAttribute("aria-expanded"), names("g.node.gone").length > 5];
+        key(block, " "); out.keys.push(block.getAttribute("aria-expanded"), names("g.node.gone").length);
         // search
         const field = q("input");
         field.value = "block2.column1"; field.dispatchEvent(new Event("input"));
@@ -155,11 +160,43 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
     assert start > one > more > folded and again == pytest.approx(start, abs=0.5)
     assert out["nested"] > len(out["hidden"]) and out["back"]
     assert out["titles"] == ["block 1 · F[3] …", "stage …", "block 2 · F[3]"]
+    assert out["focused"] and out["keys"] == ["false", True, "true", 0]
     assert out["folded"] == 4  # image, flatten, linear, output
     assert out["found"] == ["block2.column1.conv1", "block2.column1.maxpool2d"] and out["count"] == "2 found"
     assert out["opened"] and out["centred"] < 3
     assert out["zoom"] == pytest.approx(0.549, abs=0.01) and min(out["pan"]) > 0
     assert out["facts"].startswith("linear\nlinear\n16 → 3\n51 parameters")
+
+
+LINES = """
+// how far each line that is shown begins and ends from the nearest box or frame that is shown
+const near = (x, y) => Math.min(...qs("g.node:not(.gone):not(.legend), g.cluster:not(.gone)").map(g => {
+    const r = (g.querySelector(":scope rect, :scope path, :scope polygon") ?? g).getBoundingClientRect();
+    const out = Math.hypot(Math.max(r.left - x, 0, x - r.right), Math.max(r.top - y, 0, y - r.bottom));
+    return out || Math.min(x - r.left, r.right - x, y - r.top, r.bottom - y);
+}));
+const loose = () => Math.max(...qs("g.edge:not(.gone) path").flatMap(path => [0, path.getTotalLength()].map(at => {
+    const p = path.getPointAtLength(at).matrixTransform(path.getScreenCTM());
+    return near(p.x, p.y) / path.getScreenCTM().a;
+})));
+"""
+
+
+@pytest.mark.parametrize("form", ["stretches", "encoder and decoder"])
+def test_lines_keep_to_what_they_connect_when_parts_are_folded(form: str, tmp_path: Path) -> None:
+    unet = (Path(__file__).parent.parent / "examples" / "unet.frac").read_text("utf-8")
+    out = worked(
+        page(tmp_path, "--wrap", "3") if form == "stretches" else page(tmp_path, text=unet),
+        LINES
+        + """
+        out.loose = [loose()];
+        for (const t of qs(".toggle")) { click(t); out.loose.push(loose()); }
+        for (const t of qs(".toggle")) { click(t); out.loose.push(loose()); }
+        out.shape = q("main > svg").viewBox.baseVal.width / q("main > svg").viewBox.baseVal.height;
+        """,
+    )
+    assert len(out["loose"]) > 2 and max(out["loose"]) < 6  # an arrow's head is five points
+    assert out["shape"] > 0.4
 
 
 @pytest.mark.parametrize("options", [["--view", "figure"], ["--stage", "raw"]])

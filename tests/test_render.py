@@ -113,10 +113,11 @@ def read(dot: str) -> Picture:
     return picture
 
 
-def check_geometry(picture: Picture, *, wrapped: bool = False) -> None:
+def check_geometry(picture: Picture, *, wrapped: bool = False, returning: bool = False) -> None:
     """Nothing overlaps; lines start and end at their boxes, run down or across, and pass through no other box.
 
-    Only from one stretch of a ``wrapped`` net to the next do they run upwards.
+    Only from one stretch of a ``wrapped`` net to the next do they run upwards, and in a net that is drawn
+    ``returning``, the decoder on the right of the encoder.
     """
     boxes = sorted(picture.boxes.items(), key=lambda item: -item[1].top)
     for i, (name, box) in enumerate(boxes):
@@ -138,9 +139,12 @@ def check_geometry(picture: Picture, *, wrapped: bool = False) -> None:
     for source, target, points in picture.edges:
         above, below = picture.boxes[source], picture.boxes[target]
         (x, y), (end_x, end_y) = points[0], points[-1]
-        assert above.left - SIZE <= x <= above.right + SIZE and abs(y - above.bottom) < SIZE
-        assert below.left - SIZE <= end_x <= below.right + SIZE and abs(end_y - below.top) < SIZE
-        upwards = any(b[1] > a[1] + SIZE for a, b in pairwise(points))
+        if returning:
+            assert touches(above, x, y) and touches(below, end_x, end_y)
+        else:
+            assert above.left - SIZE <= x <= above.right + SIZE and abs(y - above.bottom) < SIZE
+            assert below.left - SIZE <= end_x <= below.right + SIZE and abs(end_y - below.top) < SIZE
+        upwards = not returning and any(b[1] > a[1] + SIZE for a, b in pairwise(points))
         assert not upwards or (wrapped and x < end_x), f"{source} -> {target} runs upwards"
         for (x0, y0), (x1, y1) in pairwise(points):
             for name, box in boxes:
@@ -151,6 +155,12 @@ def check_geometry(picture: Picture, *, wrapped: bool = False) -> None:
                     or min(y0, y1) >= box.top - SIZE
                 )
                 assert free, f"{source} -> {target} passes through {name}"
+
+
+def touches(box: Box, x: float, y: float) -> bool:
+    """Whether a point lies on the edge of a box."""
+    within = box.left - SIZE <= x <= box.right + SIZE and box.bottom - SIZE <= y <= box.top + SIZE
+    return within and min(abs(x - box.left), abs(x - box.right), abs(y - box.top), abs(y - box.bottom)) < SIZE
 
 
 def inside(box: Box, other: Box) -> bool:
@@ -294,7 +304,8 @@ def test_whatever_the_language_says_can_be_looked_at_in_every_way(case: str) -> 
             Look(label="shape", heat=cost_heat(graph, "macs"), stretches=3),
             Look(runs=False, stretches=2),
         ):
-            check_geometry(read(graph_to_dot(graph, look)), wrapped=True)
+            returning = case == "u-net" and look.stretches is None
+            check_geometry(read(graph_to_dot(graph, look)), wrapped=True, returning=returning)
     for spec in ("local:1", "column:1", "full"):
         plan = plan_of_spec(spec, compiled.graph)
         assert len(read(plans_to_dot(compiled.graph, [("", plan)], TALL)).boxes) > 1
@@ -303,6 +314,43 @@ def test_whatever_the_language_says_can_be_looked_at_in_every_way(case: str) -> 
     if compiled.graph.joins():
         check_geometry(read(rule_to_dot(compiled.program)))
         check_geometry(read(figure_to_dot(compiled.program, compiled.graph, Look())))
+
+
+U_NET = """
+layer conv(c: int = 4) = conv2d(c, 3, padding=1) >> relu
+layer res(c: int = 4) = sum(project(c), conv(c) >> conv(c)) >> relu
+rule U(c: int) {
+    U[1] = %s(c) ** 2
+    U[n+1] = %s(c) ** 2 >> concat(id, maxpool2d(2) >> U[n](2 * c) >> upsample(2) >> conv(c)) >> %s(c)
+}
+net N(image: f32[1, 32, 32]) -> f32[2, 32, 32] = relu >> U[4](2) >> conv2d(2, 1) >> relu
+"""
+
+
+@pytest.mark.parametrize("layer", ["conv", "res"])
+@pytest.mark.parametrize("label", ["none", "shape"])
+def test_a_decoder_stands_beside_its_encoder(layer: str, label: str) -> None:
+    graph = compile_text(U_NET.replace("%s", layer)).graph
+    picture = read(graph_to_dot(graph, Look(label=label)))  # type: ignore[arg-type]
+    check_geometry(picture, returning=True)
+    joins = [node for node, box in picture.boxes.items() if box.label == "concat"]
+    assert len(joins) == 3
+    height = {node: (picture.boxes[node].top + picture.boxes[node].bottom) / 2 for node in joins}
+    for node in joins:
+        (skip,) = [s for s in picture.into(node) if picture.boxes[s].kind == "skip"]
+        (line,) = [points for source, target, points in picture.edges if (source, target) == (skip, node)]
+        assert {round(y, 2) for _, y in line} == {round(height[node], 2)}, "what is handed on does not run across"
+        assert picture.boxes[skip].right < picture.boxes[node].left
+    assert len({round(picture.boxes[node].left, 2) for node in joins}) == 1
+    start, end = picture.boxes["n0"], next(b for b in picture.boxes.values() if b.kind == "output")
+    assert start.right < end.left and max(b.top for b in picture.boxes.values()) == pytest.approx(end.top)
+    assert picture.width() / picture.height() > 0.3
+    check_geometry(read(graph_to_dot(graph, TALL)))
+
+
+def test_a_net_with_one_way_around_is_no_decoder() -> None:
+    graph = net("sum(id, maxpool2d(2) >> conv >> upsample(2)) >> conv", CONV).graph
+    check_geometry(read(graph_to_dot(graph)))
 
 
 def blocks(*leaves: str) -> st.SearchStrategy[str]:

@@ -75,7 +75,6 @@ def graph_to_page(
     graph: JoinGraph, look: Look, plans: Sequence[tuple[str, Plan]], *, block: int = 0
 ) -> tuple[str, dict[str, Any]]:
     """DOT text as by ``graph_to_dot``, and what a page's script must know to fold the picture and to show plans."""
-    look = replace(look, stretches=1)
     panel = _panel(graph, look, None, block)
     return panels_to_dot(graph.net, [panel], look), panel_data(panel, look, plans)
 

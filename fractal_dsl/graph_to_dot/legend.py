@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fractal_dsl.graph_to_dot.look import Heat
-from fractal_dsl.graph_to_dot.place import Rect
+from fractal_dsl.graph_to_dot.placed import Rect
 from fractal_dsl.graph_to_dot.sizes import SMALL
 from fractal_dsl.graph_to_dot.style import FAMILY_NAMES, Theme
 from fractal_dsl.graph_to_dot.units import Unit, short

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fractal_dsl.graph_to_dot.place import Placed, Point, Rect
+from fractal_dsl.graph_to_dot.placed import Placed, Point, Rect
 from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 
 Id = Mapping[int, str]
 
 
-def page_data(
-    tree: Series, placed: Placed, ids: Id, bottom: float, plans: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def page_data(placed: Placed, ids: Id, bottom: float, plans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The tree of a picture with the places of its frames and lines, and what each plan drops.
+
+    What is ``below`` something moves up when that is closed, what is ``beside`` it does not.
 
     ``ids`` has the name of each unit in the DOT text; ``bottom`` is the y of the picture's lower edge.
     """
@@ -26,7 +26,7 @@ def page_data(
         return [round(at[0], 2), round(at[1] - bottom, 2)]
 
     return {
-        "tree": _item(tree, placed, ids, bottom),
+        "tree": {"beside": [_item(part, placed, ids, bottom) for part in placed.parts]},
         "edges": [
             {"from": ids[edge.source], "to": ids[edge.target], "points": [point(at) for at in edge.points]}
             for edge in placed.edges
@@ -47,7 +47,8 @@ def _item(item: Item | Series, placed: Placed, ids: Id, bottom: float) -> dict[s
             body = _item(item.body, placed, ids, bottom)
             return {"frame": f"cluster_{kind}{number}", "title": item.title, "rect": _rect(rect, bottom), "body": body}
         case Series():
-            return {"below": [_item(inner, placed, ids, bottom) for inner in item.items]}
+            below = "below" if placed.movable else "beside"
+            return {below: [_item(inner, placed, ids, bottom) for inner in item.items]}
 
 
 def _rect(rect: Rect, bottom: float) -> list[float]:

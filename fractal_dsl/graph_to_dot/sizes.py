@@ -15,7 +15,7 @@ RAIL = 12.0  # from the line that feeds several columns down to where these begi
 LANE_GAP = 16.0
 TITLE = 16.0  # from the top of a frame to the bottom of its title
 BOTTOM = 20.0  # from the last item of a frame to its edge
-_SIDE = 14.0
+SIDE = 14.0
 _CHAR = 0.64  # of the font size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
 _LINE, _PADDING = 10.0, 14.0  # a box: its lines, and what is above and below them
 _THIN = 0.9  # the line that stands for `id`
@@ -55,7 +55,7 @@ class Sizes:
             case Parallel():
                 return sum(map(self.width, item.branches)) + LANE_GAP * (len(item.branches) - 1)
             case Frame():
-                return 2 * max(self.width(item.body) / 2 + _SIDE, self.half_frame(item))
+                return 2 * max(self.width(item.body) / 2 + SIDE, self.half_frame(item))
             case Series():
                 return max(map(self.width, item.items))
 
@@ -66,7 +66,7 @@ class Sizes:
 
     def frame_edges(self, frame: Frame, left: float, right: float) -> tuple[float, float]:
         """Left and right edge of a frame around what spans ``left`` to ``right``."""
-        half = max((right - left) / 2 + _SIDE, self.half_frame(frame))
+        half = max((right - left) / 2 + SIDE, self.half_frame(frame))
         return (left + right) / 2 - half, (left + right) / 2 + half
 
     def extent(self, item: Item | Series, middle: float, on_grid: bool) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from fractal_dsl.graph_to_dot.facts import Facts
 from fractal_dsl.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.graph_to_dot.look import Look
 from fractal_dsl.graph_to_dot.page import page_data
-from fractal_dsl.graph_to_dot.place import Edge, Placed, Point, Rect, Text
+from fractal_dsl.graph_to_dot.placed import Edge, Placed, Point, Rect, Text
 from fractal_dsl.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
 from fractal_dsl.graph_to_dot.units import Unit
@@ -73,7 +73,7 @@ def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> d
         for (name, _), writer in zip(plans, writers, strict=True)
     ]
     own = _Writer(drawn, look, _Canvas(left, bottom), "")
-    return page_data(drawn.tree, drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
+    return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
 
 
 def _head(look: Look) -> list[str]:
@@ -348,13 +348,19 @@ def _length(path: tuple[Point, ...]) -> float:
 def _spline(points: tuple[Point, ...], canvas: _Canvas, arrow: bool) -> str:
     """Straight pieces with rounded corners as Graphviz's Bezier curves, and the tip of the arrow, if it has one."""
     tip = points[-1]
-    path = [*points[:-1], (tip[0], tip[1] - _ARROW)] if arrow else points
+    path = [*points[:-1], _back(tip, points[-2])] if arrow else points
     curve = [path[0]]
     for before, corner, after in zip(path, path[1:], path[2:], strict=False):
         start, end = _towards(corner, before), _towards(corner, after)
         curve += [*_straight(curve[-1], start), corner, corner, end]
     curve += _straight(curve[-1], path[-1])
     return (f"e,{canvas.point(tip)} " if arrow else "") + " ".join(map(canvas.point, curve))
+
+
+def _back(tip: Point, before: Point) -> Point:
+    """Where the arrow at the end of a line begins."""
+    length = _distance(before, tip)
+    return tip[0] - (tip[0] - before[0]) / length * _ARROW, tip[1] - (tip[1] - before[1]) / length * _ARROW
 
 
 def _straight(start: Point, end: Point) -> list[Point]:
