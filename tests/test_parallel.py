@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,20 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.driver import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime import train as training
 from fractal_dsl.runtime.data import load
+from fractal_dsl.runtime.ema import local
 from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper
-from fractal_dsl.runtime.parallel.world import ALONE, World, joined
 from fractal_dsl.runtime.parallel.shards import read_shards
+from fractal_dsl.runtime.parallel.world import ALONE, World, joined
 from fractal_dsl.runtime.run_folder import Run
 from fractal_dsl.runtime.train import resume, train
+from fractal_dsl.scaling import cost
 
 NET = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> batchnorm2d >> relu
@@ -120,12 +124,20 @@ def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: Wo
     stepper = make_stepper(parallel, model, config, CPU, world)
     model.train()
     steps: list[tuple[float, float]] = []
-    for x, y in images.batches(images.train, stepper.order(len(images.train), 0), 0):
-        loss, right = stepper.step(x, y, len(steps), 0.05)
-        steps.append((float(loss), float(right)))
+    with FlopCounterMode(display=False) if parallel in (None, "ddp") else nullcontext() as flops:
+        for x, y in images.batches(images.train, stepper.order(len(images.train), 0), 0):
+            loss, right = stepper.step(x, y, len(steps), 0.05)
+            steps.append((float(loss), float(right)))
     weights = {name: value.numpy().copy() for name, value in stepper.weights().items()}
     sent = stepper.live.sent if parallel == "ddp" else 0  # type: ignore[attr-defined]
-    return {"steps": steps, "weights": weights, "measured": stepper.measure(images, images.test), "sent": sent}
+    return {
+        "steps": steps,
+        "weights": weights,
+        "measured": stepper.measure(images, images.test),
+        "sent": sent,
+        "flops": flops.get_total_flops() if flops else None,
+        "held": sum(4 * local(p).numel() for p in model.parameters()),
+    }
 
 
 def all_losses(cases: list[tuple[Parallel, str, Overrides]]) -> list[dict[str, Any]]:
@@ -135,12 +147,11 @@ def all_losses(cases: list[tuple[Parallel, str, Overrides]]) -> list[dict[str, A
 
 CASES: dict[str, tuple[str, Overrides]] = {
     "sgd": (NET, ()),
-    "adamw, accumulate": (NET, (("optimizer", "adamw"), ("accumulate", 2))),
-    "shared weights": (
+    "adamw, in parts, shared weights": (
         NET.replace("net Tiny", "shared twice = conv(6)\nnet Tiny").replace(
             "F[3](6)", "F[2](6) >> twice >> twice >> F[2](6)"
         ),
-        (),
+        (("optimizer", "adamw"), ("accumulate", 2)),
     ),
     "all columns": (NET.replace("drop_path(local=15%, global=50%)", "drop_path(local=15%, columns=all)"), ()),
 }
@@ -176,6 +187,21 @@ def test_layers_that_a_plan_skips_cost_no_communication(parallel_losses: dict[An
         model.run(torch.rand(2, 1, 8, 8), model.plan(0, step)).sum().backward()
         sent += sum(4 * p.numel() for p in model.parameters() if p.grad is not None)
     assert parallel_losses["sgd", "ddp"]["sent"] == sent
+
+
+def test_the_scaling_model_is_what_one_and_two_processes_do(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+    compiled = compile_text(NET)
+    config = parse_config(compiled.program.train)
+    alone, ddp, fsdp = losses(None, NET, ()), parallel_losses["sgd", "ddp"], parallel_losses["sgd", "fsdp"]
+    steps = len(alone["steps"])
+    one, two = (cost(compiled, config, "ddp", processes, steps) for processes in (1, 2))
+    assert two.payload * steps == ddp["sent"]
+    assert one.sent == 0
+    for model, found in ((one, alone), (two, ddp)):  # the first convolution needs no gradient of its input
+        assert 2 * model.macs * steps == pytest.approx(found["flops"], rel=0.05)
+    copies = 4  # weights, gradients, momentum, average
+    assert two.state == copies * ddp["held"]
+    assert cost(compiled, config, "fsdp", 2, steps).state == pytest.approx(copies * fsdp["held"], rel=0.05)
 
 
 # --- runs

@@ -27,6 +27,8 @@ def processes(parallel: Parallel | None, device: torch.device) -> Generator[Worl
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel is None and size > 1:
+        if os.environ.get("RANK") != "0":
+            raise SystemExit(1)  # one of them is enough to say it
         raise UserError(f"torchrun has started {size} processes: add --parallel ddp, fsdp or pipeline")
     if parallel is not None and "RANK" not in os.environ:
         raise UserError(

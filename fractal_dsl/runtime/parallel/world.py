@@ -101,8 +101,7 @@ def joined(device: torch.device) -> Generator[World]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        lost = f"another process of this run has ended, or cannot be reached any more ({_first_line(error)})"
-        raise _said(world, UserError(lost)) from None
+        raise _said(world, UserError("another process of this run has ended, or cannot be reached any more")) from None
     finally:
         dist.destroy_process_group()
 
