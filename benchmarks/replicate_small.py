@@ -1,0 +1,423 @@
+"""The paper's results in small, on the 1,797 packaged digits of 8 by 8 pixels, beside the paper's own figures.
+
+    python benchmarks/replicate_small.py             # three seeds; about 10 minutes on two cores
+    python benchmarks/replicate_small.py --quick     # one seed, few epochs: that it runs, the figures mean nothing
+    python benchmarks/replicate_small.py --choose    # how the rates were chosen: validation errors, no test images
+
+Errors in % on the package's 359 test digits, mean and deviation of the seeds. Tables 1 and 2 train on 200 digits (each
+seed draws its own): few images are where the effect of drop-path shows without augmentation. Tables 3 and 4 train on
+1,294. "+" moves digits by up to a pixel; mirrored digits are other digits.
+
+The recipe is the paper's: Xavier, SGD with momentum 0.9, the rate a tenth each time the remaining epochs halve; no
+weight decay and no dropout, so that drop-path is the only regulariser; the last weights are what is tested. Epochs and
+batches were set by the time there is. The two rates were chosen with `--choose`, on seeds of its own and validation
+digits, without a test digit: each is the best one for the nets that the paper's claims are *against*, the fractal net
+without drop-path and, on average, the plain nets of 24 and 48 layers. Training runs in processes of one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fractal_dsl.config import merge, parse_config
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import check
+from fractal_dsl.runtime.anytime import Anytime
+from fractal_dsl.runtime.data.arrays import digits
+from fractal_dsl.runtime.evaluate import evaluate
+from fractal_dsl.runtime.run_folder import Run
+from fractal_dsl.runtime.train import train
+from fractal_dsl.source import Source
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+MIXED = "drop_path(local=15%, global=50%), "  # as the examples have it
+ALL = "drop_path(local=15%, columns=all), "
+LAYERS = (3, 6, 12, 24, 48)  # of columns 1 to 5: 3 blocks of 2^(k-1)
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What to train on, and how."""
+
+    images: int | None
+    batch: int
+    epochs: int
+    quick_epochs: int
+    rate: float
+
+
+FEW = Regime(images=200, batch=20, epochs=80, quick_epochs=10, rate=0.02)
+DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1, rate=0.02)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net of examples/, its drop-path, and how it is trained."""
+
+    file: str
+    params: Mapping[str, str]
+    drop_path: str
+    regime: Regime
+    moved: bool = False
+    anytime: bool = False
+
+
+NETS = {  # those that take longest come first, so that two workers end together
+    "columns=all": Net("digits", {"columns": "5"}, ALL, DEEP, anytime=True),
+    "mixed": Net("digits", {"columns": "5"}, MIXED, DEEP, anytime=True),
+    **{f"plain {n}": Net("plain", {"length": str(n // 3)}, "", DEEP) for n in reversed(LAYERS)},
+    "few": Net("digits", {}, "", FEW),
+    "few+": Net("digits", {}, "", FEW, moved=True),
+    "few, mixed": Net("digits", {}, MIXED, FEW),
+    "few+, mixed": Net("digits", {}, MIXED, FEW, moved=True),
+}
+FRACTAL = ("mixed", "columns=all")
+RATES = (0.005, 0.02, 0.08)
+CHOOSING = ("plain 48", "plain 24", "few"), (100, 101)  # the nets to choose by; seeds that no table uses
+
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    net: str
+    seed: int
+    rate: float
+    epochs: int
+    choosing: bool = False
+
+
+def job_for(name: str, seed: int, quick: bool, rate: float | None = None) -> Job:
+    """The training of a net for the tables, or at another rate to choose by."""
+    regime = NETS[name].regime
+    epochs = regime.quick_epochs if quick else regime.epochs
+    return Job(name, seed, rate or regime.rate, epochs, choosing=rate is not None)
+
+
+def archive(job: Job, path: Path) -> None:
+    """The digits that a job may see: those to train on, and those to measure on, which are the package's test digits,
+    or, while choosing, others than those."""
+    (source, kept), (_, held), (_, tests) = digits().rows(0.1)
+    images = NETS[job.net].regime.images
+    if images is not None:
+        order = np.random.RandomState(job.seed).permutation(kept)
+        kept, held = order[:images], np.concatenate([order[images:], held])
+    measured = held if job.choosing else tests
+    x, y = source.inputs, source.labels
+    np.savez(path, x_train=x[kept], y_train=y[kept], x_test=x[measured], y_test=y[measured])
+
+
+def run(job: Job) -> Figures:
+    """Train a net in a folder of its own. Errors in %: ``whole net``, ``column 1`` and so on; what ``tradeoff`` gives,
+    where that is asked for; and ``seconds``."""
+    net, start = NETS[job.net], time.perf_counter()
+    text = (EXAMPLES / f"{net.file}.frac").read_text("utf-8").replace(MIXED, net.drop_path)
+    compiled = check(Source(net.file, text), dict(net.params))[-1]
+    with tempfile.TemporaryDirectory() as home:
+        data, folder = Path(home) / "digits.npz", Path(home) / "run"
+        archive(job, data)
+        overrides: list[tuple[str, object]] = [
+            ("dataset", {"name": "npz", "path": str(data)}),
+            ("augment", {"name": "translate", "pixels": 1, "mirror": False} if net.moved else "none"),
+            ("optimizer", {"name": "sgd", "lr": job.rate, "momentum": 0.9, "weight_decay": 0.0}),
+            ("schedule", {"name": "halving", "gamma": 0.1}),
+            ("validation", 0),  # the last weights, as the paper's
+            ("batch", net.regime.batch),
+            ("epochs", job.epochs),
+            ("seed", job.seed),
+        ]
+        config = parse_config(merge(compiled.program.train, overrides))
+        result = train(compiled, config, folder, device="cpu", console=Console(quiet=True))
+        figures = {"whole net": error(result.accuracy)}
+        figures |= {f"column {c['column']}": error(c["accuracy"]) for c in result.columns}
+        if net.anytime and not job.choosing:
+            figures |= tradeoff(folder)
+    return figures | {"seconds": time.perf_counter() - start}
+
+
+def tradeoff(folder: Path) -> Figures:
+    """Of each answer of a trained net, its million multiply-accumulates an image, those of answers before it included,
+    and its error; the same for stopping at the first answer that is sure enough."""
+    opened = Run.open(folder)
+    found = evaluate(opened, device="cpu", anytime=True)["anytime"]
+    figures: Figures = {}
+    costs = accumulate(part.macs for part in Anytime(opened.load()).parts)
+    for row, macs in zip(found["networks"], costs, strict=True):
+        answer = f"column {row['column']}" if row["column"] else "whole net"
+        figures |= {f"MMACs, {answer}": macs / 1e6, f"error, {answer}": error(row["accuracy"])}
+    for row in found["policies"]:
+        answer = f"first of confidence {row['confidence']:g}"
+        figures |= {f"MMACs, {answer}": row["macs"] / 1e6, f"error, {answer}": error(row["accuracy"])}
+    return figures
+
+
+def error(accuracy: float) -> float:
+    """In %, as the paper's tables have it."""
+    return 100 * (1 - accuracy)
+
+
+def run_all(jobs: list[Job], workers: int) -> dict[Job, Figures]:
+    """The results of the trainings; a line for each as it ends, on standard error."""
+    done: dict[Job, Figures] = {}
+    start = time.perf_counter()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(run, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                job = futures[future]
+                done[job] = future.result()
+                line = f"{len(done)}/{len(jobs)}  {job.net}, seed {job.seed}, rate {job.rate:g}: "
+                line += f"{done[job]['seconds']:.0f} s"
+                print(f"{time.perf_counter() - start:5.0f} s  {line}", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done
+
+
+# --- what came out
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of a table: one value for each seed."""
+
+    table: str
+    row: str
+    column: str
+    values: tuple[float, ...]
+    unit: str = "error, %"
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of a sample; None for one seed."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + (f" ± {self.spread:.2f}" if self.spread is not None else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        facts = {"table": self.table, "row": self.row, "column": self.column, "unit": self.unit}
+        spread = None if self.spread is None else round(self.spread, 4)
+        return {**facts, "mean": round(self.mean, 4), "spread": spread, "seeds": [round(v, 4) for v in self.values]}
+
+
+Seed = Mapping[str, Figures]
+"""The figures of one seed, by net."""
+
+
+def tables(seeds: list[Seed]) -> list[Cell]:
+    """The figures of the four tables."""
+    cells: list[Cell] = []
+
+    def add(table: str, row: str, column: str, net: str, figure: str = "whole net", unit: str = "error, %") -> None:
+        cells.append(Cell(table, row, column, tuple([seed[net][figure] for seed in seeds]), unit))
+
+    for data, title in (("few", "200 digits"), ("few+", "200 digits+")):
+        add("1", "fractal net of 12 layers", title, data)
+        add("1", "with drop-path", title, f"{data}, mixed")
+        add("1", "its deepest column alone", title, f"{data}, mixed", "column 3")
+        for net, how in ((data, "without drop-path"), (f"{data}, mixed", "mixed drop-path")):
+            for k, layers in enumerate(LAYERS[:3], start=1):
+                add("2", f"{title}, {how}", f"column {k} ({layers} layers)", net, f"column {k}")
+            add("2", f"{title}, {how}", "whole net", net)
+    for layers in LAYERS:
+        add("3", "plain", f"{layers} layers", f"plain {layers}")
+    for net in FRACTAL:
+        for k, layers in enumerate(LAYERS, start=1):
+            add("3", f"column, {net}", f"{layers} layers", net, f"column {k}")
+        add("3", f"column, {net}", "whole net", net)
+        for figure in seeds[0][net]:
+            what, _, answer = figure.partition(", ")
+            if answer:
+                add("4", answer, f"{what}, {net}", net, figure, "MMACs an image" if what == "MMACs" else "error, %")
+    return cells
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper finds, as a difference of errors in points that is above ``least`` where it holds."""
+
+    title: str
+    paper: str
+    gain: Callable[[Seed], float]
+    least: float = 0.0
+
+    def cell(self, seeds: list[Seed]) -> Cell:
+        """The difference, for each seed."""
+        return Cell("claims", self.title, "points", tuple([self.gain(seed) for seed in seeds]), "points")
+
+    def verdict(self, cell: Cell) -> str:
+        """Whether it holds here: on each seed, on none, or on some."""
+        holding, seeds = sum(v > self.least for v in cell.values), len(cell.values)
+        return "agrees" if holding == seeds else f"on {holding} of {seeds} seeds" if holding else "does not agree"
+
+
+def gain(seed: Seed, data: str) -> float:
+    """What drop-path takes off the error."""
+    return seed[data]["whole net"] - seed[f"{data}, mixed"]["whole net"]
+
+
+def least_step(figures: Figures) -> float:
+    """The least that an answer gains on the one before it."""
+    answers = [*(figures[f"column {k}"] for k in range(1, len(LAYERS) + 1)), figures["whole net"]]
+    return min(before - after for before, after in pairwise(answers))
+
+
+CLAIMS = [
+    Claim(
+        "1. drop-path lowers the error without augmentation",
+        "C10 10.18 to 7.33, C100 35.34 to 28.20",
+        lambda seed: gain(seed, "few"),
+    ),
+    Claim(
+        "1. with augmentation it gains less",
+        "C10+ 5.22 to 4.60, C100+ 23.30 to 23.73",
+        lambda seed: gain(seed, "few") - gain(seed, "few+"),
+    ),
+    Claim(
+        "2. the deepest column is worse by a point at most",
+        "C10 7.27 for 7.33, C100 29.05 for 28.20",
+        lambda seed: seed["few, mixed"]["whole net"] - seed["few, mixed"]["column 3"],
+        -1.0,
+    ),
+    Claim(
+        "3. the deepest plain net is worse than one half as deep",
+        "38.84 for 31.31 *",
+        lambda seed: seed["plain 48"]["whole net"] - seed["plain 24"]["whole net"],
+    ),
+]
+for net in FRACTAL:
+    CLAIMS += [
+        Claim(
+            f"3. it is better as a column, {net}",
+            "31.75 for 38.84 *",
+            lambda seed, net=net: seed["plain 48"]["whole net"] - seed[net]["column 5"],
+        ),
+        Claim(
+            f"3. the whole net is better than any plain one, {net}",
+            "27.38 for 31.31 *",
+            lambda seed, net=net: min(seed[f"plain {n}"]["whole net"] for n in LAYERS) - seed[net]["whole net"],
+        ),
+        Claim(
+            f"4. no answer is a point worse than the one before, {net}",
+            "37.23, 32.85, 31.31, 31.75, 27.38 *",
+            lambda seed, net=net: least_step(seed[net]),
+            -1.0,
+        ),
+    ]
+
+TITLES = {
+    "1": "1. Drop-path with few images (the paper's table 1). Error in %",
+    "2": "2. Each column alone, and the whole net. Error in %",
+    "3": "3. Plain networks, and the same as columns of a fractal net (the paper's table 4). Error in %",
+    "4": "4. Anytime answers: error in %, and million multiply-accumulates an image, those of answers before included",
+    "validation": "Validation error in %",
+}
+PAPER = {
+    "1": "The paper, C10 and C10+: 10.18, 5.22; with drop-path and dropout 7.33, 4.60; its deepest column 7.27, 4.68.",
+    "3": "The paper *, C100++, 5, 10, 20, 40 layers: plain 36.62, 32.47, 31.31, 38.84; columns 37.23, 32.85, 31.31, "
+    "31.75; whole net 27.38.",
+}
+
+
+def show(console: Console, cells: list[Cell]) -> None:
+    """Print the tables, the paper's figures beneath."""
+    for number in dict.fromkeys(c.table for c in cells):
+        mine = [c for c in cells if c.table == number]
+        columns = list(dict.fromkeys(c.column for c in mine))
+        found = {(c.row, c.column): str(c) for c in mine}
+        rows = [[row, *[found.get((row, c), "") for c in columns]] for row in dict.fromkeys(c.row for c in mine)]
+        draw(console, TITLES[number], ["", *columns], rows)
+        if number in PAPER:
+            console.print(PAPER[number], end="\n\n")
+
+
+def draw(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table whose first column is text."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(title, table)
+
+
+def choose(options: argparse.Namespace) -> list[Cell]:
+    """Validation errors, at each rate, of the nets to choose by."""
+    nets, seeds = CHOOSING
+    jobs = {(n, rate): [job_for(n, seed, options.quick, rate) for seed in seeds] for n in nets for rate in RATES}
+    done = run_all([job for group in jobs.values() for job in group], options.workers)
+    return [
+        Cell("validation", f"rate {rate:g}", name, tuple([done[job]["whole net"] for job in group]))
+        for (name, rate), group in jobs.items()
+    ]
+
+
+def replicate(options: argparse.Namespace) -> list[Seed]:
+    """Train every net with every seed."""
+    seeds = range(1 if options.quick else options.seeds)
+    done = run_all([job_for(name, seed, options.quick) for name in NETS for seed in seeds], options.workers)
+    return [{job.net: figures for job, figures in done.items() if job.seed == seed} for seed in seeds]
+
+
+def main() -> None:
+    """Train everything, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, few epochs")
+    parser.add_argument("--seeds", type=int, default=3, choices=range(1, 9), metavar="N")
+    workers = "trainings at a time, of one thread each"
+    parser.add_argument("--workers", type=int, default=2, choices=range(1, 9), metavar="N", help=workers)
+    parser.add_argument("--choose", action="store_true", help="validation errors by rate instead of the tables")
+    parser.add_argument("--json", action="store_true", help="a list of cells: mean, spread (deviation), seeds")
+    options = parser.parse_args()
+    try:
+        seeds = [] if options.choose else replicate(options)
+        cells = choose(options) if options.choose else tables(seeds)
+    except UserError as problem:
+        sys.exit(str(problem))
+    judged = [(claim, claim.cell(seeds)) for claim in CLAIMS if seeds]
+    if options.json:
+        claims = [cell.as_json() | {"paper": claim.paper, "verdict": claim.verdict(cell)} for claim, cell in judged]
+        print(json.dumps([c.as_json() for c in cells] + claims, indent=2))
+        return
+    console = Console(width=140, highlight=False)
+    show(console, cells)
+    if judged:
+        rows = [[claim.title, str(cell), claim.paper, claim.verdict(cell)] for claim, cell in judged]
+        draw(console, "What the paper finds, and what came out", ["", "points", "the paper", "here"], rows)
+        console.print("Points are differences of errors by seed. * as recalled, not checked with the paper.")
+
+
+if __name__ == "__main__":
+    main()
