@@ -23,12 +23,14 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.config import merge, parse_config
+from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime import train as training
 from fractal_dsl.runtime.data import load
 from fractal_dsl.runtime.ema import local
-from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper
+from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper, processes, to_restart
+from fractal_dsl.runtime.parallel.pipeline import stretches
 from fractal_dsl.runtime.parallel.shards import read_shards
 from fractal_dsl.runtime.parallel.world import ALONE, World, joined
 from fractal_dsl.runtime.run_folder import Run
@@ -261,3 +263,28 @@ def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Pat
     ends = ends_of(tmp_path / "alone")
     assert [line["step"] for line in ends["metrics"]] == [10, 20]
     assert ends["result"]["status"] == "finished"
+
+
+# --- what is said
+
+
+def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="for processes that torchrun starts"), processes("ddp", CPU):
+        pass
+    with pytest.raises(UserError, match="into 2 parts at the edges of its blocks, but there are 4 processes"):
+        stretches(compile_text(NET).graph, 4)
+    config = parse_config({"batch": 12, "accumulate": 4})
+    with pytest.raises(
+        UserError, match="cannot share mini-batches of 12 evenly, in 4 parts: make `batch` a multiple of 8"
+    ):
+        make_stepper("ddp", build(compile_text(NET)), config, CPU, World(0, 2))
+    with pytest.raises(UserError, match="`track_columns` needs a whole net in each process"):
+        make_stepper("fsdp", build(compile_text(NET)), parse_config({"track_columns": True}), CPU, World(0, 2))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="torchrun has started 2 processes: add --parallel"), processes(None, CPU):
+        pass
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(UserError, match="name the run's folder, by --out"):
+        to_restart(None)
+    assert not to_restart(tmp_path)

@@ -163,7 +163,8 @@ class Store:
 
     def resume_command(self) -> str:
         """What to type to go on."""
-        return shlex.join(["fractal-dsl", "train", "--resume", str(self.run)])
+        resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
+        return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
 
     def reopen(self) -> None:
         """The run goes on: the figures that it stopped with are no longer those of its end."""

@@ -37,7 +37,7 @@ class Stepper:
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World = ALONE) -> None:
         self.model, self.config, self.device, self.world = model, config, device, world
         if config.channels_last:
-            cast(Any, model).to(memory_format=torch.channels_last)
+            self._channels_last()
         if config.checkpoint_levels is not None:
             model.checkpoint(config.checkpoint_levels)
         if config.compile:
@@ -45,6 +45,9 @@ class Stepper:
         self.optimizer = make_optimizer(model, config.optimizer, sharded=self.sharded)
         self.average = Average(model, config.ema) if config.ema is not None else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    def _channels_last(self) -> None:
+        cast(Any, self.model).to(memory_format=torch.channels_last)
 
     def step(self, x: Tensor, y: Tensor, number: int, rate: float) -> tuple[Tensor, Tensor]:
         """Learn from inputs [batch, …] and labels [batch], this process' share, in step ``number``, counted from 0.

@@ -37,6 +37,9 @@ class ShardedStepper(SharedBatchStepper):
         fully_shard(model, mesh=mesh)
         super().__init__(model, config, device, world)
 
+    def _channels_last(self) -> None:
+        """The images alone: weights are gathered as they were before."""
+
     def _logits(self, x: Tensor, plan: Plan) -> Tensor:
         return self.model(x, plan)
 

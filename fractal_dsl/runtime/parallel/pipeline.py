@@ -120,7 +120,7 @@ class PipelineStepper(Stepper):
         result = self.stage(x)
         if self.last:
             return result
-        dist.send(result.contiguous(), rank + 1)
+        dist.send(result, rank + 1)
         return None
 
 
@@ -139,7 +139,7 @@ class Stage(nn.Module):
         """From the value that comes in to the one that goes out, both [batch, …]; between stages it is float32."""
         with self.precision():
             result = self.model.run_part(x, self.plan, self.stretch.nodes, self.stretch.entry, self.stretch.exit)
-        return result.float()
+        return result.float().contiguous()
 
 
 def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
