@@ -126,6 +126,7 @@ class _Folder:
         self.known: dict[int, p.Term] = {}
         self.instances: dict[int, p.Instance] = {}
         self.runs: dict[tuple[int, int], p.Term] = {}
+        self.kinds = _Kinds()
 
     def program(self) -> p.Program:
         """The whole program, folded."""
@@ -169,14 +170,15 @@ class _Folder:
         return self.instances[id(instance)]
 
     def _items(self, items: tuple[p.Term, ...]) -> tuple[p.Term, ...]:
-        """The items, each run of one term as one layer; a run of blocks that are drawn stays."""
+        """The items, each run of what is alike as one layer; a run of blocks that are drawn stays."""
         result: list[p.Term] = []
-        for alike, group in groupby(items, key=_identity):
+        for alike, group in groupby(items, key=self.kinds.of):
             run = list(group)
             name = _name(self.term(run[0]))
             if len(run) > 1 and name is not None:
                 key = (alike, len(run))
                 if key not in self.runs:
+                    name = f"({name})" if " " in name and not isinstance(run[0], p.Merge) else name
                     self.runs[key] = self._closed(p.Seq(tuple(run), run[0].span), f"{name} ×{len(run)}")
                 result.append(self.runs[key])
             else:
@@ -199,9 +201,35 @@ class _Folder:
         return p.Op(OpSpec(name, (), out, construct, cost, "closed"), {}, term.span)
 
 
-def _identity(term: p.Term) -> int:
-    """Equal for terms that mean the same block."""
-    return id(term.instance) if isinstance(term, p.Mention) else id(term)
+class _Kinds:
+    """A number for each term: equal for what is written alike, whatever its place in the file."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[p.Term, int]] = {}  # with the term: an id is one only while it lives
+        self.numbers: dict[object, int] = {}
+
+    def of(self, term: p.Term) -> int:
+        """The number of a term."""
+        if id(term) not in self.known:
+            self.known[id(term)] = term, self.numbers.setdefault(self._form(term), len(self.numbers))
+        return self.known[id(term)][1]
+
+    def _form(self, term: p.Term) -> object:
+        match term:
+            case p.Op() if term.spec.family != "closed":
+                return "op", term.spec.name, repr(sorted(term.args.items()))
+            case p.Seq():
+                return "seq", *map(self.of, term.items)
+            case p.Merge():
+                after = None if term.join.after is None else self.of(term.join.after)
+                join = (term.join.spec.name, repr(sorted(term.join.args.items())), after)
+                return "merge", join, *map(self.of, term.branches)
+            case p.Group() if not term.shared:
+                return "group", term.name, self.of(term.body)
+            case p.Mention():
+                return "mention", id(term.instance)
+            case _:
+                return id(term)
 
 
 def _is_folded(term: p.Term) -> bool:
@@ -214,8 +242,11 @@ def _is_folded(term: p.Term) -> bool:
             return False
 
 
+_LONGEST = 28
+
+
 def _name(term: p.Term) -> str | None:
-    """What a run of a term is called; None for what has no name."""
+    """What a run of a term is called; None for what has a block in it that is drawn."""
     match term:
         case p.Op():
             return term.spec.name
@@ -223,5 +254,21 @@ def _name(term: p.Term) -> str | None:
             return term.name
         case p.Tagged():
             return _name(term.body)
+        case p.Seq():
+            names = [_name(item) for item in (*term.items[:2], *term.items[2:][-1:])]
+            return _short(names, " >> ", len(term.items) > 3)
+        case p.Merge():
+            names = [_name(branch) for branch in term.branches]
+            inner = _short(names, ", ", False)
+            return inner and f"{term.join.spec.name}({inner})"
         case _:
             return None
+
+
+def _short(names: list[str | None], between: str, left_out: bool) -> str | None:
+    """The names as one, those in the middle left out where they would be too long, or are left out already."""
+    found = [name for name in names if name is not None]
+    if len(found) < len(names) or not found:
+        return None
+    text = between.join(found)
+    return text if len(text) <= _LONGEST and not left_out else f"{found[0]} … {found[-1]}"

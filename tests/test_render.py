@@ -851,6 +851,32 @@ def test_a_hundred_thousand_layers_are_folded_and_never_expanded(
         rendered(tmp_path, "--plan", "local:1", text=deep)
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("(conv >> relu ** 15) ** 10_000", ["(conv >> relu ×15) ×10000"]),
+        ("sum(id, conv >> relu) ** 50_000 >> conv", ["sum(id, conv >> relu) ×50000"]),
+        ("seq(conv(4) >> relu for i in range(9000))", ["(conv >> relu) ×9000"]),
+        ("seq(conv(1 + i % 7) for i in range(2500)) ** 70 >> conv", ["(conv … conv) ×70"]),
+        ("seq(conv(5 - i % 2) for i in range(2500)) >> conv", None),
+        ("(F[9] >> conv) ** 300", ["(F[9] >> conv) ×300"]),
+    ],
+)
+def test_whatever_repeats_is_folded_before_it_is_expanded(
+    body: str, expected: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fractal_dsl.shown._MOST", 2_400)
+    text = f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = {body}"
+    if expected is None:
+        monkeypatch.setattr(JoinGraph, "add", None)
+        with pytest.raises(UserError, match=r"2,501 boxes with all that is alike in a row as one; the limit is 2,400"):
+            rendered(tmp_path, text=text)
+        return
+    dot, printed = rendered(tmp_path, text=text)
+    assert [b.label for b in read(dot).boxes.values() if b.kind.startswith("closed")] == expected
+    assert "what is alike in a row is folded" in printed
+
+
 def test_a_long_net_of_different_layers_is_refused_with_the_limit(tmp_path: Path) -> None:
     layers = " >> ".join(f"conv({1 + i % 7})" for i in range(2_100))
     with pytest.raises(UserError, match=r"the limit is 2,000"):

@@ -173,7 +173,7 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
         return Unit("skip", "", "shape", inside, name, into, node.out, frames, sort=sort)
     family = next((m.spec.family for m in layers if m.spec.weighted), layers[0].spec.family)
     text = folded.label if folded else layers[0].spec.name
-    text = text if len(text) <= _MAX_LABEL else text[: _MAX_LABEL - 1] + "…"
+    text = text if len(text) <= _MAX_LABEL or family == "closed" else text[: _MAX_LABEL - 1] + "…"
     pinned = node.site.block > 0 and node.site.base is None
     label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]))))
     kind = "closed" if family == "closed" else "layer"

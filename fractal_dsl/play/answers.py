@@ -8,16 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from fractal_dsl import driver
-from fractal_dsl.cli.pictures import BoxLabel, GraphStage, HeatOf, Shown, View
 from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import FracError, Report, UserError
 from fractal_dsl.driver import Compiled
 from fractal_dsl.imports import load
 from fractal_dsl.play.params import controls
 from fractal_dsl.program_to_summary import Summary, approximate
+from fractal_dsl.shown import BoxLabel, GraphStage, HeatOf, Shown, View
 from fractal_dsl.source import Source
 
 
@@ -49,8 +47,6 @@ def answer(text: Text, picture: Picture | None) -> dict[str, Any]:
         return _checked(text) if picture is None else _drawn(text, picture)
     except UserError as error:
         return {"error": str(error)}
-    except typer.BadParameter as error:
-        return {"error": error.message}
     except MemoryError:
         return {"error": "out of memory: lower the parameters"}
     except Exception as error:
@@ -91,12 +87,11 @@ def _drawn(text: Text, picture: Picture) -> dict[str, Any]:
     look = Look(label=BoxLabel(picture.label).value, theme=LIGHT, opening=Opening(picture.depth))
     shown = Shown(
         _pick(nets, text.net),
-        None,
-        View(picture.view),
-        picture.block,
-        GraphStage.raw if picture.raw else GraphStage.collapsed,
-        picture.plan,
-        HeatOf(picture.heat) if picture.heat else None,
+        view=View(picture.view),
+        block=picture.block,
+        stage=GraphStage.raw if picture.raw else GraphStage.collapsed,
+        plan=picture.plan,
+        heat=HeatOf(picture.heat) if picture.heat else None,
     )
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "picture.html"

@@ -25,12 +25,12 @@ from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any
 
-from fractal_dsl.cli.pictures import BoxLabel
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.play.answers import Picture, Text
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.words import words
 from fractal_dsl.play.worker import Superseded, Worker
+from fractal_dsl.shown import BoxLabel
 from fractal_dsl.source import MAX_SOURCE_BYTES
 
 HOST = "127.0.0.1"
