@@ -9,9 +9,9 @@ from math import prod
 
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
-from fractal_dsl.ops import ShapeError, Tensor
+from fractal_dsl.ops import OpSpec, ShapeError, Tensor
 from fractal_dsl.plan import Label, choose_operands, labels_of
-from fractal_dsl.program_to_summary.hints import layer_help, operand_names, output_help, shortcut_help
+from fractal_dsl.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
 from fractal_dsl.program_to_summary.summary import Cost, approximate
 from fractal_dsl.source import Span
 
@@ -62,7 +62,8 @@ class Shared:
 class Signal:
     """One column of an open bundle, or a closed signal (``level`` is None: introduced where it stands).
 
-    ``out`` is None after an error; ``columns`` holds each column's cost on the way here.
+    ``out`` is None after an error; ``columns`` holds each column's cost on the way here; ``last`` is the last layer
+    with weights.
     """
 
     out: Tensor | None
@@ -72,6 +73,7 @@ class Signal:
     weighted: int = 0
     paths: int = 1
     level: int | None = None
+    last: OpSpec | None = None
 
     def after(self, before: Signal) -> Signal:
         """This signal, measured from the input of ``before`` on."""
@@ -80,6 +82,7 @@ class Signal:
             depth=before.depth + self.depth,
             weighted=before.weighted + self.weighted,
             paths=before.paths * self.paths,
+            last=self.last or before.last,
             columns=tuple([a + b for a, b in zip(before.columns, self.columns, strict=True)]),
         )
 
@@ -201,6 +204,7 @@ class Measure:
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
+        signal = replace(signal, last=spec if weighted else None)
         return (signal,), Totals(params, macs, base, weighted, modules=hash(spec.torch(x, args)))
 
     def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
@@ -314,7 +318,8 @@ class Measure:
             texts = [self._text(signals[i].span) for i in (a, b)]
             names = operand_names(texts, (a, b), labels)
             if join.spec.name != "concat":
-                error.help = shortcut_help(texts, (known[a], known[b])) or error.help
+                last = [signals[i].last for i in (a, b)]
+                error.help = operands_help(texts, (known[a], known[b]), last, error.help)
             message = f"{error.message}, but {names[0]} gives {known[a]} and {names[1]} gives {known[b]}"
             self._error(error, signals[b].span, message)
             return None

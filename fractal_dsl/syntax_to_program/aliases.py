@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from fractal_dsl.ops import LAYERS
 
+WHOLE = "`//` divides whole numbers to a whole one: `64 * 25 // 100`"
+"""How to come by a whole number."""
+
 NAMES = {
     "True": "write `true`",
     "False": "write `false`",
     "None": "leave the argument out: its default stands for it",
-    "int": "`//` divides to a whole number",
+    **dict.fromkeys(("batch", "batch_size"), "the batch is implicit: leave it out of shapes"),
+    "int": f"numbers are not converted; {WHOLE}",
     "self": "the input flows in by itself: leave the name out",
     "same": 'write `"same"`',
     "valid": 'write `"valid"`',

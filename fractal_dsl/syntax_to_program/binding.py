@@ -11,7 +11,7 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import LAYERS, REQUIRED, OpParam
 from fractal_dsl.ops import Value as OpValue
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS, OMITTED
+from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS, OMITTED, WHOLE
 from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import (
     ANY,
@@ -170,7 +170,8 @@ def _op_value(ev: Evaluator, name: str, param: OpParam, arg: Given) -> Value:
         help = suggestion(str(checked), param.choices) or f"it is one of {', '.join(map(show, param.choices))}"
         return ev.error("E0302", arg.span, f"{what} cannot be {show(checked)}", help=help)
     if param.kind == "prob" and not 0 <= numbers[0] <= 1:
-        return _not_prob(ev, numbers[0], arg.span)
+        width = name == "attention" and arg.name is None and type_of(value) == "int"
+        return _not_prob(ev, numbers[0], arg.span, _inferred(ev, name, arg) if width else None)
     if param.kind == "scale" and any(v <= 0 for v in numbers):
         return ev.error("E0302", arg.span, f"{what} is above 0, found {show(checked)}")
     if param.low is not None and any(v < param.low for v in numbers):
@@ -215,20 +216,24 @@ def _op_help(ev: Evaluator, name: str, param: OpParam, arg: Given) -> str | None
     if name == "layernorm" and param.name == "eps" and is_list(value):
         return OMITTED[name]["normalized_shape"]
     if name == "linear" and param.kind == "bool" and arg.name is None and type_of(value) == "int":
-        return f"input features are inferred: `linear({written(ev, arg.span)})`"
+        return _inferred(ev, name, arg)
     return _flow_help(ev, name, (param.name,), arg)
 
 
-def _not_prob(ev: Evaluator, value: float, span: Span) -> Unknown:
+def _inferred(ev: Evaluator, name: str, arg: Given) -> str:
+    return f"input features are inferred: `{name}({written(ev, arg.span)})`"
+
+
+def _not_prob(ev: Evaluator, value: float, span: Span, otherwise: str | None = None) -> Unknown:
     help = "a probability lies between 0 and 1, or 0% and 100%"
     if value in range(2, 101):
-        help = f"did you mean `{value:g}%`?"
+        help = f"{otherwise}; as a probability it is `{value:g}%`" if otherwise else f"did you mean `{value:g}%`?"
     return ev.error("E0302", span, f"{float(value):g} is not a probability", help=help)
 
 
 def _type_help(value: Value, wanted: str) -> str | None:
     if wanted == "int" and isinstance(value, float) and not isinstance(value, Prob):
-        return f"write a whole number, such as {round(value)}; `//` divides to one"
+        return f"write a whole number, such as {round(value)}; {WHOLE}"
     if wanted == "bool" and value in (0, 1):
         return "write `true` or `false`"
     if type_of(value) == "tensor":
