@@ -1,7 +1,6 @@
 """What a training run measured, by the nodes of its net: read without torch, for pictures.
 
-``gradients.json``   {"module name": norm}: the norm of the gradient of each module's parameters; where it is missing,
-``metrics.jsonl``    ``training.gradients`` of the last epoch that has them: the mean norm at each depth
+``gradients.json``   {"module name": norm}: the norm of the gradient of each module's parameters
 ``result.json``      ``columns``: the loss of each column on the test images
 """
 
@@ -14,11 +13,13 @@ from typing import Any, cast
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file
 from fractal_dsl.graph import Join, JoinGraph, Layer
-from fractal_dsl.path_lengths import weighted_depths
+from fractal_dsl.run_manifest import read_run_manifest
 
 
 def run_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
-    """The net that a run trained. Raises UserError if the folder is no run, or its spec does not compile any more."""
+    """The net that a run trained. Raises UserError if the folder is no run, a part of it is missing or altered, or its
+    spec does not compile any more."""
+    read_run_manifest(folder)
     given = _json(folder, "params.json", "it is no training run")
     try:
         return compile_file(
@@ -32,10 +33,7 @@ def run_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
 
 def gradient_norms(folder: Path, graph: JoinGraph) -> dict[int, float]:
     """The gradient norm of each node with weights. Raises UserError if the run has none that fit the net."""
-    if (folder / "gradients.json").exists():
-        norms = _json(folder, "gradients.json", "")
-    else:
-        norms = _norms_by_depth(folder, graph)
+    norms = _json(folder, "gradients.json", "train with --track-columns, which records the norms of gradients")
     found = {
         number: float(norms[node.module])
         for number, node in graph.items()
@@ -44,21 +42,6 @@ def gradient_norms(folder: Path, graph: JoinGraph) -> dict[int, float]:
     if not found:
         raise UserError(f"the gradient norms of {folder} name no module of net {graph.net}")
     return found
-
-
-def _norms_by_depth(folder: Path, graph: JoinGraph) -> dict[str, Any]:
-    """For each module the mean norm at its depth, as ``train --track-columns`` records it."""
-    try:
-        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-        recorded = [epoch["training"]["gradients"] for epoch in epochs if epoch.get("training")]
-        depths = weighted_depths(graph)
-        if recorded:
-            return {name: recorded[-1][depth - 1] for name, depth in depths.items()}
-    except OSError:
-        pass
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{folder / 'metrics.jsonl'} is damaged: restore it, or train again") from None
-    raise UserError(f"{folder} has no gradient norms: train with --track-columns, which records them")
 
 
 def column_losses(folder: Path, graph: JoinGraph) -> dict[int, float]:

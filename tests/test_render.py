@@ -25,6 +25,7 @@ from fractal_dsl.cli import app
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.dot_to_picture import draw
 from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.files import write_manifest
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_dot import (
     DARK,
@@ -42,6 +43,7 @@ from fractal_dsl.graph_to_dot import (
 )
 from fractal_dsl.ops import LAYERS
 from fractal_dsl.plan_on_graph import needed, plan_of_spec
+from fractal_dsl.run_manifest import FORMAT, FORMAT_VERSION
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
 CONV = "layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnorm2d >> relu\n"
@@ -894,6 +896,15 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     (run / "gradients.json").write_text(json.dumps({name: 10.0**-i for i, name in enumerate(names)}))
     rows = [{"column": 1, "loss": 0.5}, {"column": 2, "loss": 2.0}]
     (run / "result.json").write_text(json.dumps({"columns": rows}))
+    for name in ("config.json", "metrics.jsonl", "last.safetensors", "best.safetensors"):
+        (run / name).touch()
+
+    def seal() -> None:
+        versions = {"fractal_dsl": "0"}
+        kind = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        write_manifest(run, {**kind, "status": "finished", "graph_sha256": "", "versions": versions})
+
+    seal()
 
     def fills(heat: str) -> dict[str, str]:
         done = CliRunner().invoke(app, ["render", str(run), "-o", str(tmp_path / "r.dot"), "--heat", heat])
@@ -906,17 +917,13 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     loss = fills("loss")
     assert loss["block1.column2.conv1"] == ramp[-1] and loss["block1.column1.conv1"] == ramp[0]
     assert loss["linear"] == LIGHT.families["shape"][0], "all columns share it"
+    (run / "gradients.json").write_text(json.dumps(dict.fromkeys(names, 1.0)))
+    refused = CliRunner().invoke(app, ["render", str(run), "-o", "x.dot"]).exception
+    assert isinstance(refused, UserError) and "gradients.json is not as it was written" in str(refused)
     (run / "gradients.json").unlink()
-    with pytest.raises(UserError, match=r"has no gradient norms: train with --track-columns"):
-        raise CliRunner().invoke(app, ["render", str(run), "-o", "x.dot", "--heat", "gradient"]).exception  # type: ignore[misc]
-    lines = [
-        {"epoch": 1, "training": {"gradients": [9.0, 9.0, 9.0]}},
-        {"epoch": 2, "training": {"gradients": [1.0, 2.0, 4.0]}},
-    ]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"epoch": 3}]))
-    by_depth = fills("gradient")
-    assert by_depth["block1.column2.conv1"] == by_depth["block1.column1.conv1"] == ramp[0]
-    assert by_depth["linear"] == ramp[-1]
+    seal()
+    refused = CliRunner().invoke(app, ["render", str(run), "-o", "x.dot", "--heat", "gradient"]).exception
+    assert isinstance(refused, UserError) and "has no gradients.json: train with --track-columns" in str(refused)
 
 
 @needs_graphviz

@@ -21,6 +21,7 @@ from fractal_dsl.config import merge, parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_text
 from fractal_dsl.files import write_manifest
+from fractal_dsl.path_lengths import weighted_depths
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.data import load
 from fractal_dsl.runtime.evaluate import evaluate, measure_all, weights_sha256
@@ -95,6 +96,7 @@ def test_the_folder_has_all_parts(done: Path) -> None:
         "curves.svg",
         "columns.svg",
         "losses.svg",
+        "gradients.json",
         "gradients.svg",
         "paths.svg",
         "paths.json",
@@ -107,6 +109,8 @@ def test_the_folder_has_all_parts(done: Path) -> None:
     assert [line["epoch"] for line in lines] == list(range(1, 7))
     assert {"step", "lr", "train_loss", "train_accuracy", "images_per_second", "validation"} <= lines[0].keys()
     assert [round(line["lr"], 6) for line in lines] == [0.05, 0.05, 0.05, 0.005, 0.005, 0.0005]
+    norms = json.loads((done / "gradients.json").read_text())
+    assert {*norms} == {*weighted_depths(tiny().graph)} and all(norm > 0 for norm in norms.values())
     assert (done / "best.safetensors").stat().st_mode == (done / "config.json").stat().st_mode
 
 

@@ -274,9 +274,10 @@ def test_what_is_tracked(tmp_path: Path) -> None:
     assert found["loss"] == pytest.approx(loss.item(), rel=1e-5)
     loss.backward()
     norms: dict[int, list[float]] = {}
-    for depth, module in tracker.weights:
-        norm = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]).norm().item()
-        norms.setdefault(depth, []).append(norm)
+    for name, depth in tracker.depths.items():
+        own = [p.grad.flatten() for p in model.get_submodule(name).parameters() if p.grad is not None]
+        norms.setdefault(depth, []).append(torch.cat(own).norm().item())
+        assert tracker.norms[name] == pytest.approx(norms[depth][-1], rel=1e-4)
     assert sorted(norms) == [1, 2, 3]
     assert [len(norms[d]) for d in (1, 2, 3)] == [2, 1, 1]
     assert found["gradients"] == pytest.approx([sum(norms[d]) / len(norms[d]) for d in (1, 2, 3)], rel=1e-4)

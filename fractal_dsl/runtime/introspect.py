@@ -17,14 +17,17 @@ _IMAGES = 256
 
 
 class Tracker:
-    """Measures a net on up to 256 training images, the same ones each time, not augmented, in eval mode."""
+    """Measures a net on up to 256 training images, the same ones each time, not augmented, in eval mode.
+
+    ``norms`` has the L2 norm of the gradient of each weighted layer by its module's name, as measured last.
+    """
 
     def __init__(self, model: FractalModule, images: ImageSet, seed: int, batch: int) -> None:
         self.model, self.images, self.batch = model, images, batch
         generator = torch.Generator().manual_seed(seed_for("tracked", seed))
         self.rows = torch.randperm(len(images.train), generator=generator)[:_IMAGES]
-        depths = weighted_depths(model.join_graph)
-        self.weights = [(depth, model.get_submodule(name)) for name, depth in depths.items()]
+        self.depths = weighted_depths(model.join_graph)
+        self.norms: dict[str, float] = {}
 
     def measure(self) -> dict[str, Any]:
         """``loss`` of the whole net, ``columns``: that of each column alone, and ``gradients``: for each depth, counted
@@ -35,11 +38,16 @@ class Tracker:
             {"column": k, "loss": self._loss(self.model.column_plan(k), False)[0]}
             for k in range(1, self.model.n_columns + 1)
         ]
-        loss, gradients = self._loss(self.model.full_plan(), True)
-        return {"loss": loss, "columns": columns, "gradients": gradients}
+        loss, sums = self._loss(self.model.full_plan(), True)
+        squares = iter([s.square().sum().item() for s in sums])
+        self.norms = {name: sum(next(squares) for _ in self._weights(name)) ** 0.5 for name in self.depths}
+        return {"loss": loss, "columns": columns, "gradients": self._by_depth()}
 
-    def _loss(self, plan: Plan, gradients: bool) -> tuple[float, list[float]]:
-        parameters = [p for _, module in self.weights for p in module.parameters() if gradients]
+    def _weights(self, name: str) -> list[torch.nn.Parameter]:
+        return list(self.model.get_submodule(name).parameters())
+
+    def _loss(self, plan: Plan, gradients: bool) -> tuple[float, list[Tensor]]:
+        parameters = [p for name in self.depths for p in self._weights(name) if gradients]
         sums = [torch.zeros_like(p) for p in parameters]
         total = 0.0
         for rows in cast(tuple[Tensor, ...], self.rows.split(self.batch)):
@@ -52,12 +60,10 @@ class Tracker:
                 for s, g in zip(sums, cast(tuple[Tensor | None, ...], found), strict=True):
                     if g is not None:
                         s.add_(g)
-        return total, self._by_depth(sums) if gradients else []
+        return total, sums
 
-    def _by_depth(self, sums: list[Tensor]) -> list[float]:
-        norms: dict[int, list[float]] = {}
-        squares = iter([s.square().sum().item() for s in sums])
-        for depth, module in self.weights:
-            norm = sum(next(squares) for _ in module.parameters()) ** 0.5
-            norms.setdefault(depth, []).append(norm)
-        return [sum(found) / len(found) for _, found in sorted(norms.items())]
+    def _by_depth(self) -> list[float]:
+        found: dict[int, list[float]] = {}
+        for name, depth in self.depths.items():
+            found.setdefault(depth, []).append(self.norms[name])
+        return [sum(norms) / len(norms) for _, norms in sorted(found.items())]

@@ -182,6 +182,8 @@ class Loop:
             p.ended = self._end()
             with self._kept():
                 self.store.metrics(self.epochs)
+                if config.track_columns:
+                    self.store.gradients(lambda: self.tracker.norms if self.tracker else {})
                 weights = self.stepper.weights()
                 if better:
                     self.store.weights("best", weights, p.epoch)

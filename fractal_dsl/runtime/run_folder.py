@@ -5,6 +5,7 @@
 ``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
 ``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
 ``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
+``gradients.json``     with --track-columns, after the last epoch: the L2 norm of the gradient of each layer by module
 ``normalisation.json`` mean and deviation by channel, which images are normalised by
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
@@ -31,8 +32,9 @@ from safetensors import safe_open
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file, parse
-from fractal_dsl.files import MANIFEST, read_manifest, replacing, write_manifest, write_text
+from fractal_dsl.files import MANIFEST, replacing, write_manifest, write_text
 from fractal_dsl.path_lengths import expected_path_lengths, path_lengths
+from fractal_dsl.run_manifest import FORMAT, FORMAT_VERSION, read_run_manifest
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.checkpoint import FOLDER, Checkpoint, Progress, clean, jsonl, load_checkpoint, save_checkpoint
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -42,8 +44,6 @@ from fractal_dsl.source import Source
 from fractal_dsl.syntax_to_text import syntax_to_text
 from fractal_dsl.version import __version__
 
-FORMAT = "fractal_dsl run"
-FORMAT_VERSION = 1
 TENSORBOARD = "tensorboard"
 DRAWN = ("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg")
 """What ``fractal-dsl report`` makes again from the rest."""
@@ -52,7 +52,6 @@ Weights = Literal["best", "last"]
 Status = Literal["running", "finished", "interrupted", "out of time", "diverged"]
 
 _PATHS_COUNTED = 500
-_NEEDED = ("spec.frac", "params.json", "config.json", "metrics.jsonl", "last.safetensors", "best.safetensors")
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,10 @@ class Store:
     def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
         """Write the figures of the epochs so far, a line each."""
         self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
+
+    def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
+        """Write the gradients' norms by module, which the first process has measured."""
+        self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
 
     def weights(self, name: Weights, weights: Mapping[str, torch.Tensor], epoch: int) -> None:
         """Write parameters and buffers, which are those of the first process; the file says after which epoch."""
@@ -378,16 +381,3 @@ def _new_folder(net: str, out: Path | None) -> Path:
                 number += 1
     except OSError as error:
         raise UserError(f"cannot make the folder {out or 'runs'}: {error.strerror}") from None
-
-
-def read_run_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run whose files are all as they were written. Raises UserError if not."""
-    return read_manifest(
-        folder,
-        "training run",
-        format=FORMAT,
-        version=FORMAT_VERSION,
-        keys=("graph_sha256", "status"),
-        parts=_NEEDED,
-        remedy=f"restore the file, go on with `fractal-dsl train --resume {folder}` if it was killed, or train again",
-    )
