@@ -68,7 +68,7 @@ class Regime:
 
 
 FEW = Regime(images=200, batch=20, epochs=80, quick_epochs=10, rate=0.02)
-DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1, rate=0.02)
+DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1, rate=0.005)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ NETS = {  # those that take longest come first, so that two workers end together
     "few+, mixed": Net("digits", {}, MIXED, FEW, moved=True),
 }
 FRACTAL = ("mixed", "columns=all")
-RATES = (0.005, 0.02, 0.08)
+RATES = (0.00125, 0.005, 0.02, 0.08)
 CHOOSING = ("plain 48", "plain 24", "few"), (100, 101)  # the nets to choose by; seeds that no table uses
 
 
