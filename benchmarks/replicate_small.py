@@ -68,7 +68,7 @@ class Regime:
 
 
 FEW = Regime(images=200, batch=20, epochs=80, quick_epochs=10, rate=0.02)
-DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1, rate=0.005)
+DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1, rate=0.00125)
 
 
 @dataclass(frozen=True)
