@@ -12,7 +12,8 @@ from unittest.mock import patch
 import pytest
 
 from fractal_dsl.ops import JOINS, LAYERS
-from fractal_dsl.syntax_to_program.aliases import ALIASES, NAMES, NEEDLESS
+from fractal_dsl.runtime.extern import nn_names
+from fractal_dsl.syntax_to_program.aliases import ALIASES, NAMES, NEEDLESS, TORCH
 from fractal_dsl.text_to_syntax import DECLARATIONS
 from fractal_dsl.text_to_syntax.messages import STARTS
 from tests import test_errors
@@ -43,4 +44,6 @@ def test_words_of_others_have_no_meaning_here() -> None:
     assert not words & STARTS.keys()
     assert not words & NAMES.keys()
     assert not {q.name for spec in LAYERS.values() for q in spec.params} & {*NEEDLESS}
+    assert not words & TORCH.keys()
+    assert {*TORCH.values()} <= {*nn_names()}
     assert {*ALIASES.values()} <= {q.name for spec in LAYERS.values() for q in spec.params}

@@ -7,6 +7,9 @@ from fractal_dsl.ops import LAYERS
 WHOLE = "`//` divides whole numbers to a whole one: `64 * 25 // 100`"
 """How to come by a whole number."""
 
+NO_FUNCTIONS = "numbers have operators, and no functions: work it out outside, and give it as a `param`"
+_EXTERN = "`extern` brings one in from Python"
+
 NAMES = {
     "True": "write `true`",
     "False": "write `false`",
@@ -18,7 +21,22 @@ NAMES = {
     "valid": 'write `"valid"`',
     **dict.fromkeys(("Dense", "dense"), "did you mean `linear`?"),
     **dict.fromkeys(("Sequential", "sequential"), "write `a >> b`, or `seq(a, b)`"),
-    **dict.fromkeys(("view", "reshape"), "did you mean `flatten`?"),
+    **dict.fromkeys(
+        ("view", "reshape", "unflatten"), "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis"
+    ),
+    **dict.fromkeys(("transpose", "permute", "movedim", "swapaxes"), f"no layer swaps axes; {_EXTERN}"),
+    **dict.fromkeys(("mul", "multiply", "Multiply"), f"no join multiplies; {_EXTERN}"),
+    **dict.fromkeys(
+        ("residual", "skip", "shortcut"), "a shortcut is a branch `id`: `sum(id, conv2d(64, 3, padding=1))`"
+    ),
+    **dict.fromkeys(("swish", "Swish"), "did you mean `silu`?"),
+    **dict.fromkeys(("lrelu", "leaky"), "did you mean `leakyrelu`?"),
+    **dict.fromkeys(("mha", "MHA", "MultiheadAttention", "multihead_attention"), "did you mean `attention`?"),
+    **dict.fromkeys(
+        ("torch", "functional"), "layers go by their bare names, such as `relu`; those of torch.nn also by `nn.…`"
+    ),
+    "F": "declare it, such as by `rule F { … }`; layers go by their bare names, such as `relu`",
+    **dict.fromkeys(("min", "abs", "prod", "round", "floor", "ceil", "sqrt", "pow", "log2"), NO_FUNCTIONS),
     **dict.fromkeys(("Add", "add"), "did you mean `sum`?"),
     **dict.fromkeys(("Average", "average", "avg"), "did you mean `mean`?"),
     **dict.fromkeys(("Concatenate", "concatenate", "cat"), "did you mean `concat`?"),
@@ -83,9 +101,22 @@ OMITTED: dict[str, dict[str, str]] = {
 """Parameters of torch's that a built-in does not have, and why or what to write instead."""
 
 
+_TORCH = (
+    *("AlphaDropout", "CELU", "ChannelShuffle", "FeatureAlphaDropout", "Fold", "Hardshrink", "Hardtanh", "LogSigmoid"),
+    *("PixelUnshuffle", "RMSNorm", "RReLU", "Softmax2d", "Softmin", "Softshrink", "Softsign", "Tanhshrink"),
+    *("Threshold", "Unfold", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
+    *(f"{kind}{r}d" for kind in ("CircularPad", "ConstantPad", "LPPool", "ReflectionPad") for r in (1, 2, 3)),
+    *(f"{kind}{r}d" for kind in ("FractionalMaxPool", "ReplicationPad") for r in (2, 3)),
+)
+TORCH = {name.lower(): name for name in _TORCH}
+"""Layers of torch.nn that are not built in."""
+
+
 def name_help(name: str) -> str | None:
     """Help with an unknown name that has a meaning elsewhere."""
     base = name.lower().replace("_", "")
+    if base in TORCH:
+        return f"write `nn.{TORCH[base]}(…)`"
     if f"{base}2d" in LAYERS and base not in LAYERS:
         return f"there are `{base}1d`, `{base}2d` and `{base}3d`"
     return NAMES.get(name)

@@ -11,7 +11,7 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import LAYERS, REQUIRED, OpParam
 from fractal_dsl.ops import Value as OpValue
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS, OMITTED, WHOLE
+from fractal_dsl.syntax_to_program.aliases import ALIASES, NEEDLESS, NO_FUNCTIONS, OMITTED, WHOLE
 from fractal_dsl.syntax_to_program.scope import Home, Scope
 from fractal_dsl.syntax_to_program.values import (
     ANY,
@@ -67,6 +67,21 @@ def bind_op(
         else:
             args[param.name] = param.default
     return args if sound else None
+
+
+def joins_numbers(ev: Evaluator, name: str, given: Sequence[Given], span: Span) -> bool:
+    """Whether a join is called as a function of numbers; that is reported."""
+    if not any(arg.name is None and _numeric(arg.value) for arg in given):
+        return False
+    ev.error("E0301", span, f"`{name}` joins the outputs of blocks, not numbers", help=NO_FUNCTIONS)
+    return True
+
+
+def _numeric(value: Value) -> bool:
+    if is_list(value):
+        return bool(value) and _numeric(value[0])
+    kind = innermost(value.type).name if isinstance(value, Unknown) else type_of(value)
+    return kind in ("int", "float", "prob")
 
 
 def signature(params: Sequence[OpParam]) -> str:

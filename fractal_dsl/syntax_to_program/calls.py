@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.binding import Given, bind_op, written
+from fractal_dsl.syntax_to_program.binding import Given, bind_op, joins_numbers, written
 from fractal_dsl.syntax_to_program.functions import FUNCTIONS
 from fractal_dsl.syntax_to_program.joins import merge, split
 from fractal_dsl.syntax_to_program.layers import extern_join, extern_layer, layer, torch_layer, user_join
@@ -76,6 +76,8 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
                 help = f"give it branches of its own: `{written(ev, at)}(id, …)`"
                 ev.error("E0301", at, f"a branch is a block, and `{written(ev, at)}` is a join", help=help)
                 return p.Hole(span)
+            if not func.spec.params and not branches and joins_numbers(ev, func.spec.name, rest, span):
+                return ANY
             args = bind_op(ev, func.spec.name, func.spec.params, rest, span)
             if args is None:
                 return p.Hole(span) if branches else Unknown(Type("join"))

@@ -172,7 +172,7 @@ class Evaluator:
         at: Scope | None = scope
         while at is not None:
             if expr.id in at.local:
-                return at.local[expr.id]
+                return self.local(expr, at.local[expr.id], scope)
             at = at.parent
         value = scope.home.resolve(expr.id, expr.span)
         if value is not None:
@@ -185,8 +185,17 @@ class Evaluator:
             return Builtin(expr.id)
         if expr.id == "nn":
             return TorchNn()
-        help = name_help(expr.id) or self.suggestion(expr.id, [*scope.known(), *wanted])
+        imported = scope.home.qualified(expr.id)
+        help = f"write `{imported}`" if imported else name_help(expr.id)
+        help = help or self.suggestion(expr.id, [*scope.known(), *wanted])
         return self.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
+
+    def local(self, expr: s.Name, value: Value, scope: Scope) -> Value:
+        """The value of a local name. A net's input is none, so one that has a declared name hides what was meant."""
+        if type_of(value) != "tensor" or expr.id not in scope.home.names():
+            return value
+        message = f"`{expr.id}` is the input of the net here, which hides the declared `{expr.id}`"
+        return self.error("E0301", expr.span, message, help="give the input another name")
 
     def number(self, value: float, span: Span) -> Value:
         """A number within its limits."""

@@ -86,8 +86,13 @@ class Module:
                     self.decls[name.id] = decl
 
     def names(self) -> list[str]:
-        """All declared names."""
-        return list(self.decls)
+        """All declared names that expressions may have: nets do not nest."""
+        return [name for name, decl in self.decls.items() if not isinstance(decl, s.NetDecl)]
+
+    def qualified(self, name: str) -> str | None:
+        """A name of an imported file as it is written here: ``cnn.conv_bn``."""
+        files = ((alias, v.module) for alias, v in self.values.items() if isinstance(v, ModuleValue))
+        return next((f"{alias}.{name}" for alias, module in files if name in module.names()), None)
 
     def params(self) -> list[s.Param]:
         """The parameters of the file."""

@@ -18,7 +18,11 @@ class Home(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """All declared names."""
+        """All declared names that expressions may have."""
+        ...
+
+    def qualified(self, name: str) -> str | None:
+        """A name of an imported file as it is written here; None if no import has it."""
         ...
 
 
@@ -32,6 +36,10 @@ class Nowhere:
     def names(self) -> list[str]:
         """None."""
         return []
+
+    def qualified(self, name: str) -> str | None:
+        """None."""
+        return None
 
 
 @dataclass(frozen=True)
