@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fractal_dsl.plan import Plan
     from fractal_dsl.program import Program, Term
 
-_READABLE = 200
+_READABLE = 100
 """Boxes that a net of over 2,000 is folded to."""
 _MOST = 10_000
 """Boxes that are laid out before it is known how many of them remain."""
@@ -202,10 +202,8 @@ def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:
 
     columns = max(1, len(graph.columns))
     chosen = dict.fromkeys((1, (columns + 1) // 2, columns))
-    specs = ["full"]
-    for i, column in enumerate(chosen):
-        specs += [f"local:{i}", f"column:{column}"]
+    specs = [spec for i, column in enumerate(chosen) for spec in (f"local:{i}", f"column:{column}")]
     whole = cost(graph, graph.g.nodes).macs
     plans = [(spec, plan_of_spec(spec, graph)) for spec in specs]
     shares = [cost(graph, needed(graph, plan)).macs / whole if whole else 1.0 for _, plan in plans]
-    return [(f"{spec} · {share:.0%} of MACs", plan) for (spec, plan), share in zip(plans, shares, strict=True)]
+    return [(f"{spec}\n{share:.0%} of MACs", plan) for (spec, plan), share in zip(plans, shares, strict=True)]

@@ -140,11 +140,10 @@ class Placer:
         crossing, body_top = len(self.placed.edges), y + top(item)
         entered = Route(route.source, route.to(x, y), turn=body_top - (RAIL if isinstance(first, Parallel) else 5.0))
         (end,) = self.series(item.body, inner, body_top, self.sizes.height(item.body), entered)
-        tensor = into(item)
+        tensor, leaving = (into(item), out(item)) if item.shapes else (None, None)
         free = (i for i in range(crossing, len(self.placed.edges)) if i not in self.placed.entering)
         if tensor is not None and not isinstance(first, Frame) and (edge := next(free, None)) is not None:
             self.placed.entering[edge] = beside(tensor, x, title.at[1])
-        leaving = out(item)
         if leaving is not None and not isinstance(last, Frame):
             self.placed.leaving[end.source] = beside(leaving, end.points[-1][0], rect.bottom - 8)
         return replace(end, bar=None)

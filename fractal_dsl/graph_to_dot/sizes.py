@@ -61,7 +61,7 @@ class Sizes:
 
     def half_frame(self, frame: Frame) -> float:
         """What a frame needs for its title on the left of the line into it, and for the shapes on the right."""
-        shapes = [shape_text(t) for t in (into(frame), out(frame)) if t is not None]
+        shapes = [shape_text(t) for t in (into(frame), out(frame)) if t is not None and frame.shapes]
         return 14 + max(text_width(text, SMALL) for text in (frame.title, *shapes))
 
     def frame_edges(self, frame: Frame, left: float, right: float) -> tuple[float, float]:

@@ -35,12 +35,16 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it."""
+    """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it.
+
+    ``shapes``: the shapes of what enters and leaves it are written.
+    """
 
     key: FrameKey
     title: str
     body: Series
     names: tuple[str, ...] = ()
+    shapes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def units_of(item: Item | Series) -> Iterator[Unit]:
 
 
 def blank(series: Series) -> Series:
-    """The tree with boxes that have no text."""
+    """The tree with as little text as can be: boxes have none, frames no shapes."""
     return Series(tuple(_blank(item) for item in series.items))
 
 
@@ -134,7 +138,8 @@ def _blank(item: Item) -> Item:
         case Parallel():
             return replace(item, branches=tuple(map(blank, item.branches)))
         case Frame():
-            return replace(item, body=blank(item.body))
+            title = item.title.partition(" · ")[0]
+            return replace(item, body=blank(item.body), title=title, shapes=False)
 
 
 def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:

@@ -17,14 +17,15 @@ from fractal_dsl.graph_to_dot.page import page_data
 from fractal_dsl.graph_to_dot.placed import Edge, Placed, Point, Rect, Text
 from fractal_dsl.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
-from fractal_dsl.graph_to_dot.units import Unit
+from fractal_dsl.graph_to_dot.units import Unit, short
 from fractal_dsl.plan import Plan
 from fractal_dsl.plan_on_graph import live_operands, needed
 
 _ARROW = 5.0  # Graphviz's arrowhead at arrowsize 0.5
 _CORNER = 5.0
 _HEAVY = "2.2"  # the outline of a closed part
-_PANEL_GAP, _TITLE = 36.0, 22.0
+_PANEL_GAP = 30.0
+_TITLE, _TITLE_LINE = 12.0, 15.0  # the titles of panels: their font, and a line of it
 _FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
 
@@ -44,8 +45,9 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     drawn = _side_by_side(panels)
     rects = [rect for panel in drawn for rect in panel.placed.rects()]
     left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
-    top = min(r.top for r in rects) - (_TITLE if any(panel.title for panel in panels) else 0.0)
-    right = max([r.right for r in rects] + [p.placed.rects()[0].left + text_width(p.title, FONT) for p in drawn[-1:]])
+    top = min(r.top for r in rects) - max(_title_height(panel) for panel in panels)
+    last = min(r.left for r in drawn[-1].placed.rects()) + _title_width(drawn[-1])
+    right = max([last, *(r.right for r in rects)])
     pieces = _legend(drawn, look, left, bottom + 16.0, right - left)
     right = max([right, *(mark.rect.right for mark in pieces)])
     bottom = max([bottom, *(mark.rect.bottom for mark in pieces)])
@@ -94,10 +96,18 @@ def _side_by_side(panels: Sequence[Panel]) -> list[Panel]:
     for panel in panels:
         rects = panel.placed.rects()
         left, top = min(r.left for r in rects), min(r.top for r in rects)
-        width = max(max(r.right for r in rects) - left, text_width(panel.title, FONT))
+        width = max(max(r.right for r in rects) - left, _title_width(panel))
         result.append(Panel(panel.tree, panel.placed.moved(x - left, -top), panel.graph, panel.title, panel.plan))
         x += width + _PANEL_GAP
     return result
+
+
+def _title_width(panel: Panel) -> float:
+    return max(text_width(line, _TITLE) for line in panel.title.split("\n"))
+
+
+def _title_height(panel: Panel) -> float:
+    return _TITLE_LINE * (1 + panel.title.count("\n")) + 8.0 if panel.title else 0.0
 
 
 def _legend(panels: Sequence[Panel], look: Look, left: float, top: float, width: float) -> list[Mark]:
@@ -155,9 +165,9 @@ class _Writer:
         placed = self.panel.placed
         if self.panel.title:
             left = min(rect.left for rect in placed.rects())
-            rect = Rect(left, top, left + text_width(self.panel.title, FONT), top + 14)
+            rect = Rect(left, top, left + _title_width(self.panel), top + _title_height(self.panel) - 8.0)
             attributes = self.canvas.node(rect) | {"label": _left(self.panel.title), "class": "title", "shape": "none"}
-            yield f"  {self.prefix}title {_attributes(attributes | {'style': 'solid'})}"
+            yield f"  {self.prefix}title {_attributes(attributes | {'style': 'solid', 'fontsize': f'{_TITLE:g}'})}"
         yield from self._parts(self.panel.tree, "  ")
         leaving = dict(placed.leaving)
         alive = {i: self._live(edge) for i, edge in enumerate(placed.edges)}
@@ -264,12 +274,18 @@ class _Writer:
         attributes = {
             "label": unit.label,
             **self.canvas.node(rect),
-            "tooltip": (self.facts.tooltip(unit) if self.facts else "") or " ",
+            "tooltip": self._facts(unit) or " ",
             "class": f"{kind} dropped" if dropped else kind,
         }
         if unit.name:
             attributes["id"] = f"{self.prefix}.{unit.name}" if self.prefix else unit.name
         return attributes | self._paint(unit, dropped)
+
+    def _facts(self, unit: Unit) -> str:
+        heat = self.look.heat
+        value = heat.of(unit) if heat and heat.total != "sum" else None  # what adds up to the net's is told anyway
+        lines = [self.facts.tooltip(unit) if self.facts else ""]
+        return "\n".join([*lines, f"{heat.title} {short(value)}"] if heat and value is not None else lines)
 
     def _paint(self, unit: Unit, dropped: bool) -> dict[str, str]:
         """Fill, outline and text by kind of layer, by number, or grey where a plan drops it."""
@@ -305,8 +321,8 @@ class _Writer:
 
 
 def _left(text: str) -> str:
-    """A text that begins where its node does: a vertical tab stands for DOT's escape for that."""
-    return f"{text}\v" if text else ""
+    """A text whose lines begin where its node does: a vertical tab stands for DOT's escape for that."""
+    return text.replace("\n", "\v") + "\v" if text else ""
 
 
 def _filled(fill: str, outline: str, text: str) -> dict[str, str]:

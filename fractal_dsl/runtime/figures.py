@@ -92,7 +92,7 @@ def losses_svg(run: RunFiles, salt: str = "losses") -> str:
             x = [e["epoch"] for e in epochs]
             for i, column in enumerate(epochs[0][key]["columns"]):
                 y = [e[key]["columns"][i]["loss"] for e in epochs]
-                axes.plot(x, y, color=colour(i), lw=1.6, label=f"column {column['column']}")
+                axes.plot(x, y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=f"column {column['column']}")
             axes.plot(x, [e[key]["loss"] for e in epochs], color=BLACK, lw=2.2, label="whole net")
             alone = [e for e in run.plain if e.get(key)]
             if alone:

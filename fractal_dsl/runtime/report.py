@@ -31,7 +31,7 @@ th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px so
 td.n, th.n {{ text-align: right }}
 figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
 figure.net {{ border: 1px solid #ddd; padding: .5rem }}
-figure.net div {{ max-height: 24rem; overflow: auto }} figure.net svg {{ max-width: none }}
+figure.net svg {{ max-height: 48rem }}
 figcaption, .note {{ color: #555 }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
 .runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
