@@ -181,3 +181,86 @@ def test_operands_of_a_gate_have_one_shape_of_numbers() -> None:
         compile_text("net N(x: f32[8]) -> f32[8] = gated(id, linear(4))")
     with pytest.raises(FracError, match="takes floating-point numbers"):
         compile_text("net N(x: i64[8]) -> i64[8] = gated(id, id)")
+
+
+# --- joins over comprehensions
+
+LINEAR = "net N(x: f32[8]) -> f32[8] = "
+IMAGE = "net N(x: f32[3, 8, 8]) -> f32[8, 8, 8] = "
+
+
+@pytest.mark.parametrize(
+    ("text", "written_out"),
+    [
+        (
+            "layer a(ks: [int] = [1, 3], o: int = 4) = concat(conv2d(o, k, padding=k // 2) for k in ks) " + IMAGE + "a",
+            f"{IMAGE} concat(conv2d(4, 1), conv2d(4, 3, padding=1))",
+        ),
+        (
+            "layer a(o: int, r: [int]) = concat(conv2d(o, 1), [conv2d(o, 3, padding=d, dilation=d) for d in r])"
+            + f"{IMAGE} a(4, [2])",
+            f"{IMAGE} concat(conv2d(4, 1), conv2d(4, 3, padding=2, dilation=2))",
+        ),
+        (
+            f"layer a(ks: [int], ps: [int]) = mean(conv2d(8, k, padding=p) for k, p in zip(ks, ps)) {IMAGE}"
+            "a([1, 3], [0, 1])",
+            f"{IMAGE} mean(conv2d(8, 1), conv2d(8, 3, padding=1))",
+        ),
+        (
+            f"layer a(j: join, card: int) = j(conv2d(4, 1) for i in range(card)) {IMAGE} a(concat, 2)",
+            f"{IMAGE} concat(conv2d(4, 1), conv2d(4, 1))",
+        ),
+        (
+            f"layer a(card: int) = concat(dim=1)(conv2d(4, 1) for i in range(card)) {IMAGE} a(2)",
+            f"{IMAGE} concat(conv2d(4, 1), conv2d(4, 1))",
+        ),
+        (
+            "join j(o: int) = concat >> conv2d(o, 1)"
+            f"layer a(card: int) = j(8)(conv2d(2, 1) for i in range(card)) {IMAGE} a(3)",
+            f"{IMAGE} concat(conv2d(2, 1), conv2d(2, 1), conv2d(2, 1)) >> conv2d(8, 1)",
+        ),
+        (
+            f"layer a(bs: [block]) = sum(b >> relu for b in bs) {LINEAR} a([linear(8), id])",
+            f"{LINEAR} sum(linear(8) >> relu, relu)",
+        ),
+        (
+            "layer a(bs: [[block]]) = sum(mean(b for b in reversed(c)) for c in bs)"
+            f"{LINEAR} a([[id, linear(8)], [id]])",
+            f"{LINEAR} sum(mean(linear(8), id), mean(id))",
+        ),
+        (
+            f"layer a(k: int) = sum(linear(8) for i in range(k)) {LINEAR} a(2) >> a(1)",
+            f"{LINEAR} sum(linear(8), linear(8)) >> linear(8)",
+        ),
+        (
+            "rule D { D[0] = linear(8)  D[n+1] = sum(D[i] for i in range(n + 1)) >> relu }" + f"{LINEAR} D[2]",
+            f"{LINEAR} sum(linear(8), linear(8) >> relu) >> relu",
+        ),
+        (
+            "rule D(k: int) { D[0] = linear(8)  D[n+1] = sum(id, [D[n] for i in range(k * n)]) }" + f"{LINEAR} D[2](2)",
+            f"{LINEAR} sum(id, id, id)",
+        ),
+        (
+            "let lv = [[], [0], [0, 1]] let width = [4, 0.5]"
+            "rule D { D[0] = linear(8)  D[n+1] = sum(D[i] for i in lv[n + 1]) >> dropout(width[n // 9 + 1]) }"
+            f"{LINEAR} D[2]",
+            f"{LINEAR} sum(linear(8), linear(8) >> dropout(0.5)) >> dropout(0.5)",
+        ),
+    ],
+)
+def test_joins_over_lists_that_are_not_known_by_themselves(text: str, written_out: str) -> None:
+    one, other = (build(compile_text(t), 1).eval() for t in (text, written_out))
+    x = torch.randn(2, *one.input.shape, generator=torch.Generator().manual_seed(0))
+    assert len(one.state_dict()) == len(other.state_dict())
+    torch.testing.assert_close(one(x), other(x))
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["sum(linear(8) for i in range(0))", "concat([])", "seq(j([], []), id)", "concat(dim=1)([])", "a(0)"],
+)
+def test_a_join_of_empty_lists_is_told_as_that(body: str) -> None:
+    declared = "join j = mean >> relu  layer a(k: int) = sum(linear(8) for i in range(k)) "
+    with pytest.raises(FracError, match="a join needs at least one branch, and this list has none") as error:
+        compile_text(f"{declared}{LINEAR} {body}")
+    assert len(error.value.diagnostics) == 1

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
-from fractal_dsl.syntax_to_program.binding import Given, bind_op, joins_numbers, written
+from fractal_dsl.syntax_to_program.binding import Given, bind_op, joins_numbers, kind_of, written
 from fractal_dsl.syntax_to_program.functions import FUNCTIONS
-from fractal_dsl.syntax_to_program.joins import merge, split
+from fractal_dsl.syntax_to_program.joins import merge, split, unclear
 from fractal_dsl.syntax_to_program.layers import extern_join, extern_layer, layer, torch_layer, user_join
 from fractal_dsl.syntax_to_program.rules import each, mention
 from fractal_dsl.syntax_to_program.values import (
@@ -70,7 +70,7 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
         case LayerFn():
             return layer(ev, func, given, span)
         case JoinFn():
-            branches, rest = split(given)
+            branches, rest = split(ev, given)
             if joins := [a for a in rest if branches and a.name is None and type_of(a.value) == "join"]:
                 at = joins[0].span
                 help = f"give it branches of its own: `{written(ev, at)}(id, …)`"
@@ -92,16 +92,17 @@ def apply(ev: Evaluator, func: Value, given: Sequence[Given], span: Span) -> Val
         case EachFn():
             return each(ev, func, given, span)
         case p.JoinUse():
-            branches, rest = split(given)
+            branches, rest = split(ev, given)
             if rest:
                 return ev.error("E0206", rest[0].span, "this join has its arguments already")
             return merge(ev, func, branches, span)
         case Unknown() if func.type.name == "join":
-            return p.Hole(span) if split(given)[0] else func
+            branches, _ = split(ev, given)
+            return ANY if unclear(branches) else p.Hole(span) if branches else func
         case Unknown() if func.type.name == "block":
             return p.Hole(span)
         case _:
-            return ev.error("E0303", span, f"a {type_of(func)} cannot be called")
+            return ev.error("E0303", span, f"{kind_of(func)} cannot be called")
 
 
 def _block_called(ev: Evaluator, expr: s.Call, given: Sequence[Given]) -> Value:

@@ -15,7 +15,7 @@ from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program import calls
 from fractal_dsl.syntax_to_program.aliases import name_help
-from fractal_dsl.syntax_to_program.binding import Given
+from fractal_dsl.syntax_to_program.binding import Given, kind_of
 from fractal_dsl.syntax_to_program.joins import as_join
 from fractal_dsl.syntax_to_program.layers import torch_module
 from fractal_dsl.syntax_to_program.modules import member
@@ -48,8 +48,10 @@ from fractal_dsl.syntax_to_program.values import (
     Unknown,
     Value,
     is_list,
+    item_type,
     odd_one,
     show,
+    type_as,
     type_of,
 )
 
@@ -227,9 +229,9 @@ class Evaluator:
         targets = [t.id for t in expr.targets]
         if isinstance(values, Unknown) and values.type.name in ("any", "list"):
             item = values.type.item
-            value = Unknown(item) if item and len(targets) == 1 else ANY
-            self.eval(expr.body, scope.inner(dict.fromkeys(targets, value)))
-            return Unknown(Type("list", Type("any")))
+            value = Unknown(item) if item and len(targets) == 1 and item != ANY.type else ANY
+            body = self.eval(expr.body, scope.inner(dict.fromkeys(targets, value)))
+            return Unknown(Type("list", type_as(body)))
         if not is_list(values):
             help = "loops run over lists: `range(n)` counts from 0"
             return self.error("E0301", expr.iterable.span, f"expected a list, found {type_of(values)}", help=help)
@@ -279,16 +281,21 @@ class Evaluator:
             return ANY
         if type_of(index) != "int":
             what = "a level" if isinstance(base, RuleFn) else "an index"
-            return self.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}")
+            help = "declare it as an `int`, 0 or 1" if type_of(index) == "bool" else None
+            return self.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}", help=help)
         if isinstance(base, RuleFn):
             return RuleAt(base.decl, base.home, index, expr.span, scope.rule)
         if isinstance(base, Unknown) and base.type.name == "list":
-            return Unknown(base.type.item or Type("any"))
+            item = base.type.item
+            return ANY if item is None or item == ANY.type else Unknown(item)
         if not is_list(base):
             help = "arguments stand in parentheses, levels of a rule in brackets" if isinstance(base, BLOCKS) else None
-            return self.error("E0303", expr.span, f"a {type_of(base)} has no elements", help=help)
+            help = "its names stand behind a dot: `m.F[3]`" if isinstance(base, ModuleValue) else help
+            return self.error("E0303", expr.span, f"{kind_of(base)} has no elements", help=help)
         if isinstance(index, Unknown):
-            return base[0] if base else ANY
+            self.spend(len(base) // 10, expr.span)
+            item = item_type(base)
+            return ANY if item == ANY.type else Unknown(item)
         if not -len(base) <= index < len(base):
             message = f"index {index} is out of range: the list has {len(base)} elements, counted from 0"
             return self.error("E0304", expr.span, message)
@@ -305,7 +312,7 @@ class Evaluator:
         if expr.name == "each" and (isinstance(base, BLOCKS) or type_of(base) == "block"):
             return EachFn(self.block(base, expr.base.span))
         help = "a block has `.each(block)`" if type_of(base) == "block" else None
-        return self.error("E0201", expr.span, f"a {type_of(base)} has no `.{expr.name}`", help=help)
+        return self.error("E0201", expr.span, f"{kind_of(base)} has no `.{expr.name}`", help=help)
 
     def annotated(self, expr: s.Annotated, scope: Scope) -> Value:
         block = self.block(self.eval(expr.base, scope), expr.base.span)
@@ -353,6 +360,7 @@ class Evaluator:
                 found = type_of(value)
                 help = {
                     "join": "a join takes its branches in parentheses: `sum(id, conv2d(64, 1))`",
+                    "str": "a layer or rule takes a block by a parameter of that type: `act: block = relu`",
                     "tensor": "a net is a block, and its input flows in by itself: leave the name out",
                 }.get(found)
                 self.error("E0301", span, f"expected a block, found {found}", help=help)

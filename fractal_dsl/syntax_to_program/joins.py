@@ -10,7 +10,17 @@ from fractal_dsl import syntax as s
 from fractal_dsl.ops import JOINS
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given
-from fractal_dsl.syntax_to_program.values import ExternFn, JoinFn, LayerFn, Type, Unknown, Value, is_list, type_of
+from fractal_dsl.syntax_to_program.values import (
+    ANY,
+    ExternFn,
+    JoinFn,
+    LayerFn,
+    Type,
+    Unknown,
+    Value,
+    is_list,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
@@ -35,29 +45,51 @@ def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
             return None
 
 
-_BLOCKS = Type("list", Type("block"))
+def split(ev: Evaluator, given: Sequence[Given], params: Sequence[s.Parameter] = ()) -> tuple[list[Given], list[Given]]:
+    """Branches (blocks by position, and those of lists) and the other arguments of a join.
 
-
-def split(given: Sequence[Given], params: Sequence[s.Parameter] = ()) -> tuple[list[Given], list[Given]]:
-    """Branches (blocks by position) and the other arguments of a join."""
+    What is not known, and so may be either, stands among the branches as ``ANY``, as does a branch after the
+    error that all lists of branches are empty.
+    """
     blocks = {i for i, q in enumerate(params) if q.type.name == "block"}
+    takes_lists = any(q.type.item is not None for q in params)
     branches: list[Given] = []
     rest: list[Given] = []
+    empty: list[Given] = []
     for i, arg in enumerate(given):
-        value = arg.value
-        if arg.name is None and i not in blocks and is_list(value) and value and type_of(value[0]) == "block":
-            branches += [Given(None, v, arg.span) for v in value]
-        elif arg.name is None and i not in blocks and isinstance(value, Unknown) and value.type == _BLOCKS:
-            branches.append(Given(None, Unknown(Type("block")), arg.span))
-        elif arg.name is None and i not in blocks and type_of(value) == "block":
-            branches.append(arg)
+        if arg.name is not None or i in blocks:
+            rest.append(arg)
+        elif arg.value == () and not takes_lists:
+            empty.append(arg)
+        elif (found := _branches(arg.value)) is not None:
+            branches += [Given(None, value, arg.span) for value in found]
         else:
             rest.append(arg)
+    if empty and not branches:
+        help = "a block beside the list is there whatever the list has: `sum(id, […])`"
+        ev.error("E0205", empty[0].span, "a join needs at least one branch, and this list has none", help=help)
+        branches.append(Given(None, ANY, empty[0].span))
     return branches, rest
+
+
+def _branches(value: Value) -> Sequence[Value] | None:
+    """The branches that an argument stands for; None where it is none."""
+    if is_list(value):
+        return value if value and type_of(value[0]) in ("block", "any") else None
+    if isinstance(value, Unknown) and value.type.item is not None:
+        return {"block": [Unknown(Type("block"))], "any": [ANY]}.get(value.type.item.name)
+    return [value] if type_of(value) in ("block", "any") else None
 
 
 def merge(ev: Evaluator, use: p.JoinUse, branches: Sequence[Given], span: Span) -> Value:
     """A join on the spot; without branches, the join itself."""
     if not branches:
         return use
+    if unclear(branches):
+        return ANY
     return p.Merge(use, tuple([ev.block(b.value, b.span) for b in branches]), span)
+
+
+def unclear(branches: Sequence[Given]) -> bool:
+    """Whether it is not known if some of these are branches."""
+    return any(b.value is ANY for b in branches)

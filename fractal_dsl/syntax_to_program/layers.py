@@ -10,9 +10,10 @@ from fractal_dsl.diagnostics import suggestion
 from fractal_dsl.ops import foreign_join, foreign_layer
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.binding import Given, bind
-from fractal_dsl.syntax_to_program.joins import as_join, merge, split
+from fractal_dsl.syntax_to_program.joins import as_join, merge, split, unclear
 from fractal_dsl.syntax_to_program.scope import Scope
 from fractal_dsl.syntax_to_program.values import (
+    ANY,
     ExternFn,
     LayerFn,
     TorchFn,
@@ -64,7 +65,9 @@ def _body(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) -> V
 
 def user_join(ev: Evaluator, func: LayerFn, given: Sequence[Given], span: Span) -> Value:
     """A call of a user's join: with branches a join on the spot, without them a join for a rule."""
-    branches, rest = split(given, func.decl.params)
+    branches, rest = split(ev, given, func.decl.params)
+    if unclear(branches):
+        return ANY
     use = _body(ev, func, rest, span)
     if use is None:
         return p.Hole(span) if branches else Unknown(Type("join"))
@@ -112,7 +115,9 @@ def extern_layer(ev: Evaluator, func: ExternFn, given: Sequence[Given], span: Sp
 
 def extern_join(ev: Evaluator, func: ExternFn, given: Sequence[Given], span: Span) -> Value:
     """A call of a Python class that is declared as a join."""
-    branches, rest = split(given, func.decl.params)
+    branches, rest = split(ev, given, func.decl.params)
+    if unclear(branches):
+        return ANY
     args = _extern_args(ev, func, rest, span)
     if args is None:
         return p.Hole(span) if branches else Unknown(Type("join"))

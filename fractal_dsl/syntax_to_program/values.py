@@ -190,6 +190,22 @@ def type_of(value: Value) -> str:
             return "block"
 
 
+def item_type(values: tuple[Value, ...]) -> Type:
+    """The type of a list's elements: any where they are of several, such as ``int`` and ``float``."""
+    filled = [v for v in values if v != ()]
+    return type_as(filled[0]) if len({type_of(v) for v in filled}) == 1 else ANY.type
+
+
+def type_as(value: Value) -> Type:
+    """A value's type as a declaration names it; any where it cannot."""
+    if isinstance(value, Unknown):
+        return value.type
+    if is_list(value):
+        return Type("list", item_type(value))
+    name = type_of(value)
+    return Type(name) if name in SCALARS else ANY.type
+
+
 def show(value: Value) -> str:
     """A value as the language writes it."""
     match value:

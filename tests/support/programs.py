@@ -530,12 +530,16 @@ class Drawer:
             options = [self.layer(out, names), *(names.blocks if out.text == "out" else ())]
             return self.call(out, names) if self.layers and self.chance() else self.pick(options)
         below = depth - 1
-        match self.pick("flow flow merge residual concat repeat tag seq zip let rule".split()):
+        match self.pick("flow flow merge each_of each_of residual concat repeat tag seq zip let rule".split()):
             case "flow":
                 return self.flow(self.block(self.int(names), names, below), self.block(out, names, below))
             case "merge":
                 kind = self.pick(["sum", "mean", "max", "gated"])
                 return self.merge(kind, [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))])
+            case "each_of" if self.chance(4):
+                return self.flow(self.each_of("concat", self.int(names), names), self.base(out))
+            case "each_of":
+                return self.each_of(self.pick(["sum", "mean", "max", "gated"]), out, names)
             case "residual":
                 inner = self.merge(self.pick(["sum", "mean"]), [self.op("id", "id"), self.block(out, names, below)])
                 return self.flow(self.layer(out, names), inner)
@@ -578,6 +582,35 @@ class Drawer:
             return Seq(tuple([inner.value({**env, "w": w, "v": v}) for w, v in pairs]))
 
         return Piece(f"seq([{inner.text} {loop}])", value)
+
+    def loop(self, names: Names) -> tuple[str, Callable[[Env], Sequence[int]]]:
+        """A list of numbers from 0 up to loop over, often one that is a parameter or depends on the level."""
+        if names.lists and self.chance():
+            values = self.pick(names.lists[-2:])
+            return self.pick([values, f"reversed({values})"]), lambda env: env[values]
+        count = self.int(names)
+        return f"range({count.tight} % 2 + 1)", lambda env: range(count.value(env) % 2 + 1)
+
+    def each_of(self, join: str, out: Piece, names: Names, inner: Piece | None = None) -> Piece:
+        """A join on the spot with a branch for each element of a list, and now and then one beside them."""
+        text, values = self.loop(names)
+        v = Piece("v % 3 + 1", lambda env: env["v"] % 3 + 1, True)
+        backwards = text.startswith("reversed")
+        body = inner or self.block(out, replace(names, ints=(*names.ints, v, v)), 0)
+        before = [self.block(out, names, 0)] if not inner and self.chance(3) else []
+        used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
+        loop = f"{body.text} for v in {text}"
+        listed = before or (used == "concat" and self.sequence)
+        arguments = ", ".join([b.text for b in before] + [f"[{loop}]" if listed else loop])
+        tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
+
+        def value(env: Env) -> Merge:
+            made = env[used] if used in env else Join(used, dim=self.dim)
+            rounds = list(values(env))[::-1] if backwards else values(env)
+            branches = [body.value({**env, "v": v}) for v in rounds]
+            return Merge(made, (*[b.value(env) for b in before], *branches))
+
+        return Piece(f"{used}({arguments}{tail})", value)
 
     def merge(self, join: str, branches: Sequence[Piece]) -> Piece:
         """A join on the spot, by a built-in join or a declared one of its kind."""
@@ -654,7 +687,18 @@ class Drawer:
         if self.chance(3):
             parts.append("b: block")
             defaults["b"] = None
+        if self.chance():
+            values = self.numbers(self.globals)
+            parts.append(f"ks: [int] = {values.text}")
+            defaults["ks"] = values
+            names = replace(names, lists=(*names.lists, "ks"))
         return ", ".join(parts), names, defaults, tuple(defaults)
+
+    def numbers(self, names: Names) -> Piece:
+        """A list as long as the other lists."""
+        source = self.pick(names.lists)
+        made = Piece(f"[w % 3 + 1 for w in {source}]", lambda env: tuple([w % 3 + 1 for w in env[source]]))
+        return self.pick([name(source), made])
 
     def arguments(self, out: Piece, given: tuple[str, ...], names: Names, outs: bool = True) -> dict[str, Piece]:
         """Arguments of a call; those with a default now and then."""
@@ -665,6 +709,8 @@ class Drawer:
             args["act"] = self.same(names)
         if "b" in given:
             args["b"] = self.layer(out, names)
+        if "ks" in given and self.chance():
+            args["ks"] = self.numbers(names)
         return args
 
     def written(self, args: Mapping[str, Piece], given: tuple[str, ...]) -> str:
@@ -818,7 +864,9 @@ class Drawer:
         out = name("out")
         steps: list[Piece] = []
         for _ in range(mentions):
-            steps.append(self.inner(rule, names, self.pick(below)))
+            inner = self.inner(rule, names, self.pick(below))
+            each_of = self.chance(4)
+            steps.append(self.each_of(self.pick(["sum", "mean"]), out, names, inner) if each_of else inner)
             if self.chance(4):
                 steps.append(self.layer(out, names))
         if not steps or self.chance(4):
@@ -837,6 +885,8 @@ class Drawer:
             args["act"] = self.same(names)
         if "b" in rule.given and self.chance(4):
             args["b"] = self.block(name("out"), replace(names, blocks=()), 0)
+        if "ks" in rule.given and self.chance(4):
+            args["ks"] = self.numbers(names)
         piece = Piece(
             f"{rule.title}[{level.text}]{self.written(args, rule.given)}",
             lambda env: rule.at(env, level.value(env), {k: v.value(env) for k, v in args.items()}),
