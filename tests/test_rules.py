@@ -408,6 +408,7 @@ def test_cycles_that_do_not_fall_are_shown_also_where_no_net_uses_them(rules: st
         "rule F(n: int) { F[0] = conv  F[k+1] = F[n % (k + 1)] >> F[(k + n % 2) // 2] }",
         "rule F(n: int) { F[k] when n < k = F[n](0)  F[0] = conv  F[k+1] = F[k] }",
         "rule F { F[0] = conv  F[n+1] = seq(F[i] for i, w in zip(range(n), range(n))) >> seq(F[n - k] for k in [0]) }",
+        "let at = [[0], [0, 0], [1]] rule F { F[0] = conv  F[n] = sum(id, [F[i] for i in at[n]]) >> conv }",
         "rule F { F[0] = conv  F[n+1] = l(n, F[n]) } layer l(k: int, b: block) = F[(k + 1) // 2] >> b",
     ],
 )

@@ -460,9 +460,13 @@ class _Reader:
                 return None
 
     def _rounds(self, node: s.Comprehension, names: _Names) -> list[dict[str, Value]]:
-        """What the names of a comprehension stand for, round by round; None where that is not known."""
+        """What the names of a comprehension stand for, round by round; None where that is not known. There are no
+        rounds over a list that has an error, which is told where it is used."""
         targets = [t.id for t in node.targets]
+        self.quiet.report = Report(self.module.file.source)
         values = self._value(node.iterable, names)
+        if self.quiet.report.found:
+            return []
         if not is_list(values) or len(values) > MAX_LEVEL + 1:
             return [dict.fromkeys(targets)]
         rows = [(v,) if len(targets) == 1 else v for v in values]
