@@ -320,6 +320,37 @@ def test_lists_that_are_parameters_are_joined() -> None:
     assert tuple(node.out.shape[0] for node in layers) == widths[0] + widths[1]
 
 
+def test_a_mention_by_itself_as_an_argument_has_the_arguments_around() -> None:
+    for inner in ("K[n](K[n])", "K[n](b=K[n])"):
+        bare, full = (
+            compile_text(spec(f"rule K(b: block) {{ K[1] = b  K[n+1] = {mention} >> b }}", "K[3](conv)"))
+            for mention in (inner, "K[n](K[n](b))")
+        )
+        assert bare.raw.dump() == full.raw.dump()
+        assert bare.summary.base_layers == 5
+
+
+@pytest.mark.parametrize(
+    ("rule", "guard"),
+    [
+        ("rule K(s: [int]) join mean { K[0] = conv  K[n] = K[n - len(s)] | conv }", "K[n] when len(s) > 0"),
+        ("rule K(s: int) join mean { K[0] = conv  K[n+1] = K[s] | conv }", "K[n+1] when s < n + 1"),
+        ("rule K(s: int) join mean { K[0] = conv  K[n+1] = K[s % (n + 2)] | conv }", "K[n+1] when s % (n + 2) < n + 1"),
+        ("rule K(s: int) join mean { K[0] = conv  K[2] = K[s] | conv }", "K[2] when s < 2"),
+        (
+            "rule K(s: int) join mean { K[0] = conv  K[n] when n > 1 or n < 9 = K[n - s] | conv }",
+            "K[n] when (n > 1 or n < 9) and s > 0",
+        ),
+    ],
+)
+def test_a_level_that_arguments_decide_takes_the_guard_that_the_help_names(rule: str, guard: str) -> None:
+    (error,) = found(spec(rule, "conv"))
+    assert error[::2] == ("E0404", f"add a guard, under which the level falls: `{guard} = …`")
+    head = guard.partition(" when")[0]
+    start = rule.index(head)
+    assert found(spec(f"{rule[:start]}{guard} {rule[rule.index('= K[', start) :]}", "conv")) == []
+
+
 # --- termination
 
 
@@ -370,6 +401,8 @@ def cycles(rules: str, body: str = "conv") -> list[str]:
         ("rule F { F[1] = conv  F[n+1] = mean(conv, F[n].each(conv), seq(F[n+1])) }", ["F[n+1] -> F[n+1]"]),
         ("rule F(b: block) { F[1] = b  F[n+1] = F[n](F[n+1](b)) }", ["F[n+1] -> F[n+1]"]),
         ("rule F(b: block = F[1]) { F[1] = b }", ["E0407"]),
+        ("rule Q { Q[n] = conv >> seq(Q[i] for i in range(n + 1)) }", ["Q[0] -> Q[0]"]),
+        ("rule Q { Q[n] = conv >> seq(Q[n] for i in [1]) }", ["E0403", "Q[n] -> Q[n]"]),
         ("join j = mean >> F[2]  rule F join j { F[1] = conv  F[n+1] = F[n] | conv }", ["F[2] -> j -> F[2]"]),
         ("rule F { F[1] = conv  F[n+1] = l | conv } layer l = F[2]", ["E0402", "F[2] -> l -> F[2]"]),
         ("rule B { B[n] = B[n * 2] }", ["E0403", "B[0] -> B[0]"]),
@@ -408,6 +441,7 @@ def test_cycles_that_do_not_fall_are_shown_also_where_no_net_uses_them(rules: st
         "rule F(n: int) { F[0] = conv  F[k+1] = F[n % (k + 1)] >> F[(k + n % 2) // 2] }",
         "rule F(n: int) { F[k] when n < k = F[n](0)  F[0] = conv  F[k+1] = F[k] }",
         "rule F { F[0] = conv  F[n+1] = seq(F[i] for i, w in zip(range(n), range(n))) >> seq(F[n - k] for k in [0]) }",
+        "rule F { F[n] = conv >> seq(F[i] for i in range(n)) }",
         "let at = [[0], [0, 0], [1]] rule F { F[0] = conv  F[n] = sum(id, [F[i] for i in at[n]]) >> conv }",
         "rule F { F[0] = conv  F[n+1] = l(n, F[n]) } layer l(k: int, b: block) = F[(k + 1) // 2] >> b",
     ],

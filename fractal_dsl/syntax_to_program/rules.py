@@ -110,8 +110,8 @@ def _instance(ev: Evaluator, at: RuleAt, level: int, args: dict[str, Value]) -> 
     if identity not in ev.remembered:
         ev.remembered[identity] = (None, args)
         with ev.within(f"{name}[{level}]"):
-            # a layer around may be called again within: the levels of the rules fall, so that ends
-            outer, ev.active = ev.active, [entry for entry in ev.active if isinstance(entry[0], s.RuleDecl)]
+            # a layer or an argument around may be needed again within: the levels of the rules fall, so that ends
+            outer, ev.active = ev.active, [entry for entry in ev.active if entry[1] is not None]
             ev.active.append((decl, level))
             ev.remembered[identity] = (_expand(ev, at, level, args), args)
             ev.active = outer
@@ -173,14 +173,20 @@ def _head(ev: Evaluator, case: s.Case) -> str:
 
 
 def has_base(decl: s.RuleDecl) -> bool:
-    """Whether some case ends the recursion: a fixed level, a guard, or a body that mentions no rule itself."""
-    return any(c.var is None or c.guard is not None or not _mentions(c.body, decl.name.id) for c in decl.cases)
+    """Whether some case ends the recursion: a fixed level, a guard, or a body that mentions the rule nowhere, or
+    only in loops, which may be over an empty list."""
+    return any(
+        c.var is None or c.guard is not None or not _mentions(c.body, decl.name.id, loops=False) for c in decl.cases
+    )
 
 
-def _mentions(node: object, name: str) -> bool:
+def _mentions(node: object, name: str, *, loops: bool = True) -> bool:
+    """Whether a name stands in an expression; without ``loops`` outside those over lists that may be empty."""
     if isinstance(node, s.Name):
         return node.id == name
     if isinstance(node, tuple):
-        return any(_mentions(x, name) for x in cast(tuple[object, ...], node))
+        return any(_mentions(x, name, loops=loops) for x in cast(tuple[object, ...], node))
+    if isinstance(node, s.Comprehension) and not loops and not isinstance(node.iterable, s.Items):
+        return _mentions(node.iterable, name, loops=loops)
     fields = getattr(node, "__dataclass_fields__", ())
-    return any(_mentions(getattr(node, f), name) for f in fields if f != "span")
+    return any(_mentions(getattr(node, f), name, loops=loops) for f in fields if f != "span")

@@ -60,13 +60,14 @@ _Names = Mapping[str, Value]
 @dataclass(frozen=True, slots=True)
 class _Call:
     """A mention of ``rule`` at ``level`` in the text, by way of the layers ``via``. A level that is one of several
-    is not ``certain``; one that may be any is None."""
+    is not ``certain``; one that may be any is None. ``index`` is the level as it is written."""
 
     rule: s.RuleDecl
     level: int | _Relative | None
     span: Span
     via: tuple[str, ...] = field(default=(), compare=False)
     certain: bool = True
+    index: s.Expr | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:
         return hash((id(self.rule), self.level, self.span))
@@ -92,11 +93,13 @@ def check(module: Module) -> None:
     _check_levels(module, reader, rules, bad)
 
 
-def does_not_fall(ev: Evaluator, name: str, span: Span, path: Sequence[str], *, certain: bool = True) -> None:
+def does_not_fall(
+    ev: Evaluator, name: str, span: Span, path: Sequence[str], *, certain: bool = True, help: str | None = None
+) -> None:
     """Report a cycle of the rule ``name``; ``path`` names its rules at their levels, and the layers between, the
     first one again at the end."""
     how = "does not fall here, so the rule would never end" if certain else "is not certain to fall here"
-    ev.error("E0404", span, f"the level of `{name}` {how}: {' -> '.join(path)}", help=_must_fall(name))
+    ev.error("E0404", span, f"the level of `{name}` {how}: {' -> '.join(path)}", help=help or _must_fall(name))
 
 
 def _must_fall(name: str) -> str:
@@ -296,7 +299,9 @@ class _Search:
             if back:
                 text = written(self.module.ev, call.span)
                 head = _at(rule, case.var.id, case.offset) if case.var is not None else f"{rule.name.id}[{level}]"
-                self._report(rule, call.span, [head, *call.via, text], certain=False)
+                self._report(
+                    rule, call.span, [head, *call.via, text], certain=False, help=self._guard(rule, case, call)
+                )
         elif (id(call.rule), call.level) in self.places:
             assert isinstance(call.level, int)
             self._cycle(self.path[self.places[id(call.rule), call.level] :])
@@ -312,13 +317,40 @@ class _Search:
         at = min([i for i, pair in enumerate(zip(levels, after, strict=True)) if pair[1] >= pair[0]])
         cycle = [*cycle[at:], *cycle[:at]]
         names = [n for rule, level, call in cycle for n in (f"{rule.name.id}[{level}]", *call.via)]
-        rule, _, call = cycle[0]
-        self._report(rule, call.span, [*names, names[0]], certain=all(c.certain for _, _, c in cycle))
+        rule, level, call = cycle[0]
+        certain = all(c.certain for _, _, c in cycle)
+        case = next(self.reader.matching(rule, level))
+        help = None if certain else self._guard(rule, case, call)
+        self._report(rule, call.span, [*names, names[0]], certain=certain, help=help)
 
-    def _report(self, rule: s.RuleDecl, span: Span, path: Sequence[str], *, certain: bool) -> None:
+    def _guard(self, rule: s.RuleDecl, case: s.Case, call: _Call) -> str | None:
+        """Help with a level of the rule itself that arguments decide: the guard under which it falls."""
+        known = {q.name.id for q in rule.params} | {*self.module.decls, *BUILTINS}
+        known |= {case.var.id} if case.var is not None else set()
+        if call.rule is not rule or call.via or call.index is None or not _names(call.index) <= known:
+            return None
+        ev, level = self.module.ev, f"{case.offset}"
+        falls = f"{written(ev, call.index.span)} < {level}"
+        if case.var is not None:
+            level = f"{case.var.id}{f' + {case.offset}' if case.offset else ''}"
+            falls = f"{written(ev, call.index.span)} < {level}"
+            match call.index:
+                case s.Binary(op="-", left=s.Name(id=id)) if id == case.var.id and not case.offset:
+                    falls = f"{written(ev, call.index.right.span)} > 0"
+                case _:
+                    pass
+        if case.guard is not None:
+            guard = written(ev, case.guard.span)
+            falls = f"({guard}) and {falls}" if " or " in guard else f"{guard} and {falls}"
+        head = f"{rule.name.id}[{level.replace(' ', '')}]"
+        return f"add a guard, under which the level falls: `{head} when {falls} = …`"
+
+    def _report(
+        self, rule: s.RuleDecl, span: Span, path: Sequence[str], *, certain: bool, help: str | None = None
+    ) -> None:
         self.bad.add(span)
         with self.module.ev.within(rule.name.id):
-            does_not_fall(self.module.ev, rule.name.id, span, path, certain=certain)
+            does_not_fall(self.module.ev, rule.name.id, span, path, certain=certain, help=help)
 
     def _rises(self, rule: s.RuleDecl, level: int, call: _Call) -> None:
         name = rule.name.id
@@ -327,6 +359,17 @@ class _Search:
         with self.module.ev.within(name):
             message = f"the level of `{name}` rises over every limit here: {path}"
             self.module.ev.error("E0404", call.span, message, help=_must_fall(name))
+
+
+def _names(node: object) -> set[str]:
+    """The names in an expression."""
+    if isinstance(node, s.Name):
+        return {node.id}
+    if isinstance(node, tuple):
+        return {n for part in cast(tuple[object, ...], node) for n in _names(part)}
+    if not is_dataclass(node) or isinstance(node, Span):
+        return set()
+    return {n for f in fields(node) for n in _names(getattr(node, f.name))}
 
 
 # --- the text
@@ -378,7 +421,7 @@ class _Reader:
                 return self._layer(decl, (), names) if isinstance(decl, s.LayerDecl) else []
             case s.Index(base=s.Name() as base) if isinstance(rule := self._declared(base, names), s.RuleDecl):
                 levels = self._levels(node.index, names)
-                return [_Call(rule, level, node.span, (), certain) for level, certain in levels]
+                return [_Call(rule, level, node.span, (), certain, node.index) for level, certain in levels]
             case s.Call(func=s.Name() as func) if isinstance(decl := self._declared(func, names), s.LayerDecl):
                 calls = [c for arg in node.args for c in self._in(arg.value, names)]
                 return calls + self._layer(decl, node.args, names)
