@@ -46,6 +46,12 @@ def written(ev: Evaluator, span: Span) -> str:
     return " ".join(ev.report.sources.at(span).slice(span).split())
 
 
+def kind_of(value: Value) -> str:
+    """A value's type with its article."""
+    kind = type_of(value)
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def bind_op(
     ev: Evaluator, name: str, params: Sequence[OpParam], given: Sequence[Given], span: Span
 ) -> dict[str, OpValue] | None:

@@ -281,7 +281,7 @@ class Evaluator:
             return ANY
         if type_of(index) != "int":
             what = "a level" if isinstance(base, RuleFn) else "an index"
-            help = "declare it as an `int`, 0 or 1" if type_of(index) == "bool" else None
+            help = "what chooses is an `int`: 0 or 1" if type_of(index) == "bool" else None
             return self.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}", help=help)
         if isinstance(base, RuleFn):
             return RuleAt(base.decl, base.home, index, expr.span, scope.rule)

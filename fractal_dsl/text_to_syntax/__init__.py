@@ -16,7 +16,7 @@ from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report
 from fractal_dsl.source import Source, Span
 from fractal_dsl.text_to_syntax.lexer import MAX_ERRORS, MAX_NESTING, MAX_RUN, MAX_TOKENS, check_nesting, lex
-from fractal_dsl.text_to_syntax.messages import report_token
+from fractal_dsl.text_to_syntax.messages import begins_line, report_token
 from fractal_dsl.text_to_syntax.parser import Unexpected, feed
 from fractal_dsl.text_to_syntax.tree import span_of
 from fractal_dsl.text_to_syntax.words import DECLARATIONS, KEYWORDS, TERMINALS
@@ -97,7 +97,7 @@ def _pieces(source: Source, tokens: Sequence[Token]) -> Iterator[tuple[list[Toke
     piece: list[Token] = []
     for token in tokens:
         assert token.start_pos is not None
-        first = _begins_line(source, token.start_pos)
+        first = begins_line(source, token.start_pos)
         if piece and first and (token.value in DECLARATIONS or (piece[0].type == "FRAC" and len(piece) >= 2)):
             yield piece, piece[-1].end_pos or 0
             piece = []
@@ -106,14 +106,9 @@ def _pieces(source: Source, tokens: Sequence[Token]) -> Iterator[tuple[list[Toke
         yield piece, piece[-1].end_pos or 0
 
 
-def _begins_line(source: Source, offset: int) -> bool:
-    offset -= source.base
-    return not source.text[source.text.rfind("\n", 0, offset) + 1 : offset].strip()
-
-
 def _with_docs(source: Source, decls: Sequence[s.Decl], comments: Sequence[s.Comment]) -> tuple[s.Decl, ...]:
     """Attach ``##`` comments that stand on lines of their own to the declaration that follows them."""
-    docs = [c for c in comments if c.text.startswith("##") and _begins_line(source, c.span.start)]
+    docs = [c for c in comments if c.text.startswith("##") and begins_line(source, c.span.start)]
     if not docs:
         return tuple(decls)
     result: list[s.Decl] = []
