@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_text
 from fractal_dsl.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
@@ -248,3 +250,85 @@ def test_torch_compile_from_outside_compiles_the_whole_net_and_leaves_plans_alon
         twin = copy.deepcopy(model)
         assert torch.equal(compiled(images(step)), twin.run(images(step), plan))
     assert counter.frame_count == once, "no plan is compiled"
+
+
+GATED = """
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> batchnorm2d >> relu
+rule F(out: int) join gated {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net N(x: f32[2, 8, 8]) -> f32[5] with drop_path(local=40%, global=50%)
+    = gated(id, conv(2)) >> F[3](4) >> maxpool2d(2) >> (F[2](4) >> conv(4)) @checkpoint >> flatten >> linear(5)
+"""
+
+
+@pytest.mark.parametrize("level", [None, 1, 2])
+def test_compiled_nets_with_joins_that_have_weights_and_lone_operands(level: int | None) -> None:
+    """Every plan's chains are whole, whatever they begin with."""
+    model = build(compile_text(GATED), 0).train()
+    other = copy.deepcopy(model)
+    other.checkpoint(level)
+    other.compile(backend="eager")
+    for plan in [model.full_plan(), *(model.column_plan(k) for k in (1, 2, 3)), *(model.plan(0, i) for i in range(12))]:
+        torch.testing.assert_close(other.run(images(), plan), model.run(images(), plan), rtol=1e-4, atol=1e-5)
+
+
+def test_recomputed_regions_are_walked_back_as_often_as_one_likes() -> None:
+    """With all buffers as one pass leaves them, those of modules from outside, too."""
+    text = TEXT.replace("batchnorm2d", "nn.InstanceNorm2d(STATS)").replace("dropout(10%) >> ", "").replace("STEM", "")
+    text = text.replace("InstanceNorm2d(STATS)", "InstanceNorm2d(out, track_running_stats=true)")
+    model = build(compile_text(text), 0).train()
+    other = copy.deepcopy(model)
+    other.checkpoint(2)
+    assert copy.deepcopy(other)._level == 2
+    for m in (model, other):
+        loss = m.run(images(), m.full_plan()).square().sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+    for (name, a), b in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
+
+
+def test_a_column_shares_a_block_that_stands_before_and_behind_joins() -> None:
+    text = """
+shared s = conv2d(4, 3, padding=1) >> batchnorm2d >> relu
+rule F join mean { F[1] = s  F[n+1] = F[n] >> F[n] | s }
+net N(x: f32[4, 8, 8]) -> f32[5] with drop_path(local=15%, global=50%) = F[3] >> flatten >> linear(5)
+"""
+    model = build(compile_text(text), 0)
+    x = torch.randn(3, 4, 8, 8)
+    for step in range(8):
+        model.train().run(x, model.plan(0, step))
+    model.eval()
+    for k in (1, 2, 3):
+        assert torch.equal(model.column(k)(x), model.run(x, model.column_plan(k)))
+
+
+def test_plans_of_other_nets_are_refused() -> None:
+    model = net()
+    full = model.full_plan()
+    for plan in (
+        Plan(9, full.live),
+        Plan(-1, full.live),
+        Plan(0, full.live[1:]),
+        Plan(0, ((False, False), *full.live[1:])),
+    ):
+        with pytest.raises(UserError, match="not one of net N"):
+            model.run(images(), plan)
+    with pytest.raises(UserError, match="levels count from 0"):
+        model.checkpoint(-1)
+
+
+def test_a_module_that_is_replaced_runs() -> None:
+    model = net().eval()
+    model.run(images(), model.full_plan())
+    model.set_submodule("conv.relu", nn.Sigmoid())
+    assert torch.equal(model(images()), model.run(images(), model.full_plan()))
+
+
+def test_a_net_is_not_pickled() -> None:
+    with pytest.raises(UserError, match="save_artifact"):
+        pickle.dumps(net())

@@ -129,7 +129,8 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
             case Layer():
                 options: dict[str, Any] = {}
                 name = node.name.replace(".", "_")
-                if route != FULL and isinstance(modules[node.module], Routed):
+                module = modules[node.module]
+                if route != FULL and isinstance(module, Routed) and module.has_route(route):
                     options["route"] = route
                 made[number] = result.create_node("call_module", node.module, (operands[0],), options, name)
                 made[number].meta["stack_trace"] = trace(node.site)

@@ -93,8 +93,19 @@ class FractalModule(fx.GraphModule):
         copied = cast(FractalModule, super().__deepcopy__(memo))
         found = dict(cast(Iterable[tuple[str, nn.Module]], copied.named_modules()))
         copied._take(self.join_graph, {name: found[name] for name in self._ours}, self.seed, self.step)
+        copied._level, copied._compile = self._level, self._compile
         copied.recompile()
         return copied
+
+    def __reduce__(self) -> Any:
+        raise UserError("a FractalModule is not pickled: use save_artifact, or save its state_dict")
+
+    def set_submodule(self, *args: Any, **kwargs: Any) -> None:
+        """Replace a module, as ``nn.Module.set_submodule`` does; plans then run the new one."""
+        super().set_submodule(*args, **kwargs)
+        found = dict(cast(Iterable[tuple[str, nn.Module]], self.named_modules()))
+        self._ours = {name: found[name] for name in self._ours}
+        self._schedules = None
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """The output for a mini-batch, [batch, …] to [batch, …]; with a plan, what ``run`` gives."""
@@ -105,12 +116,14 @@ class FractalModule(fx.GraphModule):
             return self.run(x, plan)
         if not (self.training and self.drop_path):
             as_written = self._compile is None and not (self.training and self._scheduler.regions)
-            return self.dense(x) if as_written else self.run(x, self.full_plan())
-        return self._drawn(x)
+            return self.dense(x) if as_written else self._scheduled(x)
+        return self._scheduled(x)
 
     @cast(Any, torch.compiler.disable)
-    def _drawn(self, x: Tensor) -> Tensor:
-        """Under the next plan. A ``torch.compile`` from outside stays out: each plan is another program."""
+    def _scheduled(self, x: Tensor) -> Tensor:
+        """Under the next plan in training. A ``torch.compile`` from outside stays out: each plan is another program."""
+        if not (self.training and self.drop_path):
+            return self.run(x, self.full_plan())
         self.step += 1
         return self.run(x, self.plan(self.seed, self.step - 1))
 
@@ -156,8 +169,9 @@ class FractalModule(fx.GraphModule):
     def run(self, x: Tensor, plan: Plan) -> Tensor:
         """The output under a plan: [batch, …] to [batch, …]. What is dropped is not computed.
 
-        Joins work on their live operands only; a dropped operand of ``concat`` counts as zeros. Batch norms
-        read, and in train mode update, the running statistics of the plan's route.
+        Joins work on their live operands only; a dropped operand of ``concat`` counts as zeros, and of ``gated`` its
+        weight gets no share (a gradient of zero, where others are live). Batch norms read, and in train mode update,
+        the running statistics of the plan's route. Raises UserError for the plan of another net.
         """
         values = {self.join_graph.input[0]: x}
         for step in self._scheduler.schedule(plan):
@@ -204,7 +218,10 @@ class FractalModule(fx.GraphModule):
     def checkpoint(self, level: int | None) -> None:
         """Recompute sub-fractals up to a level in the backward pass: their activations are not kept, which takes
         time and saves memory. Parts marked ``@checkpoint`` are recomputed in any case; with None only they.
+        Raises UserError for a level below 0.
         """
+        if level is not None and level < 0:
+            raise UserError(f"levels count from 0, found {level}")
         self._level, self._schedules = level, None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

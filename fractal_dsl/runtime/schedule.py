@@ -7,8 +7,8 @@ after their last use. Parts whose activations are recomputed in the backward pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -16,9 +16,9 @@ from types import FunctionType
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.utils import checkpoint
 
+from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plan import Plan
 from fractal_dsl.runtime.batchnorm import Routed
@@ -57,16 +57,18 @@ class Region:
     operands: tuple[int, ...]
     results: tuple[int, ...]
     free: tuple[int, ...]
-    norms: tuple[nn.Module, ...]
+    holders: tuple[nn.Module, ...]  # the modules that have buffers
 
     def run(self, values: Values) -> None:
         """Put the results among the values."""
-        contexts = partial(_contexts, self.norms)
         given = [values[o] for o in self.operands]
-        results = cast(Any, checkpoint).checkpoint(self._again, *given, use_reentrant=False, context_fn=contexts)
+        results = cast(Any, checkpoint).checkpoint(self._again, *given, use_reentrant=False, context_fn=self._contexts)
         for number in self.free:
             del values[number]
         values.update(zip(self.results, results, strict=True))
+
+    def _contexts(self) -> tuple[Any, Any]:
+        return nullcontext(), _Frozen(self.holders)
 
     def _again(self, *operands: Tensor) -> tuple[Tensor, ...]:
         inner = dict(zip(self.operands, operands, strict=True))
@@ -75,23 +77,23 @@ class Region:
         return tuple([inner[r] for r in self.results])
 
 
-def _contexts(norms: Sequence[nn.Module]) -> tuple[Any, Any]:
-    return nullcontext(), _frozen(norms)
+class _Frozen:
+    """While it is entered, buffers are stood in for by copies: running statistics have counted the mini-batch already.
 
+    The backward pass may enter it more than once.
+    """
 
-@contextmanager
-def _frozen(norms: Sequence[nn.Module]) -> Generator[None]:
-    """Batch norms leave their running statistics alone: the forward pass has counted the mini-batch already."""
-    ours = [dict(norm.named_buffers(recurse=False)) for norm in norms]
-    for norm, buffers in zip(norms, ours, strict=True):
-        for name, buffer in buffers.items():
-            setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, ours, strict=True):
-            for name, buffer in buffers.items():
-                setattr(norm, name, buffer)
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = modules
+
+    def __enter__(self) -> None:
+        self.ours = [(m, name, buffer) for m in self.modules for name, buffer in m.named_buffers(recurse=False)]
+        for module, name, buffer in self.ours:
+            setattr(module, name, buffer.clone())
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, buffer in self.ours:
+            setattr(module, name, buffer)
 
 
 class Scheduler:
@@ -124,6 +126,11 @@ class Scheduler:
         """The calls that a plan needs, in order. Those of columns, of the whole net and of the newest plan are kept."""
         if plan in self.columns:
             return self.columns[plan]
+        fits = len(plan.live) == len(self.joins) and 0 <= plan.route <= max(1, len(self.graph.columns))
+        for number, flags in zip(self.joins, plan.live, strict=False):
+            fits = fits and any(flags) and len(flags) == len(self.operands[number])
+        if not fits:
+            raise UserError(f"the plan {plan.text()} is not one of net {self.graph.net}: draw it from the same net")
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
         found = self._found(plan)
@@ -242,15 +249,18 @@ class Scheduler:
         chain: list[Step] = []
         for step in [*steps, None]:
             if chain and (step is None or step.operands != (chain[-1].result,) or not self._follows(chain[-1], step)):
-                result.append(self._segment(chain) if _modules(chain[0].call) else chain[0])
+                result += [self._segment(chain)] if any(map(self._is_layer, chain)) else chain
                 chain = []
             if step is not None:
                 chain.append(step)
         return result
 
     def _follows(self, first: Step, second: Step) -> bool:
-        layers = all(step.call is same or _modules(step.call) for step in (first, second))
+        layers = all(step.call is same or self._is_layer(step) for step in (first, second))
         return layers and first.result in second.free and self._region(first) == self._region(second)
+
+    def _is_layer(self, step: Step) -> bool:
+        return step.call is not same and isinstance(self.graph[step.result], Layer)
 
     def _region(self, step: Step) -> tuple[int | None, int] | None:
         return self.regions.get(step.result)
@@ -287,8 +297,10 @@ class Scheduler:
             operands = tuple(dict.fromkeys(o for step in part for o in step.operands if o not in inside))
             results = tuple([step.result for step in part if readers[step.result] >= done])
             free = tuple({f for step in part for f in step.free} - inside)
-            norms = {id(m): m for step in part for m in _modules(step.call) if isinstance(m, _BatchNorm)}
-            result.append(Region(tuple(part), operands, results, free, tuple(norms.values())))
+            holders = {
+                id(m): m for step in part for m in _modules(step.call) if any(True for _ in m.buffers(recurse=False))
+            }
+            result.append(Region(tuple(part), operands, results, free, tuple(holders.values())))
         return result
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
 
 
 class _Relu(torch.autograd.Function):
@@ -64,7 +65,13 @@ class Slim:
 
     def __call__(self, x: Tensor) -> Tensor:
         module = cast(Any, self.module)
-        hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        hooked: Any = (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+            or _has_any_global_hook()
+        )
         if hooked or not (x.requires_grad and torch.is_grad_enabled()):
             return module(x)
         return self.form(x)
