@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
-from fractal_dsl.imports import load
+from fractal_dsl.imports import load, near_file
 from fractal_dsl.program import Program
 from fractal_dsl.program_to_summary import Summary, program_to_summary
 from fractal_dsl.source import Source, Span
@@ -113,7 +113,7 @@ def read(path: str | Path) -> Source:
         message, code, help = str(error), "E0002", None
     except FileNotFoundError:
         message, code = "there is no such file", "E0001"
-        help = suggestion(Path(path).name, [f.name for f in _siblings(Path(path))])
+        help = near_file(Path(path))
     except OSError as error:
         message, code, help = f"the file cannot be read: {error.strerror}", "E0001", None
         if Path(path).is_dir():
@@ -157,7 +157,10 @@ def _param_text(name: str, value: object) -> str:
 
 
 def literal(text: str, name: str) -> Any:
-    """A value from the command line: a number, percentage, text, boolean or list; anything else is a text."""
+    """A setting from the command line: a number, percentage, text, boolean, list, or a name with settings, as in the
+    train block; ``none`` is None; anything else is a text."""
+    if text.strip() == "none":
+        return None
     report = Report(Source(name, text))
     with deep():
         value = literal_value(parse_expression(report.source, report), report)
@@ -236,10 +239,3 @@ def _inner(block: TrainDecl, path: tuple[str | int, ...]) -> Span | None:
         if len(path) > 1 and setting.key.id == path[0] and isinstance(setting.value, Call):
             return next((a.span for a in setting.value.args if a.name == path[-1]), setting.value.span)
     return None
-
-
-def _siblings(path: Path) -> list[Path]:
-    try:
-        return [f for f in path.parent.iterdir() if f.suffix == ".frac"]
-    except OSError:
-        return []

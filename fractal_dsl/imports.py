@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fractal_dsl import syntax as s
-from fractal_dsl.diagnostics import Report, suggestion
+from fractal_dsl.diagnostics import Report, nearest, suggestion
 from fractal_dsl.source import Source, Span
 from fractal_dsl.text_to_syntax import text_to_syntax
 
 MAX_FILES = 200
 MAX_DEPTH = 32
+
+
+_WRITTEN = (
+    (r"$", "is no path", 'name a file from this folder: `"blocks.frac"`, `"parts/blocks.frac"`'),
+    (
+        r"/|[A-Za-z]:[/\\]",
+        "is an absolute path",
+        'a path starts at this file\'s folder: `"blocks.frac"`, `"parts/blocks.frac"`',
+    ),
+    (r".*\\", "has a backslash", "folders are parted by `/`"),
+)
+"""Paths that none can have, by a pattern; what is wrong, and the help."""
 
 
 @dataclass
@@ -92,9 +105,13 @@ class _Loader:
             message = f'"{text}" is an address, and imports are files: nothing is fetched from the network'
             self.report.error("E0801", span, message, help="save the file beside the spec, and import it by its name")
             return None
+        wrong = next((row for row in _WRITTEN if re.match(row[0], text)), None)
+        if wrong:
+            self.report.error("E0803", span, f'"{text}" {wrong[1]}', help=wrong[2])
+            return None
         root = self.main.parent
         path = (folder / text).resolve()
-        if not path.is_relative_to(root) or "\\" in text or Path(text).is_absolute():
+        if not path.is_relative_to(root):
             help = "copy the file into the folder, or start from a file further up"
             self.report.error("E0803", span, f'"{text}" lies outside {root.name}/, the folder of the spec', help=help)
             return None
@@ -108,7 +125,7 @@ class _Loader:
         try:
             source = Source.read(path, self.next_base)
         except FileNotFoundError:
-            near = suggestion(path.name, [f.name for f in _neighbours(path)])
+            near = near_file(path)
             self.report.error("E0801", literal.span, f"there is no file {shown}", help=near)
             return None
         except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
@@ -124,8 +141,11 @@ class _Loader:
         return text_to_syntax(source, self.report)
 
 
-def _neighbours(path: Path) -> list[Path]:
+def near_file(path: Path) -> str | None:
+    """Help with a file that is not there: one beside it whose name is alike, the ending apart."""
     try:
-        return [f for f in path.parent.iterdir() if f.suffix == ".frac"]
+        beside = {f.stem: f.name for f in path.parent.iterdir() if f.suffix == ".frac"}
     except OSError:
-        return []
+        return None
+    stem = nearest(path.stem, beside)
+    return f"did you mean `{beside[stem]}`?" if stem else None

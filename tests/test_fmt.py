@@ -82,6 +82,17 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert given(b"\xff")[0] == 1
 
 
+def test_check_reads_standard_input_as_fmt_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = b"net N(x: f32[8]) -> f32[9] = linear(8)"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(spec)))
+    monkeypatch.setattr(sys, "argv", ["fractal-dsl", "check", "-"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "<stdin>:1:21" in capsys.readouterr().err
+
+
 def test_folders_are_searched(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inner, hidden, other = (spec.parent / name for name in ("b/c.frac", ".git/d.frac", "b/e.txt"))
     for path in (inner, hidden, other):

@@ -12,11 +12,10 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
+from fractal_dsl.cli.options import STDIN, read_spec
+from fractal_dsl.diagnostics import Diagnostic, FracError
 from fractal_dsl.files import rewrite_text
-from fractal_dsl.source import MAX_SOURCE_BYTES, Source
-
-_STDIN = "-"
+from fractal_dsl.source import Source
 
 
 def fmt(
@@ -38,12 +37,12 @@ def fmt(
     cut = 0
     for spec in dict.fromkeys(_files(specs)):
         try:
-            source = _stdin() if spec == _STDIN else driver.read(spec)
+            source = read_spec(spec)
             formatted = _formatted(source)
         except FracError as error:
             found, cut = found + error.diagnostics, cut + error.cut
             continue
-        if spec == _STDIN and not (check or diff):
+        if spec == STDIN and not (check or diff):
             print(formatted, end="")
             continue
         if formatted == source.text:
@@ -76,16 +75,6 @@ def _files(specs: Sequence[str]) -> Iterator[str]:
         if not inside:
             print(f"{spec}: no .frac files are there", file=sys.stderr)
         yield from sorted(inside)
-
-
-def _stdin() -> Source:
-    data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
-    if len(data) > MAX_SOURCE_BYTES:
-        raise UserError(f"standard input has more than {MAX_SOURCE_BYTES:,} bytes, the limit")
-    try:
-        return Source("<stdin>", data.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError:
-        raise UserError("standard input is not a text in UTF-8") from None
 
 
 def _formatted(source: Source) -> str:

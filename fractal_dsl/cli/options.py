@@ -11,9 +11,11 @@ from typing import Annotated, Any, cast
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.diagnostics import Diagnostic, FracError
+from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
 from fractal_dsl.driver import param_text
-from fractal_dsl.source import Located, Source, Span
+from fractal_dsl.source import MAX_SOURCE_BYTES, Located, Source, Span
+
+STDIN = "-"
 
 
 def _allow(allowed: bool) -> bool:
@@ -36,6 +38,19 @@ AllowPython = Annotated[
     bool, typer.Option("--allow-python", callback=_allow, help="Let `extern` load Python code that you trust.")
 ]
 MaxLayers = Annotated[int, typer.Option(help="Refuse nets of more base layers.", min=1)]
+
+
+def read_spec(spec: str) -> Source:
+    """A file, or standard input for ``-``. Raises FracError or UserError if there is none, or it is no text."""
+    if spec != STDIN:
+        return driver.read(spec)
+    data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
+    if len(data) > MAX_SOURCE_BYTES:
+        raise UserError(f"standard input has more than {MAX_SOURCE_BYTES:,} bytes, the limit")
+    try:
+        return Source("<stdin>", data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError:
+        raise UserError("standard input is not a text in UTF-8") from None
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -68,10 +83,16 @@ def _from_file(file: Path) -> dict[str, str]:
     except tomllib.TOMLDecodeError as error:
         raise FracError([_no_toml(str(error), source)]) from None
     places = _places(source.text)
-    return {
-        name: Located.at(_text(name, value, source, places), source, *_nearest(name, places))
-        for name, value in _flat(data, "")
-    }
+    result: dict[str, str] = {}
+    wrong: list[Diagnostic] = []
+    for name, value in _flat(data, ""):
+        try:
+            result[name] = Located.at(param_text(value), source, *_nearest(name, places))
+        except ValueError as error:
+            wrong.append(Diagnostic("E0301", f"`{name}` {error}", source, _nearest(name, places)[1]))
+    if wrong:
+        raise FracError(wrong)
+    return result
 
 
 def _no_toml(message: str, source: Source) -> Diagnostic:
@@ -92,13 +113,6 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
             yield from _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _text(name: str, value: object, source: Source, places: _Places) -> str:
-    try:
-        return param_text(value)
-    except ValueError as error:
-        raise FracError([Diagnostic("E0301", f"`{name}` {error}", source, _nearest(name, places)[1])]) from None
 
 
 _Places = dict[str, tuple[Span, Span]]

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.diagnostics import Diagnostic, FracError
 from fractal_dsl.driver import MAX_LAYERS, Compiled
 from fractal_dsl.program_to_summary import Summary, approximate
@@ -39,7 +39,7 @@ class Stage(enum.StrEnum):
 
 
 def check(
-    specs: Annotated[list[str], typer.Argument(help="The .frac files.", show_default=False)],
+    specs: Annotated[list[str], typer.Argument(help="The .frac files; - for standard input.", show_default=False)],
     param: Params = None,
     params: ParamsFile = None,
     format: Annotated[Format, typer.Option(help="Text for people, JSON for tools.")] = Format.text,
@@ -53,7 +53,7 @@ def check(
         given = parameters(param, params)
         for spec in specs:
             try:
-                nets = driver.check(driver.read(spec), given, max_layers, allow_python=allow_python)
+                nets = driver.check(read_spec(spec), given, max_layers, allow_python=allow_python)
             except FracError as error:
                 found |= {d.text(): d for d in error.diagnostics}
                 cut += error.cut
@@ -90,7 +90,7 @@ def info(
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
     with _errors_as_json(json_):
-        source, given = driver.read(spec), parameters(param, params)
+        source, given = read_spec(spec), parameters(param, params)
         nets = driver.check(source, given, max_layers, allow_python=allow_python, settings=False)
         summary = driver.pick(nets, net).summary
     if json_:

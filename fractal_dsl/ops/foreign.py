@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from fractal_dsl.ops.spec import Args, JoinSpec, OpSpec, ShapeError, Tensor, TorchModule, Value
 
+_BUILT_IN = {"nn.MultiheadAttention": "self-attention is built in: `attention(num_heads)`"}
+"""Modules that cannot be layers, and what is there for them."""
+
 
 def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Args) -> OpSpec:
     """A layer that constructs ``target`` (``nn.X``, or ``package.module:Class``) with these arguments."""
@@ -20,7 +23,7 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
         try:
             return try_layer(call, x).out
         except Failed as error:
-            raise ShapeError(f"`{name}` {error}") from None
+            raise ShapeError(f"`{name}` {error}", _BUILT_IN.get(name)) from None
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         from fractal_dsl.runtime.extern import try_layer

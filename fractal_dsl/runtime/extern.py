@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import signal
 import sys
 import threading
@@ -123,6 +124,7 @@ def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
         warnings.simplefilter("ignore")
         with torch.device("meta"):
             module = _made(call)
+            _takes(module, operands)
             if any(getattr(m, "inplace", False) for m in module.modules()):
                 raise Failed("works in place, which changes what other blocks read: leave `inplace` out")
             (first, macs), (second, _) = [_shape(module, operands, batch) for batch in _BATCHES]
@@ -138,6 +140,18 @@ def _made(call: TorchModule) -> nn.Module:
     cls = load_class(call.target)
     with _foreign_code("cannot be made: "):
         return cls(*call.args, **dict(call.kwargs)).train()
+
+
+def _takes(module: nn.Module, operands: Sequence[Tensor]) -> None:
+    """Refuse a module that needs more tensors than there are. Raises Failed."""
+    try:
+        params = inspect.signature(module.forward).parameters.values()
+    except (AttributeError, TypeError, ValueError):  # some have none that Python can read
+        return
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [q.name for q in params if q.kind in places and q.default is q.empty]
+    if len(needed) > len(operands):
+        raise Failed(f"takes {len(needed)} tensors ({', '.join(needed)}), and {len(operands)} would come in")
 
 
 def _shape(module: nn.Module, operands: Sequence[Tensor], batch: int) -> tuple[Tensor, int]:
