@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from fractal_dsl.cli import app
 from fractal_dsl.config import AdamW, Sgd, TrainConfig, merge, parse_config
 from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.driver import Compiled, compile_text, literal
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.ema import Average
 from fractal_dsl.runtime.introspect import Tracker
@@ -395,3 +395,12 @@ def test_flags_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_texts_for_people() -> None:
     assert [duration(s) for s in (5, 125, 3725)] == ["0:05", "2:05", "1:02:05"]
     assert [memory_text(n) for n in (25_000_000, 2_500_000_000)] == ["25 MB", "2.5 GB"]
+
+
+def test_settings_on_the_command_line_are_written_as_in_the_train_block() -> None:
+    assert literal("step(at=[2, 4])", "schedule") == {"name": "step", "at": [2, 4]}
+    assert literal("none", "clip") is None
+    assert (literal("cifar10", "dataset"), literal("15%", "p"), literal("[1, 2]", "at")) == ("cifar10", 0.15, [1, 2])
+    config = parse_config(merge({"clip": 1.0, "dataset": "cifar10"}, [("clip", None), ("dataset.download", True)]))
+    assert config.clip is None
+    assert config.dataset is not None and config.dataset.model_dump()["download"]

@@ -43,6 +43,7 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch.")] = None,
     seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="What to train on.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch the data set where it is missing.")] = False,
     precision: Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Of the layers' arithmetic.")] = None,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Channels last in memory.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile, part by part.")] = False,
@@ -63,7 +64,11 @@ def train(
     profile: Annotated[bool, typer.Option("--profile", help="Profile ten steps: a table and a trace.")] = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the train block: --set optimizer.lr=0.1"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting, as in the train block; none unsets one.",
+        ),
     ] = None,
     param: Params = None,
     params: ParamsFile = None,
@@ -94,6 +99,7 @@ def train(
         "batch": batch,
         "seed": seed,
         "dataset": dataset,
+        "dataset.download": download or None,
         "precision": precision,
         "channels_last": channels_last or None,
         "compile": compile or None,

@@ -198,7 +198,7 @@ class FractalModule(fx.GraphModule):
 
     # --- a part of it
 
-    def keep(self, nodes: frozenset[int]) -> None:
+    def keep_modules(self, nodes: frozenset[int]) -> None:
         """Give up the weights of all nodes but these: another process has them. ``run_part`` is what then runs."""
         kept = {node.module for i in nodes if isinstance(node := self.join_graph[i], Layer | Join)}
         for name in self._ours.keys() - kept:

@@ -19,8 +19,8 @@ from fractal_dsl.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.syntax_to_program.modules import Library, Module
 from fractal_dsl.syntax_to_program.nets import INITS
 from fractal_dsl.syntax_to_program.params import ParseValue, unknown_parameter
-from fractal_dsl.syntax_to_program.scope import Nowhere, Scope
-from fractal_dsl.syntax_to_program.values import OutOfSteps, type_of
+from fractal_dsl.syntax_to_program.scope import Nowhere
+from fractal_dsl.syntax_to_program.values import OutOfSteps
 
 __all__ = ["INITS", "ParseValue", "literal_value", "syntax_to_programs"]
 
@@ -70,14 +70,11 @@ def _programs(library: Library, file: s.File, overrides: Mapping[str, str]) -> t
 
 
 def literal_value(expr: s.Expr, report: Report) -> Any:
-    """The plain value of an expression without names, as Python data. Errors go to ``report``."""
+    """The value of a setting that stands by itself, as Python data. Errors go to ``report``."""
     try:
-        value = Evaluator(report, 0).eval(expr, Scope(Nowhere()))
+        return train.data(Evaluator(report, 0), Nowhere(), expr)
     except OutOfSteps:
         return None
-    if not train.is_plain(value):
-        report.error("E0301", expr.span, f"expected a plain value, found {type_of(value)}")
-    return train.plain(value)
 
 
 def _resolve(module: Module) -> None:

@@ -16,11 +16,11 @@ def settings(ev: Evaluator, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
     for setting in decl.settings:
         if setting.key.id in result:
             ev.error("E0204", setting.key.span, f"`{setting.key.id}` is set twice")
-        result[setting.key.id] = _data(ev, home, setting.value)
+        result[setting.key.id] = data(ev, home, setting.value)
     return result
 
 
-def _data(ev: Evaluator, home: Home, expr: s.Expr) -> Any:
+def data(ev: Evaluator, home: Home, expr: s.Expr) -> Any:
     """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``; everything else is a plain value."""
     declared = home.names()
     match expr:
@@ -30,10 +30,10 @@ def _data(ev: Evaluator, home: Home, expr: s.Expr) -> Any:
                 if arg.name is None or arg.name == "name":
                     ev.error("E0701", arg.span, f"settings of `{name}` are named: `{name}(lr=0.1)`")
                 else:
-                    result[arg.name] = _data(ev, home, arg.value)
+                    result[arg.name] = data(ev, home, arg.value)
             return result
         case s.Items():
-            return [_data(ev, home, e) for e in expr.items]
+            return [data(ev, home, e) for e in expr.items]
         case s.Name() if expr.id not in declared:
             help = f'a text stands in quotes: "{expr.id}"'
             ev.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)

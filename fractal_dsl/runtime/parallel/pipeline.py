@@ -52,7 +52,7 @@ class PipelineStepper(Stepper):
             raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
         self.names = list(model.state_dict())
         stretch = stretches(model.join_graph, world.size)[world.rank]
-        model.keep(stretch.nodes)
+        model.keep_modules(stretch.nodes)
         super().__init__(model, config, device, world)
         self.last = world.rank == world.size - 1
         self.stage = Stage(model, stretch, self._precision)
