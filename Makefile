@@ -50,7 +50,7 @@ test: $(DEV) ## run the tests, without the slow ones
 
 test-all: $(DEV) ## run all tests, a minute of fuzzing among them
 	@$(PIP) -e '.[fuzz]' || echo "atheris is not to be had here: its test is left out"
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	EXAMPLES=4 $(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(DEV) ## formatting, lint and types
 	$(BIN)/ruff format --check .

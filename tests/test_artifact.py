@@ -17,6 +17,7 @@ from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_file, compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from tests.support.effort import examples
 from tests.support.oracle import Spec, specs
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -93,7 +94,7 @@ def test_model_py_of_residual_and_nested_blocks() -> None:
         assert_source_equals(compiled, model.extract(k).eval(), k)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(25))
 @given(spec=specs)
 @example(spec=Spec([["id"], ["id"]], [["F", "conv"]], "concat", 2, 1, False))  # a block that begins with a join
 def test_model_py_of_random_rules(spec: Spec) -> None:

@@ -23,6 +23,7 @@ from fractal_dsl.syntax_to_text import WIDTH, syntax_to_text
 from fractal_dsl.text_to_syntax import KEYWORDS, TERMINALS
 from fractal_dsl.text_to_syntax.parser import lark
 from fractal_dsl.text_to_syntax.words import OPEN
+from tests.support.effort import examples
 from tests.support.programs import Program, programs
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.frac"))
@@ -113,7 +114,7 @@ _PIECES = {
 }
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(40))
 @given(text=from_lark(strict(), start="start", explicit=_PIECES))
 def test_whatever_the_grammar_generates(text: str) -> None:
     try:
@@ -140,14 +141,14 @@ def commented(draw: Callable[[st.SearchStrategy[Any]], Any], text: str) -> str:
     return text
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_comments_anywhere_stay(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(FORMATTED)).read_text("utf-8")
     assert_comments_stay(commented(data.draw, text))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data(), program=programs())
 def test_comments_anywhere_in_programs_stay(data: st.DataObject, program: Program) -> None:
     assert_formats(commented(data.draw, program.text))

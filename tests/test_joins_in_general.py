@@ -19,6 +19,7 @@ from fractal_dsl.graph import Join, Layer
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.runtime.layers import Gated
+from tests.support.effort import examples
 from tests.support.oracle import Columns, Evaluator, Spec, column_choice, specs
 
 USER_JOINS = """
@@ -68,7 +69,7 @@ def oracle(spec: Spec, model: FractalModule, choose: object = None) -> General:
     return result
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(
     spec=specs,
     join=st.sampled_from(["gated", "gated(0.3)", "j", "wide(4)"]),
@@ -104,7 +105,7 @@ def test_every_join_means_what_the_recurrence_says(spec: Spec, join: str, seed: 
             torch.testing.assert_close(model.run(x, plan), expected, **close)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(spec=specs, join=st.sampled_from(["gated(0.3)", "j", "wide(4)", "mean"]), shared=st.booleans())
 def test_figures_count_gates_and_what_is_shared_once(spec: Spec, join: str, shared: bool) -> None:
     c = compiled(replace(spec, join=join), shared)

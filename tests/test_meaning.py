@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fractal_dsl.driver import Compiled, compile_text
 from fractal_dsl.graph import Input, Join, Layer, Output
 from fractal_dsl.runtime import FractalModule, build
+from tests.support.effort import examples
 from tests.support.oracle import Evaluator, Spec, column_choice, specs
 
 MAX_LAYERS = 120
@@ -33,7 +34,7 @@ def weighted(model: FractalModule) -> Iterator[torch.nn.Module]:
             yield model.get_submodule(node.name)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(spec=specs, seed=st.integers(0, 2**31))
 def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, seed: int) -> None:
     c = compiled(spec)
@@ -63,7 +64,7 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
             torch.testing.assert_close(model.run(x, plan), expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(spec=specs)
 def test_figures_from_the_recurrence_equal_those_of_the_graph_and_the_module(spec: Spec) -> None:
     c = compiled(spec)

@@ -18,6 +18,7 @@ from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.source import Source
+from tests.support.effort import examples
 from tests.support.programs import Drawer, Meaning, Piece, Program, column, programs
 from tests.test_format import assert_formats
 
@@ -59,7 +60,7 @@ def build_with_random_norms(compiled: Compiled, seed: int) -> FractalModule:
     return model
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(35), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(program=programs(), seed=st.integers(0, 1000))
 def test_programs_mean_what_the_language_says(program: Program, seed: int) -> None:
     note(program.text)
@@ -95,7 +96,7 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
     assert all(g.isfinite().all() for g in gradients)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(35), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(program=programs())
 def test_programs_are_formatted_to_the_same_tree(program: Program) -> None:
     assert_formats(program.text)
