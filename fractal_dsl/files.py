@@ -18,6 +18,10 @@ from fractal_dsl.diagnostics import UserError
 MANIFEST = "manifest.json"
 
 
+class DamagedError(UserError):
+    """A folder is not as it was written: a part is missing, altered, or cut off."""
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -54,7 +58,8 @@ def read_manifest(
     """The manifest of a folder whose parts are all there as they were written.
 
     ``what`` names such a folder; ``keys`` and ``parts`` are what the manifest and its ``files`` must have. Raises
-    UserError, with the remedy, if the folder is of another kind or version, or a part is missing or altered.
+    DamagedError, with the remedy, if a part is missing or altered; UserError if the folder is of another kind or
+    version, or cannot be read.
     """
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -74,16 +79,20 @@ def read_manifest(
         if manifest["sha256"] != _digest(manifest):
             raise KeyError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{path} is damaged: {remedy}") from None
+        raise DamagedError(f"{path} is damaged: {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     for name, digest in files.items():
         relative = PurePosixPath(name)
         file = folder / relative
         if relative.is_absolute() or ".." in relative.parts or not file.is_file():
-            raise UserError(f"{folder} is incomplete: {name} is missing; {remedy}")
-        if sha256(file) != digest:
-            raise UserError(f"{file} is not as it was written: altered, or cut off; {remedy}")
+            raise DamagedError(f"{folder} is incomplete: {name} is missing; {remedy}")
+        try:
+            found = sha256(file)
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror}") from None
+        if found != digest:
+            raise DamagedError(f"{file} is not as it was written: altered, or cut off; {remedy}")
     return manifest
 
 

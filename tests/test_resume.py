@@ -9,6 +9,9 @@ import random
 import resource
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -271,6 +274,72 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(
     assert f"from step {int(before.name[5:])}, " in shown
     assert ends_of(copy) == unbroken[0]
     assert (copy / "checkpoints" / f"refused-{newest.name}").is_dir()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_left_as_it_is(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = sorted((copy / "checkpoints").iterdir())[-1]
+    manifest = (newest / "manifest.json").read_text()
+    (newest / "manifest.json").write_text(manifest.replace('"format_version": 1', '"format_version": 9'))
+    with pytest.raises(
+        UserError, match=r"has format 9, this version reads 1\n.*resume with the version of fractal_dsl"
+    ):
+        resume(copy, console=Console(file=StringIO()))
+    (newest / "manifest.json").write_text(manifest)
+
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fractal_dsl.files.sha256", denied)
+    with pytest.raises(UserError, match=r"cannot read .*: Permission denied\n.*Make it readable"):
+        resume(copy, console=Console(file=StringIO()))
+    assert newest.is_dir()
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_best_weights_that_were_altered_are_not_sealed(copy: Path, hidden: bool) -> None:
+    best, manifest = copy / "best.safetensors", (copy / "manifest.json").read_bytes()
+    if not hidden:
+        (copy / ".weights.json").unlink()
+    data = bytearray(best.read_bytes())
+    data[-3] ^= 1
+    best.write_bytes(data)
+    with pytest.raises(UserError, match=r"best.safetensors is missing, or not as it was written"):
+        resume(copy, console=Console(file=StringIO()))
+    assert (copy / "manifest.json").read_bytes() == manifest
+
+
+def test_weights_that_the_checkpoint_has_are_written_again(
+    tmp_path: Path, unbroken: tuple[dict[str, Any], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, calls = Stepper.measure, list[int]()
+
+    def stopped(self: Stepper, *args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:  # at the end of the first epoch, which is the best one as yet
+            os.kill(os.getpid(), signal.SIGINT)
+        return measure(self, *args, **options)
+
+    monkeypatch.setattr(Stepper, "measure", stopped)
+    start(tmp_path / "run")
+    (tmp_path / "run/best.safetensors").unlink()
+    (tmp_path / "run/last.safetensors").write_bytes(b"cut")
+    go_on(tmp_path / "run")
+    assert ends_of(tmp_path / "run") == unbroken[0]
+
+
+def test_two_processes_do_not_train_one_run(copy: Path) -> None:
+    hold = "import sys, pathlib; from fractal_dsl.runtime.lock import held\n"
+    hold += "with held(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold, copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout and other.stdout.readline()
+        half_written = copy / "checkpoints" / ".step-00000099-x"
+        half_written.mkdir()
+        with pytest.raises(UserError, match=f"is being trained by process {other.pid} on {socket.gethostname()}"):
+            resume(copy, console=Console(file=StringIO()))
+        assert half_written.is_dir()
+        other.kill()
+    go_on(copy)
+    assert not half_written.exists() and (copy / ".lock").is_file()
 
 
 def test_no_whole_checkpoint(copy: Path) -> None:

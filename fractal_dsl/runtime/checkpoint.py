@@ -25,12 +25,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fractal_dsl.diagnostics import UserError
-from fractal_dsl.files import read_manifest, replacing_folder, write_manifest
+from fractal_dsl.files import MANIFEST, DamagedError, read_manifest, replacing_folder, write_manifest
+from fractal_dsl.runtime.lock import LOCK
 from fractal_dsl.runtime.parallel.world import ALONE, World
 
 FORMAT = "fractal_dsl checkpoint"
 FORMAT_VERSION = 1
 FOLDER = "checkpoints"
+WRITTEN = ".weights.json"
+"""Beside weights: the hashes of the files that are there, and of those that are about to replace them."""
 _KEPT = 2
 
 Ended = Literal["", "epochs", "patience", "interrupted", "minutes"]
@@ -122,9 +125,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
-    """The newest checkpoint of a run that is whole; ``say`` is told of those that are not.
+    """The newest checkpoint of a run that is whole; ``say`` is told of those that are not, which are renamed.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, or one cannot be read for a reason that the user can put right.
     """
     found = _folders(run / FOLDER)
     if not found:
@@ -132,15 +135,24 @@ def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
     for folder in reversed(found):
         try:
             return _read(folder)
-        except UserError as error:
-            folder.rename(folder.with_name(f"refused-{folder.name}"))
+        except DamagedError as error:
+            refused = folder.with_name(f"refused-{folder.name}")
+            shutil.rmtree(refused, ignore_errors=True)
+            folder.rename(refused)
             say(f"{error}; trying the checkpoint before it")
+        except UserError as error:
+            raise UserError(
+                f"{error}\nThe checkpoint is left as it is. Make it readable, or resume with the version of "
+                f"fractal_dsl that wrote it; to go on from the checkpoint before it, move {folder} away first"
+            ) from None
     raise UserError(f"{run} has no checkpoint that is whole: train again")
 
 
 def clean(run: Path) -> None:
-    """Take away what a process that was killed left half-written."""
+    """Take away what a process that was killed left half-written, in a run that this process holds the lock of."""
     for path in [*run.glob(".*"), *(run / FOLDER).glob(".*")]:
+        if path.name in (LOCK, WRITTEN):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -153,16 +165,18 @@ def jsonl(epochs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _read(folder: Path) -> Checkpoint:
-    manifest = read_manifest(
-        folder,
-        "checkpoint",
-        format=FORMAT,
-        version=FORMAT_VERSION,
-        keys=("progress", "spec", "params", "config", "graph_sha256", "device"),
-        parts=("metrics.jsonl",),
-        remedy="it is not used",
-    )
     try:
+        if not (folder / MANIFEST).is_file():
+            raise DamagedError(f"{folder} is incomplete: {MANIFEST} is missing; it is not used")
+        manifest = read_manifest(
+            folder,
+            "checkpoint",
+            format=FORMAT,
+            version=FORMAT_VERSION,
+            keys=("progress", "spec", "params", "config", "graph_sha256", "device"),
+            parts=("metrics.jsonl",),
+            remedy="it is not used",
+        )
         progress = Progress(**manifest["progress"])
         epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
         return Checkpoint(folder, progress, epochs, manifest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,7 @@ from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.runtime.introspect import Tracker
 from fractal_dsl.runtime.profiling import Profiler
 from fractal_dsl.runtime.progress import View
-from fractal_dsl.runtime.run_folder import Store
+from fractal_dsl.runtime.run_folder import Store, Weights
 from fractal_dsl.runtime.step import Stepper
 
 
@@ -66,6 +66,14 @@ class Loop:
         tensors = self.stepper.load(checkpoint)
         self.loss.copy_(tensors["epoch/loss"])
         self.right.copy_(tensors["epoch/right"])
+
+    def rewrite(self, names: Sequence[Weights]) -> None:
+        """Write those weights again, from the state that was restored."""
+        if names:
+            with self._averaged():
+                weights = self.stepper.weights()
+                for name in names:
+                    self.store.weights(name, weights, self.progress.epoch)
 
     def run(self) -> Progress:
         """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.

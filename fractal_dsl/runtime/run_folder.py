@@ -10,16 +10,20 @@
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
 ``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
+``.lock``              the process that trains it holds a lock on it, and its host and number stand there
+``.weights.json``      hashes of the weights, by which ``--resume`` knows them, though the manifest be older
 ``tensorboard/``       where asked for; not in the manifest
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,12 +36,22 @@ from safetensors import safe_open
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import Compiled, compile_file, parse
-from fractal_dsl.files import MANIFEST, replacing, write_manifest, write_text
+from fractal_dsl.files import MANIFEST, replacing, sha256, write_manifest, write_text
 from fractal_dsl.path_lengths import expected_path_lengths, path_lengths
 from fractal_dsl.run_manifest import FORMAT, FORMAT_VERSION, read_run_manifest
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
-from fractal_dsl.runtime.checkpoint import FOLDER, Checkpoint, Progress, clean, jsonl, load_checkpoint, save_checkpoint
+from fractal_dsl.runtime.checkpoint import (
+    FOLDER,
+    WRITTEN,
+    Checkpoint,
+    Progress,
+    clean,
+    jsonl,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
+from fractal_dsl.runtime.lock import LOCK, held
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.parallel.world import ALONE, World
 from fractal_dsl.source import Source
@@ -129,6 +143,7 @@ class Store:
         self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None], world: World
     ) -> None:
         self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
+        self._written: dict[str, str] = {}
         world.lead(lambda: folder.mkdir(exist_ok=True))
 
     def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
@@ -144,10 +159,46 @@ class Store:
 
         def write() -> None:
             state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+            data = st.save(state, {"epoch": str(epoch)})
+            before, now = self._written.get(name), hashlib.sha256(data).hexdigest()
+            # killed at whatever moment, what lies there is one of the two
+            hashes = {key: [value] for key, value in self._written.items()}
+            hashes[name] = [now] if before is None else [before, now]
+            write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
             with replacing(self.folder / f"{name}.safetensors") as temporary:
-                temporary.write_bytes(st.save(state, {"epoch": str(epoch)}))
+                temporary.write_bytes(data)
+            self._written[name] = now
 
         self.world.lead(write)
+
+    def lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        """Which weights are missing or altered, and are to be written again from the checkpoint.
+
+        Raises UserError if they are not those of the checkpoint: the best ones may be of an epoch before.
+        """
+        return self.world.lead(lambda: self._lost(checkpoint))
+
+    def _lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        expected, lost = _expected(self.folder, self.run), list[Weights]()
+        names: tuple[Weights, ...] = ("best", "last")
+        for name in names:
+            file = self.folder / f"{name}.safetensors"
+            try:
+                found = sha256(file) if file.is_file() else ""
+            except OSError as error:
+                raise UserError(f"cannot read {file}: {error.strerror}") from None
+            if found in expected.get(name, []):
+                self._written[name] = found
+            else:
+                lost.append(name)
+        p = checkpoint.progress
+        validated = checkpoint.manifest["config"]["validation"]
+        if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
+            raise UserError(
+                f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
+                f"No checkpoint has the weights of epoch {p.best_epoch}: restore the file, or train again"
+            )
+        return lost
 
     def epoch_of(self, name: Weights) -> int:
         """After which epoch weights were written."""
@@ -230,17 +281,13 @@ class RunWriter:
         cls,
         compiled: Compiled,
         config: TrainConfig,
-        out: Path | None,
+        folder: Path,
         device: str,
         threads: int,
         world: World = ALONE,
         processes: str = "1",
     ) -> RunWriter:
-        """Make the folder ``out``, or the next free ``runs/NET-1``, with the parts that are known before training.
-
-        Raises UserError if ``out`` has something in it or cannot be made.
-        """
-        folder = world.lead(lambda: _new_folder(compiled.program.net, out))
+        """Begin a run in an empty folder, with the parts that are known before training."""
         run = cls(folder, compiled, config, device, threads, world, processes)
         world.lead(run._begin)
         return run
@@ -294,21 +341,49 @@ class RunWriter:
         write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
 
 
-def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
-    """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
+@contextmanager
+def locked(folder: Path, world: World) -> Generator[None]:
+    """Keep all but the processes of this run from its folder. Raises UserError if others are at work in it."""
+    with ExitStack() as stack:
+        world.lead(lambda: stack.enter_context(held(folder)))
+        yield
 
-    Raises UserError if it is no run, it ended for good, or its spec does not compile.
-    """
+
+def unfinished(folder: Path) -> Path:
+    """The folder of a run. Raises UserError if it is none."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     if not all((folder / name).is_file() for name in ("spec.frac", "params.json", "config.json")):
         raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
+    return folder
+
+
+def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
+    """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
+
+    Raises UserError if it ended for good, or its spec does not compile.
+    """
     status = _status(folder)
     if status == "finished":
         raise UserError(f"{folder} is finished: there is nothing to resume. `fractal-dsl report {folder}` shows it")
     if status == "diverged":
         raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
     return _spec_of(folder, allow_python)
+
+
+def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
+    """By the name of weights in a folder of the run: the hashes that their file may have.
+
+    Where the folder was copied without its hidden files, those of the run's manifest.
+    """
+    try:
+        if (folder / WRITTEN).is_file():
+            return json.loads((folder / WRITTEN).read_text("utf-8"))
+        files: dict[str, str] = json.loads((run / MANIFEST).read_text("utf-8"))["files"]
+        of = {name: (folder / f"{name}.safetensors").relative_to(run).as_posix() for name in ("best", "last")}
+        return {name: [files[path]] for name, path in of.items() if path in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _status(folder: Path) -> Status | None:
@@ -363,10 +438,14 @@ def versions() -> dict[str, str]:
     return {"fractal_dsl": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
-def _new_folder(net: str, out: Path | None) -> Path:
+def new_folder(net: str, out: Path | None) -> Path:
+    """Make the folder ``out``, or the next free ``runs/NET-1``.
+
+    Raises UserError if ``out`` has something in it or cannot be made.
+    """
     try:
         if out is not None:
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            if out.exists() and (not out.is_dir() or any(f.name != LOCK for f in out.iterdir())):
                 raise UserError(f"{out} exists and is not empty: choose a new folder with --out, or leave --out away")
             out.mkdir(parents=True, exist_ok=True)
             return out

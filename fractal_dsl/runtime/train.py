@@ -30,7 +30,17 @@ from fractal_dsl.runtime.parallel.world import World
 from fractal_dsl.runtime.plots import require_matplotlib
 from fractal_dsl.runtime.progress import View, duration
 from fractal_dsl.runtime.report import write_report
-from fractal_dsl.runtime.run_folder import TENSORBOARD, RunResult, RunWriter, Status, Store, spec_of_unfinished
+from fractal_dsl.runtime.run_folder import (
+    TENSORBOARD,
+    RunResult,
+    RunWriter,
+    Status,
+    Store,
+    locked,
+    new_folder,
+    spec_of_unfinished,
+    unfinished,
+)
 from fractal_dsl.runtime.tensorboard import Board, require_tensorboard
 
 _ONE_THREAD_MACS = 2_000_000_000
@@ -65,18 +75,22 @@ def train(
         _check(compiled, config)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
         model = build(compiled, config.seed).to(place)
-        run = RunWriter.new(
-            compiled, config, out, place.type, _threads(compiled, config), world, _processes(parallel, world)
-        )
-        try:
-            run.normalisation(images.mean, images.std)
-            if picture and world.leads:
-                write_text(run.folder / "graph.svg", picture)
-            job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False)
-            return job.train(model, config.max_minutes)
-        except BaseException:
-            run.abandon()
-            raise
+        folder = world.lead(lambda: new_folder(compiled.program.net, out))
+        with locked(folder, world):
+            run = RunWriter.new(
+                compiled, config, folder, place.type, _threads(compiled, config), world, _processes(parallel, world)
+            )
+            try:
+                run.normalisation(images.mean, images.std)
+                if picture and world.leads:
+                    write_text(run.folder / "graph.svg", picture)
+                job = _Job(
+                    run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False
+                )
+                return job.train(model, config.max_minutes)
+            except BaseException:
+                run.abandon()
+                raise
 
 
 def resume(
@@ -92,10 +106,11 @@ def resume(
 
     It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
     fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
-    this part of it, by default the setting's. Raises UserError if the run is finished, or cannot be resumed.
+    this part of it, by default the setting's. Raises UserError if the run is finished, cannot be resumed, or is
+    being trained by another process.
     """
     place = choose_device(device_of(device))
-    with processes(parallel, place) as world:
+    with processes(parallel, place) as world, locked(unfinished(folder), world):
         compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
         _check(compiled, config)
         run = RunWriter(
@@ -190,7 +205,9 @@ def _fit(loop: Loop, store: Store, view: View, resumed: bool) -> None:
     """Train, from the newest checkpoint if the run is resumed and has one."""
     checkpoint = store.restored(view.line) if resumed else None
     if checkpoint is not None:
+        lost = store.lost(checkpoint)
         loop.restore(checkpoint)
+        loop.rewrite(lost)
         store.reopen()
         p = loop.progress
         view.line(f"from step {p.step:,}, {p.epoch} epochs and {p.batch} steps, after {duration(p.seconds)}")

@@ -11,6 +11,7 @@ from typing import IO, Any, Literal, cast
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.files import write_text
+from fractal_dsl.runtime.lock import flock
 from fractal_dsl.runtime.sweep.space import Axis, axis
 
 FORMAT = "fractal_dsl sweep"
@@ -160,14 +161,9 @@ class Lock:
 
 def _flock(file: IO[bytes], *, wait: bool) -> bool:
     try:
-        import fcntl
+        return flock(file, wait=wait)
     except ImportError:
         raise UserError("sweeps need a system that locks files as POSIX does: Linux, macOS, or WSL") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def whole_lines(journal: Path) -> None:
