@@ -91,6 +91,8 @@ def test_the_folder_has_all_parts(done: Path) -> None:
         "config.json",
         "metrics.jsonl",
         "last.safetensors",
+        ".lock",
+        ".weights.json",
         "best.safetensors",
         "result.json",
         "curves.svg",
