@@ -64,17 +64,16 @@ class Slim:
         self.module, self.form = module, form
 
     def __call__(self, x: Tensor) -> Tensor:
-        module = cast(Any, self.module)
-        hooked: Any = (
-            module._forward_hooks
-            or module._forward_pre_hooks
-            or module._backward_hooks
-            or module._backward_pre_hooks
-            or _has_any_global_hook()
-        )
-        if hooked or not (x.requires_grad and torch.is_grad_enabled()):
-            return module(x)
+        if _hooked(self.module) or not (x.requires_grad and torch.is_grad_enabled()):
+            return self.module(x)
         return self.form(x)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _hooked(module: nn.Module) -> bool:
+    return any(getattr(module, hooks) for hooks in _HOOKS) or bool(cast(Any, _has_any_global_hook)())
 
 
 def slim_relu(module: nn.Module) -> Slim | None:
