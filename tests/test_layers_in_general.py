@@ -166,7 +166,7 @@ def test_modules_of_torch_by_name(call: str, into: str, out: str) -> None:
         ("nn.Linear(4, 4)", r"does not take f32\[8\].*\[5, 8\]"),
         ("nn.Linear(4)", "missing 1 required positional argument: 'out_features'"),
         ("nn.Linear(4, 4, nose=1)", "unexpected keyword argument 'nose'"),
-        ("nn.Bilinear(8, 8, 8)", "missing 1 required positional argument: 'input2'"),
+        ("nn.Bilinear(8, 8, 8)", r"takes 2 tensors \(input1, input2\)"),
         ("nn.MaxPool1d(2, return_indices=true)", "gives a tuple for"),
         ("nn.Flatten(0)", "does not keep the batch"),
         ("nn.Linear(id, 4)", "`nn.Linear` takes numbers, texts, booleans and lists, found block"),
