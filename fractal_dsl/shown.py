@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.plan import column_order
-from fractal_dsl.plan_on_graph import plan_of_spec
 
 if TYPE_CHECKING:
     from fractal_dsl.driver import Compiled
@@ -105,6 +104,7 @@ class Shown:
     def dot(self, look: Look) -> str:
         """The picture as DOT text."""
         from fractal_dsl.graph_to_dot import figure_to_dot, graph_to_dot, plans_to_dot, rule_to_dot
+        from fractal_dsl.plan_on_graph import plan_of_spec
 
         if self.view is View.rule:
             return rule_to_dot(self.compiled.program, look)
@@ -189,6 +189,8 @@ _SAMPLES = 8
 
 def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
     """The plans that a page offers: the one asked for, everything, each column, samples of local drop-path."""
+    from fractal_dsl.plan_on_graph import plan_of_spec
+
     if not graph.joins():
         return []
     columns = [f"column:{k}" for k in range(1, 1 + max(1, len(graph.columns)))]
@@ -198,7 +200,7 @@ def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
 
 def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:
     """Subnetworks as training draws them, local and global in turn, as in the paper's figure 2."""
-    from fractal_dsl.plan_on_graph import cost, needed
+    from fractal_dsl.plan_on_graph import cost, needed, plan_of_spec
 
     columns = max(1, len(graph.columns))
     chosen = dict.fromkeys((1, (columns + 1) // 2, columns))

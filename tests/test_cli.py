@@ -297,3 +297,8 @@ def test_a_run_that_fails_at_once_leaves_nothing(run, tmp_path: Path, monkeypatc
     monkeypatch.setattr(train, "_fit", broken)
     assert run("train", DIGITS, "--out", tmp_path / "run").code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_starts_without_what_few_commands_need() -> None:
+    code = "import sys, fractal_dsl.cli; sys.exit(any(m in sys.modules for m in ('networkx', 'torch', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,6 @@ from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsF
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
 from fractal_dsl.plan import plan_of_text
-from fractal_dsl.plan_on_graph import plan_of_spec
 from fractal_dsl.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def plan(
     allow_python: AllowPython = False,
 ) -> None:
     """Print a drop-path plan: what of each join is live, and the share of the net that it needs."""
+    from fractal_dsl.plan_on_graph import plan_of_spec
+
     compiled = _compiled(spec, parameters(param, params), net, max_layers, allow_python)
     chosen = plan_of_spec(plan, compiled.graph)
     facts = _plan_facts(compiled, chosen)
