@@ -31,7 +31,7 @@ from fractal_dsl.runtime.data import ImageSet, batch_order, load
 from fractal_dsl.runtime.loop import Loop
 from fractal_dsl.runtime.optimizers import make_optimizer
 from fractal_dsl.runtime.progress import View
-from fractal_dsl.runtime.run_folder import RunWriter
+from fractal_dsl.runtime.run_writer import RunWriter
 from fractal_dsl.runtime.step import Stepper
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -26,8 +26,9 @@ from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.runtime.introspect import Tracker
 from fractal_dsl.runtime.profiling import Profiler
 from fractal_dsl.runtime.progress import View
-from fractal_dsl.runtime.run_folder import Store, Weights
+from fractal_dsl.runtime.run_folder import Weights
 from fractal_dsl.runtime.step import Stepper
+from fractal_dsl.runtime.store import Store
 
 
 class Loop:

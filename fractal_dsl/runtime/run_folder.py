@@ -17,55 +17,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-import shlex
-import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import safetensors.torch as st
-import torch
-from safetensors import safe_open
+from typing import Any, Literal
 
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import Compiled, compile_file, parse
-from fractal_dsl.files import MANIFEST, replacing, sha256, write_manifest, write_text
-from fractal_dsl.path_lengths import expected_path_lengths, path_lengths
-from fractal_dsl.run_manifest import FORMAT, FORMAT_VERSION, read_run_manifest
+from fractal_dsl.driver import Compiled, compile_file
+from fractal_dsl.files import MANIFEST
+from fractal_dsl.run_manifest import read_run_manifest
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
-from fractal_dsl.runtime.checkpoint import (
-    FOLDER,
-    WRITTEN,
-    Checkpoint,
-    Progress,
-    clean,
-    jsonl,
-    load_checkpoint,
-    save_checkpoint,
-)
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
-from fractal_dsl.runtime.lock import LOCK, held
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.runtime.parallel.world import ALONE, World
-from fractal_dsl.source import Source
-from fractal_dsl.syntax_to_text import syntax_to_text
-from fractal_dsl.version import __version__
-
-TENSORBOARD = "tensorboard"
-DRAWN = ("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg")
-"""What ``fractal-dsl report`` makes again from the rest."""
 
 Weights = Literal["best", "last"]
 Status = Literal["running", "finished", "interrupted", "out of time", "diverged"]
-
-_PATHS_COUNTED = 500
 
 
 @dataclass(frozen=True)
@@ -133,222 +101,6 @@ class RunResult:
     images_per_second: float
 
 
-class Store:
-    """Where a net in training puts what comes of it. Every file is written beside its place and renamed.
-
-    ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
-    """
-
-    def __init__(
-        self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None], world: World
-    ) -> None:
-        self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
-        self._written: dict[str, str] = {}
-        world.lead(lambda: folder.mkdir(exist_ok=True))
-
-    def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
-        """Write the figures of the epochs so far, a line each."""
-        self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
-
-    def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
-        """Write the gradients' norms by module, which the first process has measured."""
-        self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
-
-    def weights(self, name: Weights, weights: Mapping[str, torch.Tensor], epoch: int) -> None:
-        """Write parameters and buffers, which are those of the first process; the file says after which epoch."""
-
-        def write() -> None:
-            state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-            data = st.save(state, {"epoch": str(epoch)})
-            before, now = self._written.get(name), hashlib.sha256(data).hexdigest()
-            # killed at whatever moment, what lies there is one of the two
-            hashes = {key: [value] for key, value in self._written.items()}
-            hashes[name] = [now] if before is None else [before, now]
-            write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
-            with replacing(self.folder / f"{name}.safetensors") as temporary:
-                temporary.write_bytes(data)
-            self._written[name] = now
-
-        self.world.lead(write)
-
-    def lost(self, checkpoint: Checkpoint) -> list[Weights]:
-        """Which weights are missing or altered, and are to be written again from the checkpoint.
-
-        Raises UserError if they are not those of the checkpoint: the best ones may be of an epoch before.
-        """
-        return self.world.lead(lambda: self._lost(checkpoint))
-
-    def _lost(self, checkpoint: Checkpoint) -> list[Weights]:
-        expected, lost = _expected(self.folder, self.run), list[Weights]()
-        names: tuple[Weights, ...] = ("best", "last")
-        for name in names:
-            file = self.folder / f"{name}.safetensors"
-            try:
-                found = sha256(file) if file.is_file() else ""
-            except OSError as error:
-                raise UserError(f"cannot read {file}: {error.strerror}") from None
-            if found in expected.get(name, []):
-                self._written[name] = found
-            else:
-                lost.append(name)
-        p = checkpoint.progress
-        validated = checkpoint.manifest["config"]["validation"]
-        if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
-            raise UserError(
-                f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
-                f"No checkpoint has the weights of epoch {p.best_epoch}: restore the file, or train again"
-            )
-        return lost
-
-    def epoch_of(self, name: Weights) -> int:
-        """After which epoch weights were written."""
-        with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
-            return int(file.metadata()["epoch"])
-
-    def checkpoint(
-        self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool
-    ) -> None:
-        """Write the whole state. Raises UserError where the disk is full."""
-        save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
-
-    def resumable(self) -> bool:
-        """Whether there is a state to go on from."""
-        return (self.folder / FOLDER).is_dir()
-
-    def resume_command(self) -> str:
-        """What to type to go on."""
-        resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
-        return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
-
-    def reopen(self) -> None:
-        """The run goes on: the figures that it stopped with are no longer those of its end."""
-        self.world.lead(lambda: (self.run / "result.json").unlink(missing_ok=True))
-        self.seal("running")
-
-    def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
-        """The newest whole checkpoint, if there is any; ``say`` is told what is not whole.
-
-        Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
-        """
-        return self.world.lead(lambda: self._restored(say))
-
-    def _restored(self, say: Callable[[str], object]) -> Checkpoint | None:
-        clean(self.folder)
-        if not self.resumable():
-            return None
-        found = load_checkpoint(self.folder, say)
-        same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
-        for key, what in same.items():
-            if found.manifest[key] != self.facts[key]:
-                raise UserError(
-                    f"the {what} in {self.run} are not what its checkpoint was made with: put back what was there, "
-                    "or train again"
-                )
-        for key in ("device", "threads", "processes", "versions"):
-            if found.manifest.get(key, self.facts[key]) != self.facts[key]:
-                was, now = _listed(found.manifest[key]), _listed(self.facts[key])
-                say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
-        return found
-
-
-class RunWriter:
-    """Writes a run's folder."""
-
-    def __init__(
-        self,
-        folder: Path,
-        compiled: Compiled,
-        config: TrainConfig,
-        device: str,
-        threads: int,
-        world: World = ALONE,
-        processes: str = "1",
-    ) -> None:
-        self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
-        self.facts: dict[str, Any] = {
-            "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
-            "params": dict(compiled.overrides),
-            "config": config.model_dump(mode="json"),
-            "graph_sha256": graph_sha256(compiled.graph),
-            "versions": versions(),
-            "device": device,
-            "threads": threads,
-            "processes": processes,
-        }
-
-    @classmethod
-    def new(
-        cls,
-        compiled: Compiled,
-        config: TrainConfig,
-        folder: Path,
-        device: str,
-        threads: int,
-        world: World = ALONE,
-        processes: str = "1",
-    ) -> RunWriter:
-        """Begin a run in an empty folder, with the parts that are known before training."""
-        run = cls(folder, compiled, config, device, threads, world, processes)
-        world.lead(run._begin)
-        return run
-
-    def _begin(self) -> None:
-        """Write what is known before training."""
-        compiled = self.compiled
-        for name, text in compiled.spec_files().items():
-            write_text(self.folder / name, text)
-        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
-        self._write_json("params.json", given)
-        self._write_json("config.json", self.config.model_dump(mode="json"))
-        if compiled.summary.base_layers <= _PATHS_COUNTED:
-            self._write_json("paths.json", _paths(compiled))
-
-    def store(self, part: str = "") -> Store:
-        """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
-        return Store(self.folder / part, self.folder, self.facts, self.seal, self.world)
-
-    def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
-        """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
-        if mean is not None and std is not None:
-            found: dict[str, Any] = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
-            self.world.lead(lambda: self._write_json("normalisation.json", found))
-
-    def result(self, result: Mapping[str, Any]) -> None:
-        """Write the figures of the finished run."""
-        self.world.lead(lambda: self._write_json("result.json", result))
-
-    def seal(self, status: Status) -> None:
-        """Write the manifest over all files of the folder: from here on the run can be opened."""
-        self.world.lead(lambda: self._seal(status))
-
-    def _seal(self, status: Status) -> None:
-        manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "status": status,
-            "net": self.compiled.program.net,
-            "graph_sha256": self.facts["graph_sha256"],
-            "versions": self.facts["versions"],
-        }
-        write_manifest(self.folder, manifest, without=(FOLDER, TENSORBOARD, *DRAWN))
-
-    def abandon(self) -> None:
-        """Take the folder away again, if it is not sealed: nothing in it can be used."""
-        if self.world.leads and not (self.folder / MANIFEST).exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _write_json(self, name: str, data: Any) -> None:
-        write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
-
-
-@contextmanager
-def locked(folder: Path, world: World) -> Generator[None]:
-    """Keep all but the processes of this run from its folder. Raises UserError if others are at work in it."""
-    with ExitStack() as stack:
-        world.lead(lambda: stack.enter_context(held(folder)))
-        yield
-
-
 def unfinished(folder: Path) -> Path:
     """The folder of a run. Raises UserError if it is none."""
     if not folder.is_dir():
@@ -369,21 +121,6 @@ def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Com
     if status == "diverged":
         raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
     return _spec_of(folder, allow_python)
-
-
-def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
-    """By the name of weights in a folder of the run: the hashes that their file may have.
-
-    Where the folder was copied without its hidden files, those of the run's manifest.
-    """
-    try:
-        if (folder / WRITTEN).is_file():
-            return json.loads((folder / WRITTEN).read_text("utf-8"))
-        files: dict[str, str] = json.loads((run / MANIFEST).read_text("utf-8"))["files"]
-        of = {name: (folder / f"{name}.safetensors").relative_to(run).as_posix() for name in ("best", "last")}
-        return {name: [files[path]] for name, path in of.items() if path in files}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _status(folder: Path) -> Status | None:
@@ -407,56 +144,3 @@ def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
     return compiled, config
-
-
-def _paths(compiled: Compiled) -> dict[str, Any]:
-    """Of each length the share of all paths, and of the paths that are expected to be live in a training step."""
-    whole, live = path_lengths(compiled.graph), expected_path_lengths(compiled.graph)
-    total, expected = sum(whole.values()), sum(live.values())
-    return {
-        "lengths": list(whole),
-        "whole": [float(Fraction(count, total)) for count in whole.values()],
-        "live": [float(live.get(length, Fraction(0)) / expected) for length in whole],
-        "total": total,
-        "expected": float(expected),
-    }
-
-
-def _canonical(name: str, text: str) -> str:
-    """A spec in the formatter's style."""
-    return syntax_to_text(parse(Source(name, text)))
-
-
-def _listed(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in cast(dict[str, object], value).items())
-    return str(value)
-
-
-def versions() -> dict[str, str]:
-    """What the run's figures depend on."""
-    return {"fractal_dsl": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
-
-
-def new_folder(net: str, out: Path | None) -> Path:
-    """Make the folder ``out``, or the next free ``runs/NET-1``.
-
-    Raises UserError if ``out`` has something in it or cannot be made.
-    """
-    try:
-        if out is not None:
-            if out.exists() and (not out.is_dir() or any(f.name != LOCK for f in out.iterdir())):
-                raise UserError(f"{out} exists and is not empty: choose a new folder with --out, or leave --out away")
-            out.mkdir(parents=True, exist_ok=True)
-            return out
-        runs, number = Path("runs"), 1
-        runs.mkdir(exist_ok=True)
-        while True:
-            folder = runs / f"{net.lower()}-{number}"
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                number += 1
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out or 'runs'}: {error.strerror}") from None

@@ -30,17 +30,9 @@ from fractal_dsl.runtime.parallel.world import World
 from fractal_dsl.runtime.plots import require_matplotlib
 from fractal_dsl.runtime.progress import View, duration
 from fractal_dsl.runtime.report import write_report
-from fractal_dsl.runtime.run_folder import (
-    TENSORBOARD,
-    RunResult,
-    RunWriter,
-    Status,
-    Store,
-    locked,
-    new_folder,
-    spec_of_unfinished,
-    unfinished,
-)
+from fractal_dsl.runtime.run_folder import RunResult, Status, spec_of_unfinished, unfinished
+from fractal_dsl.runtime.run_writer import TENSORBOARD, RunWriter, locked, new_folder
+from fractal_dsl.runtime.store import Store
 from fractal_dsl.runtime.tensorboard import Board, require_tensorboard
 
 _ONE_THREAD_MACS = 2_000_000_000

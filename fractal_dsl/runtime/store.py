@@ -1,0 +1,168 @@
+"""Where a net in training puts what comes of it, and from where it is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch as st
+import torch
+from safetensors import safe_open
+
+from fractal_dsl.diagnostics import UserError
+from fractal_dsl.files import MANIFEST, replacing, sha256, write_text
+from fractal_dsl.runtime.checkpoint import (
+    FOLDER,
+    WRITTEN,
+    Checkpoint,
+    Progress,
+    clean,
+    jsonl,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fractal_dsl.runtime.parallel.world import World
+from fractal_dsl.runtime.run_folder import Status, Weights
+
+
+class Store:
+    """Where a net in training puts what comes of it. Every file is written beside its place and renamed.
+
+    ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
+    """
+
+    def __init__(
+        self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None], world: World
+    ) -> None:
+        self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
+        self._written: dict[str, str] = {}
+        world.lead(lambda: folder.mkdir(exist_ok=True))
+
+    def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Write the figures of the epochs so far, a line each."""
+        self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
+
+    def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
+        """Write the gradients' norms by module, which the first process has measured."""
+        self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
+
+    def weights(self, name: Weights, weights: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Write parameters and buffers, which are those of the first process; the file says after which epoch."""
+
+        def write() -> None:
+            state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+            data = st.save(state, {"epoch": str(epoch)})
+            before, now = self._written.get(name), hashlib.sha256(data).hexdigest()
+            # killed at whatever moment, what lies there is one of the two
+            hashes = {key: [value] for key, value in self._written.items()}
+            hashes[name] = [now] if before is None else [before, now]
+            write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
+            with replacing(self.folder / f"{name}.safetensors") as temporary:
+                temporary.write_bytes(data)
+            self._written[name] = now
+
+        self.world.lead(write)
+
+    def lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        """Which weights are missing or altered, and are to be written again from the checkpoint.
+
+        Raises UserError if they are not those of the checkpoint: the best ones may be of an epoch before.
+        """
+        return self.world.lead(lambda: self._lost(checkpoint))
+
+    def _lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        expected, lost = _expected(self.folder, self.run), list[Weights]()
+        names: tuple[Weights, ...] = ("best", "last")
+        for name in names:
+            file = self.folder / f"{name}.safetensors"
+            try:
+                found = sha256(file) if file.is_file() else ""
+            except OSError as error:
+                raise UserError(f"cannot read {file}: {error.strerror}") from None
+            if found in expected.get(name, []):
+                self._written[name] = found
+            else:
+                lost.append(name)
+        p = checkpoint.progress
+        validated = checkpoint.manifest["config"]["validation"]
+        if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
+            raise UserError(
+                f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
+                f"No checkpoint has the weights of epoch {p.best_epoch}: restore the file, or train again"
+            )
+        return lost
+
+    def epoch_of(self, name: Weights) -> int:
+        """After which epoch weights were written."""
+        with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
+            return int(file.metadata()["epoch"])
+
+    def checkpoint(
+        self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool
+    ) -> None:
+        """Write the whole state. Raises UserError where the disk is full."""
+        save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
+
+    def resumable(self) -> bool:
+        """Whether there is a state to go on from."""
+        return (self.folder / FOLDER).is_dir()
+
+    def resume_command(self) -> str:
+        """What to type to go on."""
+        resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
+        return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
+
+    def reopen(self) -> None:
+        """The run goes on: the figures that it stopped with are no longer those of its end."""
+        self.world.lead(lambda: (self.run / "result.json").unlink(missing_ok=True))
+        self.seal("running")
+
+    def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
+        """The newest whole checkpoint, if there is any; ``say`` is told what is not whole.
+
+        Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
+        """
+        return self.world.lead(lambda: self._restored(say))
+
+    def _restored(self, say: Callable[[str], object]) -> Checkpoint | None:
+        clean(self.folder)
+        if not self.resumable():
+            return None
+        found = load_checkpoint(self.folder, say)
+        same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
+        for key, what in same.items():
+            if found.manifest[key] != self.facts[key]:
+                raise UserError(
+                    f"the {what} in {self.run} are not what its checkpoint was made with: put back what was there, "
+                    "or train again"
+                )
+        for key in ("device", "threads", "processes", "versions"):
+            if found.manifest.get(key, self.facts[key]) != self.facts[key]:
+                was, now = _listed(found.manifest[key]), _listed(self.facts[key])
+                say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
+        return found
+
+
+def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
+    """By the name of weights in a folder of the run: the hashes that their file may have.
+
+    Where the folder was copied without its hidden files, those of the run's manifest.
+    """
+    try:
+        if (folder / WRITTEN).is_file():
+            return json.loads((folder / WRITTEN).read_text("utf-8"))
+        files: dict[str, str] = json.loads((run / MANIFEST).read_text("utf-8"))["files"]
+        of = {name: (folder / f"{name}.safetensors").relative_to(run).as_posix() for name in ("best", "last")}
+        return {name: [files[path]] for name, path in of.items() if path in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in cast(dict[str, object], value).items())
+    return str(value)
