@@ -72,9 +72,11 @@ $(BIN)/python:
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fractal_dsl into $(VENV): PyTorch takes a minute the first time."
 	@$(PIP) -e '.[train,draw]'
+	@$(BIN)/python -m compileall -q fractal_dsl
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fractal_dsl and its tests' tools into $(VENV): PyTorch takes a minute the first time."
 	@$(PIP) -e '.[dev]'
+	@$(BIN)/python -m compileall -q fractal_dsl
 	@touch $@ $(RUNTIME)

@@ -6,18 +6,19 @@
 24
 >>> model = fractal_dsl.build(compiled, seed=1)  # imports torch
 
-Names that need torch are loaded when they are first used.
+Names are loaded when they are first used, most of all those that need torch.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
-from fractal_dsl.driver import Compiled, compile_file, compile_text
 from fractal_dsl.version import __version__
 
 if TYPE_CHECKING:
+    from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
+    from fractal_dsl.driver import Compiled, compile_file, compile_text
     from fractal_dsl.runtime import FractalModule, build
     from fractal_dsl.runtime.anytime import Answer, Anytime, anytime
     from fractal_dsl.runtime.artifact import load_artifact, save_artifact
@@ -39,20 +40,28 @@ __all__ = [
     "save_artifact",
 ]
 
-_TORCH_SIDE = {
+_MODULES = {
     "Answer": "fractal_dsl.runtime.anytime",
     "Anytime": "fractal_dsl.runtime.anytime",
+    "Compiled": "fractal_dsl.driver",
+    "Diagnostic": "fractal_dsl.diagnostics",
+    "FracError": "fractal_dsl.diagnostics",
     "FractalModule": "fractal_dsl.runtime.module",
+    "UserError": "fractal_dsl.diagnostics",
     "anytime": "fractal_dsl.runtime.anytime",
     "build": "fractal_dsl.runtime.module",
+    "compile_file": "fractal_dsl.driver",
+    "compile_text": "fractal_dsl.driver",
     "load_artifact": "fractal_dsl.runtime.artifact",
     "save_artifact": "fractal_dsl.runtime.artifact",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TORCH_SIDE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'fractal_dsl' has no attribute {name!r}")
-    import importlib
+    return getattr(import_module(_MODULES[name]), name)
 
-    return getattr(importlib.import_module(_TORCH_SIDE[name]), name)
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal, TypedDict
+
+from msgspec import Struct, field
 
 from fractal_dsl.source import Source, Sources, Span
 
@@ -73,8 +74,7 @@ class DiagnosticJson(TypedDict):
     trail: list[str]
 
 
-@dataclass(frozen=True)
-class Diagnostic:
+class Diagnostic(Struct, frozen=True):
     """One finding. ``label`` stands under the caret, ``trail`` says through which rules it came about."""
 
     code: str
@@ -148,8 +148,7 @@ class UserError(Exception):
     """Anything else a user can put right: a missing file, a wrong setting, a damaged artifact."""
 
 
-@dataclass
-class Report:
+class Report(Struct):
     """Collects the diagnostics of a source and of what it imports; the same finding at the same place counts once."""
 
     source: Source

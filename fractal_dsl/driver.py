@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct, field
 
 from fractal_dsl.deep import deep
 from fractal_dsl.diagnostics import Diagnostic, FracError, Report, UserError, suggestion
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 MAX_LAYERS = 200_000
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(Struct, frozen=True, dict=True):
     """A checked net with its figures; its graphs are built when they are asked for."""
 
     program: Program

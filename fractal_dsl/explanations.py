@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from fractal_dsl.diagnostics import CODES, FracError, UserError, nearest
 from fractal_dsl.source import Source
@@ -16,8 +18,7 @@ from fractal_dsl.source import Source
 NAME = "spec.frac"
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """``wrong`` is a spec that gives the code and no other, ``right`` one without errors.
 
     Where the code comes from a command or needs other files, ``error`` is what is printed, ``command`` what to
@@ -33,7 +34,7 @@ class Explanation:
 
     def __post_init__(self) -> None:
         for name in ("wrong", "right"):
-            object.__setattr__(self, name, textwrap.dedent(getattr(self, name)).strip("\n"))
+            force_setattr(self, name, textwrap.dedent(getattr(self, name)).strip("\n"))
 
 
 def explain(code: str) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl import program as p
 from fractal_dsl.ops import Args, OpSpec, Tensor, TorchModule
@@ -20,8 +22,7 @@ Measured = tuple[Tensor, int, int]
 """What a term gives for an input: its output, its parameters, its multiply-accumulates."""
 
 
-@dataclass(frozen=True)
-class Folded:
+class Folded(Struct, frozen=True):
     """A program without its sub-fractals up to ``level``."""
 
     program: p.Program

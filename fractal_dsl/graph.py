@@ -8,10 +8,10 @@ the language writes such an operand as ``id``, which is a node of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import networkx as nx
+from msgspec import Struct, field
 
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.plan import Label
@@ -19,8 +19,7 @@ from fractal_dsl.program import DropPath
 from fractal_dsl.source import Sources, Span
 
 
-@dataclass(frozen=True, slots=True)
-class SharedIn:
+class SharedIn(Struct, frozen=True):
     """The shared block that a node is in: its name and number, the call (as in ``Site.groups``) that is this
     mention of it, and the node's place in it. Nodes of one block and place have one set of weights."""
 
@@ -30,8 +29,7 @@ class SharedIn:
     place: int
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """Where a node comes from.
 
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
@@ -53,16 +51,14 @@ class Site:
     regions: tuple[tuple[int | None, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True):
     """The network's input."""
 
     out: Tensor
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One layer. ``columns`` is the bit mask of the columns that it is part of (bit k-1: column k).
 
     ``module`` is where its weights are: its own name, but for one name of all that share them.
@@ -83,8 +79,7 @@ class Layer:
         return self.spec.name == "id" or (self.spec.family == "dropout" and not self.args["p"])
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """A join. ``rule`` is None for a join on the spot, which drop-path leaves alone and which has no labels.
 
     ``labels`` name the columns of the operands; None marks one that is a join to be merged with this one
@@ -109,8 +104,7 @@ class Join:
         return self.rule is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """The network's output."""
 
     out: Tensor
@@ -123,8 +117,7 @@ def _empty() -> nx.DiGraph[int]:
     return nx.DiGraph()
 
 
-@dataclass
-class JoinGraph:
+class JoinGraph(Struct):
     """A net as a graph. ``columns`` holds the column labels, shallowest first, once they are assigned."""
 
     net: str

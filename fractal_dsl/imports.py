@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report, nearest, suggestion
@@ -27,8 +28,7 @@ _WRITTEN = (
 """Paths that none can have, by a pattern; what is wrong, and the help."""
 
 
-@dataclass
-class Files:
+class Files(Struct):
     """A parsed file with all that it imports. ``targets`` finds an imported file by the span of its path;
     ``paths`` are the places of local files relative to the folder of the main one."""
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from random import Random
+
+from msgspec import Struct
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.program import DropPath
@@ -50,8 +51,7 @@ FULL = 0
 """The route of the whole network, and of local drop-path; route k is column k."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """``live[j][i]`` tells whether operand i of the j-th droppable join is live; ``route`` is 0, or a column."""
 
     route: int

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Join, JoinGraph, Layer
@@ -29,8 +30,7 @@ _MEANT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """Parameters (each shared block once) and multiply-accumulates a sample of some nodes of a graph."""
 
     params: int

@@ -7,15 +7,15 @@ mentioned, so a program has O(levels) terms where the network has O(2^levels) la
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
 from fractal_dsl.source import Source, Sources, Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Op:
+class Op(Struct, frozen=True, eq=False):
     """One built-in layer with its arguments."""
 
     spec: OpSpec
@@ -23,24 +23,21 @@ class Op:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Seq:
+class Seq(Struct, frozen=True, eq=False):
     """Composition; an item may stand in it many times."""
 
     items: tuple[Term, ...]
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Bundle:
+class Bundle(Struct, frozen=True, eq=False):
     """Columns side by side, open until the join of the rule closes them."""
 
     columns: tuple[Term, ...]
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class JoinUse:
+class JoinUse(Struct, frozen=True, eq=False):
     """A join with its arguments, and the processing that follows it, if any."""
 
     spec: JoinSpec
@@ -49,8 +46,7 @@ class JoinUse:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Instance:
+class Instance(Struct, frozen=True, eq=False):
     """A rule at a level with arguments: ``F[3](64)``."""
 
     rule: str
@@ -62,8 +58,7 @@ class Instance:
         return f"{self.rule}[{self.level}]"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Mention:
+class Mention(Struct, frozen=True, eq=False):
     """A mention of a rule. ``inside`` is true within the same rule, where the bundle stays open."""
 
     instance: Instance
@@ -71,8 +66,7 @@ class Mention:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Each:
+class Each(Struct, frozen=True, eq=False):
     """``target.each(block)``: the block on every column of the target's open bundle."""
 
     target: Term
@@ -80,8 +74,7 @@ class Each:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Merge:
+class Merge(Struct, frozen=True, eq=False):
     """A join on the spot, ``sum(id, conv(64))``: never merged with a neighbour, never dropped."""
 
     join: JoinUse
@@ -89,8 +82,7 @@ class Merge:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Group:
+class Group(Struct, frozen=True, eq=False):
     """A call of a user's layer: its body under its name; or, ``shared``, a block that has one set of weights
     however often it is mentioned: one object, known by its identity."""
 
@@ -100,8 +92,7 @@ class Group:
     shared: bool = False
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Tagged:
+class Tagged(Struct, frozen=True, eq=False):
     """An annotated block; annotations never change the topology."""
 
     body: Term
@@ -110,8 +101,7 @@ class Tagged:
     span: Span
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Hole:
+class Hole(Struct, frozen=True, eq=False):
     """Stands for a block with an error that is reported already."""
 
     span: Span
@@ -152,8 +142,7 @@ def closing(term: Term, instances: Sequence[Instance]) -> Instance:
             return instances[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class DropPath:
+class DropPath(Struct, frozen=True):
     """``drop_path(local=p, global=g)``: probabilities; ``all_columns`` trains every column on each batch."""
 
     local: float = 0.0
@@ -161,8 +150,7 @@ class DropPath:
     all_columns: bool = False
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Struct, frozen=True):
     """One net of a file, ready to be measured and expanded."""
 
     sources: Sources

@@ -8,7 +8,9 @@ each inner node of the tree; an operand that is itself such a join is marked by 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl import program as p
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site
@@ -16,16 +18,14 @@ from fractal_dsl.ops import LAYERS
 from fractal_dsl.plan import Label
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     """A column of an open bundle: the node at its end, and its level (None: that of the rule around)."""
 
     node: int
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(Struct, frozen=True):
     left: _Tree
     right: _Tree
 
@@ -33,8 +33,7 @@ class _Pair:
 _Tree = _Column | _Pair
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
+class _Context(Struct, frozen=True):
     """What is around a term: ``placed`` by a rule or not, and what its nodes' sites say."""
 
     placed: bool

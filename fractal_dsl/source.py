@@ -7,15 +7,15 @@ import os
 import stat
 import unicodedata
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 MAX_SOURCE_BYTES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A half-open range of characters, ``start`` to ``end``, in one source."""
 
     start: int
@@ -26,8 +26,7 @@ class Span:
         return Span(min(self.start, other.start), max(self.end, other.end))
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Struct, frozen=True, dict=True):
     """A text and the name under which messages show it.
 
     Where a file imports others, ``base`` is where its characters are counted from, so that a span tells
@@ -35,8 +34,11 @@ class Source:
     """
 
     name: str
-    text: str = field(repr=False)
+    text: str
     base: int = 0
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r})"
 
     @classmethod
     def read(cls, path: str | Path, base: int = 0) -> Source:
@@ -121,8 +123,7 @@ class Located(str):
         return located
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The texts that a program is made of: the file itself, and what it imports."""
 
     all: tuple[Source, ...]

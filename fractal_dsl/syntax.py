@@ -1,19 +1,18 @@
-"""The syntax tree: frozen dataclasses, every node with its span.
+"""The syntax tree: frozen structs, every node with its span.
 
 An expression is one of ``Expr``, a declaration one of ``Decl``; both are read with ``match``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from fractal_dsl.source import Source, Span
 
 # --- expressions
 
 
-@dataclass(frozen=True, slots=True)
-class Literal:
+class Literal(Struct, frozen=True):
     """``64``, ``0.5``, ``15%`` (``prob`` is true), ``"xavier"``, ``true``."""
 
     value: int | float | str | bool
@@ -21,24 +20,21 @@ class Literal:
     prob: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """``conv``"""
 
     id: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """``[64, 128]``"""
 
     items: tuple[Expr, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Comprehension:
+class Comprehension(Struct, frozen=True):
     """``F[columns](w) for w in widths``: in brackets, or as the only argument of a call."""
 
     body: Expr
@@ -47,8 +43,7 @@ class Comprehension:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(Struct, frozen=True):
     """``-x``, ``not x``"""
 
     op: str
@@ -56,8 +51,7 @@ class Unary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Struct, frozen=True):
     """``x + y``, ``x ** y``, ``x < y``, ``x and y``: every infix operator but ``>>`` and ``|``."""
 
     op: str
@@ -66,24 +60,21 @@ class Binary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """``a >> b >> c``: composition in the direction of data flow."""
 
     steps: tuple[Expr, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(Struct, frozen=True):
     """``a | b | c``: columns side by side, closed by the join of the rule."""
 
     columns: tuple[Expr, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Arg:
+class Arg(Struct, frozen=True):
     """An argument, by position (``name`` is None) or by name."""
 
     name: str | None
@@ -91,8 +82,7 @@ class Arg:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """``conv(64, padding=1)``"""
 
     func: Expr
@@ -100,8 +90,7 @@ class Call:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Struct, frozen=True):
     """``widths[n]``, ``F[n]``"""
 
     base: Expr
@@ -109,8 +98,7 @@ class Index:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """``m.F``, ``F[n].each``, ``nn.Hardswish``"""
 
     base: Expr
@@ -118,8 +106,7 @@ class Attribute:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Annotated:
+class Annotated(Struct, frozen=True):
     """``block @tag("stem")``"""
 
     base: Expr
@@ -128,8 +115,7 @@ class Annotated:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """Stands for what could not be parsed; its error is reported already."""
 
     span: Span
@@ -154,8 +140,7 @@ Expr = (
 # --- types and domains
 
 
-@dataclass(frozen=True, slots=True)
-class TypeExpr:
+class TypeExpr(Struct, frozen=True):
     """``int``, ``[prob]`` (``item`` is set), ``f32[3, 32, 32]`` (``dims`` is set)."""
 
     name: str
@@ -164,8 +149,7 @@ class TypeExpr:
     dims: tuple[Expr, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RangeDomain:
+class RangeDomain(Struct, frozen=True):
     """``in 1..8``, both ends included."""
 
     low: Expr
@@ -173,16 +157,14 @@ class RangeDomain:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SetDomain:
+class SetDomain(Struct, frozen=True):
     """``in {"a", "b"}``"""
 
     values: tuple[Expr, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One parameter of a signature: ``drop: prob = 0%``."""
 
     name: Name
@@ -194,8 +176,7 @@ class Parameter:
 # --- declarations
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(Struct, frozen=True):
     """``import "path.frac" as m``"""
 
     path: Literal
@@ -204,8 +185,7 @@ class Import:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FromImport:
+class FromImport(Struct, frozen=True):
     """``from "path.frac" import F, conv as c``: pairs of the name there and the name here."""
 
     path: Literal
@@ -214,8 +194,7 @@ class FromImport:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(Struct, frozen=True):
     """``param columns: int = 3 in 1..8``"""
 
     name: Name
@@ -226,8 +205,7 @@ class Param:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(Struct, frozen=True):
     """``let x = expr``, or ``shared x = block``."""
 
     name: Name
@@ -237,8 +215,7 @@ class Let:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerDecl:
+class LayerDecl(Struct, frozen=True):
     """``layer name(sig) = block``, or ``join name(sig) = block`` (``is_join`` is true)."""
 
     name: Name
@@ -249,8 +226,7 @@ class LayerDecl:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """``F[1] = …``, ``F[n] = …``, ``F[n+1] when n > 3 = …``.
 
     ``var`` is None for a fixed level; then ``offset`` is the level. Otherwise the level is ``var + offset``.
@@ -265,8 +241,7 @@ class Case:
     head: Span
 
 
-@dataclass(frozen=True, slots=True)
-class RuleDecl:
+class RuleDecl(Struct, frozen=True):
     """``rule F(sig) join J { cases }``"""
 
     name: Name
@@ -277,8 +252,7 @@ class RuleDecl:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NetDecl:
+class NetDecl(Struct, frozen=True):
     """``net Name(x: type) -> type with … = block``"""
 
     name: Name
@@ -291,8 +265,7 @@ class NetDecl:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """``key = value`` in a train block."""
 
     key: Name
@@ -300,8 +273,7 @@ class Setting:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class TrainDecl:
+class TrainDecl(Struct, frozen=True):
     """``train { … }``"""
 
     settings: tuple[Setting, ...]
@@ -309,8 +281,7 @@ class TrainDecl:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Extern:
+class Extern(Struct, frozen=True):
     """``extern layer name(sig) from "pkg.module:Class"``"""
 
     name: Name
@@ -321,8 +292,7 @@ class Extern:
     doc: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenDecl:
+class BrokenDecl(Struct, frozen=True):
     """A declaration with a syntax error; its name, where one was read, counts as known."""
 
     name: str | None
@@ -332,16 +302,14 @@ class BrokenDecl:
 Decl = Import | FromImport | Param | Let | LayerDecl | RuleDecl | NetDecl | TrainDecl | Extern | BrokenDecl
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
+class Comment(Struct, frozen=True):
     """``# …``, with the marks."""
 
     text: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A parsed file. ``edition`` is None where the file does not say (or is broken)."""
 
     source: Source

@@ -18,7 +18,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import fractal_dsl
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_file, compile_text

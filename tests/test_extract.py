@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_file, compile_text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.lark import from_lark
 from lark import Lark
+from msgspec import Struct
 
 import fractal_dsl
 from fractal_dsl import syntax as s
@@ -40,10 +40,10 @@ def tree(node: object) -> object:
     """A tree without its spans."""
     if isinstance(node, tuple):
         return [tree(x) for x in node]
-    if not is_dataclass(node):
+    if not isinstance(node, Struct):
         return node
     skip = {"span", "head", "source", "comments"}
-    return [type(node).__name__, *[tree(getattr(node, f.name)) for f in fields(node) if f.name not in skip]]
+    return [type(node).__name__, *[tree(getattr(node, f)) for f in node.__struct_fields__ if f not in skip]]
 
 
 def parsed(text: str) -> s.File:

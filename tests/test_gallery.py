@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 
 GALLERY = Path(__file__).parent.parent / "docs" / "gallery"
 

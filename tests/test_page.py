@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fractal_dsl import dot_to_picture
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.driver import compile_file
 from fractal_dsl.plan_on_graph import needed, plan_of_spec
 

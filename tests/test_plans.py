@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare
 from typer.testing import CliRunner
 
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import compile_text
 from fractal_dsl.plan import Plan, draw, local_plan, plan_of_text

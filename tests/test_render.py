@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from fractal_dsl import dot_to_picture
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.dot_to_picture import draw
 from fractal_dsl.driver import Compiled, compile_text

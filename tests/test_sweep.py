@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import MAX_LAYERS
 from fractal_dsl.runtime.run_folder import Run

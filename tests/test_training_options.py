@@ -16,7 +16,7 @@ from rich.console import Console
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
-from fractal_dsl.cli import app
+from fractal_dsl.cli.app import app
 from fractal_dsl.config import AdamW, Sgd, TrainConfig, merge, parse_config
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled, compile_text, literal

@@ -7,59 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from typing import Annotated
 
-import typer
-
-from fractal_dsl.cli import fmt, pictures, play, runs, specs, sweep, train
 from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.version import __version__
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for some takes a twentieth of a `check`
-app = typer.Typer(
-    name="fractal-dsl",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Compile fractal neural networks from .frac files: check, draw, compile, train, deploy a column.",
-)
-for command in (
-    specs.check,
-    specs.explain,
-    fmt.fmt,
-    specs.info,
-    specs.compile,
-    pictures.render,
-    pictures.plan,
-    play.play,
-    train.train,
-    sweep.sweep,
-    runs.eval,
-    runs.predict,
-    runs.extract,
-    train.report,
-    train.compare,
-):
-    app.command()(command)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"fractal-dsl {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
-) -> None:
-    pass
 
 
 def main() -> None:
     """Run the command line; whatever goes wrong ends in a message, not in a traceback."""
     try:
+        from fractal_dsl.cli.app import app  # here, so that Ctrl-C while Python imports ends in a message, too
+
         app()
     except FracError as error:
         _fail(_summary(error))
@@ -76,6 +34,8 @@ def main() -> None:
         _fail("error: out of memory: lower the parameters, the batch, or --max-layers")
     except Exception as error:
         if os.environ.get("FRACTAL_DSL_TRACEBACK"):
+            import traceback
+
             traceback.print_exc()
         _fail(
             f"internal error: {type(error).__name__}: {error}\n"

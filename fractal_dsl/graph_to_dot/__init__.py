@@ -11,8 +11,9 @@ paints the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import JoinGraph, Layer

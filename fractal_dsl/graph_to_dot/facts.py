@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from fractal_dsl.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph_to_dot.look import Label

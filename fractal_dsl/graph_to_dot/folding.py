@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.diagnostics import UserError, suggestion
 from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, leaves, units_of
 from fractal_dsl.graph_to_dot.units import MAX_UNITS, Unit, check_size
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """How much is opened: frames down to ``depth`` (None: all), and all those that a name in ``names`` opens."""
 
     depth: int | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fractal_dsl.graph_to_dot.look import Heat
 from fractal_dsl.graph_to_dot.placed import Rect
@@ -17,8 +18,7 @@ _SWATCH, _HEIGHT = 16.0, 9.0
 _BESIDE, _BETWEEN = 5.0, 16.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """Swatches side by side, each with fill, outline and height, and a text; ``before`` stands on their left.
 
     ``heavy``: the outlines are those of closed parts.
@@ -36,8 +36,7 @@ class Entry:
         return left + _SWATCH * len(self.swatches) + _BESIDE + _width(self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """A piece of a legend at its place: a swatch, or a text."""
 
     rect: Rect

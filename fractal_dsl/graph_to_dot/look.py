@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import hypot, log, prod
 from typing import Literal
+
+from msgspec import Struct, field
 
 from fractal_dsl.graph import Input, JoinGraph, Output
 from fractal_dsl.graph_to_dot.folding import Opening
@@ -16,8 +17,7 @@ from fractal_dsl.plan_on_graph import node_cost
 Label = Literal["none", "shape", "params", "macs"]
 
 
-@dataclass(frozen=True)
-class Heat:
+class Heat(Struct, frozen=True):
     """Numbers of nodes that boxes are coloured by. ``total`` tells how those of one box add up; ``log``: by orders."""
 
     title: str
@@ -58,8 +58,7 @@ def cost_heat(graph: JoinGraph, kind: Literal["macs", "params", "activation"]) -
             return Heat("numbers in the output, a sample", sizes, total="largest")
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Struct, frozen=True):
     """What is written in boxes, what they are coloured by, the theme, how much is opened, and on how many stretches
     a long net is laid out (None: as fits a page). ``runs``: alike parts in a row become one."""
 

@@ -6,8 +6,9 @@ encoder and its decoder beside each other.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import log
+
+from msgspec.structs import replace
 
 from fractal_dsl.graph_to_dot.placed import Placed
 from fractal_dsl.graph_to_dot.placer import Area, Placer, Route

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from fractal_dsl.graph_to_dot.sizes import SMALL, TITLE
 from fractal_dsl.graph_to_dot.tree import Series
@@ -13,8 +15,7 @@ from fractal_dsl.ops import Tensor
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Rect:
+class Rect(Struct, frozen=True):
     """A rectangle by its edges."""
 
     left: float
@@ -28,16 +29,14 @@ class Rect:
         return (self.left + self.right) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """A text and the point at which it is centred."""
 
     text: str
     at: Point
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """Straight pieces from the edge of a unit to that of another; a corner at each point between."""
 
     source: int
@@ -45,8 +44,7 @@ class Edge:
     points: tuple[Point, ...]
 
 
-@dataclass
-class Placed:
+class Placed(Struct):
     """A layout: rectangles of units and frames (with their titles), and edges.
 
     ``entering[e]`` is the shape written where edge e enters a frame, ``leaving[u]`` where unit u feeds what is

@@ -6,8 +6,10 @@ that the one layer of a shallow column stands beside the middle of a deep one, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.graph_to_dot.placed import Edge, Placed, Point, Rect, Text, beside, half_width
 from fractal_dsl.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, Sizes, gap, grid, into, out, top
@@ -15,8 +17,7 @@ from fractal_dsl.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.graph_to_dot.units import shape_text
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """A line on its way down from a unit: it turns at height ``turn``, or drops straight where ``bar`` is above."""
 
     source: int
@@ -33,8 +34,7 @@ class Route:
         return (*self.points, (last_x, self.turn), (x, self.turn), (x, y))
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
+class Area(Struct, frozen=True):
     """The width that an item may take, and whether the columns in it lie on the net's grid."""
 
     left: float

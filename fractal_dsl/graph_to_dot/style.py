@@ -9,12 +9,12 @@ other theme tells apart, so that a picture changes its theme by a table.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True)
-class Theme:
+
+class Theme(Struct, frozen=True):
     """One set of colours.
 
     ``families`` has fill and outline by family of layer, ``frames`` by kind of frame; ``live`` is the colour of lines

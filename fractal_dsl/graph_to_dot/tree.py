@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.graph_to_dot.units import FrameKey, Unit, Units
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(Struct, frozen=True):
     """One unit, by its place in ``Units``."""
 
     number: int
     unit: Unit
 
 
-@dataclass(frozen=True, slots=True)
-class Parallel:
+class Parallel(Struct, frozen=True):
     """Branches side by side, left to right; a join follows.
 
     ``lanes`` are the columns that each branch holds; empty where the join is not a rule's.
@@ -33,8 +33,7 @@ class Parallel:
     lanes: tuple[frozenset[int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it.
 
     ``shapes``: the shapes of what enters and leaves it are written.
@@ -47,8 +46,7 @@ class Frame:
     shapes: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(Struct, frozen=True):
     """Items one below the other."""
 
     items: tuple[Item, ...]
@@ -57,8 +55,7 @@ class Series:
 Item = Leaf | Parallel | Frame
 
 
-@dataclass(frozen=True, slots=True)
-class _Path:
+class _Path(Struct, frozen=True):
     """What lies between two units. ``arrives`` are the lanes, ``slot`` is the place, at the join in which it ends."""
 
     items: tuple[Item, ...]

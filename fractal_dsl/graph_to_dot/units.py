@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, cast
+
+from msgspec import Struct
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
@@ -23,8 +24,7 @@ FrameKey = tuple[str, int]
 """What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """A box (``layer``, ``input``, ``output``; ``closed``: a part that is not opened), a bar (``join``) or a bare
     line (``skip``, for ``id``).
 
@@ -45,8 +45,7 @@ class Unit:
     sort: tuple[object, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Units:
+class Units(Struct, frozen=True):
     """The units in topological order and the operands of each, in the order of their slots.
 
     ``lanes[u]`` has for each operand of a rule's join the place of its column among all columns, from 0 (shallow);
@@ -93,8 +92,7 @@ def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
     return Units(tuple(units), tuple(operands), tuple(lanes), frames.titles, frames.names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fold:
+class _Fold(Struct, frozen=True):
     """The label of a fold, and whether it is the name of a call: all its nodes' names begin with it then."""
 
     label: str

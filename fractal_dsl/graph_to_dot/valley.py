@@ -9,8 +9,10 @@ b ----> d        and what is handed on runs across
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import prod
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.graph_to_dot.placed import Edge, Placed, Rect, Text, beside, half_width
 from fractal_dsl.graph_to_dot.placer import Area, Placer, Route
@@ -35,8 +37,7 @@ _LOW = 10.0  # from the lowest box to the line that leads up from it
 _CROSSES = 2  # a net with fewer lines across is one stretch
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
+class _Level(Struct, frozen=True):
     """What comes before something on the way down and after it on the way up.
 
     That is a ``frame`` around all further levels, or a ``skip`` and the ``join`` in which it ends; at the lowest level

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_dot.facts import Facts
@@ -29,8 +31,7 @@ _TITLE, _TITLE_LINE = 12.0, 15.0  # the titles of panels: their font, and a line
 _FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(Struct, frozen=True):
     """One picture among those side by side. Where there is no graph, boxes tell nothing but their labels."""
 
     tree: Series
@@ -127,8 +128,7 @@ def _mark(mark: Mark, look: Look, canvas: _Canvas) -> dict[str, str]:
     return attributes | swatch | ({"penwidth": _HEAVY} if mark.heavy else {})
 
 
-@dataclass(frozen=True, slots=True)
-class _Canvas:
+class _Canvas(Struct, frozen=True):
     """Turns coordinates around: Graphviz's y goes up from the bottom left corner."""
 
     left: float

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from fractal_dsl.graph import Join, JoinGraph, Layer
 
@@ -29,16 +30,14 @@ _ARGUMENTS = {
 }
 
 
-@dataclass(slots=True)
-class Constant:
+class Constant(Struct):
     """A constructor's argument: its value, and what its parameter would be called."""
 
     value: Any
     name: str
 
 
-@dataclass(slots=True)
-class Statement:
+class Statement(Struct):
     """One line of ``forward``: a layer, a class instance, or a join of values (numbers of graph nodes)."""
 
     result: int
@@ -51,8 +50,7 @@ class Statement:
     join: Join | None = None
 
 
-@dataclass(slots=True)
-class Unit:
+class Unit(Struct):
     """A region of the net under one prefix, with one input and one output."""
 
     prefix: str

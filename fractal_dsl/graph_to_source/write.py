@@ -6,15 +6,15 @@ import keyword
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from fractal_dsl.graph import JoinGraph
 from fractal_dsl.graph_to_source.units import Constant, Signature, Statement, Unit, Units
 
 
-@dataclass(slots=True)
-class _Class:
+class _Class(Struct):
     """The source of all units of one signature. ``parameters`` maps a constant's place to its parameter."""
 
     name: str

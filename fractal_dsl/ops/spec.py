@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
 Args = Mapping[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """A tensor's element type (``f32`` or ``i64``) and its shape without the batch."""
 
     dtype: str
@@ -42,8 +42,7 @@ class Required(enum.Enum):
 REQUIRED: Final = Required.REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
-class OpParam:
+class OpParam(Struct, frozen=True):
     """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each axis),
     sides (an int, or two for each axis), padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or
     one for each axis). Numbers are at least ``low`` and below ``high``. One that torch has in another place
@@ -58,8 +57,7 @@ class OpParam:
     keyword: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TorchModule:
+class TorchModule(Struct, frozen=True):
     """What to construct: ``nn.X`` for torch.nn, else a class of ``fractal_dsl.runtime.layers``."""
 
     target: str
@@ -67,8 +65,7 @@ class TorchModule:
     kwargs: tuple[tuple[str, Value], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OpSpec:
+class OpSpec(Struct, frozen=True):
     """A built-in layer.
 
     ``out`` gives the output of an input or raises ShapeError; ``cost`` gives (parameters, multiply-accumulates of
@@ -91,8 +88,7 @@ def _weightless(operands: tuple[Tensor, ...], args: Args) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class JoinSpec:
+class JoinSpec(Struct, frozen=True):
     """A join. ``out`` gives the output of the operands or raises ShapeError. One with weights has ``torch``,
     which says what to construct for a number of operands, and ``cost``, its parameters. ``pairs``
     tells whether it reads as a nest of two-input joins before collapse."""

@@ -6,8 +6,9 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
+
+from msgspec.structs import replace
 
 from fractal_dsl.graph import Join, JoinGraph, Layer, Node, Site
 from fractal_dsl.passes.rebuild import empty_like

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fractal_dsl.graph import Join, JoinGraph, Node
 from fractal_dsl.passes.rebuild import empty_like

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fractal_dsl.graph import Join, JoinGraph, Layer
 from fractal_dsl.ops import LAYERS, Args, OpSpec, Value

@@ -7,7 +7,8 @@ layers it expands to. Numbers are Python's integers and stay exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report

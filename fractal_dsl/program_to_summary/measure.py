@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import prod
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
@@ -18,8 +20,7 @@ from fractal_dsl.source import Span
 MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(Struct, frozen=True):
     """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
     ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
 
@@ -48,8 +49,7 @@ class Totals:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Struct, frozen=True):
     """A shared block as it was first measured: its input, its parameters, all and by column, and its modules."""
 
     into: Tensor
@@ -58,8 +58,7 @@ class Shared:
     modules: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """One column of an open bundle, or a closed signal (``level`` is None: introduced where it stands).
 
     ``out`` is None after an error; ``columns`` holds each column's cost on the way here; ``last`` is the last layer

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from fractal_dsl.plan import Label
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """One column's share: base layers on its path, parameters, multiply-accumulates a sample.
 
     ``shared`` are the blocks (ids of their terms) whose parameters are not in ``params`` yet: they count
@@ -29,8 +29,7 @@ class Cost:
         return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """The figures of a net, as ``fractal-dsl info`` prints them. MACs are those of convolutions and
     products of matrices, a sample; ``joins`` counts the collapsed joins by arity; ``labels`` name the columns."""
 
@@ -51,7 +50,7 @@ class Summary:
 
     def json(self) -> dict[str, Any]:
         """Plain data under the documented keys."""
-        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name != "labels"}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__ if name != "labels"}
         plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
         plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
         plain["columns"] = [

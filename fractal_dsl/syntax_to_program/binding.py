@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import suggestion
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """An evaluated argument."""
 
     name: str | None

@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
@@ -58,8 +59,7 @@ from fractal_dsl.syntax_to_program.values import (
 _MAX_COMPARED = 50_000  # names that unknown ones are compared with; the errors beyond have no suggestion
 
 
-@dataclass
-class Evaluator:
+class Evaluator(Struct):
     """Evaluates expressions; errors go to ``report``, with the trail of rules and layers that they came about in.
 
     Raises OutOfSteps, having reported it, where a file takes more than MAX_STEPS.

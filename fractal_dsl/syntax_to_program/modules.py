@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from fractal_dsl.syntax_to_program.evaluate import Evaluator
 
 
-@dataclass
-class Library:
+class Library(Struct):
     """What all modules of a program share. ``find`` gives an imported file by the span of its path;
     ``allow_python`` lets ``extern`` run code. ``reached`` are the modules by the prefixes that ``-p`` has for them."""
 

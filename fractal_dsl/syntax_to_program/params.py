@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Diagnostic, Report

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
+from msgspec import Struct
+
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
 from fractal_dsl.source import Span
@@ -188,5 +190,5 @@ def _mentions(node: object, name: str, *, loops: bool = True) -> bool:
         return any(_mentions(x, name, loops=loops) for x in cast(tuple[object, ...], node))
     if isinstance(node, s.Comprehension) and not loops and not isinstance(node.iterable, s.Items):
         return _mentions(node.iterable, name, loops=loops)
-    fields = getattr(node, "__dataclass_fields__", ())
-    return any(_mentions(getattr(node, f), name, loops=loops) for f in fields if f != "span")
+    fields = node.__struct_fields__ if isinstance(node, Struct) else ()
+    return any(_mentions(getattr(node, f), name, loops=loops) for f in fields)

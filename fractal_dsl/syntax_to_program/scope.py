@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from fractal_dsl.source import Span
 from fractal_dsl.syntax_to_program.values import RuleContext, Value
@@ -42,8 +43,7 @@ class Nowhere:
         return None
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Local names, the file and the rule around them."""
 
     home: Home

@@ -13,8 +13,10 @@ A case whose guard depends on arguments is left to the check at expansion (``rul
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report
@@ -44,8 +46,7 @@ _MAX_STEPS = 200_000
 """The work that the searches may do; no file that a person writes needs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Relative:
+class _Relative(Struct, frozen=True):
     """The case's level variable plus ``offset``."""
 
     offset: int
@@ -57,24 +58,29 @@ _Names = Mapping[str, Value]
 """Numbers, levels relative to the case's variable, other plain values, and None for what is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Struct, frozen=True):
     """A mention of ``rule`` at ``level`` in the text, by way of the layers ``via``. A level that is one of several
     is not ``certain``; one that may be any is None. ``index`` is the level as it is written."""
 
     rule: s.RuleDecl
     level: int | _Relative | None
     span: Span
-    via: tuple[str, ...] = field(default=(), compare=False)
+    via: tuple[str, ...] = ()
     certain: bool = True
-    index: s.Expr | None = field(default=None, compare=False)
+    index: s.Expr | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """One mention found by several ways is one."""
+        return isinstance(other, _Call) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((id(self.rule), self.level, self.span))
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (id(self.rule), self.level, self.span, self.certain)
 
 
-@dataclass(frozen=True, slots=True)
-class _Edge:
+class _Edge(Struct, frozen=True):
     """A mention in a case: from a rule to a rule, the level changed by ``change``."""
 
     start: s.RuleDecl
@@ -367,9 +373,9 @@ def _names(node: object) -> set[str]:
         return {node.id}
     if isinstance(node, tuple):
         return {n for part in cast(tuple[object, ...], node) for n in _names(part)}
-    if not is_dataclass(node) or isinstance(node, Span):
+    if not isinstance(node, Struct) or isinstance(node, Span):
         return set()
-    return {n for f in fields(node) for n in _names(getattr(node, f.name))}
+    return {n for part in node.__struct_fields__ for n in _names(getattr(node, part))}
 
 
 # --- the text
@@ -431,8 +437,8 @@ class _Reader:
                 ]
             case tuple():
                 return [c for part in cast(tuple[object, ...], node) for c in self._in(part, names)]
-            case _ if is_dataclass(node) and not isinstance(node, Span):
-                return [c for f in fields(node) if f.name != "span" for c in self._in(getattr(node, f.name), names)]
+            case Struct() if not isinstance(node, Span):
+                return [c for part in node.__struct_fields__ for c in self._in(getattr(node, part), names)]
             case _:
                 return []
 
@@ -541,8 +547,8 @@ class _Reader:
                 return False
             case tuple():
                 return all(self._plain(part, bound) for part in cast(tuple[object, ...], node))
-            case _ if is_dataclass(node) and not isinstance(node, Span):
-                return all(self._plain(getattr(node, f.name), bound) for f in fields(node) if f.name != "span")
+            case Struct() if not isinstance(node, Span):
+                return all(self._plain(getattr(node, part), bound) for part in node.__struct_fields__)
             case _:
                 return True
 

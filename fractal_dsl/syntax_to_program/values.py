@@ -8,8 +8,9 @@ declaration is checked by itself, or the result of something that is reported al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeGuard
+
+from msgspec import Struct
 
 from fractal_dsl import program as p
 from fractal_dsl import syntax as s
@@ -32,8 +33,7 @@ class Prob(float):
     """A probability, written ``15%``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(Struct, frozen=True):
     """``int``, ``float``, ``prob``, ``bool``, ``str``, ``block``, ``join``, or a list of ``item``."""
 
     name: str
@@ -46,8 +46,7 @@ class Type:
 SCALARS = ("int", "float", "prob", "bool", "str", "block", "join")
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """A value of a known type (``any``: of no known type). ``offset`` relates a level to the rule's own."""
 
     type: Type
@@ -57,58 +56,50 @@ class Unknown:
 ANY = Unknown(Type("any"))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerFn:
+class LayerFn(Struct, frozen=True):
     """A user's layer or join, not yet called; ``home`` is its file."""
 
     decl: s.LayerDecl
     home: Any
 
 
-@dataclass(frozen=True, slots=True)
-class OpFn:
+class OpFn(Struct, frozen=True):
     """A built-in layer, not yet called."""
 
     spec: OpSpec
 
 
-@dataclass(frozen=True, slots=True)
-class JoinFn:
+class JoinFn(Struct, frozen=True):
     """A built-in join, not yet called."""
 
     spec: JoinSpec
 
 
-@dataclass(frozen=True, slots=True)
-class TorchNn:
+class TorchNn(Struct, frozen=True):
     """``nn``, whose attributes are the modules of torch.nn."""
 
 
-@dataclass(frozen=True, slots=True)
-class TorchFn:
+class TorchFn(Struct, frozen=True):
     """A module of torch.nn by its name there, not yet called."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExternFn:
+class ExternFn(Struct, frozen=True):
     """A Python class that is declared as a layer or join, not yet called; ``home`` is the file."""
 
     decl: s.Extern
     home: Any
 
 
-@dataclass(frozen=True, slots=True)
-class RuleFn:
+class RuleFn(Struct, frozen=True):
     """A rule without its level; ``home`` is its file."""
 
     decl: s.RuleDecl
     home: Any
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RuleContext:
+class RuleContext(Struct, frozen=True, eq=False):
     """The rule whose body is being read, with the arguments that inner mentions inherit."""
 
     decl: s.RuleDecl
@@ -117,8 +108,7 @@ class RuleContext:
     level: int | Unknown
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RuleAt:
+class RuleAt(Struct, frozen=True, eq=False):
     """A rule at a level, its arguments not yet given: ``F[3]``; ``context`` is the rule it stands in."""
 
     decl: s.RuleDecl
@@ -128,22 +118,19 @@ class RuleAt:
     context: RuleContext | None
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ModuleValue:
+class ModuleValue(Struct, frozen=True, eq=False):
     """An imported file, by the name that it has here."""
 
     module: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Builtin:
+class Builtin(Struct, frozen=True):
     """``seq``, ``zip``, ``range``, ``len``, ``enumerate`` or ``reversed``."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class EachFn:
+class EachFn(Struct, frozen=True):
     """``F[3].each``, not yet called."""
 
     target: p.Term

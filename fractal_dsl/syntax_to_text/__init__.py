@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fractal_dsl import syntax as s
 from fractal_dsl.syntax_to_text.comments import Gap, Text, Weaver, Word, overlong, settle, words
@@ -41,8 +42,7 @@ def _formatted(file: s.File) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """A node that begins a line. Where several of a kind in a row fit on a line each, their ``cells``, which have
     the words of ``whole``, are aligned. ``rows`` stand below it in braces; ``apart``: it is a declaration."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from fractal_dsl.source import Source, Span
 from fractal_dsl.syntax import Comment
@@ -37,8 +38,7 @@ _RUN = 100  # MAX_RUN of the parser, which counts a word where this may count se
 Word = str | Infix | Opening
 
 
-@dataclass(slots=True)
-class Gap:
+class Gap(Struct):
     """The comments before a word: one on the line of the word before, others each with whether an empty line is
     above it; ``blank``: an empty line is above the word itself."""
 

@@ -4,20 +4,19 @@ comments that stay between the words where they stand."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 INDENT = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A line break; where its group fits on a line, ``flat`` instead."""
 
     flat: str = " "
 
 
-@dataclass(frozen=True, slots=True)
-class Remarks:
+class Remarks(Struct, frozen=True):
     """The comments between two words: one behind the first word on its line, others on lines of their own.
 
     ``closing``: the second word closes a bracket, and the comments are inside.
@@ -28,15 +27,13 @@ class Remarks:
     closing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Nest:
+class Nest(Struct, frozen=True):
     """Lines within are indented by four more columns."""
 
     body: Doc
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Laid out on one line if that fits and no comment is within; else its own lines all break.
 
     ``pending``: it ends in a comment, so what follows must break.
@@ -47,29 +44,25 @@ class Group:
     pending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(Struct, frozen=True):
     """Texts with a comma between, as many on a line as fit."""
 
     items: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hug:
+class Hug(Struct, frozen=True):
     """What stands behind ``=`` on its line, for it has brackets to break in; below if a comment is between."""
 
     body: Doc
 
 
-@dataclass(frozen=True, slots=True)
-class Infix:
+class Infix(Struct, frozen=True):
     """The sign between two operands: it begins a line, so comments behind it go before it."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """The parenthesis at an offset of the source; others around the same expression are left out."""
 
     at: int

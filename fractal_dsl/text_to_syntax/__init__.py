@@ -8,9 +8,9 @@ checked.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from lark import Token
+from msgspec.structs import replace
 
 from fractal_dsl import syntax as s
 from fractal_dsl.diagnostics import Report

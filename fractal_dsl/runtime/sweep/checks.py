@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice, product
 from typing import Any
+
+from msgspec.structs import replace
 
 from fractal_dsl import syntax as s
 from fractal_dsl.config import TrainConfig, merge, parse_config
