@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -80,6 +81,19 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert (code, out) == (1, "")
     assert "<stdin>:1" in err
     assert given(b"\xff")[0] == 1
+
+
+@pytest.mark.parametrize("command", [["info"], ["plan"], ["compile", "--emit", "graph"], ["render", "-o", "x.dot"]])
+def test_commands_on_a_spec_read_standard_input(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = b"net N(x: f32[8]) -> f32[4] = linear(4)"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(spec)))
+    monkeypatch.setattr(sys, "argv", ["fractal-dsl", command[0], "-", *command[1:]])
+    with contextlib.suppress(SystemExit):
+        main()
+    assert capsys.readouterr().err == ""
 
 
 def test_check_reads_standard_input_as_fmt_does(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from fractal_dsl import driver
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import MAX_LAYERS
 from fractal_dsl.plan import plan_of_text
@@ -45,7 +45,7 @@ def plan(
 
 def _compiled(spec: str, given: dict[str, str], net: str | None, max_layers: int, allow_python: bool) -> Compiled:
     """A file's net; its training settings do not matter here."""
-    nets = driver.check(driver.read(spec), given, max_layers, allow_python=allow_python, settings=False)
+    nets = driver.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
     return driver.pick(nets, net)
 
 

@@ -138,7 +138,8 @@ def compile(
     """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
     if (output is None) == (emit is None):
         raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
-    compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
+    nets = driver.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
+    compiled = driver.pick(nets, net)
     if emit is not None:
         print(_emitted(compiled, emit), end="")
         return

@@ -359,6 +359,7 @@ class Evaluator(Struct):
             case _:
                 found = type_of(value)
                 help = {
+                    "int": "a number is an argument, as in `linear(10)`; a level hides a layer of its name",
                     "join": "a join takes its branches in parentheses: `sum(id, conv2d(64, 1))`",
                     "str": "a layer or rule takes a block by a parameter of that type: `act: block = relu`",
                     "tensor": "a net is a block, and its input flows in by itself: leave the name out",
