@@ -159,6 +159,35 @@ def test_a_run_that_is_killed_twenty_times_ends_the_same(
     assert ends_of(tmp_path / "run") == expected
 
 
+def test_a_run_that_is_killed_long_after_it_was_saved_ends_the_same(
+    tmp_path: Path, unbroken: tuple[dict[str, Any], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where epochs are short, the state is not saved at the end of each: saving would take longer than training."""
+    monkeypatch.setattr("fractal_dsl.runtime.loop._SHARE", 1e9)
+    folder, step = tmp_path / "run", Stepper.step
+
+    def killed(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        if at == 25:
+            raise KeyboardInterrupt
+        return step(self, x, y, at, rate)
+
+    def epochs() -> int:
+        return len((folder / "metrics.jsonl").read_text().splitlines())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            start(folder, ("save_steps", None))
+    assert [f.name for f in (folder / "checkpoints").iterdir()] == ["step-00000000"] and epochs() == 2
+    Run.open(folder)
+    with monkeypatch.context() as patch:
+        interrupted_at(5, patch)
+        go_on(folder)
+    assert epochs() == 0  # no line is ahead of the state
+    go_on(folder)
+    assert ends_of(folder) == unbroken[0]
+
+
 # --- stopped
 
 

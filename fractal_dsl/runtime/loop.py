@@ -30,6 +30,9 @@ from fractal_dsl.runtime.run_folder import Weights
 from fractal_dsl.runtime.step import Stepper
 from fractal_dsl.runtime.store import Store
 
+_SHARE = 50
+"""At the end of an epoch the state is saved if that takes at most this part of the time since it was saved last."""
+
 
 class Loop:
     """Trains one net. What it has done stands in ``progress`` and ``epochs``, the lines of ``metrics.jsonl``.
@@ -57,7 +60,7 @@ class Loop:
         self.loss, self.right = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
         tracked = config.track_columns and stepper.world.leads
         self.tracker = Tracker(self.model, images, config.seed, config.batch) if tracked else None
-        self.saved = 0.0
+        self.saved = self.saving = 0.0
         self.profiler: Profiler | None = None
         self.clock: CompileClock | None = None
 
@@ -67,14 +70,14 @@ class Loop:
         tensors = self.stepper.load(checkpoint)
         self.loss.copy_(tensors["epoch/loss"])
         self.right.copy_(tensors["epoch/right"])
+        self.store.metrics(self.epochs)
 
     def rewrite(self, names: Sequence[Weights]) -> None:
         """Write those weights again, from the state that was restored."""
         if names:
             with self._averaged():
-                weights = self.stepper.weights()
-                for name in names:
-                    self.store.weights(name, weights, self.progress.epoch)
+                self.store.weights(names, self.stepper.weights(), self.progress.epoch)
+            self.store.flush()
 
     def run(self) -> Progress:
         """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.
@@ -106,11 +109,8 @@ class Loop:
         """Before training: everything that a run needs to be resumed and opened."""
         with self._kept():
             self.store.metrics([])
-            weights = self.stepper.weights()
-            self.store.weights("best", weights, 0)
-            self._save()
-            self.store.weights("last", weights, 0)
-            self.store.seal("running")
+        self.store.weights(("best", "last"), self.stepper.weights(), 0)
+        self._save()
 
     def _epoch(self) -> None:
         p, config, order = self.progress, self.config, self._order()
@@ -128,7 +128,7 @@ class Loop:
             images = len(y) * self.stepper.shares.size
             p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
             diverged = not self.view.add(loss, right, images)
-            diverged, ended, due = self._agreed(diverged)
+            diverged, ended, due = self._agreed(diverged, 60 * config.save_minutes)
             if diverged:
                 self._diverged()
             if self.profiler is not None and self.profiler.step():
@@ -141,16 +141,16 @@ class Loop:
                     return
         self._epoch_done(rate)
 
-    def _agreed(self, diverged: bool) -> tuple[bool, Ended, bool]:
-        """Whether the loss is no number, why the run is to stop, and whether its state is to be saved: in all
-        processes alike, though each has a clock of its own."""
+    def _agreed(self, diverged: bool, pause: float) -> tuple[bool, Ended, bool]:
+        """Whether the loss is no number, why the run is to stop, and whether its state is to be saved, which it is
+        after so many seconds: in all processes alike, though each has a clock of its own."""
         now, every = time.perf_counter(), self.config.save_steps
         due = every is not None and self.progress.step % every == 0
         diverged, interrupted, over, due = self.stepper.world.any(
             diverged,
             self.interrupted.is_set(),
             now > self.deadline,
-            due or now - self.saved > 60 * self.config.save_minutes,
+            due or now - self.saved > pause,
         )
         return diverged, "interrupted" if interrupted else "minutes" if over else "", due
 
@@ -159,15 +159,11 @@ class Loop:
         if not self._finite():
             self._diverged()
         p.epoch_seconds = seconds
-        with self._kept():
-            self._save()
-            if p.ended:
-                with self._averaged():
-                    weights = self.stepper.weights()
-                    self.store.weights("last", weights, p.epoch)
-                    if not self.config.validation:
-                        self.store.weights("best", weights, p.epoch)
-                self.store.seal("running")
+        if p.ended:
+            with self._averaged():
+                names: tuple[Weights, ...] = ("last",) if self.config.validation else ("last", "best")
+                self.store.weights(names, self.stepper.weights(), p.epoch)
+        self._save()
 
     def _epoch_done(self, rate: float) -> None:
         p, config = self.progress, self.config
@@ -188,36 +184,42 @@ class Loop:
             better = score >= p.best
             if better:
                 p.best, p.best_epoch = score, p.epoch
-            p.ended = self._end()
-            with self._kept():
-                self.store.metrics(self.epochs)
-                if config.track_columns:
-                    self.store.gradients(lambda: self.tracker.norms if self.tracker else {})
-                weights = self.stepper.weights()
-                if better:
-                    self.store.weights("best", weights, p.epoch)
-                self.store.weights("last", weights, p.epoch)
+            self.store.weights(("last", "best") if better else ("last",), self.stepper.weights(), p.epoch)
         with self._kept():
+            self.store.metrics(self.epochs)
+        p.ended, due = self._end()
+        if due:
             self._save()
-            self.store.seal("running")
+        else:
+            with self._kept():
+                self.store.seal("running")
         if self.on_epoch is not None:
             self.on_epoch(figures)
         self.view.line(epoch_line(figures, config.epochs) + (f"  {self.view.left()}" if not p.ended else ""))
 
-    def _end(self) -> Ended:
+    def _end(self) -> tuple[Ended, bool]:
+        """Why the run is to stop at the end of an epoch, and whether its state is to be saved."""
         p, patience = self.progress, self.config.patience
         if p.epoch == self.config.epochs:
-            return "epochs"
+            return "epochs", True
         if patience is not None and p.epoch - p.best_epoch >= patience:
-            return "patience"
-        return self._agreed(False)[1]
+            return "patience", True
+        _, ended, due = self._agreed(False, min(60 * self.config.save_minutes, _SHARE * self.saving))
+        return ended, due or bool(ended)
 
     def _save(self) -> None:
-        p = self.progress
-        p.seconds, p.scaler = time.perf_counter() - self.start, self.stepper.scaler.state_dict()
+        """Write all that a run needs to be resumed and opened."""
+        p, began = self.progress, time.perf_counter()
+        p.seconds, p.scaler = began - self.start, self.stepper.scaler.state_dict()
         tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
-        self.store.checkpoint(p, tensors, self.epochs, self.stepper.sharded)
+        with self._kept():
+            if self.config.track_columns:
+                self.store.gradients(lambda: self.tracker.norms if self.tracker else {})
+            self.store.flush()
+            self.store.checkpoint(p, tensors, self.epochs, self.stepper.sharded)
+            self.store.seal("running")
         self.saved = time.perf_counter()
+        self.saving = self.saved - began
 
     def _averaged(self) -> Any:
         """The weights that are measured and kept: the running average, where there is one."""
@@ -241,6 +243,8 @@ class Loop:
 
     def _diverged(self) -> None:
         p = self.progress
+        with self._kept():
+            self.store.flush()
         self.store.seal("diverged")
         saved = self.store.folder / "last.safetensors"
         raise UserError(

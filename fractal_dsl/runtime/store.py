@@ -40,6 +40,7 @@ class Store:
     ) -> None:
         self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
         self._written: dict[str, str] = {}
+        self._held: dict[Weights, tuple[dict[str, torch.Tensor], int]] = {}
         world.lead(lambda: folder.mkdir(exist_ok=True))
 
     def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
@@ -50,22 +51,35 @@ class Store:
         """Write the gradients' norms by module, which the first process has measured."""
         self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
 
-    def weights(self, name: Weights, weights: Mapping[str, torch.Tensor], epoch: int) -> None:
-        """Write parameters and buffers, which are those of the first process; the file says after which epoch."""
+    def weights(self, names: Sequence[Weights], weights: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Take a copy of parameters and buffers, those of the first process, after this epoch; ``flush`` writes it."""
+        if self.world.leads:
+            state = {key: value.detach().to("cpu", copy=True) for key, value in weights.items()}
+            self._held |= dict.fromkeys(names, (state, epoch))
 
-        def write() -> None:
-            state = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-            data = st.save(state, {"epoch": str(epoch)})
-            before, now = self._written.get(name), hashlib.sha256(data).hexdigest()
-            # killed at whatever moment, what lies there is one of the two
-            hashes = {key: [value] for key, value in self._written.items()}
-            hashes[name] = [now] if before is None else [before, now]
-            write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
+    def flush(self) -> None:
+        """Write the copies of weights that are not written yet; each file says after which epoch they were taken."""
+        self.world.lead(self._flush)
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        data: dict[int, bytes] = {}
+        for state, epoch in self._held.values():
+            if id(state) not in data:
+                data[id(state)] = st.save({k: v.contiguous() for k, v in state.items()}, {"epoch": str(epoch)})
+        written = {name: data[id(state)] for name, (state, _) in self._held.items()}
+        now = {name: hashlib.sha256(written[name]).hexdigest() for name in written}
+        # killed at whatever moment, what lies there is one of the two
+        hashes = {name: [value] for name, value in self._written.items()}
+        for name, value in now.items():
+            hashes[name] = [*hashes.get(name, ()), value]
+        write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
+        for name, whole in written.items():
             with replacing(self.folder / f"{name}.safetensors") as temporary:
-                temporary.write_bytes(data)
-            self._written[name] = now
-
-        self.world.lead(write)
+                temporary.write_bytes(whole)
+        self._written |= now
+        self._held.clear()
 
     def lost(self, checkpoint: Checkpoint) -> list[Weights]:
         """Which weights are missing or altered, and are to be written again from the checkpoint.

@@ -23,16 +23,20 @@ class Board:
         self.folder = folder
 
     def __enter__(self) -> Callable[[dict[str, Any]], None]:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        done = len(list(self.folder.glob("*")))  # a run that goes on writes a file of its own
-        self.writer = SummaryWriter(str(self.folder), filename_suffix=f".{done}")
+        self.writer: Any = None
         return self._log
 
     def __exit__(self, *_: object) -> None:
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def _log(self, figures: dict[str, Any]) -> None:
+        if self.writer is None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            done = len(list(self.folder.glob("*")))  # a run that goes on writes a file of its own
+            again = figures["epoch"] if done else None  # what was killed may have been ahead of its checkpoint
+            self.writer = SummaryWriter(str(self.folder), purge_step=again, filename_suffix=f".{done}")
         for name, value in _flat("", figures):
             self.writer.add_scalar(name, value, figures["epoch"])
         self.writer.flush()

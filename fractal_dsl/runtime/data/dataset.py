@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from fractal_dsl.config import Augmentation
 from fractal_dsl.runtime.data.augment import augmented
-from fractal_dsl.runtime.data.parts import Batch, Part
+from fractal_dsl.runtime.data.parts import Batch, MemoryPart, Part
+
+_TOGETHER = 2**18
+"""The most numbers in inputs that are prepared at once."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,26 @@ class ImageSet:
         return self._prepared(x, rows, epoch), y
 
     def batches(self, part: Part, order: Iterable[Tensor], epoch: int | None = None) -> Iterator[Batch]:
-        """``batch`` for the rows of one mini-batch after the other; what lies in files is read ahead."""
+        """``batch`` for the rows of one mini-batch after the other; what lies in files is read ahead, and small
+        mini-batches from memory are prepared several at once."""
         order = list(order)
-        for rows, (x, y) in zip(order, part.stream(order, self.seed, epoch), strict=True):
-            yield self._prepared(x, rows, epoch), y
+        many = max(1, _TOGETHER // max(1, self._numbers(part, order))) if isinstance(part, MemoryPart) else 1
+        groups = [order[i : i + many] for i in range(0, len(order), many)]
+        joined = [torch.cat(group) for group in groups]
+        for group, rows, (x, y) in zip(groups, joined, part.stream(joined, self.seed, epoch), strict=True):
+            sizes = [len(rows) for rows in group]
+            x = self._prepared(x, rows, epoch)
+            parts = (cast(tuple[Tensor, ...], z.split(sizes)) for z in (x, y))
+            for inputs, labels in zip(*parts, strict=True):
+                # a copy lies as a mini-batch by itself would: the bits of matrix products can depend on where they lie
+                yield inputs.clone() if len(group) > 1 else inputs, labels
+
+    def _numbers(self, part: MemoryPart, order: Sequence[Tensor]) -> int:
+        """In the inputs of a mini-batch."""
+        return len(order[0]) * part.inputs[0].numel() if order else 0
 
     def _prepared(self, x: Tensor, rows: Tensor, epoch: int | None) -> Tensor:
         if x.dtype == torch.int64:
             return x
-        x = (x.float() - self.mean) / self.std
+        x = x.float().sub_(self.mean).div_(self.std)  # what was read is a copy
         return x if epoch is None else augmented(x, self.augment, rows, self.seed, epoch)
