@@ -98,8 +98,9 @@ class Evaluator(Struct):
         if not is_list(value):
             return 1, 0
         if id(value) not in self.weighed:
-            inner = [self._weigh(v) for v in value]
-            weight, depth = 1 + sum([w for w, _ in inner]), 1 + max([d for _, d in inner], default=0)
+            inner = [self._weigh(v) for v in value if is_list(v)]
+            weight = 1 + len(value) - len(inner) + sum([w for w, _ in inner])
+            depth = 1 + max([d for _, d in inner], default=0)
             self.weighed[id(value)] = (value, weight, depth)  # the list lives on: its id stays its own
         return self.weighed[id(value)][1:]
 

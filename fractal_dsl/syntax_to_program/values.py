@@ -8,7 +8,7 @@ declaration is checked by itself, or the result of something that is reported al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from msgspec import Struct
 
@@ -150,17 +150,17 @@ def is_list(value: Value) -> TypeGuard[tuple[Value, ...]]:
     return isinstance(value, tuple)
 
 
+_SCALARS: dict[type[object], str] = {bool: "bool", Prob: "prob", int: "int", float: "float", str: "str"}
+
+
 def type_of(value: Value) -> str:
     """How messages name a value's type."""
+    kind = cast(type[object], type(value))
+    if kind in _SCALARS:
+        return _SCALARS[kind]
     match value:
         case Unknown():
             return str(value.type)
-        case bool():
-            return "bool"
-        case Prob():
-            return "prob"
-        case int() | float() | str():
-            return type(value).__name__
         case _ if is_list(value):
             return f"[{type_of(value[0])}]" if value else "[]"
         case LayerFn() | ExternFn() if value.decl.is_join:
@@ -257,15 +257,23 @@ def literal(value: Value) -> Value:
 def odd_one(values: tuple[Value, ...]) -> int | None:
     """The place of the first value that cannot stand in a list with the first one: numbers of any kind can, and
     values of one type."""
-    kinds = [_kind(v) for v in values]
-    open_ = ("any", "list", "")
+    names = [type_of(v) for v in values]
+    kinds = {name: _kind(name) for name in dict.fromkeys(names)}
+    if len(kinds) < 2:
+        return None
+    first, open_ = kinds[names[0]], ("any", "list", "")
     return next(
-        (i for i, k in enumerate(kinds) if k != kinds[0] and k[1] not in open_ and kinds[0][1] not in open_), None
+        (
+            i
+            for i, kind in enumerate(kinds[name] for name in names)
+            if kind != first and kind[1] not in open_ and first[1] not in open_
+        ),
+        None,
     )
 
 
-def _kind(value: Value) -> tuple[int, str]:
-    name = type_of(value)
+def _kind(name: str) -> tuple[int, str]:
+    """How deep lists stand in lists, and what the innermost hold."""
     item = name.strip("[]")
     return name.count("["), "number" if item in ("int", "float", "prob") else item
 
