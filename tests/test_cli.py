@@ -302,3 +302,32 @@ def test_a_run_that_fails_at_once_leaves_nothing(run, tmp_path: Path, monkeypatc
 def test_the_command_line_starts_without_what_few_commands_need() -> None:
     code = "import sys, fractal_dsl.cli; sys.exit(any(m in sys.modules for m in ('networkx', 'torch', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- scaling
+
+
+def test_scaling_tells_the_cost_of_a_step_by_processes(run) -> None:
+    rows = json.loads(run("scaling", DIGITS, "-n", "1,2,4", "--batch", "32", "--json").out)
+    assert [row["processes"] for row in rows] == [1, 2, 4]
+    assert [row["GMACs"] / rows[0]["GMACs"] for row in rows] == [1, 0.5, 0.25]
+    assert rows[0]["MB sent"] == 0 < rows[1]["MB sent"] < rows[2]["MB sent"]
+    shown = run("scaling", DIGITS, "--batch", "6").out.splitlines()  # of the usual numbers, those that divide 6
+    assert [line.split()[0] for line in shown] == ["processes", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-n", "x"], "is no list of numbers such as 1,8,64"),
+        (["-n", "0"], "is no list of numbers such as 1,8,64"),
+        (["-n", "3", "--batch", "32"], "make `batch` a multiple of 3"),
+        (["-n", "2", "--batch", "32", "--accumulate", "3"], "make `batch` a multiple of 6"),
+        (["-n", "50", "--parallel", "pipeline"], "can be cut into"),
+        (["--parallel", "foo"], "pipeline"),
+    ],
+)
+def test_scaling_refuses_what_training_would_refuse(run, arguments: list[str], message: str) -> None:
+    ran = run("scaling", DIGITS, *arguments)
+    assert ran.code
+    assert message in " ".join(ran.err.replace("│", "").split())

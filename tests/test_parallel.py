@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from io import StringIO
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,12 @@ from fractal_dsl.runtime import train as training
 from fractal_dsl.runtime.data import load
 from fractal_dsl.runtime.ema import local
 from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper, processes, to_restart
-from fractal_dsl.runtime.parallel.pipeline import stretches
 from fractal_dsl.runtime.parallel.shards import read_shards
 from fractal_dsl.runtime.parallel.world import ALONE, World, joined
 from fractal_dsl.runtime.run_folder import Run
 from fractal_dsl.runtime.train import resume, train
 from fractal_dsl.scaling import cost
+from fractal_dsl.stretches import stretches
 
 NET = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> batchnorm2d >> relu
@@ -161,10 +162,13 @@ WAYS: tuple[Parallel, ...] = ("ddp", "fsdp", "pipeline")
 
 
 @pytest.fixture(scope="module")
-def parallel_losses() -> dict[tuple[str, Parallel], dict[str, Any]]:
+def parallel_losses() -> dict[tuple[str, str], dict[str, Any]]:
     keys = [(name, way) for name in CASES for way in WAYS]
-    first, _ = together(all_losses, [(way, *CASES[name]) for name, way in keys])
-    return dict(zip(keys, first, strict=True))
+    first, second = together(all_losses, [(way, *CASES[name]) for name, way in keys])
+    return {
+        **dict(zip(keys, first, strict=True)),
+        ("sgd", "pipeline, last stage"): second[keys.index(("sgd", "pipeline"))],
+    }
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -204,6 +208,21 @@ def test_the_scaling_model_is_what_one_and_two_processes_do(parallel_losses: dic
     copies = 4  # weights, gradients, momentum, average
     assert two.state == copies * ddp["held"]
     assert cost(compiled, config, "fsdp", 2, steps).state == pytest.approx(copies * fsdp["held"], rel=0.05)
+
+
+def test_the_scaling_model_of_a_pipeline_is_what_its_stages_do(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+    compiled = compile_text(NET)
+    config = parse_config(compiled.program.train)
+    ends = parallel_losses["sgd", "pipeline"], parallel_losses["sgd", "pipeline, last stage"]
+    model = cost(compiled, config, "pipeline", 2, len(ends[0]["steps"]))
+    assert model.state == 4 * max(stage["held"] for stage in ends)  # weights, gradients, momentum, average
+    whole = cost(compiled, config, "pipeline", 1, len(ends[0]["steps"])).macs
+    assert whole == cost(compiled, config, "ddp", 1, len(ends[0]["steps"])).macs
+    assert whole / 2 <= model.macs < whole
+    graph = compiled.graph
+    cut = graph[stretches(graph, 2)[0].exit].out.shape
+    assert model.sent == 4 * config.batch * prod(cut)  # the first stage sends values, the second their gradients
+    assert model.idle == 1 / 2
 
 
 # --- runs

@@ -26,6 +26,7 @@ _MODULES = {
     "extract": "runs",
     "report": "train",
     "compare": "train",
+    "scaling": "scaling",
 }
 
 
