@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-from fractal_dsl.config import AdamW, ConfigError, Cosine, Halving, Sgd, Step, Synthetic, merge, parse_config
+from fractal_dsl.config import (
+    AdamW,
+    ConfigError,
+    Cosine,
+    Halving,
+    Sgd,
+    Step,
+    Synthetic,
+    TrainConfig,
+    merge,
+    parse_config,
+)
+from fractal_dsl.config.errors import variants
 from fractal_dsl.driver import literal
 
 BLOCK = {
@@ -72,6 +84,19 @@ def test_published_data_sets_are_known(name: str) -> None:
         ({"precision": "bf1"}, ("precision",), "unknown precision `bf1`", "did you mean `bf16`?"),
         ({"schedule": "step"}, ("schedule", "at"), "`schedule.at` is missing: `step` needs it", None),
         ({"schedule": {"name": "step", "at": [3, 2]}}, ("schedule",), "`schedule`: `at` must be epochs", None),
+        (
+            {"schedule": {"name": "step", "at": []}},
+            ("schedule", "at"),
+            "`schedule.at` must be a list that is not",
+            None,
+        ),
+        (
+            {"dataset": "folder:"},
+            ("dataset", "path"),
+            '`dataset.path` must be a text that is not empty, found ""',
+            None,
+        ),
+        ({"cuda_graphs": True, "compile": True}, (), "`cuda_graphs` cannot be combined with `compile`", None),
         ({"patience": 2, "validation": 0}, (), "`patience` needs validation images", None),
         ({"batch": 2, "accumulate": 3}, (), "a mini-batch of 2 cannot be run in 3 parts", None),
         ({"schedule": {"name": "cosine", "warmup": 11}}, (), "a warm-up of 11 epochs does not fit into 10", None),
@@ -150,6 +175,12 @@ def test_schedules() -> None:
     assert [cosine.factor(epoch, 110) for epoch in (0, 5, 10, 60, 110)] == pytest.approx([0.01, 0.505, 1, 0.55, 0.1])
     assert Halving(warmup=2).factor(1, 400) == pytest.approx(0.505)
     assert parse_config({"optimizer": {"name": "adamw", "beta2": 0.95}}).optimizer == AdamW(beta2=0.95)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    groups = [TrainConfig, *(model for name in TrainConfig.model_fields for model in variants(name))]
+    silent = [f"{g.__name__}.{n}" for g in groups for n, f in g.model_fields.items() if not f.description]
+    assert [name for name in silent if not name.endswith(".name")] == []
 
 
 def test_config_does_not_import_torch() -> None:

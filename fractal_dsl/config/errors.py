@@ -32,7 +32,6 @@ _WANTED = {
     "bool_type": "true or false",
     "string_type": "a text",
     "string_too_short": "a text that is not empty",
-    "string_pattern_mismatch": "a text of the form {pattern}",
     "list_type": "a list",
     "too_short": "a list that is not empty",
     "finite_number": "a finite number",
@@ -84,7 +83,12 @@ def _choice(what: str, name: str | None, known: list[str]) -> tuple[str, str]:
 
 
 def _readable(limits: Mapping[str, Any]) -> dict[str, str]:
-    return {name: f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}" for name, limit in limits.items()}
+    """Numbers with their thousands apart; what else pydantic tells of a limit, as it is."""
+
+    def text(limit: object) -> str:
+        return f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}" if isinstance(limit, float) else str(limit)
+
+    return {name: text(limit) for name, limit in limits.items()}
 
 
 def variants(setting: str) -> tuple[type[Settings], ...]:

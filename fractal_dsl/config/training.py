@@ -15,7 +15,9 @@ class TrainConfig(Settings):
     """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters."""
 
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="what to train on")
-    augment: Annotated[Augmentation, named("none")] = NoAugmentation()
+    augment: Annotated[Augmentation, named("none")] = Field(
+        default=NoAugmentation(), description="how training images are changed, anew in each epoch"
+    )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
     accumulate: int = Field(
@@ -28,8 +30,12 @@ class TrainConfig(Settings):
         le=0.5,
         description="share of the training images held out to choose the best weights by; 0: the last are the best",
     )
-    optimizer: Annotated[Optimizer, named("sgd")] = Sgd()
-    schedule: Annotated[Schedule, named("halving")] = Halving()
+    optimizer: Annotated[Optimizer, named("sgd")] = Field(
+        default=Sgd(), description="what turns gradients into new weights"
+    )
+    schedule: Annotated[Schedule, named("halving")] = Field(
+        default=Halving(), description="how the learning rate changes over the epochs"
+    )
     clip: float | None = Field(default=None, gt=0, description="the largest norm of the gradient; more is scaled down")
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="decay of a running average of the weights, which is then what is kept"
@@ -44,6 +50,10 @@ class TrainConfig(Settings):
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of layers, where torch autocasts")
     channels_last: bool = Field(default=False, description="channels behind height and width in memory")
     compile: bool = Field(default=False, description="torch.compile, column by column and part by part")
+    cuda_graphs: bool = Field(
+        default=False,
+        description="on one GPU: launch all kernels of a plan that comes again (a column's, the whole net's) at once",
+    )
     checkpoint_levels: int | None = Field(
         default=None, ge=1, description="recompute sub-fractals up to this level in the backward pass, to save memory"
     )
@@ -70,4 +80,9 @@ class TrainConfig(Settings):
             raise ValueError(f"a mini-batch of {self.batch} cannot be run in {self.accumulate} parts")
         if self.schedule.warmup > self.epochs:
             raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs}")
+        if self.cuda_graphs:
+            others = {"compile": self.compile, "mixup": self.mixup, "cutmix": self.cutmix}
+            others |= {"checkpoint_levels": self.checkpoint_levels, 'precision = "fp16"': self.precision == "fp16"}
+            if used := next((f"`{name}`" for name, on in others.items() if on), None):
+                raise ValueError(f"`cuda_graphs` cannot be combined with {used}")
         return self

@@ -20,7 +20,7 @@ from torch.utils import checkpoint
 
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.graph import Join, JoinGraph, Layer, Output
-from fractal_dsl.plan import Plan
+from fractal_dsl.plan import FULL, Plan
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 from fractal_dsl.runtime.layers import Gated
@@ -136,7 +136,7 @@ class Scheduler:
         found = self._found(plan)
         steps = self._grouped(found) if self.regions else list[Step | Region](found)
         self.newest = plan, steps
-        if plan.route or all(map(all, plan.live)):
+        if lasting(plan):
             self.columns[plan] = steps
         return steps
 
@@ -302,6 +302,11 @@ class Scheduler:
             }
             result.append(Region(tuple(part), operands, results, free, tuple(holders.values())))
         return result
+
+
+def lasting(plan: Plan) -> bool:
+    """Whether a plan comes again and again: a column's, or the whole net's."""
+    return plan.route != FULL or all(map(all, plan.live))
 
 
 def _region(graph: JoinGraph, number: int, level: int | None) -> tuple[int | None, int] | None:

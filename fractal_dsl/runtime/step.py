@@ -14,6 +14,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.plan import Plan
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.checkpoint import Checkpoint
+from fractal_dsl.runtime.cuda_graphs import Graphs
 from fractal_dsl.runtime.data import ImageSet, Part, batch_order, seed_for
 from fractal_dsl.runtime.ema import Average, local
 from fractal_dsl.runtime.evaluate import measure_all
@@ -21,6 +22,7 @@ from fractal_dsl.runtime.mixing import Targets, loss_of, mix, right_of, shifted
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 from fractal_dsl.runtime.parallel.world import ALONE, World
+from fractal_dsl.runtime.schedule import lasting
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -42,6 +44,7 @@ class Stepper:
             model.checkpoint(config.checkpoint_levels)
         if config.compile:
             model.compile()
+        self.graphs = Graphs(model) if config.cuda_graphs else None
         self.optimizer = make_optimizer(model, config.optimizer, sharded=self.sharded)
         self.average = Average(model, config.ema) if config.ema is not None else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
@@ -93,6 +96,15 @@ class Stepper:
         """Add a plan's gradients: one pass at a time is in memory. ``last`` is the step's last pass."""
         if self.config.channels_last and x.dim() in _LAYOUTS:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
+        if self.graphs is None or not lasting(plan):
+            return self._pass(x, targets, plan, weight)
+        ((labels, _),) = targets  # nothing is mixed: the settings see to it
+        only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
+        return self.graphs.run(
+            (plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, labels, only=only
+        )
+
+    def _pass(self, x: Tensor, targets: Targets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
         with self._precision():
             logits = self._logits(x, plan)
         loss = loss_of(logits, targets, self.config.label_smoothing)

@@ -20,6 +20,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled
 from fractal_dsl.files import write_text
+from fractal_dsl.runtime.cuda_graphs import check_graphs
 from fractal_dsl.runtime.data import ImageSet, load, vocabulary_of
 from fractal_dsl.runtime.evaluate import choose_device
 from fractal_dsl.runtime.loop import Loop, shares
@@ -64,7 +65,7 @@ def train(
         return resume(Path(out or ""), device=device, console=console, allow_python=allow_python, parallel=parallel)
     place = choose_device(device_of(device))
     with processes(parallel, place) as world:
-        _check(compiled, config)
+        _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
         model = build(compiled, config.seed).to(place)
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
@@ -104,7 +105,7 @@ def resume(
     place = choose_device(device_of(device))
     with processes(parallel, place) as world, locked(unfinished(folder), world):
         compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
-        _check(compiled, config)
+        _check(compiled, config, place, parallel)
         run = RunWriter(
             folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
         )
@@ -115,13 +116,14 @@ def resume(
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
 
-def _check(compiled: Compiled, config: TrainConfig) -> None:
+def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: Parallel | None) -> None:
     """All is there that training needs, as far as that can be told before the data are read."""
     require_matplotlib()
     if config.tensorboard:
         require_tensorboard()
     into = compiled.program.input
     check_mixing(config, len(into.shape), into.dtype == "f32")
+    check_graphs(config, place, parallel)
     if config.plain is not None:
         compiled.column(config.plain)
 
@@ -190,6 +192,7 @@ class _Job:
         words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
         words += [config.precision] * (config.precision != "fp32")
         words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
+        words += ["CUDA graphs"] * config.cuda_graphs
         return ", ".join(words)
 
 
