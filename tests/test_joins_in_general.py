@@ -265,3 +265,9 @@ def test_a_join_of_empty_lists_is_told_as_that(body: str) -> None:
     with pytest.raises(FracError, match="a join needs at least one branch, and this list has none") as error:
         compile_text(f"{declared}{LINEAR} {body}")
     assert len(error.value.diagnostics) == 1
+
+
+def test_repetitions_of_a_shared_block_construct_the_same_whatever_comes_in() -> None:
+    pools = "shared l = adaptiveavgpool2d(4) ** 3 >> conv2d(8, 1)\n"  # of 8 by 8 the first changes the shape, then none
+    text = pools + "net N(x: f32[8, 8, 8]) -> f32[8, 4, 4] = l >> l"
+    assert compile_text(text).summary.params == 8 * 8 + 8

@@ -25,10 +25,9 @@ class Count:
         return self.known[key]
 
     def _sum(self, terms: Sequence[p.Term], placed: bool) -> tuple[int, int]:
-        counted = Counter({id(t): 0 for t in terms})
-        counted.update([id(t) for t in terms])
-        one = {id(t): self.term(t, placed) for t in terms}
-        return sum(n * one[i][0] for i, n in counted.items()), sum(n * one[i][1] for i, n in counted.items())
+        times = Counter(map(id, terms))
+        counted = [(times[i], *self.term(term, placed)) for i, term in {id(t): t for t in terms}.items()]
+        return sum([n * base for n, base, _ in counted]), sum([n * ops for n, _, ops in counted])
 
     def _columns(self, term: p.Term) -> int:
         """How many columns the open bundle of a term has."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from math import prod
 
 from msgspec import Struct
@@ -20,6 +21,27 @@ from fractal_dsl.source import Span
 MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
 
 
+_MODULUS, _BASE = 2**61 - 1, 1_000_003
+
+
+class Digest(Struct, frozen=True):
+    """A hash of a sequence (Rabin and Karp's), of so many elements: that of ``a + b`` does not tell where a ends."""
+
+    value: int = 0
+    length: int = 0
+
+    @classmethod
+    def of(cls, element: object) -> Digest:
+        """A sequence of one."""
+        return cls(hash(element) % _MODULUS, 1)
+
+    def __add__(self, other: Digest) -> Digest:
+        if not (self.length and other.length):
+            return self if self.length else other
+        moved = self.value * pow(_BASE, other.length, _MODULUS)
+        return Digest((moved + other.value) % _MODULUS, self.length + other.length)
+
+
 class Totals(Struct, frozen=True):
     """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
     ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
@@ -31,7 +53,7 @@ class Totals(Struct, frozen=True):
     raw: int = 0
     joins: tuple[tuple[int, int], ...] = ()
     shared: frozenset[int] = frozenset()
-    modules: int = 0
+    modules: Digest = Digest()
 
     def __add__(self, other: Totals) -> Totals:
         joins = self.joins
@@ -45,7 +67,7 @@ class Totals(Struct, frozen=True):
             self.raw + other.raw,
             joins,
             self.shared | other.shared,
-            hash((self.modules, other.modules)) if self.modules and other.modules else self.modules or other.modules,
+            self.modules + other.modules,
         )
 
 
@@ -55,7 +77,7 @@ class Shared(Struct, frozen=True):
     into: Tensor
     params: int
     columns: tuple[int, ...]
-    modules: int
+    modules: Digest
 
 
 class Signal(Struct, frozen=True):
@@ -204,7 +226,7 @@ class Measure:
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
         signal = replace(signal, last=spec if weighted else None)
-        return (signal,), Totals(params, macs, base, weighted, modules=hash(spec.torch(x, args)))
+        return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
 
     def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
         """Whether tensors and weights have no more numbers than MAX_NUMBERS; if not, that is reported."""
@@ -218,9 +240,14 @@ class Measure:
 
     def _seq(self, items: Sequence[p.Term], x: Tensor | None, placed: bool, span: Span) -> Open:
         before, totals = self._signal(x, span), Totals()
-        for item in items[:-1]:
-            signal, more = self.closed(item, before.out, placed)
-            before, totals = signal.after(before), totals + more
+        for _, alike in groupby(items[:-1], key=id):
+            run = list(alike)
+            while run:
+                signal, more = self.closed(run.pop(), before.out, placed)
+                if run and signal.out == before.out:  # so it stays, and the rest of the run costs the same
+                    signal, more = _repeated(signal, more, 1 + len(run))
+                    run.clear()
+                before, totals = signal.after(before), totals + more
         if not items:
             return (before,), totals
         signals, more = self.open(items[-1], before.out, placed)
@@ -283,7 +310,7 @@ class Measure:
             out = self._joined(signals, join, labels)
             if not self._affordable(out, 0, f"`{join.spec.name}`", join.span):
                 out = None
-            params, modules = self._weights(signals, join) if out is not None else (0, 0)
+            params, modules = self._weights(signals, join) if out is not None else (0, Digest())
             if labels is None and params:
                 columns = tuple([c + Cost(params=params) for c in columns])
             signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals))
@@ -293,10 +320,10 @@ class Measure:
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
 
-    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, int]:
+    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
         """Parameters of a join and, for ``Totals.modules``, what it constructs."""
         operands = tuple([s.out for s in signals if s.out is not None])
-        modules = hash(join.spec.torch(len(operands), join.args)) if join.spec.torch else 0
+        modules = Digest.of(join.spec.torch(len(operands), join.args)) if join.spec.torch else Digest()
         return join.spec.cost(operands, join.args), modules
 
     def _joined(self, signals: Sequence[Signal], join: p.JoinUse, labels: Sequence[Label] | None) -> Tensor | None:
@@ -326,6 +353,15 @@ class Measure:
     def _text(self, span: Span) -> str:
         text = " ".join(self.program.sources.slice(span).split())
         return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
+    """A closed signal and its totals, so many times one behind the other; log2(times) sums."""
+    if times == 1:
+        return signal, totals
+    half, more = _repeated(signal, totals, times // 2)
+    twice, both = half.after(half), more + more
+    return (signal.after(twice), both + totals) if times % 2 else (twice, both)
 
 
 def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
