@@ -10,18 +10,26 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from torch import Tensor as Array
 
 from fractal_dsl.config import parse_config
 from fractal_dsl.diagnostics import UserError
+from fractal_dsl.driver import compile_text
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime.data import ImageSet, Part, batch_order, load
+from fractal_dsl.runtime.data.folders import ImageFiles
+from fractal_dsl.runtime.data.parts import ItemsPart
+from fractal_dsl.runtime.evaluate import evaluate
+from fractal_dsl.runtime.run_folder import Run
+from fractal_dsl.runtime.train import train
 from tests.support import fakes
 
 
@@ -33,6 +41,7 @@ def get(
     dtype: str = "f32",
     vocabulary: int | None = None,
     allow_python: bool = False,
+    ten_crops: bool = False,
     **settings: object,
 ) -> ImageSet:
     return load(
@@ -43,6 +52,7 @@ def get(
         torch.device("cpu"),
         vocabulary=vocabulary,
         allow_python=allow_python,
+        ten_crops=ten_crops,
     )
 
 
@@ -221,6 +231,46 @@ def test_cropped_images_are_functions_of_seed_epoch_and_row(workers: int, tmp_pa
         assert not torch.equal(x, data.batch(data.train, rows)[0])
     rest = list(data.batches(data.train, order[1:], epoch=1))
     assert torch.equal(rest[0][0], streamed[1][0])
+
+
+def test_ten_crops_are_torchvisions_and_their_softmaxes_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.datasets()
+    monkeypatch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+    from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize, TenCrop
+
+    root, rng = tmp_path / "images", np.random.default_rng(0)
+    for k in range(2):
+        (root / str(k)).mkdir(parents=True)
+        for i in range(10):
+            size = (30, 40) if i % 2 else (25, 22)
+            Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(root / str(k) / f"{i}.png")
+    spec = compile_text(
+        "net Net(x: f32[3, 16, 16]) -> f32[2] = conv2d(4, 5) >> relu >> global_avgpool >> linear(2)\n"
+        f'train {{ dataset = folder(path="{root}", crop_pct=0.8) epochs = 1 batch = 4 }}'
+    )
+    train(spec, parse_config(spec.program.train), tmp_path / "run", console=Console(file=StringIO()))
+    run = Run.open(tmp_path / "run")
+    data = get({"name": "folder", "path": str(root), "crop_pct": 0.8}, "3,16,16", ten_crops=True)
+    assert isinstance(data.test, ItemsPart) and isinstance(data.test.items, ImageFiles)
+    mean, std = (torch.tensor(m).view(3, 1, 1) for m in run.normalisation())
+    probabilities: list[Array] = []
+    labels: list[int] = []
+    for row in data.test.indices:
+        path, label = data.test.items.files[row]
+        image = Resize(20)(Image.open(path))  # 16 is 0.8 of 20
+        crops = torch.stack([PILToTensor()(crop) for crop in TenCrop(16)(image)])
+        assert torch.equal(data.test.items.read(row, 0, None)[0], crops)
+        assert torch.equal(Compose([CenterCrop(16), PILToTensor()])(image), crops[4])
+        probabilities.append(run.load()((crops.float() - mean) / std).softmax(1).mean(0).detach())
+        labels.append(label)
+    expected = torch.stack(probabilities), torch.tensor(labels)
+    found = evaluate(run, columns=True, ten_crops=True)
+    assert found["loss"] == pytest.approx(torch.nn.functional.nll_loss(expected[0].log(), expected[1]).item(), rel=1e-4)
+    assert found["accuracy"] == (expected[0].argmax(1) == expected[1]).float().mean().item()
+    assert found["columns"][0]["loss"] == pytest.approx(found["loss"])
+    assert "ten crops are for images in files" in refused("synthetic", ten_crops=True)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

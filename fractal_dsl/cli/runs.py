@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ def eval(
         bool,
         typer.Option("--anytime", help="Accuracy against latency and work; draws RUN/anytime.svg."),
     ] = False,
+    crops: Annotated[
+        Literal["1", "10"],
+        typer.Option(help="Of each image file the middle, or the mean softmax over corners and middle, mirrored too."),
+    ] = "1",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
     device: Device = None,
@@ -42,10 +46,14 @@ def eval(
     from fractal_dsl.runtime.run_folder import Run as RunFolder
     from fractal_dsl.runtime.tradeoff import tradeoff_svg
 
+    if anytime and crops != "1":
+        raise typer.BadParameter("--anytime answers one image at a time", param_hint="--crops")
     if anytime:
         require_matplotlib()
     found = RunFolder.open(run, allow_python=allow_python)
-    result = evaluate(found, columns, weights.value, device, anytime=anytime, allow_python=allow_python)
+    result = evaluate(
+        found, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
+    )
     if anytime:
         write_text(run / "anytime.svg", tradeoff_svg(result["anytime"]))
     if json_:

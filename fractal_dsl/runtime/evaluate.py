@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -32,9 +33,10 @@ def evaluate(
     device: str | None = None,
     *,
     anytime: bool = False,
+    ten_crops: bool = False,
     allow_python: bool = False,
 ) -> dict[str, Any]:
-    """What a run's weights make of the test images.
+    """What a run's weights make of the test images; with ``ten_crops``, the mean softmax over ten parts of each.
 
     Keys: ``loss`` (mean cross-entropy, nats an image), ``accuracy`` (0 to 1), ``columns`` (a list of
     ``{column, loss, accuracy}``, shallow first; empty unless asked for), ``weights_sha256`` and, if it is asked for,
@@ -42,13 +44,25 @@ def evaluate(
     """
     place = choose_device(device)
     model = run.load(weights).to(place)
-    images = images_for(model, run.compiled, run.config, place, allow_python)
-    result = measure_all(model, images, images.test, columns) | {"weights_sha256": weights_sha256(model)}
+    images = images_for(model, run.compiled, run.config, place, allow_python, ten_crops=ten_crops)
+    if ten_crops:
+        mean, std = (torch.tensor(m, device=place).reshape(images.mean.shape) for m in run.normalisation())
+        images = replace(images, mean=mean, std=std)
+        result = measure_all(model, images, images.test, columns, run=_over_crops(model), batch=_BATCH // 10)
+    else:
+        result = measure_all(model, images, images.test, columns)
+    result |= {"weights_sha256": weights_sha256(model)}
     return result | ({"anytime": measure_tradeoff(model, images, images.test)} if anytime else {})
 
 
 def images_for(
-    model: FractalModule, compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool
+    model: FractalModule,
+    compiled: Compiled,
+    config: TrainConfig,
+    place: torch.device,
+    allow_python: bool,
+    *,
+    ten_crops: bool = False,
 ) -> ImageSet:
     """The configured data set for a net or a column of it, on the device. Raises UserError as ``load`` does."""
     vocabulary = vocabulary_of(model.join_graph)
@@ -60,6 +74,7 @@ def images_for(
         place,
         vocabulary=vocabulary,
         allow_python=allow_python,
+        ten_crops=ten_crops,
     )
 
 
@@ -88,6 +103,16 @@ Logits = Callable[[Tensor, Plan], Tensor | None]
 """What gives the logits of a mini-batch under a plan; None where another process has them."""
 
 
+def _over_crops(model: FractalModule) -> Logits:
+    """Logits whose softmax is the mean of those of an image's parts: [batch, parts, …] to [batch, classes]."""
+
+    def run(x: Tensor, plan: Plan) -> Tensor:
+        parts = model(x.flatten(0, 1), plan).float().unflatten(0, x.shape[:2])
+        return parts.log_softmax(2).logsumexp(1) - math.log(x.shape[1])
+
+    return run
+
+
 def measure_all(
     model: FractalModule,
     images: ImageSet,
@@ -97,6 +122,7 @@ def measure_all(
     run: Logits | None = None,
     shares: World = ALONE,
     world: World | None = None,
+    batch: int = _BATCH,
 ) -> dict[str, Any]:
     """``loss`` and ``accuracy`` of the whole net, and ``columns``: the same for each column alone.
 
@@ -105,7 +131,7 @@ def measure_all(
     """
     numbers = range(1, model.n_columns + 1) if columns else ()
     plans = [model.full_plan(), *map(model.column_plan, numbers)]
-    whole, *alone = _measure(model, images, part, plans, run or model, shares, world or shares)
+    whole, *alone = _measure(model, images, part, plans, run or model, shares, world or shares, batch)
     return whole | {"columns": [{"column": k} | found for k, found in zip(numbers, alone, strict=True)]}
 
 
@@ -114,11 +140,18 @@ def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> d
 
     A column that has hardly been trained may overflow: a loss beyond float32 counts as its largest number.
     """
-    return _measure(model, images, part, [plan], model, ALONE, ALONE)[0]
+    return _measure(model, images, part, [plan], model, ALONE, ALONE, _BATCH)[0]
 
 
 def _measure(
-    model: FractalModule, images: ImageSet, part: Part, plans: Sequence[Plan], run: Logits, shares: World, world: World
+    model: FractalModule,
+    images: ImageSet,
+    part: Part,
+    plans: Sequence[Plan],
+    run: Logits,
+    shares: World,
+    world: World,
+    batch: int,
 ) -> list[dict[str, float]]:
     """The figures under each plan; the images are read once.
 
@@ -127,7 +160,7 @@ def _measure(
     mode = model.training
     model.eval()
     sums = torch.zeros(2, len(plans), dtype=torch.float64)
-    order = in_order(len(part), _BATCH)
+    order = in_order(len(part), batch)
     turns = range(shares.rank, -(-len(order) // shares.size) * shares.size, shares.size)
     mine = [order[min(turn, len(order) - 1)] for turn in turns]
     with torch.no_grad() if world.size > 1 else torch.inference_mode():

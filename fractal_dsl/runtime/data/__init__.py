@@ -7,6 +7,8 @@ are read by worker processes. ``batch_order`` says which rows make up which mini
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from fractal_dsl import ops
@@ -33,7 +35,7 @@ from fractal_dsl.runtime.data.draws import batch_order, in_order, seed_for
 from fractal_dsl.runtime.data.folders import ImageFiles, folder, imagenet
 from fractal_dsl.runtime.data.parts import Part
 from fractal_dsl.runtime.data.plugin import python_dataset
-from fractal_dsl.runtime.data.source import Splits
+from fractal_dsl.runtime.data.source import Rows, Source, Splits
 from fractal_dsl.runtime.data.synthetic import synthesised
 from fractal_dsl.runtime.data.vision import cifar, svhn
 
@@ -49,12 +51,13 @@ def load(
     *,
     vocabulary: int | None = None,
     allow_python: bool = False,
+    ten_crops: bool = False,
 ) -> ImageSet:
     """The configured data set for a net with input ``into`` and output ``out``, on the device.
 
     ``vocabulary`` is how many tokens the net knows (``vocabulary_of``); ``allow_python`` lets a data set be Python
-    code. Raises UserError if there is none, it is missing (and how to get it) or damaged, it does not fit the net, or
-    too few examples are left to train on.
+    code. ``ten_crops``: to test on, ten parts of each image file, [batch, 10, …]. Raises UserError if there is none, it
+    is missing (and how to get it) or damaged, it does not fit the net, or too few examples are left to train on.
     """
     choice = config.dataset
     if choice is None:
@@ -64,10 +67,12 @@ def load(
         )
     if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:
         raise UserError(f"training needs a number for each class, f32[classes]; net {net} gives {out}")
-    splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python)
+    splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python, ten_crops)
     _check_fit(choice, splits, net, into, out)
     _check_augmentation(config, splits, into)
     parts = splits.rows(config.validation)
+    if ten_crops:
+        parts = (*parts[:2], _ten_crops(choice, *parts[2]))
     if not len(parts[0][1]) or not len(parts[2][1]):
         raise UserError(f"`{choice.name}` has too few examples to train on some and test with others")
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
@@ -77,6 +82,12 @@ def load(
     return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed)
 
 
+def _ten_crops(choice: Dataset, test: Source, rows: Rows) -> tuple[Source, Rows]:
+    if not isinstance(test, ImageFiles):
+        raise UserError(f"ten crops are for images in files, `imagenet` or a `folder`; this run's are `{choice.name}`")
+    return replace(test, ten=True), rows
+
+
 def vocabulary_of(graph: JoinGraph) -> int | None:
     """How many tokens a net's embeddings know; None if it has none."""
     layers = [node for _, node in graph.items() if isinstance(node, Layer) and node.spec.name == "embedding"]
@@ -84,7 +95,13 @@ def vocabulary_of(graph: JoinGraph) -> int | None:
 
 
 def _read(
-    choice: Dataset, config: TrainConfig, into: ops.Tensor, classes: int, vocabulary: int | None, allow_python: bool
+    choice: Dataset,
+    config: TrainConfig,
+    into: ops.Tensor,
+    classes: int,
+    vocabulary: int | None,
+    allow_python: bool,
+    ten_crops: bool,
 ) -> Splits:
     match choice:
         case Digits():
@@ -100,7 +117,7 @@ def _read(
         case ImageNet():
             return imagenet(choice, into, config.augment)
         case Folder():
-            return folder(choice, into, config.augment)
+            return folder(choice, into, config.augment, hold=not ten_crops)
         case _:
             return python_dataset(choice, into, classes, allow_python)
 

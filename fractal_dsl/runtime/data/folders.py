@@ -28,7 +28,8 @@ _FEW = 1000  # images that are read before worker processes have started
 class ImageFiles:
     """Files, each with its label, read as uint8 [channels, height, width]: the middle of the image.
 
-    With ``crop``, in training, a random part of it instead (torchvision's RandomResizedCrop).
+    With ``crop``, in training, a random part of it instead (torchvision's RandomResizedCrop). With ``ten``, otherwise,
+    the four corners and the middle, then these mirrored: [10, channels, height, width] (Krizhevsky et al. 2012).
     """
 
     files: Sequence[tuple[str, int]]
@@ -37,6 +38,7 @@ class ImageFiles:
     crop_pct: float
     crop: ResizedCrop | None
     workers: int | None
+    ten: bool = False
 
     def __len__(self) -> int:
         return len(self.files)
@@ -70,17 +72,21 @@ class ImageFiles:
                 torch.manual_seed(seed_for("resized crop", seed, epoch, index))
                 image = v2.RandomResizedCrop(self.input.shape[1:], scale=(self.crop.smallest, 1.0))(image)
         else:
-            image = self._middle(image, v2.functional)
+            image = self._scaled(image, v2.functional)
+            if self.ten:
+                crops = v2.functional.ten_crop(image, list(self.input.shape[1:]))
+                return torch.stack([v2.functional.pil_to_tensor(crop) for crop in crops]), label
+            image = v2.functional.center_crop(image, list(self.input.shape[1:]))
         return v2.functional.pil_to_tensor(image), label
 
-    def _middle(self, image: Any, functional: Any) -> Any:
-        """Scaled so that the net's size is ``crop_pct`` of the side that is the scarcer one, and cut."""
+    def _scaled(self, image: Any, functional: Any) -> Any:
+        """So that the net's size is ``crop_pct`` of the side that is the scarcer one."""
         height, width = self.input.shape[1:]
         scale = max(height / image.height, width / image.width) / self.crop_pct
         size = [max(height, int(image.height * scale + 1e-6)), max(width, int(image.width * scale + 1e-6))]
         if size != [image.height, image.width]:
             image = functional.resize(image, size, antialias=True)
-        return functional.center_crop(image, [height, width])
+        return image
 
 
 def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Splits:
@@ -98,9 +104,9 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
     return Splits(train, test=test)
 
 
-def folder(config: Folder, into: ops.Tensor, augment: Augmentation) -> Splits:
-    """The images of a folder, in the parts that it has; in memory, if they are small enough and not cropped anew in
-    each epoch. Raises UserError if there are none."""
+def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: bool = True) -> Splits:
+    """The images of a folder, in the parts that it has; in memory, if ``hold``, they are small enough and not cropped
+    anew in each epoch. Raises UserError if there are none."""
     root = Path(config.path)
     if not root.is_dir():
         raise UserError(f"there is no folder {root.absolute()}")
@@ -112,7 +118,7 @@ def folder(config: Folder, into: ops.Tensor, augment: Augmentation) -> Splits:
     else:
         train, others = _images(root, config, into, augment), []
     parts = [train, *others]
-    keep = train.crop is None and sum(map(len, parts)) * prod(into.shape) <= _HELD
+    keep = hold and train.crop is None and sum(map(len, parts)) * prod(into.shape) <= _HELD
     train, *others = [_decoded(part) for part in parts] if keep else parts
     return Splits(train, *([None] * (len(others) == 1)), *others)
 
