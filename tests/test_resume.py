@@ -356,6 +356,25 @@ def test_weights_that_the_checkpoint_has_are_written_again(
     assert ends_of(tmp_path / "run") == unbroken[0]
 
 
+def test_a_disk_that_is_full_from_the_first_leaves_nothing_and_promises_nothing(tmp_path: Path) -> None:
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    try:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(UserError, match=r"cannot write .*too large$"):
+            start(tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("minutes", [-5, 0, float("nan"), float("inf")])
+def test_the_time_for_a_resumed_run_is_above_0(minutes: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="max_minutes is a time above 0"):
+        resume(tmp_path, max_minutes=minutes)
+
+
 def test_two_processes_do_not_train_one_run(copy: Path) -> None:
     hold = "import sys, pathlib; from fractal_dsl.runtime.lock import held\n"
     hold += "with held(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"

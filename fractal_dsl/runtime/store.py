@@ -122,8 +122,8 @@ class Store:
         save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
 
     def resumable(self) -> bool:
-        """Whether there is a state to go on from."""
-        return (self.folder / FOLDER).is_dir()
+        """Whether there is a state to go on from: a checkpoint, in a run that is sealed."""
+        return (self.run / MANIFEST).is_file() and any((self.folder / FOLDER).glob("step-*"))
 
     def resume_command(self) -> str:
         """What to type to go on."""

@@ -102,6 +102,8 @@ def resume(
     this part of it, by default the setting's. Raises UserError if the run is finished, cannot be resumed, or is
     being trained by another process.
     """
+    if max_minutes is not None and not 0 < max_minutes < math.inf:
+        raise UserError(f"max_minutes is a time above 0, not {max_minutes:g}")
     place = choose_device(device_of(device))
     with processes(parallel, place) as world, locked(unfinished(folder), world):
         compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
