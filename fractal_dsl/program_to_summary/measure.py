@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from math import prod
@@ -12,63 +11,14 @@ from msgspec.structs import replace
 
 from fractal_dsl import program as p
 from fractal_dsl.diagnostics import Report
-from fractal_dsl.ops import OpSpec, ShapeError, Tensor
+from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.plan import Label, choose_operands, labels_of
 from fractal_dsl.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
+from fractal_dsl.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
 from fractal_dsl.program_to_summary.summary import Cost, approximate
 from fractal_dsl.source import Span
 
 MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
-
-
-_MODULUS, _BASE = 2**61 - 1, 1_000_003
-
-
-class Digest(Struct, frozen=True):
-    """A hash of a sequence (Rabin and Karp's), of so many elements: that of ``a + b`` does not tell where a ends."""
-
-    value: int = 0
-    length: int = 0
-
-    @classmethod
-    def of(cls, element: object) -> Digest:
-        """A sequence of one."""
-        return cls(hash(element) % _MODULUS, 1)
-
-    def __add__(self, other: Digest) -> Digest:
-        if not (self.length and other.length):
-            return self if self.length else other
-        moved = self.value * pow(_BASE, other.length, _MODULUS)
-        return Digest((moved + other.value) % _MODULUS, self.length + other.length)
-
-
-class Totals(Struct, frozen=True):
-    """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
-    ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
-
-    params: int = 0
-    macs: int = 0
-    base: int = 0
-    weighted: int = 0
-    raw: int = 0
-    joins: tuple[tuple[int, int], ...] = ()
-    shared: frozenset[int] = frozenset()
-    modules: Digest = Digest()
-
-    def __add__(self, other: Totals) -> Totals:
-        joins = self.joins
-        if other.joins:
-            joins = tuple(sorted((Counter(dict(joins)) + Counter(dict(other.joins))).items())) if joins else other.joins
-        return Totals(
-            self.params + other.params,
-            self.macs + other.macs,
-            self.base + other.base,
-            self.weighted + other.weighted,
-            self.raw + other.raw,
-            joins,
-            self.shared | other.shared,
-            self.modules + other.modules,
-        )
 
 
 class Shared(Struct, frozen=True):
@@ -78,34 +28,6 @@ class Shared(Struct, frozen=True):
     params: int
     columns: tuple[int, ...]
     modules: Digest
-
-
-class Signal(Struct, frozen=True):
-    """One column of an open bundle, or a closed signal (``level`` is None: introduced where it stands).
-
-    ``out`` is None after an error; ``columns`` holds each column's cost on the way here; ``last`` is the last layer
-    with weights.
-    """
-
-    out: Tensor | None
-    span: Span
-    columns: tuple[Cost, ...]
-    depth: int = 0
-    weighted: int = 0
-    paths: int = 1
-    level: int | None = None
-    last: OpSpec | None = None
-
-    def after(self, before: Signal) -> Signal:
-        """This signal, measured from the input of ``before`` on."""
-        return replace(
-            self,
-            depth=before.depth + self.depth,
-            weighted=before.weighted + self.weighted,
-            paths=before.paths * self.paths,
-            last=self.last or before.last,
-            columns=tuple([a + b for a, b in zip(before.columns, self.columns, strict=True)]),
-        )
 
 
 Open = tuple[tuple[Signal, ...], Totals]
@@ -170,14 +92,14 @@ class Measure:
                 return self._seq(term.items, x, placed, term.span)
             case p.Bundle():
                 parts = [self.open(c, x, placed) for c in term.columns]
-                return tuple([s for signals, _ in parts for s in signals]), _sum([t for _, t in parts])
+                return tuple([s for signals, _ in parts for s in signals]), sum_of([t for _, t in parts])
             case p.Mention() | p.Each():
                 signals, totals, join = self._bundle(term, x, placed)
                 return (signals, totals) if join is None else self._close(signals, totals, join, term.span)
             case p.Merge():
                 parts = [self.closed(b, x, False) for b in term.branches]
                 branches = [replace(s, span=b.span) for (s, _), b in zip(parts, term.branches, strict=True)]
-                signal, totals = self._join(branches, _sum([t for _, t in parts]), term.join, None)
+                signal, totals = self._join(branches, sum_of([t for _, t in parts]), term.join, None)
                 return self._base(signal, totals, placed)
             case p.Group():
                 self.trail.append(term.name)
@@ -245,7 +167,7 @@ class Measure:
             while run:
                 signal, more = self.closed(run.pop(), before.out, placed)
                 if run and signal.out == before.out:  # so it stays, and the rest of the run costs the same
-                    signal, more = _repeated(signal, more, 1 + len(run))
+                    signal, more = repeated(signal, more, 1 + len(run))
                     run.clear()
                 before, totals = signal.after(before), totals + more
         if not items:
@@ -275,7 +197,7 @@ class Measure:
                 signals, totals, join = self._bundle(term.target, x, placed)
                 parts = [(s, self.closed(term.block, s.out, placed)) for s in signals]
                 mapped = tuple([replace(t.after(s), span=s.span, level=s.level) for s, (t, _) in parts])
-                return mapped, _sum([totals, *[more for _, (_, more) in parts]]), join
+                return mapped, sum_of([totals, *[more for _, (_, more) in parts]]), join
             case p.Tagged():
                 return self._bundle(term.body, x, placed)
             case _:
@@ -306,7 +228,7 @@ class Measure:
                 routes = [Cost(route=hash((i + 1, len(signals)))) for i in range(len(signals))]
                 columns = tuple([signals[i].columns[k] + routes[i] for k, i in enumerate(chosen)])
             else:
-                columns = tuple([_merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
+                columns = tuple([merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
             out = self._joined(signals, join, labels)
             if not self._affordable(out, 0, f"`{join.spec.name}`", join.span):
                 out = None
@@ -355,15 +277,6 @@ class Measure:
         return text if len(text) <= 40 else text[:37] + "…"
 
 
-def _repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
-    """A closed signal and its totals, so many times one behind the other; log2(times) sums."""
-    if times == 1:
-        return signal, totals
-    half, more = _repeated(signal, totals, times // 2)
-    twice, both = half.after(half), more + more
-    return (signal.after(twice), both + totals) if times % 2 else (twice, both)
-
-
 def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
     """A join of columns takes any of them, and hands on one alone: the shape must be one. Raises ShapeError."""
     if join.spec.name == "concat":  # what is not there is zeros
@@ -375,16 +288,3 @@ def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> 
             message = f"`{join.spec.name}` gives {out} for {len(operands)} columns, but for fewer of them {other}"
             help = "columns can be dropped, and one alone is handed on as it is: let it give the shape of its operands"
             raise ShapeError(message, help, "E0501")
-
-
-def _merged(costs: Sequence[Cost]) -> Cost:
-    shared = frozenset[int]().union(*[c.shared for c in costs])
-    route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
-    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route)
-
-
-def _sum(totals: Sequence[Totals]) -> Totals:
-    result = Totals()
-    for t in totals:
-        result = result + t
-    return result
