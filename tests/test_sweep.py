@@ -18,11 +18,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fractal_dsl.cli.app import app
+from fractal_dsl.config import parse_config
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import MAX_LAYERS
 from fractal_dsl.runtime.run_folder import Run
 from fractal_dsl.runtime.sweep import run
-from fractal_dsl.runtime.sweep.checks import Checked
+from fractal_dsl.runtime.sweep.checks import Checked, configured
 from fractal_dsl.runtime.sweep.folder import Home, Lock, Sweep
 from fractal_dsl.runtime.sweep.ledger import Ledger
 from fractal_dsl.runtime.sweep.space import Axis, axis
@@ -338,6 +339,32 @@ def test_a_sweep_from_end_to_end(spec: str, tmp_path: Path) -> None:
     starred = {row.split()[0] for row in shown.output.splitlines() if " * " in row}
     assert starred == {str(t.number) for t in journal.best_trials}
     assert "another minimize" in str(CliRunner().invoke(app, [*line, "--minimize", "params"]).exception)
+
+
+def test_flags_of_train_are_settings_of_each_trial(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, str]] = []
+
+    def note(spec: str, params: object, settings: dict[str, str], *_: object, **__: object) -> bool:
+        seen.append(settings)
+        return True
+
+    monkeypatch.setattr("fractal_dsl.runtime.sweep.run.sweep", note)
+    line = ["sweep", spec, "-p", "columns=1..2", "--set", "clip=1|2"]
+    flags = "--epochs 3 --batch 8 --lr 0.5 --precision bf16 --channels-last --dataset folder:../a"
+    assert CliRunner().invoke(app, [*line, *flags.split()]).exit_code == 0
+    assert configured({}, {key: text for key, text in seen[0].items() if key != "clip"}) == parse_config(
+        {
+            "epochs": 3,
+            "batch": 8,
+            "optimizer": {"lr": 0.5},
+            "precision": "bf16",
+            "channels_last": True,
+            "dataset": "folder:../a",
+        }
+    )
+    assert seen[0]["clip"] == "1|2"
+    twice = CliRunner().invoke(app, [*line, "--lr", "1", "--set", "optimizer.lr=1..2"])
+    assert twice.exit_code == 2 and "--set optimizer.lr=1..2 is there, too" in twice.output
 
 
 def test_a_sweep_of_which_every_trial_fails_is_an_error(spec: str, tmp_path: Path) -> None:

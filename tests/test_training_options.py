@@ -382,13 +382,13 @@ def test_flags_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = tmp_path / "net.frac"
     file.write_text(SPEC.replace("NORM", ""))
     flags = "--precision bf16 --channels-last --compile --accumulate 2 --max-minutes 1.5 --track-columns --plain 2"
-    flags += " --batch 8 --seed 3 --epochs 5 --checkpoint-levels 1 --profile --tensorboard --dataset digits"
+    flags += " --lr 0.3 --batch 8 --seed 3 --epochs 5 --checkpoint-levels 1 --profile --tensorboard --dataset digits"
     assert command("train", str(file), *flags.split(), "--set", "clip=1.5").exit_code == 0
     (config,) = seen
     assert (config.precision, config.channels_last, config.compile, config.accumulate) == ("bf16", True, True, 2)
     assert (config.max_minutes, config.track_columns, config.plain, config.clip) == (1.5, True, 2, 1.5)
     assert (config.batch, config.seed, config.epochs, config.checkpoint_levels) == (8, 3, 5, 1)
-    assert config.profile and config.tensorboard
+    assert config.profile and config.tensorboard and config.optimizer.lr == 0.3
     assert config.dataset is not None and config.dataset.name == "digits"
 
 

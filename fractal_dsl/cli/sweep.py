@@ -8,7 +8,21 @@ from typing import Annotated, Literal
 import typer
 
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, ParamsFile, pairs, parameters
-from fractal_dsl.driver import MAX_LAYERS
+from fractal_dsl.cli.settings import (
+    Accumulate,
+    Batch,
+    ChannelsLast,
+    CheckpointLevels,
+    Compile,
+    DataSet,
+    Download,
+    Epochs,
+    Precision,
+    Rate,
+    Tensorboard,
+    settings_of,
+)
+from fractal_dsl.driver import MAX_LAYERS, param_text
 
 
 def sweep(
@@ -30,6 +44,17 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUES", help="A setting of the train block: optimizer.lr=0.01..0.1:log"),
     ] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Rate = None,
+    dataset: DataSet = None,
+    download: Download = False,
+    precision: Precision = None,
+    channels_last: ChannelsLast = False,
+    compile: Compile = False,
+    checkpoint_levels: CheckpointLevels = None,
+    accumulate: Accumulate = None,
+    tensorboard: Tensorboard = False,
     trials: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many in all; every combination, if not given.")
     ] = None,
@@ -80,10 +105,24 @@ def sweep(
         values = parameters([text for text in param or () if "=" in text], params)
         names = [text.partition("=")[0].strip() for text in param or ()]
         given = {name: values.get(name) for name in [*names, *values]}
+        settings = pairs(set_, "--set")
+        flags = {
+            "epochs": epochs,
+            "batch": batch,
+            "lr": lr,
+            "dataset": dataset,
+            "download": download,
+            "precision": precision,
+            "channels_last": channels_last,
+            "compile": compile,
+            "checkpoint_levels": checkpoint_levels,
+            "accumulate": accumulate,
+            "tensorboard": tensorboard,
+        }
         done = run.sweep(
             spec,
             given,
-            pairs(set_, "--set"),
+            settings | {key: param_text(value) for key, value in settings_of(flags, settings).items()},
             out,
             trials=trials,
             sampler=sampler,

@@ -8,12 +8,27 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from fractal_dsl import driver
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
+from fractal_dsl.cli.settings import (
+    Accumulate,
+    Batch,
+    ChannelsLast,
+    CheckpointLevels,
+    Compile,
+    DataSet,
+    Download,
+    Epochs,
+    MaxMinutes,
+    Precision,
+    Rate,
+    Tensorboard,
+    settings_of,
+)
 from fractal_dsl.diagnostics import FracError, UserError
 from fractal_dsl.driver import MAX_LAYERS
 
@@ -39,28 +54,25 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch.")] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Rate = None,
     seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="What to train on.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch the data set where it is missing.")] = False,
-    precision: Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Of the layers' arithmetic.")] = None,
-    channels_last: Annotated[bool, typer.Option("--channels-last", help="Channels last in memory.")] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile, part by part.")] = False,
-    checkpoint_levels: Annotated[
-        int | None, typer.Option(metavar="L", min=1, help="Recompute sub-fractals up to this level: less memory.")
-    ] = None,
-    accumulate: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Run a mini-batch in N parts: less memory.")
-    ] = None,
-    max_minutes: Annotated[float | None, typer.Option(metavar="M", help="Stop after this time, and save.")] = None,
+    dataset: DataSet = None,
+    download: Download = False,
+    precision: Precision = None,
+    channels_last: ChannelsLast = False,
+    compile: Compile = False,
+    checkpoint_levels: CheckpointLevels = None,
+    accumulate: Accumulate = None,
+    max_minutes: MaxMinutes = None,
     track_columns: Annotated[
         bool, typer.Option("--track-columns", help="Each column's loss, and gradients by depth, at each epoch.")
     ] = False,
     plain: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="Train column K's architecture alone, too, to compare.")
     ] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files.")] = False,
+    tensorboard: Tensorboard = False,
     profile: Annotated[bool, typer.Option("--profile", help="Profile ten steps: a table and a trace.")] = False,
     set_: Annotated[
         list[str] | None,
@@ -93,28 +105,29 @@ def train(
         raise typer.BadParameter("give a .frac file, or --resume RUN", param_hint="SPEC")
     from fractal_dsl.config import merge, parse_config
 
-    overrides: list[tuple[str, Any]] = [(k, driver.literal(v, k)) for k, v in pairs(set_, "--set").items()]
-    flags: dict[str, Any] = {
+    given = pairs(set_, "--set")
+    flags = {
         "epochs": epochs,
         "batch": batch,
+        "lr": lr,
         "seed": seed,
         "dataset": dataset,
-        "dataset.download": download or None,
+        "download": download,
         "precision": precision,
-        "channels_last": channels_last or None,
-        "compile": compile or None,
+        "channels_last": channels_last,
+        "compile": compile,
         "checkpoint_levels": checkpoint_levels,
         "accumulate": accumulate,
         "max_minutes": max_minutes,
-        "track_columns": track_columns or None,
+        "track_columns": track_columns,
         "plain": plain,
-        "tensorboard": tensorboard or None,
-        "profile": profile or None,
+        "tensorboard": tensorboard,
+        "profile": profile,
     }
-    overrides += [(key, value) for key, value in flags.items() if value is not None]
+    overrides = {key: driver.literal(text, key) for key, text in given.items()} | settings_of(flags, given)
     with _told_once():
         compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
-        config = parse_config(merge(compiled.program.train, overrides))
+        config = parse_config(merge(compiled.program.train, overrides.items()))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns that it looks for what a plan leaves out
 
     from fractal_dsl.runtime.train import train as run
