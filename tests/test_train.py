@@ -28,7 +28,7 @@ from fractal_dsl.runtime.evaluate import evaluate, measure_all, weights_sha256
 from fractal_dsl.runtime.report import write_report
 from fractal_dsl.runtime.run_folder import Run, RunResult
 from fractal_dsl.runtime.step import Stepper, plans
-from fractal_dsl.runtime.train import train
+from fractal_dsl.runtime.train import resume, train
 
 SPEC = """frac 1
 param columns: int = 2
@@ -294,6 +294,29 @@ def test_ctrl_c_saves_and_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     opened = Run.open(tmp_path / "run")
     assert weights_sha256(opened.load("last")) != weights_sha256(opened.load("best"))
     assert "The run was interrupted." in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_stopped_in_the_first_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Stepper.step
+
+    def stopped(self: Stepper, x: Any, y: Any, number: int, rate: float) -> Any:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)  # as Slurm does
+        return step(self, x, y, number, rate)
+
+    monkeypatch.setattr(Stepper, "step", stopped)
+    shown = Console(file=StringIO(), width=300)
+    result = run(tmp_path / "run", console=shown)
+    said = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "stopped by SIGTERM in epoch 1, after step 4. To go on: " in said
+    assert "test images, with the weights after step 4: " in said
+    assert (result.status, result.epochs, result.best_epoch) == ("interrupted", 0, 0)
+    assert result.images_per_second > 0
+    opened = Run.open(tmp_path / "run")
+    assert weights_sha256(opened.load("best")) == weights_sha256(opened.load("last"))
+    assert weights_sha256(opened.load("best")) != weights_sha256(build(opened.compiled, 0).eval())
+    assert "weights that the run stopped with: no epoch was finished" in (tmp_path / "run/report.html").read_text()
+    assert resume(tmp_path / "run", console=quiet()).best_epoch > 0
 
 
 def test_one_value_per_channel_is_explained(tmp_path: Path) -> None:

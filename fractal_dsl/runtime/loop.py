@@ -161,7 +161,8 @@ class Loop:
         p.epoch_seconds = seconds
         if p.ended:
             with self._averaged():
-                names: tuple[Weights, ...] = ("last",) if self.config.validation else ("last", "best")
+                judged = self.config.validation and p.epoch  # the best ones are of an epoch
+                names: tuple[Weights, ...] = ("last",) if judged else ("last", "best")
                 self.store.weights(names, self.stepper.weights(), p.epoch)
         self._save()
 

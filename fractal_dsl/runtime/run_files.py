@@ -69,7 +69,7 @@ class RunFiles:
         epoch, images = self.result["best_epoch"], self.result["validation_images"]
         kind = "running average of the weights" if self.config["ema"] else "weights"
         if not epoch:
-            return f"{kind} from before training: no epoch was finished"
+            return f"{kind} that the run stopped with: no epoch was finished"
         if not images:
             return f"{kind} of epoch {epoch}, the last: there were no validation images to choose by"
         return (

@@ -186,7 +186,7 @@ class _Job:
                 last.stepper.load_weights(store.folder / "best.safetensors")
                 measured = last.stepper.measure(images, images.test, columns=False)
                 plain = {"column": config.plain} | measured
-            return _finished(run, loop, ended, plain, view)
+            return _finished(run, loop, ended, interrupted.signal, plain, view)
 
     def _how(self) -> str:
         """The device, and what is not as usual about how it is used."""
@@ -223,17 +223,22 @@ _STATUS: dict[str, Status] = {
 }
 
 
-def _finished(run: RunWriter, loop: Loop, ended: str, plain: dict[str, Any] | None, view: View) -> RunResult:
+def _finished(
+    run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: View
+) -> RunResult:
     """Measure the best weights on the test images, and write the report."""
     stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
     if ended in ("interrupted", "minutes"):
-        why = "stopped by Ctrl-C" if ended == "interrupted" else "stopped: its minutes are over"
+        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: its minutes are over"
         where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
         view.line(f"{why}{where}, after step {p.step}. To go on: {store.resume_command()}")
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
     stepper.load_weights(store.folder / "best.safetensors")
-    images_seen = sum(e["images_per_second"] * e["seconds"] for e in loop.epochs)
+    paces = [(e["images_per_second"], e["seconds"]) for e in loop.epochs]
+    if p.batch:
+        paces.append((p.images / p.epoch_seconds, p.epoch_seconds))
+    seconds = sum(s for _, s in paces)
     result = RunResult(
         run.folder,
         _STATUS[ended],
@@ -244,12 +249,12 @@ def _finished(run: RunWriter, loop: Loop, ended: str, plain: dict[str, Any] | No
         **stepper.measure(images, images.test),
         plain=plain,
         seconds=p.seconds,
-        images_per_second=images_seen / max(1e-9, sum(e["seconds"] for e in loop.epochs)),
+        images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
     )
     run.result({key: value for key, value in asdict(result).items() if key != "folder"})
     run.world.lead(lambda: write_report(run.folder))
     run.seal(result.status)
-    best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else "untrained weights"
+    best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
     view.line(f"test images, with {best}: {shares(asdict(result))}")
     if plain is not None:
         view.line(f"test images, column {plain['column']} trained alone: {plain['accuracy']:6.2%}")
@@ -292,16 +297,23 @@ def _surroundings(threads: int, config: TrainConfig, device: torch.device) -> Ge
         cudnn.deterministic, cudnn.benchmark = chosen
 
 
+class _Interruption(threading.Event):
+    """That the run is to stop, and by what."""
+
+    signal = "a signal to another of its processes"
+
+
 @contextmanager
-def _interruptible() -> Generator[threading.Event]:
-    """An event that the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
-    asked = threading.Event()
+def _interruptible() -> Generator[_Interruption]:
+    """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
+    asked = _Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _: object) -> None:
+        asked.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         asked.set()
         signal.signal(number, before[signal.Signals(number)])
 
