@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from fractal_dsl.graph import JoinGraph
+from fractal_dsl.graph_to_dot.curves import Canvas, decimal, own_part, spline
 from fractal_dsl.graph_to_dot.facts import Facts
 from fractal_dsl.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.graph_to_dot.look import Look
@@ -23,8 +22,6 @@ from fractal_dsl.graph_to_dot.units import Unit, short
 from fractal_dsl.plan import Plan
 from fractal_dsl.plan_on_graph import live_operands, needed
 
-_ARROW = 5.0  # Graphviz's arrowhead at arrowsize 0.5
-_CORNER = 5.0
 _HEAVY = "2.2"  # the outline of a closed part
 _PANEL_GAP = 30.0
 _TITLE, _TITLE_LINE = 12.0, 15.0  # the titles of panels: their font, and a line of it
@@ -52,8 +49,8 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     pieces = _legend(drawn, look, left, bottom + 16.0, right - left)
     right = max([right, *(mark.rect.right for mark in pieces)])
     bottom = max([bottom, *(mark.rect.bottom for mark in pieces)])
-    canvas = _Canvas(left, bottom)
-    graph = f'bb="0,0,{_number(right - left)},{_number(bottom - top)}"'
+    canvas = Canvas(left, bottom)
+    graph = f'bb="0,0,{decimal(right - left)},{decimal(bottom - top)}"'
     lines = [f"digraph {_quoted(name)} {{", *_head(look), f"  graph [{graph}]"]
     for number, panel in enumerate(drawn):
         writer = _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "")
@@ -70,12 +67,12 @@ def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> d
     left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
     width = max(r.right for r in rects) - left
     bottom = max([bottom, *(mark.rect.bottom for mark in _legend([drawn], look, left, bottom + 16.0, width))])
-    writers = [_Writer(replace(drawn, plan=plan), look, _Canvas(left, bottom), "") for _, plan in plans]
+    writers = [_Writer(replace(drawn, plan=plan), look, Canvas(left, bottom), "") for _, plan in plans]
     dropped = [
         {"name": name, "nodes": writer.dropped_nodes(), "edges": writer.dropped_edges()}
         for (name, _), writer in zip(plans, writers, strict=True)
     ]
-    own = _Writer(drawn, look, _Canvas(left, bottom), "")
+    own = _Writer(drawn, look, Canvas(left, bottom), "")
     return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
 
 
@@ -120,7 +117,7 @@ def _legend(panels: Sequence[Panel], look: Look, left: float, top: float, width:
     return marks(legend(units, titles, look.theme, look.heat, planned), left, top, max(width, 230.0))
 
 
-def _mark(mark: Mark, look: Look, canvas: _Canvas) -> dict[str, str]:
+def _mark(mark: Mark, look: Look, canvas: Canvas) -> dict[str, str]:
     attributes = canvas.node(mark.rect) | {"label": _left(mark.text), "class": "legend"}
     if mark.text:
         return attributes | {"shape": "none", "style": "solid", "fontsize": f"{SMALL:g}", "fontcolor": look.theme.muted}
@@ -128,30 +125,10 @@ def _mark(mark: Mark, look: Look, canvas: _Canvas) -> dict[str, str]:
     return attributes | swatch | ({"penwidth": _HEAVY} if mark.heavy else {})
 
 
-class _Canvas(Struct, frozen=True):
-    """Turns coordinates around: Graphviz's y goes up from the bottom left corner."""
-
-    left: float
-    bottom: float
-
-    def point(self, at: Point) -> str:
-        return f"{_number(at[0] - self.left)},{_number(self.bottom - at[1])}"
-
-    def box(self, rect: Rect) -> str:
-        return f"{self.point((rect.left, rect.bottom))},{self.point((rect.right, rect.top))}"
-
-    def node(self, rect: Rect) -> dict[str, str]:
-        return {
-            "pos": self.point((rect.middle, (rect.top + rect.bottom) / 2)),
-            "width": _number((rect.right - rect.left) / 72, 4),
-            "height": _number((rect.bottom - rect.top) / 72, 4),
-        }
-
-
 class _Writer:
     """Writes one panel; ``prefix`` keeps its names apart from those of others."""
 
-    def __init__(self, panel: Panel, look: Look, canvas: _Canvas, prefix: str) -> None:
+    def __init__(self, panel: Panel, look: Look, canvas: Canvas, prefix: str) -> None:
         self.panel, self.look, self.canvas, self.prefix = panel, look, canvas, prefix
         self.drawn = {leaf.number: leaf.unit for leaf in leaves(panel.tree)}
         self.facts = Facts(panel.graph) if panel.graph is not None else None
@@ -176,7 +153,7 @@ class _Writer:
             if alive[i]:
                 live_from[edge.source].append(edge.points)
         for i, edge in enumerate(placed.edges):
-            points = edge.points if alive[i] is not False else _own_part(edge.points, live_from[edge.source])
+            points = edge.points if alive[i] is not False else own_part(edge.points, live_from[edge.source])
             attributes = self._edge(edge, points, alive[i])
             if text := placed.entering.get(i):
                 attributes |= {"headlabel": text.text, "head_lp": self.canvas.point(text.at)}
@@ -223,7 +200,7 @@ class _Writer:
 
     def _edge(self, edge: Edge, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
         arrow = self.drawn[edge.target].kind != "skip"
-        attributes = {"pos": _spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
+        attributes = {"pos": spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
         if live is None:
             return attributes
         colour = self.look.theme.live if live else self.look.theme.dropped[0]
@@ -327,73 +304,6 @@ def _left(text: str) -> str:
 
 def _filled(fill: str, outline: str, text: str) -> dict[str, str]:
     return {"fillcolor": fill, "color": outline, "fontcolor": text}
-
-
-def _own_part(path: tuple[Point, ...], others: Iterable[tuple[Point, ...]]) -> tuple[Point, ...]:
-    """What is left of a path behind the last point that it shares with others from its start on.
-
-    Graphviz draws the lines from a box in an order of its own: a dropped line must not lie on a live one.
-    """
-    return min((_behind(path, other) for other in others), key=_length, default=path)
-
-
-def _behind(path: tuple[Point, ...], other: tuple[Point, ...]) -> tuple[Point, ...]:
-    if path[0] != other[0]:
-        return path
-    at, ours, theirs = path[0], list(path[1:]), list(other[1:])
-    while len(ours) > 1 or (ours and theirs and ours[0] != theirs[0]):
-        if not theirs or _direction(at, ours[0]) != _direction(at, theirs[0]):
-            break
-        at = min(ours[0], theirs[0], key=partial(_distance, at))
-        ours, theirs = ours[ours[0] == at :], theirs[theirs[0] == at :]
-    return (at, *ours)
-
-
-def _direction(start: Point, end: Point) -> tuple[bool, bool, bool, bool]:
-    return end[0] > start[0], end[0] < start[0], end[1] > start[1], end[1] < start[1]
-
-
-def _distance(a: Point, b: Point) -> float:
-    return abs(b[0] - a[0]) + abs(b[1] - a[1])
-
-
-def _length(path: tuple[Point, ...]) -> float:
-    return sum(_distance(a, b) for a, b in pairwise(path))
-
-
-def _spline(points: tuple[Point, ...], canvas: _Canvas, arrow: bool) -> str:
-    """Straight pieces with rounded corners as Graphviz's Bezier curves, and the tip of the arrow, if it has one."""
-    tip = points[-1]
-    path = [*points[:-1], _back(tip, points[-2])] if arrow else points
-    curve = [path[0]]
-    for before, corner, after in zip(path, path[1:], path[2:], strict=False):
-        start, end = _towards(corner, before), _towards(corner, after)
-        curve += [*_straight(curve[-1], start), corner, corner, end]
-    curve += _straight(curve[-1], path[-1])
-    return (f"e,{canvas.point(tip)} " if arrow else "") + " ".join(map(canvas.point, curve))
-
-
-def _back(tip: Point, before: Point) -> Point:
-    """Where the arrow at the end of a line begins."""
-    length = _distance(before, tip)
-    return tip[0] - (tip[0] - before[0]) / length * _ARROW, tip[1] - (tip[1] - before[1]) / length * _ARROW
-
-
-def _straight(start: Point, end: Point) -> list[Point]:
-    """The last three control points of a straight piece."""
-    return [start, end, end]
-
-
-def _towards(corner: Point, other: Point) -> Point:
-    """The point at which a rounded corner leaves the straight piece towards ``other``."""
-    length = abs(other[0] - corner[0]) + abs(other[1] - corner[1])
-    part = min(_CORNER, length / 2) / length
-    return corner[0] + (other[0] - corner[0]) * part, corner[1] + (other[1] - corner[1]) * part
-
-
-def _number(x: float, digits: int = 2) -> str:
-    text = f"{x:.{digits}f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
 
 
 def _attributes(attributes: dict[str, str]) -> str:
