@@ -337,6 +337,33 @@ def test_best_weights_that_were_altered_are_not_sealed(copy: Path, hidden: bool)
     assert (copy / "manifest.json").read_bytes() == manifest
 
 
+def test_the_plain_nets_weights_are_checked_before_anything_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step: Callable[..., Any] = Stepper.step
+    seen: list[int] = []
+
+    def stopped(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        seen.append(at)
+        if len(seen) == 20 + 13:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, x, y, at, rate)
+
+    monkeypatch.setattr(Stepper, "step", stopped)
+    folder = tmp_path / "run"
+    start(folder, ("plain", 2), ("epochs", 2))
+    best = folder / "plain" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:-1] + b"#")
+
+    def files() -> dict[Path, bytes]:
+        return {f: f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.name != ".lock"}
+
+    before = files()
+    with pytest.raises(UserError, match=r"plain/best.safetensors is missing, or not as it was written"):
+        go_on(folder)
+    assert files() == before  # its manifest, above all, does not vouch for what was altered
+
+
 def test_weights_that_the_checkpoint_has_are_written_again(
     tmp_path: Path, unbroken: tuple[dict[str, Any], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ import torch
 from rich.console import Console
 
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import Compiled, compile_text
+from fractal_dsl.diagnostics import FracError, UserError
+from fractal_dsl.driver import Compiled, check, compile_text
 from fractal_dsl.files import write_manifest
 from fractal_dsl.path_lengths import weighted_depths
 from fractal_dsl.runtime import build
@@ -29,6 +29,7 @@ from fractal_dsl.runtime.report import write_report
 from fractal_dsl.runtime.run_folder import Run, RunResult
 from fractal_dsl.runtime.step import Stepper, plans
 from fractal_dsl.runtime.train import resume, train
+from fractal_dsl.source import Source
 
 SPEC = """frac 1
 param columns: int = 2
@@ -369,6 +370,23 @@ def test_a_damaged_manifest_is_refused(done: Path, tmp_path: Path, text: str) ->
     (folder / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=r"manifest\.json"):
         Run.open(folder)
+
+
+def test_python_code_that_is_not_allowed_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ownlayers.py").write_text("from torch.nn import Tanh\nclass Bend(Tanh): pass\n")
+    text = 'extern layer bend from "ownlayers:Bend"\nnet N(x: f32[3]) -> f32[2] = linear(4) >> bend >> linear(2)\n'
+    source = Source("spec.frac", text + 'train { dataset = "synthetic" epochs = 1 }')
+    (spec,) = check(source, allow_python=True)
+    run(tmp_path / "run", spec=spec)
+    change(tmp_path / "run", status="running")
+    for opened in (Run.open, resume):
+        with pytest.raises(FracError) as caught:
+            opened(tmp_path / "run")
+        assert "say --allow-python" in str(caught.value.diagnostics[0].help)
+    resume(tmp_path / "run", allow_python=True, console=quiet())
+    Run.open(tmp_path / "run", allow_python=True)
 
 
 def change(folder: Path, **entries: object) -> None:

@@ -49,7 +49,8 @@ class Run:
     def open(cls, folder: str | Path, *, allow_python: bool = False) -> Run:
         """Check a run's files against its manifest and compile its spec.
 
-        Raises UserError if a part is missing, altered, of another version, or does not compile any more.
+        Raises UserError if a part is missing, altered, of another version, or does not compile any more; FracError if
+        it has Python code, which is not allowed.
         """
         folder = Path(folder)
         manifest = read_run_manifest(folder)
@@ -113,7 +114,8 @@ def unfinished(folder: Path) -> Path:
 def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
     """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
 
-    Raises UserError if it ended for good, or its spec does not compile.
+    Raises UserError if it ended for good, or its spec does not compile; FracError if it has Python code, which is not
+    allowed.
     """
     status = _status(folder)
     if status == "finished":
@@ -138,6 +140,8 @@ def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
             folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
         )
     except FracError as error:
+        if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
+            raise
         raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
     except ConfigError as error:
         raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None

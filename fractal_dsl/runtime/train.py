@@ -20,6 +20,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.diagnostics import UserError
 from fractal_dsl.driver import Compiled
 from fractal_dsl.files import write_text
+from fractal_dsl.runtime.checkpoint import Checkpoint
 from fractal_dsl.runtime.cuda_graphs import check_graphs
 from fractal_dsl.runtime.data import ImageSet, load, vocabulary_of
 from fractal_dsl.runtime.evaluate import choose_device
@@ -31,7 +32,7 @@ from fractal_dsl.runtime.parallel.world import World
 from fractal_dsl.runtime.plots import require_matplotlib
 from fractal_dsl.runtime.progress import View, duration
 from fractal_dsl.runtime.report import write_report
-from fractal_dsl.runtime.run_folder import RunResult, Status, spec_of_unfinished, unfinished
+from fractal_dsl.runtime.run_folder import RunResult, Status, Weights, spec_of_unfinished, unfinished
 from fractal_dsl.runtime.run_writer import TENSORBOARD, RunWriter, locked, new_folder
 from fractal_dsl.runtime.store import Store
 from fractal_dsl.runtime.tensorboard import Board, require_tensorboard
@@ -169,21 +170,23 @@ class _Job:
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
 
-            def fitted(net: FractalModule, store: Store, log: Callable[[dict[str, Any]], None] | None) -> Loop:
+            stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
+            saved = [_saved(store, view) if self.resumed else None for store in stores]
+
+            def fitted(net: FractalModule, part: int, log: Callable[[dict[str, Any]], None] | None) -> Loop:
                 stepper = make_stepper(self.parallel, net, config, place, self.world)
-                loop = Loop(stepper, images, config, store, view, interrupted, deadline, log)
-                _fit(loop, store, view, self.resumed)
+                loop = Loop(stepper, images, config, stores[part], view, interrupted, deadline, log)
+                _fit(loop, saved[part], view)
                 return loop
 
-            loop = fitted(model, run.store(), on_epoch)
+            loop = fitted(model, 0, on_epoch)
             plain, ended = None, loop.progress.ended
             if config.plain is not None and ended in ("epochs", "patience"):
                 view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
                 alone = build(run.compiled, config.seed).extract(config.plain).to(place)
-                store = run.store("plain")
-                last = fitted(alone, store, None)
+                last = fitted(alone, 1, None)
                 ended = last.progress.ended
-                last.stepper.load_weights(store.folder / "best.safetensors")
+                last.stepper.load_weights(last.store.folder / "best.safetensors")
                 measured = last.stepper.measure(images, images.test, columns=False)
                 plain = {"column": config.plain} | measured
             return _finished(run, loop, ended, interrupted.signal, plain, view)
@@ -198,18 +201,32 @@ class _Job:
         return ", ".join(words)
 
 
-def _fit(loop: Loop, store: Store, view: View, resumed: bool) -> None:
-    """Train, from the newest checkpoint if the run is resumed and has one."""
-    checkpoint = store.restored(view.line) if resumed else None
+_Saved = tuple[Checkpoint, list[Weights]]
+"""The newest checkpoint, and the weights that are to be written again from it."""
+
+
+def _saved(store: Store, view: View) -> _Saved | None:
+    """From where a run, or a part of it, goes on; None for a part that has not begun.
+
+    Raises UserError if it cannot, before anything in the run's folder is changed.
+    """
+    checkpoint = store.restored(view.line)
     if checkpoint is not None:
-        lost = store.lost(checkpoint)
+        return checkpoint, store.lost(checkpoint)
+    if store.folder == store.run:
+        raise UserError(f"{store.run} has no checkpoint to resume from: train again")
+    return None
+
+
+def _fit(loop: Loop, saved: _Saved | None, view: View) -> None:
+    """Train, from what was saved if anything was."""
+    if saved is not None:
+        checkpoint, lost = saved
         loop.restore(checkpoint)
         loop.rewrite(lost)
-        store.reopen()
+        loop.store.reopen()
         p = loop.progress
         view.line(f"from step {p.step:,}, {p.epoch} epochs and {p.batch} steps, after {duration(p.seconds)}")
-    elif resumed and store.folder == store.run:
-        raise UserError(f"{store.run} has no checkpoint to resume from: train again")
     if loop.config.compile:
         view.line("torch.compile: each part of the net is compiled when it first runs, which slows the first epoch")
     loop.run()
