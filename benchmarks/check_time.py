@@ -4,7 +4,7 @@
 
 Wall seconds, median of the runs; commands are interleaved, so that a busy moment does not hit one of them alone. The
 package is compiled to bytecode first, as pip does it: where PYTHONDONTWRITEBYTECODE is set, an editable checkout would be
-compiled anew by each command.
+compiled anew by each command. Python alone, and the libraries that any command loads, are there to compare.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     compileall.compile_dir(ROOT / "fractal_dsl", quiet=1)
+    python = {"python": ["-c", "pass"], "python: typer and pydantic": ["-c", "import pydantic, typer"]}
     commands = {f"check {f.name}": ["check", str(f)] for f in sorted(EXAMPLES.glob("*.frac"))}
     deep = str(EXAMPLES / "fractalnet_deep.frac")
     commands["info fractalnet_deep.frac -p columns=12"] = ["info", deep, "-p", "columns=12", "--json"]
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    runs = python | {name: ["-m", "fractal_dsl", *arguments] for name, arguments in commands.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(3 if options.quick else 9):
-        for name, arguments in commands.items():
+        for name, arguments in runs.items():
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "fractal_dsl", *arguments], check=True, capture_output=True)
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
             seconds[name].append(time.perf_counter() - start)
     medians = {name: round(statistics.median(times), 3) for name, times in seconds.items()}
     if options.json:

@@ -1,6 +1,6 @@
 """``python -m fractal_dsl``: the command line."""
 
-from fractal_dsl.cli import main
+from fractal_dsl.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -331,3 +331,17 @@ def test_scaling_refuses_what_training_would_refuse(run, arguments: list[str], m
     ran = run("scaling", DIGITS, *arguments)
     assert ran.code
     assert message in " ".join(ran.err.replace("│", "").split())
+
+
+# --- the end of a process
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error(unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "fractal_dsl", "check", DIGITS],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False,
+        )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, "error: No space left on device\n")

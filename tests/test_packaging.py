@@ -48,8 +48,8 @@ def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
     """Plots, pictures and tests' tools stay in extras; the version is the package's, the command is there."""
     info = f"fractal_dsl-{__version__}.dist-info"
     needs = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", wheel.read(f"{info}/METADATA").decode(), re.MULTILINE)
-    assert needs == ["lark", "networkx", "numpy", "pydantic", "rich", "safetensors", "torch", "typer"]
-    assert "fractal-dsl = fractal_dsl.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert needs == ["lark", "msgspec", "networkx", "numpy", "pydantic", "rich", "safetensors", "torch", "typer"]
+    assert "fractal-dsl = fractal_dsl.cli:run" in wheel.read(f"{info}/entry_points.txt").decode()
 
 
 def test_an_unpacked_wheel_finds_its_own_grammar(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
