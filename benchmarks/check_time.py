@@ -3,8 +3,8 @@
     python benchmarks/check_time.py [--quick] [--json]
 
 Wall seconds, median of the runs; commands are interleaved, so that a busy moment does not hit one of them alone. The
-package is compiled to bytecode first, as pip does it: where PYTHONDONTWRITEBYTECODE is set, an editable checkout would be
-compiled anew by each command. Python alone, and the libraries that any command loads, are there to compare.
+package is compiled to bytecode first, as pip does it: where PYTHONDONTWRITEBYTECODE is set, each command would compile
+an editable checkout anew. Python alone, and the libraries that any command loads, are there to compare.
 """
 
 from __future__ import annotations
