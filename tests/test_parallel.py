@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -31,36 +33,14 @@ from fractal_dsl.runtime import train as training
 from fractal_dsl.runtime.data import load
 from fractal_dsl.runtime.ema import local
 from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper, processes, to_restart
-from fractal_dsl.runtime.parallel.shards import read_shards
 from fractal_dsl.runtime.parallel.world import ALONE, World, joined
-from fractal_dsl.runtime.run_folder import Run
 from fractal_dsl.runtime.train import resume, train
 from fractal_dsl.scaling import cost
 from fractal_dsl.stretches import stretches
+from tests.support.runs import SPEC, ends_of
 
-NET = """
-layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> batchnorm2d >> relu
-rule F(out: int) join mean {
-    F[1]   = conv(out)
-    F[n+1] = F[n] >> F[n] | conv(out)
-}
-net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
-    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
-train {
-    dataset    = synthetic(size=240, noise=0.5)
-    augment    = translate(pixels=1)
-    epochs     = 2
-    batch      = 16
-    ema        = 0.9
-    mixup      = 0.2
-    cutmix     = 1.0
-    save_steps = 3
-    clip       = 2
-    optimizer  = sgd(lr=0.05, momentum=0.9)
-    schedule   = cosine(warmup=1)
-}
-"""
-DROPPING = NET.replace(">> batchnorm2d", ">> dropout2d(20%) >> batchnorm2d")
+DROPPING = SPEC.replace("epochs     = 4", "epochs     = 2\n    clip       = 2")
+NET = DROPPING.replace(">> dropout2d(20%) >>", ">>")
 CPU = torch.device("cpu")
 Overrides = tuple[tuple[str, Any], ...]
 
@@ -239,22 +219,6 @@ def run(folder: Path, way: Parallel | None, overrides: Overrides = ()) -> str:
     return shown.file.getvalue()  # type: ignore[attr-defined]
 
 
-def ends_of(folder: Path) -> dict[str, Any]:
-    """All that must not depend on interruptions: everything but times and memory."""
-    Run.open(folder)
-    timed = {"seconds", "images_per_second", "memory"}
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((folder / "result.json").read_text())
-    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
-    return {
-        "metrics": [{key: value for key, value in line.items() if key not in timed} for line in lines],
-        "result": {key: value for key, value in result.items() if key not in timed},
-        "weights": [(folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")],
-        "state": {name: value.numpy().tobytes() for name, value in read_shards(newest, None).items()},
-        "step": newest.name,
-    }
-
-
 def killed(folder: Path, way: Parallel, step: int, rng: random.Random) -> None:
     """A run of which both processes are killed soon after a step is saved."""
     started = start(run, folder, way)
@@ -282,6 +246,62 @@ def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Pat
     ends = ends_of(tmp_path / "alone")
     assert [line["step"] for line in ends["metrics"]] == [10, 20]
     assert ends["result"]["status"] == "finished"
+
+
+PROGRAM = """
+import sys
+from fractal_dsl.runtime import train as training
+training.write_report = lambda folder: folder
+from fractal_dsl.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks into /proc")
+def test_the_processes_of_a_torchrun_that_is_killed_stop_and_save(tmp_path: Path) -> None:
+    (tmp_path / "net.frac").write_text(DROPPING.replace("save_steps = 3", "save_steps = 1"))
+    (tmp_path / "run.py").write_text(PROGRAM)
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line += [str(tmp_path / "run.py"), "train"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def launched(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*line, *words, "--parallel", "ddp"], env=environment, cwd=tmp_path)
+
+    new = (str(tmp_path / "net.frac"), "--set", "epochs=200", "--out")
+    folder = tmp_path / "run"
+    with launched(*new, str(folder)) as agent:
+        while not (folder / "checkpoints" / "step-00000003").exists():
+            assert agent.poll() is None, "it has ended"
+            time.sleep(0.01)
+        tasks = Path(f"/proc/{agent.pid}/task").iterdir()
+        workers = [pid for task in tasks for pid in (task / "children").read_text().split()]
+        agent.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 120
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline, "they outlive torchrun"
+        time.sleep(0.05)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["ended"] == "interrupted" and result["epochs"] < 200
+
+
+def orphaned(folder: Path, way: Parallel) -> str:
+    """A run in which the second process finds that torchrun has gone."""
+    if os.environ["RANK"] == "1":
+        calls, parent = iter(range(1000)), os.getppid()
+        os.getppid = lambda: parent if next(calls) < 7 else 1
+    return run(folder, way)
+
+
+def test_processes_without_torchrun_stop_together_and_go_on_with_the_same_bits(tmp_path: Path) -> None:
+    together(run, tmp_path / "unbroken", "ddp")
+    said, _ = together(orphaned, tmp_path / "run", "ddp")
+    assert "stopped by " in said and "To go on: torchrun" in said
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["ended"] == "interrupted"
+    together(run, tmp_path / "run", "ddp")
+    assert ends_of(tmp_path / "run") == ends_of(tmp_path / "unbroken")
 
 
 # --- what is said

@@ -31,28 +31,7 @@ from fractal_dsl.runtime import train as training
 from fractal_dsl.runtime.run_folder import Run, RunResult
 from fractal_dsl.runtime.step import Stepper
 from fractal_dsl.runtime.train import resume, train
-
-SPEC = """
-layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu
-rule F(out: int) join mean {
-    F[1]   = conv(out)
-    F[n+1] = F[n] >> F[n] | conv(out)
-}
-net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
-    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
-train {
-    dataset    = synthetic(size=240, noise=0.5)
-    augment    = translate(pixels=1)
-    epochs     = 4
-    batch      = 16
-    ema        = 0.9
-    mixup      = 0.2
-    cutmix     = 1.0
-    save_steps = 3
-    optimizer  = sgd(lr=0.05, momentum=0.9)
-    schedule   = cosine(warmup=1)
-}
-"""
+from tests.support.runs import SPEC, ends_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,23 +52,6 @@ def go_on(folder: Path, **options: Any) -> str:
     shown = Console(file=StringIO(), width=300)
     resume(folder, console=shown, **options)
     return shown.file.getvalue()  # type: ignore[attr-defined]
-
-
-def ends_of(folder: Path) -> dict[str, Any]:
-    """All that must not depend on interruptions: everything but times and memory."""
-    Run.open(folder)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timed = {"seconds", "images_per_second", "memory"}
-    result = json.loads((folder / "result.json").read_text())
-    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
-    return {
-        "metrics": [{key: value for key, value in line.items() if key not in timed} for line in lines],
-        "result": {key: value for key, value in result.items() if key not in timed},
-        "best": (folder / "best.safetensors").read_bytes(),
-        "last": (folder / "last.safetensors").read_bytes(),
-        "state": (newest / "state.safetensors").read_bytes(),
-        "step": newest.name,
-    }
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ class _Job:
         with (
             _surroundings(run.facts["threads"], config, place),
             View(self.console, place) as view,
-            _interruptible() as interrupted,
+            _interruptible(_Interruption(os.getppid() if self.parallel else None)) as interrupted,
             Board(run.folder / TENSORBOARD) if boarded else nullcontext() as on_epoch,
         ):
             doing = "resuming" if self.resumed else "training"
@@ -315,15 +315,24 @@ def _surroundings(threads: int, config: TrainConfig, device: torch.device) -> Ge
 
 
 class _Interruption(threading.Event):
-    """That the run is to stop, and by what."""
+    """That the run is to stop, and by what: a signal, or that ``parent``, torchrun's process, has ended, which nobody
+    tells the processes that it started if it is killed."""
 
-    signal = "a signal to another of its processes"
+    def __init__(self, parent: int | None) -> None:
+        super().__init__()
+        self.parent, self.signal = parent, "a signal to another of its processes"
+
+    def is_set(self) -> bool:
+        """Whether it is to stop."""
+        if self.parent is not None and os.getppid() != self.parent:
+            self.parent, self.signal = None, "the end of torchrun"
+            self.set()
+        return super().is_set()
 
 
 @contextmanager
-def _interruptible() -> Generator[_Interruption]:
+def _interruptible(asked: _Interruption) -> Generator[_Interruption]:
     """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
-    asked = _Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return

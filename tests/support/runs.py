@@ -1,0 +1,48 @@
+"""A net that trains in a second with all that draws at random, and what must not depend on how its run went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fractal_dsl.runtime.parallel.shards import read_shards
+from fractal_dsl.runtime.run_folder import Run
+
+SPEC = """
+layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu
+rule F(out: int) join mean {
+    F[1]   = conv(out)
+    F[n+1] = F[n] >> F[n] | conv(out)
+}
+net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
+    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
+train {
+    dataset    = synthetic(size=240, noise=0.5)
+    augment    = translate(pixels=1)
+    epochs     = 4
+    batch      = 16
+    ema        = 0.9
+    mixup      = 0.2
+    cutmix     = 1.0
+    save_steps = 3
+    optimizer  = sgd(lr=0.05, momentum=0.9)
+    schedule   = cosine(warmup=1)
+}
+"""
+
+
+def ends_of(folder: Path) -> dict[str, Any]:
+    """All that must not depend on interruptions: everything but times and memory."""
+    Run.open(folder)
+    timed = {"seconds", "images_per_second", "memory"}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((folder / "result.json").read_text())
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return {
+        "metrics": [{key: value for key, value in line.items() if key not in timed} for line in lines],
+        "result": {key: value for key, value in result.items() if key not in timed},
+        **{name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")},
+        "state": {name: value.numpy().tobytes() for name, value in read_shards(newest, None).items()},
+        "step": newest.name,
+    }
