@@ -404,3 +404,13 @@ def test_settings_on_the_command_line_are_written_as_in_the_train_block() -> Non
     config = parse_config(merge({"clip": 1.0, "dataset": "cifar10"}, [("clip", None), ("dataset.download", True)]))
     assert config.clip is None
     assert config.dataset is not None and config.dataset.model_dump()["download"]
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize(
+    ("option", "hint"), [("--patience", "--set patience=…"), ("--weight-decay", "--set optimizer.weight_decay=…")]
+)
+def test_a_setting_that_is_no_option_is_told_as_a_setting(command: str, option: str, hint: str) -> None:
+    told = CliRunner().invoke(app, [command, "x.frac", option, "1"])
+    assert told.exit_code == 2
+    assert hint in " ".join(told.output.replace("│", "").split())

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fractal_dsl.version import __version__
 
@@ -30,6 +30,23 @@ _MODULES = {
 }
 
 
+class _Training(TyperCommand):
+    """A command with settings of the train block: what is no option may be one of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            option: str | None = getattr(error, "option_name", None)
+            if option:
+                from fractal_dsl.config.errors import path_of
+
+                path = path_of(option.lstrip("-").replace("-", "_"))
+                if path:
+                    raise typer.BadParameter(f"it is a setting: --set {path}=…", ctx, param_hint=option) from None
+            raise
+
+
 class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -38,7 +55,9 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if self.commands.get(cmd_name) is None and cmd_name in _MODULES:
             alone = typer.Typer(add_completion=False)
-            alone.command(cmd_name)(getattr(import_module(f"fractal_dsl.cli.{_MODULES[cmd_name]}"), cmd_name))
+            module = import_module(f"fractal_dsl.cli.{_MODULES[cmd_name]}")
+            kind = _Training if cmd_name in ("train", "sweep") else TyperCommand
+            alone.command(cmd_name, cls=kind)(getattr(module, cmd_name))
             self.commands[cmd_name] = typer.main.get_command(alone)
         return self.commands.get(cmd_name)
 

@@ -128,6 +128,14 @@ def _inside(key: str, value: object) -> str | None:
     return None
 
 
+def path_of(key: str) -> str | None:
+    """``patience``, ``optimizer.momentum``: a setting as ``--set`` takes it, by its last name."""
+    if key in TrainConfig.model_fields:
+        return key
+    owners = (s for s in TrainConfig.model_fields for name in _names(s) if key in _keys(s, name))
+    return next((f"{owner}.{key}" for owner in owners), None)
+
+
 def _there_are(names: list[str]) -> str:
     if len(names) == 1:
         return f"there is only `{names[0]}`"

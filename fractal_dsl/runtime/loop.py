@@ -169,8 +169,6 @@ class Loop:
     def _epoch_done(self, rate: float) -> None:
         p, config = self.progress, self.config
         figures: dict[str, Any] = {"epoch": p.epoch + 1, "step": p.step, "lr": rate, **self.view.figures()}
-        if self.clock is not None:
-            figures["compile_seconds"], self.clock.seconds = self.clock.seconds, 0.0
         if not self._finite():
             self._diverged()
         with self._averaged():
@@ -179,6 +177,8 @@ class Loop:
             figures["validation"] = validation
             if self.tracker is not None:
                 figures["training"] = self.tracker.measure()
+            if self.clock is not None:  # parts of the net may first run in validation
+                figures["compile_seconds"], self.clock.seconds = self.clock.seconds, 0.0
             p.epoch, p.batch = p.epoch + 1, 0
             self.epochs.append(figures)
             score = _score(figures, routes_apart(self.model.join_graph))
@@ -278,7 +278,7 @@ def epoch_line(figures: dict[str, Any], epochs: int) -> str:
         line += f"  validation {shares(figures['validation'])}"
     line += f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
     compiling = figures.get("compile_seconds", 0)
-    return line + (f"  ({compiling:.1f} s of {figures['seconds']:.1f} s compiling)" if compiling else "")
+    return line + (f"  ({compiling:.1f} s of compiling)" if compiling else "")
 
 
 def shares(measured: dict[str, Any]) -> str:

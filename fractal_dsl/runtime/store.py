@@ -122,8 +122,11 @@ class Store:
         save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
 
     def resumable(self) -> bool:
-        """Whether there is a state to go on from: a checkpoint, in a run that is sealed."""
-        return (self.run / MANIFEST).is_file() and any((self.folder / FOLDER).glob("step-*"))
+        """Whether there is a state to go on from, in a run that is sealed: one that is not is taken away again."""
+        return (self.run / MANIFEST).is_file() and self._saved()
+
+    def _saved(self) -> bool:
+        return any((self.folder / FOLDER).glob("step-*"))
 
     def resume_command(self) -> str:
         """What to type to go on."""
@@ -144,7 +147,7 @@ class Store:
 
     def _restored(self, say: Callable[[str], object]) -> Checkpoint | None:
         clean(self.folder)
-        if not self.resumable():
+        if not self._saved():
             return None
         found = load_checkpoint(self.folder, say)
         same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
