@@ -84,7 +84,7 @@ class Net:
 
 
 NETS = {  # those that take longest come first, so that two workers end together
-    "columns=all": Net("digits", {"columns": "5"}, ALL, DEEP, 0.02, anytime=True),
+    "columns=all": Net("digits", {"columns": "5"}, ALL, DEEP, 0.08, anytime=True),
     "mixed": Net("digits", {"columns": "5"}, MIXED, DEEP, 0.02, anytime=True),
     **{f"plain {n}": Net("plain", {"length": str(n // 3)}, "", DEEP, 0.00125) for n in reversed(LAYERS)},
     "few": Net("digits", {}, "", FEW, 0.02),

@@ -445,3 +445,11 @@ def test_a_hostile_name_does_not_break_the_page(done: Path, tmp_path: Path) -> N
     folder = copied(done, tmp_path / "<script>alert(1)<")
     write_report(folder)
     assert "<script" not in (folder / "report.html").read_text()
+
+
+def test_sizes_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`validation` = 0\.001 of 192 training examples is none of them"):
+        run(tmp_path / "a", ("validation", 0.001))
+    shown = Console(file=StringIO(), width=200)
+    run(tmp_path / "b", ("batch", 5000), console=shown)
+    assert "a mini-batch of 5,000 takes all 173 training images there are" in shown.file.getvalue()  # type: ignore[attr-defined]

@@ -169,6 +169,10 @@ class _Job:
         ):
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
+            if config.batch > len(images.train):
+                view.line(
+                    f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images there are"
+                )
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]

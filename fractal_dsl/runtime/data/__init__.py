@@ -75,6 +75,9 @@ def load(
         parts = (*parts[:2], _ten_crops(choice, *parts[2]))
     if not len(parts[0][1]) or not len(parts[2][1]):
         raise UserError(f"`{choice.name}` has too few examples to train on some and test with others")
+    if config.validation and not len(parts[1][1]):
+        share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples is none of them"
+        raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
     source, rows = parts[0]
     mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in source.moments(rows)]
