@@ -186,3 +186,14 @@ def test_every_setting_says_what_it_is() -> None:
 def test_config_does_not_import_torch() -> None:
     code = "import sys, fractal_dsl.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_variant_is_chosen_before_its_settings_whatever_their_order() -> None:
+    named, size = ("dataset", "synthetic"), ("dataset.size", 500)
+    expected = {"dataset": {"name": "synthetic", "size": 500}}
+    assert merge({"dataset": "digits"}, [named, size]) == merge({"dataset": "digits"}, [size, named]) == expected
+
+
+def test_a_data_set_in_the_package_needs_no_download() -> None:
+    with pytest.raises(ConfigError, match="`digits` needs no download"):
+        parse_config(merge({}, [("dataset", "digits"), ("dataset.download", True)]))

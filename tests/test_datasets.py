@@ -96,7 +96,7 @@ def test_cifar_that_is_missing_or_altered_is_explained(tmp_path: Path, monkeypat
     folder = fakes.cifar(tmp_path / "there", "cifar10", monkeypatch)
     missing = refused({"name": "cifar10", "root": str(tmp_path / "empty")}, "3,32,32", 10)
     assert f"cifar10 is not in {tmp_path / 'empty'}" in missing
-    assert "--set dataset.download=true" in missing and "--set dataset.root=FOLDER" in missing
+    assert "--download" in missing and "--set dataset.root=FOLDER" in missing
     with (folder / "data_batch_3").open("r+b") as file:
         file.write(b"x")
     altered = refused({"name": "cifar10", "root": str(tmp_path / "there")}, "3,32,32", 10)

@@ -358,7 +358,21 @@ def test_a_disk_that_is_full_from_the_first_leaves_nothing_and_promises_nothing(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("minutes", [-5, 0, float("nan"), float("inf")])
+def test_a_report_that_cannot_be_written_is_finished_by_resume(tmp_path: Path) -> None:
+    def full(folder: Path) -> None:
+        raise UserError(f"cannot write {folder / 'report.html'}: No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "write_report", full)
+        with pytest.raises(
+            UserError, match=r"(?s)cannot write .*What is trained is kept in .*fractal-dsl train --resume"
+        ):
+            start(tmp_path / "run")
+    go_on(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("minutes", [-5, 0, float("nan")])
 def test_the_time_for_a_resumed_run_is_above_0(minutes: float, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_minutes is a time above 0"):
         resume(tmp_path, max_minutes=minutes)

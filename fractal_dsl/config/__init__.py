@@ -63,9 +63,10 @@ def merge(block: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dic
     """The block with settings replaced: ``("optimizer.lr", 0.1)`` leaves the optimizer's other settings.
 
     A new name, ``("schedule", "constant")``, drops the settings of the variant that was there, unless it is the same.
+    Names go before settings, whatever the order they are given in.
     """
     result = dict(block)
-    for key, value in overrides:
+    for key, value in sorted(overrides, key=lambda pair: pair[0].count(".")):
         *outer, last = key.split(".")
         inner = result
         for part in outer:

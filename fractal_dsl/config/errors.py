@@ -57,6 +57,8 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
     if kind == "extra_forbidden":
         name = _name_at(data.get(setting)) or next(iter(_names(setting)), None)
         known = _keys(setting, name) if inner else list(TrainConfig.model_fields)
+        if path[-1] == "download" and inner:
+            return path, f"`{name}` needs no download", None
         owner = f" of `{name}`" if inner else ""
         help = None if inner else _inside(setting, given)
         help = help or suggestion(str(path[-1]), known) or _there_are(known)

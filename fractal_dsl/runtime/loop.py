@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -107,7 +107,7 @@ class Loop:
 
     def _first(self) -> None:
         """Before training: everything that a run needs to be resumed and opened."""
-        with self._kept():
+        with self.store.kept():
             self.store.metrics([])
         self.store.weights(("best", "last"), self.stepper.weights(), 0)
         self._save()
@@ -122,7 +122,7 @@ class Loop:
         title = f"epoch {p.epoch + 1}/{config.epochs}"
         self.view.epoch(title, self.loss, self.right, p.images, p.epoch_seconds)
         rate = 0.0
-        for x, y in self.images.batches(self.images.train, order[p.batch :], p.epoch):
+        for x, y in self._batches(order[p.batch :]):
             rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
             loss, right = self.stepper.step(x, y, p.step, rate)
             images = len(y) * self.stepper.shares.size
@@ -140,6 +140,10 @@ class Loop:
                 if p.ended:
                     return
         self._epoch_done(rate)
+
+    def _batches(self, order: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        with self.store.kept():  # a file may turn out to be no image
+            yield from self.images.batches(self.images.train, order, self.progress.epoch)
 
     def _agreed(self, diverged: bool, pause: float) -> tuple[bool, Ended, bool]:
         """Whether the loss is no number, why the run is to stop, and whether its state is to be saved, which it is
@@ -186,13 +190,13 @@ class Loop:
             if better:
                 p.best, p.best_epoch = score, p.epoch
             self.store.weights(("last", "best") if better else ("last",), self.stepper.weights(), p.epoch)
-        with self._kept():
+        with self.store.kept():
             self.store.metrics(self.epochs)
         p.ended, due = self._end()
         if due:
             self._save()
         else:
-            with self._kept():
+            with self.store.kept():
                 self.store.seal("running")
         if self.on_epoch is not None:
             self.on_epoch(figures)
@@ -213,7 +217,7 @@ class Loop:
         p, began = self.progress, time.perf_counter()
         p.seconds, p.scaler = began - self.start, self.stepper.scaler.state_dict()
         tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
-        with self._kept():
+        with self.store.kept():
             if self.config.track_columns:
                 self.store.gradients(lambda: self.tracker.norms if self.tracker else {})
             self.store.flush()
@@ -229,22 +233,9 @@ class Loop:
     def _finite(self) -> bool:
         return not self.stepper.world.any(not (self.loss.isfinite().item() and self.stepper.finite()))[0]
 
-    @contextmanager
-    def _kept(self) -> Generator[None]:
-        """What cannot be written leaves the last good state, and the user is told how to go on from it."""
-        try:
-            yield
-        except UserError as error:
-            if not self.store.resumable():
-                raise
-            raise UserError(
-                f"{error}\nThe state before it is kept in {self.store.folder}. Put right what is wrong, then: "
-                f"{self.store.resume_command()}"
-            ) from None
-
     def _diverged(self) -> None:
         p = self.progress
-        with self._kept():
+        with self.store.kept():
             self.store.flush()
         self.store.seal("diverged")
         saved = self.store.folder / "last.safetensors"

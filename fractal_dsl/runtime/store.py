@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,6 +129,17 @@ class Store:
     def _saved(self) -> bool:
         return any((self.folder / FOLDER).glob("step-*"))
 
+    @contextmanager
+    def kept(self, what: str = "The state before it is kept") -> Generator[None]:
+        """Where something cannot be read or written, the last good state is there: the user is told how to go on."""
+        try:
+            yield
+        except UserError as error:
+            if not self.resumable():
+                raise
+            go_on = f"Put right what is wrong, then: {self.resume_command()}"
+            raise UserError(f"{error}\n{what} in {self.folder}. {go_on}") from None
+
     def resume_command(self) -> str:
         """What to type to go on."""
         resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
@@ -153,8 +165,9 @@ class Store:
         same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
         for key, what in same.items():
             if found.manifest[key] != self.facts[key]:
+                verb = "are" if what.endswith("s") else "is"
                 raise UserError(
-                    f"the {what} in {self.run} are not what its checkpoint was made with: put back what was there, "
+                    f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "
                     "or train again"
                 )
         for key in ("device", "threads", "processes", "versions"):

@@ -100,10 +100,10 @@ def resume(
 
     It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
     fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
-    this part of it, by default the setting's. Raises UserError if the run is finished, cannot be resumed, or is
-    being trained by another process.
+    this part of it, by default the setting's; infinity lifts that. Raises UserError if the run is finished, cannot be
+    resumed, or is being trained by another process.
     """
-    if max_minutes is not None and not 0 < max_minutes < math.inf:
+    if max_minutes is not None and not max_minutes > 0:
         raise UserError(f"max_minutes is a time above 0, not {max_minutes:g}")
     place = choose_device(device_of(device))
     with processes(parallel, place) as world, locked(unfinished(folder), world):
@@ -272,9 +272,10 @@ def _finished(
         seconds=p.seconds,
         images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
     )
-    run.result({key: value for key, value in asdict(result).items() if key != "folder"})
-    run.world.lead(lambda: write_report(run.folder))
-    run.seal(result.status)
+    with store.kept("What is trained is kept"):
+        run.result({key: value for key, value in asdict(result).items() if key != "folder"})
+        run.world.lead(lambda: write_report(run.folder))
+        run.seal(result.status)
     best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
     view.line(f"test images, with {best}: {shares(asdict(result))}")
     if plain is not None:

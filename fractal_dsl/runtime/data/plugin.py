@@ -71,7 +71,8 @@ class PluginItems:
                 raise UserError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
         if tuple(x.shape) != self.input.shape or x.dtype not in _TYPES[self.input.dtype]:
             found = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
-            raise UserError(f"{where} is {found}, and the net takes {self.input}")
+            way = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
+            raise UserError(f"{where} is {found}, and the net takes {self.input}{way}")
         if not 0 <= y < self.outputs:
             raise UserError(f"{where} is of class {y}, and the net has classes 0 to {self.outputs - 1}")
         return x, y

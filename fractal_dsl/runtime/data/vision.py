@@ -83,11 +83,11 @@ def _fetch(config: Cifar | Svhn, root: Path, files: list[tuple[str, str]], downl
             raise UserError(f"{config.name} could not be fetched into {root}: {_first_line(error)}") from None
         wrong = [name for name, md5 in files if not check(str(root / name), md5)]
     altered = [name for name in wrong if (root / name).exists()]
-    how = "fetch it with `--set dataset.download=true`, or name its folder with `--set dataset.root=FOLDER`"
+    how = "fetch it with `--download`, or name its folder with `--set dataset.root=FOLDER`"
     if altered:
         raise UserError(
             f"{root / altered[0]} is not the file of {config.name} that was published, by its checksum: "
-            "remove it, then fetch it again with `--set dataset.download=true`"
+            "remove it, then fetch it again with `--download`"
         )
     if wrong:
         raise UserError(f"{config.name} is not in {root.absolute()}: there is no {wrong[0]}; {how}")
