@@ -1,6 +1,6 @@
 """The paper's results in small, on the 1,797 packaged digits of 8 by 8 pixels, beside the paper's own figures.
 
-    python benchmarks/replicate_small.py             # three seeds; about 10 minutes on two cores
+    python benchmarks/replicate_small.py             # three seeds; 8 minutes on two cores
     python benchmarks/replicate_small.py --quick     # one seed, few epochs: that it runs, the figures mean nothing
     python benchmarks/replicate_small.py --choose    # how the rates were chosen: validation errors; half an hour
 
