@@ -19,9 +19,7 @@ CheckpointLevels = Annotated[
     int | None, typer.Option(metavar="L", min=1, help="Recompute sub-fractals up to this level: less memory.")
 ]
 Accumulate = Annotated[int | None, typer.Option(metavar="N", min=1, help="Run a mini-batch in N parts: less memory.")]
-MaxMinutes = Annotated[
-    float | None, typer.Option(metavar="M", help="Stop after this time, and save; inf: never.")
-]
+MaxMinutes = Annotated[float | None, typer.Option(metavar="M", help="Stop after this time, and save; inf: never.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files.")]
 
 _KEYS = {"lr": "optimizer.lr", "download": "dataset.download"}
