@@ -26,7 +26,7 @@ from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
 from fractal_dsl.graph_to_dot.units import MAX_UNITS
 from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
 from fractal_dsl.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
-from fractal_dsl.syntax_to_program import INITS, termination
+from fractal_dsl.syntax_to_program import INITS, mentions
 from fractal_dsl.syntax_to_program.binding import signature
 from fractal_dsl.syntax_to_program.values import (
     BUILTINS,
@@ -163,7 +163,7 @@ def limits() -> str:
         ("elements of a list with those of the lists in it", f"{MAX_ELEMENTS:,}", ""),
         ("lists in lists", f"{MAX_DEPTH}", ""),
         ("steps of evaluation: expressions, and elements of lists that are made or handed on", f"{MAX_STEPS:,}", ""),
-        ("steps in looking for levels that do not fall", f"{termination._MAX_STEPS:,}", ""),
+        ("steps in looking for levels that do not fall", f"{mentions.MAX_WORK:,}", ""),
         ("parameters of a net, numbers in a tensor", f"{MAX_NUMBERS:,}", ""),
         ("stacked layers of `rnn`, `lstm`, `gru`", f"{MAX_STACKED}", ""),
         ("boxes and bars of a picture", f"{MAX_UNITS:,}", ""),
