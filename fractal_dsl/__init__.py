@@ -11,12 +11,12 @@ Names are loaded when they are first used, most of all those that need torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from fractal_dsl.version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
     from fractal_dsl.driver import Compiled, compile_file, compile_text
     from fractal_dsl.runtime import FractalModule, build
@@ -60,8 +60,10 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'fractal_dsl' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

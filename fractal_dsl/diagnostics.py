@@ -138,6 +138,10 @@ class FracError(Exception):
         self.diagnostics, self.cut = list(diagnostics), cut
         super().__init__(self.text())
 
+    def __reduce__(self) -> tuple[type[FracError], tuple[list[Diagnostic], int]]:
+        """Pools of processes pickle errors."""
+        return FracError, (self.diagnostics, self.cut)
+
     def text(self, *, colour: bool = False) -> str:
         """All findings as people read them."""
         more = f"{self.cut} more error{'s are' if self.cut > 1 else ' is'} not shown"

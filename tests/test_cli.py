@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from fractal_dsl.cli import main
+from fractal_dsl.config import ConfigError, parse_config
+from fractal_dsl.diagnostics import FracError
+from fractal_dsl.driver import compile_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DIGITS = str(EXAMPLES / "digits.frac")
@@ -345,3 +350,38 @@ def test_output_that_cannot_be_written_is_an_error(unbuffered: str) -> None:
             stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False,
         )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (1, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "expected"),
+    [
+        (["check", DIGITS], ">&-", (0, "")),
+        (["info", DIGITS, "--json"], ">&-", (0, "")),
+        (["check", "-"], "<&-", (1, "error: standard input is closed: give a file, or text to read\n")),
+    ],
+)
+def test_streams_may_be_closed(arguments: list[str], closed: str, expected: tuple[int, str]) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    command = shlex.join([sys.executable, "-m", "fractal_dsl", *arguments])
+    ran = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], stderr=subprocess.PIPE, text=True, env=environment, check=False
+    )
+    assert (ran.returncode, ran.stderr) == expected
+
+
+def test_little_is_imported_before_ctrl_c_is_looked_after() -> None:
+    code = "import sys; from fractal_dsl.cli import main; "
+    code += "print(*{'typing', 'msgspec', 'typer', 'lark'} & sys.modules.keys())"
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert ran.stdout == "\n"
+
+
+def test_errors_go_from_process_to_process() -> None:
+    for wrong in (lambda: compile_text("net N(x: f32[3]) -> f32[4] = relu"), lambda: parse_config({"epochs": 0})):
+        with pytest.raises((FracError, ConfigError)) as told:
+            wrong()
+        again = pickle.loads(pickle.dumps(told.value))
+        assert (type(again), str(again)) == (told.type, str(told.value))

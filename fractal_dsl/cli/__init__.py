@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
-from fractal_dsl.diagnostics import FracError, UserError
+TYPE_CHECKING = False  # typing takes a while to import, in which Ctrl-C would end in a traceback
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from fractal_dsl.diagnostics import FracError
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for some takes a twentieth of a `check`
 
@@ -23,7 +26,6 @@ def run() -> NoReturn:
     except SystemExit as end:
         code = end.code
     if isinstance(code, int) and not {"torch", "multiprocessing"} & sys.modules.keys():
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -31,21 +33,29 @@ def run() -> NoReturn:
 def main() -> None:
     """Run the command line; whatever goes wrong ends in a message, not in a traceback."""
     try:
-        from fractal_dsl.cli.app import app  # here, so that Ctrl-C while Python imports ends in a message, too
+        _main()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _main() -> None:
+    from fractal_dsl.diagnostics import FracError, UserError
+
+    try:
+        from fractal_dsl.cli.app import app
 
         try:
             app()
         finally:
-            sys.stdout.flush()  # what cannot be written is told here, not when Python ends
+            if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # it is, where it was closed
+                sys.stdout.flush()  # what cannot be written is told here, not when Python ends
     except FracError as error:
         _fail(_summary(error))
     except UserError as error:
         _fail(f"error: {error}")
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
     except OSError as error:
         _fail(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
     except MemoryError:
@@ -68,5 +78,5 @@ def _summary(error: FracError) -> str:
 
 
 def _fail(message: str, code: int = 1) -> None:
-    print(message, file=sys.stderr)
+    print(message, file=sys.stderr, flush=True)
     sys.exit(code)

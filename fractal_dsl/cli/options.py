@@ -44,6 +44,8 @@ def read_spec(spec: str) -> Source:
     """A file, or standard input for ``-``. Raises FracError or UserError if there is none, or it is no text."""
     if spec != STDIN:
         return driver.read(spec)
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise UserError("standard input is closed: give a file, or text to read")
     data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
     if len(data) > MAX_SOURCE_BYTES:
         raise UserError(f"standard input has more than {MAX_SOURCE_BYTES:,} bytes, the limit")

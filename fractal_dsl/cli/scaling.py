@@ -54,7 +54,7 @@ def scaling(
         except UserError:
             if numbers or number == 1:
                 raise
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, float | None]] = []
     for c in costs:
         work, messages = 2 * c.macs / tflops / 1e12 / (1 - c.idle), c.sent / gigabytes / 1e9
         rows.append(
@@ -67,7 +67,7 @@ def scaling(
                 "MB activations": c.activations / 1e6,
                 "ms work": 1000 * work,
                 "ms messages": 1000 * messages,
-                "images/s": config.batch / (work + messages) if work + messages else 0.0,
+                "images/s": config.batch / (work + messages) if work + messages else None,
             }
         )
     print(json.dumps(rows, indent=2) if json_ else _table(rows))
@@ -83,11 +83,13 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _table(rows: list[dict[str, float]]) -> str:
+def _table(rows: list[dict[str, float | None]]) -> str:
     cells = [list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
 
 
-def _shown(value: float) -> str:
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "any"
     return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -37,5 +38,5 @@ def settings_of(flags: Mapping[str, Any], given: Mapping[str, str]) -> dict[str,
         key, flag = _KEYS.get(name, name), f"--{name.replace('_', '-')}"
         if key in given:
             raise typer.BadParameter(f"--set {key}={given[key]} is there, too", param_hint=flag)
-        found[key] = value
+        found[key] = None if value == math.inf else value
     return found

@@ -51,7 +51,7 @@ def check(
     cut = 0
     with _errors_as_json(format is Format.json):
         given = parameters(param, params)
-        for spec in specs:
+        for spec in dict.fromkeys(specs):
             try:
                 nets = driver.check(read_spec(spec), given, max_layers, allow_python=allow_python)
             except FracError as error:

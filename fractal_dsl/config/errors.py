@@ -24,6 +24,10 @@ class ConfigError(UserError):
         lines = [message + (f"\n  help: {help}" if help else "") for _, message, help in self.findings]
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Finding]]]:
+        """Pools of processes pickle errors."""
+        return ConfigError, (self.findings,)
+
 
 _KINDS = {"dataset": "data set", "augment": "augmentation"}
 _WANTED = {
