@@ -126,7 +126,9 @@ class ThemeName(enum.StrEnum):
 
 
 def render(
-    spec: Annotated[str, typer.Argument(help="The .frac file, or the folder of a training run.", show_default=False)],
+    spec: Annotated[
+        str, typer.Argument(help="The .frac file, - for standard input, or a run's folder.", show_default=False)
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The picture: .svg, .png, .pdf, .dot or .html.")],
     view: Annotated[
         View, typer.Option(help="The net, a block, the rule, or all three: the paper's figure.")
