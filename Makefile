@@ -52,9 +52,10 @@ test-all: $(DEV) ## run all tests, a minute of fuzzing among them
 	@$(PIP) -e '.[fuzz]' || echo "atheris is not to be had here: its test is left out"
 	EXAMPLES=4 $(BIN)/python -m pytest -n auto $(ARGS)
 
-check: $(DEV) ## formatting, lint and types
+check: $(DEV) ## formatting, lint, import contracts and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(DEV) ## format the Python code

@@ -40,15 +40,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import check
+from fractal_dsl.data.arrays import digits
+from fractal_dsl.evaluation.evaluate import evaluate
+from fractal_dsl.evaluation.run import Run
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check
 from fractal_dsl.runtime.anytime import Anytime
-from fractal_dsl.runtime.data.arrays import digits
-from fractal_dsl.runtime.evaluate import evaluate
-from fractal_dsl.runtime.run_folder import Run
-from fractal_dsl.runtime.train import train
-from fractal_dsl.source import Source
+from fractal_dsl.training.train import train
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MIXED = "drop_path(local=15%, global=50%), "  # as the examples have it

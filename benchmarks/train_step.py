@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fractal_dsl import FractalModule, build, compile_file
-from fractal_dsl.plan import Plan, local_plan
+from fractal_dsl.plans.plan import Plan, local_plan
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NO_DROPOUT = {"drops": "[0%, 0%, 0%, 0%, 0%]"}

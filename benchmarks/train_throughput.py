@@ -28,15 +28,16 @@ from unittest.mock import patch
 import torch
 from rich.console import Console
 
-import fractal_dsl.runtime.step
+import fractal_dsl.training.step
+from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig, merge, parse_config
-from fractal_dsl.driver import Compiled, compile_file
+from fractal_dsl.data import ImageSet, load
+from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime.data import ImageSet, load
-from fractal_dsl.runtime.loop import Loop
-from fractal_dsl.runtime.progress import View
-from fractal_dsl.runtime.run_writer import RunWriter
-from fractal_dsl.runtime.step import Stepper
+from fractal_dsl.training.loop import Loop
+from fractal_dsl.training.progress import View
+from fractal_dsl.training.run_writer import RunWriter
+from fractal_dsl.training.step import Stepper
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 CPU = torch.device("cpu")
@@ -77,7 +78,7 @@ def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, home: Pat
         for owner, name in [
             (stepper.optimizer, "zero_grad"),
             (stepper, "_logits"),
-            (fractal_dsl.runtime.step, "loss_of"),
+            (fractal_dsl.training.step, "loss_of"),
             (torch.Tensor, "backward"),
             (stepper.optimizer, "step"),
         ]:

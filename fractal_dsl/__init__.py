@@ -11,14 +11,16 @@ Names are loaded when they are first used, most of all those that need torch.
 
 from __future__ import annotations
 
-from fractal_dsl.version import __version__
+from fractal_dsl.base.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from fractal_dsl.diagnostics import Diagnostic, FracError, UserError
-    from fractal_dsl.driver import Compiled, compile_file, compile_text
+    from fractal_dsl.base.errors import UserError
+    from fractal_dsl.compiled import Compiled
+    from fractal_dsl.language.diagnostics import Diagnostic, FracError
+    from fractal_dsl.pipeline import compile_file, compile_text
     from fractal_dsl.runtime import FractalModule, build
     from fractal_dsl.runtime.anytime import Answer, Anytime, anytime
     from fractal_dsl.runtime.artifact import load_artifact, save_artifact
@@ -43,15 +45,15 @@ __all__ = [
 _MODULES = {
     "Answer": "fractal_dsl.runtime.anytime",
     "Anytime": "fractal_dsl.runtime.anytime",
-    "Compiled": "fractal_dsl.driver",
-    "Diagnostic": "fractal_dsl.diagnostics",
-    "FracError": "fractal_dsl.diagnostics",
+    "Compiled": "fractal_dsl.pipeline",
+    "Diagnostic": "fractal_dsl.language.diagnostics",
+    "FracError": "fractal_dsl.language.diagnostics",
     "FractalModule": "fractal_dsl.runtime.module",
-    "UserError": "fractal_dsl.diagnostics",
+    "UserError": "fractal_dsl.language.diagnostics",
     "anytime": "fractal_dsl.runtime.anytime",
     "build": "fractal_dsl.runtime.module",
-    "compile_file": "fractal_dsl.driver",
-    "compile_text": "fractal_dsl.driver",
+    "compile_file": "fractal_dsl.pipeline",
+    "compile_text": "fractal_dsl.pipeline",
     "load_artifact": "fractal_dsl.runtime.artifact",
     "save_artifact": "fractal_dsl.runtime.artifact",
 }

@@ -19,10 +19,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["fractal_dsl"]):
-    from fractal_dsl.diagnostics import FracError
-    from fractal_dsl.driver import check, parse
-    from fractal_dsl.source import Source
-    from fractal_dsl.syntax_to_text import syntax_to_text
+    from fractal_dsl.language.diagnostics import FracError
+    from fractal_dsl.language.source import Source
+    from fractal_dsl.language.syntax_to_text import syntax_to_text
+    from fractal_dsl.pipeline import check, parse
 
 SECONDS = 2.0
 MEGABYTES = 512
@@ -70,7 +70,8 @@ def main() -> None:
     """Fuzz, beginning with the examples and the standard library."""
     root = HERE.parent
     with tempfile.TemporaryDirectory() as corpus:
-        for file in [*root.glob("examples/*.frac"), *root.glob("fractal_dsl/std/*.frac"), *HERE.glob("corpus/*.frac")]:
+        places = ("examples/*.frac", "fractal_dsl/language/std/*.frac", "tests/corpus/*.frac")
+        for file in [file for place in places for file in root.glob(place)]:
             (Path(corpus) / f"{file.parent.name}-{file.name}").write_bytes(file.read_bytes())
         atheris.Setup([*sys.argv, corpus, "-max_len=4000", "-timeout=20"], test_one, custom_mutator=mutate)
         atheris.Fuzz()

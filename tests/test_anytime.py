@@ -18,21 +18,21 @@ from torch import nn
 from typer.testing import CliRunner
 
 import fractal_dsl
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_file, compile_text
-from fractal_dsl.graph import Layer
+from fractal_dsl.data import load
+from fractal_dsl.data.images import read_image, read_inputs
+from fractal_dsl.evaluation.evaluate import choose_device, measure_all
+from fractal_dsl.evaluation.predict import predict
+from fractal_dsl.evaluation.run import Run
+from fractal_dsl.evaluation.tradeoff import measure_tradeoff
+from fractal_dsl.graph.graph import Layer
 from fractal_dsl.ops import Tensor
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.anytime import Anytime, anytime
-from fractal_dsl.runtime.data import load
-from fractal_dsl.runtime.evaluate import choose_device, measure_all
-from fractal_dsl.runtime.images import read_image, read_inputs
-from fractal_dsl.runtime.predict import predict
-from fractal_dsl.runtime.run_folder import Run
-from fractal_dsl.runtime.tradeoff import measure_tradeoff
-from fractal_dsl.runtime.train import train
+from fractal_dsl.training.train import train
 from tests.support.oracle import Spec, specs
 from tests.support.references import torchvision_models
 from tests.test_artifact import inputs, residual, trained
@@ -198,7 +198,7 @@ def test_predictions_are_those_of_evaluation(run: Path, tmp_path: Path) -> None:
 def test_image_files_are_read_as_those_of_a_folder_in_evaluation(tmp_path: Path) -> None:
     """Held against torchvision's transforms, which the data sets of image files use."""
     torchvision_models()
-    from fractal_dsl.runtime.data.folders import ImageFiles
+    from fractal_dsl.data.folders import ImageFiles
 
     rng = np.random.default_rng(0)
     for size, shape, crop_pct in [((40, 30), (3, 24, 24), 0.875), ((7, 9), (1, 16, 12), 1.0), ((8, 8), (1, 8, 8), 1.0)]:

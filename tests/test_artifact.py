@@ -13,8 +13,9 @@ import safetensors.torch as st
 import torch
 from hypothesis import example, given, settings
 
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import Compiled, compile_file, compile_text
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from tests.support.effort import examples
@@ -192,7 +193,7 @@ def test_manifest_that_reaches_outside_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
-    from fractal_dsl.files import sha256, write_manifest
+    from fractal_dsl.base.files import sha256, write_manifest
 
     for columns in ("2", "3"):
         compiled = compile_file(EXAMPLES / "digits.frac", {"columns": columns})

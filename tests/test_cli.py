@@ -15,8 +15,8 @@ import pytest
 
 from fractal_dsl.cli import main
 from fractal_dsl.config import ConfigError, parse_config
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import compile_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DIGITS = str(EXAMPLES / "digits.frac")
@@ -294,7 +294,7 @@ def test_what_a_review_found(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_that_fails_at_once_leaves_nothing(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fractal_dsl.runtime import train
+    from fractal_dsl.training import train
 
     def broken(*_: object) -> None:
         raise KeyboardInterrupt

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
-from fractal_dsl.graph import Layer
-from fractal_dsl.plan import Plan
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Layer
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
 
 TEXT = """

@@ -10,14 +10,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.data import load
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime.cuda_graphs import check_graphs
-from fractal_dsl.runtime.data import load
-from fractal_dsl.runtime.step import Stepper
-from fractal_dsl.runtime.train import train
+from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.step import Stepper
+from fractal_dsl.training.train import train
 
 SPEC = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu

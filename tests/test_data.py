@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor as Array
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.data import ImageSet, batch_order, in_order, load, seed_for, vocabulary_of
+from fractal_dsl.data.draws import integers
 from fractal_dsl.ops import Tensor
-from fractal_dsl.runtime.data import ImageSet, batch_order, in_order, load, seed_for, vocabulary_of
-from fractal_dsl.runtime.data.draws import integers
+from fractal_dsl.pipeline import compile_text
 
 CPU = torch.device("cpu")
 

@@ -20,16 +20,16 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor as Array
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.data import ImageSet, Part, batch_order, load
+from fractal_dsl.data.folders import ImageFiles
+from fractal_dsl.data.parts import ItemsPart
+from fractal_dsl.evaluation.evaluate import evaluate
+from fractal_dsl.evaluation.run import Run
 from fractal_dsl.ops import Tensor
-from fractal_dsl.runtime.data import ImageSet, Part, batch_order, load
-from fractal_dsl.runtime.data.folders import ImageFiles
-from fractal_dsl.runtime.data.parts import ItemsPart
-from fractal_dsl.runtime.evaluate import evaluate
-from fractal_dsl.runtime.run_folder import Run
-from fractal_dsl.runtime.train import train
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.training.train import train
 from tests.support import fakes
 
 
@@ -157,7 +157,7 @@ def test_torchvision_that_does_not_work_is_explained(
     def fail(name: str) -> None:
         raise fault
 
-    monkeypatch.setattr("fractal_dsl.runtime.data.vision.importlib.import_module", fail)
+    monkeypatch.setattr("fractal_dsl.data.vision.importlib.import_module", fail)
     assert expected in refused("cifar10", "3,32,32", 10)
     assert expected in refused("svhn", "3,32,32", 10)
     assert expected in refused(f"folder:{fakes.folder(tmp_path / 'images', 2, 2)}")
@@ -237,7 +237,7 @@ def test_ten_crops_are_torchvisions_and_their_softmaxes_are_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes.datasets()
-    monkeypatch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
     from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize, TenCrop
 
     root, rng = tmp_path / "images", np.random.default_rng(0)

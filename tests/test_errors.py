@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
-from fractal_dsl.driver import check, compile_text, literal
-from fractal_dsl.source import Source
+from fractal_dsl.language.diagnostics import CODES, MAX_REPORTED, FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_text, literal
 
 GOLDEN = Path(__file__).parent / "golden" / "errors.test"
 

@@ -13,18 +13,18 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_file, compile_text
+from fractal_dsl.data import load
+from fractal_dsl.deploy.extract import extract, recalibrate
+from fractal_dsl.evaluation.evaluate import choose_device
+from fractal_dsl.evaluation.run import Run
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.runtime.data import load
-from fractal_dsl.runtime.evaluate import choose_device
-from fractal_dsl.runtime.extract import extract, recalibrate
 from fractal_dsl.runtime.fuse import count_batchnorms, fuse
-from fractal_dsl.runtime.run_folder import Run
-from fractal_dsl.runtime.train import train
+from fractal_dsl.training.train import train
 from tests.test_artifact import inputs, module_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from fractal_dsl.driver import Compiled, check, compile_file, parse
-from fractal_dsl.graph_to_dot import graph_to_dot
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text import syntax_to_text
+from fractal_dsl.picture.graph_to_dot import graph_to_dot
+from fractal_dsl.pipeline import check, compile_file, parse
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.source import Source
-from fractal_dsl.syntax_to_text import syntax_to_text
 from tests.support import references
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

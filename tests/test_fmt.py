@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import rewrite_text, write_text
 from fractal_dsl.cli import main
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.files import rewrite_text, write_text
 
 UGLY, NICE = "let  a=1 # c\n", "let a = 1  # c\n"
 

@@ -14,20 +14,20 @@ from lark import Lark
 from msgspec import Struct
 
 import fractal_dsl
-from fractal_dsl import syntax as s
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import parse
-from fractal_dsl.grammar_file import grammar_path
-from fractal_dsl.source import Source, Span
-from fractal_dsl.syntax_to_text import WIDTH, syntax_to_text
-from fractal_dsl.text_to_syntax import KEYWORDS, TERMINALS
-from fractal_dsl.text_to_syntax.parser import lark
-from fractal_dsl.text_to_syntax.words import OPEN
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.grammar_file import grammar_path
+from fractal_dsl.language.source import Source, Span
+from fractal_dsl.language.syntax_to_text import WIDTH, syntax_to_text
+from fractal_dsl.language.text_to_syntax import KEYWORDS, TERMINALS
+from fractal_dsl.language.text_to_syntax.parser import lark
+from fractal_dsl.language.text_to_syntax.words import OPEN
+from fractal_dsl.pipeline import parse
 from tests.support.effort import examples
 from tests.support.programs import Program, programs
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.frac"))
-STD = sorted((Path(fractal_dsl.__file__).parent / "std").glob("*.frac"))
+STD = sorted((Path(fractal_dsl.__file__).parent / "language" / "std").glob("*.frac"))
 FORMATTED = [*EXAMPLES, *STD]
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import check, parse
-from fractal_dsl.source import Source
-from fractal_dsl.syntax_to_text import syntax_to_text
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text import syntax_to_text
+from fractal_dsl.pipeline import check, parse
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.frac"))
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import Compiled, check, compile_file, compile_text
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_file, compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.source import Source
 
 BASE = """
 from "../util.frac" import kernel

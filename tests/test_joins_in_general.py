@@ -13,9 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import Compiled, compile_text
-from fractal_dsl.graph import Join, Layer
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import Join, Layer
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.runtime.layers import Gated

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import Compiled, check, compile_file, compile_text, pick
-from fractal_dsl.graph import Join, Layer
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import Join, Layer
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_file, compile_text, pick
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
-from fractal_dsl.source import Source
 
 # --- shared
 
@@ -186,7 +187,7 @@ def test_a_layer_passes_its_parameters_to_torch() -> None:
 def test_only_specs_that_use_torchs_modules_load_torch() -> None:
     code = """
 import sys
-from fractal_dsl.driver import compile_text
+from fractal_dsl.pipeline import compile_text
 compile_text("net N(x: f32[8]) -> f32[8] = tanh >> gated(linear(8), lstm_free)" .replace("lstm_free", "id"))
 assert "torch" not in sys.modules
 compile_text("net N(x: f32[8]) -> f32[8] = nn.Tanh()")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import Compiled, check, compile_text, literal
-from fractal_dsl.source import Source
-from fractal_dsl.syntax_to_program.values import MAX_ELEMENTS, MAX_STEPS
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_text, literal
+from fractal_dsl.program.syntax_to_program.values import MAX_ELEMENTS, MAX_STEPS
 
 NET = "\nnet N(x: f32[8]) -> f32[8] = "
 

@@ -11,8 +11,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.driver import Compiled, compile_text
-from fractal_dsl.graph import Input, Join, Layer, Output
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import Input, Join, Layer, Output
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
 from tests.support.effort import examples
 from tests.support.oracle import Evaluator, Spec, column_choice, specs

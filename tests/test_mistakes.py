@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 import pytest
 
+from fractal_dsl.language.text_to_syntax import DECLARATIONS
+from fractal_dsl.language.text_to_syntax.messages import STARTS
 from fractal_dsl.ops import JOINS, LAYERS
-from fractal_dsl.runtime.extern import nn_names
-from fractal_dsl.syntax_to_program.aliases import ALIASES, NAMES, NEEDLESS, TORCH
-from fractal_dsl.text_to_syntax import DECLARATIONS
-from fractal_dsl.text_to_syntax.messages import STARTS
+from fractal_dsl.ops.foreign_python import nn_names
+from fractal_dsl.program.syntax_to_program.aliases import ALIASES, NAMES, NEEDLESS, TORCH
 from tests import test_errors
 
 GOLDEN = Path(__file__).parent / "golden" / "mistakes.test"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fractal_dsl.driver import compile_text
-from fractal_dsl.passes.assign_columns import RESERVED, mangle
+from fractal_dsl.graph.passes.assign_columns import RESERVED, mangle
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import model_source
 

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.program.syntax_to_program.aliases import NEEDLESS, OMITTED
 from fractal_dsl.runtime.graph_to_fx import make_module
-from fractal_dsl.syntax_to_program.aliases import NEEDLESS, OMITTED
 
 
 def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[Value]:

@@ -14,8 +14,8 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
-from fractal_dsl import grammar_file
-from fractal_dsl.version import __version__
+from fractal_dsl.base.version import __version__
+from fractal_dsl.language import grammar_file
 
 ROOT = Path(__file__).parents[1]
 GRAMMAR = ROOT / "grammar" / "frac.lark"
@@ -54,7 +54,7 @@ def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
 
 def test_an_unpacked_wheel_finds_its_own_grammar(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
-    code = "from fractal_dsl.grammar_file import grammar_path; print(grammar_path())"
+    code = "from fractal_dsl.language.grammar_file import grammar_path; print(grammar_path())"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fractal_dsl import dot_to_picture
 from fractal_dsl.cli.app import app
-from fractal_dsl.driver import compile_file
-from fractal_dsl.plan_on_graph import needed, plan_of_spec
+from fractal_dsl.picture import dot_to_picture
+from fractal_dsl.pipeline import compile_file
+from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

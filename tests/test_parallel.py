@@ -25,18 +25,18 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
+from fractal_dsl.data import load
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.stretches import stretches
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime import train as training
-from fractal_dsl.runtime.data import load
-from fractal_dsl.runtime.ema import local
-from fractal_dsl.runtime.parallel.launch import Parallel, make_stepper, processes, to_restart
-from fractal_dsl.runtime.parallel.world import ALONE, World, joined
-from fractal_dsl.runtime.train import resume, train
-from fractal_dsl.scaling import cost
-from fractal_dsl.stretches import stretches
+from fractal_dsl.runtime.world import ALONE, World, joined
+from fractal_dsl.training import train as training
+from fractal_dsl.training.ema import local
+from fractal_dsl.training.parallel.launch import Parallel, make_stepper, processes, to_restart
+from fractal_dsl.training.scaling import cost
+from fractal_dsl.training.train import resume, train
 from tests.support.runs import SPEC, ends_of
 
 DROPPING = SPEC.replace("epochs     = 4", "epochs     = 2\n    clip       = 2")
@@ -250,7 +250,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Pat
 
 PROGRAM = """
 import sys
-from fractal_dsl.runtime import train as training
+from fractal_dsl.training import train as training
 training.write_report = lambda folder: folder
 from fractal_dsl.cli import main
 main()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.driver import Compiled, compile_file, compile_text
-from fractal_dsl.graph import Join, JoinGraph, Layer
-from fractal_dsl.path_lengths import expected_path_lengths, path_lengths, weighted_depths
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.graph.path_lengths import expected_path_lengths, path_lengths, weighted_depths
+from fractal_dsl.pipeline import compile_file, compile_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SPEC = """

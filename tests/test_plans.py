@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, chisquare
 from typer.testing import CliRunner
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
-from fractal_dsl.plan import Plan, draw, local_plan, plan_of_text
-from fractal_dsl.plan_on_graph import cost, needed, plan_of_spec
-from fractal_dsl.program import DropPath
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan import Plan, draw, local_plan, plan_of_text
+from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
+from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime import build
 
 TEXT = """
@@ -206,7 +206,8 @@ def test_another_process_draws_the_same_plans_and_loads_no_torch() -> None:
     specs = [f"mixed:11:{step}" for step in range(12)] + ["local:5", "global:5:9"]
     ours = [plan_of_spec(spec, graph).text() for spec in specs]
     code = (
-        "import sys; from fractal_dsl.driver import compile_text; from fractal_dsl.plan_on_graph import plan_of_spec; "
+        "import sys; from fractal_dsl.pipeline import compile_text; "
+        "from fractal_dsl.plans.plan_on_graph import plan_of_spec; "
         f"g = compile_text({TEXT!r}).graph; print(*[plan_of_spec(s, g).text() for s in {specs!r}]); "
         "print('torch' in sys.modules)"
     )

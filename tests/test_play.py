@@ -17,15 +17,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fractal_dsl import dot_to_picture
-from fractal_dsl.diagnostics import FracError, Report, UserError
-from fractal_dsl.driver import compile_text
-from fractal_dsl.imports import load
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.language.diagnostics import FracError, Report
+from fractal_dsl.language.imports import load
+from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
+from fractal_dsl.picture import dot_to_picture
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.play import worker
 from fractal_dsl.play.answers import Picture, Text
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.params import controls
-from fractal_dsl.source import MAX_SOURCE_BYTES, Source
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -187,7 +188,7 @@ def test_ctrl_c_stops_the_server_and_a_taken_port_is_passed_over(spec: Path, add
 def test_neither_the_server_nor_its_workers_load_torch() -> None:
     code = (
         "import sys; from fractal_dsl.play import Server; from fractal_dsl.play.answers import Picture, Text, answer\n"
-        f"from fractal_dsl.source import Source; text = Text(Source('<text>', {TEXT!r}))\n"
+        f"from fractal_dsl.language.source import Source; text = Text(Source('<text>', {TEXT!r}))\n"
         "print(answer(text, None)['errors'], answer(text, Picture()).get('error'), 'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -12,12 +12,13 @@ import torch
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.driver import Compiled, check, pick
-from fractal_dsl.graph import Join, Layer
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import Join, Layer
+from fractal_dsl.language.source import Source
 from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.pipeline import check, pick
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
-from fractal_dsl.source import Source
 from tests.support.effort import examples
 from tests.support.programs import Drawer, Meaning, Piece, Program, column, programs
 from tests.test_format import assert_formats

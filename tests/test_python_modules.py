@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import compile_file, compile_text
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import compile_file, compile_text
 
 CODE = """
 import os, signal, sys

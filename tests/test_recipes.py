@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from fractal_dsl.config import Cifar, NoAugmentation, Svhn, Translate, parse_config
-from fractal_dsl.driver import check, compile_file, parse
-from fractal_dsl.graph import Layer
+from fractal_dsl.data import batch_order, load, vocabulary_of
+from fractal_dsl.graph.graph import Layer
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text import syntax_to_text
+from fractal_dsl.pipeline import check, compile_file, parse
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime.data import batch_order, load, vocabulary_of
-from fractal_dsl.source import Source
-from fractal_dsl.syntax_to_text import syntax_to_text
 from tests.support import fakes
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

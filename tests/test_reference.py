@@ -19,16 +19,18 @@ from typing import get_args
 
 import pytest
 
-from fractal_dsl import driver, imports, source, text_to_syntax
+from fractal_dsl import pipeline
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
-from fractal_dsl.diagnostics import CODES, MAX_REPORTED, FracError
-from fractal_dsl.graph_to_dot.units import MAX_UNITS
+from fractal_dsl.language import imports, source, text_to_syntax
+from fractal_dsl.language.diagnostics import CODES, MAX_REPORTED, FracError
+from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
-from fractal_dsl.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
-from fractal_dsl.syntax_to_program import INITS, mentions
-from fractal_dsl.syntax_to_program.binding import signature
-from fractal_dsl.syntax_to_program.values import (
+from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS
+from fractal_dsl.program.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
+from fractal_dsl.program.syntax_to_program import INITS, mentions
+from fractal_dsl.program.syntax_to_program.binding import signature
+from fractal_dsl.program.syntax_to_program.values import (
     BUILTINS,
     MAX_DEPTH,
     MAX_ELEMENTS,
@@ -38,7 +40,6 @@ from fractal_dsl.syntax_to_program.values import (
     MAX_STEPS,
     show,
 )
-from fractal_dsl.text_to_syntax import KEYWORDS
 
 README = Path(__file__).parent.parent / "grammar" / "README.md"
 NET = "\nnet Test(x: f32[8]) -> f32[8] = id\n"
@@ -61,12 +62,12 @@ def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> Non
     spec.write_text(text + (NET if info == ["fragment"] else ""), "utf-8")
     match info:
         case [] | ["file", _]:
-            assert driver.check(driver.read(spec)), "a whole file has a net; else it is a fragment"
+            assert pipeline.check(pipeline.read(spec)), "a whole file has a net; else it is a fragment"
         case ["fragment"]:
-            driver.check(driver.read(spec))
+            pipeline.check(pipeline.read(spec))
         case ["wrong", code]:
             with pytest.raises(FracError) as caught:
-                driver.check(driver.read(spec))
+                pipeline.check(pipeline.read(spec))
             assert {d.code for d in caught.value.diagnostics} == {code}
         case _:
             pytest.fail(f"```frac {' '.join(info)} is none of the kinds of block")
@@ -155,7 +156,7 @@ def settings() -> str:
 
 def limits() -> str:
     rows = [
-        ("base layers of a net", f"{driver.MAX_LAYERS:,}", "`--max-layers N`"),
+        ("base layers of a net", f"{pipeline.MAX_LAYERS:,}", "`--max-layers N`"),
         ("layers of a net in all", f"{MAX_OPS_PER_LAYER} × that", "`--max-layers N`"),
         ("level of a rule", f"{MAX_LEVEL:,}", ""),
         ("columns of a join", f"{MAX_COLUMNS:,}", ""),

@@ -20,14 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from fractal_dsl import dot_to_picture
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_manifest
 from fractal_dsl.cli.app import app
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.dot_to_picture import draw
-from fractal_dsl.driver import Compiled, compile_text
-from fractal_dsl.files import write_manifest
-from fractal_dsl.graph import JoinGraph
-from fractal_dsl.graph_to_dot import (
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.ops import LAYERS
+from fractal_dsl.picture import dot_to_picture
+from fractal_dsl.picture.dot_to_picture import draw
+from fractal_dsl.picture.graph_to_dot import (
     DARK,
     LIGHT,
     Look,
@@ -41,9 +42,9 @@ from fractal_dsl.graph_to_dot import (
     style,
     units,
 )
-from fractal_dsl.ops import LAYERS
-from fractal_dsl.plan_on_graph import needed, plan_of_spec
-from fractal_dsl.run_manifest import FORMAT, FORMAT_VERSION
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
+from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
 CONV = "layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnorm2d >> relu\n"
@@ -772,8 +773,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_drawing_loads_neither_torch_nor_graphviz() -> None:
     code = (
-        "import sys; from fractal_dsl.driver import compile_text; from fractal_dsl.graph_to_dot import graph_to_dot; "
-        "import fractal_dsl.dot_to_picture; "
+        "import sys; from fractal_dsl.pipeline import compile_text; "
+        "from fractal_dsl.picture.graph_to_dot import graph_to_dot; "
+        "import fractal_dsl.picture.dot_to_picture; "
         "print(len(graph_to_dot(compile_text('net N(x: f32[4]) -> f32[2] = linear(2)').graph)) > 0, "
         "sorted({'torch', 'pygraphviz'} & set(sys.modules)))"
     )
@@ -873,7 +875,7 @@ def test_a_hundred_thousand_layers_are_folded_and_never_expanded(
 def test_whatever_repeats_is_folded_before_it_is_expanded(
     body: str, expected: list[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fractal_dsl.shown._MOST", 2_400)
+    monkeypatch.setattr("fractal_dsl.picture.shown._MOST", 2_400)
     text = f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = {body}"
     if expected is None:
         monkeypatch.setattr(JoinGraph, "add", None)

@@ -24,13 +24,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
-from fractal_dsl.runtime import train as training
-from fractal_dsl.runtime.run_folder import Run, RunResult
-from fractal_dsl.runtime.step import Stepper
-from fractal_dsl.runtime.train import resume, train
+from fractal_dsl.evaluation.run import Run, RunResult
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.training import train as training
+from fractal_dsl.training.step import Stepper
+from fractal_dsl.training.train import resume, train
 from tests.support.runs import SPEC, ends_of
 
 
@@ -38,7 +38,7 @@ from tests.support.runs import SPEC, ends_of
 def without_reports() -> Iterator[None]:
     """Drawing takes longer than all the rest; ``test_train.py`` looks at reports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+        patch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
         yield
 
 
@@ -125,7 +125,7 @@ def test_a_run_that_is_killed_long_after_it_was_saved_ends_the_same(
     tmp_path: Path, unbroken: tuple[dict[str, Any], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where epochs are short, the state is not saved at the end of each: saving would take longer than training."""
-    monkeypatch.setattr("fractal_dsl.runtime.loop._SHARE", 1e9)
+    monkeypatch.setattr("fractal_dsl.training.loop._SHARE", 1e9)
     folder, step = tmp_path / "run", Stepper.step
 
     def killed(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
@@ -280,7 +280,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_as_it_is(copy: Path, monkeypat
     def denied(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fractal_dsl.files.sha256", denied)
+    monkeypatch.setattr("fractal_dsl.base.files.sha256", denied)
     with pytest.raises(UserError, match=r"cannot read .*: Permission denied\n.*Make it readable"):
         resume(copy, console=Console(file=StringIO()))
     assert newest.is_dir()
@@ -379,7 +379,7 @@ def test_the_time_for_a_resumed_run_is_above_0(minutes: float, tmp_path: Path) -
 
 
 def test_two_processes_do_not_train_one_run(copy: Path) -> None:
-    hold = "import sys, pathlib; from fractal_dsl.runtime.lock import held\n"
+    hold = "import sys, pathlib; from fractal_dsl.base.lock import held\n"
     hold += "with held(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold, copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()

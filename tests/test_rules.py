@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from fractal_dsl.diagnostics import FracError
-from fractal_dsl.driver import check, compile_text
-from fractal_dsl.graph import Layer
+from fractal_dsl.graph.graph import Layer
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_text
 from fractal_dsl.runtime import FractalModule, build
-from fractal_dsl.source import Source
 
 Body = list[list[Any]]
 """Columns of steps: ``L`` a base layer, ``id``, or the pair of a rule and a level."""

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import compile_text
-from fractal_dsl.plan import Plan
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.schedule import Region, Scheduler, Step
 

@@ -17,17 +17,18 @@ from optuna.trial import TrialState
 from rich.console import Console
 from typer.testing import CliRunner
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
+from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.config import parse_config
-from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import MAX_LAYERS
-from fractal_dsl.runtime.run_folder import Run
-from fractal_dsl.runtime.sweep import run
-from fractal_dsl.runtime.sweep.checks import Checked, configured
-from fractal_dsl.runtime.sweep.folder import Home, Lock, Sweep
-from fractal_dsl.runtime.sweep.ledger import Ledger
-from fractal_dsl.runtime.sweep.space import Axis, axis
-from fractal_dsl.runtime.sweep.trial import Means, command, environment
+from fractal_dsl.evaluation.run import Run
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.sweep import run
+from fractal_dsl.sweep.checks import Checked, configured
+from fractal_dsl.sweep.folder import Home, Lock, Sweep
+from fractal_dsl.sweep.ledger import Ledger
+from fractal_dsl.sweep.space import Axis, axis
+from fractal_dsl.sweep.trial import Means, command, environment
 
 ROOT = Path(__file__).parents[1]
 SPEC = """
@@ -182,7 +183,7 @@ def test_parameters_of_imported_files_are_swept(tmp_path: Path) -> None:
 
 
 def test_optuna_missing(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fractal_dsl.runtime.sweep.ledger.find_spec", lambda name: None)
+    monkeypatch.setattr("fractal_dsl.sweep.ledger.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'fractal-dsl\[sweep\]'"):
         run.sweep(spec, {"columns": "1..2"}, {}, max_layers=MAX_LAYERS)
 
@@ -348,7 +349,7 @@ def test_flags_of_train_are_settings_of_each_trial(spec: str, tmp_path: Path, mo
         seen.append(settings)
         return True
 
-    monkeypatch.setattr("fractal_dsl.runtime.sweep.run.sweep", note)
+    monkeypatch.setattr("fractal_dsl.sweep.run.sweep", note)
     line = ["sweep", spec, "-p", "columns=1..2", "--set", "clip=1|2"]
     flags = "--epochs 3 --batch 8 --lr 0.5 --precision bf16 --channels-last --dataset folder:../a"
     assert CliRunner().invoke(app, [*line, *flags.split()]).exit_code == 0

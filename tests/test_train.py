@@ -17,19 +17,21 @@ import pytest
 import torch
 from rich.console import Console
 
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_manifest
+from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import Compiled, check, compile_text
-from fractal_dsl.files import write_manifest
-from fractal_dsl.path_lengths import weighted_depths
+from fractal_dsl.data import load
+from fractal_dsl.evaluation.evaluate import evaluate, measure_all, weights_sha256
+from fractal_dsl.evaluation.run import Run, RunResult
+from fractal_dsl.graph.path_lengths import weighted_depths
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check, compile_text
+from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime.data import load
-from fractal_dsl.runtime.evaluate import evaluate, measure_all, weights_sha256
-from fractal_dsl.runtime.report import write_report
-from fractal_dsl.runtime.run_folder import Run, RunResult
-from fractal_dsl.runtime.step import Stepper, plans
-from fractal_dsl.runtime.train import resume, train
-from fractal_dsl.source import Source
+from fractal_dsl.training.step import Stepper, plans
+from fractal_dsl.training.train import resume, train
 
 SPEC = """frac 1
 param columns: int = 2
@@ -120,7 +122,7 @@ def test_the_folder_has_all_parts(done: Path) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are not looked at, and take long to draw."""
-    monkeypatch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -237,9 +239,7 @@ def test_wrong_data_leave_nothing_behind(tmp_path: Path) -> None:
 
 def test_missing_matplotlib_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        "fractal_dsl.runtime.plots.find_spec", lambda name: None if name == "matplotlib" else find(name)
-    )
+    monkeypatch.setattr("fractal_dsl.runs.plots.find_spec", lambda name: None if name == "matplotlib" else find(name))
     with pytest.raises(UserError, match=r"fractal-dsl\[train\]"):
         run(tmp_path / "run")
     assert not (tmp_path / "run").exists()

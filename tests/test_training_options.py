@@ -16,19 +16,20 @@ from rich.console import Console
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import duration, memory_text
 from fractal_dsl.cli.app import app
+from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import AdamW, Sgd, TrainConfig, merge, parse_config
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import Compiled, compile_text, literal
+from fractal_dsl.evaluation.introspect import Tracker
+from fractal_dsl.evaluation.run import Run, RunResult
+from fractal_dsl.pipeline import compile_text, literal
 from fractal_dsl.runtime import FractalModule, build
-from fractal_dsl.runtime.ema import Average
-from fractal_dsl.runtime.introspect import Tracker
-from fractal_dsl.runtime.mixing import loss_of, mix, right_of
-from fractal_dsl.runtime.optimizers import make_optimizer
-from fractal_dsl.runtime.progress import duration, memory_text
-from fractal_dsl.runtime.run_folder import Run, RunResult
-from fractal_dsl.runtime.step import Stepper
-from fractal_dsl.runtime.train import train
+from fractal_dsl.training.ema import Average
+from fractal_dsl.training.mixing import loss_of, mix, right_of
+from fractal_dsl.training.optimizers import make_optimizer
+from fractal_dsl.training.step import Stepper
+from fractal_dsl.training.train import train
 
 CPU = torch.device("cpu")
 SPEC = """
@@ -64,7 +65,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are not looked at, and take long to draw."""
-    monkeypatch.setattr("fractal_dsl.runtime.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
 
 
 def some(config: TrainConfig, norm: str = "", batch: int = 12) -> tuple[Stepper, FractalModule, Any, Any]:
@@ -252,7 +253,7 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert scalars[1].value == pytest.approx(lines[1]["validation"]["columns"][1]["loss"], rel=1e-5)
         Run.open(tmp_path / "run")
     monkeypatch.setattr(
-        "fractal_dsl.runtime.tensorboard.find_spec", lambda name: None if name == "tensorboard" else find(name)
+        "fractal_dsl.training.tensorboard.find_spec", lambda name: None if name == "tensorboard" else find(name)
     )
     with pytest.raises(UserError, match="pip install tensorboard"):
         run(tmp_path / "missing", ("tensorboard", True))
@@ -284,7 +285,7 @@ def test_what_is_tracked(tmp_path: Path) -> None:
 
 
 def tracked_images(model: FractalModule) -> Any:
-    from fractal_dsl.runtime.data import load
+    from fractal_dsl.data import load
 
     return load(parse_config(tiny().program.train), "Tiny", model.input, model.output, CPU)
 
@@ -378,7 +379,7 @@ def test_flags_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         seen.append(config)
         return Done()
 
-    monkeypatch.setattr("fractal_dsl.runtime.train.train", note)
+    monkeypatch.setattr("fractal_dsl.training.train.train", note)
     file = tmp_path / "net.frac"
     file.write_text(SPEC.replace("NORM", ""))
     flags = "--precision bf16 --channels-last --compile --accumulate 2 --max-minutes 1.5 --track-columns --plain 2"

@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # typing takes a while to import, in which Ctrl-C would e
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from fractal_dsl.diagnostics import FracError
+    from fractal_dsl.language.diagnostics import FracError
 
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for some takes a twentieth of a `check`
 
@@ -39,7 +39,8 @@ def main() -> None:
 
 
 def _main() -> None:
-    from fractal_dsl.diagnostics import FracError, UserError
+    from fractal_dsl.base.errors import UserError
+    from fractal_dsl.language.diagnostics import FracError
 
     try:
         from fractal_dsl.cli.app import app

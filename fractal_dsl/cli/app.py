@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fractal_dsl.version import __version__
+from fractal_dsl.base.version import __version__
 
 _MODULES = {
     "check": "specs",

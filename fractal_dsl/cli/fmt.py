@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl import driver
+from fractal_dsl import pipeline
+from fractal_dsl.base.files import rewrite_text
 from fractal_dsl.cli.options import STDIN, read_spec
-from fractal_dsl.diagnostics import Diagnostic, FracError
-from fractal_dsl.files import rewrite_text
-from fractal_dsl.source import Source
+from fractal_dsl.language.diagnostics import Diagnostic, FracError
+from fractal_dsl.language.source import Source
 
 
 def fmt(
@@ -79,9 +79,9 @@ def _files(specs: Sequence[str]) -> Iterator[str]:
 
 def _formatted(source: Source) -> str:
     """A source in the canonical style, with the line ends of its first line."""
-    from fractal_dsl.syntax_to_text import syntax_to_text
+    from fractal_dsl.language.syntax_to_text import syntax_to_text
 
-    formatted = syntax_to_text(driver.parse(source))
+    formatted = syntax_to_text(pipeline.parse(source))
     first, _, _ = source.text.partition("\n")
     return formatted.replace("\n", "\r\n") if first.endswith("\r") else formatted
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import enum
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fractal_dsl import driver
+from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import MAX_LAYERS
-from fractal_dsl.plan import plan_of_text
-from fractal_dsl.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
+from fractal_dsl.plans.plan import plan_of_text
 
 if TYPE_CHECKING:
-    from fractal_dsl.driver import Compiled
-    from fractal_dsl.graph import Join, JoinGraph
-    from fractal_dsl.plan import Label, Plan
+    from fractal_dsl.compiled import Compiled
+    from fractal_dsl.graph.graph import Join, JoinGraph
+    from fractal_dsl.plans.plan import Plan
+    from fractal_dsl.program.columns import Label
 
 _PLANS = "full, column:K, local:SEED, global:SEED or mixed:SEED (each with :STEP behind), or a plan's text"
 
@@ -35,7 +37,7 @@ def plan(
     allow_python: AllowPython = False,
 ) -> None:
     """Print a drop-path plan: what of each join is live, and the share of the net that it needs."""
-    from fractal_dsl.plan_on_graph import plan_of_spec
+    from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
     compiled = _compiled(spec, parameters(param, params), net, max_layers, allow_python)
     chosen = plan_of_spec(plan, compiled.graph)
@@ -45,13 +47,13 @@ def plan(
 
 def _compiled(spec: str, given: dict[str, str], net: str | None, max_layers: int, allow_python: bool) -> Compiled:
     """A file's net; its training settings do not matter here."""
-    nets = driver.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
-    return driver.pick(nets, net)
+    nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
+    return pipeline.pick(nets, net)
 
 
 def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
     """A plan of a net as plain data: its text, its joins by name and column, and what it needs."""
-    from fractal_dsl.plan_on_graph import cost, live_operands, needed, route_text
+    from fractal_dsl.plans.plan_on_graph import cost, live_operands, needed, route_text
 
     graph = compiled.graph
     used = needed(graph, plan)
@@ -154,8 +156,9 @@ def render(
     allow_python: AllowPython = False,
 ) -> None:
     """Draw a net in the style of the paper's figures."""
-    from fractal_dsl.dot_to_picture import FORMATS, draw
-    from fractal_dsl.graph_to_dot import DARK, LIGHT, Look, Opening, follow_reader
+    from fractal_dsl.picture.dot_to_picture import FORMATS, draw
+    from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening, follow_reader
+    from fractal_dsl.runs.measured import measured
 
     if output.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
         raise UserError(f"cannot draw {output}: the name must end in {', '.join(known)}")
@@ -173,11 +176,19 @@ def render(
         Opening(depth, frozenset(expand or ())),
     )
     try:
-        shown = Shown(compiled, run=run, view=view, block=block, stage=stage, plan=plan, heat=heat)
+        shown = Shown(
+            compiled,
+            measured=partial(measured, run) if run else None,
+            view=view,
+            block=block,
+            stage=stage,
+            plan=plan,
+            heat=heat,
+        )
     except NotDrawn as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from None
     if output.suffix.lower() == ".html":
-        from fractal_dsl.dot_to_page import write_page
+        from fractal_dsl.picture.dot_to_page import write_page
 
         write_page(*shown.page(look), compiled.program.net, follow_reader(), output)
     else:
@@ -188,6 +199,6 @@ def render(
 
 
 def _run_spec(run: Path, allow_python: bool) -> Compiled:
-    from fractal_dsl.run_figures import run_spec
+    from fractal_dsl.runs.measured import run_spec
 
     return run_spec(run, allow_python=allow_python)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fractal_dsl.base.files import write_text
 from fractal_dsl.cli.options import AllowPython
-from fractal_dsl.files import write_text
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
@@ -41,10 +41,10 @@ def eval(
     allow_python: AllowPython = False,
 ) -> None:
     """Loss and accuracy of a trained net on the test images."""
-    from fractal_dsl.runtime.evaluate import evaluate
-    from fractal_dsl.runtime.plots import require_matplotlib
-    from fractal_dsl.runtime.run_folder import Run as RunFolder
-    from fractal_dsl.runtime.tradeoff import tradeoff_svg
+    from fractal_dsl.evaluation.evaluate import evaluate
+    from fractal_dsl.evaluation.run import Run as RunFolder
+    from fractal_dsl.evaluation.tradeoff import tradeoff_svg
+    from fractal_dsl.runs.plots import require_matplotlib
 
     if anytime and crops != "1":
         raise typer.BadParameter("--anytime answers one image at a time", param_hint="--crops")
@@ -105,8 +105,8 @@ def predict(
     """The classes of images: by the whole net, or by its columns, shallow first, until one answer will do."""
     from dataclasses import asdict
 
-    from fractal_dsl.runtime.predict import predict as answers
-    from fractal_dsl.runtime.run_folder import Run as RunFolder
+    from fractal_dsl.evaluation.predict import predict as answers
+    from fractal_dsl.evaluation.run import Run as RunFolder
 
     found = answers(
         RunFolder.open(run, allow_python=allow_python),
@@ -143,7 +143,7 @@ def extract(
     allow_python: AllowPython = False,
 ) -> None:
     """Write one column as a plain network of its own, with its trained weights."""
-    from fractal_dsl.runtime import extract as runtime
+    from fractal_dsl.deploy import extract as runtime
 
     done = runtime.extract(
         run,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl import driver
+from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.cli.train import Parallel
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.driver import MAX_LAYERS
+from fractal_dsl.compiled import MAX_LAYERS
 
 _USUAL = (1, 2, 4, 8, 16, 32, 64)
 
@@ -40,11 +40,11 @@ def scaling(
 ) -> None:
     """Print what a training step would cost each of N processes: work, messages, memory, from the net's own numbers."""
     from fractal_dsl.config import parse_config
-    from fractal_dsl.scaling import Cost, cost
+    from fractal_dsl.training.scaling import Cost, cost
 
     numbers = _numbers(processes) if processes is not None else None
-    nets = driver.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
-    compiled = driver.pick(nets, net)
+    nets = pipeline.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
+    compiled = pipeline.pick(nets, net)
     given = {key: value for key, value in (("batch", batch), ("accumulate", accumulate)) if value}
     config = parse_config({**compiled.program.train, **given})
     costs: list[Cost] = []

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl import driver
+from fractal_dsl import pipeline
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
-from fractal_dsl.diagnostics import Diagnostic, FracError
-from fractal_dsl.driver import MAX_LAYERS, Compiled
-from fractal_dsl.program_to_summary import Summary, approximate
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
+from fractal_dsl.language.diagnostics import Diagnostic, FracError
+from fractal_dsl.program.program_to_summary import Summary, approximate
 
 
 class Format(enum.StrEnum):
@@ -53,7 +53,7 @@ def check(
         given = parameters(param, params)
         for spec in dict.fromkeys(specs):
             try:
-                nets = driver.check(read_spec(spec), given, max_layers, allow_python=allow_python)
+                nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python)
             except FracError as error:
                 found |= {d.text(): d for d in error.diagnostics}
                 cut += error.cut
@@ -91,8 +91,8 @@ def info(
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
     with _errors_as_json(json_):
         source, given = read_spec(spec), parameters(param, params)
-        nets = driver.check(source, given, max_layers, allow_python=allow_python, settings=False)
-        summary = driver.pick(nets, net).summary
+        nets = pipeline.check(source, given, max_layers, allow_python=allow_python, settings=False)
+        summary = pipeline.pick(nets, net).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         print(json.dumps(summary.json(), indent=2))
@@ -138,8 +138,8 @@ def compile(
     """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
     if (output is None) == (emit is None):
         raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
-    nets = driver.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
-    compiled = driver.pick(nets, net)
+    nets = pipeline.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
+    compiled = pipeline.pick(nets, net)
     if emit is not None:
         print(_emitted(compiled, emit), end="")
         return
@@ -157,7 +157,7 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
         case Stage.syntax:
             import pprint
 
-            return pprint.pformat(driver.parse(compiled.program.source).decls, width=120) + "\n"
+            return pprint.pformat(pipeline.parse(compiled.program.source).decls, width=120) + "\n"
         case Stage.graph:
             return compiled.raw.dump()
         case Stage.collapsed:
@@ -165,7 +165,7 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
         case Stage.labelled:
             return compiled.graph.dump()
         case Stage.dot:
-            from fractal_dsl.graph_to_dot import graph_to_dot
+            from fractal_dsl.picture.graph_to_dot import graph_to_dot
 
             return graph_to_dot(compiled.graph)
         case Stage.source:
@@ -182,6 +182,6 @@ def explain(
     code: Annotated[str, typer.Argument(help="A code of an error, such as E0501.", show_default=False)],
 ) -> None:
     """Say what an error means, with a wrong example and a right one."""
-    from fractal_dsl import explanations
+    from fractal_dsl.cli import explanations
 
     print(explanations.explain(code))

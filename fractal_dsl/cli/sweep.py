@@ -22,7 +22,8 @@ from fractal_dsl.cli.settings import (
     Tensorboard,
     settings_of,
 )
-from fractal_dsl.driver import MAX_LAYERS, param_text
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.pipeline import param_text
 
 
 def sweep(
@@ -92,8 +93,8 @@ def sweep(
     elif show:
         raise typer.BadParameter("it is for the folder of a sweep", param_hint="--show")
 
-    from fractal_dsl.runtime.sweep import run
-    from fractal_dsl.runtime.sweep.trial import Means
+    from fractal_dsl.sweep import run
+    from fractal_dsl.sweep.trial import Means
 
     if show:
         run.show(Path(spec))

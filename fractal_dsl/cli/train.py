@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fractal_dsl import driver
+from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
 from fractal_dsl.cli.settings import (
     Accumulate,
@@ -29,11 +30,11 @@ from fractal_dsl.cli.settings import (
     Tensorboard,
     settings_of,
 )
-from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import MAX_LAYERS
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.language.diagnostics import FracError
 
 if TYPE_CHECKING:
-    from fractal_dsl.driver import Compiled
+    from fractal_dsl.compiled import Compiled
 
 
 class Parallel(enum.StrEnum):
@@ -95,7 +96,7 @@ def train(
     """Train a net by the settings of its train block, and write a run folder with a report."""
     if resume is not None:
         _only_for_resume(context)
-        from fractal_dsl.runtime.train import resume as go_on
+        from fractal_dsl.training.train import resume as go_on
 
         result = go_on(
             resume, device=device, max_minutes=max_minutes, allow_python=allow_python, parallel=_value(parallel)
@@ -124,13 +125,13 @@ def train(
         "tensorboard": tensorboard,
         "profile": profile,
     }
-    overrides = {key: driver.literal(text, key) for key, text in given.items()} | settings_of(flags, given)
+    overrides = {key: pipeline.literal(text, key) for key, text in given.items()} | settings_of(flags, given)
     with _told_once():
-        compiled = driver.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
+        compiled = pipeline.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
         config = parse_config(merge(compiled.program.train, overrides.items()))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns that it looks for what a plan leaves out
 
-    from fractal_dsl.runtime.train import train as run
+    from fractal_dsl.training.train import train as run
 
     picture = _picture(compiled) if _rank() == 0 else None
     result = run(
@@ -175,8 +176,8 @@ def _picture(compiled: Compiled) -> str | None:
     """The net as SVG, if it is small enough to be looked at and Graphviz is there."""
     if compiled.summary.base_layers > 500:
         return None
-    from fractal_dsl.dot_to_picture import drawn
-    from fractal_dsl.graph_to_dot import graph_to_dot
+    from fractal_dsl.picture.dot_to_picture import drawn
+    from fractal_dsl.picture.graph_to_dot import graph_to_dot
 
     return drawn(graph_to_dot(compiled.graph))
 
@@ -188,7 +189,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a run, or one page of several runs side by side; it opens offline."""
-    from fractal_dsl.runtime.comparison import write_page
+    from fractal_dsl.runs.comparison import write_page
 
     print(write_page(runs, output))
 
@@ -200,7 +201,7 @@ def compare(
     """Print the figures of runs side by side, and the settings in which they differ."""
     from rich.console import Console
 
-    from fractal_dsl.runtime.comparison import compare_runs, table
+    from fractal_dsl.runs.comparison import compare_runs, table
 
     found = compare_runs(runs)
     if json_:

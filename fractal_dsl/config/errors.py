@@ -8,9 +8,9 @@ from typing import Any, cast, get_args
 
 from pydantic_core import ErrorDetails
 
+from fractal_dsl.base.errors import UserError, suggestion
 from fractal_dsl.config.settings import Settings
 from fractal_dsl.config.training import TrainConfig
-from fractal_dsl.diagnostics import UserError, suggestion
 
 Finding = tuple[tuple[str | int, ...], str, str | None]
 """Where (the keys from the outside in), what is wrong, and help."""

@@ -18,7 +18,7 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
     call = TorchModule(target, tuple(positional), tuple(named.items()))
 
     def out(x: Tensor, args: Args) -> Tensor:
-        from fractal_dsl.runtime.extern import Failed, try_layer
+        from fractal_dsl.ops.foreign_python import Failed, try_layer
 
         try:
             return try_layer(call, x).out
@@ -26,7 +26,7 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
             raise ShapeError(f"`{name}` {error}", _BUILT_IN.get(name)) from None
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
-        from fractal_dsl.runtime.extern import try_layer
+        from fractal_dsl.ops.foreign_python import try_layer
 
         tried = try_layer(call, x)
         return tried.params, tried.macs
@@ -40,7 +40,7 @@ def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
     call = TorchModule(target, (), tuple(named.items()))
 
     def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
-        from fractal_dsl.runtime.extern import Failed, try_join
+        from fractal_dsl.ops.foreign_python import Failed, try_join
 
         try:
             return try_join(call, operands).out
@@ -48,7 +48,7 @@ def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
             raise ShapeError(f"`{name}` {error}", code="E0501") from None
 
     def cost(operands: tuple[Tensor, ...], args: Args) -> int:
-        from fractal_dsl.runtime.extern import try_join
+        from fractal_dsl.ops.foreign_python import try_join
 
         return try_join(call, operands).params
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fractal_dsl import driver
-from fractal_dsl.deep import deep
-from fractal_dsl.diagnostics import FracError, Report, UserError
-from fractal_dsl.driver import Compiled
-from fractal_dsl.imports import load
+from fractal_dsl import pipeline
+from fractal_dsl.base.deep import deep
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.language.diagnostics import FracError, Report
+from fractal_dsl.language.imports import load
+from fractal_dsl.language.source import Source
+from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, Shown, View
 from fractal_dsl.play.params import controls
-from fractal_dsl.program_to_summary import Summary, approximate
-from fractal_dsl.shown import BoxLabel, GraphStage, HeatOf, Shown, View
-from fractal_dsl.source import Source
+from fractal_dsl.program.program_to_summary import Summary, approximate
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def _checked(text: Text) -> dict[str, Any]:
     found: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
     nets: list[Compiled] = []
     try:
-        nets = driver.check(text.source, params)
+        nets = pipeline.check(text.source, params)
     except FracError as error:
         found |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
     if nets:
@@ -73,13 +74,13 @@ def _checked(text: Text) -> dict[str, Any]:
 
 
 def _drawn(text: Text, picture: Picture) -> dict[str, Any]:
-    from fractal_dsl.dot_to_page import write_page
-    from fractal_dsl.graph_to_dot import LIGHT, Look, Opening, follow_reader
+    from fractal_dsl.picture.dot_to_page import write_page
+    from fractal_dsl.picture.graph_to_dot import LIGHT, Look, Opening, follow_reader
 
     files = load(text.source, Report(text.source))
     params = _declared(text.params, controls(files, {}))
     try:
-        nets = driver.check(text.source, params, settings=False)
+        nets = pipeline.check(text.source, params, settings=False)
     except FracError as error:
         raise UserError(error.diagnostics[0].message) from None
     if not nets:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fractal_dsl import driver
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.files import rewrite_text
-from fractal_dsl.source import MAX_SOURCE_BYTES, Source
+from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import rewrite_text
+from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEW = "new"
@@ -33,11 +33,11 @@ class Documents:
         """``given`` is the file that may be written. Raises FracError if it cannot be read."""
         self.known = {_NEW: Document("a new net", "", None)}
         if given is not None:
-            driver.read(given)
+            pipeline.read(given)
             self.known = {_GIVEN: Document(given.name, "", given), **self.known}
         for title, path in _examples():
             self.known[f"examples/{title}"] = Document(title, "examples", _short(path))
-        for path in sorted((_PACKAGE / "std").glob("*.frac")):
+        for path in sorted((_PACKAGE / "language" / "std").glob("*.frac")):
             self.known[f"std:{path.stem}"] = Document(f"std:{path.stem}", "the standard library", _short(path))
 
     def listed(self) -> list[dict[str, str]]:
@@ -54,7 +54,7 @@ class Documents:
             text = Path(__file__).with_name("new.frac").read_text("utf-8")
             return {"text": text, "name": self.name(key), "digest": None}
         digest = _digest(document.path) if key == _GIVEN else None  # before the text: a change in between is noticed
-        text = driver.read(document.path).text.replace("\r\n", "\n")
+        text = pipeline.read(document.path).text.replace("\r\n", "\n")
         return {"text": text, "name": self.name(key), "digest": digest}
 
     def name(self, key: str) -> str:

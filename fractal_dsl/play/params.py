@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from fractal_dsl import syntax as s
-from fractal_dsl.diagnostics import Report
-from fractal_dsl.driver import param_text
-from fractal_dsl.imports import Files
-from fractal_dsl.syntax_to_program import literal_value
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.imports import Files
+from fractal_dsl.pipeline import param_text
+from fractal_dsl.program.syntax_to_program import literal_value
 
 _STEPS = 100
 

@@ -25,13 +25,14 @@ from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any
 
-from fractal_dsl.diagnostics import FracError, UserError
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.language.source import MAX_SOURCE_BYTES
+from fractal_dsl.picture.shown import BoxLabel
 from fractal_dsl.play.answers import Picture, Text
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.words import words
 from fractal_dsl.play.worker import Superseded, Worker
-from fractal_dsl.shown import BoxLabel
-from fractal_dsl.source import MAX_SOURCE_BYTES
 
 HOST = "127.0.0.1"
 MAX_BODY = 4 * MAX_SOURCE_BYTES
@@ -250,7 +251,7 @@ def _page_policy(nonce: str) -> str:
 
 def _frame_policy() -> str:
     """Nothing but the two scripts that we wrote may run, whatever the picture holds, and nothing may be fetched."""
-    scripts = [*re.findall(r"<script>(.*?)</script>", _file("fractal_dsl", "page.html"), re.DOTALL), _frame_script()]
+    scripts = [*re.findall(r"<script>(.*?)</script>", _file("fractal_dsl.picture", "page.html"), re.DOTALL), _frame_script()]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fractal_dsl.diagnostics import UserError
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.play.answers import Picture, Text, answer
 
 TIME_LIMIT = 20.0

@@ -14,9 +14,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.graph import Layer
-from fractal_dsl.plan import Plan
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Layer
+from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.schedule import Region, Scheduler, Step, same
 

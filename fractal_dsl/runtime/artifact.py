@@ -20,16 +20,18 @@ import safetensors.torch as st
 import torch
 from safetensors import SafetensorError
 
-from fractal_dsl.diagnostics import FracError, UserError
-from fractal_dsl.driver import Compiled, check, pick, read
-from fractal_dsl.files import MANIFEST, file_hashes, read_manifest, replacing_folder, write_manifest
-from fractal_dsl.graph import JoinGraph
-from fractal_dsl.graph_to_source import class_name, graph_to_source
-from fractal_dsl.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import MANIFEST, file_hashes, read_manifest, replacing_folder, write_manifest
+from fractal_dsl.base.version import __version__
+from fractal_dsl.codegen.graph_to_source import class_name, graph_to_source
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import check, pick, read
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.version import __version__
 
 FORMAT = "fractal_dsl network"
 FORMAT_VERSION = 1

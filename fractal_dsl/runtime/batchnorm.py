@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fractal_dsl.plan import FULL
+from fractal_dsl.plans.plan import FULL
 
 if TYPE_CHECKING:
     _Base = nn.BatchNorm2d

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fractal_dsl.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
 

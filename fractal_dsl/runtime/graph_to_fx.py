@@ -9,13 +9,13 @@ import torch
 from torch import fx, nn
 from torch.utils._device import DeviceContext
 
-from fractal_dsl.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.graph.passes.assign_columns import mangle
 from fractal_dsl.ops import TorchModule
-from fractal_dsl.passes.assign_columns import mangle
-from fractal_dsl.plan import FULL
+from fractal_dsl.ops.foreign_python import load_class
+from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
-from fractal_dsl.runtime.extern import load_class
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 

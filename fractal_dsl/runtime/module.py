@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from fractal_dsl import ops, plan
-from fractal_dsl.deep import deep
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.graph import Join, JoinGraph, Layer
-from fractal_dsl.passes.prune_dead import prune_dead
-from fractal_dsl.passes.select_column import select_column
-from fractal_dsl.plan import Plan
-from fractal_dsl.program import DropPath
+from fractal_dsl import ops
+from fractal_dsl.base.deep import deep
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.graph.passes.prune_dead import prune_dead
+from fractal_dsl.graph.passes.select_column import select_column
+from fractal_dsl.plans import plan
+from fractal_dsl.plans.plan import Plan
+from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
 from fractal_dsl.runtime.schedule import Region, Scheduler
 
 if TYPE_CHECKING:
-    from fractal_dsl.driver import Compiled
+    from fractal_dsl.compiled import Compiled
 
 
 class FractalModule(fx.GraphModule):

@@ -18,9 +18,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from fractal_dsl.diagnostics import UserError
-from fractal_dsl.graph import Join, JoinGraph, Layer, Output
-from fractal_dsl.plan import FULL, Plan
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 from fractal_dsl.runtime.layers import Gated

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fractal_dsl.runtime.parallel.shards import read_shards
-from fractal_dsl.runtime.run_folder import Run
+from fractal_dsl.evaluation.run import Run
+from fractal_dsl.training.parallel.shards import read_shards
 
 SPEC = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu

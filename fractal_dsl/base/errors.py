@@ -1,0 +1,23 @@
+"""The error of everything that a user can put right, and suggestions of the name that was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Anything else a user can put right: a missing file, a wrong setting, a damaged artifact."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that ``name`` was most likely meant to be, if any is near."""
+    folded = {k.lower().replace("_", ""): k for k in known}
+    close = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
+def suggestion(name: str, known: Iterable[str], what: str = "") -> str | None:
+    """A help text that names the nearest known name."""
+    hit = nearest(name, known)
+    return f"did you mean `{hit}`?{what}" if hit else None

@@ -1,0 +1,21 @@
+"""Join graph to Python source that a person would maintain: ``model.py``, which imports torch and nothing else.
+
+Names under one dotted prefix that form a region with one input and one output become a class (a user's
+layer, a block); regions of one structure share a class, and the constants in which they differ become its
+parameters. Prefixes that are no such region (a column, cut by joins) become ``nn.ModuleDict`` containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fractal_dsl.codegen.graph_to_source.write import Writer, class_name
+from fractal_dsl.graph.graph import JoinGraph
+
+__all__ = ["class_name", "graph_to_source"]
+
+
+def graph_to_source(graph: JoinGraph, helpers: Mapping[str, str], header: str) -> str:
+    """The source of ``model.py``. ``helpers`` are the sources of layers that torch.nn does not have, by name;
+    ``header`` is the text of the module's docstring."""
+    return Writer(graph, helpers).source(header)

@@ -1,0 +1,180 @@
+"""The regions of a graph that become classes, each with the constants in which its like may differ."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+
+Signature = tuple[Any, ...]
+
+_ARGUMENTS = {
+    "Conv": ("in_channels", "out_channels", "kernel_size"),
+    "Linear": ("in_features", "out_features"),
+    "BatchNorm": ("num_features",),
+    "InstanceNorm": ("num_features",),
+    "GroupNorm": ("num_groups", "num_channels"),
+    "LayerNorm": ("normalized_shape",),
+    "Dropout": ("p",),
+    "Embedding": ("num_embeddings", "embedding_dim"),
+    "Attention": ("features", "num_heads"),
+    "Positions": ("length", "features"),
+    "Recurrent": ("kind", "features", "hidden_size"),
+    "Gated": ("operands", "init"),
+    "Place": ("dim", "before", "after"),
+}
+
+
+class Constant(Struct):
+    """A constructor's argument: its value, and what its parameter would be called."""
+
+    value: Any
+    name: str
+
+
+class Statement(Struct):
+    """One line of ``forward``: a layer, a class instance, or a join of values (numbers of graph nodes)."""
+
+    result: int
+    operands: tuple[int, ...]
+    path: str = ""
+    target: str = ""
+    constants: tuple[Constant, ...] = ()
+    keywords: tuple[str, ...] = ()
+    unit: Unit | None = None
+    join: Join | None = None
+
+
+class Unit(Struct):
+    """A region of the net under one prefix, with one input and one output."""
+
+    prefix: str
+    input: int
+    output: int
+    statements: list[Statement]
+    constants: list[Constant] = field(default_factory=list[Constant])
+    signature: Signature = ()
+
+
+def _name(node: Layer | Join) -> str:
+    """Where a node's module is; each mention of a shared block stands under a prefix of its own."""
+    shared = node.site.shared
+    if shared is None or not node.module:
+        return node.name
+    first, _, rest = node.module.partition(".")
+    return f"{first}@{shared.group}.{rest}"
+
+
+def _path(name: str, skip: int) -> str:
+    return re.sub(r"@\d+", "", name[skip:])
+
+
+class Units:
+    """Finds the units of a graph; ``alike`` holds those below the net by their structure, innermost first."""
+
+    def __init__(self, graph: JoinGraph) -> None:
+        self.graph = graph
+        self.alias: dict[int, int] = {}
+        self.operands: dict[int, tuple[int, ...]] = {}
+        self.names: dict[int, str] = {}
+        readers: dict[int, list[int]] = defaultdict(list)
+        for number, node in graph.items():
+            operands = tuple([self.alias.get(o, o) for o in graph.operands(number)])
+            if isinstance(node, Layer) and node.spec.name == "id":
+                self.alias[number] = operands[0]
+                continue
+            self.operands[number] = operands
+            if isinstance(node, Layer | Join):
+                self.names[number] = _name(node)
+            for o in operands:
+                readers[o].append(number)
+        self.readers = readers
+        self.members: dict[str, list[int]] = defaultdict(list)
+        for number, name in self.names.items():
+            while "." in name:
+                name = name.rpartition(".")[0]
+                self.members[name].append(number)
+        self.alike: dict[Signature, list[Unit]] = {}
+
+    def net(self) -> Unit:
+        """The whole net."""
+        end = self.operands[self.graph.output[0]][0]
+        return self._unit("", list(self.names), (self.graph.input[0], end))
+
+    def _ends(self, prefix: str) -> tuple[int, int] | None:
+        """The value that a region reads and the one that it hands on; None if it is no unit."""
+        if re.fullmatch(r"column\d+", prefix.rpartition(".")[2]):
+            return None
+        inside = set(self.members[prefix])
+        reads = {o for n in inside for o in self.operands[n] if o not in inside}
+        hands = {n for n in inside if any(r not in inside for r in self.readers[n])}
+        return (reads.pop(), hands.pop()) if len(reads) == len(hands) == 1 else None
+
+    def _unit(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Unit:
+        unit = Unit(prefix, *ends, [])
+        skip = len(prefix) + 1 if prefix else 0
+        done: dict[str, Unit | None] = {}
+        for number in numbers:
+            child = self._child(prefix, number, done)
+            if child is None:
+                unit.statements.append(self._statement(number, skip))
+            elif number == child.output:
+                path = _path(child.prefix, skip)
+                unit.statements.append(Statement(number, (child.input,), path, unit=child))
+        self._sign(unit)
+        return unit
+
+    def _child(self, prefix: str, number: int, done: dict[str, Unit | None]) -> Unit | None:
+        """The unit below ``prefix`` that a node belongs to, if any."""
+        name = self.names[number]
+        parts = name.split(".")
+        depth = prefix.count(".") + 1 if prefix else 0
+        for i in range(depth + 1, len(parts)):
+            path = ".".join(parts[:i])
+            if path not in done:
+                ends = self._ends(path)
+                done[path] = self._unit(path, self.members[path], ends) if ends else None
+            unit = done[path]
+            if unit is not None:
+                return unit
+        return None
+
+    def _statement(self, number: int, skip: int) -> Statement:
+        node = self.graph[number]
+        assert isinstance(node, Layer | Join)
+        join = node if isinstance(node, Join) else None
+        torch = self.graph.construction(number)
+        if torch is None:
+            return Statement(number, self.operands[number], join=join)
+        kind = re.sub(r"(Transpose)?\d?d?$", "", torch.target.rpartition(".")[2])
+        known = _ARGUMENTS.get(kind, ())
+        constants = [Constant(v, known[i] if i < len(known) else f"argument{i + 1}") for i, v in enumerate(torch.args)]
+        constants += [Constant(v, k) for k, v in torch.kwargs]
+        keywords = tuple([k for k, _ in torch.kwargs])
+        path = _path(self.names[number], skip)
+        return Statement(number, self.operands[number], path, torch.target, tuple(constants), keywords, join=join)
+
+    def _sign(self, unit: Unit) -> None:
+        """The structure of a unit without its constants, which are collected; its like are found by it."""
+        place = {unit.input: 0} | {s.result: i for i, s in enumerate(unit.statements, 1)}
+        signature: list[Signature] = []
+        for s in unit.statements:
+            reads = tuple([place[o] for o in s.operands])
+            if s.unit is not None:
+                signature.append((s.path, reads, s.unit.signature))
+                unit.constants += s.unit.constants
+            elif not s.target:
+                assert s.join is not None
+                signature.append(("join", s.join.spec.name, tuple(s.join.args.items()), reads))
+            else:
+                signature.append((s.path, s.target, len(s.constants), s.keywords, reads))
+                unit.constants += s.constants
+        name = _path(unit.prefix, 0).rpartition(".")[2].rstrip("0123456789_")
+        unit.signature = (name or "net", tuple(signature))
+        if unit.prefix:
+            self.alike.setdefault(unit.signature, []).append(unit)

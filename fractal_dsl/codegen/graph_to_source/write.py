@@ -1,0 +1,194 @@
+"""Units to the text of classes."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from fractal_dsl.codegen.graph_to_source.units import Constant, Signature, Statement, Unit, Units
+from fractal_dsl.graph.graph import JoinGraph
+
+
+class _Class(Struct):
+    """The source of all units of one signature. ``parameters`` maps a constant's place to its parameter."""
+
+    name: str
+    units: list[Unit]
+    parameters: dict[int, str] = field(default_factory=dict[int, str])
+
+
+class Writer:
+    """Writes the module of a graph."""
+
+    def __init__(self, graph: JoinGraph, helpers: Mapping[str, str]) -> None:
+        self.units, self.net, self.helpers = Units(graph), graph.net, helpers
+        self.classes: dict[Signature, _Class] = {}
+        calls = [graph.construction(number) for number, _ in graph.items()]
+        packages = {c.target.partition(":")[0].partition(".")[0] for c in calls if c is not None and ":" in c.target}
+        self.taken = {"nn", "torch", "OrderedDict", "Tensor", *helpers, *packages}
+
+    def _finish(self, cls: _Class, name: str) -> None:
+        cls.name = _distinct(name, self.taken)
+        rows = [[c.value for c in unit.constants] for unit in cls.units]
+        parameters: dict[tuple[Any, ...], str] = {}
+        names: set[str] = {"self"}
+        for i, column in enumerate(zip(*rows, strict=True)):
+            if all(v == column[0] and type(v) is type(column[0]) for v in column):
+                continue
+            if column not in parameters:
+                parameters[column] = _distinct(cls.units[0].constants[i].name, names)
+            cls.parameters[i] = parameters[column]
+
+    def source(self, header: str) -> str:
+        """The module's text."""
+        net = self.units.net()
+        self.classes = {signature: _Class("", units) for signature, units in self.units.alike.items()}
+        name = class_name(self.net)
+        whole = _Class(name, [net])
+        self.taken.add(name)
+        for signature, cls in self.classes.items():
+            self._finish(cls, _camel(signature[0]))
+        used = {s.target for c in [whole, *self.classes.values()] for u in c.units for s in u.statements if s.target}
+        parts = [self.helpers[t] for t in sorted(used) if t in self.helpers]
+        parts += [self._class(cls) for cls in self.classes.values()]
+        parts.append(self._class(whole))
+        imports = "import torch\nfrom torch import Tensor, nn"
+        foreign = sorted({t.partition(":")[0] for t in used if ":" in t})
+        if foreign:
+            header = header.replace("Needs torch only.", f"Needs torch and, by `extern`, {', '.join(foreign)}.")
+        body = "\n\n\n".join(part.strip() for part in parts)
+        if "OrderedDict(" in body:
+            imports = "from collections import OrderedDict\n\n" + imports
+        if "torch." not in re.sub(r"#.*|\"\"\"[\s\S]*?\"\"\"", "", body):
+            imports = imports.replace("import torch\n", "", 1)
+        imports = "\n".join([f"import {m}" for m in foreign] + [""] * bool(foreign)) + imports
+        return f'"""{header.strip()}\n"""\n\n{imports}\n\n\n{body}\n'
+
+    def _class(self, cls: _Class) -> str:
+        unit = cls.units[0]
+        signature = "".join(f", {p}" for p in dict.fromkeys(cls.parameters.values()))
+        paths = [s.path for s in unit.statements if s.path]
+        reads = [unit.input, *[s.result for s in unit.statements]]
+        chain = len(unit.statements) > 1 and all(
+            s.join is None and s.operands == (before,) for before, s in zip(reads, unit.statements, strict=False)
+        )
+        if chain and unit.prefix and all("." not in p for p in paths):
+            members = self._members(cls, unit)
+            lines = [f"    {path}={call}," for path, call in members.items()]
+            body = "super().__init__(\n    OrderedDict(\n" + textwrap.indent("\n".join(lines), "    ") + "\n    )\n)"
+            return _definition(cls.name, "nn.Sequential", signature, body, None)
+        init = ["super().__init__()", *self._containers(self._members(cls, unit))]
+        return _definition(cls.name, "nn.Module", signature, "\n".join(init), self._forward(unit))
+
+    def _members(self, cls: _Class, unit: Unit) -> dict[str, str]:
+        """The constructor call of each submodule by its path."""
+        members: dict[str, str] = {}
+        offset = 0
+        for s in unit.statements:
+            if s.unit is not None:
+                child = self.classes[s.unit.signature]
+                first = {name: i for i, name in reversed(child.parameters.items())}
+                args = [_value(cls, s.unit.constants[i], offset + i) for i in sorted(first.values())]
+                members[s.path] = f"{child.name}({', '.join(args)})"
+                offset += len(s.unit.constants)
+            elif s.target:
+                values = [_value(cls, c, offset + i) for i, c in enumerate(s.constants)]
+                plain = len(values) - len(s.keywords)
+                args = values[:plain] + [f"{k}={v}" for k, v in zip(s.keywords, values[plain:], strict=True)]
+                members[s.path] = f"{s.target.replace(':', '.')}({', '.join(args)})"
+                offset += len(s.constants)
+        return members
+
+    def _containers(self, members: Mapping[str, str]) -> list[str]:
+        """Assignments of submodules; those behind a dot go into one ModuleDict for each prefix."""
+        tree: dict[str, Any] = {}
+        for path, call in members.items():
+            at = tree
+            *above, name = path.split(".")
+            for part in above:
+                at = at.setdefault(part, {})
+            at[name] = call
+
+        def text(value: Any) -> str:
+            if isinstance(value, str):
+                return value
+            inner = "\n".join(f'"{k}": {text(v)},' for k, v in value.items())
+            return "nn.ModuleDict(\n    {\n" + textwrap.indent(inner, "        ") + "\n    }\n)"
+
+        return [f"self.{name} = {text(value)}" for name, value in tree.items()]
+
+    def _forward(self, unit: Unit) -> str:
+        last_use = {o: i for i, s in enumerate(unit.statements) for o in s.operands}
+        last_use[unit.output] = len(unit.statements)
+        held: dict[str, int] = {"x": unit.input}
+        variable: dict[int, str] = {unit.input: "x"}
+        lines: list[str] = []
+        for i, s in enumerate(unit.statements):
+            reads = [variable[o] for o in s.operands]
+            name = self._lane(s)
+            while name in held and last_use[held[name]] > i:
+                match = re.fullmatch(r"(.*?)_(\d+)", name)
+                name = f"{match[1]}_{int(match[2]) + 1}" if match else f"{name}_2"
+            held[name], variable[s.result] = s.result, name
+            lines.append(f"{name} = {_call(s, reads)}")
+        lines.append(f"return {variable[unit.output]}")
+        return "\n".join(lines)
+
+    def _lane(self, s: Statement) -> str:
+        """The variable of a value: one for each column, ``x`` for what is in none."""
+        match = re.match(r"column(\d+)\.", s.path)
+        if s.join is not None:
+            return "z"
+        return f"c{match[1]}" if match else "x"
+
+
+def _call(s: Statement, reads: Sequence[str]) -> str:
+    if s.join is None or s.target:
+        return f"self.{s.path}({', '.join(reads)})"
+    match s.join.spec.name:
+        case "mean":
+            return f"({' + '.join(reads)}) / {len(reads)}"
+        case "sum":
+            return " + ".join(reads)
+        case "max":
+            result = reads[0]
+            for read in reads[1:]:
+                result = f"torch.maximum({result}, {read})"
+            return result
+        case _:
+            return f"torch.cat([{', '.join(reads)}], {s.join.args['dim']})"
+
+
+def _value(cls: _Class, constant: Constant, place: int) -> str:
+    return cls.parameters.get(place) or repr(constant.value)
+
+
+def _definition(name: str, base: str, signature: str, init: str, forward: str | None) -> str:
+    text = f"class {name}({base}):\n    def __init__(self{signature}):\n{textwrap.indent(init, ' ' * 8)}\n"
+    if forward is not None:
+        text += f"\n    def forward(self, x: Tensor) -> Tensor:\n{textwrap.indent(forward, ' ' * 8)}\n"
+    return text
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    result, count = name, 1
+    while result in taken:
+        count += 1
+        result = f"{name}_{count}"
+    taken.add(result)
+    return result
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Layer"
+
+
+def class_name(net: str) -> str:
+    """The name of a net's class in ``model.py``."""
+    name = re.sub(r"\W", "_", net)
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"Net_{re.sub(r'[^0-9A-Za-z]', '_', net)}"

@@ -1,0 +1,147 @@
+"""Data sets: what the settings name, in three parts, normalised, in mini-batches that are functions of counters.
+
+Small sets lie on the device as a whole and are augmented there; image folders of any size, and Datasets of the user's,
+are read by worker processes. ``batch_order`` says which rows make up which mini-batch; ``ImageSet.batch`` gives one,
+``ImageSet.batches`` one after the other, read ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from fractal_dsl import ops
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import (
+    Cifar,
+    Dataset,
+    Digits,
+    Folder,
+    ImageNet,
+    NoAugmentation,
+    Npz,
+    ResizedCrop,
+    Svhn,
+    Synthetic,
+    TrainConfig,
+    Translate,
+)
+from fractal_dsl.data.arrays import digits, npz
+from fractal_dsl.data.dataset import ImageSet
+from fractal_dsl.data.draws import batch_order, in_order, seed_for
+from fractal_dsl.data.folders import ImageFiles, folder, imagenet
+from fractal_dsl.data.parts import Part
+from fractal_dsl.data.plugin import python_dataset
+from fractal_dsl.data.source import Rows, Source, Splits
+from fractal_dsl.data.synthetic import synthesised
+from fractal_dsl.data.vision import cifar, svhn
+from fractal_dsl.graph.graph import JoinGraph, Layer
+from fractal_dsl.ops.shapes import integer
+
+__all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "vocabulary_of"]
+
+
+def load(
+    config: TrainConfig,
+    net: str,
+    into: ops.Tensor,
+    out: ops.Tensor,
+    device: torch.device,
+    *,
+    vocabulary: int | None = None,
+    allow_python: bool = False,
+    ten_crops: bool = False,
+) -> ImageSet:
+    """The configured data set for a net with input ``into`` and output ``out``, on the device.
+
+    ``vocabulary`` is how many tokens the net knows (``vocabulary_of``); ``allow_python`` lets a data set be Python
+    code. ``ten_crops``: to test on, ten parts of each image file, [batch, 10, …]. Raises UserError if there is none, it
+    is missing (and how to get it) or damaged, it does not fit the net, or too few examples are left to train on.
+    """
+    choice = config.dataset
+    if choice is None:
+        raise UserError(
+            f'what shall {net} train on? write `dataset = "digits"` into the file\'s `train` block, '
+            "or add `--set dataset=digits` (or `synthetic`)"
+        )
+    if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:
+        raise UserError(f"training needs a number for each class, f32[classes]; net {net} gives {out}")
+    splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python, ten_crops)
+    _check_fit(choice, splits, net, into, out)
+    _check_augmentation(config, splits, into)
+    parts = splits.rows(config.validation)
+    if ten_crops:
+        parts = (*parts[:2], _ten_crops(choice, *parts[2]))
+    if not len(parts[0][1]) or not len(parts[2][1]):
+        raise UserError(f"`{choice.name}` has too few examples to train on some and test with others")
+    if config.validation and not len(parts[1][1]):
+        share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples is none of them"
+        raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
+    by_channel = (-1, *(1,) * (len(into.shape) - 1))
+    source, rows = parts[0]
+    mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in source.moments(rows)]
+    train, validation, test = [source.part(rows, device) for source, rows in parts]
+    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed)
+
+
+def _ten_crops(choice: Dataset, test: Source, rows: Rows) -> tuple[Source, Rows]:
+    if not isinstance(test, ImageFiles):
+        raise UserError(f"ten crops are for images in files, `imagenet` or a `folder`; this run's are `{choice.name}`")
+    return replace(test, ten=True), rows
+
+
+def vocabulary_of(graph: JoinGraph) -> int | None:
+    """How many tokens a net's embeddings know; None if it has none."""
+    layers = [node for _, node in graph.items() if isinstance(node, Layer) and node.spec.name == "embedding"]
+    return min([integer(node.args, "num_embeddings") for node in layers], default=None)
+
+
+def _read(
+    choice: Dataset,
+    config: TrainConfig,
+    into: ops.Tensor,
+    classes: int,
+    vocabulary: int | None,
+    allow_python: bool,
+    ten_crops: bool,
+) -> Splits:
+    match choice:
+        case Digits():
+            return digits()
+        case Synthetic():
+            return Splits(synthesised(choice, into, classes, vocabulary))
+        case Cifar():
+            return cifar(choice)
+        case Svhn():
+            return svhn(choice)
+        case Npz():
+            return npz(choice, into, vocabulary)
+        case ImageNet():
+            return imagenet(choice, into, config.augment)
+        case Folder():
+            return folder(choice, into, config.augment, hold=not ten_crops)
+        case _:
+            return python_dataset(choice, into, classes, allow_python)
+
+
+def _check_fit(choice: Dataset, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> None:
+    found, classes = splits.train.input, splits.train.classes
+    if found != into or classes not in (None, out.shape[0]):
+        raise UserError(
+            f"`{choice.name}` has inputs {found} of {classes} classes, but net {net} takes {into} and gives {out}; "
+            f"declare `net {net}(x: {found}) -> f32[{classes}]`, or add `--set dataset=synthetic`, "
+            "which makes examples of the net's own type"
+        )
+
+
+def _check_augmentation(config: TrainConfig, splits: Splits, into: ops.Tensor) -> None:
+    how = config.augment
+    if isinstance(how, NoAugmentation):
+        return
+    if into.dtype != "f32" or len(into.shape) != 3:
+        raise UserError(f"`augment` is for images, f32[channels, height, width]; the net takes {into}")
+    if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles):
+        raise UserError("`resized_crop` is for images in files: `imagenet`, or a `folder`; use `translate` here")
+    if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
+        raise UserError(f"an image of {into} has too few pixels to reflect {how.pixels}: lower `augment.pixels`")

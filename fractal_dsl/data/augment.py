@@ -1,0 +1,37 @@
+"""Augmentation of a whole mini-batch at once, on its device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fractal_dsl.config import Augmentation, NoAugmentation, Translate
+from fractal_dsl.data.draws import integers, seed_for
+
+
+def augmented(x: Tensor, how: Augmentation, rows: Tensor, seed: int, epoch: int) -> Tensor:
+    """Normalised images [batch, channels, height, width], mirrored and moved (paper, section 4: "+" and "++").
+
+    What happens to an image is a function of (seed, epoch, row of the image) alone.
+    """
+    if isinstance(how, NoAugmentation):
+        return x
+    rows = rows.to(x.device)
+    if isinstance(how, Translate) and how.pixels:
+        side = 2 * how.pixels + 1
+        up = integers(side, seed_for("translate up", seed, epoch), rows)
+        left = integers(side, seed_for("translate left", seed, epoch), rows)
+        x = _windows(x, up, left, how.pixels, how.padding)
+    if how.mirror:
+        mirrored = integers(2, seed_for("mirror", seed, epoch), rows).bool()
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    return x
+
+
+def _windows(x: Tensor, up: Tensor, left: Tensor, pixels: int, padding: str) -> Tensor:
+    """Of each image, padded all around, the window of its own size that starts at ``up`` and ``left``."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (pixels,) * 4, mode="reflect" if padding == "reflect" else "constant")
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    return windows[torch.arange(len(x), device=x.device), :, up, left]

@@ -1,0 +1,143 @@
+"""Examples in memory, and examples that worker processes read while a net trains."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fractal_dsl.base.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs [batch, …] and labels, int64 [batch]."""
+
+
+class Part(Protocol):
+    """Examples for one use: to train on, to validate with, or to test with."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
+        """The examples of these rows, on the device, as they are stored."""
+        ...
+
+    def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
+        """``read`` for the rows of one mini-batch after the other."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemoryPart:
+    """``inputs`` uint8, float32 or int64 [n, …] and ``labels`` int64 [n], on the device."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
+        """Inputs of the type they are stored in, and labels."""
+        rows = rows.to(self.labels.device)
+        return self.inputs[rows], self.labels[rows]
+
+    def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
+        """``read`` for the rows of one mini-batch after the other."""
+        return (self.read(rows, seed, epoch) for rows in order)
+
+
+class Items(Protocol):
+    """Examples that are read one by one; also in other processes, so it must pickle."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
+        """An input and its label. What is random is a function of (seed, epoch, index); ``epoch`` is None outside of
+        training. Raises UserError if it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class ItemsPart:
+    """Row r is item ``indices[r]``. ``workers`` processes read ahead; by default one for each core, up to 8."""
+
+    items: Items
+    indices: Sequence[int]
+    device: torch.device
+    workers: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
+        """The examples, read here and now. Raises UserError if one cannot be read."""
+        fetch = _Fetch(self.items, seed, epoch)
+        return self._placed(_collated([fetch[self.indices[r]] for r in _whole_numbers(rows)]))
+
+    def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
+        """``read`` for the rows of one mini-batch after the other, ahead of time in the workers."""
+        batches = [[self.indices[r] for r in _whole_numbers(rows)] for rows in order]
+        workers = min(8, os.cpu_count() or 1) if self.workers is None else self.workers
+        loader: Iterable[Batch | str] = DataLoader(
+            _Fetch(self.items, seed, epoch),
+            batch_sampler=batches,
+            num_workers=min(workers, len(batches)),
+            collate_fn=_collated,
+            worker_init_fn=_ignore_ctrl_c,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator().manual_seed(0),  # else it draws from torch's global one
+        )
+        try:
+            yield from map(self._placed, loader)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "a process that reads data has ended, perhaps for want of memory: lower `dataset.workers` "
+                "(0 reads without such processes)"
+            ) from None
+
+    def _placed(self, batch: Batch | str) -> Batch:
+        if isinstance(batch, str):
+            raise UserError(batch)
+        x, y = batch
+        return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+
+class _Fetch(Dataset[tuple[Tensor, int] | str]):
+    """Items by index. An error of the user's comes as its text: a worker's exception would come with a traceback."""
+
+    def __init__(self, items: Items, seed: int, epoch: int | None) -> None:
+        self.items, self.seed, self.epoch = items, seed, epoch
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | str:
+        try:
+            return self.items.read(index, self.seed, self.epoch)
+        except UserError as error:
+            return str(error)
+
+
+def _whole_numbers(rows: Tensor) -> list[int]:
+    return cast(list[int], rows.tolist())
+
+
+def _collated(examples: Sequence[tuple[Tensor, int] | str]) -> Batch | str:
+    inputs: list[Tensor] = []
+    labels: list[int] = []
+    for example in examples:
+        if isinstance(example, str):
+            return example
+        inputs.append(example[0])
+        labels.append(example[1])
+    return torch.stack(inputs), torch.tensor(labels)
+
+
+def _ignore_ctrl_c(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,120 @@
+"""A data set of the user's: a Python function that gives torch Datasets.
+
+    # mydata.py
+    def make(part: str) -> torch.utils.data.Dataset | None:
+        ...
+
+``dataset = "python:mydata:make"`` with ``--allow-python`` calls ``make("train")``, ``make("validation")`` and
+``make("test")``. A Dataset has ``__len__`` and ``__getitem__``, which gives an input of the net's shape, and a class
+from 0 on. The input is a tensor or an array: float32, taken as it is; uint8, an image, normalised by ImageNet's
+moments; or int64, tokens. Instead of the validation or the test examples the function may give None: they are held out
+of the training examples then. Random numbers that ``__getitem__`` draws from the global generators of torch, NumPy and
+Python are functions of (seed, epoch, index).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fractal_dsl import ops
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import Python
+from fractal_dsl.data.draws import seed_for
+from fractal_dsl.data.parts import ItemsPart, Part
+from fractal_dsl.data.source import UNCHANGED, Moments, Rows, Splits, imagenet_moments
+from fractal_dsl.ops.foreign_python import Failed, load_object
+
+_TYPES = {"f32": (torch.float32, torch.uint8), "i64": (torch.int64,)}
+
+
+@dataclass(frozen=True)
+class PluginItems:
+    """The examples of a torch Dataset, checked against the net one by one."""
+
+    dataset: Any
+    name: str
+    input: ops.Tensor
+    outputs: int
+    workers: int
+    classes: int | None = None  # seen only as examples are read
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def moments(self, rows: Rows) -> Moments:
+        """ImageNet's for images of bytes; 0 and 1 for numbers, which are taken as they are."""
+        shape = self.input.shape
+        if self.read(0, 0, None)[0].dtype == torch.uint8 and len(shape) == 3 and shape[0] in (1, 3):
+            return imagenet_moments(shape[0])
+        return UNCHANGED
+
+    def part(self, rows: Rows, device: torch.device) -> Part:
+        """These examples."""
+        return ItemsPart(self, rows.tolist(), device, self.workers)
+
+    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
+        """An example. Raises UserError if it is not what the net takes, or the Dataset's own code fails."""
+        where = f"{self.name}: example {index}"
+        with _seeded(seed_for("plugin", seed, -1 if epoch is None else epoch, index)):
+            try:
+                x, y = self.dataset[index]
+                x, y = torch.as_tensor(x), int(y)
+            except Exception as error:  # the user's code may raise anything
+                raise UserError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
+        if tuple(x.shape) != self.input.shape or x.dtype not in _TYPES[self.input.dtype]:
+            found = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+            way = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
+            raise UserError(f"{where} is {found}, and the net takes {self.input}{way}")
+        if not 0 <= y < self.outputs:
+            raise UserError(f"{where} is of class {y}, and the net has classes 0 to {self.outputs - 1}")
+        return x, y
+
+
+def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool) -> Splits:
+    """The Datasets of a factory. Raises UserError if Python code is not allowed, or the factory fails."""
+    if not allowed:
+        raise UserError(f"the data set {config.factory} is Python code: add --allow-python if you trust it")
+    try:
+        factory = load_object(config.factory)
+    except Failed as error:
+        raise UserError(f"the data set {config.factory} cannot be loaded: {error}") from None
+
+    def part(name: str) -> PluginItems | None:
+        try:
+            dataset = factory(name)
+            count = None if dataset is None else len(dataset)
+        except Exception as error:  # the user's code may raise anything
+            raise UserError(f'{config.factory}("{name}") failed: {type(error).__name__}: {error}') from None
+        return (
+            PluginItems(dataset, f'{config.factory}("{name}")', into, classes, config.workers)
+            if count is not None
+            else None
+        )
+
+    train = part("train")
+    if train is None:
+        raise UserError(f'{config.factory}("train") gave None: there must be examples to train on')
+    return Splits(train, part("validation"), part("test"))
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """The global generators of torch, NumPy and Python, seeded, and then as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,132 @@
+"""A column taken out of a trained or compiled net, and made ready to be deployed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import TrainConfig, parse_config
+from fractal_dsl.data import ImageSet
+from fractal_dsl.evaluation.evaluate import choose_device, images_for, measure
+from fractal_dsl.evaluation.run import Run, Weights
+from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact, save_artifact
+from fractal_dsl.runtime.fuse import count_batchnorms, fuse
+from fractal_dsl.runtime.module import FractalModule
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """How batch-norm statistics were re-estimated, and loss and accuracy on the test images before and after."""
+
+    dataset: str
+    images: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was written. ``folded`` and ``left`` count batch norms; both are None where none were to be folded."""
+
+    net: str
+    recalibration: Recalibration | None
+    folded: int | None
+    left: int | None
+
+
+def extract(
+    source: Path,
+    column: int,
+    output: Path,
+    *,
+    recalibrate_bn: bool = False,
+    fold: bool = False,
+    weights: Weights = "best",
+    device: str | None = None,
+    allow_python: bool = False,
+) -> Extraction:
+    """Write column ``column`` of a run, or of an artifact of a whole net, as an artifact of its own.
+
+    ``recalibrate_bn`` re-estimates its batch-norm statistics on the training images (an artifact's are those that the
+    train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, or
+    no data. The manifest says how the images of a run were normalised, and what re-estimating has changed.
+    """
+    compiled, config, model, facts = _network(source, weights, allow_python)
+    net = compiled.program.net
+    if not model.join_graph.columns:
+        raise UserError(f"net {net} has no columns to extract: no rule of it joins any; it is a plain network already")
+    plain = model.extract(column).eval()
+    recalibration = None
+    if recalibrate_bn:
+        if not count_batchnorms(plain):
+            raise UserError(f"column {column} of {net} has no batch norm: leave --recalibrate-bn away")
+        place = choose_device(device)
+        images = images_for(plain, compiled, _with_data(config, source), place, allow_python)
+        recalibration = recalibrate(plain.to(place), images)
+        plain.cpu()
+    before = count_batchnorms(plain)
+    if fold:
+        plain = fuse(plain)
+    if recalibration:
+        facts["recalibrated"] = asdict(recalibration)
+    save_artifact(compiled, plain, output, column, fused=fold, facts=facts)
+    left = count_batchnorms(plain)
+    return Extraction(net, recalibration, before - left if fold else None, left if fold else None)
+
+
+def _network(
+    folder: Path, weights: Weights, allow_python: bool
+) -> tuple[Compiled, TrainConfig, FractalModule, dict[str, Any]]:
+    """The spec, the training settings and the net of a run or an artifact; and how a run normalised its images."""
+    if not is_artifact(folder):
+        run = Run.open(folder, allow_python=allow_python)
+        facts: dict[str, Any] = {}
+        if (folder / "normalisation.json").exists():  # there is none for tokens
+            facts["normalisation"] = dict(zip(("mean", "std"), run.normalisation(), strict=True))
+        return run.compiled, run.config, run.load(weights), facts
+    model = load_artifact(folder, allow_python=allow_python)
+    if model.join_graph.stage == "column":
+        raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
+    compiled = artifact_spec(folder, allow_python=allow_python)
+    return compiled, parse_config(compiled.program.train), model, {}
+
+
+def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
+    if config.dataset is None:
+        raise UserError(
+            f"--recalibrate-bn needs the training images, but the spec in {source} names none: "
+            "extract from the training run, or compile a spec whose `train` block has a `dataset`"
+        )
+    return config
+
+
+def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
+    """Re-estimate the running statistics of an extracted column's batch norms, in place.
+
+    They become the averages over all training images in their order, in mini-batches of one size of at most 256: each
+    batch norm works with the statistics of its mini-batch, as in training; everything else, as in eval mode.
+    """
+    before = measure(model, images, images.test, model.full_plan())
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch: the cumulative average
+        norm.train()
+    count = len(images.train)
+    with torch.no_grad():
+        for x, _ in images.batches(images.train, torch.arange(count).tensor_split(-(-count // _BATCH))):
+            model(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = cast(float, momentum)
+        norm.eval()
+    return Recalibration(images.name, count, before, measure(model, images, images.test, model.full_plan()))

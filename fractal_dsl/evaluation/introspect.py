@@ -1,0 +1,69 @@
+"""What goes on inside a net while it trains, measured on one fixed batch of training images at the end of an epoch."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fractal_dsl.data import ImageSet, seed_for
+from fractal_dsl.graph.path_lengths import weighted_depths
+from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.module import FractalModule
+
+_IMAGES = 256
+
+
+class Tracker:
+    """Measures a net on up to 256 training images, the same ones each time, not augmented, in eval mode.
+
+    ``norms`` has the L2 norm of the gradient of each weighted layer by its module's name, as measured last.
+    """
+
+    def __init__(self, model: FractalModule, images: ImageSet, seed: int, batch: int) -> None:
+        self.model, self.images, self.batch = model, images, batch
+        generator = torch.Generator().manual_seed(seed_for("tracked", seed))
+        self.rows = torch.randperm(len(images.train), generator=generator)[:_IMAGES]
+        self.depths = weighted_depths(model.join_graph)
+        self.norms: dict[str, float] = {}
+
+    def measure(self) -> dict[str, Any]:
+        """``loss`` of the whole net, ``columns``: that of each column alone, and ``gradients``: for each depth, counted
+        in weighted layers from 1, the mean over the layers at that depth of their gradient's L2 norm.
+        """
+        self.model.eval()
+        columns = [
+            {"column": k, "loss": self._loss(self.model.column_plan(k), False)[0]}
+            for k in range(1, self.model.n_columns + 1)
+        ]
+        loss, sums = self._loss(self.model.full_plan(), True)
+        squares = iter([s.square().sum().item() for s in sums])
+        self.norms = {name: sum(next(squares) for _ in self._weights(name)) ** 0.5 for name in self.depths}
+        return {"loss": loss, "columns": columns, "gradients": self._by_depth()}
+
+    def _weights(self, name: str) -> list[torch.nn.Parameter]:
+        return list(self.model.get_submodule(name).parameters())
+
+    def _loss(self, plan: Plan, gradients: bool) -> tuple[float, list[Tensor]]:
+        parameters = [p for name in self.depths for p in self._weights(name) if gradients]
+        sums = [torch.zeros_like(p) for p in parameters]
+        total = 0.0
+        for rows in cast(tuple[Tensor, ...], self.rows.split(self.batch)):
+            x, y = self.images.batch(self.images.train, rows)
+            with torch.set_grad_enabled(gradients):
+                loss = F.cross_entropy(self.model.run(x, plan), y, reduction="sum") / len(self.rows)
+            total += loss.item()
+            if gradients:
+                found = torch.autograd.grad(loss, parameters, allow_unused=True)
+                for s, g in zip(sums, cast(tuple[Tensor | None, ...], found), strict=True):
+                    if g is not None:
+                        s.add_(g)
+        return total, sums
+
+    def _by_depth(self) -> list[float]:
+        found: dict[int, list[float]] = {}
+        for name, depth in self.depths.items():
+            found.setdefault(depth, []).append(self.norms[name])
+        return [sum(norms) / len(norms) for _, norms in sorted(found.items())]

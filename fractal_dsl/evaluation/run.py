@@ -1,0 +1,152 @@
+"""A training run as a folder: what was trained, how, what came of it, and the weights.
+
+``spec.frac``          the spec as given            ``last.safetensors``  the weights after the last epoch
+``params.json``        the net and its parameters   ``best.safetensors``  those that did best on validation images
+``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
+``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
+``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
+``gradients.json``     with --track-columns, after the last epoch: the L2 norm of the gradient of each layer by module
+``normalisation.json`` mean and deviation by channel, which images are normalised by
+``manifest.json``      status, versions, graph hash, and the hash of each other file
+``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
+``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
+``.lock``              the process that trains it holds a lock on it, and its host and number stand there
+``.weights.json``      hashes of the weights, by which ``--resume`` knows them, though the manifest be older
+``tensorboard/``       where asked for; not in the manifest
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import MANIFEST
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import ConfigError, TrainConfig, parse_config
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import compile_file
+from fractal_dsl.runs.manifest import read_run_manifest
+from fractal_dsl.runtime.artifact import graph_sha256, load_weights
+from fractal_dsl.runtime.graph_to_fx import graph_to_modules
+from fractal_dsl.runtime.module import FractalModule
+
+Weights = Literal["best", "last"]
+Status = Literal["running", "finished", "interrupted", "out of time", "diverged"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was opened and found whole."""
+
+    folder: Path
+    compiled: Compiled
+    config: TrainConfig
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path, *, allow_python: bool = False) -> Run:
+        """Check a run's files against its manifest and compile its spec.
+
+        Raises UserError if a part is missing, altered, of another version, or does not compile any more; FracError if
+        it has Python code, which is not allowed.
+        """
+        folder = Path(folder)
+        manifest = read_run_manifest(folder)
+        compiled, config = _spec_of(folder, allow_python)
+        if graph_sha256(compiled.graph) != manifest["graph_sha256"]:
+            made = manifest["versions"]["fractal_dsl"]
+            raise UserError(f"{folder} was trained with fractal_dsl {made}, which compiled its spec to another graph")
+        return cls(folder, compiled, config, manifest)
+
+    def load(self, weights: Weights = "best") -> FractalModule:
+        """The net with the run's weights, in eval mode, on the CPU. Raises UserError if they do not fit."""
+        graph = self.compiled.graph
+        model = FractalModule(graph, graph_to_modules(graph), self.config.seed)
+        load_weights(model, [self.folder / f"{weights}.safetensors"])
+        return model.eval()
+
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """The mean and the standard deviation, by channel, that the run normalised its images by."""
+        try:
+            found = json.loads((self.folder / "normalisation.json").read_text("utf-8"))
+            return found["mean"], found["std"]
+        except (OSError, ValueError, KeyError, TypeError):
+            made = self.manifest["versions"]["fractal_dsl"]
+            raise UserError(
+                f"{self.folder} was trained with fractal_dsl {made} and has no normalisation.json, which says how its "
+                "images were normalised: train it again"
+            ) from None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the best weights' on the test images.
+
+    ``ended`` is why: epochs, patience, interrupted, minutes. ``plain`` has the figures of one column's architecture
+    trained alone, where that was asked for.
+    """
+
+    folder: Path
+    status: Status
+    ended: str
+    epochs: int
+    best_epoch: int
+    validation_images: int
+    loss: float
+    accuracy: float
+    columns: list[dict[str, float]]
+    plain: dict[str, Any] | None
+    seconds: float
+    images_per_second: float
+
+
+def unfinished(folder: Path) -> Path:
+    """The folder of a run. Raises UserError if it is none."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}")
+    if not all((folder / name).is_file() for name in ("spec.frac", "params.json", "config.json")):
+        raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
+    return folder
+
+
+def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
+    """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
+
+    Raises UserError if it ended for good, or its spec does not compile; FracError if it has Python code, which is not
+    allowed.
+    """
+    status = _status(folder)
+    if status == "finished":
+        raise UserError(f"{folder} is finished: there is nothing to resume. `fractal-dsl report {folder}` shows it")
+    if status == "diverged":
+        raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
+    return _spec_of(folder, allow_python)
+
+
+def _status(folder: Path) -> Status | None:
+    try:
+        return json.loads((folder / MANIFEST).read_text("utf-8"))["status"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
+    try:
+        given = json.loads((folder / "params.json").read_text("utf-8"))
+        config = parse_config(json.loads((folder / "config.json").read_text("utf-8")))
+        compiled = compile_file(
+            folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
+        )
+    except FracError as error:
+        if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
+            raise
+        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
+    except ConfigError as error:
+        raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
+    return compiled, config

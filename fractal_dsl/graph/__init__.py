@@ -1,0 +1,3 @@
+"""The join graph: nodes, edges, and the passes that rewrite them.
+
+In: a ``Program``. Out: a ``JoinGraph``, raw, collapsed and labelled. Neither plans nor torch are imported here."""

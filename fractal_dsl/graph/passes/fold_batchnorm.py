@@ -1,0 +1,90 @@
+"""Fold batch norms into the convolutions and linear layers before them, for inference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.graph.passes.rebuild import empty_like
+from fractal_dsl.ops import LAYERS, Args, OpSpec, Value
+from fractal_dsl.ops.spec import REQUIRED
+
+
+def fold_batchnorm(graph: JoinGraph) -> tuple[JoinGraph, Mapping[str, str]]:
+    """A column's graph in which each weighted layer does the work of the batch norm behind it, and the module
+    of each such layer with that of its batch norm.
+
+    Before::                              After::
+
+        %2 = conv2d(…, bias=False) %1         %2 = conv2d(…, bias=True) %1
+        %3 = dropout2d(p=0.1) %2
+        %4 = batchnorm2d(…) %3
+        %5 = relu() %4                        %5 = relu() %2
+
+    A dropout between the two goes away: in inference it does nothing. Left alone are layers whose output
+    something else reads or whose weights are shared, linear layers of more than one axis (the batch norm behind
+    works on another), and transposed convolutions in groups.
+    """
+    uses = Counter(node.module for _, node in graph.items() if isinstance(node, Layer | Join))
+    alias: dict[int, int] = {}
+    folds: dict[str, str] = {}
+    for number, node in graph.items():
+        if not (isinstance(node, Layer) and node.spec.name.startswith("batchnorm")):
+            continue
+        between = [number]
+        before = graph.operands(number)[0]
+        while _does_nothing(graph, before):
+            between.append(before)
+            before = graph.operands(before)[0]
+        weighted = graph[before]
+        if isinstance(weighted, Layer) and uses[weighted.module] == 1 and _takes(graph, before, weighted):
+            alias.update(dict.fromkeys(between, before))
+            folds[weighted.module] = node.module
+    result = empty_like(graph, graph.stage)
+    for number, node in graph.items():
+        if number not in alias:
+            if isinstance(node, Layer) and node.module in folds:
+                spec, args = _biased(node)
+                node = replace(node, spec=spec, args=args)
+            result.add(node, [alias.get(o, o) for o in graph.operands(number)], id=number)
+    return result, folds
+
+
+def _does_nothing(graph: JoinGraph, number: int) -> bool:
+    """Whether a layer hands its input on, in inference, to one reader."""
+    node = graph[number]
+    if not isinstance(node, Layer) or len(graph.consumers(number)) != 1:
+        return False
+    return node.spec.family == "dropout" or node.spec.name == "id"
+
+
+def _takes(graph: JoinGraph, number: int, node: Layer) -> bool:
+    """Whether a layer can do a batch norm's work."""
+    if len(graph.consumers(number)) != 1:
+        return False
+    match node.spec.name.rstrip("123d"):
+        case "conv":
+            return True
+        case "convtranspose":
+            return node.args["groups"] == 1
+        case "linear":
+            return len(node.out.shape) == 1
+        case "project":
+            return node.spec.torch(node.into, node.args).target != "nn.Identity"
+        case _:
+            return False
+
+
+def _biased(node: Layer) -> tuple[OpSpec, Args]:
+    """The layer with a bias; a projection as the layer that it comes down to."""
+    if node.spec.name != "project":
+        return node.spec, {**node.args, "bias": True}
+    rank = len(node.into.shape) - 1
+    spec = LAYERS[f"conv{rank}d" if rank else "linear"]
+    given: dict[str, Value] = {"out_features": node.args["out"], "bias": True}
+    if rank:
+        given = {"out_channels": node.args["out"], "kernel_size": 1, "stride": node.args["stride"], "bias": True}
+    return spec, {**{p.name: p.default for p in spec.params if p.default is not REQUIRED}, **given}

@@ -1,0 +1,224 @@
+"""Program to join graph: expansion exactly as the recurrence reads, with two-input joins.
+
+A bundle stays open while it is built, as a binary tree of columns. Closing it emits a two-input join for
+each inner node of the tree; an operand that is itself such a join is marked by the label None, and
+``passes.collapse_joins`` merges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site
+from fractal_dsl.ops import LAYERS
+from fractal_dsl.program import program as p
+from fractal_dsl.program.columns import Label
+
+
+class _Column(Struct, frozen=True):
+    """A column of an open bundle: the node at its end, and its level (None: that of the rule around)."""
+
+    node: int
+    level: int | None = None
+
+
+class _Pair(Struct, frozen=True):
+    left: _Tree
+    right: _Tree
+
+
+_Tree = _Column | _Pair
+
+
+class _Context(Struct, frozen=True):
+    """What is around a term: ``placed`` by a rule or not, and what its nodes' sites say."""
+
+    placed: bool
+    trail: tuple[str, ...]
+    block: int = 0
+    base: int | None = None
+    groups: tuple[tuple[str, int], ...] = ()
+    outer: tuple[tuple[str, int], ...] = ()
+    tags: tuple[str, ...] = ()
+    instances: tuple[p.Instance, ...] = ()
+    regions: tuple[tuple[int | None, int], ...] = ()
+    shared: SharedIn | None = None  # its place is the number of the first node in it
+
+
+def program_to_graph(program: p.Program) -> JoinGraph:
+    """Expand a program that has passed ``program_to_summary``."""
+    return _Expander(program).expand()
+
+
+class _Expander:
+    def __init__(self, program: p.Program) -> None:
+        self.program = program
+        self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
+        self.blocks = self.bases = self.groups = self.regions = 0
+        self.shared: dict[int, int] = {}
+
+    def expand(self) -> JoinGraph:
+        program, graph = self.program, self.graph
+        start = graph.add(Input(program.input, program.input_name))
+        end = self.closed(program.body, start, _Context(False, (f"net {program.net}",)))
+        graph.add(Output(graph[end].out), (end,))
+        return graph
+
+    def closed(self, term: p.Term, x: int, at: _Context) -> int:
+        """The node at the end of a term; what is open is closed by the join of its rule."""
+        tree = self.open(term, x, at)
+        if isinstance(tree, _Column):
+            return tree.node
+        return self._close(tree, p.closing(term, at.instances), at)
+
+    def open(self, term: p.Term, x: int, at: _Context) -> _Tree:
+        match term:
+            case p.Op():
+                return _Column(self._op(term, x, at))
+            case p.Seq():
+                for item in term.items[:-1]:
+                    x = self.closed(item, x, at)
+                return self.open(term.items[-1], x, at) if term.items else _Column(x)
+            case p.Bundle():
+                columns = [self._distinct(self.open(c, x, at), x, c, at) for c in term.columns]
+                tree = columns[0]
+                for column in columns[1:]:
+                    tree = _Pair(tree, column)
+                return tree
+            case p.Mention() | p.Each():
+                tree, instance, inner = self._bundle(term, x, at)
+                if instance is None or isinstance(tree, _Column):
+                    return tree if instance is None else _Column(_leaf(tree).node)
+                return _Column(self._close(tree, instance, inner))
+            case p.Merge():
+                return _Column(self._merge(term, x, self._base(at)))
+            case p.Group():
+                self.groups += 1
+                inner = self._base(at)
+                groups = (*inner.groups, (term.name, self.groups))
+                inner = replace(inner, groups=groups, trail=(term.name, *inner.trail))
+                if term.shared:
+                    number = self.shared.setdefault(id(term), len(self.shared) + 1)
+                    inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
+                return _Column(self.closed(term.body, x, inner))
+            case p.Tagged():
+                return self.open(term.body, x, self._tagged(term, at))
+            case p.Hole():
+                raise AssertionError("a program with errors is not expanded")
+
+    def _tagged(self, term: p.Tagged, at: _Context) -> _Context:
+        at = replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip()))
+        return self._region(None, at) if term.annotation == "checkpoint" else at
+
+    def _region(self, level: int | None, at: _Context) -> _Context:
+        self.regions += 1
+        return replace(at, regions=(*at.regions, (level, self.regions)))
+
+    def _base(self, at: _Context) -> _Context:
+        """Within a base layer, if a rule places what comes."""
+        if not at.placed:
+            return at
+        self.bases += 1
+        return replace(at, placed=False, base=self.bases)
+
+    def _site(self, span: p.Span, at: _Context) -> Site:
+        shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
+        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions)
+
+    def _op(self, term: p.Op, x: int, at: _Context) -> int:
+        into = self.graph[x].out
+        if term.spec.name != "id":
+            at = self._base(at)
+        return self.graph.add(
+            Layer(term.spec, term.args, into, term.spec.out(into, term.args), self._site(term.span, at)), (x,)
+        )
+
+    def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Context) -> _Tree:
+        """An operand that is the bare input gets a node of its own: a tensor feeds a join once."""
+        if isinstance(tree, _Column) and tree.node == x:
+            return _Column(self._identity(x, term.span, at), tree.level)
+        return tree
+
+    def _identity(self, x: int, span: p.Span, at: _Context) -> int:
+        out = self.graph[x].out
+        return self.graph.add(Layer(LAYERS["id"], {}, out, out, self._site(span, at)), (x,))
+
+    def _bundle(self, term: p.Term, x: int, at: _Context) -> tuple[_Tree, p.Instance | None, _Context]:
+        """The open columns of a mention or an ``each``, the instance that closes them, if any, and its context."""
+        match term:
+            case p.Mention():
+                instance = term.instance
+                if at.block == 0:
+                    self.blocks += 1
+                    at = replace(at, block=self.blocks, groups=(), outer=at.groups)
+                level = instance.level
+                inner = replace(at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance))
+                inner = self._region(level, inner)
+                tree = _map(
+                    self.open(instance.body, x, inner), lambda c: _Column(c.node, level) if c.level is None else c
+                )
+                return tree, None if term.inside else instance, at
+            case p.Each():
+                tree, instance, inner = self._bundle(term.target, x, at)
+                block_at = replace(inner, placed=at.placed)
+                tree = _map(tree, lambda c: _Column(self.closed(term.block, c.node, block_at), c.level))
+                return tree, instance, inner
+            case p.Tagged():
+                return self._bundle(term.body, x, self._tagged(term, at))
+            case _:
+                return self.open(term, x, at), None, at
+
+    def _close(self, tree: _Pair, instance: p.Instance, at: _Context) -> int:
+        join = instance.join
+        assert join is not None
+        at = replace(at, trail=(str(instance), *at.trail), placed=False)
+
+        def emit(tree: _Tree) -> int:
+            if isinstance(tree, _Column):
+                return tree.node
+            parts = [tree.left, tree.right] if join.spec.pairs else _columns(tree)
+            operands = [emit(t) for t in parts]
+            labels = tuple([_label(t, instance) for t in parts])
+            out = join.spec.out(tuple([self.graph[o].out for o in operands]), join.args)
+            node = Join(join.spec, join.args, out, self._site(join.span, at), instance.rule, labels)
+            return self.graph.add(node, operands)
+
+        end = emit(tree)
+        return self.closed(join.after, end, at) if join.after is not None else end
+
+    def _merge(self, term: p.Merge, x: int, at: _Context) -> int:
+        ends: list[int] = []
+        for branch in term.branches:
+            end = self.closed(branch, x, at)
+            ends.append(self._identity(x, branch.span, at) if end == x else end)
+        join = term.join
+        end = ends[0]
+        if len(ends) > 1:
+            out = join.spec.out(tuple([self.graph[e].out for e in ends]), join.args)
+            end = self.graph.add(Join(join.spec, join.args, out, self._site(term.span, at), None), ends)
+        return self.closed(join.after, end, at) if join.after is not None else end
+
+
+def _label(tree: _Tree, instance: p.Instance) -> Label | None:
+    """The label of a join's operand; its place among those of its level is found when joins are merged."""
+    if isinstance(tree, _Pair):
+        return None
+    return (instance.level if tree.level is None else tree.level, 0)
+
+
+def _columns(tree: _Tree) -> list[_Tree]:
+    return [tree] if isinstance(tree, _Column) else _columns(tree.left) + _columns(tree.right)
+
+
+def _leaf(tree: _Tree) -> _Column:
+    assert isinstance(tree, _Column)
+    return tree
+
+
+def _map(tree: _Tree, f: Callable[[_Column], _Tree]) -> _Tree:
+    if isinstance(tree, _Column):
+        return f(tree)
+    return _Pair(_map(tree.left, f), _map(tree.right, f))

@@ -1,0 +1,20 @@
+"""Where the grammar is: inside an installed package, or beside it in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_PLACES = (_PACKAGE / "grammar" / "frac.lark", _PACKAGE.parent / "grammar" / "frac.lark")
+
+
+def grammar_path() -> Path:
+    """The file `frac.lark`: the wheel's copy, else the checkout's.
+
+    Raises FileNotFoundError, naming both places, if the installation is broken.
+    """
+    for place in _PLACES:
+        if place.is_file():
+            return place
+    looked = " nor ".join(map(str, _PLACES))
+    raise FileNotFoundError(f"the grammar of Frac is missing, neither {looked} is there: install fractal_dsl again")

@@ -1,0 +1,152 @@
+"""The files that a file imports: found, confined to its folder, read and parsed, each once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from fractal_dsl.base.errors import nearest, suggestion
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Source, Span
+from fractal_dsl.language.text_to_syntax import text_to_syntax
+
+MAX_FILES = 200
+MAX_DEPTH = 32
+
+
+_WRITTEN = (
+    (r"$", "is no path", 'name a file from this folder: `"blocks.frac"`, `"parts/blocks.frac"`'),
+    (
+        r"/|[A-Za-z]:[/\\]",
+        "is an absolute path",
+        'a path starts at this file\'s folder: `"blocks.frac"`, `"parts/blocks.frac"`',
+    ),
+    (r".*\\", "has a backslash", "folders are parted by `/`"),
+)
+"""Paths that none can have, by a pattern; what is wrong, and the help."""
+
+
+class Files(Struct):
+    """A parsed file with all that it imports. ``targets`` finds an imported file by the span of its path;
+    ``paths`` are the places of local files relative to the folder of the main one."""
+
+    main: s.File
+    targets: dict[Span, s.File] = field(default_factory=dict[Span, s.File])
+    paths: dict[str, Source] = field(default_factory=dict[str, Source])
+
+
+def load(source: Source, report: Report) -> Files:
+    """Parse a source and, from its folder, everything that it imports. Errors go to ``report``."""
+    return _Loader(source, report).load()
+
+
+class _Loader:
+    def __init__(self, source: Source, report: Report) -> None:
+        self.source, self.report = source, report
+        path = Path(source.name)
+        self.main = path.resolve() if path.is_file() else None
+        self.known: dict[str, s.File] = {}
+        self.next_base = source.end + 1
+
+    def load(self) -> Files:
+        file = text_to_syntax(self.source, self.report)
+        self.files = Files(file)
+        key = str(self.main)
+        self.known[key] = file
+        self._imports(file, self.main.parent if self.main else None, [(key, Path(self.source.name).name)])
+        return self.files
+
+    def _imports(self, file: s.File, folder: Path | None, chain: list[tuple[str, str]]) -> None:
+        for decl in file.decls:
+            if not isinstance(decl, s.Import | s.FromImport):
+                continue
+            found = self._find(decl.path, folder)
+            if found is None:
+                continue
+            key, path = found
+            if any(key == k for k, _ in chain):
+                names = [name for _, name in chain]
+                circle = " -> ".join([*names[[k for k, _ in chain].index(key) :], str(decl.path.value)])
+                help = "move what both need into a file of its own"
+                self.report.error("E0802", decl.path.span, f"these files import each other: {circle}", help=help)
+                continue
+            if key not in self.known:
+                if len(self.known) >= MAX_FILES or len(chain) >= MAX_DEPTH:
+                    message = f"over {MAX_FILES} imported files, or {MAX_DEPTH} files deep"
+                    self.report.error("E0602", decl.path.span, message)
+                    return
+                imported = self._read(decl.path, key, path)
+                if imported is None:
+                    continue
+                self.known[key] = imported
+                inner = None if key.startswith("std:") else path.parent
+                self._imports(imported, inner, [*chain, (key, str(decl.path.value))])
+            self.files.targets[decl.path.span] = self.known[key]
+
+    def _find(self, literal: s.Literal, folder: Path | None) -> tuple[str, Path] | None:
+        """A file's identity and place; None after an error."""
+        text, span = str(literal.value), literal.span
+        if text.startswith("std:"):
+            library = Path(__file__).parent / "std"
+            path = library / f"{text.removeprefix('std:')}.frac"
+            known = sorted(f"std:{f.stem}" for f in library.glob("*.frac"))
+            if text in known:
+                return text, path
+            help = suggestion(text, known) or f"there are {', '.join(known)}"
+            self.report.error("E0804", span, f"the standard library has no `{text}`", help=help)
+            return None
+        if folder is None or self.main is None:
+            message = "only a file can import a file by its path, for the path starts at its folder"
+            self.report.error("E0801", span, message)
+            return None
+        if "://" in text:
+            message = f'"{text}" is an address, and imports are files: nothing is fetched from the network'
+            self.report.error("E0801", span, message, help="save the file beside the spec, and import it by its name")
+            return None
+        wrong = next((row for row in _WRITTEN if re.match(row[0], text)), None)
+        if wrong:
+            self.report.error("E0803", span, f'"{text}" {wrong[1]}', help=wrong[2])
+            return None
+        root = self.main.parent
+        path = (folder / text).resolve()
+        if not path.is_relative_to(root):
+            help = "copy the file into the folder, or start from a file further up"
+            self.report.error("E0803", span, f'"{text}" lies outside {root.name}/, the folder of the spec', help=help)
+            return None
+        return str(path), path
+
+    def _read(self, literal: s.Literal, key: str, path: Path) -> s.File | None:
+        shown = key
+        if self.main is not None and not key.startswith("std:"):
+            relative = path.relative_to(self.main.parent)
+            shown = str(Path(self.source.name).parent / relative)
+        try:
+            source = Source.read(path, self.next_base)
+        except FileNotFoundError:
+            near = near_file(path)
+            self.report.error("E0801", literal.span, f"there is no file {shown}", help=near)
+            return None
+        except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = "it is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason
+            self.report.error("E0801", literal.span, f"{shown} cannot be read: {reason}")
+            return None
+        source = Source(shown, source.text, self.next_base)
+        self.next_base = source.end + 1
+        self.report.imported.append(source)
+        if self.main is not None and not key.startswith("std:"):
+            self.files.paths[path.relative_to(self.main.parent).as_posix()] = source
+        return text_to_syntax(source, self.report)
+
+
+def near_file(path: Path) -> str | None:
+    """Help with a file that is not there: one beside it whose name is alike, the ending apart."""
+    try:
+        beside = {f.stem: f.name for f in path.parent.iterdir() if f.suffix == ".frac"}
+    except OSError:
+        return None
+    stem = nearest(path.stem, beside)
+    return f"did you mean `{beside[stem]}`?" if stem else None

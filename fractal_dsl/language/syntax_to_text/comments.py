@@ -1,0 +1,258 @@
+"""Comments between words: each stays between the two words where it stands in the source.
+
+Words are the tokens that the formatter writes, in their order: those of the source without needless parentheses and
+closing commas. The comments between two words are a ``Gap``. Whatever lays out the words keeps every gap as it is, so
+the text that it writes has the same words and gaps, and formatting it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from msgspec import Struct, field
+
+from fractal_dsl.language.source import Source, Span
+from fractal_dsl.language.syntax import Comment
+from fractal_dsl.language.syntax_to_text.layout import (
+    SPACE,
+    Doc,
+    Fill,
+    Group,
+    Hug,
+    Infix,
+    Line,
+    Nest,
+    Opening,
+    Remarks,
+    group,
+    join,
+)
+
+_WORD = re.compile(r'"[^"\n]*"|\w+|[^\w\s]')
+_SPACE = re.compile(r"\s|#[^\n]*")
+_PARENTHESIS = re.compile(r'"[^"\n]*"|#[^\n]*|[()]')
+
+_RUN = 100  # MAX_RUN of the parser, which counts a word where this may count several
+
+Word = str | Infix | Opening
+
+
+class Gap(Struct):
+    """The comments before a word: one on the line of the word before, others each with whether an empty line is
+    above it; ``blank``: an empty line is above the word itself."""
+
+    trailing: str = ""
+    own: list[tuple[bool, str]] = field(default_factory=list[tuple[bool, str]])
+    blank: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.trailing or self.own)
+
+
+class Text:
+    """A source with its comments, and which parentheses belong together."""
+
+    def __init__(self, source: Source, comments: Sequence[Comment]) -> None:
+        self.text, self.base = source.text, source.base
+        self.comments = {c.span.start - self.base: c for c in comments}
+        self._starts = {c.span.end - self.base: c.span.start - self.base for c in comments}
+        self.closes: dict[int, int] = {}
+        opened: list[int] = []
+        for match in _PARENTHESIS.finditer(self.text):
+            if match[0] == "(":
+                opened.append(match.start())
+            elif match[0] == ")":
+                self.closes[opened.pop()] = match.start()
+        self.opens = {close: opening for opening, close in self.closes.items()}
+
+    def before(self, at: int) -> int:
+        """The offset of the last character before an offset that is neither space nor comment."""
+        while True:
+            at -= 1
+            if at + 1 in self._starts:
+                at = self._starts[at + 1]
+            elif at < 0 or not self.text[at].isspace():
+                return at
+
+    def after(self, at: int) -> int:
+        """The offset of the first character from an offset on that is neither space nor comment."""
+        while at < len(self.text):
+            if at in self.comments:
+                at += len(self.comments[at].text)
+            elif self.text[at].isspace():
+                at += 1
+            else:
+                break
+        return at
+
+    def bare(self, span: Span) -> str:
+        """The text of a span without space and comments."""
+        return _SPACE.sub("", self.text[span.start - self.base : span.end - self.base])
+
+    def remarked(self, start: int, end: int) -> bool:
+        """Whether a comment is between two offsets with no word between."""
+        return bool(self.text[start:end].strip())
+
+    def gaps(self, words: Iterable[Word]) -> dict[int, Gap]:
+        """The gaps before words, by the words' numbers, and that behind the last word."""
+        found: dict[int, Gap] = {}
+        position, number = 0, -1
+        closing: list[int] = []
+        for number, word in enumerate(words):
+            shown = word.text if isinstance(word, Infix) else "(" if isinstance(word, Opening) else word
+            least = word.at if isinstance(word, Opening) else closing.pop() if shown == ")" else 0
+            gap = found[number] = Gap()
+            while True:
+                position = self._pass(position, gap)
+                if position >= least and self.text.startswith(shown, position):
+                    break
+                assert self.text[position] in "(),", (self.text[position : position + 20], shown)
+                position += 1
+            if shown == "(":
+                closing.append(self.closes[position])
+            position += len(shown)
+        last = found[number + 1] = Gap()
+        while position < len(self.text):
+            position = self._pass(position, last) + 1
+        return found
+
+    def _pass(self, position: int, gap: Gap) -> int:
+        """Behind the space and comments at a position, which go into the gap."""
+        while True:
+            start, position = position, self._behind_space(position)
+            gap.blank = gap.blank or self.text.count("\n", start, position) > 1
+            comment = self.comments.get(position)
+            if comment is None:
+                return position
+            line = self.text.rfind("\n", 0, position) + 1
+            if not gap and self.text[line:position].strip():
+                gap.trailing = comment.text.rstrip()
+            else:
+                gap.own.append((gap.blank, comment.text.rstrip()))
+            gap.blank = False
+            position += len(comment.text)
+
+    def _behind_space(self, position: int) -> int:
+        while position < len(self.text) and self.text[position].isspace():
+            position += 1
+        return position
+
+
+def words(doc: Doc) -> Iterator[Word]:
+    """The words of a document, in order."""
+    stack = [doc]
+    while stack:
+        match stack.pop():
+            case str() as text:
+                yield from _WORD.findall(text)
+            case tuple() as parts:
+                stack += reversed(parts)
+            case Nest(body=body) | Group(body=body) | Hug(body=body):
+                stack.append(body)
+            case Fill(items=items):
+                yield from _WORD.findall(", ".join(items))
+            case Infix(text=text):
+                yield Infix(text.strip())
+            case Opening() as opening:
+                yield opening
+            case Line() | Remarks():
+                pass
+
+
+def overlong(written: Iterable[Word]) -> bool:
+    """Whether more words follow each other than the parser takes: needless parentheses may have kept them apart."""
+    runs = [0]
+    for word in written:
+        text = word.text if isinstance(word, Infix) else "(" if isinstance(word, Opening) else word
+        runs[-1] += 1
+        if runs[-1] > _RUN:
+            return True
+        if text in ("(", "[", "{"):
+            runs.append(0)
+        elif text in (")", "]", "}"):
+            runs.pop()
+        elif text in (",", ">>", "|", "="):
+            runs[-1] = 0
+    return False
+
+
+def settle(gaps: Mapping[int, Gap], written: Sequence[Word]) -> None:
+    """Move comments from before a comma to behind it, and from behind an infix sign to before it.
+
+    They stay where they are if one would no longer be on the line that it is on.
+    """
+    for number, word in enumerate(written):
+        if word == ",":
+            _move(gaps[number], gaps[number + 1], gaps[number + 1])
+        elif isinstance(word, Infix):
+            _move(gaps[number], gaps[number + 1], gaps[number])
+
+
+def _move(first: Gap, second: Gap, to: Gap) -> None:
+    if second.trailing and first:
+        return
+    trailing, own = first.trailing or second.trailing, first.own + second.own
+    for gap in (first, second):
+        gap.trailing, gap.own = (trailing, own) if gap is to else ("", [])
+
+
+class Weaver:
+    """Puts the comments of gaps between the words of documents."""
+
+    def __init__(self, gaps: Mapping[int, Gap], written: Sequence[Word]) -> None:
+        self.gaps, self.written = gaps, written
+        self._at = self._end = 0
+
+    def weave(self, doc: Doc, first: int, end: int) -> Doc:
+        """A document whose words have the numbers from ``first`` to before ``end``, with all comments within."""
+        self._at, self._end = first, end
+        return self._woven(doc)
+
+    def _woven(self, doc: Doc) -> Doc:
+        match doc:
+            case str():
+                return self._text(doc)
+            case tuple():
+                return tuple([self._woven(part) for part in doc])
+            case Nest():
+                return Nest(self._woven(doc.body))
+            case Group():
+                return group(self._woven(doc.body))
+            case Fill():
+                size = sum(1 for _ in words(doc))
+                if any(self.gaps[i] for i in range(self._at + 1, self._at + size)):
+                    return self._woven(join((",", SPACE), doc.items))
+                self._at += size
+                return (doc, self._remarks())
+            case Hug():
+                if self.gaps[self._at]:
+                    return group(Nest((SPACE, self._woven(doc.body))))
+                return (" ", self._woven(doc.body))
+            case Infix(text=text):
+                self._at += 1
+                remarks = self._remarks()
+                return (text.rstrip(), remarks) if remarks else text
+            case Opening():
+                self._at += 1
+                return ("(", self._remarks())
+            case Line() | Remarks():
+                return doc
+
+    def _text(self, text: str) -> Doc:
+        parts: list[Doc] = []
+        start = 0
+        for match in _WORD.finditer(text):
+            self._at += 1
+            remarks = self._remarks()
+            if remarks:
+                parts += [text[start : match.end()], remarks]
+                start = match.end()
+        return (*parts, text[start:]) if parts else text
+
+    def _remarks(self) -> Doc:
+        """The comments behind the last word that was taken."""
+        if self._at >= self._end or not self.gaps[self._at]:
+            return ()
+        gap = self.gaps[self._at]
+        return Remarks(gap.trailing, tuple([text for _, text in gap.own]), self.written[self._at] in (")", "]", "}"))

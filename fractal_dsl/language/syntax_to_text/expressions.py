@@ -1,0 +1,178 @@
+"""Expressions as documents, with the parentheses that precedence asks for and those that hold comments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text.comments import Text
+from fractal_dsl.language.syntax_to_text.layout import (
+    SPACE,
+    Doc,
+    Fill,
+    Hug,
+    Infix,
+    Nest,
+    Opening,
+    bracketed,
+    group,
+    join,
+)
+
+_BINARY = {
+    "or": (1, 1, 2),
+    "and": (2, 2, 3),
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), (4, 5, 5)),
+    **dict.fromkeys(("+", "-"), (7, 7, 8)),
+    **dict.fromkeys(("*", "/", "//", "%"), (8, 8, 9)),
+    "**": (11, 12, 11),
+}
+"""Of each operator: its precedence, and what its operands need at least (the grammar's levels)."""
+
+_NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, POSTFIX, _ATOM = 3, 5, 6, 7, 9, 10, 12, 13
+
+
+class Expressions:
+    """Documents of expressions and types of one file, ``all`` parentheses kept or only those with a purpose."""
+
+    def __init__(self, source: Source, text: Text, *, all: bool) -> None:
+        self.source, self.text, self.all = source, text, all
+        self._calls: set[int] = set()
+
+    def expr(self, expr: s.Expr, least: int = 0) -> Doc:
+        """An expression where one of precedence ``least`` or above may stand without parentheses."""
+        doc = self._doc(expr)
+        for opening in self._parentheses(expr, least):
+            doc = bracketed(Opening(opening), doc, ")")
+        return doc
+
+    def body(self, expr: s.Expr) -> Doc:
+        """What stands behind `=`: on the same line if it fits or has brackets to break in, else below."""
+        doc = self.expr(expr)
+        return Hug(doc) if isinstance(expr, s.Call | s.Items) else group(Nest((SPACE, doc)))
+
+    def _parentheses(self, expr: s.Expr, least: int) -> list[int]:
+        """Where the parentheses around an expression open that cannot be left out, from the inside out."""
+        text = self.text
+        start, end = expr.span.start - self.source.base, expr.span.end - self.source.base
+        kept: list[int] = []
+        first = None
+        while True:
+            opening, closing = text.before(start), text.after(end)
+            if opening in self._calls or text.closes.get(opening) != closing:
+                break
+            first = opening if first is None else first
+            if self.all or text.remarked(opening + 1, start) or text.remarked(end, closing):
+                kept.append(opening)
+            start, end = opening, closing + 1
+        return [first] if not kept and first is not None and _precedence(expr) < least else kept
+
+    def _doc(self, expr: s.Expr) -> Doc:
+        match expr:
+            case s.Literal() | s.Broken():
+                return self.source.slice(expr.span)
+            case s.Name():
+                return expr.id
+            case s.Items():
+                return self._items(expr)
+            case s.Comprehension():
+                return bracketed("[", self._comprehension(expr), "]")
+            case s.Unary(op="not"):
+                return ("not ", self.expr(expr.operand, _NOT))
+            case s.Unary():
+                return ("-", self.expr(expr.operand, _NEGATIVE))
+            case s.Binary():
+                _, left, right = _BINARY[expr.op]
+                if expr.op == "**" and isinstance(expr.right, s.Unary) and expr.right.op == "-":
+                    right = _NEGATIVE
+                return group(self.expr(expr.left, left), SPACE, Infix(f"{expr.op} "), self.expr(expr.right, right))
+            case s.Flow():
+                return self._chain(expr.steps, ">> ", _SUM)
+            case s.Columns():
+                return self._chain(expr.columns, "| ", _FLOW)
+            case s.Call():
+                return (self.expr(expr.func, POSTFIX), self.arguments(expr))
+            case s.Index():
+                return (self.expr(expr.base, POSTFIX), "[", self._index(expr.index), "]")
+            case s.Attribute():
+                return (self.expr(expr.base, POSTFIX), f".{expr.name}")
+            case s.Annotated():
+                given = expr.args or self.holds_remarks(expr.span.end - self.source.base - 1)
+                return (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", self.arguments(expr) if given else "")
+
+    def _chain(self, parts: Sequence[s.Expr], sign: str, least: int) -> Doc:
+        first, *rest = [self.expr(part, least) for part in parts]
+        return group(first, *[(SPACE, Infix(sign), step) for step in rest])
+
+    def _index(self, expr: s.Expr) -> Doc:
+        match expr:
+            case s.Binary(op="+" | "-" as op, left=s.Name() as name, right=s.Literal() as right):
+                return (self.expr(name, _ATOM), op, self.expr(right, _ATOM))
+            case _:
+                return self.expr(expr)
+
+    def _items(self, expr: s.Items) -> Doc:
+        if not expr.items:
+            return "[]"
+        items = [self.expr(e) for e in expr.items]
+        texts = tuple(
+            [d for d, e in zip(items, expr.items, strict=True) if isinstance(e, s.Literal) and isinstance(d, str)]
+        )
+        return bracketed("[", Fill(texts) if len(texts) == len(items) else join((",", SPACE), items), "]")
+
+    def _comprehension(self, expr: s.Comprehension) -> Doc:
+        names = ", ".join(t.id for t in expr.targets)
+        return (self.expr(expr.body), SPACE, f"for {names} in ", self.expr(expr.iterable))
+
+    def arguments(self, call: s.Call | s.Annotated) -> Doc:
+        """Arguments in their parentheses."""
+        self._calls.add(self.text.opens[call.span.end - self.source.base - 1])
+        return bracketed("(", join((",", SPACE), [self._argument(a) for a in call.args]), ")") if call.args else "()"
+
+    def _argument(self, arg: s.Arg) -> Doc:
+        if isinstance(arg.value, s.Comprehension) and arg.value.span == arg.span:
+            return group(self._comprehension(arg.value))
+        return (f"{arg.name}=" if arg.name is not None else "", self.expr(arg.value))
+
+    def holds_remarks(self, closing: int) -> bool:
+        """Whether the parenthesis at an offset closes a pair with nothing but comments in it."""
+        opening = self.text.opens.get(closing)
+        return opening is not None and self.text.remarked(opening + 1, closing)
+
+    def type(self, type: s.TypeExpr) -> Doc:
+        """A type as it is declared."""
+        if type.item is not None:
+            return ("[", self.type(type.item), "]")
+        if type.dims is not None:
+            return (type.name, "[", join(", ", [self.expr(d) for d in type.dims]), "]")
+        return type.name
+
+    def signature(self, name: s.Name, params: Sequence[s.Parameter]) -> Doc:
+        """Parameters in their parentheses, behind a name; nothing where there are none."""
+        if params:
+            docs = [(f"{q.name.id}: ", self.type(q.type), self._default(q.default)) for q in params]
+            return bracketed("(", join((",", SPACE), docs), ")")
+        opening = self.text.after(name.span.end - self.source.base)
+        return "()" if self.holds_remarks(self.text.closes.get(opening, -1)) else ""
+
+    def _default(self, default: s.Expr | None) -> Doc:
+        return "" if default is None else (" = ", self.expr(default))
+
+
+def _precedence(expr: s.Expr) -> int:
+    match expr:
+        case s.Unary(op=op):
+            return _NOT if op == "not" else _NEGATIVE
+        case s.Binary(op=op):
+            return _BINARY[op][0]
+        case s.Flow():
+            return _FLOW
+        case s.Columns():
+            return _COLUMNS
+        case s.Call() | s.Index() | s.Attribute():
+            return POSTFIX
+        case s.Annotated():
+            return _ANNOTATED
+        case _:
+            return _ATOM

@@ -1,0 +1,94 @@
+"""Text to tokens; what is no token is reported and passed over."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Lark leaves parameters of its functions without a type.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lark import Token, UnexpectedCharacters
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Source, Span
+from fractal_dsl.language.text_to_syntax.messages import NO_IF
+from fractal_dsl.language.text_to_syntax.parser import lark
+from fractal_dsl.language.text_to_syntax.tree import span_of
+from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, OPEN
+
+MAX_NESTING = 40
+MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `a + b + c …`
+MAX_ERRORS = 20
+MAX_TOKENS = 50_000
+_CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
+_QUOTED = re.compile(r"""'([^'"\n]*)'""")
+
+
+def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, ...]]:
+    """All tokens; characters that are none are reported and passed over."""
+    text = source.text
+    if alone := _CARRIAGE_RETURN.search(text):  # some programs show it as the end of a line, others do not
+        at = source.base + alone.start()
+        help = "end lines in a line feed, or in a carriage return and a line feed"
+        report.error("E0101", Span(at, at + 1), "a carriage return alone ends no line", help=help)
+        return [], ()
+    for _ in range(MAX_ERRORS):
+        try:
+            tokens = list(lark().lex(text, dont_ignore=True))
+            break
+        except UnexpectedCharacters as error:
+            at = error.pos_in_stream
+            quoted = _QUOTED.match(text, at)
+            if quoted:  # read on as if it stood in double quotes
+                text = text[:at] + f'"{quoted[1]}"' + text[quoted.end() :]
+                span = Span(source.base + at, source.base + quoted.end())
+                help = f'texts stand in double quotes: `"{quoted[1]}"`'
+                report.error("E0101", span, "`'` does not belong to the language", help=help)
+                continue
+            text = text[:at] + " " + text[at + 1 :]
+            _report_character(source, at, report)
+    else:
+        return [], ()
+    for token in tokens:
+        token.start_pos = (token.start_pos or 0) + source.base
+        token.end_pos = (token.end_pos or 0) + source.base
+    comments = tuple(s.Comment(str(t), span_of(t)) for t in tokens if t.type == "COMMENT")
+    return [t for t in tokens if t.type not in ("COMMENT", "SPACE")], comments
+
+
+def _report_character(source: Source, at: int, report: Report) -> None:
+    char, span = source.text[at], Span(source.base + at, source.base + at + 1)
+    if char == '"':
+        report.error("E0101", span, "this text is not closed", help='close it with `"` on the same line')
+        return
+    known = {"'": 'texts stand in double quotes: "…"', ";": "declarations need no semicolon", "&": "write `and`"}
+    known |= {"?": NO_IF, "!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
+    shown = f"`{char}`" if char.isprintable() else f"the character U+{ord(char):04X}"
+    report.error("E0101", span, f"{shown} does not belong to the language", help=known.get(char))
+
+
+def check_nesting(tokens: Sequence[Token], report: Report) -> bool:
+    """Refuse what would nest too deeply; True if all is well."""
+    if len(tokens) > MAX_TOKENS:
+        report.error("E0602", span_of(tokens[MAX_TOKENS]), f"a file of more than {MAX_TOKENS:,} words and signs")
+        return False
+    runs = [0]
+    for token in tokens:
+        runs[-1] += 1
+        if token.type in OPEN:
+            runs.append(0)
+            if len(runs) > MAX_NESTING + 1:
+                report.error("E0105", span_of(token), f"brackets are nested deeper than {MAX_NESTING}")
+                return False
+        elif token.type in OPEN.values():
+            if len(runs) > 1:
+                runs.pop()
+        elif token.type in ("COMMA", "FLOW", "BAR", "EQUAL") or token.value in DECLARATIONS:
+            runs[-1] = 0
+        elif runs[-1] > MAX_RUN:
+            help = "name a part of it with `let`"
+            report.error("E0105", span_of(token), f"an expression of more than {MAX_RUN} words and signs", help=help)
+            return False
+    return True

@@ -1,0 +1,71 @@
+"""Lark's LALR parser, fed token by token: it says what it would have taken."""
+
+# pyright: reportUnknownMemberType=false
+# Lark leaves parameters of its functions without a type.
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, UnexpectedToken
+
+from fractal_dsl.base.version import __version__
+from fractal_dsl.language.grammar_file import grammar_path
+from fractal_dsl.language.text_to_syntax.tree import TreeBuilder
+
+
+@cache
+def lark() -> Lark:
+    """The parser of the grammar, made once; its tables are kept between runs."""
+    return Lark(
+        grammar_path().read_text(encoding="utf-8"),
+        parser="lalr",
+        lexer="basic",
+        start=["start", "decl", "expr"],
+        propagate_positions=True,
+        maybe_placeholders=False,
+        cache=_cache_file() or False,
+    )
+
+
+def _cache_file() -> str | None:
+    """Where Lark keeps its parse tables: a folder that nobody else can write to, for it holds pickles."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "fractal_dsl"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    private = mine and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+    return str(folder / f"frac-{__version__}-{sys.version_info[0]}.{sys.version_info[1]}.lark") if private else None
+
+
+class Unexpected(Exception):
+    """The parser cannot take ``token``; it would have taken one of ``accepted``."""
+
+    def __init__(self, token: Token, accepted: set[str]) -> None:
+        super().__init__(str(token))
+        self.token, self.accepted = token, accepted
+
+
+def feed(start: str, tokens: Sequence[Token], end: int) -> Any:
+    """What the tokens build by the rule ``start``, in a text that ends at ``end``. Raises Unexpected."""
+    parser: Any = lark().parse_interactive(start=start)
+    last = Token("$END", "", start_pos=end, end_pos=end)
+    tree: Any = None
+    for i, token in enumerate((*tokens, last)):
+        try:
+            tree = parser.feed_token(token)
+        except UnexpectedToken:  # the failed token has reduced the stack: ask a parser that has not seen it
+            fresh: Any = lark().parse_interactive(start=start)
+            for earlier in tokens[:i]:
+                fresh.feed_token(earlier)
+            raise Unexpected(token, set(fresh.accepts())) from None
+    return TreeBuilder().transform(tree)

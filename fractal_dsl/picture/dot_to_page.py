@@ -1,0 +1,30 @@
+"""A picture as a page of its own: pan, zoom, fold, search, plans; one file that needs no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fractal_dsl.base.files import write_text
+from fractal_dsl.picture.dot_to_picture import svg_text
+
+
+def write_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style: str, path: Path) -> None:
+    """Write the page. ``data`` is what ``graph_to_page`` gives; without it the picture can be searched and zoomed.
+
+    ``style`` is CSS that has the picture follow the reader's theme. Raises UserError as ``draw`` does.
+    """
+    svg = svg_text(dot_text, path)
+    parts = {
+        "title": escape(title),
+        "style": style,
+        "svg": svg[svg.index("<svg") :],
+        "data": json.dumps(data or {"tree": None, "edges": [], "plans": []}, ensure_ascii=False).replace("</", "<\\/"),
+    }
+    template = files("fractal_dsl.picture").joinpath("page.html").read_text("utf-8")
+    write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template))

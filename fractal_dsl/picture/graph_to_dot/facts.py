@@ -1,0 +1,118 @@
+"""What a picture says about its boxes: second lines, and what appears where a reader points."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.picture.graph_to_dot.look import Label
+from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
+from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text, short
+from fractal_dsl.plans.plan_on_graph import Cost, cost
+
+_MAX_LINE = 100
+
+
+class Facts:
+    """Figures of the parts of one net."""
+
+    def __init__(self, graph: JoinGraph) -> None:
+        self.graph = graph
+        self.whole = cost(graph, graph.g.nodes)
+
+    def cost(self, unit: Unit) -> Cost:
+        """Parameters and multiply-accumulates of a unit."""
+        return cost(self.graph, unit.members)
+
+    def tooltip(self, unit: Unit) -> str:
+        """Name, operations, shapes, costs with their share of the net, and the line of the .frac file."""
+        nodes = [node for n in unit.members if isinstance(node := self.graph[n], Layer | Join)]
+        if unit.into is None or unit.out is None or not nodes:
+            return " ".join(filter(None, (unit.name, shape_text(unit.out) if unit.out else "")))
+        ops = [_call(node) for node in nodes if isinstance(node, Layer)]
+        counted = Counter(ops)
+        text = " >> ".join(ops) if len(ops) <= 8 else ", ".join(f"{n} × {op}" for op, n in counted.most_common(6))
+        if isinstance(nodes[-1], Join) and unit.kind == "join":
+            text = f"{nodes[-1].spec.name} of {len(self.graph.operands(unit.members[0]))}"
+        own = self.cost(unit)
+        return "\n".join(
+            line
+            for line in (
+                unit.name,
+                _cut(text),
+                f"{shape_text(unit.into)} → {shape_text(unit.out)}",
+                _share("parameters", own.params, self.whole.params),
+                _share("MACs", own.macs, self.whole.macs),
+                self._written(nodes[0]),
+            )
+            if line
+        )
+
+    def frame_tooltip(self, frame: Frame) -> str:
+        """Title, shapes, and costs of all that is in a frame."""
+        units = list(units_of(frame))
+        own = cost(self.graph, (n for unit in units for n in unit.members))
+        into, out = units[0].into, units[-1].out
+        lines = (
+            frame.title,
+            f"{shape_text(into)} → {shape_text(out)}" if into and out else "",
+            _share("parameters", own.params, self.whole.params),
+            _share("MACs", own.macs, self.whole.macs),
+        )
+        return "\n".join(filter(None, lines))
+
+    def second_line(self, unit: Unit, label: Label) -> str:
+        """What ``--label`` adds to a box."""
+        match label:
+            case "shape":
+                return shape_text(unit.out) if unit.out else ""
+            case "params":
+                params = self.cost(unit).params
+                return f"{short(params)} params" if params else ""
+            case "macs":
+                macs = self.cost(unit).macs
+                return f"{short(macs)} MACs" if macs else ""
+            case "none":
+                return ""
+
+    def _written(self, node: Layer | Join) -> str:
+        source = self.graph.sources.at(node.site.span)
+        number, _ = source.position(node.site.span.start)
+        return _cut(f"{Path(source.name).name}:{number}: {source.line(number).strip()}")
+
+
+def labelled(series: Series, facts: Facts, label: Label) -> Series:
+    """The tree with a second line in its layers' boxes."""
+    return Series(tuple(_labelled(item, facts, label) for item in series.items))
+
+
+def _labelled(item: Item, facts: Facts, label: Label) -> Item:
+    match item:
+        case Leaf() if item.unit.kind in ("layer", "closed"):
+            lines = filter(None, (item.unit.label, facts.second_line(item.unit, label)))
+            return replace(item, unit=replace(item.unit, label="\n".join(lines)))
+        case Leaf():
+            return item
+        case Parallel():
+            return replace(item, branches=tuple(labelled(b, facts, label) for b in item.branches))
+        case Frame():
+            return replace(item, body=labelled(item.body, facts, label))
+
+
+def _call(node: Layer) -> str:
+    """An operation as it may be written: with its numbers, without what is as usual."""
+    given = [
+        f"{k}={v}" for k, v in node.args.items() if k in ("kernel_size", "stride", "dilation") and v not in (1, None)
+    ]
+    return f"{node.spec.name}({', '.join(given)})" if given else node.spec.name
+
+
+def _share(what: str, part: int, whole: int) -> str:
+    return f"{part:,} {what}, {part / whole:.1%} of the net" if part and whole else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_LINE else text[: _MAX_LINE - 1] + "…"

@@ -1,0 +1,217 @@
+"""What need not be drawn: alike parts in a row become one with its count, frames become boxes.
+
+keep >> keep >> keep        keep ×3
+a frame around `halve`      one box `halve`
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.base.errors import UserError, suggestion
+from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, leaves, units_of
+from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, Unit, check_size
+
+
+class Opening(Struct, frozen=True):
+    """How much is opened: frames down to ``depth`` (None: all), and all those that a name in ``names`` opens."""
+
+    depth: int | None = None
+    names: frozenset[str] = frozenset()
+
+
+def folded(tree: Series, net: str, opening: Opening, *, runs: bool = True) -> Series:
+    """The tree with its runs merged and its frames closed as ``opening`` says.
+
+    Where nothing is said, and over 2,000 boxes and bars would be left, blocks in a row are merged too, and frames
+    are closed from the inside out until the rest can be drawn. Raises UserError if it cannot be, and for a name
+    that opens nothing.
+    """
+    if runs:
+        tree = _merged(tree, blocks=False)
+    if opening.depth is not None or opening.names:
+        depth = 0 if opening.depth is None else opening.depth
+        tree = _closed(tree, depth, opening.names)
+    elif _count(tree) > MAX_UNITS:
+        tree = _merged(tree, blocks=True) if runs else tree
+        deepest = _depth(tree)
+        while deepest and _count(tree) > MAX_UNITS:
+            deepest -= 1
+            tree = _closed(tree, deepest, frozenset())
+        tree = _merged(tree, blocks=True) if runs else tree
+    check_size(net, _count(tree))
+    return tree
+
+
+def check_names(tree: Series, opened: frozenset[str], used: frozenset[str]) -> None:
+    """Raise UserError for a name to be opened that nothing in the net has; ``used`` has those of base layers."""
+    known = {*used, *(name for frame in _frames(tree) for name in frame.names)}
+    for name in sorted(opened - known):
+        shown = sorted((n for n in known if not n.startswith("@")), key=lambda n: (n.startswith("block"), n))
+        help = suggestion(name, shown) or (f"try {', '.join(shown[:8])}" if shown else "there is nothing to open")
+        raise UserError(f"nothing in the picture is called {name!r}: {help}")
+
+
+def _count(tree: Series) -> int:
+    return sum(1 for _ in units_of(tree))
+
+
+def _frames(item: Item | Series) -> Iterator[Frame]:
+    match item:
+        case Leaf():
+            pass
+        case Parallel():
+            for branch in item.branches:
+                yield from _frames(branch)
+        case Frame():
+            yield item
+            yield from _frames(item.body)
+        case Series():
+            for inner in item.items:
+                yield from _frames(inner)
+
+
+def _depth(item: Item | Series) -> int:
+    """How deep frames are nested."""
+    match item:
+        case Leaf():
+            return 0
+        case Parallel():
+            return max(map(_depth, item.branches))
+        case Frame():
+            return 1 + _depth(item.body)
+        case Series():
+            return max(map(_depth, item.items), default=0)
+
+
+# --- frames
+
+
+def _closed(series: Series, depth: int, names: frozenset[str]) -> Series:
+    """Frames deeper than ``depth`` as boxes, but for those with a name, and those around such."""
+    return Series(tuple(_closed_item(item, depth, names) for item in series.items))
+
+
+def _closed_item(item: Item, depth: int, names: frozenset[str]) -> Item:
+    match item:
+        case Leaf():
+            return item
+        case Parallel():
+            return replace(item, branches=tuple(_closed(b, depth, names) for b in item.branches))
+        case Frame():
+            if depth > 0 or any(names & {*frame.names} for frame in _frames(item)):
+                return replace(item, body=_closed(item.body, depth - 1, names))
+            return _box(item)
+
+
+def _box(frame: Frame) -> Leaf:
+    """A frame as one box; it has the number of its last unit, so lines leave it as they left that."""
+    inside = list(leaves(frame.body))
+    first, last = inside[0].unit, inside[-1].unit
+    families = Counter(leaf.unit.family for leaf in inside if leaf.unit.kind in ("layer", "closed"))
+    family = next((f for f in ("conv", "attention", "linear") if families[f]), "closed")
+    name = f"block{frame.key[1]}" if frame.key[0] == "block" else _common(inside)
+    members = tuple(number for leaf in inside for number in leaf.unit.members)
+    sort = (frame.title, *(x for leaf in inside for x in (leaf.unit.kind, *leaf.unit.sort)))
+    label = frame.title
+    return Leaf(inside[-1].number, Unit("closed", label, family, members, name, first.into, last.out, sort=sort))
+
+
+def _common(inside: list[Leaf]) -> str:
+    parts = [leaf.unit.name.split(".") for leaf in inside]
+    shared = [names[0] for names in zip(*parts, strict=False) if len({*names}) == 1]
+    return ".".join(shared)
+
+
+# --- runs
+
+
+def _merged(series: Series, *, blocks: bool) -> Series:
+    """Alike neighbours as one; not in the lanes of a rule, where the layers of the columns stand side by side."""
+    items: list[Item] = []
+    run: list[Item] = []
+    for item in series.items:
+        inner = _merged_inside(item, blocks)
+        if run and _mergeable(inner, blocks) and _sort(inner) == _sort(run[0]):
+            run.append(inner)
+            continue
+        items += _as_one(run)
+        run = [inner]
+    return Series((*items, *_as_one(run)))
+
+
+def _merged_inside(item: Item, blocks: bool) -> Item:
+    match item:
+        case Leaf():
+            return item
+        case Frame():
+            return replace(item, body=_merged(item.body, blocks=blocks))
+        case Parallel():
+            if item.lanes:
+                return item
+            return replace(item, branches=tuple(_merged(b, blocks=blocks) for b in item.branches))
+
+
+def _mergeable(item: Item, blocks: bool) -> bool:
+    match item:
+        case Leaf():
+            return item.unit.kind in ("layer", "closed")
+        case Frame():
+            return blocks or item.key[0] != "block"
+        case Parallel():
+            return False
+
+
+def _sort(item: Item | Series) -> object:
+    """What two alike parts have in common: everything but their place and the shapes that they work on."""
+    match item:
+        case Leaf():
+            return (item.unit.kind, item.unit.label, item.unit.sort)
+        case Parallel():
+            return ("parallel", item.lanes, tuple(map(_sort, item.branches)))
+        case Frame():
+            title = item.title.partition(" · ")[2] if item.key[0] == "block" else item.title
+            return ("frame", title, _sort(item.body))
+        case Series():
+            return tuple(map(_sort, item.items))
+
+
+def _as_one(run: list[Item]) -> list[Item]:
+    if len(run) < 2:
+        return run
+    merged = _zipped(run)
+    count = f" ×{len(run)}"
+    if isinstance(merged, Leaf):
+        return [Leaf(merged.number, replace(merged.unit, label=merged.unit.label + count))]
+    assert isinstance(merged, Frame)
+    title = merged.title + count
+    if merged.key[0] == "block":
+        last = run[-1]
+        assert isinstance(last, Frame)
+        title = f"blocks {merged.key[1]}–{last.key[1]} · {merged.title.partition(' · ')[2]}"
+    return [replace(merged, title=title)]
+
+
+def _zipped(run: list[Item]) -> Item:
+    """Alike items as one, unit by unit: all their members, from the input of the first to the output of the last."""
+    first = run[0]
+    match first:
+        case Leaf():
+            units = [item.unit for item in run if isinstance(item, Leaf)]
+            members = tuple(n for unit in units for n in unit.members)
+            last = run[-1]
+            assert isinstance(last, Leaf)
+            return Leaf(last.number, replace(units[0], members=members, out=units[-1].out))
+        case Parallel():
+            rows = zip(*(item.branches for item in run if isinstance(item, Parallel)), strict=True)
+            return replace(first, branches=tuple(_zipped_series(list(row)) for row in rows))
+        case Frame():
+            return replace(first, body=_zipped_series([item.body for item in run if isinstance(item, Frame)]))
+
+
+def _zipped_series(run: list[Series]) -> Series:
+    return Series(tuple(_zipped(list(row)) for row in zip(*(s.items for s in run), strict=True)))

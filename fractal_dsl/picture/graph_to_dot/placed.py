@@ -1,0 +1,106 @@
+"""What a layout is: rectangles, lines and texts at exact coordinates, in points, y downwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from fractal_dsl.ops import Tensor
+from fractal_dsl.picture.graph_to_dot.sizes import SMALL, TITLE
+from fractal_dsl.picture.graph_to_dot.tree import Series
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, shape_text
+
+Point = tuple[float, float]
+
+
+class Rect(Struct, frozen=True):
+    """A rectangle by its edges."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """The x of its centre."""
+        return (self.left + self.right) / 2
+
+
+class Text(Struct, frozen=True):
+    """A text and the point at which it is centred."""
+
+    text: str
+    at: Point
+
+
+class Edge(Struct, frozen=True):
+    """Straight pieces from the edge of a unit to that of another; a corner at each point between."""
+
+    source: int
+    target: int
+    points: tuple[Point, ...]
+
+
+class Placed(Struct):
+    """A layout: rectangles of units and frames (with their titles), and edges.
+
+    ``entering[e]`` is the shape written where edge e enters a frame, ``leaving[u]`` where unit u feeds what is
+    outside its frame. ``parts`` are the stretches, side by side; ``movable``: what is below something in the tree is
+    below it in the picture.
+    """
+
+    units: dict[int, Rect] = field(default_factory=dict[int, Rect])
+    frames: dict[FrameKey, tuple[Rect, Text]] = field(default_factory=dict[FrameKey, tuple[Rect, Text]])
+    edges: list[Edge] = field(default_factory=list[Edge])
+    entering: dict[int, Text] = field(default_factory=dict[int, Text])
+    leaving: dict[int, Text] = field(default_factory=dict[int, Text])
+    parts: list[Series] = field(default_factory=list[Series])
+    movable: bool = True
+
+    def rects(self) -> list[Rect]:
+        """Everything that takes room, the corners of lines too."""
+        corners = (Rect(x, y, x, y) for edge in self.edges for x, y in edge.points)
+        return [*self.units.values(), *(rect for rect, _ in self.frames.values()), *corners]
+
+    def moved(self, x: float, y: float) -> Placed:
+        """The same layout elsewhere."""
+
+        return self._mapped(lambda at: (at[0] + x, at[1] + y))
+
+    def upside_down(self) -> Placed:
+        """The same layout with its top at the bottom; titles of frames stay at their tops."""
+        turned = self._mapped(lambda at: (at[0], -at[1]))
+        for key, (rect, title) in turned.frames.items():
+            turned.frames[key] = rect, Text(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
+        return turned
+
+    def _mapped(self, to: Callable[[Point], Point]) -> Placed:
+        def rect(r: Rect) -> Rect:
+            (left, a), (right, b) = to((r.left, r.top)), to((r.right, r.bottom))
+            return Rect(left, min(a, b), right, max(a, b))
+
+        def text(t: Text) -> Text:
+            return Text(t.text, to(t.at))
+
+        return replace(
+            self,
+            units={key: rect(r) for key, r in self.units.items()},
+            frames={key: (rect(r), text(t)) for key, (r, t) in self.frames.items()},
+            edges=[Edge(e.source, e.target, tuple(map(to, e.points))) for e in self.edges],
+            entering={key: text(t) for key, t in self.entering.items()},
+            leaving={key: text(t) for key, t in self.leaving.items()},
+        )
+
+
+def half_width(text: str) -> float:
+    """About half the width of a small text in Helvetica: Graphviz places texts by their centres."""
+    return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
+
+
+def beside(tensor: Tensor, x: float, y: float) -> Text:
+    """A shape to the right of a line at ``x``."""
+    text = shape_text(tensor)
+    return Text(text, (x + 6 + half_width(text), y))

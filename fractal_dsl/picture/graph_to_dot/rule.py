@@ -1,0 +1,155 @@
+"""An expansion rule as a picture, from its terms: the left of the paper's figure 1.
+
+A mention of a rule is one closed box with the text that it has in the file, ``F[n]``; nothing is expanded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
+from fractal_dsl.picture.graph_to_dot.units import Unit, window_text
+from fractal_dsl.program import program as p
+
+
+def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]:
+    """Title and tree of each case that the net uses of its first rule, or of ``rule``: the simplest case first.
+
+    Raises UserError if the net has no such rule.
+    """
+    found = {instance.rule: instance for instance in reversed(list(_instances(program.body, set())))}
+    if not found or (rule is not None and rule not in found):
+        has = f"its rules are {', '.join(reversed(found))}" if found else "draw it with `--view net`"
+        raise UserError(f"net {program.net} has no rule{f' {rule}' if rule else ''}: {has}")
+    top = found[rule] if rule is not None else next(reversed(found.values()))
+    cases: dict[p.Span, p.Instance] = {}
+    for instance in (top, *_instances(top.body, set())):
+        if instance.rule == top.rule:
+            cases.setdefault(instance.body.span, instance)
+    drawn = ((_title(program, instance), instance) for instance in reversed(cases.values()))
+    return [(title, _Drawer(program).case(title, instance)) for title, instance in drawn]
+
+
+def _instances(term: p.Term, seen: set[int]) -> Iterator[p.Instance]:
+    """The instances that a term mentions, each once, those around others first."""
+    if id(term) in seen:
+        return
+    seen.add(id(term))
+    inner: tuple[p.Term, ...] = ()
+    match term:
+        case p.Mention():
+            yield term.instance
+            inner = (term.instance.body,)
+        case p.Seq():
+            inner = term.items
+        case p.Bundle():
+            inner = term.columns
+        case p.Merge():
+            inner = term.branches
+        case p.Each():
+            inner = (term.target, term.block)
+        case p.Group() | p.Tagged():
+            inner = (term.body,)
+        case _:
+            pass
+    for part in inner:
+        yield from _instances(part, seen)
+
+
+def _title(program: p.Program, instance: p.Instance) -> str:
+    """The head of a case as it is written: ``F[n+1]``."""
+    span = instance.body.span
+    source = program.sources.at(span)
+    before = source.text[: span.start - source.base]
+    head = re.search(r"(\w+\s*\[[^\]]*\])\s*(?:when\b[^=]*(?:==[^=]*)?)?=[\s(]*$", before)
+    return head[1] if head else str(instance)
+
+
+class _Drawer:
+    """Draws one case; numbers its boxes."""
+
+    def __init__(self, program: p.Program) -> None:
+        self.program, self.numbers = program, count()
+
+    def case(self, title: str, instance: p.Instance) -> Series:
+        start = self._leaf("input", "z", "input")
+        body = self._closed(instance.body, instance)
+        return Series((start, *body, self._leaf("output", f"{title}(z)", "output")))
+
+    def _closed(self, term: p.Term, instance: p.Instance) -> tuple[Item, ...]:
+        """What a term draws, and the bar that closes the columns at its end."""
+        items = self._items(term, instance)
+        if not isinstance(items[-1], Parallel):
+            return items
+        assert instance.join is not None
+        return (*items, *self._join(instance.join, instance))
+
+    def _items(self, term: p.Term, instance: p.Instance) -> tuple[Item, ...]:
+        match term:
+            case p.Op() if term.spec.name == "id":
+                return (self._leaf("skip", "", "shape"),)
+            case p.Op():
+                label = " ".join(filter(None, (term.spec.name, window_text([(term.spec, term.args)]))))
+                return (self._leaf("layer", label, term.spec.family),)
+            case p.Group():
+                ops = list(_ops(term.body))
+                family = next(
+                    (op.spec.family for op in ops if op.spec.weighted), ops[0].spec.family if ops else "shape"
+                )
+                label = " ".join(filter(None, (term.name, window_text([(op.spec, op.args) for op in ops]))))
+                return (self._leaf("layer", label, family),)
+            case p.Mention():
+                text = self.program.sources.slice(term.span).partition("]")[0]
+                return (self._leaf("closed", f"{text}]" if "[" in text else str(term.instance), "closed"),)
+            case p.Seq():
+                last = len(term.items) - 1
+                parts = [
+                    self._items(t, instance) if i == last else self._closed(t, instance)
+                    for i, t in enumerate(term.items)
+                ]
+                return tuple(item for part in parts for item in part) or (self._leaf("skip", "", "shape"),)
+            case p.Bundle():
+                ordered = sorted(term.columns, key=p.opens)  # the deep columns on the right
+                return (self._parallel([self._closed(c, instance) for c in ordered], lanes=True),)
+            case p.Merge():
+                branches = [self._closed(b, instance) for b in term.branches]
+                return (self._parallel(branches, lanes=False), *self._join(term.join, instance, named=True))
+            case p.Each():
+                return (*self._closed(term.target, instance), *self._closed(term.block, instance))
+            case p.Tagged():
+                return self._items(term.body, instance)
+            case p.Hole():
+                raise AssertionError("a program with errors is not drawn")
+
+    def _parallel(self, branches: list[tuple[Item, ...]], *, lanes: bool) -> Parallel:
+        held = tuple(frozenset({i}) for i, _ in enumerate(branches)) if lanes else ()
+        return Parallel(tuple(map(Series, branches)), held)
+
+    def _join(self, join: p.JoinUse, instance: p.Instance, *, named: bool = False) -> tuple[Item, ...]:
+        bar = self._leaf("join", join.spec.name if named or join.spec.name != "mean" else "", "join")
+        return (bar, *(self._closed(join.after, instance) if join.after is not None else ()))
+
+    def _leaf(self, kind: str, label: str, family: str) -> Leaf:
+        number = next(self.numbers)
+        assert kind in ("input", "output", "layer", "closed", "skip", "join")
+        return Leaf(number, Unit(kind, label, family, (number,), "", None, None))
+
+
+def _ops(term: p.Term) -> Iterator[p.Op]:
+    """The built-in layers of a term, without what rules place."""
+    match term:
+        case p.Op():
+            yield term
+        case p.Seq():
+            for item in term.items:
+                yield from _ops(item)
+        case p.Merge():
+            for branch in term.branches:
+                yield from _ops(branch)
+        case p.Group() | p.Tagged():
+            yield from _ops(term.body)
+        case _:
+            return

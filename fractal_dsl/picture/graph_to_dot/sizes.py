@@ -1,0 +1,204 @@
+"""How much room everything takes, in points."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from fractal_dsl.ops import Tensor
+from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
+from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text
+
+FONT, SMALL = 10.0, 8.5
+BOXES = ("layer", "closed")
+GAP, FAN, FRAME_GAP = 18.0, 26.0, 24.0  # below an item; below one that feeds several columns; beside a frame
+RAIL = 12.0  # from the line that feeds several columns down to where these begin
+LANE_GAP = 16.0
+TITLE = 16.0  # from the top of a frame to the bottom of its title
+BOTTOM = 20.0  # from the last item of a frame to its edge
+SIDE = 14.0
+_CHAR = 0.64  # of the font size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
+_LINE, _PADDING = 10.0, 14.0  # a box: its lines, and what is above and below them
+_THIN = 0.9  # the line that stands for `id`
+_BAR, _NAMED_BAR = 6.0, 13.0
+_MIN_WIDTH = 52.0
+_BLANK = (26.0, 14.0)  # width and height of a box without a text
+
+
+def text_width(text: str, size: float) -> float:
+    """About the width of a text, rather too much than too little."""
+    return _CHAR * size * len(text)
+
+
+class Sizes:
+    """Widths and heights of the parts of one tree, and the lanes of its columns.
+
+    ``lanes[k]`` has the left and right edge of column k+1 on the net's grid; 0 is the middle of the net.
+    """
+
+    def __init__(self, tree: Series) -> None:
+        self._heights: dict[int, tuple[Item | Series, float]] = {}  # with the item: an id is one only while it lives
+        boxes = (unit.label for unit in units_of(tree) if unit.kind in BOXES)
+        self._box_height = max(map(_text_height, boxes), default=0.0)
+        self._box_widths = {in_block: _box_width(tree, in_block) for in_block in (False, True)}
+        self._centred_lanes = self.lanes = self._place_lanes(tree)
+
+    def shift(self, x: float) -> None:
+        """Have the middle of the net's grid at ``x``."""
+        self.lanes = {k: (left + x, right + x) for k, (left, right) in self._centred_lanes.items()}
+
+    def width(self, item: Item | Series) -> float:
+        """The width of a part that stands outside the net's grid."""
+        match item:
+            case Leaf():
+                own = _own_width(item.unit)
+                return max(own, self._box_widths[is_in_block(item.unit)]) if item.unit.kind in BOXES else own
+            case Parallel():
+                return sum(map(self.width, item.branches)) + LANE_GAP * (len(item.branches) - 1)
+            case Frame():
+                return 2 * max(self.width(item.body) / 2 + SIDE, self.half_frame(item))
+            case Series():
+                return max(map(self.width, item.items))
+
+    def half_frame(self, frame: Frame) -> float:
+        """What a frame needs for its title on the left of the line into it, and for the shapes on the right."""
+        shapes = [shape_text(t) for t in (into(frame), out(frame)) if t is not None and frame.shapes]
+        return 14 + max(text_width(text, SMALL) for text in (frame.title, *shapes))
+
+    def frame_edges(self, frame: Frame, left: float, right: float) -> tuple[float, float]:
+        """Left and right edge of a frame around what spans ``left`` to ``right``."""
+        half = max((right - left) / 2 + SIDE, self.half_frame(frame))
+        return (left + right) / 2 - half, (left + right) / 2 + half
+
+    def extent(self, item: Item | Series, middle: float, on_grid: bool) -> tuple[float, float]:
+        """Left and right edge of a part that is centred at ``middle``, but for the columns on the net's grid."""
+        match item:
+            case Parallel() if on_grid and (spans := grid(item)):
+                return self.lanes[spans[0][0]][0], self.lanes[spans[-1][1]][1]
+            case Frame() if on_grid:
+                return self.frame_edges(item, *self.extent(item.body, middle, on_grid))
+            case Series() if on_grid:
+                wide = [self.extent(i, middle, on_grid) for i in item.items if not isinstance(i, Leaf)]
+                if wide:
+                    middle = (min(w[0] for w in wide) + max(w[1] for w in wide)) / 2
+                widths = [self._centred(i, middle) for i in item.items if isinstance(i, Leaf)]
+                return min(w[0] for w in (*wide, *widths)), max(w[1] for w in (*wide, *widths))
+            case _:
+                return self._centred(item, middle)
+
+    def _centred(self, item: Item | Series, middle: float) -> tuple[float, float]:
+        half = self.width(item) / 2
+        return middle - half, middle + half
+
+    def height(self, item: Item | Series) -> float:
+        """The height of a part."""
+        if id(item) not in self._heights:
+            self._heights[id(item)] = item, self._height(item)
+        return self._heights[id(item)][1]
+
+    def _height(self, item: Item | Series) -> float:
+        match item:
+            case Leaf() if item.unit.kind == "join":
+                return _NAMED_BAR if item.unit.label else _BAR
+            case Leaf() if item.unit.kind == "skip":
+                return _THIN
+            case Leaf() if item.unit.kind in BOXES:
+                return self._box_height
+            case Leaf():
+                return _text_height(item.unit.label)
+            case Parallel():
+                return max(map(self.height, item.branches))
+            case Frame():
+                return top(item) + self.height(item.body) + BOTTOM
+            case Series():
+                gaps = (gap(a, b) for a, b in pairwise(item.items))
+                return sum(map(self.height, item.items)) + sum(gaps)
+
+    def _place_lanes(self, tree: Series) -> dict[int, tuple[float, float]]:
+        """Lanes as narrow as what stands in them allows."""
+        needs: dict[tuple[int, int], float] = {}
+        for item in tree.items:
+            self._need(item, None, needs)
+        widths = {k: 0.0 for first, last in needs for k in range(first, last + 1)}
+        for (first, last), need in sorted(needs.items(), key=lambda n: n[0][1] - n[0][0]):
+            span = range(first, last + 1)
+            missing = need - sum(widths[k] for k in span) - LANE_GAP * (last - first)
+            for k in span:
+                widths[k] += max(0.0, missing) / len(span)
+        lanes: dict[int, tuple[float, float]] = {}
+        x = -(sum(widths.values()) + LANE_GAP * (len(widths) - 1)) / 2
+        for k in sorted(widths):
+            lanes[k] = (x, x + widths[k])
+            x += widths[k] + LANE_GAP
+        return lanes
+
+    def _need(self, item: Item, within: tuple[int, int] | None, needs: dict[tuple[int, int], float]) -> None:
+        """Note the widths that an item on the grid asks of lanes; ``within`` are the first and last around it."""
+        if isinstance(item, Frame):
+            for inner in item.body.items:
+                self._need(inner, within, needs)
+        elif isinstance(item, Parallel) and (spans := grid(item)):
+            for branch, span in zip(item.branches, spans, strict=True):
+                if span[0] == span[1]:
+                    needs[span] = max(needs.get(span, 0.0), self.width(branch))
+                else:
+                    for inner in branch.items:
+                        self._need(inner, span, needs)
+        elif within is not None:
+            needs[within] = max(needs.get(within, 0.0), self.width(item))
+
+
+def is_in_block(unit: Unit) -> bool:
+    """Whether a unit stands in a block."""
+    return any(kind == "block" for kind, _ in unit.frames)
+
+
+def grid(item: Parallel) -> list[tuple[int, int]] | None:
+    """The first and last lane of each branch, if every branch has lanes of its own; they go from left to right."""
+    if not item.lanes or not all(item.lanes):
+        return None
+    spans = [(min(lanes), max(lanes)) for lanes in item.lanes]
+    apart = all(a[1] < b[0] for a, b in pairwise(spans))
+    return spans if apart else None
+
+
+def gap(above: Item, below: Item) -> float:
+    """The distance between two items of a series."""
+    if isinstance(above, Frame) or isinstance(below, Frame):
+        return FRAME_GAP
+    if isinstance(below, Parallel):
+        feeds_lanes = isinstance(above, Leaf) and above.unit.kind == "join" and grid(below)
+        return GAP if feeds_lanes else FAN
+    return GAP
+
+
+def top(frame: Frame) -> float:
+    """From the top of a frame to its first item."""
+    return TITLE + (RAIL + 6 if isinstance(frame.body.items[0], Parallel) else 10)
+
+
+def into(item: Item) -> Tensor | None:
+    """The tensor that an item takes."""
+    return next(iter(units_of(item))).into
+
+
+def out(item: Item) -> Tensor | None:
+    """The tensor that an item gives; of a parallel item, that of its last branch."""
+    *_, last = units_of(item)
+    return last.out
+
+
+def _text_height(text: str) -> float:
+    return _PADDING + _LINE * (1 + text.count("\n")) if text else _BLANK[1]
+
+
+def _own_width(unit: Unit) -> float:
+    if unit.kind == "skip":
+        return _THIN
+    return max(text_width(line, FONT) for line in unit.label.split("\n")) + 14 if unit.label else _BLANK[0]
+
+
+def _box_width(tree: Series, in_block: bool) -> float:
+    """The width that all layers in blocks have, or all those outside."""
+    boxes = [unit for unit in units_of(tree) if unit.kind in BOXES and is_in_block(unit) == in_block]
+    least = _MIN_WIDTH if any(unit.label for unit in boxes) else _BLANK[0]
+    return max([least, *map(_own_width, boxes)])

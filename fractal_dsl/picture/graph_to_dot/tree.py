@@ -1,0 +1,194 @@
+"""How the units lie beside and behind each other.
+
+Whatever the language can say is series-parallel: a join closes what one tensor opened. So the picture is a tree of
+things one below the other (``Series``) and side by side (``Parallel``), and nothing in it need ever cross.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, Unit, Units
+
+
+class Leaf(Struct, frozen=True):
+    """One unit, by its place in ``Units``."""
+
+    number: int
+    unit: Unit
+
+
+class Parallel(Struct, frozen=True):
+    """Branches side by side, left to right; a join follows.
+
+    ``lanes`` are the columns that each branch holds; empty where the join is not a rule's.
+    """
+
+    branches: tuple[Series, ...]
+    lanes: tuple[frozenset[int], ...]
+
+
+class Frame(Struct, frozen=True):
+    """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it.
+
+    ``shapes``: the shapes of what enters and leaves it are written.
+    """
+
+    key: FrameKey
+    title: str
+    body: Series
+    names: tuple[str, ...] = ()
+    shapes: bool = True
+
+
+class Series(Struct, frozen=True):
+    """Items one below the other."""
+
+    items: tuple[Item, ...]
+
+
+Item = Leaf | Parallel | Frame
+
+
+class _Path(Struct, frozen=True):
+    """What lies between two units. ``arrives`` are the lanes, ``slot`` is the place, at the join in which it ends."""
+
+    items: tuple[Item, ...]
+    lanes: frozenset[int]
+    arrives: frozenset[int]
+    slot: int
+
+
+def units_to_tree(drawn: Units) -> Series:
+    """The tree of a net: a unit with one neighbour on either side becomes part of the path between these two.
+
+    Repeated until a single path leads from the input to the output.
+    """
+    after: dict[int, dict[int, list[_Path]]] = defaultdict(dict)
+    before: dict[int, set[int]] = defaultdict(set)
+    for number, operands in enumerate(drawn.operands):
+        known = drawn.lanes[number] or (None,) * len(operands)
+        for slot, (operand, lane) in enumerate(zip(operands, known, strict=True)):
+            lanes = frozenset[int]() if lane is None else frozenset({lane})
+            after[operand][number] = [_Path((), lanes, lanes, slot)]
+            before[number].add(operand)
+    ready = list(range(len(drawn.units)))
+    while ready:
+        here = ready.pop()
+        if len(before[here]) != 1 or len(after[here]) != 1:
+            continue
+        (source,) = before.pop(here)
+        ((sink, behind),) = after.pop(here).items()
+        ahead = after[source].pop(here)
+        items = (
+            *_side_by_side(ahead, drawn.lanes[here]),
+            Leaf(here, drawn.units[here]),
+            *_side_by_side(behind, drawn.lanes[sink]),
+        )
+        lanes = frozenset[int]().union(*(p.lanes for p in (*ahead, *behind)))
+        arrives = frozenset[int]().union(*(p.arrives for p in behind))
+        path = _Path(items, lanes, arrives, min(p.slot for p in behind))
+        after[source].setdefault(sink, []).append(path)
+        before[sink] = (before[sink] - {here}) | {source}
+        ready += (source, sink)
+    start, end = 0, len(drawn.units) - 1
+    ((_, paths),) = after[start].items()
+    assert len(paths) == 1 and before[end] == {start}, "not series-parallel"
+    whole = (Leaf(start, drawn.units[start]), *paths[0].items, Leaf(end, drawn.units[end]))
+    return Series(_framed(whole, 0, drawn))
+
+
+def leaves(item: Item | Series) -> Iterator[Leaf]:
+    """The leaves of a tree, from top to bottom and left to right."""
+    match item:
+        case Leaf():
+            yield item
+        case Parallel():
+            for branch in item.branches:
+                yield from leaves(branch)
+        case Frame():
+            yield from leaves(item.body)
+        case Series():
+            for inner in item.items:
+                yield from leaves(inner)
+
+
+def units_of(item: Item | Series) -> Iterator[Unit]:
+    """The units of a tree."""
+    return (leaf.unit for leaf in leaves(item))
+
+
+def blank(series: Series) -> Series:
+    """The tree with as little text as can be: boxes have none, frames no shapes."""
+    return Series(tuple(_blank(item) for item in series.items))
+
+
+def _blank(item: Item) -> Item:
+    match item:
+        case Leaf():
+            return replace(item, unit=replace(item.unit, label="")) if item.unit.kind == "layer" else item
+        case Parallel():
+            return replace(item, branches=tuple(map(blank, item.branches)))
+        case Frame():
+            title = item.title.partition(" · ")[0]
+            return replace(item, body=blank(item.body), title=title, shapes=False)
+
+
+def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:
+    """Paths to a join: by column where it is a rule's, which ``lanes`` tell, else in the order of its operands."""
+    if len(paths) == 1:
+        return paths[0].items
+    by_column = bool(lanes) and all(p.arrives or p.lanes for p in paths)
+    ordered = sorted(paths, key=lambda p: (min(p.arrives or p.lanes) if by_column else 0, p.slot))
+    held = tuple(p.lanes for p in ordered) if by_column else ()
+    return (Parallel(tuple(Series(p.items) for p in ordered), held),)
+
+
+def _framed(items: Iterable[Item], depth: int, drawn: Units) -> tuple[Item, ...]:
+    """The items with frames around the runs that belong together; ``depth`` frames are around them already."""
+    result: list[Item] = []
+    for key, run in groupby(items, lambda item: _frame_at(item, depth)):
+        inside = tuple(run)
+        first = inside[0]
+        if key is None:
+            result += (_frame_branches(item, depth, drawn) for item in inside)
+        elif len(inside) == 1 and isinstance(first, Leaf) and key[0] != "block":
+            result += _framed((_with_tag(first, key, drawn),), depth + 1, drawn)
+        else:
+            result.append(_frame(key, Series(_framed(inside, depth + 1, drawn)), drawn))
+    return tuple(result)
+
+
+def _frame(key: FrameKey, body: Series, drawn: Units) -> Frame:
+    """A frame; one around nothing but a tag's has that tag in its title."""
+    title, names = drawn.titles[key], drawn.names[key]
+    if len(body.items) == 1 and isinstance(inner := body.items[0], Frame) and inner.key[0] == "tag":
+        title = inner.title if inner.title == f"@{title}" else f"{title} {inner.title}"
+        return Frame(key, title, inner.body, (*names, *inner.names))
+    return Frame(key, title, body, names)
+
+
+def _with_tag(leaf: Leaf, key: FrameKey, drawn: Units) -> Leaf:
+    """A single unit has its tag in its label instead of a frame."""
+    title, unit = drawn.titles[key], leaf.unit
+    if key[0] != "tag" or unit.kind not in ("layer", "closed"):
+        return leaf
+    label = title if title == f"@{unit.label}" else f"{unit.label} {title}"
+    return Leaf(leaf.number, replace(unit, label=label))
+
+
+def _frame_branches(item: Item, depth: int, drawn: Units) -> Item:
+    if not isinstance(item, Parallel):
+        return item
+    return Parallel(tuple(Series(_framed(b.items, depth, drawn)) for b in item.branches), item.lanes)
+
+
+def _frame_at(item: Item, depth: int) -> FrameKey | None:
+    """The frame that all of an item's units have at a depth."""
+    keys = {u.frames[depth] if len(u.frames) > depth else None for u in units_of(item)}
+    return keys.pop() if len(keys) == 1 else None

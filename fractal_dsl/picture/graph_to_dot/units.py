@@ -1,0 +1,278 @@
+"""What is drawn: the nodes of a join graph folded into units, one for each box or bar.
+
+A base layer is one unit, whatever it is made of; outside the blocks, so is a call of a user's layer that is a plain
+run of operations. Everything else stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
+from typing import Literal, cast
+
+from msgspec import Struct
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.ops import Args, OpSpec, Tensor
+from fractal_dsl.program.columns import column_order
+
+MAX_UNITS = 2_000
+_MAX_LABEL = 24
+
+FrameKey = tuple[str, int]
+"""What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag."""
+
+
+class Unit(Struct, frozen=True):
+    """A box (``layer``, ``input``, ``output``; ``closed``: a part that is not opened), a bar (``join``) or a bare
+    line (``skip``, for ``id``).
+
+    ``members`` are its nodes in topological order; ``frames`` are around it, outermost first; ``pinned`` marks
+    what ``each`` puts right before a join. ``sort`` tells what is alike: units that differ in it never stand for
+    each other.
+    """
+
+    kind: Literal["input", "output", "layer", "closed", "skip", "join"]
+    label: str
+    family: str
+    members: tuple[int, ...]
+    name: str
+    into: Tensor | None
+    out: Tensor | None
+    frames: tuple[FrameKey, ...] = ()
+    pinned: bool = False
+    sort: tuple[object, ...] = ()
+
+
+class Units(Struct, frozen=True):
+    """The units in topological order and the operands of each, in the order of their slots.
+
+    ``lanes[u]`` has for each operand of a rule's join the place of its column among all columns, from 0 (shallow);
+    None where the operand is an open join. ``titles`` has the text of each frame, ``names`` what it can be opened by.
+    """
+
+    units: tuple[Unit, ...]
+    operands: tuple[tuple[int, ...], ...]
+    lanes: tuple[tuple[int | None, ...], ...]
+    titles: dict[FrameKey, str]
+    names: dict[FrameKey, tuple[str, ...]]
+
+
+def check_size(net: str, units: int) -> None:
+    """Raise UserError if there are too many units to be drawn."""
+    if units > MAX_UNITS:
+        raise UserError(
+            f"the picture of {net} would have {units:,} boxes and bars; the limit is {MAX_UNITS:,}. "
+            "Leave parts closed with `--depth 1`, draw one block with `--view block`, or a smaller net of the same "
+            "shape, for example with `-p columns=4`"
+        )
+
+
+def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
+    """Fold a graph, at any stage, into its units; the layers that ``opened`` names stay as they are written."""
+    owner, folds = _owners(graph, opened)
+    members: dict[int, list[int]] = defaultdict(list)
+    for number in graph.g.nodes:
+        members[owner.get(number, number)].append(number)
+    place = {key: i for i, key in enumerate(members)}
+    columns = column_order(x for _, join in graph.joins() for x in join.labels if x is not None)
+    lane = {label: i for i, label in enumerate(columns)}
+    units: list[Unit] = []
+    operands: list[tuple[int, ...]] = []
+    lanes: list[tuple[int | None, ...]] = []
+    frames = _Frames(graph, opened)
+    for key, inside in members.items():
+        units.append(_unit(graph, tuple(inside), folds.get(key), frames))
+        outside = (owner.get(p, p) for n in inside for p in graph.operands(n))
+        operands.append(tuple(dict.fromkeys(place[p] for p in outside if p != key)))
+        node = graph[inside[0]]
+        own = node.labels if isinstance(node, Join) and len(inside) == 1 else ()
+        lanes.append(tuple(None if label is None else lane[label] for label in own))
+    return Units(tuple(units), tuple(operands), tuple(lanes), frames.titles, frames.names)
+
+
+class _Fold(Struct, frozen=True):
+    """The label of a fold, and whether it is the name of a call: all its nodes' names begin with it then."""
+
+    label: str
+    call: bool
+
+
+def _owners(graph: JoinGraph, opened: Container[str]) -> tuple[dict[int, int], dict[int, _Fold]]:
+    """For each folded node the last node of its fold, and by that the fold."""
+    sites = {n: node.site for n, node in graph.items() if isinstance(node, Layer | Join)}
+    bases: dict[int, list[int]] = defaultdict(list)
+    calls: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for number, site in sites.items():
+        if site.base is not None:
+            bases[site.base].append(number)
+        for call in _calls(site):
+            calls[call].append(number)
+    owner: dict[int, int] = {}
+    folds: dict[int, _Fold] = {}
+
+    def own(inside: list[int], call: str | None) -> None:
+        owner.update(dict.fromkeys(inside, inside[-1]))
+        folds[inside[-1]] = _Fold(call or _op_label(graph, inside), call is not None)
+
+    for base, inside in bases.items():
+        if _closed(graph, inside):
+            around = (c for c in sites[inside[-1]].groups if {sites[n].base for n in calls[c]} == {base})
+            call = next((name for name, _ in around), None)
+            if call is None or call not in opened:
+                own(inside, call)
+    for (name, _), inside in calls.items():  # outer calls come before inner ones
+        plain = name not in opened and not any(n in owner or isinstance(graph[n], Join) for n in inside)
+        if plain and len({_calls(sites[n]) for n in inside}) == 1 and _closed(graph, inside):
+            own(inside, name)
+    return owner, folds
+
+
+def _calls(site: Site) -> tuple[tuple[str, int], ...]:
+    return (*site.outer, *site.groups)
+
+
+def _closed(graph: JoinGraph, inside: list[int]) -> bool:
+    """Whether the nodes take one tensor from outside and give one."""
+    within = set(inside)
+    sources = {p for n in inside for p in graph.g.pred[n] if p not in within}
+    ends = {n for n in inside for c in graph.g.succ[n] if c not in within}
+    return len(sources) == len(ends) == 1
+
+
+def _op_label(graph: JoinGraph, inside: list[int]) -> str:
+    joins = [node.spec.name for n in inside if isinstance(node := graph[n], Join)]
+    ops = [node.spec.name for n in inside if isinstance(node := graph[n], Layer)]
+    return f"{joins[-1]}({', '.join(dict.fromkeys(ops))})" if joins else ops[0]
+
+
+def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, around: _Frames) -> Unit:
+    node = graph[inside[-1]]
+    match node:
+        case Input():
+            return Unit("input", f"{node.name}\n{shape_text(node.out)}", "input", inside, node.name, None, node.out)
+        case Output():
+            label = f"output\n{shape_text(node.out)}"
+            return Unit("output", label, "output", inside, "output", node.out, node.out)
+        case Layer() | Join():
+            pass
+    into = graph[graph.operands(inside[0])[0]].out
+    frames = around.of(node.site)
+    name = node.name
+    if folded is not None and folded.call:
+        name = _common_name(m.name for n in inside if isinstance(m := graph[n], Layer | Join))
+    if folded is None and isinstance(node, Join):
+        text = "" if node.droppable and node.spec.name == "mean" else node.spec.name
+        return Unit("join", text, "join", inside, name, into, node.out, frames)
+    layers = [m for n in inside if isinstance(m := graph[n], Layer)]
+    sort = tuple((m.spec.name, *m.args.items()) for m in layers)
+    if folded is None and isinstance(node, Layer) and node.spec.name == "id":
+        return Unit("skip", "", "shape", inside, name, into, node.out, frames, sort=sort)
+    family = next((m.spec.family for m in layers if m.spec.weighted), layers[0].spec.family)
+    text = folded.label if folded else layers[0].spec.name
+    text = text if len(text) <= _MAX_LABEL or family == "closed" else text[: _MAX_LABEL - 1] + "…"
+    pinned = node.site.block > 0 and node.site.base is None
+    label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]))))
+    kind = "closed" if family == "closed" else "layer"
+    return Unit(kind, label, family, inside, name, into, node.out, frames, pinned, sort)
+
+
+def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:
+    """The window of the one convolution among some operations, or of a pooling: ``3×3 /2``, a stride of 2.
+
+    Nothing for the usual pooling, 2×2 with stride 2.
+    """
+    windows = [op for op in ops if op[0].family == "conv"] or [op for op in ops if op[0].family == "pool"]
+    if len(windows) != 1 or "kernel_size" not in windows[0][1]:
+        return ""
+    spec, args = windows[0]
+    kernel = _by_axis(args["kernel_size"], spec.rank)
+    stride = kernel if args["stride"] is None else _by_axis(args["stride"], spec.rank)
+    if spec.family == "pool" and {*kernel, *stride} == {2}:
+        return ""
+    text = "×".join(map(str, kernel))
+    if stride != (kernel if spec.family == "pool" else (1,) * len(stride)):
+        text += " /" + "×".join(map(str, stride if len({*stride}) > 1 else stride[:1]))
+    dilation = args.get("dilation", 1)
+    return text if dilation == 1 else f"{text} d{dilation}"
+
+
+def _by_axis(value: object, rank: int | None) -> tuple[object, ...]:
+    return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,) * (rank or 1)
+
+
+def shape_text(tensor: Tensor) -> str:
+    """A shape as it is written in a picture: ``3×32×32``."""
+    sizes = "×".join(map(str, tensor.shape)) or "scalar"
+    return sizes if tensor.dtype == "f32" else f"{tensor.dtype} {sizes}"
+
+
+def short(number: float) -> str:
+    """A number of three digits for a box: ``36.9 k``."""
+    for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {sign}" if number < 999.5 * size else f"{number / size:.0f} {sign}"
+    return f"{number:.3g}"
+
+
+class _Frames:
+    """The frames around nodes, with their texts and names."""
+
+    def __init__(self, graph: JoinGraph, opened: Container[str]) -> None:
+        self.opened = opened
+        self.titles: dict[FrameKey, str] = {}
+        self.names: dict[FrameKey, tuple[str, ...]] = {}
+        self.tags: dict[str, int] = {}
+        self.carry: Counter[tuple[FrameKey | None, str]] = Counter()  # nodes of a frame, and of all, that have a tag
+        self.hold: Counter[FrameKey] = Counter()
+        for site in (node.site for _, node in graph.items() if isinstance(node, Layer | Join)):
+            keys: list[FrameKey] = [("layer", number) for _, number in _calls(site)] + [("block", site.block)]
+            self.hold.update(keys)
+            self.carry.update((key, tag) for tag in site.tags for key in (*keys, None))
+
+    def of(self, site: Site) -> tuple[FrameKey, ...]:
+        """The calls around a node, its block, the opened calls within it, and its tags where they belong: around
+        what they hold with other things, inside what has them all to itself."""
+        keys = [self._call(*call) for call in (site.outer if site.block else site.groups)]
+        if site.block:
+            keys.append(self._block(site))
+            keys += (self._call(*call) for call in site.groups if call[0] in self.opened)
+        for tag in site.tags:
+            if tag.startswith("tag "):
+                whole = (i for i, key in enumerate(keys) if self.carry[key, tag] == self.hold[key] > 0)
+                place = next(whole, len(keys))
+                if place < len(keys) and self.carry[None, tag] == self.hold[keys[place]]:
+                    place += 1
+                keys.insert(place, self._tag(tag.removeprefix("tag ").strip('"')))
+        return tuple(keys)
+
+    def _call(self, name: str, number: int) -> FrameKey:
+        return self._key(("layer", number), name, (name,))
+
+    def _tag(self, text: str) -> FrameKey:
+        return self._key(("tag", self.tags.setdefault(text, len(self.tags) + 1)), f"@{text}", (text, f"@{text}"))
+
+    def _block(self, site: Site) -> FrameKey:
+        block = f"block {site.block}"
+        rule = next((entry for entry in reversed(site.trail) if entry.endswith("]")), None)
+        title = f"{block} · {rule}" if rule else block
+        names = (block, f"block{site.block}", *((rule, rule.partition("[")[0]) if rule else ()))
+        return self._key(("block", site.block), title, names)
+
+    def _key(self, key: FrameKey, title: str, names: tuple[str, ...]) -> FrameKey:
+        if key not in self.titles or (key[0] == "block" and "·" not in self.titles[key]):
+            self.titles[key], self.names[key] = title, names
+        return key
+
+
+def _common_name(names: Iterable[str]) -> str:
+    """The dotted name that all names share: ``block1.column3.conv2``."""
+    common: list[str] | None = None
+    for name in names:
+        parts = name.split(".")
+        if common is None:
+            common = parts
+        while common != parts[: len(common)]:
+            common.pop()
+    return ".".join(common or ())

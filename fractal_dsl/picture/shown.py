@@ -1,0 +1,219 @@
+"""What is drawn of a net: a view of it at a stage, under plans, coloured by something. For ``render`` and ``play``."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.program.columns import column_order
+
+if TYPE_CHECKING:
+    from fractal_dsl.compiled import Compiled
+    from fractal_dsl.graph.graph import JoinGraph
+    from fractal_dsl.ops import Tensor
+    from fractal_dsl.picture.graph_to_dot import Heat, Look
+    from fractal_dsl.plans.plan import Plan
+    from fractal_dsl.program.fold_program import Measured
+    from fractal_dsl.program.program import Program, Term
+
+_READABLE = 100
+"""Boxes that a net of over 2,000 is folded to."""
+_MOST = 10_000
+"""Boxes that are laid out before it is known how many of them remain."""
+
+
+class View(enum.StrEnum):
+    """What is drawn of a net."""
+
+    net = "net"
+    block = "block"
+    rule = "rule"
+    figure = "figure"
+
+
+class GraphStage(enum.StrEnum):
+    """Which graph: as the recurrence reads, or with joins that span their columns."""
+
+    raw = "raw"
+    collapsed = "collapsed"
+
+
+class BoxLabel(enum.StrEnum):
+    """A second line in boxes."""
+
+    none = "none"
+    shape = "shape"
+    params = "params"
+    macs = "macs"
+
+
+class HeatOf(enum.StrEnum):
+    """What boxes are coloured by."""
+
+    macs = "macs"
+    params = "params"
+    activation = "activation"
+    gradient = "gradient"
+    loss = "loss"
+
+
+class NotDrawn(UserError):
+    """What makes no sense together; ``option`` is the one to leave away."""
+
+    def __init__(self, message: str, option: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+class Shown:
+    """A net and what is to be seen of it; ``note`` says what was folded.
+
+    ``measured`` gives what a training run measured at each node of a graph, by its name, such as ``gradient``.
+
+    Raises NotDrawn for a choice that makes no sense, and UserError for a net too large to be drawn in any way.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        *,
+        measured: Callable[[str, JoinGraph], Mapping[int, float]] | None = None,
+        view: View = View.net,
+        block: int = 1,
+        stage: GraphStage = GraphStage.collapsed,
+        plan: str | None = None,
+        heat: HeatOf | None = None,
+    ) -> None:
+        from fractal_dsl.picture.graph_to_dot import MAX_UNITS
+        from fractal_dsl.program.fold_program import boxes
+
+        if plan is not None and (view in (View.rule, View.figure) or stage is GraphStage.raw):
+            raise NotDrawn("a plan is drawn on the net or a block after collapse", "--plan")
+        if heat is not None and view is View.rule:
+            raise NotDrawn("a rule alone costs nothing: draw the net or a block", "--heat")
+        if heat in (HeatOf.gradient, HeatOf.loss) and measured is None:
+            raise NotDrawn(f"{heat} is measured in training: give a run's folder", "--heat")
+        self.measured, self.view, self.block, self.stage, self.plan, self.heat = (
+            measured,
+            view,
+            block,
+            stage,
+            plan,
+            heat,
+        )
+        self.note = ""
+        self.compiled = compiled
+        if view is not View.rule and (count := boxes(compiled.program)) > MAX_UNITS:
+            self.compiled = self._folded(compiled, count)
+
+    def dot(self, look: Look) -> str:
+        """The picture as DOT text."""
+        from fractal_dsl.picture.graph_to_dot import figure_to_dot, graph_to_dot, plans_to_dot, rule_to_dot
+        from fractal_dsl.plans.plan_on_graph import plan_of_spec
+
+        if self.view is View.rule:
+            return rule_to_dot(self.compiled.program, look)
+        graph = self.compiled.raw if self.stage is GraphStage.raw else self.compiled.graph
+        look = replace(look, heat=self._heat(graph))
+        block = self.block if self.view is View.block else 0
+        if self.view is View.figure:
+            return figure_to_dot(self.compiled.program, graph, look, block=self.block)
+        if self.plan == "all":
+            if not graph.joins():
+                raise UserError(f"net {graph.net} has no join of a rule: there is nothing that drop-path may drop")
+            return plans_to_dot(graph, _sample(graph), look, block=block)
+        chosen = None if self.plan is None else plan_of_spec(self.plan, graph)
+        return graph_to_dot(graph, look, plan=chosen, block=block)
+
+    def page(self, look: Look) -> tuple[str, dict[str, Any] | None]:
+        """The picture as DOT text, and what a page needs to fold it and to show plans; None for several panels."""
+        from fractal_dsl.picture.graph_to_dot import graph_to_page
+
+        if self.view in (View.rule, View.figure) or self.plan == "all":
+            return self.dot(look), None
+        graph = self.compiled.raw if self.stage is GraphStage.raw else self.compiled.graph
+        look = replace(look, heat=self._heat(graph))
+        plans = [] if self.stage is GraphStage.raw or self.note else _choices(graph, self.plan)
+        return graph_to_page(graph, look, plans, block=self.block if self.view is View.block else 0)
+
+    def _heat(self, graph: JoinGraph) -> Heat | None:
+        from fractal_dsl.picture.graph_to_dot import Heat, cost_heat
+
+        if self.heat is None:
+            return None
+        if self.heat in (HeatOf.macs, HeatOf.params, HeatOf.activation):
+            return cost_heat(graph, self.heat.value)
+        assert self.measured is not None
+        values = self.measured(self.heat.value, graph)
+        if self.heat is HeatOf.gradient:
+            return Heat("gradient norm", values, total="norm", log=True)
+        return Heat("test loss of the column", values, total="largest", log=True)
+
+    def _folded(self, compiled: Compiled, count: int) -> Compiled:
+        """The net with its repeated sub-fractals as boxes: what is over the limit is not even expanded."""
+        from fractal_dsl.picture.graph_to_dot import MAX_UNITS
+        from fractal_dsl.program.fold_program import boxes, fold_program
+
+        if self.plan is not None or self.heat in (HeatOf.gradient, HeatOf.loss):
+            raise UserError(
+                f"a picture of {compiled.program.net} would have {count:,} boxes, and one of over {MAX_UNITS:,} is "
+                "folded; plans and measurements need each box: draw a smaller net, for example with `-p columns=4`"
+            )
+        folded = fold_program(compiled.program, _READABLE, _measured(compiled.program))
+        if (left := boxes(folded.program)) > _MOST:
+            net = compiled.program.net
+            raise UserError(
+                f"a picture of {net} would have {left:,} boxes with all that is alike in a row as one; "
+                f"the limit is {_MOST:,}: draw a smaller net of the same shape, or its rule with `--view rule`"
+            )
+        rules = f"sub-fractals up to level {folded.level} and " if folded.level else ""
+        self.note = f"{count:,} boxes are over the limit of {MAX_UNITS:,}: {rules}what is alike in a row is folded"
+        drawn = replace(compiled, program=folded.program)
+        labels = (label for _, join in drawn.collapsed.joins() for label in join.labels if label is not None)
+        return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
+
+
+def _measured(program: Program) -> Callable[[Term, Tensor], Measured]:
+    """Shapes and costs of the program's terms, counted from the recurrence."""
+    from fractal_dsl.language.diagnostics import Report
+    from fractal_dsl.program.program_to_summary.measure import Measure
+
+    measure = Measure(program, Report(program.source), ())
+
+    def measured(term: Term, x: Tensor) -> Measured:
+        signal, totals = measure.closed(term, x, True)
+        assert signal.out is not None
+        return signal.out, totals.params, totals.macs
+
+    return measured
+
+
+_SAMPLES = 8
+
+
+def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
+    """The plans that a page offers: the one asked for, everything, each column, samples of local drop-path."""
+    from fractal_dsl.plans.plan_on_graph import plan_of_spec
+
+    if not graph.joins():
+        return []
+    columns = [f"column:{k}" for k in range(1, 1 + max(1, len(graph.columns)))]
+    specs = [*filter(None, [first]), "full", *columns, *(f"local:{seed}" for seed in range(_SAMPLES))]
+    return [(spec, plan_of_spec(spec, graph)) for spec in dict.fromkeys(specs)]
+
+
+def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:
+    """Subnetworks as training draws them, local and global in turn, as in the paper's figure 2."""
+    from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
+
+    columns = max(1, len(graph.columns))
+    chosen = dict.fromkeys((1, (columns + 1) // 2, columns))
+    specs = [spec for i, column in enumerate(chosen) for spec in (f"local:{i}", f"column:{column}")]
+    whole = cost(graph, graph.g.nodes).macs
+    plans = [(spec, plan_of_spec(spec, graph)) for spec in specs]
+    shares = [cost(graph, needed(graph, plan)).macs / whole if whole else 1.0 for _, plan in plans]
+    return [(f"{spec}\n{share:.0%} of MACs", plan) for (spec, plan), share in zip(plans, shares, strict=True)]

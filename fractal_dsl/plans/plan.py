@@ -1,0 +1,98 @@
+"""Drop-path plans as values: which operands of which joins are live, and by which route.
+
+Drop-path: paper section 3.1. A plan is a function of (seed, step) alone, so every rank draws the same one and a
+resumed run draws what the killed one would have drawn.
+
+As text a plan is its route, a colon, and a group of digits for each join, 1 for a live operand and 0 for a dropped
+one, with dots between; equal neighbours are written once: ``0:110.11*3.01`` is route 0 and five joins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from random import Random
+
+from msgspec import Struct
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.program.program import DropPath
+
+FULL = 0
+"""The route of the whole network, and of local drop-path; route k is column k."""
+
+
+class Plan(Struct, frozen=True):
+    """``live[j][i]`` tells whether operand i of the j-th droppable join is live; ``route`` is 0, or a column."""
+
+    route: int
+    live: tuple[tuple[bool, ...], ...]
+
+    def text(self) -> str:
+        """The plan as text, which ``plan_of_text`` reads."""
+        runs = ((digits(flags), sum(1 for _ in run)) for flags, run in groupby(self.live))
+        return f"{self.route}:" + ".".join(group if n == 1 else f"{group}*{n}" for group, n in runs)
+
+
+def digits(live: Sequence[bool]) -> str:
+    """The operands of one join as in a plan's text: ``110``."""
+    return "".join("01"[on] for on in live)
+
+
+_MAX_JOINS = 10_000_000  # more than any net may have; a text of a few characters must not fill the memory
+
+
+def plan_of_text(text: str) -> Plan:
+    """The plan that ``Plan.text`` wrote. Raises UserError for anything else."""
+    route, colon, rest = text.strip().partition(":")
+    groups = [re.fullmatch(r"([01]{1,10000})(?:\*([1-9]\d{0,7}))?", group) for group in rest.split(".")] if rest else []
+    if not (colon and re.fullmatch(r"\d{1,9}", route) and all(groups)):
+        raise UserError(f"{_short(text)!r} is no plan: a plan reads like 0:110.11*3.01, its route and what is live")
+    runs = [(tuple(d == "1" for d in found[1]), int(found[2] or 1)) for found in groups if found]
+    if sum(n for _, n in runs) > _MAX_JOINS:
+        raise UserError(f"{_short(text)!r} is no plan: no net has so many joins")
+    if not all(any(flags) for flags, _ in runs):
+        raise UserError(f"{_short(text)!r} is no plan: each join needs a live operand, a 1")
+    return Plan(int(route), tuple(flags for flags, n in runs for _ in range(n)))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:60] + "…"
+
+
+def full_plan(arities: Sequence[int]) -> Plan:
+    """Everything is live."""
+    return Plan(FULL, tuple((True,) * n for n in arities))
+
+
+def column_plan(choices: Sequence[tuple[int, ...]], arities: Sequence[int], column: int) -> Plan:
+    """One column, counted from 1, for the whole net. ``choices[j][k-1]`` is the operand of join j for column k."""
+    live = tuple(tuple(i == c[column - 1] for i in range(n)) for c, n in zip(choices, arities, strict=True))
+    return Plan(column, live)
+
+
+def local_plan(arities: Sequence[int], drop: float, rng: Random) -> Plan:
+    """Each operand is dropped with probability ``drop``; where all are, one of them, drawn evenly, survives."""
+    live: list[tuple[bool, ...]] = []
+    for n in arities:
+        kept = [rng.random() >= drop for _ in range(n)]
+        if not any(kept):
+            kept[rng.randrange(n)] = True
+        live.append(tuple(kept))
+    return Plan(FULL, tuple(live))
+
+
+def draw(
+    drop_path: DropPath,
+    arities: Sequence[int],
+    choices: Sequence[tuple[int, ...]],
+    columns: int,
+    seed: int,
+    step: int,
+) -> Plan:
+    """The plan of a training step: global (one column, drawn evenly) with probability ``global_``, else local."""
+    rng = Random(f"drop-path {seed} {step}")  # a string seed goes through SHA-512: neighbours are independent
+    if rng.random() < drop_path.global_:
+        return column_plan(choices, arities, rng.randrange(columns) + 1)
+    return local_plan(arities, drop_path.local, rng)

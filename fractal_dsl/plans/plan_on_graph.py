@@ -1,0 +1,126 @@
+"""Plans on the graph of a net: drawn by a short text, and what they leave live.
+
+    full                  everything
+    column:K              column K alone, for the whole net
+    local:SEED[:STEP]     each operand dropped with the net's local probability; one of each join survives
+    global:SEED[:STEP]    one column, drawn evenly
+    mixed:SEED[:STEP]     what training draws at that step: global with the net's probability, else local
+    0:110.11*3.01         a plan as ``Plan.text`` writes it
+
+The same seed and step of ``mixed``, and of the kind that it happens to draw, give the same plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.plans.plan import FULL, Plan, column_plan, draw, full_plan, plan_of_text
+from fractal_dsl.program.program import DropPath
+
+PAPER = DropPath(local=0.15, global_=0.5)
+"""What a net without ``drop_path`` is drawn with: section 3.1 of the paper, half and half."""
+
+_MEANT = (
+    "a plan is full, column:K, local:SEED, global:SEED, mixed:SEED (each with :STEP behind), or a text like 0:110.01"
+)
+
+
+class Cost(Struct, frozen=True):
+    """Parameters (each shared block once) and multiply-accumulates a sample of some nodes of a graph."""
+
+    params: int
+    macs: int
+
+
+def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
+    """The plan that a text (see above) gives for a labelled graph.
+
+    Raises UserError for another text, a column that the net does not have, and a plan of another net.
+    """
+    joins = [join for _, join in graph.joins()]
+    arities, choices = [len(join.labels) for join in joins], [join.choice for join in joins]
+    columns = max(1, len(graph.columns))
+    if re.match(r"\d", text):
+        return _fitting(plan_of_text(text), arities, columns, graph.net)
+    if text == "full" or (not joins and _kind(text)):
+        return full_plan(arities)
+    kind, numbers = _kind(text) or ("", [])
+    if kind == "column" and len(numbers) == 1:
+        if not 1 <= numbers[0] <= columns:
+            raise UserError(f"there is no column {numbers[0]}: net {graph.net} has columns 1 to {columns}")
+        return column_plan(choices, arities, numbers[0])
+    own = graph.drop_path or PAPER
+    drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0), "mixed": own}
+    if kind not in drawn:
+        raise UserError(f"{text!r} is no plan: {_MEANT}")
+    seed, step = (*numbers, 0)[:2]
+    return draw(drawn[kind], arities, choices, columns, seed, step)
+
+
+def _kind(text: str) -> tuple[str, list[int]] | None:
+    """``local:7:3`` as its word and numbers."""
+    found = re.fullmatch(r"(column|local|global|mixed):(\d{1,18})(?::(\d{1,18}))?", text)
+    return (found[1], [int(n) for n in found.groups()[1:] if n is not None]) if found else None
+
+
+def _fitting(plan: Plan, arities: Sequence[int], columns: int, net: str) -> Plan:
+    """The plan, if it has the net's joins."""
+    if [len(flags) for flags in plan.live] != [*arities]:
+        raise UserError(
+            f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "
+            f"net {net} has {len(arities)} of {sum(arities)}"
+        )
+    if plan.route > columns:
+        raise UserError(f"the plan is of another net: it has route {plan.route}, net {net} has columns 1 to {columns}")
+    return plan
+
+
+def live_operands(graph: JoinGraph, plan: Plan) -> dict[int, tuple[bool, ...]]:
+    """For each join that drop-path works on, by its number, which operands are live."""
+    return {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
+
+
+def needed(graph: JoinGraph, plan: Plan) -> set[int]:
+    """The nodes that the output needs under a plan: a walk back through live operands only."""
+    live = live_operands(graph, plan)
+    found = {graph.output[0]}
+    for number in reversed(list(graph.g.nodes)):
+        if number in found:
+            operands = graph.operands(number)
+            found.update(o for o, on in zip(operands, live.get(number, (True,) * len(operands)), strict=True) if on)
+    return found
+
+
+def node_cost(graph: JoinGraph, number: int) -> Cost:
+    """What one node costs."""
+    node = graph[number]
+    match node:
+        case Layer():
+            return Cost(*node.spec.cost(node.into, node.out, node.args))
+        case Join():
+            return Cost(node.spec.cost(tuple(graph[o].out for o in graph.operands(number)), node.args), 0)
+        case _:
+            return Cost(0, 0)
+
+
+def cost(graph: JoinGraph, nodes: Iterable[int]) -> Cost:
+    """What some nodes of a graph cost together: the parameters of a shared block count once."""
+    params: dict[str, int] = {}
+    macs = 0
+    for number in nodes:
+        node, one = graph[number], node_cost(graph, number)
+        params[node.module if isinstance(node, Layer | Join) and node.module else f"%{number}"] = one.params
+        macs += one.macs
+    return Cost(sum(params.values()), macs)
+
+
+def route_text(plan: Plan) -> str:
+    """A plan's route in words."""
+    if plan.route != FULL:
+        return f"column {plan.route}"
+    return "full" if all(map(all, plan.live)) else "local"

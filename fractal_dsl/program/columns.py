@@ -1,0 +1,33 @@
+"""Columns: the label of each operand of a join, their order, and the operand that a column takes.
+
+A column is named by the label of its operands: the level of the rule at which it was introduced, and its place among
+the operands of that level at one join. Columns are numbered from shallow to deep: for the paper's rule, column 1 is
+that of the highest level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Label = tuple[int, int]
+
+
+def labels_of(levels: Sequence[int]) -> tuple[Label, ...]:
+    """The labels of a join's operands from their levels."""
+    return tuple((level, levels[:i].count(level)) for i, level in enumerate(levels))
+
+
+def column_order(labels: Iterable[Label]) -> tuple[Label, ...]:
+    """All labels of a net, the highest level first; what lies deeper in the recurrence is to the right."""
+    return tuple(sorted(set(labels), key=lambda label: (-label[0], label[1])))
+
+
+def choose_operands(labels: Sequence[Label], columns: Sequence[Label]) -> tuple[int, ...]:
+    """The operand that each column takes at a join: its own, else the nearest deeper one, else the deepest."""
+    place = {label: i for i, label in enumerate(labels)}
+    here = [label for label in columns if label in place]
+    chosen: list[int] = []
+    for i, _ in enumerate(columns):
+        deeper = next((label for label in columns[i:] if label in place), here[-1])
+        chosen.append(place[deeper])
+    return tuple(chosen)

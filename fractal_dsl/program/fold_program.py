@@ -1,0 +1,275 @@
+"""Program to a smaller program for a picture: repeated sub-fractals become one layer each.
+
+    F[9] = F[8] >> F[8] | conv          F[9] = `F[8] ×2` | conv
+
+What stands for a sub-fractal has its shapes and costs, which are counted from the recurrence: a net of a hundred
+thousand layers is never expanded to be drawn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import groupby
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.ops import Args, OpSpec, Tensor, TorchModule
+from fractal_dsl.program import program as p
+
+Measured = tuple[Tensor, int, int]
+"""What a term gives for an input: its output, its parameters, its multiply-accumulates."""
+
+
+class Folded(Struct, frozen=True):
+    """A program without its sub-fractals up to ``level``."""
+
+    program: p.Program
+    level: int
+
+
+def fold_program(
+    program: p.Program,
+    most: int,
+    measure: Callable[[p.Term, Tensor], Measured],
+) -> Folded:
+    """The program with the fewest levels folded that has at most ``most`` boxes; with all of them folded, if none has
+    so few."""
+    levels = range(1, 1 + max((i.level for i in _instances(program)), default=0))
+    folded = Folded(_Folder(program, 0, measure).program(), 0)
+    for level in levels:
+        if boxes(folded.program) <= most:
+            break
+        folded = Folded(_Folder(program, level, measure).program(), level)
+    return folded
+
+
+def boxes(program: p.Program) -> int:
+    """About how many boxes a picture of the whole net has: counted from the recurrence."""
+    return _Boxes().of(program.body)
+
+
+class _Boxes:
+    def __init__(self) -> None:
+        self.known: dict[int, int] = {}
+
+    def of(self, term: p.Term) -> int:
+        if id(term) not in self.known:
+            self.known[id(term)] = self._of(term)
+        return self.known[id(term)]
+
+    def _of(self, term: p.Term) -> int:
+        match term:
+            case p.Op() | p.Hole():
+                return 1
+            case p.Seq():
+                counted = Counter(map(id, term.items))
+                return sum(counted[i] * self.of(item) for i, item in {id(item): item for item in term.items}.items())
+            case p.Bundle():
+                return sum(map(self.of, term.columns))
+            case p.Mention():
+                return self.of(term.instance.body)
+            case p.Each():
+                return self.of(term.target) + self.of(term.block)
+            case p.Merge():
+                return 1 + sum(map(self.of, term.branches))
+            case p.Group():
+                return self.of(term.body) if _joins(term.body) else 1
+            case p.Tagged():
+                return self.of(term.body)
+
+
+def _joins(term: p.Term) -> bool:
+    """Whether a layer of the user's is more than a plain run of operations, which is one box."""
+    match term:
+        case p.Op() | p.Hole():
+            return False
+        case p.Seq():
+            return any(_joins(item) for item in {id(item): item for item in term.items}.values())
+        case p.Group() | p.Tagged():
+            return _joins(term.body)
+        case p.Mention() | p.Bundle() | p.Each() | p.Merge():
+            return True
+
+
+def _instances(program: p.Program) -> list[p.Instance]:
+    found: list[p.Instance] = []
+    seen: set[int] = set()
+    stack = [program.body]
+    while stack:
+        term = stack.pop()
+        if id(term) in seen:
+            continue
+        seen.add(id(term))
+        match term:
+            case p.Mention():
+                found.append(term.instance)
+                stack.append(term.instance.body)
+            case p.Seq():
+                stack += {id(t): t for t in term.items}.values()
+            case p.Bundle():
+                stack += term.columns
+            case p.Merge():
+                stack += term.branches
+            case p.Each():
+                stack += (term.target, term.block)
+            case p.Group() | p.Tagged():
+                stack.append(term.body)
+            case _:
+                pass
+    return found
+
+
+class _Folder:
+    def __init__(self, program: p.Program, level: int, measure: Callable[[p.Term, Tensor], Measured]) -> None:
+        self.whole, self.level, self.measure = program, level, measure
+        self.known: dict[int, p.Term] = {}
+        self.instances: dict[int, p.Instance] = {}
+        self.runs: dict[tuple[int, int], p.Term] = {}
+        self.kinds = _Kinds()
+
+    def program(self) -> p.Program:
+        """The whole program, folded."""
+        return replace(self.whole, body=self.term(self.whole.body))
+
+    def term(self, term: p.Term) -> p.Term:
+        """A term, folded; the same object each time that it is asked for."""
+        if id(term) not in self.known:
+            self.known[id(term)] = self._term(term)
+        return self.known[id(term)]
+
+    def _term(self, term: p.Term) -> p.Term:
+        match term:
+            case p.Mention() if term.instance.level <= self.level:
+                return self._closed(term, str(term.instance))
+            case p.Mention():
+                return p.Mention(self._instance(term.instance), term.inside, term.span)
+            case p.Seq():
+                return p.Seq(self._items(term.items), term.span)
+            case p.Bundle():
+                columns = sorted(map(self.term, term.columns), key=_is_folded)  # the deepest column is the last
+                return p.Bundle(tuple(columns), term.span)
+            case p.Each():
+                target = self.term(term.target)
+                if isinstance(target, p.Op):
+                    return self._closed(term, target.spec.name)
+                return p.Each(target, self.term(term.block), term.span)
+            case p.Merge():
+                return p.Merge(term.join, tuple(map(self.term, term.branches)), term.span)
+            case p.Group():
+                return p.Group(term.name, self.term(term.body), term.span, term.shared)
+            case p.Tagged():
+                return p.Tagged(self.term(term.body), term.annotation, term.value, term.span)
+            case p.Op() | p.Hole():
+                return term
+
+    def _instance(self, instance: p.Instance) -> p.Instance:
+        if id(instance) not in self.instances:
+            body = self.term(instance.body)
+            self.instances[id(instance)] = p.Instance(instance.rule, instance.level, instance.join, body)
+        return self.instances[id(instance)]
+
+    def _items(self, items: tuple[p.Term, ...]) -> tuple[p.Term, ...]:
+        """The items, each run of what is alike as one layer; a run of blocks that are drawn stays."""
+        result: list[p.Term] = []
+        for alike, group in groupby(items, key=self.kinds.of):
+            run = list(group)
+            name = _name(self.term(run[0]))
+            if len(run) > 1 and name is not None:
+                key = (alike, len(run))
+                if key not in self.runs:
+                    name = f"({name})" if " " in name and not isinstance(run[0], p.Merge) else name
+                    self.runs[key] = self._closed(p.Seq(tuple(run), run[0].span), f"{name} ×{len(run)}")
+                result.append(self.runs[key])
+            else:
+                result += map(self.term, run)
+        return tuple(result)
+
+    def _closed(self, term: p.Term, name: str) -> p.Op:
+        """A term as one layer with its shapes and costs."""
+
+        def out(x: Tensor, args: Args) -> Tensor:
+            return self.measure(term, x)[0]
+
+        def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+            _, params, macs = self.measure(term, x)
+            return params, macs
+
+        def construct(x: Tensor, args: Args) -> TorchModule:
+            raise AssertionError("a folded program is drawn, not run")
+
+        return p.Op(OpSpec(name, (), out, construct, cost, "closed"), {}, term.span)
+
+
+class _Kinds:
+    """A number for each term: equal for what is written alike, whatever its place in the file."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[p.Term, int]] = {}  # with the term: an id is one only while it lives
+        self.numbers: dict[object, int] = {}
+
+    def of(self, term: p.Term) -> int:
+        """The number of a term."""
+        if id(term) not in self.known:
+            self.known[id(term)] = term, self.numbers.setdefault(self._form(term), len(self.numbers))
+        return self.known[id(term)][1]
+
+    def _form(self, term: p.Term) -> object:
+        match term:
+            case p.Op() if term.spec.family != "closed":
+                return "op", term.spec.name, repr(sorted(term.args.items()))
+            case p.Seq():
+                return "seq", *map(self.of, term.items)
+            case p.Merge():
+                after = None if term.join.after is None else self.of(term.join.after)
+                join = (term.join.spec.name, repr(sorted(term.join.args.items())), after)
+                return "merge", join, *map(self.of, term.branches)
+            case p.Group() if not term.shared:
+                return "group", term.name, self.of(term.body)
+            case p.Mention():
+                return "mention", id(term.instance)
+            case _:
+                return id(term)
+
+
+def _is_folded(term: p.Term) -> bool:
+    match term:
+        case p.Op():
+            return term.spec.family == "closed"
+        case p.Seq():
+            return any(map(_is_folded, term.items))
+        case _:
+            return False
+
+
+_LONGEST = 28
+
+
+def _name(term: p.Term) -> str | None:
+    """What a run of a term is called; None for what has a block in it that is drawn."""
+    match term:
+        case p.Op():
+            return term.spec.name
+        case p.Group():
+            return term.name
+        case p.Tagged():
+            return _name(term.body)
+        case p.Seq():
+            names = [_name(item) for item in (*term.items[:2], *term.items[2:][-1:])]
+            return _short(names, " >> ", len(term.items) > 3)
+        case p.Merge():
+            names = [_name(branch) for branch in term.branches]
+            inner = _short(names, ", ", False)
+            return inner and f"{term.join.spec.name}({inner})"
+        case _:
+            return None
+
+
+def _short(names: list[str | None], between: str, left_out: bool) -> str | None:
+    """The names as one, those in the middle left out where they would be too long, or are left out already."""
+    found = [name for name in names if name is not None]
+    if len(found) < len(names) or not found:
+        return None
+    text = between.join(found)
+    return text if len(text) <= _LONGEST and not left_out else f"{found[0]} … {found[-1]}"

@@ -1,0 +1,172 @@
+"""A resolved program: every name bound, every parameter known, every type checked.
+
+A program is a term, a small DAG: a rule instance such as ``F[3](64)`` is one object however often it is
+mentioned, so a program has O(levels) terms where the network has O(2^levels) layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct, field
+
+from fractal_dsl.language.source import Source, Sources, Span
+from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
+
+
+class Op(Struct, frozen=True, eq=False):
+    """One built-in layer with its arguments."""
+
+    spec: OpSpec
+    args: Args
+    span: Span
+
+
+class Seq(Struct, frozen=True, eq=False):
+    """Composition; an item may stand in it many times."""
+
+    items: tuple[Term, ...]
+    span: Span
+
+
+class Bundle(Struct, frozen=True, eq=False):
+    """Columns side by side, open until the join of the rule closes them."""
+
+    columns: tuple[Term, ...]
+    span: Span
+
+
+class JoinUse(Struct, frozen=True, eq=False):
+    """A join with its arguments, and the processing that follows it, if any."""
+
+    spec: JoinSpec
+    args: Args
+    after: Term | None
+    span: Span
+
+
+class Instance(Struct, frozen=True, eq=False):
+    """A rule at a level with arguments: ``F[3](64)``."""
+
+    rule: str
+    level: int
+    join: JoinUse | None
+    body: Term
+
+    def __str__(self) -> str:
+        return f"{self.rule}[{self.level}]"
+
+
+class Mention(Struct, frozen=True, eq=False):
+    """A mention of a rule. ``inside`` is true within the same rule, where the bundle stays open."""
+
+    instance: Instance
+    inside: bool
+    span: Span
+
+
+class Each(Struct, frozen=True, eq=False):
+    """``target.each(block)``: the block on every column of the target's open bundle."""
+
+    target: Term
+    block: Term
+    span: Span
+
+
+class Merge(Struct, frozen=True, eq=False):
+    """A join on the spot, ``sum(id, conv(64))``: never merged with a neighbour, never dropped."""
+
+    join: JoinUse
+    branches: tuple[Term, ...]
+    span: Span
+
+
+class Group(Struct, frozen=True, eq=False):
+    """A call of a user's layer: its body under its name; or, ``shared``, a block that has one set of weights
+    however often it is mentioned: one object, known by its identity."""
+
+    name: str
+    body: Term
+    span: Span
+    shared: bool = False
+
+
+class Tagged(Struct, frozen=True, eq=False):
+    """An annotated block; annotations never change the topology."""
+
+    body: Term
+    annotation: str
+    value: str
+    span: Span
+
+
+class Hole(Struct, frozen=True, eq=False):
+    """Stands for a block with an error that is reported already."""
+
+    span: Span
+
+
+Term = Op | Seq | Bundle | Mention | Each | Merge | Group | Tagged | Hole
+
+
+def opens(term: Term) -> bool:
+    """Whether a term hands on an open bundle: only within the rule that builds it."""
+    match term:
+        case Mention():
+            return term.inside
+        case Bundle():
+            return True
+        case Seq():
+            return bool(term.items) and opens(term.items[-1])
+        case Each():
+            return opens(term.target)
+        case Tagged():
+            return opens(term.body)
+        case _:
+            return False
+
+
+def closing(term: Term, instances: Sequence[Instance]) -> Instance:
+    """The rule instance whose join closes an open term; ``instances`` are those around it, innermost last."""
+    match term:
+        case Mention():
+            return term.instance
+        case Seq():
+            return closing(term.items[-1], instances)
+        case Each():
+            return closing(term.target, instances)
+        case Tagged():
+            return closing(term.body, instances)
+        case _:
+            return instances[-1]
+
+
+class DropPath(Struct, frozen=True):
+    """``drop_path(local=p, global=g)``: probabilities; ``all_columns`` trains every column on each batch."""
+
+    local: float = 0.0
+    global_: float = 0.0
+    all_columns: bool = False
+
+
+class Program(Struct, frozen=True):
+    """One net of a file, ready to be measured and expanded."""
+
+    sources: Sources
+    net: str
+    input_name: str
+    input: Tensor
+    output: Tensor
+    body: Term
+    span: Span
+    output_span: Span
+    drop_path: DropPath | None = None
+    init: str = "default"
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    train: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def source(self) -> Source:
+        """The file of the net itself."""
+        return self.sources.all[0]

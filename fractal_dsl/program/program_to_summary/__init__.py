@@ -1,0 +1,80 @@
+"""Program to figures: shapes are checked and sizes counted from the recurrence, never on the expanded net.
+
+A term is measured once for each shape that reaches it, so a net of level C costs O(C) here, however many
+layers it expands to. Numbers are Python's integers and stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.program import program as p
+from fractal_dsl.program.columns import Label, column_order
+from fractal_dsl.program.program_to_summary.count import Count
+from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
+from fractal_dsl.program.program_to_summary.summary import Cost, Summary, approximate
+
+__all__ = ["MAX_COLUMNS", "MAX_NUMBERS", "MAX_OPS_PER_LAYER", "Cost", "Summary", "approximate", "program_to_summary"]
+
+MAX_OPS_PER_LAYER = 16
+MAX_COLUMNS = 1_000
+
+
+def program_to_summary(program: p.Program, report: Report, max_layers: int) -> Summary | None:
+    """Check shapes and count. Errors go to ``report``; the result is None after an error.
+
+    A net over ``max_layers`` base layers is refused before any shape is computed.
+    """
+    count = Count()
+    base, ops = count.term(program.body, False)
+    if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
+        counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
+        limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
+        message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
+        help = "lower the levels or parameters, or raise the limit with --max-layers"
+        report.error("E0601", program.span, message, help=help)
+        return None
+    if count.widest > MAX_COLUMNS:
+        message = f"net `{program.net}` would join {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
+        help = "lower the levels: where several columns of a case are mentions of the rule, they multiply"
+        report.error("E0601", program.span, message, help=help)
+        return None
+    errors = len(report.found)
+    first = Measure(program, report, ())
+    signal, totals = first.net()
+    if len(report.found) > errors or signal.out is None:
+        return None
+    order = column_order(first.labels)
+    if order:
+        signal, totals = Measure(program, report, order).net()
+    assert signal.out is not None
+    columns = distinct_columns(order, signal.columns) if order else {}
+    whole = Cost(signal.depth, totals.params, totals.macs)
+    return Summary(
+        program.net,
+        program.input.shape,
+        signal.out.shape,
+        totals.params,
+        totals.macs,
+        totals.base,
+        signal.depth,
+        totals.weighted,
+        signal.weighted,
+        totals.raw,
+        dict(totals.joins),
+        signal.paths,
+        tuple(columns.values()) if order else (whole,),
+        tuple(columns),
+    )
+
+
+def distinct_columns(order: Sequence[Label], costs: Sequence[Cost]) -> dict[Label, Cost]:
+    """The columns by number, each way through the net once, shallow to deep; equals stay in their order."""
+    first: dict[int, Label] = {}
+    for label, cost in zip(order, costs, strict=True):
+        first.setdefault(cost.route, label)
+    found = dict(zip(order, costs, strict=True))
+    return {label: replace(found[label], route=0) for label in sorted(first.values(), key=lambda x: found[x].depth)}

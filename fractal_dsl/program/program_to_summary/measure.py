@@ -1,0 +1,290 @@
+"""One walk over the terms: shapes, and what each column has on its way. A term is measured once for each shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from math import prod
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Span
+from fractal_dsl.ops import ShapeError, Tensor
+from fractal_dsl.program import program as p
+from fractal_dsl.program.columns import Label, choose_operands, labels_of
+from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
+from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
+from fractal_dsl.program.program_to_summary.summary import Cost, approximate
+
+MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
+
+
+class Shared(Struct, frozen=True):
+    """A shared block as it was first measured: its input, its parameters, all and by column, and its modules."""
+
+    into: Tensor
+    params: int
+    columns: tuple[int, ...]
+    modules: Digest
+
+
+Open = tuple[tuple[Signal, ...], Totals]
+
+
+class Measure:
+    """One walk over the program's terms, for the columns given; collects the labels that it meets."""
+
+    def __init__(self, program: p.Program, report: Report, columns: Sequence[Label]) -> None:
+        self.program, self.report, self.order = program, report, columns
+        self.labels: set[Label] = set()
+        self.known: dict[tuple[int, Tensor | None, bool], Open] = {}
+        self.trail = [f"net {program.net}"]
+        self.instances: list[p.Instance] = []
+        self.shared: dict[int, Shared] = {}
+
+    def net(self) -> tuple[Signal, Totals]:
+        """The whole net; its output is compared with the declared one."""
+        program = self.program
+        into = program.input if self._affordable(program.input, 0, "the input", program.span) else None
+        signal, totals = self.closed(program.body, into, False)
+        if signal.out is not None and signal.out != self.program.output:
+            message = f"net `{self.program.net}` declares {self.program.output}, but its body gives {signal.out}"
+            help = output_help(self.program, signal.out)
+            self.report.error("E0503", self.program.output_span, message, help=help)
+        columns = tuple(
+            [
+                replace(c, params=c.params + sum(self.shared[i].columns[k] for i in c.shared), shared=frozenset())
+                for k, c in enumerate(signal.columns)
+            ]
+        )
+        totals = totals + Totals(sum(self.shared[i].params for i in totals.shared))
+        if signal.out is not None and not self._affordable(None, totals.params, f"net `{program.net}`", program.span):
+            signal = replace(signal, out=None)
+        return replace(signal, columns=columns), totals
+
+    def _signal(self, out: Tensor | None, span: Span, cost: Cost | None = None) -> Signal:
+        return Signal(out, span, (cost or Cost(),) * len(self.order))
+
+    def _error(self, error: ShapeError, span: Span, message: str | None = None) -> None:
+        self.report.error(error.code, span, message or error.message, help=error.help, trail=reversed(self.trail))
+
+    def closed(self, term: p.Term, x: Tensor | None, placed: bool) -> tuple[Signal, Totals]:
+        """A term as one signal: what is open is closed by the join of its rule."""
+        signals, totals = self.open(term, x, placed)
+        if p.opens(term):
+            signals, totals = self._close(signals, totals, p.closing(term, self.instances), term.span)
+        return signals[0], totals
+
+    def open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
+        """A term as the columns that it hands on. ``placed``: by a rule, so blocks count as base layers."""
+        key = (id(term), x, placed)
+        if key not in self.known:
+            self.known[key] = self._open(term, x, placed)
+        return self.known[key]
+
+    def _open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
+        match term:
+            case p.Op():
+                return self._op(term, x, placed)
+            case p.Seq():
+                return self._seq(term.items, x, placed, term.span)
+            case p.Bundle():
+                parts = [self.open(c, x, placed) for c in term.columns]
+                return tuple([s for signals, _ in parts for s in signals]), sum_of([t for _, t in parts])
+            case p.Mention() | p.Each():
+                signals, totals, join = self._bundle(term, x, placed)
+                return (signals, totals) if join is None else self._close(signals, totals, join, term.span)
+            case p.Merge():
+                parts = [self.closed(b, x, False) for b in term.branches]
+                branches = [replace(s, span=b.span) for (s, _), b in zip(parts, term.branches, strict=True)]
+                signal, totals = self._join(branches, sum_of([t for _, t in parts]), term.join, None)
+                return self._base(signal, totals, placed)
+            case p.Group():
+                self.trail.append(term.name)
+                signal, totals = self.closed(term.body, x, False)
+                self.trail.pop()
+                if term.shared and x is not None and signal.out is not None:
+                    signal, totals = self._shared(term, x, signal, totals)
+                return self._base(replace(signal, span=term.span), totals, placed)
+            case p.Tagged():
+                return self.open(term.body, x, placed)
+            case p.Hole():
+                return (self._signal(None, term.span),), Totals()
+
+    def _shared(self, term: p.Group, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
+        """A mention of a shared block: its parameters are set aside, to be counted once."""
+        params = tuple([c.params for c in signal.columns])
+        first = self.shared.setdefault(id(term), Shared(x, totals.params, params, totals.modules))
+        if first.modules != totals.modules:
+            message = f"`{term.name}` is shared, but takes other weights for {first.into} than for {x}"
+            help = f"a shared block has one set of weights; with `let {term.name} = …` each mention has its own"
+            self._error(ShapeError(message, help), term.span)
+        one = frozenset((id(term),))
+        columns = tuple([replace(c, params=0, shared=c.shared | one) for c in signal.columns])
+        return replace(signal, columns=columns), replace(totals, params=0, shared=totals.shared | one)
+
+    def _base(self, signal: Signal, totals: Totals, placed: bool) -> Open:
+        if not placed:
+            return (signal,), totals
+        columns = tuple([c + Cost(1) for c in signal.columns])
+        return (replace(signal, depth=signal.depth + 1, columns=columns),), totals + Totals(base=1)
+
+    def _op(self, term: p.Op, x: Tensor | None, placed: bool) -> Open:
+        spec, args = term.spec, term.args
+        if x is None:
+            return (self._signal(None, term.span),), Totals()
+        try:
+            out = spec.out(x, args)
+        except ShapeError as error:
+            error.help = layer_help(self.program, term, x, error)
+            self._error(error, term.span)
+            return (self._signal(None, term.span),), Totals()
+        params, macs = spec.cost(x, out, args)
+        if not self._affordable(out, params, f"`{self._text(term.span)}`", term.span):
+            return (self._signal(None, term.span),), Totals()
+        weighted = int(spec.weighted and params > 0)
+        base = int(placed and spec.name != "id")
+        signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
+        signal = replace(signal, last=spec if weighted else None)
+        return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
+
+    def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
+        """Whether tensors and weights have no more numbers than MAX_NUMBERS; if not, that is reported."""
+        size = prod(out.shape) if out else 0
+        if max(size, params) <= MAX_NUMBERS:
+            return True
+        counted = f"{approximate(params)} parameters" if params > MAX_NUMBERS else f"{approximate(size)} numbers"
+        message = f"{what} would have {counted}; the limit is {MAX_NUMBERS:,}"
+        self.report.error("E0601", span, message, trail=reversed(self.trail))
+        return False
+
+    def _seq(self, items: Sequence[p.Term], x: Tensor | None, placed: bool, span: Span) -> Open:
+        before, totals = self._signal(x, span), Totals()
+        for _, alike in groupby(items[:-1], key=id):
+            run = list(alike)
+            while run:
+                signal, more = self.closed(run.pop(), before.out, placed)
+                if run and signal.out == before.out:  # so it stays, and the rest of the run costs the same
+                    signal, more = repeated(signal, more, 1 + len(run))
+                    run.clear()
+                before, totals = signal.after(before), totals + more
+        if not items:
+            return (before,), totals
+        signals, more = self.open(items[-1], before.out, placed)
+        joined = [s.after(before) for s in signals]
+        if not p.opens(items[-1]):
+            joined = [replace(s, span=span) for s in joined]
+        return tuple(joined), totals + more
+
+    def _bundle(
+        self, term: p.Term, x: Tensor | None, placed: bool
+    ) -> tuple[tuple[Signal, ...], Totals, p.Instance | None]:
+        """The open columns of a mention or of an ``each``, and the instance whose join closes them, if any."""
+        match term:
+            case p.Mention():
+                instance = term.instance
+                self.trail.append(str(instance))
+                self.instances.append(instance)
+                signals, totals = self.open(instance.body, x, True)
+                self.instances.pop()
+                self.trail.pop()
+                level = instance.level
+                signals = tuple([replace(s, level=level) if s.level is None else s for s in signals])
+                return signals, totals, None if term.inside else instance
+            case p.Each():
+                signals, totals, join = self._bundle(term.target, x, placed)
+                parts = [(s, self.closed(term.block, s.out, placed)) for s in signals]
+                mapped = tuple([replace(t.after(s), span=s.span, level=s.level) for s, (t, _) in parts])
+                return mapped, sum_of([totals, *[more for _, (_, more) in parts]]), join
+            case p.Tagged():
+                return self._bundle(term.body, x, placed)
+            case _:
+                return (*self.open(term, x, placed), None)
+
+    def _close(self, signals: tuple[Signal, ...], totals: Totals, instance: p.Instance, span: Span) -> Open:
+        if len(signals) == 1:
+            return (replace(signals[0], level=None, span=span),), totals
+        assert instance.join is not None
+        labels = labels_of([instance.level if s.level is None else s.level for s in signals])
+        self.labels.update(labels)
+        self.trail.append(str(instance))
+        signal, totals = self._join(signals, totals, instance.join, labels)
+        self.trail.pop()
+        more = len(signals) - 2 if instance.join.spec.pairs else 0
+        return (replace(signal, span=span),), totals + Totals(raw=more)
+
+    def _join(
+        self, signals: Sequence[Signal], totals: Totals, join: p.JoinUse, labels: Sequence[Label] | None
+    ) -> tuple[Signal, Totals]:
+        """Close signals by a join: of columns if there are labels, else on the spot."""
+        if len(signals) == 1 and labels is None:
+            signal = signals[0]
+        else:
+            depth, weighted = max(s.depth for s in signals), max(s.weighted for s in signals)
+            if labels is not None:
+                chosen = choose_operands(labels, self.order) if self.order else ()
+                routes = [Cost(route=hash((i + 1, len(signals)))) for i in range(len(signals))]
+                columns = tuple([signals[i].columns[k] + routes[i] for k, i in enumerate(chosen)])
+            else:
+                columns = tuple([merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
+            out = self._joined(signals, join, labels)
+            if not self._affordable(out, 0, f"`{join.spec.name}`", join.span):
+                out = None
+            params, modules = self._weights(signals, join) if out is not None else (0, Digest())
+            if labels is None and params:
+                columns = tuple([c + Cost(params=params) for c in columns])
+            signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals))
+            totals = totals + Totals(params, raw=1, joins=((len(signals), 1),), modules=modules)
+        if join.after is None:
+            return signal, totals
+        processed, more = self.closed(join.after, signal.out, False)
+        return processed.after(signal), totals + more
+
+    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
+        """Parameters of a join and, for ``Totals.modules``, what it constructs."""
+        operands = tuple([s.out for s in signals if s.out is not None])
+        modules = Digest.of(join.spec.torch(len(operands), join.args)) if join.spec.torch else Digest()
+        return join.spec.cost(operands, join.args), modules
+
+    def _joined(self, signals: Sequence[Signal], join: p.JoinUse, labels: Sequence[Label] | None) -> Tensor | None:
+        tensors = [s.out for s in signals]
+        known = [t for t in tensors if t is not None]
+        if len(known) < len(tensors):
+            return None
+        try:
+            out = join.spec.out(tuple(known), join.args)
+            if labels is not None:
+                _check_columns(join, known, out)
+            return out
+        except ShapeError as error:
+            if error.operands is None:
+                self._error(error, join.span)
+                return None
+            a, b = error.operands
+            texts = [self._text(signals[i].span) for i in (a, b)]
+            names = operand_names(texts, (a, b), labels)
+            if join.spec.name != "concat":
+                last = [signals[i].last for i in (a, b)]
+                error.help = operands_help(texts, (known[a], known[b]), last, error.help)
+            message = f"{error.message}, but {names[0]} gives {known[a]} and {names[1]} gives {known[b]}"
+            self._error(error, signals[b].span, message)
+            return None
+
+    def _text(self, span: Span) -> str:
+        text = " ".join(self.program.sources.slice(span).split())
+        return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
+    """A join of columns takes any of them, and hands on one alone: the shape must be one. Raises ShapeError."""
+    if join.spec.name == "concat":  # what is not there is zeros
+        return
+    for count in range(1, len(operands) + 1):
+        found = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
+        other = next((x for x in (*operands, found) if x != out), None)
+        if other is not None:
+            message = f"`{join.spec.name}` gives {out} for {len(operands)} columns, but for fewer of them {other}"
+            help = "columns can be dropped, and one alone is handed on as it is: let it give the shape of its operands"
+            raise ShapeError(message, help, "E0501")

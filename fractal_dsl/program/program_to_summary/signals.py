@@ -1,0 +1,114 @@
+"""What is measured of a part of a net: a signal for each of its columns, and totals over all of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.language.source import Span
+from fractal_dsl.ops import OpSpec, Tensor
+from fractal_dsl.program.program_to_summary.summary import Cost
+
+_MODULUS, _BASE = 2**61 - 1, 1_000_003
+
+
+class Digest(Struct, frozen=True):
+    """A hash of a sequence (Rabin and Karp's), of so many elements: that of ``a + b`` does not tell where a ends."""
+
+    value: int = 0
+    length: int = 0
+
+    @classmethod
+    def of(cls, element: object) -> Digest:
+        """A sequence of one."""
+        return cls(hash(element) % _MODULUS, 1)
+
+    def __add__(self, other: Digest) -> Digest:
+        if not (self.length and other.length):
+            return self if self.length else other
+        moved = self.value * pow(_BASE, other.length, _MODULUS)
+        return Digest((moved + other.value) % _MODULUS, self.length + other.length)
+
+
+class Totals(Struct, frozen=True):
+    """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
+    ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
+
+    params: int = 0
+    macs: int = 0
+    base: int = 0
+    weighted: int = 0
+    raw: int = 0
+    joins: tuple[tuple[int, int], ...] = ()
+    shared: frozenset[int] = frozenset()
+    modules: Digest = Digest()
+
+    def __add__(self, other: Totals) -> Totals:
+        joins = self.joins
+        if other.joins:
+            joins = tuple(sorted((Counter(dict(joins)) + Counter(dict(other.joins))).items())) if joins else other.joins
+        return Totals(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.base + other.base,
+            self.weighted + other.weighted,
+            self.raw + other.raw,
+            joins,
+            self.shared | other.shared,
+            self.modules + other.modules,
+        )
+
+
+class Signal(Struct, frozen=True):
+    """One column of an open bundle, or a closed signal (``level`` is None: introduced where it stands).
+
+    ``out`` is None after an error; ``columns`` holds each column's cost on the way here; ``last`` is the last layer
+    with weights.
+    """
+
+    out: Tensor | None
+    span: Span
+    columns: tuple[Cost, ...]
+    depth: int = 0
+    weighted: int = 0
+    paths: int = 1
+    level: int | None = None
+    last: OpSpec | None = None
+
+    def after(self, before: Signal) -> Signal:
+        """This signal, measured from the input of ``before`` on."""
+        return replace(
+            self,
+            depth=before.depth + self.depth,
+            weighted=before.weighted + self.weighted,
+            paths=before.paths * self.paths,
+            last=self.last or before.last,
+            columns=tuple([a + b for a, b in zip(before.columns, self.columns, strict=True)]),
+        )
+
+
+def repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
+    """A closed signal and its totals, so many times one behind the other; log2(times) sums."""
+    if times == 1:
+        return signal, totals
+    half, more = repeated(signal, totals, times // 2)
+    twice, both = half.after(half), more + more
+    return (signal.after(twice), both + totals) if times % 2 else (twice, both)
+
+
+def merged(costs: Sequence[Cost]) -> Cost:
+    """A column's cost where it goes through all operands of a join: the deepest counts, and the sum of the rest."""
+    shared = frozenset[int]().union(*[c.shared for c in costs])
+    route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
+    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route)
+
+
+def sum_of(totals: Sequence[Totals]) -> Totals:
+    """All of them together, in their order."""
+    result = Totals()
+    for t in totals:
+        result = result + t
+    return result

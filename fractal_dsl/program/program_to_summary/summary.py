@@ -1,0 +1,69 @@
+"""The figures of a net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from fractal_dsl.program.columns import Label
+
+
+class Cost(Struct, frozen=True):
+    """One column's share: base layers on its path, parameters, multiply-accumulates a sample.
+
+    ``shared`` are the blocks (ids of their terms) whose parameters are not in ``params`` yet: they count
+    once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns of one route
+    are one.
+    """
+
+    depth: int = 0
+    params: int = 0
+    macs: int = 0
+    shared: frozenset[int] = frozenset()
+    route: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        shared = self.shared | other.shared
+        route = hash((self.route, other.route)) if self.route and other.route else self.route or other.route
+        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
+
+
+class Summary(Struct, frozen=True):
+    """The figures of a net, as ``fractal-dsl info`` prints them. MACs are those of convolutions and
+    products of matrices, a sample; ``joins`` counts the collapsed joins by arity; ``labels`` name the columns."""
+
+    net: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    params: int
+    macs: int
+    base_layers: int
+    depth: int
+    weighted_layers: int
+    weighted_depth: int
+    joins_raw: int
+    joins: dict[int, int]
+    paths: int
+    columns: tuple[Cost, ...]
+    labels: tuple[Label, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Plain data under the documented keys."""
+        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__ if name != "labels"}
+        plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
+        plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
+        plain["columns"] = [
+            {"column": k, "depth": c.depth, "params": c.params, "macs": c.macs} for k, c in enumerate(self.columns, 1)
+        ]
+        return plain
+
+
+def approximate(n: int) -> str:
+    """A number for people: exact below 10**15, else to two digits."""
+    if n < 10**15:
+        return f"{n:,}"
+    exponent = max(0, int((n.bit_length() - 1) * 0.30102999566398120))
+    while 10 ** (exponent + 1) <= n:
+        exponent += 1
+    return f"about {n // 10 ** (exponent - 1) / 10:.1f}e{exponent}"

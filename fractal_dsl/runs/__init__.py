@@ -1,0 +1,3 @@
+"""A run's folder as data: manifest, figures, report, comparison.
+
+In: the files of a run. Out: tables, plots and pages. Torch is not imported here."""

@@ -1,0 +1,91 @@
+"""Several runs side by side: as a table, and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_text
+from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.runs.files import RunFiles
+from fractal_dsl.runs.plots import require_matplotlib
+from fractal_dsl.runs.report import comparison_html, pictures, report_html, write_report
+
+
+def write_page(folders: Sequence[Path], output: Path | None) -> Path:
+    """The report of a run, again, or a page of several; where it was written. Raises UserError for no runs."""
+    require_matplotlib()
+    if len(folders) == 1:
+        if output is None:
+            return write_report(folders[0])
+        run = RunFiles.read(folders[0])
+        write_text(output, report_html(run, pictures(run)))
+        return output
+    runs = [RunFiles.read(folder) for folder in folders]
+    found = compare_runs(folders)
+    page = output or Path("comparison.html")
+    write_text(page, comparison_html(runs, found["figures"], found["settings"]))
+    return page
+
+
+def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """``runs``: their names; ``figures`` and ``settings``: by name a text for each run. Of the settings only those in
+    which the runs differ. Raises UserError for fewer than two runs, or what is none."""
+    if len(folders) < 2:
+        raise UserError("give two runs or more to compare")
+    runs = [RunFiles.read(folder) for folder in folders]
+    figures, settings = [_figures(run) for run in runs], [run.settings() for run in runs]
+    rows = {key: [f.get(key, "") for f in figures] for key in _keys(figures)}
+    differing = {key: [s.get(key, "") for s in settings] for key in _keys(settings)}
+    return {
+        "runs": [run.name for run in runs],
+        "figures": rows,
+        "settings": {key: values for key, values in differing.items() if len(set(values)) > 1},
+    }
+
+
+def table(found: dict[str, Any]) -> Table:
+    """What ``compare_runs`` found, for a terminal."""
+    result = Table(box=None, pad_edge=False)
+    result.add_column("")
+    for name in found["runs"]:
+        result.add_column(name, justify="right")
+    for key, values in found["figures"].items():
+        result.add_row(key, *values)
+    if found["settings"]:
+        result.add_section()
+        result.add_row("settings that differ", style="bold")
+        for key, values in found["settings"].items():
+            result.add_row(key, *values)
+    return result
+
+
+def _keys(rows: Sequence[dict[str, str]]) -> list[str]:
+    """All the keys, those of the first row first."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _figures(run: RunFiles) -> dict[str, str]:
+    found = {"net": run.given["net"], "status": run.status, "epochs": str(len(run.epochs))}
+    if run.result is not None:
+        result = run.result
+        found["test accuracy"] = f"{result['accuracy']:.2%}"
+        found["test loss"] = f"{result['loss']:.4f}"
+        for column in result["columns"]:
+            found[f"column {column['column']}, test accuracy"] = f"{column['accuracy']:.2%}"
+        if result["plain"]:
+            found[f"column {result['plain']['column']} trained alone"] = f"{result['plain']['accuracy']:.2%}"
+        found["best epoch"] = str(result["best_epoch"])
+        found["training time"] = duration(result["seconds"])
+        found["images/s"] = f"{result['images_per_second']:,.0f}"
+    if run.epochs:
+        last = run.epochs[-1]
+        found["last loss in training"] = f"{last['train_loss']:.4f}"
+        if last["validation"]:
+            found["last validation accuracy"] = f"{last['validation']['accuracy']:.2%}"
+        found["memory"] = memory_text(last["memory"])
+    return found

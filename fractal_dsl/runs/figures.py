@@ -1,0 +1,183 @@
+"""The pictures of a run, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fractal_dsl.runs.files import Figures, RunFiles
+from fractal_dsl.runs.plots import (
+    BLACK,
+    BLUE,
+    DASHES,
+    ORANGE,
+    Drawing,
+    colour,
+    gradation,
+    integer_epochs,
+    plain_logarithms,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GREY = "#777777"
+_RIGHT = "images classified right (%)"
+_NATS = "cross-entropy (nats per image)"
+
+
+def curves_svg(run: RunFiles, salt: str = "curves") -> str:
+    """Loss and accuracy by epoch, in training and on the validation images."""
+    epochs = run.epochs
+    with Drawing(2, salt) as drawing:
+        loss, accuracy = drawing.axes
+        x = [e["epoch"] for e in epochs]
+        loss.plot(x, [e["train_loss"] for e in epochs], color=ORANGE, ls="--", marker="o", ms=3, label="training")
+        percent = [100 * e["train_accuracy"] for e in epochs]
+        accuracy.plot(x, percent, color=ORANGE, ls="--", marker="o", ms=3, label="training")
+        valid = [e["validation"] for e in epochs if e["validation"]]
+        if valid:
+            loss.plot(x, [v["loss"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
+            accuracy.plot(x, [100 * v["accuracy"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
+        loss.set(title="Loss", xlabel="epoch", ylabel=_NATS, yscale="log")
+        accuracy.set(title="Accuracy", xlabel="epoch", ylabel=_RIGHT)
+        if run.result and run.result["best_epoch"]:
+            accuracy.axvline(run.result["best_epoch"], color="#999999", lw=1, ls=":", label="best weights")
+        for axes in drawing.axes:
+            integer_epochs(axes)
+            if epochs:
+                axes.legend()
+    return drawing.svg
+
+
+def columns_svg(run: RunFiles, salt: str = "columns") -> str:
+    """Each column alone: accuracy by epoch on the validation images, and in the end on the test images."""
+    result = run.result
+    assert result is not None
+    with Drawing(2, salt) as drawing:
+        over_time, final = drawing.axes
+        names = [f"column {c['column']}" for c in result["columns"]]
+        valid = [(e["epoch"], e["validation"]) for e in run.epochs if e["validation"]]
+        for i, name in enumerate(names):
+            y = [100 * v["columns"][i]["accuracy"] for _, v in valid]
+            over_time.plot([x for x, _ in valid], y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=name)
+        y = [100 * v["accuracy"] for _, v in valid]
+        over_time.plot([x for x, _ in valid], y, color=BLACK, lw=2.2, label="whole net")
+        over_time.set(title="Validation images, by epoch", xlabel="epoch", ylabel=_RIGHT)
+        integer_epochs(over_time)
+        if valid:
+            over_time.legend()
+        rows = [(f"column {c['column']}", c["accuracy"], colour(i)) for i, c in enumerate(result["columns"])]
+        if result["plain"]:
+            rows.append((f"column {result['plain']['column']} trained alone", result["plain"]["accuracy"], GREY))
+        rows.append(("whole net", result["accuracy"], BLACK))
+        shares = [100 * share for _, share, _ in rows]
+        bars = final.barh([name for name, _, _ in rows], shares, color=[c for _, _, c in rows], height=0.62)
+        final.bar_label(bars, [f"{s:.1f} %" for s in shares], padding=4)
+        final.set(title="Test images, best weights", xlabel=_RIGHT, xlim=(0, 115))
+        final.set_xticks(range(0, 101, 20))
+        final.invert_yaxis()
+        final.grid(axis="y", visible=False)
+    return drawing.svg
+
+
+def losses_svg(run: RunFiles, salt: str = "losses") -> str:
+    """The loss of each column alone through training, and of a plain net where one was trained (paper, figure 3)."""
+    tracked = [e for e in run.epochs if "training" in e]
+    validated = [e for e in run.epochs if e["validation"]]
+    panels = [("Training images", tracked, "training")] * bool(tracked)
+    panels += [("Validation images", validated, "validation")] * bool(validated)
+    with Drawing(len(panels), salt) as drawing:
+        for axes, (title, epochs, key) in zip(drawing.axes, panels, strict=True):
+            x = [e["epoch"] for e in epochs]
+            for i, column in enumerate(epochs[0][key]["columns"]):
+                y = [e[key]["columns"][i]["loss"] for e in epochs]
+                axes.plot(x, y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=f"column {column['column']}")
+            axes.plot(x, [e[key]["loss"] for e in epochs], color=BLACK, lw=2.2, label="whole net")
+            alone = [e for e in run.plain if e.get(key)]
+            if alone:
+                label = f"column {run.config['plain']}'s layers, trained alone"
+                y = [e[key]["loss"] for e in alone]
+                axes.plot([e["epoch"] for e in alone], y, color=GREY, ls="--", lw=1.8, label=label)
+            axes.set(title=title, xlabel="epoch", ylabel=_NATS, yscale="log")
+            integer_epochs(axes)
+            axes.legend()
+    return drawing.svg
+
+
+def gradients_svg(run: RunFiles, salt: str = "gradients") -> str:
+    """The norm of the gradient by depth, at up to five epochs."""
+    nets = [("Whole net", run.epochs), (f"Column {run.config['plain']}'s layers, trained alone", run.plain)]
+    panels = [(title, [e for e in epochs if "training" in e]) for title, epochs in nets]
+    panels = [(title, epochs) for title, epochs in panels if epochs]
+    with Drawing(len(panels), salt) as drawing:
+        for axes, (title, epochs) in zip(drawing.axes, panels, strict=True):
+            shown = _spread(epochs, 5)
+            for i, e in enumerate(shown):
+                y = [norm or float("nan") for norm in e["training"]["gradients"]]
+                label = f"epoch {e['epoch']}"
+                axes.plot(range(1, len(y) + 1), y, color=gradation(i, len(shown)), marker="o", ms=3, label=label)
+            axes.set(title=title, xlabel="depth (layers with weights)", ylabel="gradient norm", yscale="log")
+            axes.legend()
+            _whole_numbers(axes)
+            plain_logarithms(axes)
+    return drawing.svg
+
+
+def paths_svg(run: RunFiles, salt: str = "paths") -> str:
+    """Paths by length: of the whole net, and of what drop-path leaves."""
+    paths = run.paths
+    assert paths is not None
+    with Drawing(1, salt) as drawing:
+        (axes,) = drawing.axes
+        x = paths["lengths"]
+        whole, live = [[100 * share for share in paths[key]] for key in ("whole", "live")]
+        axes.bar(x, whole, width=0.9, color="#BBBBBB", label=f"whole net: {_count(paths['total'])} paths")
+        label = f"under drop-path: {_count(paths['expected'])} on average"
+        axes.plot(x, live, color=BLUE, marker="o", ms=3, lw=1.6, label=label)
+        axes.set(title="Paths by length", xlabel="length (layers with weights)", ylabel="share of paths (%)")
+        axes.set_ylim(0, 1.3 * max(whole + live))
+        axes.legend()
+        _whole_numbers(axes)
+    return drawing.svg
+
+
+def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
+    """Several runs in one: the loss in training, and the accuracy on the validation images."""
+
+    def draw(axes: Axes, epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float]) -> None:
+        for i, run in enumerate(runs):
+            found = epochs(run)
+            y = [value(e) for e in found]
+            axes.plot([e["epoch"] for e in found], y, color=colour(i), ls=DASHES[i // 7 % 4], lw=1.6, label=run.name)
+        integer_epochs(axes)
+        axes.legend()
+
+    with Drawing(2, salt) as drawing:
+        loss, accuracy = drawing.axes
+        loss.set(title="Loss in training", xlabel="epoch", ylabel=_NATS, yscale="log")
+        accuracy.set(title="Accuracy on the validation images", xlabel="epoch", ylabel=_RIGHT)
+        draw(loss, lambda run: run.epochs, lambda e: e["train_loss"])
+        draw(accuracy, _validated, lambda e: 100 * e["validation"]["accuracy"])
+    return drawing.svg
+
+
+def _validated(run: RunFiles) -> list[Figures]:
+    return [e for e in run.epochs if e["validation"]]
+
+
+def _spread(items: list[Any], count: int) -> list[Any]:
+    """The first, the last, and some evenly between."""
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def _count(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) and number < 10**9 else f"{number:.4g}"
+
+
+def _whole_numbers(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))

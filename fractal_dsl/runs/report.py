@@ -1,0 +1,204 @@
+"""A run's page, ``report.html`` beside its pictures, and one page of several runs; both open offline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from fractal_dsl.base.files import write_text
+from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
+from fractal_dsl.runs.files import Figures, RunFiles
+
+Table = Mapping[str, Sequence[str]]
+"""Rows by name, a cell for each run."""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: {width};
+  margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }} h3 {{ font-size: 1rem }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums }}
+td.n, th.n {{ text-align: right }}
+figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
+figure.net {{ border: 1px solid #ddd; padding: .5rem }}
+figure.net svg {{ max-height: 48rem }}
+figcaption, .note {{ color: #555 }}
+pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
+.runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def write_report(folder: Path) -> Path:
+    """Draw the pictures of a run and write its page, from the files in its folder."""
+    run = RunFiles.read(folder)
+    drawn = pictures(run)
+    for name, svg in drawn.items():
+        write_text(folder / f"{name}.svg", svg)
+    page = folder / "report.html"
+    write_text(page, report_html(run, drawn))
+    return page
+
+
+def pictures(run: RunFiles, salt: str = "") -> dict[str, str]:
+    """The pictures of a run by name; ``salt`` keeps their ids apart on one page."""
+    drawn: dict[str, str] = {}
+    if run.epochs:
+        drawn["curves"] = curves_svg(run, f"curves{salt}")
+        if run.result is not None:
+            drawn["columns"] = columns_svg(run, f"columns{salt}")
+        if run.epochs[0]["validation"] or "training" in run.epochs[0]:
+            drawn["losses"] = losses_svg(run, f"losses{salt}")
+        if "training" in run.epochs[0]:
+            drawn["gradients"] = gradients_svg(run, f"gradients{salt}")
+    if run.paths:
+        drawn["paths"] = paths_svg(run, f"paths{salt}")
+    return drawn
+
+
+_CAPTIONS = {
+    "curves": "In training: what drop-path leaves of the net at each step, averaged over the epoch. "
+    "On the validation images: the whole net at the epoch's end.",
+    "columns": "Each column run alone; column 1 is the shallowest.",
+    "losses": "The loss of each column alone, through training. Training images: one fixed batch, not augmented.",
+    "gradients": "How much of the gradient reaches which depth: the L2 norm of a layer's gradient, on one fixed batch, "
+    "at the end of an epoch.",
+    "paths": "How many layers a path from the input to the output has; under drop-path: the paths that are live in a "
+    "training step, on average over all the plans that can be drawn.",
+}
+
+
+def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
+    """The page of a run with its pictures by name; it needs no other file."""
+    drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
+    parts = [
+        f"<h1>{escape(run.title)}</h1>",
+        f'<p class="note">{escape(run.name)}.{escape(_status(run))}</p>',
+        *_accuracy(run),
+        "<h2>Training</h2>" if "curves" in drawn else "",
+        drawn.get("curves", ""),
+        _net(run.folder),
+        "<h2>Columns</h2>" if {"columns", "losses"} & drawn.keys() else "",
+        drawn.get("columns", ""),
+        drawn.get("losses", ""),
+        "<h2>Depth</h2>" if {"gradients", "paths"} & drawn.keys() else "",
+        drawn.get("gradients", ""),
+        drawn.get("paths", ""),
+        "<h2>Run</h2>",
+        _table({name: [value] for name, value in facts(run).items()}),
+        "<h2>Settings</h2>",
+        _table({name: [value] for name, value in run.settings().items()}),
+        "<h2>Spec</h2>",
+        f"<pre>{escape((run.folder / 'spec.frac').read_text('utf-8'))}</pre>",
+    ]
+    return _page(run.title, parts, "64rem")
+
+
+def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
+    """One page of several runs: what differs, their curves in one picture, and the runs side by side."""
+    names = [run.name for run in runs]
+    title = f"{len(runs)} runs"
+    sides: list[str] = []
+    for i, run in enumerate(runs):
+        drawn = pictures(run, f"-{i}")
+        shown = "\n".join(_figure(svg, _CAPTIONS[name]) for name, svg in drawn.items())
+        head = f'<h3>{escape(run.name)}</h3>\n<p class="note">{escape(run.title)}.{escape(_status(run))}</p>'
+        sides.append(f"<section>{head}\n{_net(run.folder)}\n{shown}</section>")
+    caption = "Training: what drop-path leaves of the net, averaged over the epoch. Validation: the whole net."
+    parts = [
+        f"<h1>{title}</h1>",
+        f'<p class="note">{escape(", ".join(names))}</p>',
+        "<h2>Figures</h2>",
+        _table(figures, names),
+        "<h2>Training</h2>",
+        _figure(overlay_svg(runs), caption),
+        "<h2>Settings that differ</h2>",
+        _table(settings, names) if settings else "<p>None.</p>",
+        "<h2>Side by side</h2>",
+        f'<div class="runs">{"".join(sides)}</div>',
+    ]
+    return _page(title, parts, "96rem")
+
+
+def facts(run: RunFiles) -> dict[str, str]:
+    """How a run went, apart from its figures."""
+    result, found = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
+    if result is not None:
+        found["training time"] = duration(result["seconds"])
+        found["training speed"] = f"{result['images_per_second']:,.0f} images/s"
+    if run.epochs:
+        found["memory"] = f"{memory_text(run.epochs[-1]['memory'])} at most"
+    return found | {name: str(version) for name, version in run.versions.items()}
+
+
+def _status(run: RunFiles) -> str:
+    if run.status == "finished":
+        early = run.result is not None and run.result["ended"] == "patience"
+        return " It was stopped early: the validation figures got no better." if early else ""
+    return f" The run was {run.status}." if run.status != "running" else " The run is not finished."
+
+
+def _accuracy(run: RunFiles) -> list[str]:
+    result = run.result
+    if result is None:
+        return []
+    rows = {"whole net": _figures(result)}
+    rows |= {f"column {c['column']} alone": _figures(c) for c in result["columns"]}
+    if result["plain"]:
+        rows[f"column {result['plain']['column']}'s layers, trained alone"] = _figures(result["plain"])
+    return [
+        "<h2>Accuracy on the test images</h2>",
+        _table(rows, ["accuracy", "loss (nats per image)"]),
+        f'<p class="note">With the {escape(run.chosen())}.</p>',
+    ]
+
+
+def _figures(measured: Figures) -> list[str]:
+    return [f"{measured['accuracy']:.2%}", f"{measured['loss']:.4f}"]
+
+
+def _page(title: str, parts: Sequence[str], width: str) -> str:
+    return _PAGE.format(title=escape(title), body="\n".join(part for part in parts if part), width=width)
+
+
+def _table(rows: Table, head: Sequence[str] = ()) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        inner = (f"<{tag}{' class=n' if i and head else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
+    return f"<table>\n{row(['', *head], 'th') if head else ''}{body}\n</table>"
+
+
+def _net(folder: Path) -> str:
+    """The network's picture, if there is one, in a box of its own: it may be tall."""
+    try:
+        svg = (folder / "graph.svg").read_text("utf-8")
+    except OSError:
+        return ""
+    return _figure(svg, "The network.", "net")
+
+
+def _figure(text: str, caption: str, kind: str = "") -> str:
+    """An SVG inline."""
+    found = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
+    if not found:
+        return ""
+    svg = found[0].replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
+    named = f' class="{kind}"' if kind else ""
+    return f"<figure{named}>\n<div>{svg}</div>\n<figcaption>{escape(caption)}</figcaption>\n</figure>"

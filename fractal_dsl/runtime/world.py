@@ -1,0 +1,123 @@
+"""The processes that torchrun has started for one run, and what they tell each other apart from gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from fractal_dsl.base.errors import UserError
+
+T = TypeVar("T")
+_FAILED = "fractal_dsl/failed"
+
+
+@dataclass(frozen=True)
+class World:
+    """Process ``rank`` of ``size``. The one of rank 0 leads: it alone writes, prints and downloads.
+
+    Every method must be called by all processes, in one order.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes and prints."""
+        return self.rank == 0
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Each flag: whether some process has it set."""
+        if self.size == 1:
+            return flags
+        found = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return tuple([bool(flag) for flag in found.bool()])
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """The sum over the processes of a tensor of one shape."""
+        if self.size > 1:
+            dist.all_reduce(numbers)
+        return numbers
+
+    def gather(self, x: Tensor) -> Tensor:
+        """A tensor of one shape from each process: [size, …]."""
+        found = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(found, x)
+        return torch.stack(found)
+
+    def lead(self, do: Callable[[], T]) -> T:
+        """What the first process gets from ``do``, which it alone calls; its UserError is everyone's."""
+        if self.size == 1:
+            return do()
+        told: list[Any] = [None, None]
+        if self.leads:
+            try:
+                told[0] = do()
+            except UserError as error:
+                told[1] = str(error)
+        dist.broadcast_object_list(told)
+        if told[1] is not None:
+            raise UserError(told[1])
+        return cast(T, told[0])
+
+    def lead_first(self, do: Callable[[], T]) -> T:
+        """What ``do`` gives, which the first process calls before all others."""
+        if self.size == 1:
+            return do()
+        result = [do()] if self.leads else []
+        dist.barrier()
+        return result[0] if result else do()
+
+
+ALONE = World()
+
+
+@contextmanager
+def joined(device: torch.device) -> Generator[World]:
+    """The processes that torchrun has started, connected: by NCCL where the device is CUDA, by gloo elsewhere.
+
+    Raises UserError if another process has ended. What goes wrong everywhere is said by the first process alone.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    kind = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(kind, device_id=device if device.type == "cuda" else None)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes cannot reach each other: {_first_line(error)}") from None
+    world = World(dist.get_rank(), dist.get_world_size())
+    try:
+        yield world
+    except UserError as error:
+        raise _said(world, error) from None
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise
+        raise _said(world, UserError("another process of this run has ended, or cannot be reached any more")) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def _said(world: World, error: UserError) -> BaseException:
+    """The error for the first process; silence for others if that one has an error to tell, too."""
+    store = cast(Any, dist.distributed_c10d)._get_default_store()
+    if world.leads:
+        store.set(_FAILED, "1")
+        return error
+    try:
+        store.wait([_FAILED], timedelta(seconds=3))
+    except RuntimeError:
+        return UserError(f"process {world.rank}: {error}")
+    return SystemExit(1)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

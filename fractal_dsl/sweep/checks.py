@@ -1,0 +1,169 @@
+"""What is given for a sweep, against the spec: before anything is trained, every value by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice, product
+from typing import Any
+
+from msgspec.structs import replace
+
+from fractal_dsl.base.deep import deep
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import TrainConfig, merge, parse_config
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
+from fractal_dsl.language.imports import Files, load
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.text_to_syntax import parse_expression
+from fractal_dsl.pipeline import literal, read
+from fractal_dsl.program.syntax_to_program import syntax_to_programs
+from fractal_dsl.sweep.space import OPTIONS, Axis, axis
+
+_WHATEVER_THE_VALUES = ("E00", "E01", "E02", "E08")
+_TRIED = 300
+
+
+class Checked:
+    """A spec and what is swept of it, each value of which was checked against its type and its domain.
+
+    ``params`` and ``settings`` are texts by name: a range, a set or one value; None for a parameter stands for the
+    whole of its declared domain. What some combinations make wrong, such as shapes, is left to the trials. Raises
+    FracError and UserError with what is wrong, whatever the combination.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        params: Mapping[str, str | None],
+        settings: Mapping[str, str],
+        net: str | None,
+        max_layers: int,
+        allow_python: bool,
+    ) -> None:
+        self.max_layers, self.allow_python = max_layers, allow_python
+        source = read(spec)
+        report = Report(source)
+        with deep():
+            self.files = load(source, report)
+        report.raise_if_any()
+        axes = [self._param(name, text) for name, text in params.items()]
+        axes += [axis("setting", name, text) for name, text in settings.items()]
+        self.space = tuple(a for a in axes if a.size() != 1)
+        fixed = {kind: {a.name: a.ends()[0] for a in axes if a.size() == 1 and a.kind == kind} for kind in OPTIONS}
+        self.params, self.settings = fixed["param"], fixed["setting"]
+        self._base = {a.name: a.ends()[0] for a in axes if a.kind == "param"}
+        self._check_params([a for a in axes if a.kind == "param"])
+        self.net = self._net(net)
+        self._check_settings([a for a in axes if a.kind == "setting"], self._train_block())
+
+    def texts(self) -> dict[str, str]:
+        """The spec and what it imports, by their paths in a folder."""
+        if "spec.frac" in self.files.paths:
+            raise UserError("an imported file cannot be called spec.frac, the name of the main file in a folder")
+        return {"spec.frac": self.files.main.source.text, **{path: f.text for path, f in self.files.paths.items()}}
+
+    def _param(self, name: str, text: str | None) -> Axis:
+        decl, source = _declaration(self.files, self.files.main, name)
+        type = None if decl is None else _type(decl.type)
+        if text is None:
+            text = self._domain(name, decl, source)
+        return axis("param", name, text, type)
+
+    def _domain(self, name: str, decl: s.Param | None, source: Source) -> str:
+        if decl is None:
+            return "?"  # reported with all that is wrong with the parameters
+        if decl.domain is not None and decl.type.item is None:
+            return source.slice(decl.domain.span)
+        if decl.type.name == "bool":
+            return "false|true"
+        if decl.type.item is not None:
+            raise UserError(f"-p {name}: `{name}` is a list: say which are to be tried, as in -p '{name}=[16]|[32]'")
+        help = f"give a range, as in -p {name}=1..4, or declare one: `param {name}: {_type(decl.type)} = … in 1..4`"
+        raise UserError(f"-p {name}: `{name}` has no domain that could be swept\n  help: {help}")
+
+    def _check_params(self, axes: Sequence[Axis]) -> None:
+        """Each value of each parameter, by the compiler, on the file's parameters alone."""
+        kept = s.Param | s.Let | s.Import | s.FromImport
+        alone = replace(self.files.main, decls=tuple(d for d in self.files.main.decls if isinstance(d, kept)))
+        found: list[Diagnostic] = []
+        for a in axes:
+            for text in a.ends():
+                findings = self._evaluated(alone, {**self._base, a.name: a.place(text)})[1].found
+                wrong = [d for d in findings if d.source.name == OPTIONS["param"]]
+                found += wrong
+                if wrong and not a.choices:
+                    break
+        if found:
+            raise FracError(found)
+
+    def _net(self, name: str | None) -> str:
+        names = [d.name.id for d in self.files.main.decls if isinstance(d, s.NetDecl)]
+        if not names:
+            raise UserError("the file declares no net")
+        if name is not None and name not in names:
+            raise UserError(f"the file has no net `{name}`: the nets are {', '.join(names)}")
+        return name or names[-1]
+
+    def _train_block(self) -> Mapping[str, Any]:
+        """The train block, at the first value of everything."""
+        settings, report = self._evaluated(self.files.main, self._base)
+        wrong = [d for d in report.found if d.code.startswith(_WHATEVER_THE_VALUES)]
+        if wrong:
+            raise FracError(wrong)
+        return settings
+
+    def _evaluated(self, file: s.File, params: Mapping[str, str]) -> tuple[Mapping[str, Any], Report]:
+        report = Report(file.source, list(self.files.paths.values()))
+        with deep():
+            _, settings = syntax_to_programs(
+                file, self.files.targets.get, report, params, parse_expression, self.max_layers, self.allow_python
+            )
+        return settings, report
+
+    def _check_settings(self, axes: Sequence[Axis], block: Mapping[str, Any]) -> None:
+        """Each value of each setting: with some values of the others it must do."""
+        if not axes:
+            configured(block, {})
+        for a in axes:
+            for text in a.ends():
+                tried = product(*([text] if b is a else b.ends() for b in axes))
+                errors = [_wrong(block, axes, values) for values in islice(tried, _TRIED)]
+                if all(errors):
+                    raise UserError(f"--set {a.name}={a.given}, at {text}: {errors[0]}")
+
+
+def _wrong(block: Mapping[str, Any], axes: Sequence[Axis], values: Sequence[str]) -> str:
+    try:
+        configured(block, {a.name: text for a, text in zip(axes, values, strict=True)})
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def configured(block: Mapping[str, Any], settings: Mapping[str, str]) -> TrainConfig:
+    """The settings of a trial. Raises UserError if they are wrong, or leave nothing to compare trials by."""
+    config = parse_config(merge(block, [(key, literal(text, key)) for key, text in settings.items()]))
+    if not config.validation:
+        raise UserError("trials are compared on validation images: set `validation` above 0")
+    return config
+
+
+def _declaration(files: Files, file: s.File, name: str) -> tuple[s.Param | None, Source]:
+    """The declaration of ``columns``, or of ``m.columns`` in the file that is imported as m."""
+    first, dot, rest = name.partition(".")
+    for decl in file.decls:
+        match decl:
+            case s.Param() if not dot and decl.name.id == first:
+                return decl, file.source
+            case s.Import() if dot and decl.name.id == first:
+                target = files.targets.get(decl.path.span)
+                if target is not None:
+                    return _declaration(files, target, rest)
+            case _:
+                pass
+    return None, file.source
+
+
+def _type(type: s.TypeExpr) -> str:
+    return type.name if type.item is None else f"[{_type(type.item)}]"

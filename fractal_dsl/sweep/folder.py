@@ -1,0 +1,190 @@
+"""A sweep as a folder: what is swept, how, and who is at work in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_text
+from fractal_dsl.base.lock import flock
+from fractal_dsl.sweep.space import Axis, axis
+
+FORMAT = "fractal_dsl sweep"
+FORMAT_VERSION = 1
+JOURNAL = "journal.log"
+
+Sampler = Literal["grid", "random", "tpe"]
+Objective = Literal["accuracy", "loss"]
+Size = Literal["macs", "params"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep does: all that its result depends on. ``params`` and ``settings`` are those that stay the same.
+
+    ``objective`` is a figure of the best epoch on the validation images, ``minimize`` a size of the net that is made
+    small at the same time. ``prune`` is the epoch from which trials below the median are stopped. There are ``trials``
+    in all.
+    """
+
+    net: str
+    space: tuple[Axis, ...]
+    params: Mapping[str, str]
+    settings: Mapping[str, str]
+    max_layers: int
+    objective: Objective
+    minimize: Size | None
+    sampler: Sampler
+    seed: int
+    prune: int | None
+    trials: int
+
+    def json(self) -> dict[str, Any]:
+        """Plain data; axes as they were given."""
+        space = [{"kind": a.kind, "name": a.name, "given": a.given, "type": a.type} for a in self.space]
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self), "space": space}
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Sweep:
+        """What ``json`` wrote. Raises KeyError, TypeError or ValueError for what it did not."""
+        rest = {key: value for key, value in data.items() if key not in ("format", "format_version", "space")}
+        return cls(space=tuple(axis(**a) for a in data["space"]), **rest)
+
+
+class Home:
+    """The folder of a sweep."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spec = path / "spec" / "spec.frac"
+
+    def exists(self) -> bool:
+        """Whether a sweep is in it."""
+        return (self.path / "sweep.json").is_file()
+
+    def trial(self, number: int) -> Path:
+        """The run folder of a trial."""
+        return self.path / f"trial-{number:04}"
+
+    def log(self, number: int) -> Path:
+        """What the process of a trial printed."""
+        return self.path / f"trial-{number:04}.log"
+
+    def create(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
+        """Begin a sweep. Raises UserError if the folder has something in it."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path} exists and is no sweep: choose another folder with --out")
+        for name, text in texts.items():
+            write_text(self.spec.parent / name, text)
+        self.write(sweep)
+
+    def write(self, sweep: Sweep) -> None:
+        """Write what the sweep does."""
+        write_text(self.path / "sweep.json", json.dumps(sweep.json(), indent=2) + "\n")
+
+    def read(self) -> Sweep:
+        """Raises UserError if the folder is no sweep, or that of another version."""
+        if not self.path.is_dir():
+            raise UserError(f"there is no folder {self.path}")
+        if not self.exists():
+            raise UserError(f"{self.path} is no sweep: it has no sweep.json")
+        file = self.path / "sweep.json"
+        try:
+            data: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            if data["format"] == FORMAT and data["format_version"] != FORMAT_VERSION:
+                raise UserError(f"{self.path} has format {data['format_version']}, this version reads {FORMAT_VERSION}")
+            return Sweep.of_json(data)
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{file} is damaged: restore it, or sweep again in another folder") from None
+
+    def check_same(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
+        """Raises UserError if the sweep that was begun here was another one; only its trials may be more, or fewer."""
+        before = replace(self.read(), trials=sweep.trials).json()
+        wanted = json.loads(json.dumps(sweep.json()))
+        differ = [key for key in wanted if before[key] != wanted[key]]
+        for name, text in texts.items():
+            file = self.spec.parent / name
+            if not file.is_file() or file.read_bytes() != text.encode():
+                differ.append(name)
+        if differ:
+            raise UserError(
+                f"{self.path} has a sweep with another {', '.join(differ)}: go on with it by "
+                f"`fractal-dsl sweep {self.path}`, or choose another folder with --out"
+            )
+
+
+class Lock:
+    """A file that one holder at a time has locked: ``acquire`` waits for it, ``claim`` does not.
+
+    The system lets go of it when all processes that inherited the file have ended, killed or not: that of a trial's log
+    is held as long as the trial's process lives.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def acquire(self) -> None:
+        """Wait until nobody else has it."""
+        file = self.path.open("ab")
+        _flock(file, wait=True)
+        self.file: IO[bytes] = file
+
+    def claim(self) -> bool:
+        """Take it, if nobody else has it."""
+        file = self.path.open("ab")
+        if not _flock(file, wait=False):
+            file.close()
+            return False
+        self.file = file
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self.file.close()
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold it for a block."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+
+def _flock(file: IO[bytes], *, wait: bool) -> bool:
+    try:
+        return flock(file, wait=wait)
+    except ImportError:
+        raise UserError("sweeps need a system that locks files as POSIX does: Linux, macOS, or WSL") from None
+
+
+def whole_lines(journal: Path) -> None:
+    """Cut off the half of a line that a computer which lost its power may have left in a journal."""
+    if journal.is_file() and (data := journal.read_bytes()) and not data.endswith(b"\n"):
+        with journal.open("r+b") as file:
+            file.truncate(data.rfind(b"\n") + 1)
+
+
+def next_free(net: str) -> Path:
+    """``sweeps/NET-1``, or the next number that is free."""
+    number = 1
+    while (path := Path("sweeps") / f"{net.lower()}-{number}").exists():
+        number += 1
+    return path
+
+
+def lines_of(path: Path) -> Iterable[dict[str, Any]]:
+    """The whole lines of a ``metrics.jsonl`` that may be in the making."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError:
+        return []
+    return [cast(dict[str, Any], json.loads(line)) for line in text.splitlines()]

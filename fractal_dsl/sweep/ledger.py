@@ -1,0 +1,213 @@
+"""The trials of a sweep, kept by Optuna in a journal that several processes write to."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.sweep.folder import JOURNAL, Home, Lock, Sweep, whole_lines
+from fractal_dsl.sweep.space import combinations
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+REPEATS, AGAIN, FINAL, ERROR = "repeats", "again", "final", "error"
+"""Attributes of trials: of which number it has the values; which failed one it tries again; whether a failure would
+come again; its message."""
+_COUNTED = 100_000
+_DRAWS = 100
+
+
+def require_optuna() -> None:
+    """Raise UserError, before any work is done, if Optuna is missing."""
+    if find_spec("optuna") is None:
+        raise UserError("sweeps need Optuna: pip install 'fractal-dsl[sweep]'")
+
+
+class Claim:
+    """A trial that this process has: nobody else takes it up before ``release``, or the death of the process.
+
+    ``log`` is the file that what it runs writes to.
+    """
+
+    def __init__(self, trial: FrozenTrial, lock: Lock) -> None:
+        self.number, self.params, self.lock = trial.number, trial.params, lock
+        self.log = lock.file
+
+
+class Ledger:
+    """What was tried, and what is to be tried next."""
+
+    def __init__(self, home: Home, sweep: Sweep) -> None:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.home, self.sweep = home, sweep
+        self.lock = home.path / ".lock"
+        with Lock(self.lock).held(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            whole_lines(home.path / JOURNAL)
+            self.storage = JournalStorage(
+                JournalFileBackend(str(home.path / JOURNAL), Lock(home.path / ".journal-lock"))  # pyright: ignore[reportArgumentType]
+            )
+            if not self.storage.get_all_studies():
+                up: Literal["maximize", "minimize"] = "maximize" if sweep.objective == "accuracy" else "minimize"
+                directions = (up, "minimize") if sweep.minimize else (up,)
+                optuna.create_study(storage=self.storage, study_name="sweep", directions=directions)
+        pruners = optuna.pruners
+        pruner = pruners.NopPruner() if sweep.prune is None else pruners.MedianPruner(n_warmup_steps=sweep.prune)
+        self.study = optuna.load_study(storage=self.storage, study_name="sweep", pruner=pruner)
+        self.id = self.storage.get_study_id_from_name("sweep")
+        self.distributions = {axis.key: axis.distribution() for axis in sweep.space}
+
+    def trials(self) -> list[FrozenTrial]:
+        """All of them but those that stand for another with the same values, or were tried again."""
+        return _counted(self.study.get_trials(deepcopy=False))
+
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return min(self.sweep.trials, combinations(self.sweep.space) or self.sweep.trials)
+
+    def plan(self) -> None:
+        """Line up the combinations of a grid, and again what failed for reasons that may have passed."""
+        from optuna.trial import TrialState
+
+        with Lock(self.lock).held():
+            again = [t for t in self.trials() if t.state == TrialState.FAIL and not t.user_attrs.get(FINAL)]
+            for trial in again:
+                self.study.enqueue_trial(trial.params, {AGAIN: trial.number})
+            if self.sweep.sampler == "grid":
+                known = [_values(t) for t in self.trials()]
+                for values in self._grid()[: self.total()]:
+                    if values not in known:
+                        self.study.enqueue_trial(values)
+
+    def take(self) -> Claim | None:
+        """A trial that was left running by a process that died, or a new one; None if there is nothing to take up."""
+        from optuna.trial import TrialState
+
+        with Lock(self.lock).held():
+            trials = self.trials()
+            for trial in trials:
+                if trial.state == TrialState.RUNNING and (claim := self._claim(trial)):
+                    if trial.params.keys() == self.distributions.keys():
+                        return claim
+                    self._half_drawn(trial)
+            waiting = any(t.state == TrialState.WAITING for t in trials)
+            if not waiting and (self.sweep.sampler == "grid" or len(trials) >= self.total()):
+                return None
+            return self._new()
+
+    def running(self) -> list[int]:
+        """The numbers of the trials that somebody is at work on, or left."""
+        from optuna.trial import TrialState
+
+        return [t.number for t in self.trials() if t.state == TrialState.RUNNING]
+
+    def note(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Put attributes to a trial."""
+        for key, value in attributes.items():
+            self.storage.set_trial_user_attr(self._id(number), key, value)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Note the objective after an epoch; whether the trial shall be stopped."""
+        self.storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        return self.study.pruner.prune(self.study, self.storage.get_trial(self._id(number)))
+
+    def complete(self, number: int, values: Sequence[float]) -> None:
+        """A trial is done."""
+        self.study.tell(number, list(values))
+
+    def prune(self, number: int) -> None:
+        """A trial was stopped."""
+        from optuna.trial import TrialState
+
+        self.study.tell(number, state=TrialState.PRUNED)
+
+    def fail(self, number: int, error: str, *, final: bool) -> None:
+        """A trial failed; ``final``: it would again."""
+        from optuna.trial import TrialState
+
+        self.note(number, {ERROR: error, FINAL: final})
+        self.study.tell(number, state=TrialState.FAIL)
+
+    def _id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
+
+    def _claim(self, trial: FrozenTrial) -> Claim | None:
+        lock = Lock(self.home.log(trial.number))
+        return Claim(trial, lock) if lock.claim() else None
+
+    def _new(self) -> Claim | None:
+        """Ask for a trial whose values were not tried before. Optuna's draws are functions of (seed, trial number)."""
+        from optuna.trial import TrialState
+
+        for _ in range(_DRAWS):
+            before = self.study.get_trials(deepcopy=False)
+            self.study.sampler = self._sampler(sum(t.state != TrialState.WAITING for t in before))
+            asked = self.study.ask(self.distributions)
+            trial = self.storage.get_trial(self._id(asked.number))
+            same = [t for t in _counted(before) if t.number != trial.number and t.params == trial.params]
+            if not same:
+                return self._claim(trial)
+            self.note(trial.number, {REPEATS: same[0].number})
+            if same[0].state == TrialState.COMPLETE:
+                self.study.tell(trial.number, same[0].values)
+            else:
+                self.study.tell(trial.number, state=TrialState.FAIL)
+            if not self._line_up_untried(trial.number):
+                return None
+        return None
+
+    def _line_up_untried(self, number: int) -> bool:
+        """Where there are few combinations, a sampler may come upon old ones for ever: one of the others is next.
+
+        False if there is none."""
+        if (combinations(self.sweep.space) or _COUNTED) >= _COUNTED:
+            return True
+        known = [_values(t) for t in self.trials()]
+        left = [values for values in self._grid() if values not in known]
+        if left:
+            self.study.enqueue_trial(random.Random(f"{self.sweep.seed}/{number}").choice(left))
+        return bool(left)
+
+    def _half_drawn(self, trial: FrozenTrial) -> None:
+        """A process died while it drew the values of a trial: what was lined up is lined up again."""
+        from optuna.trial import TrialState
+
+        self.note(trial.number, {REPEATS: trial.number})
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        if fixed := trial.system_attrs.get("fixed_params"):
+            self.study.enqueue_trial(fixed)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        from optuna.samplers import RandomSampler, TPESampler
+
+        seed = random.Random(f"{self.sweep.seed}/{number}").getrandbits(31)
+        if self.sweep.sampler != "tpe":
+            return RandomSampler(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that constant_liar may change
+            return TPESampler(seed=seed, constant_liar=True)
+
+    def _grid(self) -> list[dict[str, Any]]:
+        keys = [axis.key for axis in self.sweep.space]
+        return [dict(zip(keys, values, strict=True)) for values in product(*(a.values() for a in self.sweep.space))]
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    tried_again = {t.user_attrs.get(AGAIN) for t in trials}
+    return [t for t in trials if REPEATS not in t.user_attrs and t.number not in tried_again]
+
+
+def _values(trial: FrozenTrial) -> dict[str, Any]:
+    """The values of a trial, drawn or lined up."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})

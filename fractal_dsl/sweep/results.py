@@ -1,0 +1,255 @@
+"""What a sweep found: a table, a picture, a page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape as escape_markup
+from rich.table import Table
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_text
+from fractal_dsl.base.texts import duration
+from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
+from fractal_dsl.sweep.folder import Home, lines_of
+from fractal_dsl.sweep.ledger import ERROR, Ledger
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from optuna.trial import FrozenTrial
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 96rem;
+  margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin-bottom: 0 }}
+div {{ overflow-x: auto }} table {{ border-collapse: collapse }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums }}
+th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left }}
+tr.best td {{ font-weight: 600 }}
+figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
+figcaption, .note {{ color: #555 }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="note">{what}</p>
+{figure}
+<div><table>
+{table}
+</table></div>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial for people. ``value`` is its objective, if it is done; ``best``: none is better in all that counts."""
+
+    number: int
+    state: str
+    values: tuple[str, ...]
+    value: float | None
+    sizes: dict[str, int]
+    seconds: float | None
+    note: str
+    best: bool
+
+
+class Results:
+    """The trials of a sweep: those that are done, best first, then the others."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        from optuna.trial import TrialState
+
+        self.sweep, self.ledger = ledger.sweep, ledger
+        trials = ledger.trials()
+        best = {t.number for t in ledger.study.best_trials if t.state == TrialState.COMPLETE}
+        self.rows = [self._row(t, t.number in best) for t in trials]
+        sign = -1 if self.sweep.objective == "accuracy" else 1
+        order = ["done", "pruned", "running", "waiting", "failed"]
+        self.rows.sort(key=lambda r: (order.index(r.state), sign * (r.value or 0), r.number))
+
+    def show(self, console: Console) -> None:
+        """Print the table, and below it why trials failed."""
+        table, head = Table(box=None, pad_edge=False), self._head()
+        for i, name in enumerate(head):
+            table.add_column(name, justify="left" if i in (0, len(head) - 1) else "right", no_wrap=True)
+        for row in self.rows:
+            cells = self._cells(replace(row, note="") if row.state == "failed" else row)
+            table.add_row(*map(escape_markup, cells), style="bold" if row.best else None)
+        if not console.is_terminal:
+            console = Console(file=console.file, width=1000)  # nothing is cut off in files
+        console.print(table)
+        for row in self.rows:
+            if row.state == "failed":
+                line = f"trial {row.number} failed: {row.note}"
+                console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def write(self, folder: Path) -> None:
+        """Write ``sweep.svg`` and ``sweep.html``."""
+        svg = self.svg()
+        if svg:
+            write_text(folder / "sweep.svg", svg)
+        write_text(folder / "sweep.html", self.html(svg))
+
+    def conclusion(self, home: Home) -> str:
+        """What came of it, and where to look on. Raises UserError if no trial was done."""
+        done = [r for r in self.rows if r.state == "done"]
+        if not done:
+            error = next((f"; the first that failed: {r.note}" for r in self.rows if r.state == "failed"), "")
+            raise UserError(f"no trial was done{error}")
+        best = [r for r in done if r.best]
+        look = shlex.join(["fractal-dsl", "report", str(home.trial(best[0].number))])
+        if self.sweep.minimize:
+            return f"{len(best)} trials are best for their {_NAMES[self.sweep.minimize]}, marked *; {look}"
+        return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation images; {look}"
+
+    def html(self, svg: str | None) -> str:
+        """A page that needs no other file; trials are linked to their reports."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in self._head())
+        rows = [f"<tr>{head}</tr>"]
+        for row in self.rows:
+            first, *rest = self._cells(row)
+            if row.state == "done":
+                cell = f'<a href="trial-{row.number:04}/report.html">{escape(first)}</a>'
+            else:
+                cell = escape(first)
+            kind = ' class="best"' if row.best else ""
+            rows.append(f"<tr{kind}><td>{cell}</td>{''.join(f'<td>{escape(c)}</td>' for c in rest)}</tr>")
+        figure = ""
+        if svg:
+            figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{escape(self._caption())}</figcaption></figure>"
+        swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
+        what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
+        return _PAGE.format(
+            title=escape(f"Sweep of {self.sweep.net}"), what=escape(what), figure=figure, table="\n".join(rows)
+        )
+
+    def svg(self) -> str | None:
+        """The objective against parameters, MACs and training time; None as long as no trial is done."""
+        done = [r for r in self.rows if r.state == "done" and r.value is not None]
+        if not done:
+            return None
+        percent = 100 if self.sweep.objective == "accuracy" else 1
+        axis, shades = self._shades(done)
+        with Drawing(3, "sweep") as drawing:
+            panels = [
+                ("Parameters", "parameters", [r.sizes["params"] for r in done]),
+                ("Work", "multiply-accumulates an image", [r.sizes["macs"] for r in done]),
+                ("Time", "seconds of training", [r.seconds or 0 for r in done]),
+            ]
+            y = [percent * (r.value or 0) for r in done]
+            for axes, (title, unit, x) in zip(drawing.axes, panels, strict=True):
+                front = sorted(_front(x, y, more=percent == 100))
+                axes.plot([x[i] for _, i in front], [y[i] for _, i in front], color=BLACK, lw=0.8, ls=":", zorder=1)
+                for name, shade, mine in shades:
+                    axes.plot([x[i] for i in mine], [y[i] for i in mine], color=shade, ls="", marker="o", label=name)
+                for _, i in front:
+                    text = str(done[i].number)
+                    axes.annotate(text, (x[i], y[i]), (6, 6), textcoords="offset points", size=8)
+                ring = [i for i, r in enumerate(done) if r.best]
+                axes.plot(
+                    [x[i] for i in ring], [y[i] for i in ring], ls="", marker="o", ms=11, mfc="none", mec=BLACK, mew=1.1
+                )
+                axes.set(title=title, xlabel=unit)
+                _scaled(axes, x, title != "Time")
+            ylabel = "validation images classified right (%)" if percent == 100 else "cross-entropy (nats per image)"
+            drawing.axes[0].set_ylabel(ylabel)
+            if axis:
+                handles = drawing.axes[0].get_legend_handles_labels()
+                drawing.figure.legend(*handles, title=axis, loc="outside right upper")
+        return drawing.svg
+
+    def _row(self, trial: FrozenTrial, best: bool) -> Row:
+        given = trial.params or trial.system_attrs.get("fixed_params", {})
+        values = tuple(a.shown(given[a.key]) if a.key in given else "" for a in self.sweep.space)
+        names = {"COMPLETE": "done", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting", "FAIL": "failed"}
+        state, attributes, note = names[trial.state.name], trial.user_attrs, str(trial.user_attrs.get(ERROR, ""))
+        value: float | None = trial.values[0] if state == "done" else None
+        if state in ("pruned", "running") and trial.intermediate_values:
+            epoch, reached = max(trial.intermediate_values.items())
+            note = f"after epoch {epoch}: {self._shown(reached)}"
+        sizes = {name: attributes[name] for name in ("params", "macs") if name in attributes}
+        seconds: Any = attributes.get("seconds")
+        if seconds is None and state == "running":
+            metrics = self.ledger.home.trial(trial.number) / "metrics.jsonl"
+            seconds = sum(epoch["seconds"] for epoch in lines_of(metrics))
+        return Row(trial.number, state, values, value, sizes, seconds, note, best)
+
+    def _head(self) -> list[str]:
+        names = [a.name for a in self.sweep.space]
+        return ["trial", *names, self._value_name(), "parameters", "MACs", "time", ""]
+
+    def _cells(self, row: Row) -> list[str]:
+        note = f"{row.state}: {row.note}" if row.note else row.state if row.state != "done" else ""
+        sizes = [f"{row.sizes[name]:,}" if name in row.sizes else "" for name in ("params", "macs")]
+        time = duration(row.seconds) if row.seconds else ""
+        return [f"{row.number}{' *' * row.best}", *row.values, self._value(row), *sizes, time, note]
+
+    def _value(self, row: Row) -> str:
+        return "" if row.value is None else self._shown(row.value)
+
+    def _shown(self, value: float) -> str:
+        return f"{value:.2%}" if self.sweep.objective == "accuracy" else f"{value:.4f}"
+
+    def _value_name(self) -> str:
+        return f"validation {self.sweep.objective}"
+
+    def _caption(self) -> str:
+        best = "the trials that no other beats in both" if self.sweep.minimize else "the best"
+        pruned = " Pruned trials are left out." if any(r.state == "pruned" for r in self.rows) else ""
+        return (
+            f"The trials that are done. Ringed: {best}. Numbered, on the dotted line: those that no smaller one, "
+            f"or faster one, beats.{pruned}"
+        )
+
+    def _shades(self, done: Sequence[Row]) -> tuple[str, list[tuple[str, str, list[int]]]]:
+        """Colours by the first axis that has few values; its name, and the trials by value and colour."""
+        for k, axis in enumerate(self.sweep.space):
+            found = sorted({r.values[k] for r in done}, key=lambda text: (len(text), text))
+            if 2 <= len(found) <= 7:
+                mine = [[i for i, r in enumerate(done) if r.values[k] == value] for value in found]
+                return axis.name, [(v, colour(j), mine[j]) for j, v in enumerate(found)]
+        return "", [("", BLUE, list(range(len(done))))]
+
+
+_NAMES = {"macs": "MACs", "params": "parameters"}
+
+
+def _front(x: Sequence[float], y: Sequence[float], *, more: bool) -> list[tuple[float, int]]:
+    """The points that no point with less or equal x is better than or equal to, as (x, index)."""
+    front: list[tuple[float, int]] = []
+    best = float("-inf")
+    for i in sorted(range(len(x)), key=lambda i: (x[i], -y[i] if more else y[i])):
+        height = y[i] if more else -y[i]
+        if height > best:
+            best = height
+            front.append((x[i], i))
+    return front
+
+
+def _scaled(axes: Axes, x: Sequence[float], units: bool) -> None:
+    """A logarithmic axis for what differs by a factor of ten; 20k for 20,000 where there are ``units``."""
+    from matplotlib.ticker import EngFormatter, LogLocator, StrMethodFormatter
+
+    formatter = EngFormatter(sep="") if units else StrMethodFormatter("{x:g}")
+    if min(x) > 0 and max(x) >= 10 * min(x):
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.xaxis.set_minor_formatter(formatter)
+    axes.xaxis.set_major_formatter(formatter)
+    axes.margins(x=0.08, y=0.1)

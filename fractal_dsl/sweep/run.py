@@ -1,0 +1,221 @@
+"""Sweeps at work: a new one, or one that goes on."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import threading
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.runs.plots import require_matplotlib
+from fractal_dsl.sweep.checks import Checked
+from fractal_dsl.sweep.folder import Home, Objective, Sampler, Size, Sweep, next_free
+from fractal_dsl.sweep.ledger import Claim, Ledger, require_optuna
+from fractal_dsl.sweep.results import Results
+from fractal_dsl.sweep.space import combinations
+from fractal_dsl.sweep.trial import Means, Stop, run_trial
+
+_PATIENCE = 0.5
+
+
+def sweep(
+    spec: str,
+    params: Mapping[str, str | None],
+    settings: Mapping[str, str],
+    out: Path | None = None,
+    *,
+    trials: int | None = None,
+    sampler: Sampler | None = None,
+    objective: Objective = "accuracy",
+    minimize: Size | None = None,
+    prune: int | None = None,
+    seed: int = 0,
+    net: str | None = None,
+    max_layers: int,
+    means: Means | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Train a spec at many values of its parameters and of training settings; whether all trials were done.
+
+    ``params`` and ``settings`` are texts by name: a range, a set, or one value, which stays; None for a parameter is
+    its whole domain. ``sampler`` is by default the grid where it has no more than ``trials`` combinations, else TPE.
+    The folder ``out``, ``sweeps/NET-1`` if not given, may hold the same sweep, which then goes on. Ctrl-C, or SIGTERM,
+    stops and saves the trials that are running. Raises FracError or UserError before anything is trained for a value
+    that is outside its domain, or a setting that is wrong; and UserError in the end if every trial failed.
+    """
+    _require()
+    means = means or Means()
+    checked = Checked(spec, params, settings, net, max_layers, means.allow_python)
+    if not checked.space:
+        raise UserError("nothing is swept: give a range or a set, as in -p columns=2..5 or --set optimizer.lr=0.01|0.1")
+    if prune is not None and minimize is not None:
+        raise UserError("--prune compares trials by one figure, and --minimize asks for two: leave one of them away")
+    size = combinations(checked.space)
+    if trials is None and size is None:
+        raise UserError("a range of numbers that are not whole has no end of values: say how many with --trials N")
+    grid = size is not None and (trials is None or size <= trials)
+    sampler = sampler or ("grid" if grid else "tpe")
+    if sampler == "grid" and size is None:
+        raise UserError("a grid needs steps: write 0.1..0.5:step=0.1, or a set such as 0.01|0.1")
+    found = Sweep(
+        checked.net,
+        checked.space,
+        checked.params,
+        checked.settings,
+        max_layers,
+        objective,
+        minimize,
+        sampler,
+        seed,
+        prune,
+        trials or size or 0,
+    )
+    home = Home(out or next_free(checked.net))
+    if home.exists():
+        home.check_same(found, checked.texts())
+    home.create(found, checked.texts()) if not home.exists() else home.write(found)
+    return _run(home, found, means, console or Console())
+
+
+def go_on(
+    folder: Path, *, trials: int | None = None, means: Means | None = None, console: Console | None = None
+) -> bool:
+    """Go on with a sweep that was stopped or killed, or to more trials; whether all were done."""
+    _require()
+    home = Home(folder)
+    found = home.read()
+    if trials is not None:
+        found = replace(found, trials=trials)
+        home.write(found)
+    return _run(home, found, means or Means(), console or Console())
+
+
+def show(folder: Path, console: Console | None = None) -> None:
+    """Print the table of a sweep, and draw its picture and its page again."""
+    _require()
+    home = Home(folder)
+    results = Results(Ledger(home, home.read()))
+    results.write(home.path)
+    results.show(console or Console())
+
+
+def _require() -> None:
+    require_optuna()
+    require_matplotlib()
+
+
+def _run(home: Home, found: Sweep, means: Means, console: Console) -> bool:
+    ledger, stop = Ledger(home, found), Stop()
+    ledger.plan()
+    swept = ", ".join(f"{a.name}={a.given}" for a in found.space)
+    _say(console, f"sweep of {found.net} over {swept}: {ledger.total()} trials, {_how(found, means)}; into {home.path}")
+    work = _Work(home, found, ledger, means, stop, console)
+    with _interruptible(stop, console), ThreadPoolExecutor(means.workers) as pool:
+        for future in [pool.submit(work.work, worker) for worker in range(means.workers)]:
+            future.result()
+    results = Results(ledger)
+    results.write(home.path)
+    results.show(console)
+    _say(console, f"picture and table: {home.path / 'sweep.html'}")
+    if stop.asked.is_set():
+        _say(console, f"stopped. To go on: {_command(home, means)}")
+        return False
+    _say(console, results.conclusion(home))
+    return True
+
+
+class _Work:
+    """What the workers share."""
+
+    def __init__(self, home: Home, found: Sweep, ledger: Ledger, means: Means, stop: Stop, console: Console) -> None:
+        self.home, self.found, self.ledger, self.means = home, found, ledger, means
+        self.stop, self.console = stop, console
+        self.mine: set[int] = set()
+        self.awaited: set[int] = set()
+
+    def work(self, worker: int) -> None:
+        """Run trials until there are none left; an error stops the other workers, too."""
+        try:
+            while not self.stop.asked.is_set():
+                claim = self.ledger.take()
+                if claim is not None:
+                    self._trial(claim, worker)
+                elif running := self.ledger.running():
+                    self._wait(running)
+                else:
+                    return
+        except BaseException:
+            self.stop.asked.set()
+            raise
+
+    def _trial(self, claim: Claim, worker: int) -> None:
+        number = claim.number
+        self.mine.add(number)
+        try:
+            values = ", ".join(f"{a.name}={a.shown(claim.params[a.key])}" for a in self.found.space)
+            _say(self.console, f"trial {number}: {values}")
+            outcome = run_trial(self.home, self.found, self.ledger, claim, self.means, worker, self.stop)
+            _say(self.console, f"trial {number}: {outcome or 'saved, to go on later'}")
+        finally:
+            self.mine.discard(number)
+            claim.lock.release()
+
+    def _wait(self, running: list[int]) -> None:
+        """Others are at work: a trial of theirs is taken up if they die."""
+        others = set(running) - self.mine - self.awaited
+        if others and not self.mine:
+            self.awaited |= others
+            numbers = ", ".join(map(str, sorted(others)))
+            _say(self.console, f"waiting for another process, which runs trial {numbers}")
+        self.stop.asked.wait(_PATIENCE)
+
+
+def _how(found: Sweep, means: Means) -> str:
+    names = {"grid": "a grid", "random": "at random", "tpe": "by TPE"}
+    words = [names[found.sampler]]
+    words += [f"pruned from epoch {found.prune}"] if found.prune is not None else []
+    words += [f"{means.workers} at once"] * (means.workers > 1)
+    words += [f"{means.processes} processes each"] * (means.processes > 1)
+    return ", ".join(words)
+
+
+def _command(home: Home, means: Means) -> str:
+    words = ["fractal-dsl", "sweep", str(home.path)]
+    words += ["--workers", str(means.workers)] if means.workers > 1 else []
+    words += ["--nproc-per-trial", str(means.processes)] if means.processes > 1 else []
+    words += ["--device", means.device] if means.device else []
+    words += ["--allow-python"] * means.allow_python
+    return shlex.join(words)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _interruptible(stop: Stop, console: Console) -> Generator[None]:
+    """The first Ctrl-C, or SIGTERM, saves and stops the trials; the second one kills them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: object) -> None:
+        if stop.asked.is_set():
+            stop.at_once.set()
+        else:
+            _say(console, "stopping: the trials that run are saved; once more, and they are killed")
+        stop.asked.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,212 @@
+"""One trial: a training run in a process of its own, watched epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.pipeline import compile_file
+from fractal_dsl.sweep.checks import configured
+from fractal_dsl.sweep.folder import Home, Sweep, lines_of
+from fractal_dsl.sweep.ledger import Claim, Ledger
+
+_LOOK = 0.2
+
+
+@dataclass(frozen=True)
+class Means:
+    """What trials are run with; a sweep's result does not depend on it.
+
+    ``workers`` trials run at once, each on ``processes`` processes.
+    """
+
+    workers: int = 1
+    processes: int = 1
+    device: str | None = None
+    allow_python: bool = False
+
+
+class Stop:
+    """Asks trials to stop: first to save and end, then at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.at_once = threading.Event(), threading.Event()
+
+
+def run_trial(
+    home: Home, sweep: Sweep, ledger: Ledger, claim: Claim, means: Means, worker: int, stop: Stop
+) -> str | None:
+    """Run a trial, or go on with it, and note what came of it; None if it was stopped half-way, to go on later.
+
+    What is wrong with the trial makes it a failed one; the text says so.
+    """
+    number, params, settings = claim.number, *split(sweep, claim.params)
+    try:
+        compiled = compile_file(home.spec, params, sweep.net, sweep.max_layers, allow_python=means.allow_python)
+        configured(compiled.program.train, settings)
+    except (FracError, UserError) as error:
+        claim.log.write(f"{error}\n".encode())
+        ledger.fail(number, _first(error), final=True)
+        return f"failed: {_first(error)}"
+    summary = compiled.summary
+    ledger.note(number, {"params": summary.params, "macs": summary.macs, "depth": summary.depth})
+    watched = _Watched(home.trial(number), sweep, lambda epoch, value: ledger.report(number, epoch, value))
+    if _status(watched.folder) != "finished":
+        line, said = command(home, number, params, settings, sweep, means), home.log(number).stat().st_size
+        code, pruned = watched.train(line, claim.log.fileno(), environment(means, worker), stop)
+        if stop.asked.is_set() and _status(watched.folder) != "finished":
+            return None
+        if pruned:
+            ledger.note(number, {"seconds": watched.seconds()})
+            ledger.prune(number)
+            return f"pruned after epoch {watched.epochs[-1]['epoch']}: {sweep.objective} {watched.shown()}"
+        if code != 0:
+            message = _last_words(home.log(number).read_bytes()[said:], code)
+            ledger.fail(number, message, final=_status(watched.folder) == "diverged")
+            return f"failed: {message}"
+    watched.look()
+    if not watched.epochs:
+        ledger.fail(number, "it was stopped before its first epoch was done", final=False)
+        return "failed: it was stopped before its first epoch was done"
+    ledger.note(number, {"seconds": watched.seconds()})
+    size = [getattr(summary, sweep.minimize)] if sweep.minimize else []
+    ledger.complete(number, [watched.best(), *size])
+    return f"{sweep.objective} {watched.shown()}"
+
+
+def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """All the parameters and all the settings of a trial, as texts in the language's literals."""
+    found = {
+        kind: {a.name: a.text(values[a.key]) for a in sweep.space if a.kind == kind} for kind in ("param", "setting")
+    }
+    return {**sweep.params, **found["param"]}, {**sweep.settings, **found["setting"]}
+
+
+def command(
+    home: Home, number: int, params: dict[str, str], settings: dict[str, str], sweep: Sweep, means: Means
+) -> list[str]:
+    """What runs a trial: a new run, or the rest of one that has a checkpoint."""
+    folder = home.trial(number)
+    several = means.processes > 1
+    launch = ["-m", "fractal_dsl"]
+    if several:
+        per_node = ["--nproc-per-node", str(means.processes)]
+        launch = ["-m", "torch.distributed.run", "--standalone", *per_node, *launch]
+    if any((folder / "checkpoints").glob("step-*")):
+        what = ["--resume", str(folder)]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)  # a process that was killed before its first checkpoint
+        what = [str(home.spec), "--out", str(folder), "--net", sweep.net, "--max-layers", str(sweep.max_layers)]
+        what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
+        what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
+    what += ["--parallel", "ddp"] * several
+    what += ["--device", means.device] if means.device else []
+    what += ["--allow-python"] * means.allow_python
+    return [sys.executable, *launch, "train", *what]
+
+
+def environment(means: Means, worker: int) -> dict[str, str]:
+    """What a worker's trials see of the machine: their share of its GPUs, or of its CPU cores."""
+    shared = dict(os.environ)
+    if means.device is None and (gpus := _gpus()):
+        first = worker * means.processes
+        mine = [gpus[(first + i) % len(gpus)] for i in range(means.processes)]
+        shared["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(mine))
+    if means.workers > 1 and "OMP_NUM_THREADS" not in shared:
+        shared["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // (means.workers * means.processes)))
+    return shared
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return given.split(",")[:count] if given else [str(i) for i in range(count)]
+
+
+class _Watched:
+    """A run in the making, known by its files. ``on_epoch`` gets an epoch and its objective, and may ask to stop."""
+
+    def __init__(self, folder: Path, sweep: Sweep, on_epoch: Callable[[int, float], bool]) -> None:
+        self.folder, self.sweep, self.on_epoch = folder, sweep, on_epoch
+        self.epochs: list[dict[str, Any]] = []
+
+    def train(self, line: Sequence[str], log: int, environment: dict[str, str], stop: Stop) -> tuple[int, bool]:
+        """Run a command to its end, or stop it; its exit code, and whether it was pruned."""
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+        told = pruned = False
+        try:
+            while True:
+                pruned = pruned or self.look()
+                if (pruned or stop.asked.is_set()) and not told:
+                    process.terminate()  # as by Ctrl-C: it saves, and ends
+                    told = True
+                if stop.at_once.is_set():
+                    process.kill()
+                try:
+                    code = process.wait(_LOOK)
+                    return code, pruned and code != 0
+                except subprocess.TimeoutExpired:
+                    pass
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def look(self) -> bool:
+        """Whether the epochs that are new ask to stop."""
+        fresh = list(lines_of(self.folder / "metrics.jsonl"))[len(self.epochs) :]
+        self.epochs += fresh
+        asked = [self.on_epoch(e["epoch"], e["validation"][self.sweep.objective]) for e in fresh]
+        return any(asked)
+
+    def best(self) -> float:
+        """The objective of the best epoch."""
+        values = [e["validation"][self.sweep.objective] for e in self.epochs]
+        return max(values) if self.sweep.objective == "accuracy" else min(values)
+
+    def shown(self) -> str:
+        """``best`` for people."""
+        return f"{self.best():.2%}" if self.sweep.objective == "accuracy" else f"{self.best():.4f}"
+
+    def seconds(self) -> float:
+        """How long it trained."""
+        return sum(e["seconds"] for e in self.epochs)
+
+
+def _status(folder: Path) -> str | None:
+    """How a run that has its result ended; ``running`` and the like before."""
+    for name in ("result.json", "manifest.json"):
+        try:
+            return json.loads((folder / name).read_text("utf-8"))["status"]
+        except (OSError, ValueError, KeyError):
+            pass
+    return None
+
+
+def _first(error: FracError | UserError) -> str:
+    """An error in one line."""
+    if isinstance(error, FracError):
+        return f"{error.diagnostics[0].code}: {error.diagnostics[0].message}"
+    return str(error).splitlines()[0]
+
+
+def _last_words(printed: bytes, code: int) -> str:
+    """Why a process failed, by what it printed."""
+    lines = printed.decode("utf-8", "replace").splitlines()
+    said = next((line for line in reversed(lines) if "error" in line.lower()), "")
+    ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+    return said.removeprefix("error: ") or ended

@@ -1,0 +1,278 @@
+"""The training loop: epochs, steps, and what is saved when.
+
+Every draw is a function of the seed and counters: the weights of the seed, the order of the images of (seed, epoch),
+augmentation of (seed, epoch, image), dropout, mixing and the drop-path plan of (seed, step). Nothing depends on what
+was drawn before, so a run that is killed and resumed ends as it would have.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.data import ImageSet
+from fractal_dsl.evaluation.introspect import Tracker
+from fractal_dsl.evaluation.run import Weights
+from fractal_dsl.runtime.compiling import CompileClock
+from fractal_dsl.runtime.graph_to_fx import routes_apart
+from fractal_dsl.training.checkpoint import Checkpoint, Ended, Progress
+from fractal_dsl.training.profiling import Profiler
+from fractal_dsl.training.progress import View
+from fractal_dsl.training.step import Stepper
+from fractal_dsl.training.store import Store
+
+_SHARE = 50
+"""At the end of an epoch the state is saved if that takes at most this part of the time since it was saved last."""
+
+
+class Loop:
+    """Trains one net. What it has done stands in ``progress`` and ``epochs``, the lines of ``metrics.jsonl``.
+
+    ``interrupted`` asks it to stop after the step that it is in, and so does the time ``deadline`` (perf_counter).
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        images: ImageSet,
+        config: TrainConfig,
+        store: Store,
+        view: View,
+        interrupted: threading.Event,
+        deadline: float = math.inf,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.stepper, self.model, self.images, self.config = stepper, stepper.model, images, config
+        self.store, self.view, self.interrupted, self.deadline = store, view, interrupted, deadline
+        self.on_epoch = on_epoch
+        self.progress = Progress()
+        self.epochs: list[dict[str, Any]] = []
+        kind = torch.float32 if stepper.device.type == "mps" else torch.float64
+        self.loss, self.right = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
+        tracked = config.track_columns and stepper.world.leads
+        self.tracker = Tracker(self.model, images, config.seed, config.batch) if tracked else None
+        self.saved = self.saving = 0.0
+        self.profiler: Profiler | None = None
+        self.clock: CompileClock | None = None
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up the state that was saved."""
+        self.progress, self.epochs = checkpoint.progress, checkpoint.epochs
+        tensors = self.stepper.load(checkpoint)
+        self.loss.copy_(tensors["epoch/loss"])
+        self.right.copy_(tensors["epoch/right"])
+        self.store.metrics(self.epochs)
+
+    def rewrite(self, names: Sequence[Weights]) -> None:
+        """Write those weights again, from the state that was restored."""
+        if names:
+            with self._averaged():
+                self.store.weights(names, self.stepper.weights(), self.progress.epoch)
+            self.store.flush()
+
+    def run(self) -> Progress:
+        """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.
+
+        Raises UserError if the loss stops being a number, or the disk is full; the last good state is kept.
+        """
+        p = self.progress
+        if p.ended in ("epochs", "patience"):
+            return p
+        p.ended = ""
+        self.saved, self.start = time.perf_counter(), time.perf_counter() - p.seconds
+        steps = len(self._order())
+        self.view.run(steps * self.config.epochs, p.step)
+        if p.step == 0:
+            self._first()
+        profiled = self.config.profile and self.stepper.world.leads
+        with (
+            Profiler(self.store.folder) if profiled else nullcontext() as self.profiler,
+            CompileClock() if self.config.compile else nullcontext() as self.clock,
+        ):
+            while not p.ended:
+                self._epoch()
+        return p
+
+    def _order(self) -> tuple[torch.Tensor, ...]:
+        return self.stepper.order(len(self.images.train), self.progress.epoch)
+
+    def _first(self) -> None:
+        """Before training: everything that a run needs to be resumed and opened."""
+        with self.store.kept():
+            self.store.metrics([])
+        self.store.weights(("best", "last"), self.stepper.weights(), 0)
+        self._save()
+
+    def _epoch(self) -> None:
+        p, config, order = self.progress, self.config, self._order()
+        if p.batch == 0:
+            self.loss.zero_()
+            self.right.zero_()
+            p.images, p.epoch_seconds = 0, 0.0
+        self.model.train()
+        title = f"epoch {p.epoch + 1}/{config.epochs}"
+        self.view.epoch(title, self.loss, self.right, p.images, p.epoch_seconds)
+        rate = 0.0
+        for x, y in self._batches(order[p.batch :]):
+            rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
+            loss, right = self.stepper.step(x, y, p.step, rate)
+            images = len(y) * self.stepper.shares.size
+            p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
+            diverged = not self.view.add(loss, right, images)
+            diverged, ended, due = self._agreed(diverged, 60 * config.save_minutes)
+            if diverged:
+                self._diverged()
+            if self.profiler is not None and self.profiler.step():
+                self.view.line(self.profiler.table)
+            if p.batch < len(order):
+                p.ended = ended
+                if ended or due:
+                    self._mid_epoch()
+                if p.ended:
+                    return
+        self._epoch_done(rate)
+
+    def _batches(self, order: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        with self.store.kept():  # a file may turn out to be no image
+            yield from self.images.batches(self.images.train, order, self.progress.epoch)
+
+    def _agreed(self, diverged: bool, pause: float) -> tuple[bool, Ended, bool]:
+        """Whether the loss is no number, why the run is to stop, and whether its state is to be saved, which it is
+        after so many seconds: in all processes alike, though each has a clock of its own."""
+        now, every = time.perf_counter(), self.config.save_steps
+        due = every is not None and self.progress.step % every == 0
+        diverged, interrupted, over, due = self.stepper.world.any(
+            diverged,
+            self.interrupted.is_set(),
+            now > self.deadline,
+            due or now - self.saved > pause,
+        )
+        return diverged, "interrupted" if interrupted else "minutes" if over else "", due
+
+    def _mid_epoch(self) -> None:
+        p, seconds = self.progress, self.view.figures()["seconds"]
+        if not self._finite():
+            self._diverged()
+        p.epoch_seconds = seconds
+        if p.ended:
+            with self._averaged():
+                judged = self.config.validation and p.epoch  # the best ones are of an epoch
+                names: tuple[Weights, ...] = ("last",) if judged else ("last", "best")
+                self.store.weights(names, self.stepper.weights(), p.epoch)
+        self._save()
+
+    def _epoch_done(self, rate: float) -> None:
+        p, config = self.progress, self.config
+        figures: dict[str, Any] = {"epoch": p.epoch + 1, "step": p.step, "lr": rate, **self.view.figures()}
+        if not self._finite():
+            self._diverged()
+        with self._averaged():
+            images = self.images
+            validation = self.stepper.measure(images, images.validation) if len(images.validation) else None
+            figures["validation"] = validation
+            if self.tracker is not None:
+                figures["training"] = self.tracker.measure()
+            if self.clock is not None:  # parts of the net may first run in validation
+                figures["compile_seconds"], self.clock.seconds = self.clock.seconds, 0.0
+            p.epoch, p.batch = p.epoch + 1, 0
+            self.epochs.append(figures)
+            score = _score(figures, routes_apart(self.model.join_graph))
+            better = score >= p.best
+            if better:
+                p.best, p.best_epoch = score, p.epoch
+            self.store.weights(("last", "best") if better else ("last",), self.stepper.weights(), p.epoch)
+        with self.store.kept():
+            self.store.metrics(self.epochs)
+        p.ended, due = self._end()
+        if due:
+            self._save()
+        else:
+            with self.store.kept():
+                self.store.seal("running")
+        if self.on_epoch is not None:
+            self.on_epoch(figures)
+        self.view.line(epoch_line(figures, config.epochs) + (f"  {self.view.left()}" if not p.ended else ""))
+
+    def _end(self) -> tuple[Ended, bool]:
+        """Why the run is to stop at the end of an epoch, and whether its state is to be saved."""
+        p, patience = self.progress, self.config.patience
+        if p.epoch == self.config.epochs:
+            return "epochs", True
+        if patience is not None and p.epoch - p.best_epoch >= patience:
+            return "patience", True
+        _, ended, due = self._agreed(False, min(60 * self.config.save_minutes, _SHARE * self.saving))
+        return ended, due or bool(ended)
+
+    def _save(self) -> None:
+        """Write all that a run needs to be resumed and opened."""
+        p, began = self.progress, time.perf_counter()
+        p.seconds, p.scaler = began - self.start, self.stepper.scaler.state_dict()
+        tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
+        with self.store.kept():
+            if self.config.track_columns:
+                self.store.gradients(lambda: self.tracker.norms if self.tracker else {})
+            self.store.flush()
+            self.store.checkpoint(p, tensors, self.epochs, self.stepper.sharded)
+            self.store.seal("running")
+        self.saved = time.perf_counter()
+        self.saving = self.saved - began
+
+    def _averaged(self) -> Any:
+        """The weights that are measured and kept: the running average, where there is one."""
+        return self.stepper.average.applied() if self.stepper.average is not None else nullcontext()
+
+    def _finite(self) -> bool:
+        return not self.stepper.world.any(not (self.loss.isfinite().item() and self.stepper.finite()))[0]
+
+    def _diverged(self) -> None:
+        p = self.progress
+        with self.store.kept():
+            self.store.flush()
+        self.store.seal("diverged")
+        saved = self.store.folder / "last.safetensors"
+        raise UserError(
+            f"training diverged in epoch {p.epoch + 1}: the loss is not a number any more. "
+            f"{saved} has the weights {f'after epoch {p.epoch}' if p.epoch else 'from before training'}. "
+            f"Try a lower rate, --set optimizer.lr={self.config.optimizer.lr / 10:g}, "
+            "bounded gradients, --set clip=1, or a warm-up, --set schedule.warmup=1"
+        )
+
+
+def _score(figures: dict[str, Any], columns: bool) -> list[float]:
+    """What the best weights have most of: validation accuracy, then less loss; without validation: the epoch.
+
+    Where columns are trained to stand alone, each of them counts as much as the whole net does.
+    """
+    whole = figures["validation"]
+    if not whole:
+        return [figures["epoch"], 0.0]
+    judged = [whole, *(whole["columns"] if columns else ())]
+    return [fmean(v["accuracy"] for v in judged), -fmean(v["loss"] for v in judged)]
+
+
+def epoch_line(figures: dict[str, Any], epochs: int) -> str:
+    """An epoch's figures for people."""
+    line = (
+        f"epoch {figures['epoch']:>{len(str(epochs))}}/{epochs}  loss {figures['train_loss']:.4f}  "
+        f"accuracy {figures['train_accuracy']:6.2%}"
+    )
+    if figures["validation"]:
+        line += f"  validation {shares(figures['validation'])}"
+    line += f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
+    compiling = figures.get("compile_seconds", 0)
+    return line + (f"  ({compiling:.1f} s of compiling)" if compiling else "")
+
+
+def shares(measured: dict[str, Any]) -> str:
+    """The accuracy of the whole net and of each column."""
+    columns = " ".join(f"{c['accuracy']:.1%}" for c in measured["columns"])
+    return f"{measured['accuracy']:6.2%} (columns {columns})"

@@ -1,0 +1,91 @@
+"""Batch norm over the mini-batches of all processes.
+
+torch's SyncBatchNorm runs on GPUs only and knows no routes. Here the forward pass is torch's own batch norm with the
+mean and variance of the whole mini-batch; one message of 2 numbers a channel in each direction (Ioffe & Szegedy 2015,
+their gradients as in algorithm 1).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+
+from fractal_dsl.plans.plan import FULL
+
+
+def synchronise(model: nn.Module) -> None:
+    """Have the batch norms of a model, routed or not, see the mini-batches of all processes while they train.
+
+    All processes must run the same layers in the same order, on mini-batches of one size.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            cast(Any, module).forward = partial(_forward, module, module.forward)
+
+
+def _forward(norm: _BatchNorm, alone: Any, x: Tensor, route: int = FULL) -> Tensor:
+    """Batch norm as ``norm`` would do it by itself in ``alone``, but over all processes."""
+    if not norm.training:
+        return alone(x) if route == FULL else alone(x, route=route)
+    cast(Any, norm)._check_input_dim(x)
+    count = x.numel() // x.shape[1] * dist.get_world_size()
+    if count == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
+    normalised, mean, var = cast(Any, _Normalise).apply(x, norm.weight, norm.bias, norm.eps)
+    suffix = "" if route == FULL else f"_column{route}"
+    if route == FULL and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    with torch.no_grad():
+        momentum = norm.momentum or 0.0
+        norm.get_buffer(f"running_mean{suffix}").lerp_(mean, momentum)
+        norm.get_buffer(f"running_var{suffix}").lerp_(var * (count / (count - 1)), momentum)
+    return normalised
+
+
+class _Normalise(torch.autograd.Function):
+    """The normalised input, and the mean and the population variance by channel, in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
+        var, mean = torch.var_mean(_wide(x), _others(x), correction=0)
+        found = torch.cat([mean, var])
+        each = [torch.empty_like(found) for _ in range(dist.get_world_size())]
+        dist.all_gather(each, found)
+        means, variances = torch.stack([pair.view(2, -1) for pair in each], 1)
+        mean = means.mean(0)
+        var = variances.mean(0) + (means - mean).square().mean(0)
+        ctx.eps = eps
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.mark_non_differentiable(mean, var)
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps), mean, var
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        dy, dims, deviation = gradients[0], _others(x), (var + ctx.eps).rsqrt()
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        standard = (_wide(x) - mean.view(shape)) * deviation.view(shape)
+        dy = _wide(dy)
+        own = torch.stack([dy.sum(dims), (dy * standard).sum(dims)])
+        whole = own.clone()
+        dist.all_reduce(whole)
+        shift, slope = (whole / (x.numel() // x.shape[1] * dist.get_world_size())).view(2, *shape).unbind(0)
+        scale = deviation if weight is None else deviation * weight
+        dx = (dy - shift - standard * slope) * scale.view(shape)
+        return dx.to(x.dtype), own[1] if weight is not None else None, own[0] if weight is not None else None, None
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _others(x: Tensor) -> list[int]:
+    """All axes but the channels'."""
+    return [axis for axis in range(x.dim()) if axis != 1]

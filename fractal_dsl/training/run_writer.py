@@ -1,0 +1,182 @@
+"""Writes the folder of a run, as ``run_folder`` describes it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import MANIFEST, write_manifest, write_text
+from fractal_dsl.base.lock import LOCK, held
+from fractal_dsl.base.version import __version__
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.evaluation.run import Status
+from fractal_dsl.graph.path_lengths import expected_path_lengths, path_lengths
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text import syntax_to_text
+from fractal_dsl.pipeline import parse
+from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
+from fractal_dsl.runtime.artifact import graph_sha256
+from fractal_dsl.runtime.world import ALONE, World
+from fractal_dsl.training.checkpoint import FOLDER
+from fractal_dsl.training.store import Store
+
+TENSORBOARD = "tensorboard"
+DRAWN = ("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg")
+"""What ``fractal-dsl report`` makes again from the rest."""
+
+_PATHS_COUNTED = 500
+
+
+class RunWriter:
+    """Writes a run's folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        compiled: Compiled,
+        config: TrainConfig,
+        device: str,
+        threads: int,
+        world: World = ALONE,
+        processes: str = "1",
+    ) -> None:
+        self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
+        self.facts: dict[str, Any] = {
+            "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
+            "params": dict(compiled.overrides),
+            "config": config.model_dump(mode="json"),
+            "graph_sha256": graph_sha256(compiled.graph),
+            "versions": versions(),
+            "device": device,
+            "threads": threads,
+            "processes": processes,
+        }
+
+    @classmethod
+    def new(
+        cls,
+        compiled: Compiled,
+        config: TrainConfig,
+        folder: Path,
+        device: str,
+        threads: int,
+        world: World = ALONE,
+        processes: str = "1",
+    ) -> RunWriter:
+        """Begin a run in an empty folder, with the parts that are known before training."""
+        run = cls(folder, compiled, config, device, threads, world, processes)
+        world.lead(run._begin)
+        return run
+
+    def _begin(self) -> None:
+        """Write what is known before training."""
+        compiled = self.compiled
+        for name, text in compiled.spec_files().items():
+            write_text(self.folder / name, text)
+        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
+        self._write_json("params.json", given)
+        self._write_json("config.json", self.config.model_dump(mode="json"))
+        if compiled.summary.base_layers <= _PATHS_COUNTED:
+            self._write_json("paths.json", _paths(compiled))
+
+    def store(self, part: str = "") -> Store:
+        """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
+        return Store(self.folder / part, self.folder, self.facts, self.seal, self.world)
+
+    def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
+        """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
+        if mean is not None and std is not None:
+            found: dict[str, Any] = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+            self.world.lead(lambda: self._write_json("normalisation.json", found))
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Write the figures of the finished run."""
+        self.world.lead(lambda: self._write_json("result.json", result))
+
+    def seal(self, status: Status) -> None:
+        """Write the manifest over all files of the folder: from here on the run can be opened."""
+        self.world.lead(lambda: self._seal(status))
+
+    def _seal(self, status: Status) -> None:
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "status": status,
+            "net": self.compiled.program.net,
+            "graph_sha256": self.facts["graph_sha256"],
+            "versions": self.facts["versions"],
+        }
+        write_manifest(self.folder, manifest, without=(FOLDER, TENSORBOARD, *DRAWN))
+
+    def abandon(self) -> None:
+        """Take the folder away again, if it is not sealed: nothing in it can be used."""
+        if self.world.leads and not (self.folder / MANIFEST).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_json(self, name: str, data: Any) -> None:
+        write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
+
+
+@contextmanager
+def locked(folder: Path, world: World) -> Generator[None]:
+    """Keep all but the processes of this run from its folder. Raises UserError if others are at work in it."""
+    with ExitStack() as stack:
+        world.lead(lambda: stack.enter_context(held(folder)))
+        yield
+
+
+def _paths(compiled: Compiled) -> dict[str, Any]:
+    """Of each length the share of all paths, and of the paths that are expected to be live in a training step."""
+    whole, live = path_lengths(compiled.graph), expected_path_lengths(compiled.graph)
+    total, expected = sum(whole.values()), sum(live.values())
+    return {
+        "lengths": list(whole),
+        "whole": [float(Fraction(count, total)) for count in whole.values()],
+        "live": [float(live.get(length, Fraction(0)) / expected) for length in whole],
+        "total": total,
+        "expected": float(expected),
+    }
+
+
+def _canonical(name: str, text: str) -> str:
+    """A spec in the formatter's style."""
+    return syntax_to_text(parse(Source(name, text)))
+
+
+def versions() -> dict[str, str]:
+    """What the run's figures depend on."""
+    return {"fractal_dsl": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def new_folder(net: str, out: Path | None) -> Path:
+    """Make the folder ``out``, or the next free ``runs/NET-1``.
+
+    Raises UserError if ``out`` has something in it or cannot be made.
+    """
+    try:
+        if out is not None:
+            if out.exists() and (not out.is_dir() or any(f.name != LOCK for f in out.iterdir())):
+                raise UserError(f"{out} exists and is not empty: choose a new folder with --out, or leave --out away")
+            out.mkdir(parents=True, exist_ok=True)
+            return out
+        runs, number = Path("runs"), 1
+        runs.mkdir(exist_ok=True)
+        while True:
+            folder = runs / f"{net.lower()}-{number}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UserError(f"cannot make the folder {out or 'runs'}: {error.strerror}") from None

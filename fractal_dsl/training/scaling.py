@@ -1,0 +1,130 @@
+"""What a training step costs each of N processes: work, messages and memory, from the graph's own numbers.
+
+Drop-path's part comes from the plans of the first steps, which are functions of the seed: of these steps the numbers
+are exact. A ring sends 2 (N-1)/N of what it reduces, and half of that of what it gathers or scatters (Patarasuk and
+Yuan 2009). A backward pass is twice the work of a forward pass. A pipeline of N stages idles for N-1 of its M+N-1
+turns, with M the parts of a mini-batch (Huang et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import Literal
+
+from msgspec import Struct
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import AdamW, TrainConfig
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.plans.plan import Plan, column_plan, draw, full_plan
+from fractal_dsl.plans.plan_on_graph import cost as cost_of
+from fractal_dsl.plans.plan_on_graph import needed
+from fractal_dsl.plans.stretches import stretches
+
+Parallel = Literal["ddp", "fsdp", "pipeline"]
+_FLOAT = 4
+
+
+class Cost(Struct, frozen=True):
+    """One step of the busiest of ``processes``: multiply-accumulates, forward and backward, and the share of the step
+    in which it waits (``idle``); bytes of gradients and weights that are reduced, gathered or scattered, or of values
+    and gradients that go from stage to stage (``payload``), of batch norms' sums (``statistics``), and bytes that it
+    sends for both; bytes of weights, gradients and optimizer (``state``), and of activations at most."""
+
+    processes: int
+    macs: float
+    idle: float
+    payload: float
+    statistics: float
+    sent: float
+    state: float
+    activations: float
+
+
+def cost(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int = 100) -> Cost:
+    """The mean cost of the first ``steps`` steps of a run.
+
+    Raises UserError where the mini-batch cannot be shared by so many, or the net not be cut into so many stages.
+    """
+    return (_pipeline if parallel == "pipeline" else _shared)(compiled, config, parallel, processes, steps)
+
+
+def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int) -> Cost:
+    """Each process has a share of each mini-batch."""
+    if config.batch % (pieces := processes * config.accumulate):
+        parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
+        raise UserError(
+            f"{processes} processes cannot share mini-batches of {config.batch}{parts}: "
+            f"make `batch` a multiple of {pieces}"
+        )
+    graph, parts, share = compiled.graph, config.accumulate, config.batch // processes
+    macs = payload = statistics = 0.0
+    for plans in (drawn := list(plans_of_steps(graph, config.seed, steps))):
+        passes = [needed(graph, plan) for plan in plans]
+        macs += 3 * share * sum(cost_of(graph, nodes).macs for nodes in passes)
+        if parallel == "ddp":  # gradients are summed up before they are sent
+            payload += _FLOAT * cost_of(graph, set[int]().union(*passes)).params
+        else:
+            payload += _FLOAT * parts * sum(cost_of(graph, nodes).params for nodes in passes)
+        if config.sync_batchnorm:
+            layers = [node for nodes in passes for i in nodes if isinstance(node := graph[i], Layer)]
+            channels = sum(layer.out.shape[0] for layer in layers if layer.spec.name.startswith("batchnorm"))
+            statistics += 2 * 2 * _FLOAT * parts * channels
+    macs, payload, statistics = (total / len(drawn) for total in (macs, payload, statistics))
+    rings = 2 if parallel == "ddp" else 3  # all-reduce; or two gathers, forward and backward, and one scatter
+    sent = (processes - 1) / processes * (rings * payload + (processes / 2 + 1) * statistics)  # gathered, then reduced
+    state = _FLOAT * compiled.summary.params * _copies(config) / (processes if parallel == "fsdp" else 1)
+    activations = _FLOAT * share // parts * _values(graph, graph.g.nodes)
+    return Cost(processes, macs, 0.0, payload, statistics, sent, state, activations)
+
+
+def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: int, steps: int) -> Cost:
+    """Each process has a stretch of the net, and parts of the mini-batch go through one behind the other."""
+    if config.batch % config.accumulate:
+        raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
+    graph, parts = compiled.graph, config.accumulate
+    stages = stretches(graph, processes)
+    drawn = list(plans_of_steps(graph, config.seed, steps))
+    passes = sum(map(len, drawn)) / len(drawn)
+    alive = [needed(graph, plan) for plans in drawn for plan in plans]
+    macs = [
+        3 * config.batch * sum(cost_of(graph, stage.nodes & nodes).macs for nodes in alive) / len(drawn)
+        for stage in stages
+    ]
+    sent: list[float] = []
+    states: list[float] = []
+    activations: list[float] = []
+    for i, stage in enumerate(stages):
+        ends = [stage.entry] * (i > 0) + [stage.exit] * (i < processes - 1)
+        sent.append(_FLOAT * config.batch * passes * sum(prod(graph[number].out.shape) for number in ends))
+        states.append(_FLOAT * _copies(config) * cost_of(graph, stage.nodes).params)
+        in_flight = min(parts, processes - i) if parts >= processes else parts  # 1F1B; GPipe where parts are few
+        activations.append(_FLOAT * config.batch / parts * in_flight * _values(graph, stage.nodes))
+    idle = (processes - 1) / (parts + processes - 1)
+    return Cost(processes, max(macs), idle, max(sent), 0.0, max(sent), max(states), max(activations))
+
+
+def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> Iterator[list[Plan]]:
+    """The plans of each of the first steps; of one alone for a net without drop-path, whose steps are alike."""
+    joins = [join for _, join in graph.joins()]
+    arities = [len(join.labels) for join in joins]
+    if graph.drop_path is None or not joins:
+        yield [full_plan(arities)]
+        return
+    choices, count = [join.choice for join in joins], len(graph.columns)
+    columns = [column_plan(choices, arities, k) for k in range(1, count + 1)] if graph.drop_path.all_columns else []
+    for step in range(steps):
+        yield [draw(graph.drop_path, arities, choices, count, seed, step), *columns]
+
+
+def _values(graph: JoinGraph, nodes: Iterable[int]) -> int:
+    """How many numbers some layers and joins give for one image."""
+    return sum(prod(graph[i].out.shape) for i in nodes if isinstance(graph[i], Layer | Join))
+
+
+def _copies(config: TrainConfig) -> int:
+    """Weights, gradients, what the optimizer keeps, and the average."""
+    kept = 2 if isinstance(config.optimizer, AdamW) else bool(config.optimizer.momentum)
+    return 2 + kept + (config.ema is not None)

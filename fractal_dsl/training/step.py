@@ -1,0 +1,204 @@
+"""One training step: forward and backward under the step's plans, then the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
+from fractal_dsl.evaluation.evaluate import measure_all
+from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.artifact import load_weights
+from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.schedule import lasting
+from fractal_dsl.runtime.world import ALONE, World
+from fractal_dsl.training.checkpoint import Checkpoint
+from fractal_dsl.training.cuda_graphs import Graphs
+from fractal_dsl.training.ema import Average, local
+from fractal_dsl.training.mixing import Targets, loss_of, mix, right_of, shifted
+from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class Stepper:
+    """Trains a model, mini-batch by mini-batch, and holds all that changes while it does."""
+
+    shares: World = ALONE
+    """The processes that have a share of each mini-batch."""
+    sharded = False
+    """Whether each process has a part of the weights only."""
+
+    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World = ALONE) -> None:
+        self.model, self.config, self.device, self.world = model, config, device, world
+        if config.channels_last:
+            self._channels_last()
+        if config.checkpoint_levels is not None:
+            model.checkpoint(config.checkpoint_levels)
+        if config.compile:
+            model.compile()
+        self.graphs = Graphs(model) if config.cuda_graphs else None
+        self.optimizer = make_optimizer(model, config.optimizer, sharded=self.sharded)
+        self.average = Average(model, config.ema) if config.ema is not None else None
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    def _channels_last(self) -> None:
+        cast(Any, self.model).to(memory_format=torch.channels_last)
+
+    def step(self, x: Tensor, y: Tensor, number: int, rate: float) -> tuple[Tensor, Tensor]:
+        """Learn from inputs [batch, …] and labels [batch], this process' share, in step ``number``, counted from 0.
+
+        Returns the loss under the step's first plan, and how many images it classified right, of all processes.
+        """
+        self._seed(seed_for("dropout", self.config.seed, number, *[self.world.rank] * (self.world.rank > 0)))
+        x, targets = mix(x, y, self.config, number, self._shift)
+        self.optimizer.zero_grad()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, right = self._gradients(x, targets, number)
+        self._update()
+        if self.average is not None:
+            self.average.update(number + 1)
+        return loss, right
+
+    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of a step in the parameters; its loss and how many are right."""
+        losses: list[Tensor] = []
+        rights: list[Tensor] = []
+        parts, todo = self._parts(x, targets), list(plans(self.model, self.config.seed, number))
+        for (inputs, labels, share), final in parts:
+            for i, (plan, weight) in enumerate(todo):
+                last = final and i == len(todo) - 1
+                loss, right = self._backward(inputs, labels, plan, weight * share, last)
+                if i == 0:
+                    losses.append(loss if share == 1 else loss * share)
+                    rights.append(right)
+        return sum(losses[1:], losses[0]), sum(rights[1:], rights[0])
+
+    def _parts(self, x: Tensor, targets: Targets) -> Iterator[tuple[tuple[Tensor, Targets, float], bool]]:
+        """The mini-batch in so many parts, each with its share of the images, and whether it is the last."""
+        if self.config.accumulate == 1:
+            yield (x, targets, 1.0), True
+            return
+        every = torch.arange(len(x), device=x.device).tensor_split(min(len(x), self.config.accumulate))
+        for i, rows in enumerate(every, 1):
+            labels = [(labels[rows], weight) for labels, weight in targets]
+            yield (x[rows], labels, len(rows) / len(x)), i == len(every)
+
+    def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
+        """Add a plan's gradients: one pass at a time is in memory. ``last`` is the step's last pass."""
+        if self.config.channels_last and x.dim() in _LAYOUTS:
+            x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
+        if self.graphs is None or not lasting(plan):
+            return self._pass(x, targets, plan, weight)
+        ((labels, _),) = targets  # nothing is mixed: the settings see to it
+        only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
+        return self.graphs.run(
+            (plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, labels, only=only
+        )
+
+    def _pass(self, x: Tensor, targets: Targets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
+        with self._precision():
+            logits = self._logits(x, plan)
+        loss = loss_of(logits, targets, self.config.label_smoothing)
+        self.scaler.scale(loss if weight == 1 else loss * weight).backward()
+        return loss.detach(), right_of(logits.detach(), targets)
+
+    def _shift(self, x: Tensor) -> Tensor:
+        """The mini-batch of all processes moved on by one row: this one's share of it."""
+        return shifted(x)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        dtype = _DTYPES.get(self.config.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def _logits(self, x: Tensor, plan: Plan) -> Tensor:
+        return self.model.run(x, plan)
+
+    def _seed(self, seed: int) -> None:
+        """Dropout draws from torch's generators. ``torch.manual_seed`` also sees to devices that are not used, which
+        takes a millisecond."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
+
+    def _update(self) -> None:
+        if self.config.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            self._clip(self.config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _clip(self, norm: float) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
+
+    # --- what a checkpoint holds
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes, as tensors by name."""
+        state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        state |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.model, self.optimizer).items()}
+        if self.average is not None:
+            state |= {f"average/{name}": value for name, value in self.average.tensors.items()}
+        return state
+
+    def load(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
+        """Put back what a checkpoint holds; its tensors."""
+        own = self.model.state_dict()
+
+        def like(name: str) -> Tensor | None:
+            kind, _, rest = name.partition("/")
+            if kind == "epoch":
+                return torch.empty(0)
+            return own.get(rest.rpartition("/")[0] if kind == "optimizer" else rest)
+
+        tensors = checkpoint.tensors(like if self.sharded else None)
+
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        self.model.load_state_dict(below("model/"))
+        load_optimizer(self.model, self.optimizer, below("optimizer/"))
+        if self.average is not None:
+            self.average.load(below("average/"))
+        self.scaler.load_state_dict(checkpoint.progress.scaler)
+        return tensors
+
+    # --- what a run needs of it
+
+    def order(self, examples: int, epoch: int) -> tuple[Tensor, ...]:
+        """The rows of this process' share of each mini-batch of an epoch."""
+        return batch_order(examples, self.config.batch, self.config.seed, epoch)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters and buffers, whole, where this is the first process."""
+        return self.model.state_dict()
+
+    def load_weights(self, file: Path) -> None:
+        """Take over what ``weights`` gave from a file."""
+        load_weights(self.model, [file])
+
+    def measure(self, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
+        """The figures of ``measure_all``."""
+        return measure_all(self.model, images, part, columns, shares=self.shares)
+
+    def finite(self) -> bool:
+        """Whether all parameters of this process are numbers."""
+        return all(bool(local(p).isfinite().all()) for p in self.model.parameters())
+
+
+def plans(model: FractalModule, seed: int, step: int) -> Iterator[tuple[Plan, float]]:
+    """The plans of a step and the weights of their losses: with ``columns=all`` a local one and every column."""
+    yield model.plan(seed, step), 1.0
+    if model.drop_path and model.drop_path.all_columns:
+        for k in range(1, model.n_columns + 1):
+            yield model.column_plan(k), 1 / model.n_columns

@@ -1,0 +1,198 @@
+"""Where a net in training puts what comes of it, and from where it is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch as st
+import torch
+from safetensors import safe_open
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import MANIFEST, replacing, sha256, write_text
+from fractal_dsl.evaluation.run import Status, Weights
+from fractal_dsl.runtime.world import World
+from fractal_dsl.training.checkpoint import (
+    FOLDER,
+    WRITTEN,
+    Checkpoint,
+    Progress,
+    clean,
+    jsonl,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+
+class Store:
+    """Where a net in training puts what comes of it. Every file is written beside its place and renamed.
+
+    ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
+    """
+
+    def __init__(
+        self, folder: Path, run: Path, facts: Mapping[str, Any], seal: Callable[[Status], None], world: World
+    ) -> None:
+        self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
+        self._written: dict[str, str] = {}
+        self._held: dict[Weights, tuple[dict[str, torch.Tensor], int]] = {}
+        world.lead(lambda: folder.mkdir(exist_ok=True))
+
+    def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
+        """Write the figures of the epochs so far, a line each."""
+        self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
+
+    def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
+        """Write the gradients' norms by module, which the first process has measured."""
+        self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
+
+    def weights(self, names: Sequence[Weights], weights: Mapping[str, torch.Tensor], epoch: int) -> None:
+        """Take a copy of parameters and buffers, those of the first process, after this epoch; ``flush`` writes it."""
+        if self.world.leads:
+            state = {key: value.detach().to("cpu", copy=True) for key, value in weights.items()}
+            self._held |= dict.fromkeys(names, (state, epoch))
+
+    def flush(self) -> None:
+        """Write the copies of weights that are not written yet; each file says after which epoch they were taken."""
+        self.world.lead(self._flush)
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        data: dict[int, bytes] = {}
+        for state, epoch in self._held.values():
+            if id(state) not in data:
+                data[id(state)] = st.save({k: v.contiguous() for k, v in state.items()}, {"epoch": str(epoch)})
+        written = {name: data[id(state)] for name, (state, _) in self._held.items()}
+        now = {name: hashlib.sha256(written[name]).hexdigest() for name in written}
+        # killed at whatever moment, what lies there is one of the two
+        hashes = {name: [value] for name, value in self._written.items()}
+        for name, value in now.items():
+            hashes[name] = [*hashes.get(name, ()), value]
+        write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
+        for name, whole in written.items():
+            with replacing(self.folder / f"{name}.safetensors") as temporary:
+                temporary.write_bytes(whole)
+        self._written |= now
+        self._held.clear()
+
+    def lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        """Which weights are missing or altered, and are to be written again from the checkpoint.
+
+        Raises UserError if they are not those of the checkpoint: the best ones may be of an epoch before.
+        """
+        return self.world.lead(lambda: self._lost(checkpoint))
+
+    def _lost(self, checkpoint: Checkpoint) -> list[Weights]:
+        expected, lost = _expected(self.folder, self.run), list[Weights]()
+        names: tuple[Weights, ...] = ("best", "last")
+        for name in names:
+            file = self.folder / f"{name}.safetensors"
+            try:
+                found = sha256(file) if file.is_file() else ""
+            except OSError as error:
+                raise UserError(f"cannot read {file}: {error.strerror}") from None
+            if found in expected.get(name, []):
+                self._written[name] = found
+            else:
+                lost.append(name)
+        p = checkpoint.progress
+        validated = checkpoint.manifest["config"]["validation"]
+        if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
+            raise UserError(
+                f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
+                f"No checkpoint has the weights of epoch {p.best_epoch}: restore the file, or train again"
+            )
+        return lost
+
+    def epoch_of(self, name: Weights) -> int:
+        """After which epoch weights were written."""
+        with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
+            return int(file.metadata()["epoch"])
+
+    def checkpoint(
+        self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool
+    ) -> None:
+        """Write the whole state. Raises UserError where the disk is full."""
+        save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
+
+    def resumable(self) -> bool:
+        """Whether there is a state to go on from, in a run that is sealed: one that is not is taken away again."""
+        return (self.run / MANIFEST).is_file() and self._saved()
+
+    def _saved(self) -> bool:
+        return any((self.folder / FOLDER).glob("step-*"))
+
+    @contextmanager
+    def kept(self, what: str = "The state before it is kept") -> Generator[None]:
+        """Where something cannot be read or written, the last good state is there: the user is told how to go on."""
+        try:
+            yield
+        except UserError as error:
+            if not self.resumable():
+                raise
+            go_on = f"Put right what is wrong, then: {self.resume_command()}"
+            raise UserError(f"{error}\n{what} in {self.folder}. {go_on}") from None
+
+    def resume_command(self) -> str:
+        """What to type to go on."""
+        resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
+        return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
+
+    def reopen(self) -> None:
+        """The run goes on: the figures that it stopped with are no longer those of its end."""
+        self.world.lead(lambda: (self.run / "result.json").unlink(missing_ok=True))
+        self.seal("running")
+
+    def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
+        """The newest whole checkpoint, if there is any; ``say`` is told what is not whole.
+
+        Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
+        """
+        return self.world.lead(lambda: self._restored(say))
+
+    def _restored(self, say: Callable[[str], object]) -> Checkpoint | None:
+        clean(self.folder)
+        if not self._saved():
+            return None
+        found = load_checkpoint(self.folder, say)
+        same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
+        for key, what in same.items():
+            if found.manifest[key] != self.facts[key]:
+                verb = "are" if what.endswith("s") else "is"
+                raise UserError(
+                    f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "
+                    "or train again"
+                )
+        for key in ("device", "threads", "processes", "versions"):
+            if found.manifest.get(key, self.facts[key]) != self.facts[key]:
+                was, now = _listed(found.manifest[key]), _listed(self.facts[key])
+                say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
+        return found
+
+
+def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
+    """By the name of weights in a folder of the run: the hashes that their file may have.
+
+    Where the folder was copied without its hidden files, those of the run's manifest.
+    """
+    try:
+        if (folder / WRITTEN).is_file():
+            return json.loads((folder / WRITTEN).read_text("utf-8"))
+        files: dict[str, str] = json.loads((run / MANIFEST).read_text("utf-8"))["files"]
+        of = {name: (folder / f"{name}.safetensors").relative_to(run).as_posix() for name in ("best", "last")}
+        return {name: [files[path]] for name, path in of.items() if path in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in cast(dict[str, object], value).items())
+    return str(value)

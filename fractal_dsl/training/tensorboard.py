@@ -1,0 +1,55 @@
+"""A run's figures for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from fractal_dsl.base.errors import UserError
+
+
+def require_tensorboard() -> None:
+    """Raise UserError, before any work is done, if the package is missing."""
+    if find_spec("tensorboard") is None:
+        raise UserError("TensorBoard's files need its package: pip install tensorboard")
+
+
+class Board:
+    """``with Board(folder) as log``: ``log`` writes an epoch's figures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Callable[[dict[str, Any]], None]:
+        self.writer: Any = None
+        return self._log
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _log(self, figures: dict[str, Any]) -> None:
+        if self.writer is None:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            done = len(list(self.folder.glob("*")))  # a run that goes on writes a file of its own
+            again = figures["epoch"] if done else None  # what was killed may have been ahead of its checkpoint
+            self.writer = SummaryWriter(str(self.folder), purge_step=again, filename_suffix=f".{done}")
+        for name, value in _flat("", figures):
+            self.writer.add_scalar(name, value, figures["epoch"])
+        self.writer.flush()
+
+
+def _flat(prefix: str, figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Numbers under their names; ``columns`` by column, other lists left out."""
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}/", cast(dict[str, Any], value))
+        elif key == "columns":
+            for column in cast(list[dict[str, Any]], value):
+                rest = {k: v for k, v in column.items() if k != "column"}
+                yield from _flat(f"{prefix}column{column['column']}/", rest)
+        elif isinstance(value, int | float):
+            yield prefix + key, value

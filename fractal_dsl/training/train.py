@@ -1,0 +1,358 @@
+"""Training runs: a new one, or one that was stopped and goes on."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import write_text
+from fractal_dsl.base.texts import duration
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.data import ImageSet, load, vocabulary_of
+from fractal_dsl.evaluation.evaluate import choose_device
+from fractal_dsl.evaluation.run import RunResult, Status, Weights, spec_of_unfinished, unfinished
+from fractal_dsl.runs.plots import require_matplotlib
+from fractal_dsl.runs.report import write_report
+from fractal_dsl.runtime.module import FractalModule, build
+from fractal_dsl.runtime.world import World
+from fractal_dsl.training.checkpoint import Checkpoint
+from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.loop import Loop, shares
+from fractal_dsl.training.mixing import check_mixing
+from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
+from fractal_dsl.training.progress import View
+from fractal_dsl.training.run_writer import TENSORBOARD, RunWriter, locked, new_folder
+from fractal_dsl.training.store import Store
+from fractal_dsl.training.tensorboard import Board, require_tensorboard
+
+_ONE_THREAD_MACS = 2_000_000_000
+"""Multiply-accumulates of a mini-batch's forward pass below which a second thread costs more than it brings."""
+
+
+def train(
+    compiled: Compiled,
+    config: TrainConfig,
+    out: Path | None = None,
+    *,
+    device: str | None = None,
+    console: Console | None = None,
+    picture: str | None = None,
+    allow_python: bool = False,
+    parallel: Parallel | None = None,
+) -> RunResult:
+    """Train a net and leave a run folder: ``out``, or the next free ``runs/NET-1``.
+
+    ``picture`` is the net as SVG, for the report. CUDA is used when present, unless ``device`` says otherwise.
+    ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that torchrun has started
+    share the work; started anew by it, they go on with the run in ``out``.
+
+    Ctrl-C, or SIGTERM, ends the run after the step it is in; it is saved, finished as usual, and can be resumed. Raises
+    UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss stops being a number
+    (the last good state is kept).
+    """
+    if parallel and to_restart(out):
+        return resume(Path(out or ""), device=device, console=console, allow_python=allow_python, parallel=parallel)
+    place = choose_device(device_of(device))
+    with processes(parallel, place) as world:
+        _check(compiled, config, place, parallel)
+        images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        model = build(compiled, config.seed).to(place)
+        folder = world.lead(lambda: new_folder(compiled.program.net, out))
+        with locked(folder, world):
+            run = RunWriter.new(
+                compiled, config, folder, place.type, _threads(compiled, config), world, _processes(parallel, world)
+            )
+            try:
+                run.normalisation(images.mean, images.std)
+                if picture and world.leads:
+                    write_text(run.folder / "graph.svg", picture)
+                job = _Job(
+                    run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False
+                )
+                return job.train(model, config.max_minutes)
+            except BaseException:
+                run.abandon()
+                raise
+
+
+def resume(
+    folder: Path,
+    *,
+    device: str | None = None,
+    console: Console | None = None,
+    max_minutes: float | None = None,
+    allow_python: bool = False,
+    parallel: Parallel | None = None,
+) -> RunResult:
+    """Go on with a run that was stopped or killed, from its newest checkpoint that is whole.
+
+    It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
+    fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
+    this part of it, by default the setting's; infinity lifts that. Raises UserError if the run is finished, cannot be
+    resumed, or is being trained by another process.
+    """
+    if max_minutes is not None and not max_minutes > 0:
+        raise UserError(f"max_minutes is a time above 0, not {max_minutes:g}")
+    place = choose_device(device_of(device))
+    with processes(parallel, place) as world, locked(unfinished(folder), world):
+        compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
+        _check(compiled, config, place, parallel)
+        run = RunWriter(
+            folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
+        )
+        images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        model = build(compiled, config.seed).to(place)
+        run.normalisation(images.mean, images.std)
+        job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
+        return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
+
+
+def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: Parallel | None) -> None:
+    """All is there that training needs, as far as that can be told before the data are read."""
+    require_matplotlib()
+    if config.tensorboard:
+        require_tensorboard()
+    into = compiled.program.input
+    check_mixing(config, len(into.shape), into.dtype == "f32")
+    check_graphs(config, place, parallel)
+    if config.plain is not None:
+        compiled.column(config.plain)
+
+
+def _processes(parallel: Parallel | None, world: World) -> str:
+    return "1" if parallel is None else f"{world.size} by {parallel}"
+
+
+def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool) -> ImageSet:
+    program = compiled.program
+    vocabulary = vocabulary_of(compiled.graph)
+    return load(
+        config, program.net, program.input, program.output, place, vocabulary=vocabulary, allow_python=allow_python
+    )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run in training: where, on what, and by which processes."""
+
+    run: RunWriter
+    images: ImageSet
+    place: torch.device
+    console: Console
+    world: World
+    parallel: Parallel | None
+    resumed: bool
+
+    def train(self, model: FractalModule, minutes: float | None) -> RunResult:
+        """Train, measure and report, for so many minutes at most."""
+        deadline = math.inf if minutes is None else time.perf_counter() + 60 * minutes
+        run, images, place = self.run, self.images, self.place
+        config, net = run.config, run.compiled.program.net
+        boarded = config.tensorboard and self.world.leads
+        with (
+            _surroundings(run.facts["threads"], config, place),
+            View(self.console, place) as view,
+            _interruptible(_Interruption(os.getppid() if self.parallel else None)) as interrupted,
+            Board(run.folder / TENSORBOARD) if boarded else nullcontext() as on_epoch,
+        ):
+            doing = "resuming" if self.resumed else "training"
+            view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
+            if config.batch > len(images.train):
+                view.line(
+                    f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images there are"
+                )
+
+            stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
+            saved = [_saved(store, view) if self.resumed else None for store in stores]
+
+            def fitted(net: FractalModule, part: int, log: Callable[[dict[str, Any]], None] | None) -> Loop:
+                stepper = make_stepper(self.parallel, net, config, place, self.world)
+                loop = Loop(stepper, images, config, stores[part], view, interrupted, deadline, log)
+                _fit(loop, saved[part], view)
+                return loop
+
+            loop = fitted(model, 0, on_epoch)
+            plain, ended = None, loop.progress.ended
+            if config.plain is not None and ended in ("epochs", "patience"):
+                view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
+                alone = build(run.compiled, config.seed).extract(config.plain).to(place)
+                last = fitted(alone, 1, None)
+                ended = last.progress.ended
+                last.stepper.load_weights(last.store.folder / "best.safetensors")
+                measured = last.stepper.measure(images, images.test, columns=False)
+                plain = {"column": config.plain} | measured
+            return _finished(run, loop, ended, interrupted.signal, plain, view)
+
+    def _how(self) -> str:
+        """The device, and what is not as usual about how it is used."""
+        config, words = self.run.config, [str(self.place)]
+        words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
+        words += [config.precision] * (config.precision != "fp32")
+        words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
+        words += ["CUDA graphs"] * config.cuda_graphs
+        return ", ".join(words)
+
+
+_Saved = tuple[Checkpoint, list[Weights]]
+"""The newest checkpoint, and the weights that are to be written again from it."""
+
+
+def _saved(store: Store, view: View) -> _Saved | None:
+    """From where a run, or a part of it, goes on; None for a part that has not begun.
+
+    Raises UserError if it cannot, before anything in the run's folder is changed.
+    """
+    checkpoint = store.restored(view.line)
+    if checkpoint is not None:
+        return checkpoint, store.lost(checkpoint)
+    if store.folder == store.run:
+        raise UserError(f"{store.run} has no checkpoint to resume from: train again")
+    return None
+
+
+def _fit(loop: Loop, saved: _Saved | None, view: View) -> None:
+    """Train, from what was saved if anything was."""
+    if saved is not None:
+        checkpoint, lost = saved
+        loop.restore(checkpoint)
+        loop.rewrite(lost)
+        loop.store.reopen()
+        p = loop.progress
+        view.line(f"from step {p.step:,}, {p.epoch} epochs and {p.batch} steps, after {duration(p.seconds)}")
+    if loop.config.compile:
+        view.line("torch.compile: each part of the net is compiled when it first runs, which slows the first epoch")
+    loop.run()
+
+
+_STATUS: dict[str, Status] = {
+    "epochs": "finished",
+    "patience": "finished",
+    "interrupted": "interrupted",
+    "minutes": "out of time",
+}
+
+
+def _finished(
+    run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: View
+) -> RunResult:
+    """Measure the best weights on the test images, and write the report."""
+    stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
+    if ended in ("interrupted", "minutes"):
+        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: its minutes are over"
+        where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
+        view.line(f"{why}{where}, after step {p.step}. To go on: {store.resume_command()}")
+    if ended == "patience":
+        view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
+    stepper.load_weights(store.folder / "best.safetensors")
+    paces = [(e["images_per_second"], e["seconds"]) for e in loop.epochs]
+    if p.batch:
+        paces.append((p.images / p.epoch_seconds, p.epoch_seconds))
+    seconds = sum(s for _, s in paces)
+    result = RunResult(
+        run.folder,
+        _STATUS[ended],
+        ended=ended,
+        epochs=p.epoch,
+        best_epoch=store.epoch_of("best"),
+        validation_images=len(images.validation),
+        **stepper.measure(images, images.test),
+        plain=plain,
+        seconds=p.seconds,
+        images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
+    )
+    with store.kept("What is trained is kept"):
+        run.result({key: value for key, value in asdict(result).items() if key != "folder"})
+        run.world.lead(lambda: write_report(run.folder))
+        run.seal(result.status)
+    best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
+    view.line(f"test images, with {best}: {shares(asdict(result))}")
+    if plain is not None:
+        view.line(f"test images, column {plain['column']} trained alone: {plain['accuracy']:6.2%}")
+    view.line(f"report: {run.folder / 'report.html'}")
+    return result
+
+
+# --- around the loop
+
+
+def _threads(compiled: Compiled, config: TrainConfig) -> int:
+    """One thread for work too small to share, unless the user has set OMP_NUM_THREADS."""
+    small = compiled.summary.macs * config.batch < _ONE_THREAD_MACS
+    return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()
+
+
+@contextmanager
+def _surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
+    """The caller's threads, torch's global generators and cuDNN's settings are left as they were. Failures that a user
+    can put right are UserErrors."""
+    before, cudnn = torch.get_num_threads(), cast(Any, torch.backends.cudnn)
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_num_threads(threads)
+    cudnn.deterministic, cudnn.benchmark = config.deterministic, not config.deterministic
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "the device is out of memory: lower `batch`, or raise `accumulate`, which runs a mini-batch in parts"
+        ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "batch norm cannot train on mini-batches of one value per channel: raise `batch`, or lower `accumulate`"
+        ) from None
+    finally:
+        torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = chosen
+
+
+class _Interruption(threading.Event):
+    """That the run is to stop, and by what: a signal, or that ``parent``, torchrun's process, has ended, which nobody
+    tells the processes that it started if it is killed."""
+
+    def __init__(self, parent: int | None) -> None:
+        super().__init__()
+        self.parent, self.signal = parent, "a signal to another of its processes"
+
+    def is_set(self) -> bool:
+        """Whether it is to stop."""
+        if self.parent is not None and os.getppid() != self.parent:
+            self.parent, self.signal = None, "the end of torchrun"
+            self.set()
+        return super().is_set()
+
+
+@contextmanager
+def _interruptible(asked: _Interruption) -> Generator[_Interruption]:
+    """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        asked.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
