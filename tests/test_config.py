@@ -21,7 +21,7 @@ from fractal_dsl.config import (
     parse_config,
 )
 from fractal_dsl.config.errors import variants
-from fractal_dsl.pipeline import literal
+from fractal_dsl.program.literals import literal
 
 BLOCK = {
     "dataset": "digits",

@@ -13,7 +13,8 @@ import pytest
 
 from fractal_dsl.language.diagnostics import CODES, MAX_REPORTED, FracError
 from fractal_dsl.language.source import Source
-from fractal_dsl.pipeline import check, compile_text, literal
+from fractal_dsl.pipeline import check, compile_text
+from fractal_dsl.program.literals import literal
 
 GOLDEN = Path(__file__).parent / "golden" / "errors.test"
 

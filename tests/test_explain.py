@@ -14,7 +14,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli import main
 from fractal_dsl.cli.explanations import EXPLANATIONS, NAME, Explanation, explain
 from fractal_dsl.language.diagnostics import CODES, FracError
-from fractal_dsl.pipeline import check, read
+from fractal_dsl.language.read import read
+from fractal_dsl.pipeline import check
 
 SPECS = {code: entry for code, entry in EXPLANATIONS.items() if not entry.command}
 COMMANDS = {code: entry for code, entry in EXPLANATIONS.items() if entry.command}

@@ -11,7 +11,8 @@ import pytest
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.source import Source
-from fractal_dsl.pipeline import check, compile_text, literal
+from fractal_dsl.pipeline import check, compile_text
+from fractal_dsl.program.literals import literal
 from fractal_dsl.program.syntax_to_program.values import MAX_ELEMENTS, MAX_STEPS
 
 NET = "\nnet N(x: f32[8]) -> f32[8] = "

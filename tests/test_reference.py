@@ -24,6 +24,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
 from fractal_dsl.language import imports, source, text_to_syntax
 from fractal_dsl.language.diagnostics import CODES, MAX_REPORTED, FracError
+from fractal_dsl.language.read import read
 from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS
@@ -62,12 +63,12 @@ def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> Non
     spec.write_text(text + (NET if info == ["fragment"] else ""), "utf-8")
     match info:
         case [] | ["file", _]:
-            assert pipeline.check(pipeline.read(spec)), "a whole file has a net; else it is a fragment"
+            assert pipeline.check(read(spec)), "a whole file has a net; else it is a fragment"
         case ["fragment"]:
-            pipeline.check(pipeline.read(spec))
+            pipeline.check(read(spec))
         case ["wrong", code]:
             with pytest.raises(FracError) as caught:
-                pipeline.check(pipeline.read(spec))
+                pipeline.check(read(spec))
             assert {d.code for d in caught.value.diagnostics} == {code}
         case _:
             pytest.fail(f"```frac {' '.join(info)} is none of the kinds of block")

@@ -23,7 +23,8 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import AdamW, Sgd, TrainConfig, merge, parse_config
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Run, RunResult
-from fractal_dsl.pipeline import compile_text, literal
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.program.literals import literal
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.training.ema import Average
 from fractal_dsl.training.mixing import loss_of, mix, right_of

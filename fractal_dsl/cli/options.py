@@ -10,11 +10,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
+from fractal_dsl.language.read import read
 from fractal_dsl.language.source import MAX_SOURCE_BYTES, Located, Source, Span
-from fractal_dsl.pipeline import param_text
+from fractal_dsl.program.literals import param_text
 
 STDIN = "-"
 
@@ -44,7 +44,7 @@ MaxLayers = Annotated[int, typer.Option(help="Refuse nets of more base layers.",
 def read_spec(spec: str) -> Source:
     """A file, or standard input for ``-``. Raises FracError or UserError if there is none, or it is no text."""
     if spec != STDIN:
-        return pipeline.read(spec)
+        return read(spec)
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
         raise UserError("standard input is closed: give a file, or text to read")
     data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
@@ -80,7 +80,7 @@ def parameters(given: Sequence[str] | None, file: Path | None) -> dict[str, str]
 def _from_file(file: Path) -> dict[str, str]:
     import tomllib
 
-    source = pipeline.read(file)
+    source = read(file)
     try:
         data = tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as error:

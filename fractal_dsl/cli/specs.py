@@ -16,6 +16,7 @@ from fractal_dsl import pipeline
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
+from fractal_dsl.pipeline import Stage
 from fractal_dsl.program.program_to_summary import Summary, approximate
 
 
@@ -24,18 +25,6 @@ class Format(enum.StrEnum):
 
     text = "text"
     json = "json"
-
-
-class Stage(enum.StrEnum):
-    """What ``compile --emit`` prints, in the order of the pipeline."""
-
-    syntax = "syntax"
-    graph = "graph"
-    collapsed = "collapsed"
-    labelled = "labelled"
-    dot = "dot"
-    source = "source"
-    fx = "fx"
 
 
 def check(

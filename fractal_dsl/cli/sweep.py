@@ -23,7 +23,7 @@ from fractal_dsl.cli.settings import (
     settings_of,
 )
 from fractal_dsl.compiled import MAX_LAYERS
-from fractal_dsl.pipeline import param_text
+from fractal_dsl.program.literals import param_text
 
 
 def sweep(

@@ -32,6 +32,7 @@ from fractal_dsl.cli.settings import (
 )
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import FracError
+from fractal_dsl.program.literals import literal
 
 if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
@@ -125,7 +126,7 @@ def train(
         "tensorboard": tensorboard,
         "profile": profile,
     }
-    overrides = {key: pipeline.literal(text, key) for key, text in given.items()} | settings_of(flags, given)
+    overrides = {key: literal(text, key) for key, text in given.items()} | settings_of(flags, given)
     with _told_once():
         compiled = pipeline.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
         config = parse_config(merge(compiled.program.train, overrides.items()))

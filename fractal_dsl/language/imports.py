@@ -7,9 +7,10 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from fractal_dsl.base.errors import nearest, suggestion
+from fractal_dsl.base.errors import suggestion
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.read import near_file
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.language.text_to_syntax import text_to_syntax
 
@@ -140,13 +141,3 @@ class _Loader:
         if self.main is not None and not key.startswith("std:"):
             self.files.paths[path.relative_to(self.main.parent).as_posix()] = source
         return text_to_syntax(source, self.report)
-
-
-def near_file(path: Path) -> str | None:
-    """Help with a file that is not there: one beside it whose name is alike, the ending apart."""
-    try:
-        beside = {f.stem: f.name for f in path.parent.iterdir() if f.suffix == ".frac"}
-    except OSError:
-        return None
-    stem = nearest(path.stem, beside)
-    return f"did you mean `{beside[stem]}`?" if stem else None

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fractal_dsl.ops import Tensor, TorchModule
+from fractal_dsl.ops.spec import Tensor, TorchModule
 
 _BATCHES = (5, 7)  # two sizes, so that none can be taken for a number of channels
 _MAX_PARAMS = 20_000_000  # what is larger is not run on numbers

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import rewrite_text
+from fractal_dsl.language.read import read
 from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ class Documents:
         """``given`` is the file that may be written. Raises FracError if it cannot be read."""
         self.known = {_NEW: Document("a new net", "", None)}
         if given is not None:
-            pipeline.read(given)
+            read(given)
             self.known = {_GIVEN: Document(given.name, "", given), **self.known}
         for title, path in _examples():
             self.known[f"examples/{title}"] = Document(title, "examples", _short(path))
@@ -54,7 +54,7 @@ class Documents:
             text = Path(__file__).with_name("new.frac").read_text("utf-8")
             return {"text": text, "name": self.name(key), "digest": None}
         digest = _digest(document.path) if key == _GIVEN else None  # before the text: a change in between is noticed
-        text = pipeline.read(document.path).text.replace("\r\n", "\n")
+        text = read(document.path).text.replace("\r\n", "\n")
         return {"text": text, "name": self.name(key), "digest": digest}
 
     def name(self, key: str) -> str:

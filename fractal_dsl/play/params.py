@@ -9,7 +9,7 @@ from typing import Any, cast
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.imports import Files
-from fractal_dsl.pipeline import param_text
+from fractal_dsl.program.literals import param_text
 from fractal_dsl.program.syntax_to_program import literal_value
 
 _STEPS = 100

@@ -251,7 +251,10 @@ def _page_policy(nonce: str) -> str:
 
 def _frame_policy() -> str:
     """Nothing but the two scripts that we wrote may run, whatever the picture holds, and nothing may be fetched."""
-    scripts = [*re.findall(r"<script>(.*?)</script>", _file("fractal_dsl.picture", "page.html"), re.DOTALL), _frame_script()]
+    scripts = [
+        *re.findall(r"<script>(.*?)</script>", _file("fractal_dsl.picture", "page.html"), re.DOTALL),
+        _frame_script(),
+    ]
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "

@@ -28,7 +28,8 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm
 from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.pipeline import check, pick, read
+from fractal_dsl.language.read import read
+from fractal_dsl.pipeline import check, pick
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule

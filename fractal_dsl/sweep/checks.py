@@ -14,9 +14,10 @@ from fractal_dsl.config import TrainConfig, merge, parse_config
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
 from fractal_dsl.language.imports import Files, load
+from fractal_dsl.language.read import read
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.text_to_syntax import parse_expression
-from fractal_dsl.pipeline import literal, read
+from fractal_dsl.program.literals import literal
 from fractal_dsl.program.syntax_to_program import syntax_to_programs
 from fractal_dsl.sweep.space import OPTIONS, Axis, axis
 

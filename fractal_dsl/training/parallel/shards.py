@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,6 @@ from torch.distributed.checkpoint.state_dict_loader import load  # pyright: igno
 from torch.distributed.checkpoint.state_dict_saver import save  # pyright: ignore[reportUnknownVariableType]
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.training.checkpoint import Like
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -32,8 +31,11 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         raise UserError(f"cannot write {folder}: {_reason(error)}") from None
 
 
-def read_shards(folder: Path, like: Like | None) -> dict[str, Tensor]:
-    """The tensors in a folder's files of safetensors, whole, or placed as ``like`` says."""
+def read_shards(folder: Path, like: Callable[[str], Tensor | None] | None) -> dict[str, Tensor]:
+    """The tensors in a folder's files of safetensors, whole, or placed as ``like`` says.
+
+    ``like`` gives, by the name of a tensor, one that is placed as it is to be; None to leave the tensor out.
+    """
     reader = HuggingFaceStorageReader(str(folder))
     state: dict[str, Tensor] = {}
     for name, stored in reader.read_metadata().state_dict_metadata.items():

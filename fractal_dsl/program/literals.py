@@ -1,0 +1,46 @@
+"""Values as the command line writes them: literals of the language, read and written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fractal_dsl.base.deep import deep
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.text_to_syntax import parse_expression
+from fractal_dsl.program.syntax_to_program import literal_value
+
+
+def literal(text: str, name: str) -> Any:
+    """The value of a setting on the command line, as Python data.
+
+    A number, percentage, text, boolean, list, or a name with settings is read as in the train block. ``none`` is
+    None. Anything else is a text. ``name`` is the setting.
+    """
+    if text.strip() == "none":
+        return None
+    report = Report(Source(name, text))
+    with deep():
+        value = literal_value(parse_expression(report.source, report), report)
+    return text if report.found else value
+
+
+def param_text(value: object) -> str:
+    """A plain value as a literal of the language. Raises ValueError for a value that the language cannot write."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float() if math.isfinite(value):
+            return repr(value)
+        case str() if '"' not in value and "\n" not in value:
+            return f'"{value}"'
+        case str():
+            raise ValueError("is a text with a quotation mark or a line break, which texts of the language do not have")
+        case list() | tuple():
+            return f"[{', '.join(map(param_text, cast(Sequence[object], value)))}]"
+        case _:
+            raise ValueError(f"is no number, text, boolean or list of these: {value}")
