@@ -28,7 +28,6 @@ install: $(RUNTIME) ## install the package, editable, with what training and dra
 
 demo: RUN := $(RUN)
 demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a report
-	@rm -rf out/digits out/digits.svg out/digits.png
 	@mkdir -p out runs
 	$(FRAC) check examples/digits.frac
 	$(FRAC) info examples/digits.frac
@@ -62,8 +61,8 @@ format: $(DEV) ## format the Python code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## remove .venv, caches and what the demo made, but not runs/
-	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
+clean: ## remove .venv and caches, but not runs/ and out/
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

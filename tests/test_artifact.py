@@ -193,7 +193,7 @@ def test_manifest_that_reaches_outside_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
-    from fractal_dsl.base.files import sha256, write_manifest
+    from fractal_dsl.base.manifest import sha256, write_manifest
 
     for columns in ("2", "3"):
         compiled = compile_file(EXAMPLES / "digits.frac", {"columns": columns})

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import write_manifest
+from fractal_dsl.base.manifest import write_manifest
 from fractal_dsl.cli.app import app
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import JoinGraph

@@ -277,10 +277,10 @@ def test_a_checkpoint_that_cannot_be_read_is_left_as_it_is(copy: Path, monkeypat
         resume(copy, console=Console(file=StringIO()))
     (newest / "manifest.json").write_text(manifest)
 
-    def denied(path: Path) -> str:
+    def denied(folder: Path, name: str) -> Any:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fractal_dsl.base.files.sha256", denied)
+    monkeypatch.setattr("fractal_dsl.base.manifest.open_part", denied)
     with pytest.raises(UserError, match=r"cannot read .*: Permission denied\n.*Make it readable"):
         resume(copy, console=Console(file=StringIO()))
     assert newest.is_dir()
@@ -383,7 +383,7 @@ def test_two_processes_do_not_train_one_run(copy: Path) -> None:
     hold += "with held(pathlib.Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold, copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()
-        half_written = copy / "checkpoints" / ".step-00000099-x"
+        half_written = copy / "checkpoints" / ".fractal_dsl-tmp-abcd1_23"
         half_written.mkdir()
         with pytest.raises(UserError, match=f"is being trained by process {other.pid} on {socket.gethostname()}"):
             resume(copy, console=Console(file=StringIO()))

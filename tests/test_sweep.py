@@ -18,6 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.lock import Lock
 from fractal_dsl.cli.app import app
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.config import parse_config
@@ -25,7 +26,7 @@ from fractal_dsl.evaluation.run import Run
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.sweep import run
 from fractal_dsl.sweep.checks import Checked, configured
-from fractal_dsl.sweep.folder import Home, Lock, Sweep
+from fractal_dsl.sweep.folder import Home, Sweep
 from fractal_dsl.sweep.ledger import Ledger
 from fractal_dsl.sweep.space import Axis, axis
 from fractal_dsl.sweep.trial import Means, command, environment

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import write_manifest
+from fractal_dsl.base.manifest import write_manifest
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.data import load

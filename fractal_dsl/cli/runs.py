@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fractal_dsl.base.files import write_text
+from fractal_dsl.base.parts import write_part
 from fractal_dsl.cli.options import AllowPython
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
@@ -55,7 +55,7 @@ def eval(
         found, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
     )
     if anytime:
-        write_text(run / "anytime.svg", tradeoff_svg(result["anytime"]))
+        write_part(run, "anytime.svg", tradeoff_svg(result["anytime"]))
     if json_:
         print(json.dumps(result, indent=2))
         return

@@ -17,14 +17,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import MANIFEST
+from fractal_dsl.base.manifest import MANIFEST
+from fractal_dsl.base.parts import is_part, read_json
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.language.diagnostics import FracError
@@ -72,7 +72,7 @@ class Run:
     def normalisation(self) -> tuple[list[float], list[float]]:
         """The mean and the standard deviation, by channel, that the run normalised its images by."""
         try:
-            found = json.loads((self.folder / "normalisation.json").read_text("utf-8"))
+            found = read_json(self.folder, "normalisation.json")
             return found["mean"], found["std"]
         except (OSError, ValueError, KeyError, TypeError):
             made = self.manifest["versions"]["fractal_dsl"]
@@ -108,7 +108,7 @@ def unfinished(folder: Path) -> Path:
     """The folder of a run. Raises UserError if it is none."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    if not all((folder / name).is_file() for name in ("spec.frac", "params.json", "config.json")):
+    if not all(is_part(folder, name) for name in ("spec.frac", "params.json", "config.json")):
         raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
     return folder
 
@@ -129,15 +129,15 @@ def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Com
 
 def _status(folder: Path) -> Status | None:
     try:
-        return json.loads((folder / MANIFEST).read_text("utf-8"))["status"]
+        return read_json(folder, MANIFEST)["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
     try:
-        given = json.loads((folder / "params.json").read_text("utf-8"))
-        config = parse_config(json.loads((folder / "config.json").read_text("utf-8")))
+        given = read_json(folder, "params.json")
+        config = parse_config(read_json(folder, "config.json"))
         compiled = compile_file(
             folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.parts import is_part, open_part, read_json
 
 Figures = Mapping[str, Any]
 
@@ -32,18 +33,18 @@ class RunFiles:
         """Raises UserError if the folder is no run, or a file of it is damaged."""
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
-        if not all((folder / name).is_file() for name in ("params.json", "config.json", "metrics.jsonl")):
+        if not all(is_part(folder, name) for name in ("params.json", "config.json", "metrics.jsonl")):
             raise UserError(f"{folder} is no training run: it has no params.json, config.json or metrics.jsonl")
-        manifest = _json(folder / "manifest.json") or {}
-        result = _json(folder / "result.json")
+        manifest = _json(folder, "manifest.json") or {}
+        result = _json(folder, "result.json")
         return cls(
             folder,
-            _json(folder / "params.json") or {},
-            _json(folder / "config.json") or {},
-            _lines(folder / "metrics.jsonl"),
+            _json(folder, "params.json") or {},
+            _json(folder, "config.json") or {},
+            _lines(folder, "metrics.jsonl"),
             result,
-            _lines(folder / "plain" / "metrics.jsonl"),
-            _json(folder / "paths.json"),
+            _lines(folder, "plain/metrics.jsonl"),
+            _json(folder, "paths.json"),
             result["status"] if result else manifest.get("status", "running"),
             manifest.get("versions", {}),
         )
@@ -88,19 +89,23 @@ def _flat(data: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(folder: Path, name: str) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text("utf-8"))
+        data = read_json(folder, name)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{folder / name} cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{folder / name} cannot be read: it is no object")
+    return cast(dict[str, Any], data)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        with open_part(folder, name) as file:
+            return [json.loads(line) for line in file]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder / name} cannot be read: {error}") from None

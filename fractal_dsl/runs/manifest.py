@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from fractal_dsl.base.files import read_manifest
+from fractal_dsl.base.manifest import read_manifest
 
 FORMAT: Final = "fractal_dsl run"
 FORMAT_VERSION: Final = 1

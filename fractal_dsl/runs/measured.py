@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.parts import read_json
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.language.diagnostics import FracError
@@ -77,10 +77,10 @@ def column_losses(folder: Path, graph: JoinGraph) -> dict[int, float]:
 
 def _json(folder: Path, name: str, why: str) -> dict[str, Any]:
     try:
-        data = json.loads((folder / name).read_text("utf-8"))
+        data = read_json(folder, name)
     except OSError:
         raise UserError(f"{folder} has no {name}: {why}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UserError(f"{folder / name} is damaged: restore it, or train again") from None
     if not isinstance(data, dict):
         raise UserError(f"{folder / name} is damaged: restore it, or train again")

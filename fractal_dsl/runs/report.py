@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from fractal_dsl.base.files import write_text
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
@@ -49,10 +50,9 @@ def write_report(folder: Path) -> Path:
     run = RunFiles.read(folder)
     drawn = pictures(run)
     for name, svg in drawn.items():
-        write_text(folder / f"{name}.svg", svg)
-    page = folder / "report.html"
-    write_text(page, report_html(run, drawn))
-    return page
+        write_part(folder, f"{name}.svg", svg)
+    write_part(folder, "report.html", report_html(run, drawn))
+    return folder / "report.html"
 
 
 def pictures(run: RunFiles, salt: str = "") -> dict[str, str]:
@@ -104,7 +104,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         "<h2>Settings</h2>",
         _table({name: [value] for name, value in run.settings().items()}),
         "<h2>Spec</h2>",
-        f"<pre>{escape((run.folder / 'spec.frac').read_text('utf-8'))}</pre>",
+        f"<pre>{escape(_text(run.folder, 'spec.frac'))}</pre>",
     ]
     return _page(run.title, parts, "64rem")
 
@@ -187,11 +187,17 @@ def _table(rows: Table, head: Sequence[str] = ()) -> str:
 
 def _net(folder: Path) -> str:
     """The network's picture, if there is one, in a box of its own: it may be tall."""
+    return _figure(_text(folder, "graph.svg"), "The network.", "net")
+
+
+def _text(folder: Path, name: str) -> str:
+    """A part of a run's folder; nothing where it is missing."""
     try:
-        svg = (folder / "graph.svg").read_text("utf-8")
-    except OSError:
+        return read_part(folder, name)
+    except FileNotFoundError:
         return ""
-    return _figure(svg, "The network.", "net")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / name} cannot be read: {error}") from None
 
 
 def _figure(text: str, caption: str, kind: str = "") -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ import torch
 from safetensors import SafetensorError
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import MANIFEST, file_hashes, read_manifest, replacing_folder, write_manifest
+from fractal_dsl.base.files import replacing_folder
+from fractal_dsl.base.manifest import MANIFEST, all_files, read_manifest, write_manifest
+from fractal_dsl.base.parts import read_json
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import class_name, graph_to_source
 from fractal_dsl.compiled import Compiled
@@ -57,8 +58,10 @@ def save_artifact(
     """Write a network. ``column`` says that ``model`` is that column of the net, extracted; ``fused``, that its
     batch norms are folded; ``facts`` is what else the manifest says under names of their own.
 
-    An earlier artifact in the folder is replaced; any other folder that is not empty is refused.
+    An earlier artifact in the folder is replaced; any other folder that is not empty is refused. Where the folder is a
+    link, what it points to is written.
     """
+    folder = folder.resolve() if folder.is_symlink() else folder
     if folder.exists() and not (folder.is_dir() and (is_artifact(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
     if folder.exists() and is_artifact(folder):
@@ -96,8 +99,8 @@ def save_artifact(
 
 def _refuse_to_lose(folder: Path) -> None:
     """Raise UserError if a folder holds files that are no part of the artifact in it."""
-    known = json.loads((folder / MANIFEST).read_text("utf-8")).get("files", {})
-    others = sorted(file_hashes(folder).keys() - known.keys())
+    known = read_json(folder, MANIFEST).get("files", ())
+    others = [name for name in all_files(folder) if name != MANIFEST and name not in known]
     if others:
         raise UserError(
             f"{folder} also holds {', '.join(others[:5])}, which would be lost: choose another place with -o"
@@ -163,7 +166,7 @@ def artifact_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
 def is_artifact(folder: Path) -> bool:
     """Whether a folder says that it holds a compiled network."""
     try:
-        return json.loads((folder / MANIFEST).read_text("utf-8")).get("format") == FORMAT
+        return read_json(folder, MANIFEST).get("format") == FORMAT
     except (OSError, ValueError, AttributeError):
         return False
 

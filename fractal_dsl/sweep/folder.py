@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import write_text
-from fractal_dsl.base.lock import flock
+from fractal_dsl.base.lock import open_to_append
+from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, read_part, write_new_parts, write_part
 from fractal_dsl.sweep.space import Axis, axis
 
 FORMAT = "fractal_dsl sweep"
@@ -65,11 +64,14 @@ class Home:
 
     def exists(self) -> bool:
         """Whether a sweep is in it."""
-        return (self.path / "sweep.json").is_file()
+        return is_part(self.path, "sweep.json")
 
     def trial(self, number: int) -> Path:
-        """The run folder of a trial."""
-        return self.path / f"trial-{number:04}"
+        """The run folder of a trial. Raises UserError if a link is in its place."""
+        folder = self.path / f"trial-{number:04}"
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link, and links in a sweep are not followed: put the run itself there")
+        return folder
 
     def log(self, number: int) -> Path:
         """What the process of a trial printed."""
@@ -79,13 +81,12 @@ class Home:
         """Begin a sweep. Raises UserError if the folder has something in it."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} exists and is no sweep: choose another folder with --out")
-        for name, text in texts.items():
-            write_text(self.spec.parent / name, text)
+        write_new_parts(part_folder(self.path, self.spec.parent.name), texts)
         self.write(sweep)
 
     def write(self, sweep: Sweep) -> None:
         """Write what the sweep does."""
-        write_text(self.path / "sweep.json", json.dumps(sweep.json(), indent=2) + "\n")
+        write_part(self.path, "sweep.json", json.dumps(sweep.json(), indent=2) + "\n")
 
     def read(self) -> Sweep:
         """Raises UserError if the folder is no sweep, or that of another version."""
@@ -93,9 +94,11 @@ class Home:
             raise UserError(f"there is no folder {self.path}")
         if not self.exists():
             raise UserError(f"{self.path} is no sweep: it has no sweep.json")
+        if not is_part(self.path, "spec/spec.frac"):
+            raise UserError(f"{self.spec} is missing, or a link: restore it, or sweep again in another folder")
         file = self.path / "sweep.json"
         try:
-            data: dict[str, Any] = json.loads(file.read_text("utf-8"))
+            data: dict[str, Any] = read_json(self.path, "sweep.json")
             if data["format"] == FORMAT and data["format_version"] != FORMAT_VERSION:
                 raise UserError(f"{self.path} has format {data['format_version']}, this version reads {FORMAT_VERSION}")
             return Sweep.of_json(data)
@@ -110,9 +113,11 @@ class Home:
         wanted = json.loads(json.dumps(sweep.json()))
         differ = [key for key in wanted if before[key] != wanted[key]]
         for name, text in texts.items():
-            file = self.spec.parent / name
-            if not file.is_file() or file.read_bytes() != text.encode():
-                differ.append(name)
+            try:
+                same = read_part(self.path, f"spec/{name}") == text
+            except (OSError, ValueError):
+                same = False
+            differ += [name] * (not same)
         if differ:
             raise UserError(
                 f"{self.path} has a sweep with another {', '.join(differ)}: go on with it by "
@@ -120,56 +125,11 @@ class Home:
             )
 
 
-class Lock:
-    """A file that one holder at a time has locked: ``acquire`` waits for it, ``claim`` does not.
-
-    The system lets go of it when all processes that inherited the file have ended, killed or not: that of a trial's log
-    is held as long as the trial's process lives.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def acquire(self) -> None:
-        """Wait until nobody else has it."""
-        file = self.path.open("ab")
-        _flock(file, wait=True)
-        self.file: IO[bytes] = file
-
-    def claim(self) -> bool:
-        """Take it, if nobody else has it."""
-        file = self.path.open("ab")
-        if not _flock(file, wait=False):
-            file.close()
-            return False
-        self.file = file
-        return True
-
-    def release(self) -> None:
-        """Let go of it."""
-        self.file.close()
-
-    @contextmanager
-    def held(self) -> Generator[None]:
-        """Hold it for a block."""
-        self.acquire()
-        try:
-            yield
-        finally:
-            self.release()
-
-
-def _flock(file: IO[bytes], *, wait: bool) -> bool:
-    try:
-        return flock(file, wait=wait)
-    except ImportError:
-        raise UserError("sweeps need a system that locks files as POSIX does: Linux, macOS, or WSL") from None
-
-
 def whole_lines(journal: Path) -> None:
     """Cut off the half of a line that a computer which lost its power may have left in a journal."""
-    if journal.is_file() and (data := journal.read_bytes()) and not data.endswith(b"\n"):
-        with journal.open("r+b") as file:
+    with open_to_append(journal) as file:
+        file.seek(0)
+        if (data := file.read()) and not data.endswith(b"\n"):
             file.truncate(data.rfind(b"\n") + 1)
 
 
@@ -184,7 +144,7 @@ def next_free(net: str) -> Path:
 def lines_of(path: Path) -> Iterable[dict[str, Any]]:
     """The whole lines of a ``metrics.jsonl`` that may be in the making."""
     try:
-        text = path.read_text("utf-8")
+        with open_part(path.parent, path.name) as file:
+            return [cast(dict[str, Any], json.loads(line)) for line in file]
     except OSError:
         return []
-    return [cast(dict[str, Any], json.loads(line)) for line in text.splitlines()]

@@ -10,7 +10,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.sweep.folder import JOURNAL, Home, Lock, Sweep, whole_lines
+from fractal_dsl.base.lock import LOCK, Lock
+from fractal_dsl.sweep.folder import JOURNAL, Home, Sweep, whole_lines
 from fractal_dsl.sweep.space import combinations
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Ledger:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.home, self.sweep = home, sweep
-        self.lock = home.path / ".lock"
+        self.lock = home.path / LOCK
         with Lock(self.lock).held(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             whole_lines(home.path / JOURNAL)

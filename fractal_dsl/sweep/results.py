@@ -14,7 +14,7 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import write_text
+from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import duration
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.sweep.folder import Home, lines_of
@@ -103,8 +103,8 @@ class Results:
         """Write ``sweep.svg`` and ``sweep.html``."""
         svg = self.svg()
         if svg:
-            write_text(folder / "sweep.svg", svg)
-        write_text(folder / "sweep.html", self.html(svg))
+            write_part(folder, "sweep.svg", svg)
+        write_part(folder, "sweep.html", self.html(svg))
 
     def conclusion(self, home: Home) -> str:
         """What came of it, and where to look on. Raises UserError if no trial was done."""

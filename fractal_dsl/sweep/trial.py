@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.parts import read_json
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_file
+from fractal_dsl.runs.parts import CHECKPOINTS, discard
 from fractal_dsl.sweep.checks import configured
 from fractal_dsl.sweep.folder import Home, Sweep, lines_of
 from fractal_dsl.sweep.ledger import Claim, Ledger
@@ -62,6 +62,8 @@ def run_trial(
     ledger.note(number, {"params": summary.params, "macs": summary.macs, "depth": summary.depth})
     watched = _Watched(home.trial(number), sweep, lambda epoch, value: ledger.report(number, epoch, value))
     if _status(watched.folder) != "finished":
+        if not _saved(watched.folder):  # a process was killed before its first checkpoint
+            discard(watched.folder, compiled.spec_files())
         line, said = command(home, number, params, settings, sweep, means), home.log(number).stat().st_size
         code, pruned = watched.train(line, claim.log.fileno(), environment(means, worker), stop)
         if stop.asked.is_set() and _status(watched.folder) != "finished":
@@ -102,10 +104,9 @@ def command(
     if several:
         per_node = ["--nproc-per-node", str(means.processes)]
         launch = ["-m", "torch.distributed.run", "--standalone", *per_node, *launch]
-    if any((folder / "checkpoints").glob("step-*")):
+    if _saved(folder):
         what = ["--resume", str(folder)]
     else:
-        shutil.rmtree(folder, ignore_errors=True)  # a process that was killed before its first checkpoint
         what = [str(home.spec), "--out", str(folder), "--net", sweep.net, "--max-layers", str(sweep.max_layers)]
         what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
         what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
@@ -187,12 +188,17 @@ class _Watched:
         return sum(e["seconds"] for e in self.epochs)
 
 
+def _saved(folder: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    return any((folder / CHECKPOINTS).glob("step-*"))
+
+
 def _status(folder: Path) -> str | None:
     """How a run that has its result ended; ``running`` and the like before."""
     for name in ("result.json", "manifest.json"):
         try:
-            return json.loads((folder / name).read_text("utf-8"))["status"]
-        except (OSError, ValueError, KeyError):
+            return read_json(folder, name)["status"]
+        except (OSError, ValueError, KeyError, TypeError):
             pass
     return None
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -25,15 +24,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import MANIFEST, DamagedError, read_manifest, replacing_folder, write_manifest
-from fractal_dsl.base.lock import LOCK
+from fractal_dsl.base.files import remove, remove_temporaries, replacing_folder
+from fractal_dsl.base.manifest import MANIFEST, DamagedError, read_manifest, write_manifest
+from fractal_dsl.base.parts import open_part, part_folder
+from fractal_dsl.runs.parts import CHECKPOINTS
 from fractal_dsl.runtime.world import ALONE, World
 
 FORMAT = "fractal_dsl checkpoint"
 FORMAT_VERSION = 1
-FOLDER = "checkpoints"
-WRITTEN = ".weights.json"
-"""Beside weights: the hashes of the files that are there, and of those that are about to replace them."""
 _KEPT = 2
 
 Ended = Literal["", "epochs", "patience", "interrupted", "minutes"]
@@ -103,8 +101,8 @@ def save_checkpoint(
     All processes of the run call it; the first one writes, and where each has a part of the tensors, all do.
     """
     with ExitStack() as stack:
-        path = run / FOLDER / f"step-{progress.step:08}"
-        temporary = world.lead(lambda: stack.enter_context(replacing_folder(path)))
+        name = f"step-{progress.step:08}"
+        temporary = world.lead(lambda: stack.enter_context(replacing_folder(part_folder(run, CHECKPOINTS) / name)))
         if sharded:
             from fractal_dsl.training.parallel.shards import write_shards
 
@@ -118,8 +116,8 @@ def save_checkpoint(
             manifest = {"format": FORMAT, "format_version": FORMAT_VERSION, "progress": asdict(progress), **facts}
             write_manifest(temporary, manifest)
             stack.pop_all().close()
-            for old in _folders(run / FOLDER)[:-_KEPT]:
-                shutil.rmtree(old, ignore_errors=True)
+            for old in checkpoints(run)[:-_KEPT]:
+                remove(old)
 
         world.lead(finish)
 
@@ -129,7 +127,7 @@ def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
 
     Raises UserError if there is none, or one cannot be read for a reason that the user can put right.
     """
-    found = _folders(run / FOLDER)
+    found = checkpoints(run)
     if not found:
         raise UserError(f"{run} has no checkpoint to resume from: train again")
     for folder in reversed(found):
@@ -137,7 +135,7 @@ def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
             return _read(folder)
         except DamagedError as error:
             refused = folder.with_name(f"refused-{folder.name}")
-            shutil.rmtree(refused, ignore_errors=True)
+            remove(refused)
             folder.rename(refused)
             say(f"{error}; trying the checkpoint before it")
         except UserError as error:
@@ -150,13 +148,8 @@ def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
 
 def clean(run: Path) -> None:
     """Take away what a process that was killed left half-written, in a run that this process holds the lock of."""
-    for path in [*run.glob(".*"), *(run / FOLDER).glob(".*")]:
-        if path.name in (LOCK, WRITTEN):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    for folder in (run, run / CHECKPOINTS):
+        remove_temporaries(folder)
 
 
 def jsonl(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -178,15 +171,19 @@ def _read(folder: Path) -> Checkpoint:
             remedy="it is not used",
         )
         progress = Progress(**manifest["progress"])
-        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+        with open_part(folder, "metrics.jsonl") as file:
+            epochs = [json.loads(line) for line in file]
         return Checkpoint(folder, progress, epochs, manifest)
     except (OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder} cannot be read: {error}") from None
 
 
-def _folders(home: Path) -> list[Path]:
-    """Oldest first."""
-    return sorted(home.glob("step-*"))
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first; a link is none. Raises UserError if the folder of them all is a link."""
+    home = run / CHECKPOINTS
+    if home.is_symlink():
+        raise UserError(f"{home} is a link, and links in a run are not followed: put the folder itself there")
+    return [path for path in sorted(home.glob("step-*")) if path.is_dir() and not path.is_symlink()]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from fractal_dsl.base.files import replacing, write_text
+from fractal_dsl.base.parts import replacing_part, write_part
 
 _BEFORE, _STEPS = 5, 10
 
@@ -48,7 +48,7 @@ class Profiler:
         self.running = False
         averages = cast(Any, self.profile.key_averages())
         self.table = str(averages.table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40))
-        write_text(self.folder / "profile.txt", self.table)
-        with replacing(self.folder / "trace.json") as temporary:
+        write_part(self.folder, "profile.txt", self.table)
+        with replacing_part(self.folder, "trace.json") as temporary:
             self.profile.export_chrome_trace(str(temporary))
         self.profile = None

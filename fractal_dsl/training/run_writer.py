@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -14,8 +13,9 @@ from typing import Any
 import torch
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import MANIFEST, write_manifest, write_text
 from fractal_dsl.base.lock import LOCK, held
+from fractal_dsl.base.manifest import MANIFEST, write_manifest
+from fractal_dsl.base.parts import write_new_parts, write_part
 from fractal_dsl.base.version import __version__
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
@@ -25,14 +25,10 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import parse
 from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
+from fractal_dsl.runs.parts import SEALED, discard
 from fractal_dsl.runtime.artifact import graph_sha256
 from fractal_dsl.runtime.world import ALONE, World
-from fractal_dsl.training.checkpoint import FOLDER
 from fractal_dsl.training.store import Store
-
-TENSORBOARD = "tensorboard"
-DRAWN = ("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg")
-"""What ``fractal-dsl report`` makes again from the rest."""
 
 _PATHS_COUNTED = 500
 
@@ -81,8 +77,7 @@ class RunWriter:
     def _begin(self) -> None:
         """Write what is known before training."""
         compiled = self.compiled
-        for name, text in compiled.spec_files().items():
-            write_text(self.folder / name, text)
+        write_new_parts(self.folder, compiled.spec_files())
         given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
         self._write_json("params.json", given)
         self._write_json("config.json", self.config.model_dump(mode="json"))
@@ -104,7 +99,7 @@ class RunWriter:
         self.world.lead(lambda: self._write_json("result.json", result))
 
     def seal(self, status: Status) -> None:
-        """Write the manifest over all files of the folder: from here on the run can be opened."""
+        """Write the manifest over all parts of the run: from here on it can be opened."""
         self.world.lead(lambda: self._seal(status))
 
     def _seal(self, status: Status) -> None:
@@ -116,15 +111,15 @@ class RunWriter:
             "graph_sha256": self.facts["graph_sha256"],
             "versions": self.facts["versions"],
         }
-        write_manifest(self.folder, manifest, without=(FOLDER, TENSORBOARD, *DRAWN))
+        write_manifest(self.folder, manifest, [*self.compiled.spec_files(), *SEALED])
 
     def abandon(self) -> None:
-        """Take the folder away again, if it is not sealed: nothing in it can be used."""
+        """Delete what was written, if it is not sealed: nothing of it can be used."""
         if self.world.leads and not (self.folder / MANIFEST).exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
+            discard(self.folder, self.compiled.spec_files())
 
     def _write_json(self, name: str, data: Any) -> None:
-        write_text(self.folder / name, json.dumps(data, indent=2) + "\n")
+        write_part(self.folder, name, json.dumps(data, indent=2) + "\n")
 
 
 @contextmanager

@@ -15,14 +15,15 @@ import torch
 from safetensors import safe_open
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import MANIFEST, replacing, sha256, write_text
+from fractal_dsl.base.manifest import MANIFEST, sha256
+from fractal_dsl.base.parts import is_part, part_folder, read_json, replacing_part, write_part
 from fractal_dsl.evaluation.run import Status, Weights
+from fractal_dsl.runs.parts import WRITTEN
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.checkpoint import (
-    FOLDER,
-    WRITTEN,
     Checkpoint,
     Progress,
+    checkpoints,
     clean,
     jsonl,
     load_checkpoint,
@@ -42,15 +43,15 @@ class Store:
         self.folder, self.run, self.facts, self.seal, self.world = folder, run, facts, seal, world
         self._written: dict[str, str] = {}
         self._held: dict[Weights, tuple[dict[str, torch.Tensor], int]] = {}
-        world.lead(lambda: folder.mkdir(exist_ok=True))
+        world.lead(lambda: part_folder(run, folder.relative_to(run).as_posix()))
 
     def metrics(self, epochs: Sequence[Mapping[str, Any]]) -> None:
         """Write the figures of the epochs so far, a line each."""
-        self.world.lead(lambda: write_text(self.folder / "metrics.jsonl", jsonl(epochs)))
+        self.world.lead(lambda: write_part(self.folder, "metrics.jsonl", jsonl(epochs)))
 
     def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
         """Write the gradients' norms by module, which the first process has measured."""
-        self.world.lead(lambda: write_text(self.folder / "gradients.json", json.dumps(norms(), indent=2) + "\n"))
+        self.world.lead(lambda: write_part(self.folder, "gradients.json", json.dumps(norms(), indent=2) + "\n"))
 
     def weights(self, names: Sequence[Weights], weights: Mapping[str, torch.Tensor], epoch: int) -> None:
         """Take a copy of parameters and buffers, those of the first process, after this epoch; ``flush`` writes it."""
@@ -75,9 +76,9 @@ class Store:
         hashes = {name: [value] for name, value in self._written.items()}
         for name, value in now.items():
             hashes[name] = [*hashes.get(name, ()), value]
-        write_text(self.folder / WRITTEN, json.dumps(hashes) + "\n")
+        write_part(self.folder, WRITTEN, json.dumps(hashes) + "\n")
         for name, whole in written.items():
-            with replacing(self.folder / f"{name}.safetensors") as temporary:
+            with replacing_part(self.folder, f"{name}.safetensors") as temporary:
                 temporary.write_bytes(whole)
         self._written |= now
         self._held.clear()
@@ -95,7 +96,7 @@ class Store:
         for name in names:
             file = self.folder / f"{name}.safetensors"
             try:
-                found = sha256(file) if file.is_file() else ""
+                found = sha256(file) if is_part(self.folder, file.name) else ""
             except OSError as error:
                 raise UserError(f"cannot read {file}: {error.strerror}") from None
             if found in expected.get(name, []):
@@ -127,7 +128,7 @@ class Store:
         return (self.run / MANIFEST).is_file() and self._saved()
 
     def _saved(self) -> bool:
-        return any((self.folder / FOLDER).glob("step-*"))
+        return bool(checkpoints(self.folder))
 
     @contextmanager
     def kept(self, what: str = "The state before it is kept") -> Generator[None]:
@@ -183,9 +184,9 @@ def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
     Where the folder was copied without its hidden files, those of the run's manifest.
     """
     try:
-        if (folder / WRITTEN).is_file():
-            return json.loads((folder / WRITTEN).read_text("utf-8"))
-        files: dict[str, str] = json.loads((run / MANIFEST).read_text("utf-8"))["files"]
+        if is_part(folder, WRITTEN):
+            return read_json(folder, WRITTEN)
+        files: dict[str, str] = read_json(run, MANIFEST)["files"]
         of = {name: (folder / f"{name}.safetensors").relative_to(run).as_posix() for name in ("best", "last")}
         return {name: [files[path]] for name, path in of.items() if path in files}
     except (OSError, ValueError, KeyError, TypeError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.parts import part_folder
 
 
 def require_tensorboard() -> None:
@@ -17,10 +18,10 @@ def require_tensorboard() -> None:
 
 
 class Board:
-    """``with Board(folder) as log``: ``log`` writes an epoch's figures."""
+    """``with Board(run, name) as log``: ``log`` writes an epoch's figures into that folder of the run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run: Path, name: str) -> None:
+        self.folder = part_folder(run, name)
 
     def __enter__(self) -> Callable[[dict[str, Any]], None]:
         self.writer: Any = None

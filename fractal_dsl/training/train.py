@@ -17,13 +17,14 @@ import torch
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import write_text
+from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import duration
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Status, Weights, spec_of_unfinished, unfinished
+from fractal_dsl.runs.parts import TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime.module import FractalModule, build
@@ -34,7 +35,7 @@ from fractal_dsl.training.loop import Loop, shares
 from fractal_dsl.training.mixing import check_mixing
 from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
 from fractal_dsl.training.progress import View
-from fractal_dsl.training.run_writer import TENSORBOARD, RunWriter, locked, new_folder
+from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
 
@@ -78,7 +79,7 @@ def train(
             try:
                 run.normalisation(images.mean, images.std)
                 if picture and world.leads:
-                    write_text(run.folder / "graph.svg", picture)
+                    write_part(run.folder, "graph.svg", picture)
                 job = _Job(
                     run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False
                 )
@@ -166,7 +167,7 @@ class _Job:
             _surroundings(run.facts["threads"], config, place),
             View(self.console, place) as view,
             _interruptible(_Interruption(os.getppid() if self.parallel else None)) as interrupted,
-            Board(run.folder / TENSORBOARD) if boarded else nullcontext() as on_epoch,
+            Board(run.folder, TENSORBOARD) if boarded else nullcontext() as on_epoch,
         ):
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")

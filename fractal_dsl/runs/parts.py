@@ -1,0 +1,45 @@
+"""What training writes into the folder of a run, by name: these names are the program's, all others the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from fractal_dsl.base.files import remove_temporaries
+from fractal_dsl.base.lock import LOCK
+from fractal_dsl.base.parts import remove_parts
+
+CHECKPOINTS: Final = "checkpoints"
+TENSORBOARD: Final = "tensorboard"
+PLAIN: Final = "plain"
+WRITTEN: Final = ".weights.json"
+"""Beside weights: the hashes of the files that are there, and of those that are about to replace them."""
+
+_TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
+SEALED: Final = (
+    *("params.json", "config.json", "paths.json", "normalisation.json", "graph.svg", "result.json"),
+    *_TRAINED,
+    *(f"{PLAIN}/{name}" for name in _TRAINED),
+)
+"""What the manifest counts, apart from the spec."""
+_UNSEALED = (
+    *("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg"),
+    *(LOCK, WRITTEN, f"{PLAIN}/{WRITTEN}"),
+)
+_MANY = (
+    *(f"{part}{CHECKPOINTS}/{kind}step-*" for part in ("", f"{PLAIN}/") for kind in ("", "refused-")),
+    f"{TENSORBOARD}/events.out.tfevents.*",
+)
+
+
+def discard(run: Path, spec: Iterable[str]) -> None:
+    """Delete what training has written into a run that cannot go on, and the folder if nothing else is in it.
+
+    ``spec`` are the paths of its spec's files.
+    """
+    for folder in (run, run / PLAIN, run / CHECKPOINTS, run / PLAIN / CHECKPOINTS):
+        remove_temporaries(folder)
+    many = [path.relative_to(run).as_posix() for pattern in _MANY for path in run.glob(pattern)]
+    folders = (f"{PLAIN}/{CHECKPOINTS}", CHECKPOINTS, TENSORBOARD, PLAIN)
+    remove_parts(run, [*spec, *SEALED, *_UNSEALED, *many], folders)
