@@ -54,7 +54,7 @@ test-all: $(DEV) ## run all tests, a minute of fuzzing among them
 check: $(DEV) ## formatting, lint, import contracts and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(DEV) ## format the Python code
