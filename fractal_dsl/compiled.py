@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.source import Source
 from fractal_dsl.program.program import Program
@@ -38,31 +37,29 @@ class Compiled(Struct, frozen=True, dict=True):
     @cached_property
     def raw(self) -> JoinGraph:
         """The graph as the recurrence reads, with two-input joins."""
+        from fractal_dsl.graph.passes import run
         from fractal_dsl.graph.program_to_graph import program_to_graph
 
-        with deep():
-            return program_to_graph(self.program)
+        return run(program_to_graph, self.program)
 
     @cached_property
     def collapsed(self) -> JoinGraph:
         """The graph with joins that span their columns."""
+        from fractal_dsl.graph.passes import run
         from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 
-        return collapse_joins(self.raw)
+        return run(collapse_joins, self.raw)
 
     @cached_property
     def graph(self) -> JoinGraph:
         """The collapsed graph with columns and names: what code and pictures are made of."""
+        from fractal_dsl.graph.passes import run
         from fractal_dsl.graph.passes.assign_columns import assign_columns
 
-        return assign_columns(self.collapsed, self.summary.labels)
+        return run(assign_columns, self.collapsed, self.summary.labels)
 
     def column(self, k: int) -> JoinGraph:
         """Column k (from 1, shallow to deep) as a graph of its own. Raises UserError if there is none."""
-        from fractal_dsl.graph.passes.prune_dead import prune_dead
-        from fractal_dsl.graph.passes.select_column import select_column
+        from fractal_dsl.graph.lone_column import lone_column
 
-        count = max(1, len(self.graph.columns))
-        if not 1 <= k <= count:
-            raise UserError(f"there is no column {k}: net {self.program.net} has columns 1 to {count}")
-        return prune_dead(select_column(self.graph, k))
+        return lone_column(self.graph, k)

@@ -223,8 +223,6 @@ CASES: dict[str, tuple[str, str, Rules, list[Any]]] = {
 def test_expansion_is_the_recurrence(name: str) -> None:
     rules, body, meaning, steps = CASES[name]
     c = compile_text(spec(rules, body))
-    for graph in (c.raw, c.collapsed, c.graph):
-        graph.verify()
     joined = next(j for j in JOINS if f"join {j}" in rules or f"({j})" in body)
 
     counted = Counter[str]()

@@ -7,12 +7,13 @@ the language writes such an operand as ``id``, which is a node of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import networkx as nx
 from msgspec import Struct, field
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.source import Sources, Span
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.program.columns import Label
@@ -113,6 +114,10 @@ class Output(Struct, frozen=True):
 Node = Input | Layer | Join | Output
 
 
+Stage = Literal["raw", "collapsed", "labelled", "selected", "column"]
+"""How far a graph has come; ``verify`` says what each stage promises."""
+
+
 def _empty() -> nx.DiGraph[int]:
     return nx.DiGraph()
 
@@ -122,11 +127,15 @@ class JoinGraph(Struct):
 
     net: str
     sources: Sources
-    stage: Literal["raw", "collapsed", "labelled", "column"] = "raw"
+    stage: Stage = "raw"
     drop_path: DropPath | None = None
     init: str = "default"
     columns: tuple[Label, ...] = ()
     g: nx.DiGraph[int] = field(default_factory=_empty)
+
+    def without_nodes(self, stage: Stage) -> JoinGraph:
+        """An empty graph that is otherwise like this one, at another stage."""
+        return JoinGraph(self.net, self.sources, stage, self.drop_path, self.init, self.columns)
 
     def add(self, node: Node, operands: Sequence[int] = (), *, id: int | None = None) -> int:
         """Add a node behind its operands and return its number."""
@@ -153,10 +162,17 @@ class JoinGraph(Struct):
         """Numbers and payloads in topological order."""
         return iter(cast(Iterable[tuple[int, Node]], self.g.nodes(data="node")))
 
+    @property
+    def reads(self) -> dict[int, dict[int, dict[str, int]]]:
+        """For each node its operands, in their order, with the edges from them.
+
+        These are networkx's own dictionaries, to be read only: its views of them take ten times as long.
+        """
+        return cast(Any, self.g)._pred
+
     def operands(self, number: int) -> list[int]:
         """The nodes that feed a node, in the order of its operands."""
-        edges = self.g.pred[number]
-        return list(edges) if len(edges) < 2 else sorted(edges, key=lambda p: edges[p]["slot"])
+        return [*self.reads[number]]
 
     def construction(self, number: int) -> TorchModule | None:
         """What the module of a node is constructed by; None for a node without one."""
@@ -186,41 +202,25 @@ class JoinGraph(Struct):
         """The joins that drop-path works on, in topological order."""
         return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.droppable]
 
-    def verify(self) -> None:
-        """Check what every pass must keep; AssertionError names the node that breaks it."""
-        position = {number: i for i, number in enumerate(self.g.nodes)}
-        inputs = outputs = 0
-        made: dict[str, TorchModule | None] = {}
-        for number, node in self.items():
-            operands = self.operands(number)
-            assert all(position[p] < position[number] for p in operands), f"{number}: not in topological order"
-            slots = sorted(self.g.edges[p, number]["slot"] for p in operands)
-            assert slots == list(range(len(operands))), f"{number}: slots {slots}"
-            tensors = tuple(self[p].out for p in operands)
-            match node:
-                case Input():
-                    inputs += 1
-                    assert not operands, f"{number}: an input with operands"
-                case Layer():
-                    assert tensors == (node.into,), f"{number}: {node.spec.name} gets {tensors}"
-                    assert node.spec.out(node.into, node.args) == node.out, f"{number}: {node.spec.name} shape"
-                case Join():
-                    assert len(tensors) >= 2, f"{number}: a join of {len(tensors)}"
-                    assert node.spec.out(tensors, node.args) == node.out, f"{number}: join shape"
-                    assert len(node.labels) == (len(tensors) if node.droppable else 0), f"{number}: labels"
-                    if self.stage != "raw":
-                        assert None not in node.labels, f"{number}: an open operand"
-                        assert len(set(node.labels)) == len(node.labels), f"{number}: equal labels"
-                    if self.stage == "labelled" and node.droppable:
-                        assert len(node.choice) == max(1, len(self.columns)), f"{number}: choices"
-                case Output():
-                    outputs += 1
-                    assert tensors == (node.out,), f"{number}: output gets {tensors}"
-            if self.stage == "labelled" and isinstance(node, Layer | Join) and node.module:
-                same = made.setdefault(node.module, self.construction(number)) == self.construction(number)
-                assert same, f"{number}: other weights under {node.module}"
-            assert isinstance(node, Output) or self.g.succ[number] or self.stage == "raw", f"{number}: feeds nothing"
-        assert inputs == outputs == 1, f"{inputs} inputs, {outputs} outputs"
+    @property
+    def n_columns(self) -> int:
+        """The number of columns, counted from 1, the shallowest. A net without joins is one column."""
+        return max(1, len(self.columns))
+
+    def check_column(self, k: int) -> None:
+        """Raise UserError if there is no column k."""
+        if not 1 <= k <= self.n_columns:
+            raise UserError(f"there is no column {k}: net {self.net} has columns 1 to {self.n_columns}")
+
+    def needed(self, live: Mapping[int, Sequence[int]] | None = None) -> set[int]:
+        """The nodes that the output needs: a walk back from it. ``live`` holds the nodes that read only some of their
+        operands, with those operands."""
+        reads: Mapping[int, Iterable[int]] = self.reads if live is None else {**self.reads, **live}
+        found = {self.output[0]}
+        for number in reversed(self.reads):
+            if number in found:
+                found.update(reads[number])
+        return found
 
     def dump(self) -> str:
         """The graph as text, a line a node."""

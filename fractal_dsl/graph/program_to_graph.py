@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site
-from fractal_dsl.ops import LAYERS
+from fractal_dsl.ops import LAYERS, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label
 
@@ -59,10 +59,12 @@ class _Expander:
         self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
         self.blocks = self.bases = self.groups = self.regions = 0
         self.shared: dict[int, int] = {}
+        self.outs: dict[tuple[int, Tensor], Tensor] = {}  # of layers, by term and input
+        self.tensors: dict[Tensor, Tensor] = {}
 
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
-        start = graph.add(Input(program.input, program.input_name))
+        start = graph.add(Input(self._one(program.input), program.input_name))
         end = self.closed(program.body, start, _Context(False, (f"net {program.net}",)))
         graph.add(Output(graph[end].out), (end,))
         return graph
@@ -130,11 +132,17 @@ class _Expander:
 
     def _op(self, term: p.Op, x: int, at: _Context) -> int:
         into = self.graph[x].out
+        if (id(term), into) not in self.outs:
+            self.outs[id(term), into] = self._one(term.spec.out(into, term.args))
         if term.spec.name != "id":
             at = self._base(at)
         return self.graph.add(
-            Layer(term.spec, term.args, into, term.spec.out(into, term.args), self._site(term.span, at)), (x,)
+            Layer(term.spec, term.args, into, self.outs[id(term), into], self._site(term.span, at)), (x,)
         )
+
+    def _one(self, tensor: Tensor) -> Tensor:
+        """The one object that stands for all equal tensors: what compares many of them compares identities."""
+        return self.tensors.setdefault(tensor, tensor)
 
     def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Context) -> _Tree:
         """An operand that is the bare input gets a node of its own: a tensor feeds a join once."""
@@ -182,7 +190,7 @@ class _Expander:
             parts = [tree.left, tree.right] if join.spec.pairs else _columns(tree)
             operands = [emit(t) for t in parts]
             labels = tuple([_label(t, instance) for t in parts])
-            out = join.spec.out(tuple([self.graph[o].out for o in operands]), join.args)
+            out = self._one(join.spec.out(tuple([self.graph[o].out for o in operands]), join.args))
             node = Join(join.spec, join.args, out, self._site(join.span, at), instance.rule, labels)
             return self.graph.add(node, operands)
 
@@ -197,7 +205,7 @@ class _Expander:
         join = term.join
         end = ends[0]
         if len(ends) > 1:
-            out = join.spec.out(tuple([self.graph[e].out for e in ends]), join.args)
+            out = self._one(join.spec.out(tuple([self.graph[e].out for e in ends]), join.args))
             end = self.graph.add(Join(join.spec, join.args, out, self._site(term.span, at), None), ends)
         return self.closed(join.after, end, at) if join.after is not None else end
 

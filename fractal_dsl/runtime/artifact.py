@@ -27,7 +27,8 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import class_name, graph_to_source
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import JoinGraph
-from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import check, pick
@@ -117,10 +118,8 @@ def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalM
     compiled = artifact_spec(folder, allow_python=allow_python)
     column = manifest["column"]
     graph = compiled.graph if column is None else compiled.column(column)
-    if column is not None:
-        graph.drop_path, graph.columns = None, ()
     if manifest.get("fused"):
-        graph, _ = fold_batchnorm(graph)
+        graph = run(fold_batchnorm, graph, foldable(graph))
     if graph_sha256(graph) != manifest["graph_sha256"]:
         made = manifest["versions"]["fractal_dsl"]
         raise UserError(f"{folder} was compiled by fractal_dsl {made} to another graph: compile its spec.frac again")

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm
+from fractal_dsl.graph.graph import Layer
+from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
 
@@ -16,15 +18,18 @@ from fractal_dsl.runtime.module import FractalModule
 def fuse(model: FractalModule) -> FractalModule:
     """An extracted column with its batch norms folded: equal in eval mode up to rounding, and for inference only.
 
-    ``fold_batchnorm`` says which layers it leaves alone. The weights are copies.
+    ``foldable`` says which layers it leaves alone. The weights are copies.
     """
-    graph, folds = fold_batchnorm(model.join_graph)
+    folds = foldable(model.join_graph)
+    graph = run(fold_batchnorm, model.join_graph, folds)
+    paths = {number: node.module for number, node in model.join_graph.items() if isinstance(node, Layer)}
+    norms = {paths[number]: paths[behind[-1]] for number, behind in folds.items()}
     modules = graph_to_modules(graph)
     for name, module in modules.items():
         ours = model.get_submodule(name)
         state = {key: value.clone() for key, value in ours.state_dict().items()}
-        if name in folds:
-            state["weight"], state["bias"] = _folded(ours, cast(_BatchNorm, model.get_submodule(folds[name])))
+        if name in norms:
+            state["weight"], state["bias"] = _folded(ours, cast(_BatchNorm, model.get_submodule(norms[name])))
         module.load_state_dict(state, assign=True)
     return FractalModule(graph, modules, model.seed).eval()
 

@@ -1,1 +1,34 @@
-"""Passes: join graph to join graph, one in a file. Each returns a new graph."""
+"""The passes, each from a join graph to a new one, and the function that runs and verifies them.
+
+collapse_joins     raw -> collapsed
+assign_columns     collapsed -> labelled
+select_column      labelled -> selected
+prune_dead         selected -> column; it keeps any other stage
+fold_batchnorm     column -> column
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from fractal_dsl.base.deep import deep
+from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.graph.verify import BrokenGraph, verify
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def run(rewrite: Callable[Concatenate[T, P], JoinGraph], given: T, *args: P.args, **kwargs: P.kwargs) -> JoinGraph:
+    """The graph that ``rewrite``, a pass or ``program_to_graph``, makes of ``given``.
+
+    Raises BrokenGraph, which names the pass and the invariant, if the graph is not as its stage promises.
+    """
+    with deep():
+        graph = rewrite(given, *args, **kwargs)
+        try:
+            verify(graph)
+        except BrokenGraph as error:
+            raise BrokenGraph(f"{rewrite.__name__} broke the {graph.stage} graph of {graph.net}: {error}") from None
+    return graph

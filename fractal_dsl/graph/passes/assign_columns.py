@@ -5,13 +5,12 @@ from __future__ import annotations
 import keyword
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Node, Site
-from fractal_dsl.graph.passes.rebuild import empty_like
 from fractal_dsl.program.columns import Label, choose_operands, column_order
 
 # attributes of torch.nn.Module, torch.fx.GraphModule and FractalModule, which no submodule may shadow (a test compares)
@@ -40,27 +39,10 @@ def assign_columns(graph: JoinGraph, columns: Sequence[Label]) -> JoinGraph:
 
     A node is in column k if column k's path through the net needs it.
     """
-    labels = [label for _, join in graph.joins() for label in join.labels if label is not None]
-    order = column_order(labels)
-    places = [order.index(label) for label in columns]
+    choices = _choices(graph, columns)
     everything = (1 << max(1, len(columns))) - 1
-    choices: dict[int, tuple[int, ...]] = {}
-    for number, join in graph.joins():
-        chosen = choose_operands([label for label in join.labels if label is not None], order)
-        choices[number] = tuple([chosen[i] for i in places])
-    operands = {number: graph.operands(number) for number in graph.g.nodes}
-    masks = dict.fromkeys(graph.g.nodes, 0)
-    masks[graph.output[0]] = everything
-    for number in reversed(list(graph.g.nodes)):
-        read = operands[number]
-        if number in choices:
-            for k, chosen in enumerate(choices[number]):
-                masks[read[chosen]] |= masks[number] & (1 << k)
-        else:
-            for operand in read:
-                masks[operand] |= masks[number]
-
-    result = empty_like(graph, "labelled")
+    masks = _masks(graph, choices, everything)
+    result = graph.without_nodes("labelled")
     result.columns = tuple(columns)
     named: list[tuple[int, Node, Sequence[int]]] = []
     names = _Names(everything)
@@ -77,9 +59,36 @@ def assign_columns(graph: JoinGraph, columns: Sequence[Label]) -> JoinGraph:
                 node = replace(node, columns=mask, name=name, choice=choices.get(number, ()), module=module)
             case _:
                 pass
-        named.append((number, node, operands[number]))
+        named.append((number, node, graph.operands(number)))
     result.extend(named)
     return result
+
+
+def _choices(graph: JoinGraph, columns: Sequence[Label]) -> dict[int, tuple[int, ...]]:
+    """For each join of a rule, the operand that each column takes."""
+    labels = {number: [label for label in join.labels if label is not None] for number, join in graph.joins()}
+    order = column_order(label for found in labels.values() for label in found)
+    places = [order.index(label) for label in columns]
+    choices: dict[int, tuple[int, ...]] = {}
+    for number, found in labels.items():
+        chosen = choose_operands(found, order)
+        choices[number] = tuple([chosen[i] for i in places])
+    return choices
+
+
+def _masks(graph: JoinGraph, choices: Mapping[int, Sequence[int]], everything: int) -> dict[int, int]:
+    """The columns that each node is in, as a bit mask: those whose way to the output leads through it."""
+    masks = dict.fromkeys(graph.g.nodes, 0)
+    masks[graph.output[0]] = everything
+    for number in reversed(graph.reads):
+        operands = graph.operands(number)
+        if number in choices:
+            for k, chosen in enumerate(choices[number]):
+                masks[operands[chosen]] |= masks[number] & (1 << k)
+        else:
+            for operand in operands:
+                masks[operand] |= masks[number]
+    return masks
 
 
 class _Names:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Node
-from fractal_dsl.graph.passes.rebuild import empty_like
 from fractal_dsl.program.columns import Label, labels_of
 
 
@@ -22,7 +21,7 @@ def collapse_joins(graph: JoinGraph) -> JoinGraph:
     A required lowering: nested two-way means weigh columns 1/4, 1/4, 1/2, the collapsed one 1/3 each.
     Paper section 2.
     """
-    result = empty_like(graph, "collapsed")
+    result = graph.without_nodes("collapsed")
     absorbed: set[int] = set()
     for number, node in graph.items():
         if isinstance(node, Join):

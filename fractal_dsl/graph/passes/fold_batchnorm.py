@@ -8,29 +8,21 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.graph.passes.rebuild import empty_like
 from fractal_dsl.ops import LAYERS, Args, OpSpec, Value
 from fractal_dsl.ops.spec import REQUIRED
 
+Folds = Mapping[int, tuple[int, ...]]
+"""Weighted layers that can do a batch norm's work, each with the nodes that it stands in for, the batch norm last."""
 
-def fold_batchnorm(graph: JoinGraph) -> tuple[JoinGraph, Mapping[str, str]]:
-    """A column's graph in which each weighted layer does the work of the batch norm behind it, and the module
-    of each such layer with that of its batch norm.
 
-    Before::                              After::
+def foldable(graph: JoinGraph) -> Folds:
+    """What ``fold_batchnorm`` can fold.
 
-        %2 = conv2d(…, bias=False) %1         %2 = conv2d(…, bias=True) %1
-        %3 = dropout2d(p=0.1) %2
-        %4 = batchnorm2d(…) %3
-        %5 = relu() %4                        %5 = relu() %2
-
-    A dropout between the two goes away: in inference it does nothing. Left alone are layers whose output
-    something else reads or whose weights are shared, linear layers of more than one axis (the batch norm behind
-    works on another), and transposed convolutions in groups.
+    Left alone are layers whose output something else reads or whose weights are shared, linear layers of more than one
+    axis (the batch norm behind works on another), and transposed convolutions in groups.
     """
     uses = Counter(node.module for _, node in graph.items() if isinstance(node, Layer | Join))
-    alias: dict[int, int] = {}
-    folds: dict[str, str] = {}
+    found: dict[int, tuple[int, ...]] = {}
     for number, node in graph.items():
         if not (isinstance(node, Layer) and node.spec.name.startswith("batchnorm")):
             continue
@@ -41,16 +33,32 @@ def fold_batchnorm(graph: JoinGraph) -> tuple[JoinGraph, Mapping[str, str]]:
             before = graph.operands(before)[0]
         weighted = graph[before]
         if isinstance(weighted, Layer) and uses[weighted.module] == 1 and _takes(graph, before, weighted):
-            alias.update(dict.fromkeys(between, before))
-            folds[weighted.module] = node.module
-    result = empty_like(graph, graph.stage)
+            found[before] = tuple(reversed(between))
+    return found
+
+
+def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:
+    """A new graph in which each weighted layer of ``folds`` does the work of the batch norm behind it.
+
+    Before::                              After::
+
+        %2 = conv2d(…, bias=False) %1         %2 = conv2d(…, bias=True) %1
+        %3 = dropout2d(p=0.1) %2
+        %4 = batchnorm2d(…) %3
+        %5 = relu() %4                        %5 = relu() %2
+
+    A dropout between the two goes away: in inference it does nothing.
+    """
+    alias = {gone: number for number, behind in folds.items() for gone in behind}
+    result = graph.without_nodes(graph.stage)
     for number, node in graph.items():
-        if number not in alias:
-            if isinstance(node, Layer) and node.module in folds:
-                spec, args = _biased(node)
-                node = replace(node, spec=spec, args=args)
-            result.add(node, [alias.get(o, o) for o in graph.operands(number)], id=number)
-    return result, folds
+        if number in alias:
+            continue
+        if isinstance(node, Layer) and number in folds:
+            spec, args = _biased(node)
+            node = replace(node, spec=spec, args=args)
+        result.add(node, [alias.get(o, o) for o in graph.operands(number)], id=number)
+    return result
 
 
 def _does_nothing(graph: JoinGraph, number: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.graph.passes.rebuild import empty_like
 from fractal_dsl.ops import PLACE, Args
 
 
@@ -14,10 +13,11 @@ def select_column(graph: JoinGraph, column: int) -> JoinGraph:
 
         %6 = join mean of F levels 2 1 %3 %4       (uses of %6 read %3)
 
-    ``concat`` keeps its layout: the operand stands in its place, zeros in the others'. Dead nodes stay;
-    ``prune_dead`` removes them.
+    ``concat`` keeps its layout: the operand stands in its place, zeros in the others'. The new graph has no columns and
+    no drop-path. Dead nodes stay. ``prune_dead`` removes them.
     """
-    result = empty_like(graph, "column")
+    result = graph.without_nodes("selected")
+    result.columns, result.drop_path = (), None
     alias: dict[int, int] = {}
     for number, node in graph.items():
         operands = [alias.get(o, o) for o in graph.operands(number)]

@@ -1,0 +1,14 @@
+"""One column as a net of its own."""
+
+from __future__ import annotations
+
+from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes.prune_dead import prune_dead
+from fractal_dsl.graph.passes.select_column import select_column
+
+
+def lone_column(graph: JoinGraph, k: int) -> JoinGraph:
+    """Column k (from 1, shallow to deep) of a labelled graph, as a new graph. Raises UserError if there is none."""
+    graph.check_column(k)
+    return run(prune_dead, run(select_column, graph, k))

@@ -1,0 +1,149 @@
+"""What holds for every join graph. It is checked after each pass.
+
+At every stage a graph has one input and one output, operands stand before their readers and in the order of their
+slots, and shapes are what the rules of layers and joins give. Each stage adds to that:
+
+    raw          every node but the output is read
+    collapsed    the same; no join has an open operand, and the operands of one join have distinct labels
+    labelled     the same; names are distinct, each join knows the operand of each column, a node is in the columns that
+                 need it, and nodes that share weights construct the same module
+    selected     joins of rules, columns and drop-path are gone; names are distinct; nodes may be dead
+    column       the same; every node but the output is read
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Node, Output
+from fractal_dsl.ops import OpSpec, ShapeError, Tensor
+
+_Nodes = Mapping[int, Node]
+
+
+class BrokenGraph(Exception):
+    """An internal error: a graph breaks an invariant of its stage."""
+
+
+def verify(graph: JoinGraph) -> None:
+    """Check a graph in linear time. Raises BrokenGraph, which names the invariant and the node that breaks it."""
+    nodes = dict(graph.items())
+    _check_ends(graph, nodes)
+    _check_operands(graph, nodes)
+    if graph.stage in ("raw", "collapsed"):
+        return
+    _check_names(graph, nodes)
+    if graph.stage == "labelled":
+        _check_columns(graph, nodes)
+    elif graph.columns or graph.drop_path or graph.joins():
+        raise BrokenGraph("a column by itself has no columns, no drop-path and no joins of rules")
+
+
+def _check_ends(graph: JoinGraph, nodes: _Nodes) -> None:
+    kinds = Counter(map(type, nodes.values()))
+    for kind in (Input, Output):
+        if kinds[kind] != 1:
+            raise BrokenGraph(f"a graph has one {kind.__name__.lower()}, not {kinds[kind]}")
+    for number, readers in graph.g.adjacency():
+        if not readers and type(nodes[number]) is not Output and graph.stage != "selected":
+            raise _broken(nodes, number, "nothing reads it")
+
+
+def _check_operands(graph: JoinGraph, nodes: _Nodes) -> None:
+    """Order, slots, shapes and labels, in one loop: reading a node from memory takes longer than checking it."""
+    checked: dict[int, tuple[OpSpec, Tensor, Tensor]] = {}
+    before = -1
+    for number, operands in graph.reads.items():
+        node = nodes[number]
+        if number <= before:
+            raise _broken(nodes, number, f"nodes stand in the order of their numbers, but %{before} stands before it")
+        before = number
+        if type(node) is Layer and len(operands) == 1:
+            # most layers share their rule, arguments and shapes with one before: the same objects pass without the rule
+            known = checked.get(id(node.args))
+            if known and known[0] is node.spec and known[1] is node.into and known[2] is node.out:
+                [(operand, edge)] = operands.items()
+                if operand < number and not edge["slot"] and nodes[operand].out is node.into:
+                    continue
+            checked[id(node.args)] = node.spec, node.into, node.out
+        for slot, (operand, edge) in enumerate(operands.items()):
+            if operand >= number:
+                raise _broken(nodes, number, f"operands stand before their readers, but %{operand} does not")
+            if edge["slot"] != slot:
+                raise _broken(nodes, number, f"operand {slot} is in slot {edge['slot']}")
+        _check_shape(nodes, number, node, tuple([nodes[o].out for o in operands]))
+        if type(node) is Join:
+            _check_labels(graph, nodes, number, node)
+
+
+def _check_shape(nodes: _Nodes, number: int, node: Node, given: tuple[Tensor, ...]) -> None:
+    """Apply the shape rule of a node to what its operands give."""
+    fits = len(given) >= 2 if type(node) is Join else len(given) == (type(node) is not Input)
+    if not fits:
+        raise _broken(nodes, number, f"it has {len(given)} operands")
+    if type(node) is Layer and given != (node.into,):
+        raise _broken(nodes, number, f"it takes {node.into}, but its operand gives {given[0]}")
+    try:
+        if type(node) is Join:
+            out = node.spec.out(given, node.args)
+        elif type(node) is Layer:
+            out = node.spec.out(node.into, node.args)
+        else:
+            out = given[0] if given else node.out
+    except ShapeError as error:
+        raise _broken(nodes, number, f"its operands do not fit: {error}") from None
+    if out != node.out:
+        raise _broken(nodes, number, f"by its rule it gives {out}, not {node.out}")
+
+
+def _check_labels(graph: JoinGraph, nodes: _Nodes, number: int, join: Join) -> None:
+    arity = len(graph.reads[number]) if join.droppable else 0
+    if len(join.labels) != arity:
+        raise _broken(nodes, number, f"it has {len(join.labels)} labels for {arity} operands")
+    if graph.stage == "raw":
+        return
+    distinct = {*join.labels}
+    if None in distinct:
+        raise _broken(nodes, number, "it has an open operand")
+    if len(distinct) != arity:
+        raise _broken(nodes, number, "two operands have one label")
+
+
+def _check_names(graph: JoinGraph, nodes: _Nodes) -> None:
+    placed = [(number, node) for number, node in nodes.items() if type(node) is Layer or type(node) is Join]
+    names = {node.name: number for number, node in placed}
+    homes: dict[str, int] = {}
+    for number, node in placed:
+        if names[node.name] != number:
+            raise _broken(nodes, number, f"%{names[node.name]} has the same name")
+        if node.module != node.name:
+            first = homes.setdefault(node.module, names.get(node.module, number))
+            if graph.construction(first) != graph.construction(number):
+                raise _broken(nodes, number, f"it shares weights with %{first}, another module")
+
+
+def _check_columns(graph: JoinGraph, nodes: _Nodes) -> None:
+    """Choices and masks: a node is in the columns that its readers need it for."""
+    columns, reads = graph.n_columns, graph.reads
+    needed = dict.fromkeys(nodes, 0)
+    for number in reversed(reads):
+        node, operands = nodes[number], reads[number]
+        mask = (1 << columns) - 1 if type(node) is Output else needed[number]
+        if (type(node) is Layer or type(node) is Join) and node.columns != mask:
+            raise _broken(nodes, number, f"its columns are {node.columns:b}, and those that need it are {mask:b}")
+        if type(node) is Join and node.droppable:
+            if len(node.choice) != columns or not {*node.choice} <= {*range(len(operands))}:
+                raise _broken(nodes, number, f"{columns} columns cannot choose {node.choice} of {len(operands)}")
+            places = [*operands]
+            for k, chosen in enumerate(node.choice):
+                needed[places[chosen]] |= mask & 1 << k
+        else:
+            for operand in operands:
+                needed[operand] |= mask
+
+
+def _broken(nodes: _Nodes, number: int, message: str) -> BrokenGraph:
+    node = nodes[number]
+    name = f" {node.name}" if isinstance(node, Layer | Join | Input) and node.name else ""
+    return BrokenGraph(f"%{number}, {type(node).__name__.lower()}{name}: {message}")
