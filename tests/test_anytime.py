@@ -22,7 +22,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.data import load
-from fractal_dsl.data.images import read_image, read_inputs
+from fractal_dsl.data.inputs import read_inputs
 from fractal_dsl.evaluation.evaluate import choose_device, measure_all
 from fractal_dsl.evaluation.predict import predict
 from fractal_dsl.evaluation.run import Run
@@ -30,11 +30,11 @@ from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.ops import Tensor
 from fractal_dsl.pipeline import compile_file, compile_text
+from fractal_dsl.runs.data_record import DataRecord, Inputs
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.anytime import Anytime, anytime
 from fractal_dsl.training.train import train
 from tests.support.oracle import Spec, specs
-from tests.support.references import torchvision_models
 from tests.test_artifact import inputs, residual, trained
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -195,19 +195,6 @@ def test_predictions_are_those_of_evaluation(run: Path, tmp_path: Path) -> None:
             assert abs(row.probabilities[0] - found[i].probabilities[0]) < 0.03
 
 
-def test_image_files_are_read_as_those_of_a_folder_in_evaluation(tmp_path: Path) -> None:
-    """Held against torchvision's transforms, which the data sets of image files use."""
-    torchvision_models()
-    from fractal_dsl.data.folders import ImageFiles
-
-    rng = np.random.default_rng(0)
-    for size, shape, crop_pct in [((40, 30), (3, 24, 24), 0.875), ((7, 9), (1, 16, 12), 1.0), ((8, 8), (1, 8, 8), 1.0)]:
-        path = tmp_path / "x.png"
-        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
-        files = ImageFiles([(str(path), 0)], ["a"], Tensor("f32", shape), crop_pct, None, 0)
-        assert torch.equal(torch.from_numpy(read_image(path, shape, crop_pct)), files.read(0, 0, None)[0])
-
-
 @pytest.mark.parametrize(
     ("shape", "into"),
     [
@@ -227,7 +214,7 @@ def test_arrays_are_laid_out_as_the_net_takes_them(
 ) -> None:
     array = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
     np.savez(tmp_path / "x.npz", something=array)
-    rows = read_inputs(tmp_path / "x.npz", Tensor("f32", into), None)
+    rows = read_inputs(tmp_path / "x.npz", Tensor("f32", into), recorded("float32", 0, 200), None, print)
     assert len(rows) == (5 if shape[0] == 5 else 1)
     first = rows[0][1].numpy()
     assert first.shape == into and first.dtype == np.float32
@@ -268,29 +255,34 @@ def test_what_cannot_be_read_is_refused(run: Path, tmp_path: Path) -> None:
     for path, message in bad_files(tmp_path):
         with pytest.raises(UserError, match=message):
             predict(opened, [path])
-    (run / "normalisation.json").rename(tmp_path / "normalisation.json")
+    (run / "data.json").rename(tmp_path / "data.json")
     try:
-        with pytest.raises(UserError, match=r"normalisation\.json"):
+        with pytest.raises(UserError, match=r"data\.json"):
             Run.open(run)
     finally:
-        (tmp_path / "normalisation.json").rename(run / "normalisation.json")
+        (tmp_path / "data.json").rename(run / "data.json")
+
+
+def recorded(dtype: str, low: float, high: float, dataset: str = "npz") -> DataRecord:
+    """What a run on such values keeps."""
+    inputs = Inputs(dtype, [1, 8, 8], low, high)
+    return DataRecord(dataset, ["a", "b"], inputs, None, [0], [1], "by content", {}, {}, [], {})
 
 
 def test_image_files_are_for_images_of_known_values(tmp_path: Path) -> None:
-    from fractal_dsl.config import Npz
-
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
-    for into, dataset, message in (
-        (Tensor("f32", (5,)), None, "which no image file holds"),
-        (Tensor("f32", (4, 8, 8)), None, "which no image file holds"),
-        (Tensor("i64", (8,)), None, "which no image file holds"),
-        (Tensor("f32", (1, 8, 8)), Npz(path="x.npz"), "values of your own"),
+    for into, record, message in (
+        (Tensor("f32", (5,)), recorded("uint8", 0, 255), "which no image file holds"),
+        (Tensor("f32", (4, 8, 8)), recorded("uint8", 0, 255), "which no image file holds"),
+        (Tensor("i64", (8,)), recorded("int64", 0, 255), "which no image file holds"),
+        (Tensor("f32", (1, 8, 8)), recorded("float32", 0, 1), r"trained on float32 \[1, 8, 8\] from 0 to 1"),
+        (Tensor("f32", (1, 8, 8)), recorded("uint8", 0, 16), r"trained on uint8 \[1, 8, 8\] from 0 to 16"),
     ):
         with pytest.raises(UserError, match=message):
-            read_inputs(tmp_path / "x.png", into, dataset)
+            read_inputs(tmp_path / "x.png", into, record, None, print)
     np.save(tmp_path / "tokens.npy", np.array([1, 9]))
     with pytest.raises(UserError, match="tokens from 1 to 9, and the net knows 5"):
-        read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), None, 5)
+        read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), recorded("int64", 0, 4), 5, print)
 
 
 # --- the commands
@@ -308,12 +300,13 @@ def test_predict_tells_which_column_answered(run: Path, tmp_path: Path) -> None:
     rows = json.loads(cli("predict", run, tmp_path / "x.npy", "--confidence", 0.8, "--top", 3, "--json"))
     assert len(rows) == 30 and len({row["column"] for row in rows}) > 1
     for row in rows:
-        assert len(row["classes"]) == len(row["probabilities"]) == 3
-        assert row["column"] is None or row["probabilities"][0] >= 0.8
+        assert list(row) == ["file", "class", "name", "probability", "top", "column", "ms"]
+        assert len(row["top"]) == 3 and row["top"][0].items() <= row.items() and row["name"] == str(row["class"])
+        assert row["column"] is None or row["probability"] >= 0.8
     text = cli("predict", run, tmp_path / "x.npy", "--confidence", 0.8).splitlines()
     assert len(text) == 30
     for line, row in zip(text, rows, strict=True):
-        assert f"class {row['classes'][0]} " in line
+        assert f"   {row['name']} " in line
         assert (f"column {row['column']}," if row["column"] else "whole net,") in line
     late = cli("predict", run, tmp_path / "x.npy", "--budget-ms", 0)
     assert late.count("column 1,") == late.count("over the budget") == 30

@@ -105,7 +105,7 @@ def test_the_folder_has_all_parts(done: Path) -> None:
         "gradients.svg",
         "paths.svg",
         "paths.json",
-        "normalisation.json",
+        "data.json",
         "report.html",
         "manifest.json",
         "checkpoints",
@@ -330,7 +330,10 @@ def test_plain_lines_when_not_a_terminal(tmp_path: Path) -> None:
     shown = Console(file=StringIO(), width=60)
     run(tmp_path / "run", console=shown)
     first, *lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert first.startswith("training Tiny on synthetic: 173 training, 19 validation, 48 test images; cpu; into ")
+    assert first.startswith(
+        "training Tiny on synthetic: 173 training, 19 validation, 48 test images of uint8 [1, 8, 8]; "
+        "4 classes: 0, 1, 2, 3; cpu; into "
+    )
     pattern = r"epoch {}/2  loss \d.\d+  accuracy +[\d.]+%  validation .*\(columns .*\)  rate .*  [\d,]+ images/s"
     pattern += r"(  \d:\d\d left)?"
     assert len(lines) == 4

@@ -1,6 +1,8 @@
-"""Times and sizes as texts."""
+"""Times, sizes and counts as texts."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
@@ -13,3 +15,15 @@ def duration(seconds: float) -> str:
 def memory_text(size: int) -> str:
     """Bytes as MB or GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 hidden name``, ``1,200 hidden names``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def shortened(names: Sequence[str], most: int = 6) -> str:
+    """Names with commas between; of many, the first and the last."""
+    if len(names) > most:
+        names = [*names[: most - 1], "…", names[-1]]
+    return ", ".join(names)

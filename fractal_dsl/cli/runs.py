@@ -103,8 +103,6 @@ def predict(
     allow_python: AllowPython = False,
 ) -> None:
     """The classes of images: by the whole net, or by its columns, shallow first, until one answer will do."""
-    from dataclasses import asdict
-
     from fractal_dsl.evaluation.predict import predict as answers
     from fractal_dsl.evaluation.run import Run as RunFolder
 
@@ -118,13 +116,13 @@ def predict(
         device=device,
     )
     if json_:
-        print(json.dumps([asdict(row) for row in found], indent=2))
+        print(json.dumps([row.as_json() for row in found], indent=2))
         return
     for row in found:
-        classes = ", ".join(f"{c} {p:.1%}" for c, p in zip(row.classes, row.probabilities, strict=True))
+        classes = ", ".join(f"{name} {p:.1%}" for name, p in zip(row.names, row.probabilities, strict=True))
         who = "whole net" if row.column is None else f"column {row.column}"
         late = "   over the budget" if budget_ms is not None and row.ms > budget_ms else ""
-        print(f"{row.input}   class {classes}   {who}, {row.ms:.2f} ms{late}")
+        print(f"{row.file}   {classes}   {who}, {row.ms:.2f} ms{late}")
 
 
 def extract(

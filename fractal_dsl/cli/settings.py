@@ -13,6 +13,9 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch."
 Rate = Annotated[float | None, typer.Option(metavar="RATE", help="The learning rate at its highest.")]
 DataSet = Annotated[str | None, typer.Option(metavar="NAME", help="What to train on.")]
 Download = Annotated[bool, typer.Option("--download", help="Fetch the data set where it is missing.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and list them.")
+]
 Precision = Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Of the layers' arithmetic.")]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Channels last in memory.")]
 Compile = Annotated[bool, typer.Option("--compile", help="torch.compile, part by part.")]
@@ -23,7 +26,7 @@ Accumulate = Annotated[int | None, typer.Option(metavar="N", min=1, help="Run a 
 MaxMinutes = Annotated[float | None, typer.Option(metavar="M", help="Stop after this time, and save; inf: never.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files.")]
 
-_KEYS = {"lr": "optimizer.lr", "download": "dataset.download"}
+_KEYS = {"lr": "optimizer.lr", "download": "dataset.download", "skip_unreadable": "dataset.skip_unreadable"}
 
 
 def settings_of(flags: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:

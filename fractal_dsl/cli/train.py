@@ -27,6 +27,7 @@ from fractal_dsl.cli.settings import (
     MaxMinutes,
     Precision,
     Rate,
+    SkipUnreadable,
     Tensorboard,
     settings_of,
 )
@@ -62,6 +63,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
     dataset: DataSet = None,
     download: Download = False,
+    skip_unreadable: SkipUnreadable = False,
     precision: Precision = None,
     channels_last: ChannelsLast = False,
     compile: Compile = False,
@@ -115,6 +117,7 @@ def train(
         "seed": seed,
         "dataset": dataset,
         "download": download,
+        "skip_unreadable": skip_unreadable,
         "precision": precision,
         "channels_last": channels_last,
         "compile": compile,

@@ -45,16 +45,25 @@ class Svhn(Settings):
     download: bool = Field(default=False, description="fetch it if it is not there")
 
 
-class ImageNet(Settings):
+class _ImageFiles(Settings):
+    """What data sets of image files have in common."""
+
+    background: str = Field(
+        default="white", pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$", description="shown where images are clear"
+    )
+    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
+    skip_unreadable: bool = Field(default=False, description="leave out images that cannot be read, and list them")
+
+
+class ImageNet(_ImageFiles):
     """ImageNet as folders: root/train/CLASS/*.JPEG and root/val/CLASS/*.JPEG. Read from the disk while training."""
 
     name: Literal["imagenet"] = "imagenet"
     root: str | None = Field(default=None, description="by default imagenet in FRACTAL_DSL_DATA, else in ./data")
     crop_pct: float = Field(default=0.875, gt=0, le=1, description="share of the shorter side seen in evaluation")
-    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
 
 
-class Folder(Settings):
+class Folder(_ImageFiles):
     """Your images, in a folder for each class: PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such in them.
 
     They are cut to the net's size; up to 1 GB of them is held in memory.
@@ -63,7 +72,7 @@ class Folder(Settings):
     name: Literal["folder"] = "folder"
     path: str = Field(min_length=1, description='`"folder:PATH"` for short')
     crop_pct: float = Field(default=1.0, gt=0, le=1, description="share of the shorter side seen in evaluation")
-    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
+    nested: bool = Field(default=False, description="classes may have all their images in folders of their own")
 
 
 class Npz(Settings):

@@ -31,6 +31,7 @@ from fractal_dsl.data.arrays import digits, npz
 from fractal_dsl.data.dataset import ImageSet
 from fractal_dsl.data.draws import batch_order, in_order, seed_for
 from fractal_dsl.data.folders import ImageFiles, folder, imagenet
+from fractal_dsl.data.identity import check_classes, identified
 from fractal_dsl.data.parts import Part
 from fractal_dsl.data.plugin import python_dataset
 from fractal_dsl.data.source import Rows, Source, Splits
@@ -73,16 +74,17 @@ def load(
     parts = splits.rows(config.validation)
     if ten_crops:
         parts = (*parts[:2], _ten_crops(choice, *parts[2]))
-    if not len(parts[0][1]) or not len(parts[2][1]):
-        raise UserError(f"`{choice.name}` has too few examples to train on some and test with others")
+    check_classes(choice, splits, parts)
     if config.validation and not len(parts[1][1]):
         share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples is none of them"
         raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
     source, rows = parts[0]
-    mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in source.moments(rows)]
+    moments = source.moments(rows)
+    record = identified(choice, splits, parts, moments, out.shape[0])
+    mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in moments]
     train, validation, test = [source.part(rows, device) for source, rows in parts]
-    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed)
+    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record)
 
 
 def _ten_crops(choice: Dataset, test: Source, rows: Rows) -> tuple[Source, Rows]:
@@ -116,7 +118,7 @@ def _read(
         case Svhn():
             return svhn(choice)
         case Npz():
-            return npz(choice, into, vocabulary)
+            return npz(choice, into, vocabulary, classes)
         case ImageNet():
             return imagenet(choice, into, config.augment)
         case Folder():
@@ -126,7 +128,8 @@ def _read(
 
 
 def _check_fit(choice: Dataset, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> None:
-    found, classes = splits.train.input, splits.train.classes
+    found, names = splits.train.input, splits.train.names
+    classes = None if names is None else len(names)
     if found != into or classes not in (None, out.shape[0]):
         raise UserError(
             f"`{choice.name}` has inputs {found} of {classes} classes, but net {net} takes {into} and gives {out}; "

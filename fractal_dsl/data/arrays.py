@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Npz
-from fractal_dsl.data.source import MAX_BYTES, Examples, Splits
+from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
 
 # the names that archives have: keras', medmnist's, and plain ones
 _NAMES = {
@@ -33,10 +34,10 @@ def digits() -> Splits:
     """The 1,797 digits of scikit-learn, uint8 [1797, 1, 8, 8]."""
     with (files("fractal_dsl") / "data" / "digits.npz").open("rb") as file:
         archive = np.load(file, allow_pickle=False)
-        return Splits(Examples(archive["images"][:, None], archive["labels"].astype(np.int64), 10))
+        return Splits(Examples(archive["images"][:, None], archive["labels"].astype(np.int64), numbered(10)))
 
 
-def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
+def npz(config: Npz, into: ops.Tensor, vocabulary: int | None, outputs: int) -> Splits:
     """The arrays of an archive, laid out as the net takes them. Raises UserError if it has none that can be used."""
     path = Path(config.path)
     arrays = _read(path)
@@ -52,9 +53,20 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
         if names and len(inputs[part]) != len(labels[part]):
             counts = f"{len(inputs[part]):,} {names[0]} and {len(labels[part]):,} {names[1]}"
             raise UserError(f"{path} has {counts}: it must have a label for each")
-    classes = max(int(y.max(initial=-1)) for y in labels.values()) + 1
-    made = {part: Examples(inputs[part], labels[part], classes) for part in inputs}
+    names = numbered(_classes(path, labels["train"], labels, outputs))
+    made = {part: Examples(inputs[part], labels[part], names, "by content") for part in inputs}
     return Splits(made["train"], made.get("validation"), made.get("test"))
+
+
+def _classes(path: Path, train: NDArray[np.int64], labels: Mapping[str, NDArray[np.int64]], outputs: int) -> int:
+    """How many there are, counted from 0. Raises UserError where they are counted from another number."""
+    low, high = int(train.min(initial=0)) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
+    if low > 0 and outputs != high + 1:
+        raise UserError(
+            f"{path}: labels run from {low} to {high} and none is 0, but classes are counted from 0. Save the labels "
+            f"less {low}: they are then 0 to {high - low}, {high - low + 1} classes"
+        )
+    return high + 1
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

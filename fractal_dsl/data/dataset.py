@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config import Augmentation
 from fractal_dsl.data.augment import augmented
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
+from fractal_dsl.data.tree import passed_text
+from fractal_dsl.runs.data_record import DataRecord
 
 _TOGETHER = 2**18
 """The most numbers in inputs that are prepared at once."""
@@ -20,7 +23,7 @@ _TOGETHER = 2**18
 @dataclass(frozen=True)
 class ImageSet:
     """Examples in three parts that share none. ``mean`` and ``std`` are the training examples', by channel.
-    ``seed`` is the run's."""
+    ``seed`` is the run's; ``record`` is what a run keeps of the data."""
 
     name: str
     train: Part
@@ -30,12 +33,21 @@ class ImageSet:
     std: Tensor
     augment: Augmentation
     seed: int
+    record: DataRecord
 
     def describe(self) -> str:
-        """The name and how many images, or other examples, there are for what."""
-        parts = {"training": self.train, "validation": self.validation, "test": self.test}
-        what = "images" if self.mean.ndim == 3 else "examples"
-        return f"{self.name}: {', '.join(f'{len(part):,} {use}' for use, part in parts.items())} {what}"
+        """On one line: the name, how many images or other examples there are for what, their shape and classes."""
+        record, what = self.record, "images" if self.mean.ndim == 3 else "examples"
+        counts = ", ".join(f"{count:,} {use}" for use, count in record.examples.items())
+        classes = f"{counted(len(record.classes), 'class', 'classes')}: {shortened(record.classes)}"
+        text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {classes}"
+        passed = passed_text(record.passed_over)
+        return f"{text}; passed over: {passed}" if passed else text
+
+    def normalised_as(self, record: DataRecord) -> ImageSet:
+        """Normalised by the moments of a record instead of its own."""
+        mean, std = (torch.tensor(m, device=self.mean.device) for m in (record.mean, record.std))
+        return replace(self, mean=mean.reshape(self.mean.shape), std=std.reshape(self.std.shape))
 
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
         """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their labels [batch].

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Augmentation, Folder, ImageNet, ResizedCrop
+from fractal_dsl.data.decode import decode, pillow
 from fractal_dsl.data.draws import in_order, seed_for
+from fractal_dsl.data.framing import middle, pixels, random_part, ten_parts
 from fractal_dsl.data.parts import ItemsPart, Part
-from fractal_dsl.data.source import Examples, Moments, Rows, Splits, imagenet_moments
-from fractal_dsl.data.vision import data_root, torchvision
+from fractal_dsl.data.source import Examples, Facts, Moments, Rows, Splits, imagenet_moments, place
+from fractal_dsl.data.tree import Tree, read_parts
+from fractal_dsl.data.vision import data_root
+from fractal_dsl.runs.data_record import Content, Images, Split
 
 _HELD = 1_000_000_000  # bytes
 _FEW = 1000  # images that are read before worker processes have started
@@ -26,27 +34,60 @@ _FEW = 1000  # images that are read before worker processes have started
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Files, each with its label, read as uint8 [channels, height, width]: the middle of the image.
+    """Image files, each with its label, read as uint8 [channels, height, width]: the middle of the image.
 
-    With ``crop``, in training, a random part of it instead (torchvision's RandomResizedCrop). With ``ten``, otherwise,
-    the four corners and the middle, then these mirrored: [10, channels, height, width] (Krizhevsky et al. 2012).
+    With ``crop``, in training, a random part of it instead. With ``ten``, otherwise, the four corners and the middle,
+    then those of the mirrored image: [10, channels, height, width].
     """
 
-    files: Sequence[tuple[str, int]]
-    names: Sequence[str]
+    tree: Tree
     input: ops.Tensor
-    crop_pct: float
-    crop: ResizedCrop | None
-    workers: int | None
+    config: Folder | ImageNet
+    crop: ResizedCrop | None = None
     ten: bool = False
+    unreadable: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.tree.files)
 
     @property
-    def classes(self) -> int:
-        """The number of folders."""
-        return len(self.names)
+    def names(self) -> tuple[str, ...]:
+        """The names of the folders."""
+        return self.tree.names
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The class of each file."""
+        return np.array([label for _, label in self.tree.files], np.int64)
+
+    @property
+    def split(self) -> Split:
+        """By the files' names, as paths from the folder of their part."""
+        return "by name"
+
+    def places(self) -> NDArray[np.float64]:
+        """A hash of each name; one spelling of accents counts as the other."""
+        return np.array([place(_key(name)) for name, _ in self.tree.files], np.float64)
+
+    def facts(self, rows: Rows) -> Facts:
+        """Bytes, and for each class a hash of its files: names and contents, or sizes where they are over 1 GB."""
+        images = Images(self.config.background, self.config.crop_pct)
+        return Facts("uint8", (0.0, 255.0), self._contents, images, self.tree.passed, self.unreadable)
+
+    @cached_property
+    def _contents(self) -> dict[str, Content]:
+        root = self.tree.root
+        try:
+            sizes = [(root / name).stat().st_size for name, _ in self.tree.files]
+            whole = sum(sizes) <= _HELD
+            digests, counts = [hashlib.sha256() for _ in self.names], Counter[int]()
+            for (name, label), size in zip(self.tree.files, sizes, strict=True):
+                content = hashlib.sha256((root / name).read_bytes()).hexdigest() if whole else str(size)
+                digests[label].update(_key(name) + b"\0" + content.encode() + b"\0")
+                counts[label] += 1
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
+        return {name: Content(counts[i], digests[i].hexdigest()) for i, name in enumerate(self.names)}
 
     def moments(self, rows: Rows) -> Moments:
         """ImageNet's."""
@@ -54,39 +95,23 @@ class ImageFiles:
 
     def part(self, rows: Rows, device: torch.device) -> Part:
         """These files."""
-        return ItemsPart(self, rows.tolist(), device, self.workers)
+        return ItemsPart(self, rows.tolist(), device, self.config.workers)
 
     def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
         """An image and its label. Raises UserError if the file is no image, or damaged."""
-        from PIL import Image
-
-        v2 = torchvision("transforms.v2", "a folder of images")
-        path, label = self.files[index]
+        name, label = self.tree.files[index]
+        path, (channels, height, width) = self.tree.root / name, self.input.shape
+        image, size = decode(path, channels, self.config.background), (height, width)
         try:
-            with Image.open(path) as file:
-                image = file.convert("RGB" if self.input.shape[0] == 3 else "L")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path} cannot be read as an image: {error}") from None
-        if self.crop is not None and epoch is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed_for("resized crop", seed, epoch, index))
-                image = v2.RandomResizedCrop(self.input.shape[1:], scale=(self.crop.smallest, 1.0))(image)
-        else:
-            image = self._scaled(image, v2.functional)
+            if self.crop is not None and epoch is not None:
+                rng = Random(seed_for("resized crop", seed, epoch, index))
+                return torch.from_numpy(pixels(random_part(image, size, self.crop.smallest, rng))), label
             if self.ten:
-                crops = v2.functional.ten_crop(image, list(self.input.shape[1:]))
-                return torch.stack([v2.functional.pil_to_tensor(crop) for crop in crops]), label
-            image = v2.functional.center_crop(image, list(self.input.shape[1:]))
-        return v2.functional.pil_to_tensor(image), label
-
-    def _scaled(self, image: Any, functional: Any) -> Any:
-        """So that the net's size is ``crop_pct`` of the side that is the scarcer one."""
-        height, width = self.input.shape[1:]
-        scale = max(height / image.height, width / image.width) / self.crop_pct
-        size = [max(height, int(image.height * scale + 1e-6)), max(width, int(image.width * scale + 1e-6))]
-        if size != [image.height, image.width]:
-            image = functional.resize(image, size, antialias=True)
-        return image
+                parts = ten_parts(image, size, self.config.crop_pct)
+                return torch.from_numpy(np.stack(list(map(pixels, parts)))), label
+            return torch.from_numpy(pixels(middle(image, size, self.config.crop_pct))), label
+        except UserError as error:
+            raise UserError(f"{path} does not fit the net: {error}") from None
 
 
 def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Splits:
@@ -99,57 +124,71 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
             "ask for it at https://image-net.org/download.php (ILSVRC2012), unpack it to train/CLASS/*.JPEG and "
             "val/CLASS/*.JPEG, and name the folder with `--set dataset.root=FOLDER`"
         )
-    train, test = (_images(root / name, config, into, augment) for name in ("train", "val"))
-    _same_classes(train, test)
+    parts = read_parts(root, nested=False)
+    train, test = (_images(parts[name], config, into, augment) for name in ("train", "validation"))
     return Splits(train, test=test)
 
 
 def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: bool = True) -> Splits:
     """The images of a folder, in the parts that it has; in memory, if ``hold``, they are small enough and not cropped
     anew in each epoch. Raises UserError if there are none."""
-    root = Path(config.path)
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root.absolute()}")
-    if (root / "train").is_dir():
-        train = _images(root / "train", config, into, augment)
-        others = [_images(place, config, into, augment) for place in _others(root)]
-        for other in others:
-            _same_classes(train, other)
-    else:
-        train, others = _images(root, config, into, augment), []
-    parts = [train, *others]
-    keep = hold and train.crop is None and sum(map(len, parts)) * prod(into.shape) <= _HELD
-    train, *others = [_decoded(part) for part in parts] if keep else parts
-    return Splits(train, *([None] * (len(others) == 1)), *others)
+    trees = read_parts(Path(config.path), config.nested)
+    parts = {name: _images(tree, config, into, augment) for name, tree in trees.items()}
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    keep = hold and parts["train"].crop is None and sum(map(len, parts.values())) * prod(into.shape) <= _HELD
+    return Splits(**({name: _decoded(part) for name, part in parts.items()} if keep else parts))
 
 
-def _others(root: Path) -> list[Path]:
-    """The folders of the validation and the test images; of one alone the images are those to test on."""
-    validation = next((root / name for name in ("val", "validation", "valid") if (root / name).is_dir()), None)
-    test = root / "test" if (root / "test").is_dir() else None
-    return [place for place in (validation, test) if place]
-
-
-def _images(root: Path, config: Folder | ImageNet, into: ops.Tensor, augment: Augmentation) -> ImageFiles:
+def _images(tree: Tree, config: Folder | ImageNet, into: ops.Tensor, augment: Augmentation) -> ImageFiles:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
         raise UserError(f"images in folders are for nets that take f32[3, height, width] or f32[1, …], not {into}")
-    try:
-        found = torchvision("datasets", "a folder of images").ImageFolder(root)
-    except FileNotFoundError as error:
-        raise UserError(f"{root} must have a folder of images for each class: {error}") from None
-    crop = augment if isinstance(augment, ResizedCrop) else None
-    return ImageFiles(found.samples, found.classes, into, config.crop_pct, crop, config.workers)
+    pillow()
+    images = ImageFiles(tree, into, config, augment if isinstance(augment, ResizedCrop) else None)
+    return _readable(images) if config.skip_unreadable else images
 
 
-def _decoded(part: ImageFiles) -> Examples:
-    workers = part.workers if len(part) > _FEW else 0
-    every = ItemsPart(part, range(len(part)), torch.device("cpu"), workers)
-    images = [x.numpy() for x, _ in every.stream(in_order(len(part), 64), 0, None)]
-    return Examples(np.concatenate(images), np.array([label for _, label in part.files], np.int64), part.classes)
+def _readable(images: ImageFiles) -> ImageFiles:
+    """Without the files that cannot be read, which are listed. Raises UserError if none of a class is left."""
+    kept, lost = list[tuple[str, int]](), list[str]()
+    every = ItemsPart(_Trial(images), range(len(images)), torch.device("cpu"), _workers(images))
+    found = torch.cat([good for good, _ in every.stream(in_order(len(images), 64), 0, None)]).numpy()
+    for (name, label), good in zip(images.tree.files, found, strict=True):
+        kept.append((name, label)) if good else lost.append(name)
+    left = {label for _, label in kept}
+    if gone := [name for i, name in enumerate(images.names) if i not in left]:
+        raise UserError(f"no image of class {gone[0]} in {images.tree.root} can be read")
+    passed = images.tree.passed + Counter({"unreadable": len(lost)})
+    return replace(images, tree=replace(images.tree, files=kept, passed=passed), unreadable=tuple(lost))
 
 
-def _same_classes(train: ImageFiles, other: ImageFiles) -> None:
-    odd = sorted(set(train.names) ^ set(other.names))
-    if odd:
-        here, there = (Path(part.files[0][0]).parent.parent for part in (train, other))
-        raise UserError(f"{here} and {there} must have the same classes; {', '.join(odd[:5])} is in one alone")
+@dataclass(frozen=True)
+class _Trial:
+    """Whether images can be read."""
+
+    images: ImageFiles
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
+        """Whether the image can be, and 0."""
+        try:
+            self.images.read(index, seed, None)
+        except UserError:
+            return torch.tensor(False), 0
+        return torch.tensor(True), 0
+
+
+def _workers(images: ImageFiles) -> int | None:
+    return images.config.workers if len(images) > _FEW else 0
+
+
+def _decoded(images: ImageFiles) -> Examples:
+    every = ItemsPart(images, range(len(images)), torch.device("cpu"), _workers(images))
+    read = [x.numpy() for x, _ in every.stream(in_order(len(images), 64), 0, None)]
+    return Examples(np.concatenate(read), images.labels, images.names, images.split, images)
+
+
+def _key(name: str) -> bytes:
+    return unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")

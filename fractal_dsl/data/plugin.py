@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal_dsl import ops
@@ -29,8 +30,9 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Python
 from fractal_dsl.data.draws import seed_for
 from fractal_dsl.data.parts import ItemsPart, Part
-from fractal_dsl.data.source import UNCHANGED, Moments, Rows, Splits, imagenet_moments
+from fractal_dsl.data.source import UNCHANGED, Facts, Moments, Rows, Splits, imagenet_moments
 from fractal_dsl.ops.foreign_python import Failed, load_object
+from fractal_dsl.runs.data_record import Content, Split
 
 _TYPES = {"f32": (torch.float32, torch.uint8), "i64": (torch.int64,)}
 
@@ -44,10 +46,21 @@ class PluginItems:
     input: ops.Tensor
     outputs: int
     workers: int
-    classes: int | None = None  # seen only as examples are read
+    names: None = None  # classes and labels are seen only as examples are read
+    labels: None = None
+    split: Split = "by order"
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def places(self) -> NDArray[np.float64]:
+        """Not for a split by order."""
+        raise NotImplementedError
+
+    def facts(self, rows: Rows) -> Facts:
+        """The type of the first example, and how many there are: the others are read only as they are needed."""
+        first = self.read(0, 0, None)[0]
+        return Facts(str(first.dtype).removeprefix("torch."), None, {"all": Content(len(self), None)})
 
     def moments(self, rows: Rows) -> Moments:
         """ImageNet's for images of bytes; 0 and 1 for numbers, which are taken as they are."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from fractal_dsl import ops
 from fractal_dsl.data.parts import MemoryPart, Part
+from fractal_dsl.runs.data_record import Content, Images, Split
 
 MAX_BYTES = 4_000_000_000
 """What the examples in memory may take."""
@@ -23,18 +26,50 @@ Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
 UNCHANGED: Moments = (np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a run records of a source, apart from its examples. ``range`` is None where it is not known."""
+
+    dtype: str
+    range: tuple[float, float] | None
+    contents: dict[str, Content]
+    images: Images | None = None
+    passed: Counter[str] = field(default_factory=Counter[str])
+    unreadable: tuple[str, ...] = ()
+
+
 class Source(Protocol):
-    """Examples with labels from 0 to ``classes`` - 1; None where they are known only as they are read."""
+    """Examples with labels from 0 on, the numbers of ``names``; None where they are known only as they are read."""
 
     @property
-    def classes(self) -> int | None: ...
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the classes."""
+        ...
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The class of each example."""
+        ...
 
     @property
     def input(self) -> ops.Tensor:
         """What one input is."""
         ...
 
+    @property
+    def split(self) -> Split:
+        """What decides which examples are held out: the names of files, the examples' content, or their order."""
+        ...
+
     def __len__(self) -> int: ...
+
+    def places(self) -> NDArray[np.float64]:
+        """A number from 0 to 1 for each example, a hash of its name or content. Not for a split by order."""
+        ...
+
+    def facts(self, rows: Rows) -> Facts:
+        """What to record of a source of whose examples these rows are trained on."""
+        ...
 
     def moments(self, rows: Rows) -> Moments:
         """Mean and deviation to normalise by, of these rows if they are at hand."""
@@ -53,35 +88,67 @@ class Splits:
     validation: Source | None = None
     test: Source | None = None
 
+    def given(self) -> dict[str, Source]:
+        """The parts that there are, by name."""
+        every = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: source for name, source in every.items() if source is not None}
+
     def rows(self, validation: float) -> tuple[tuple[Source, Rows], ...]:
         """What to train on, to validate with (this share of the training examples), and to test with.
 
         Without test examples of its own, a fifth of a data set is tested on. Validation examples of its own are
-        used if the share is not 0.
+        used if the share is not 0. An example's name or content decides which part it goes into, so it stays there when
+        others come or go; the shares are met on average.
         """
+        by_order = self.train.split == "by order"
+        train, held, tests = (self._by_order if by_order else self._by_place)(validation)
+        return (
+            (self.train, train),
+            _whole(self.validation) if self.validation and validation else (self.train, held),
+            _whole(self.test) if self.test else (self.train, tests),
+        )
+
+    def _by_order(self, validation: float) -> tuple[Rows, Rows, Rows]:
         count = len(self.train)
         order = np.random.RandomState(_SPLIT).permutation(count)
         tests = 0 if self.test else round(TEST_SHARE * count)
         held = 0 if self.validation else round(validation * (count - tests))
         train = order[tests + held :] if tests + held else np.arange(count)
-        return (
-            (self.train, train),
-            _whole(self.validation) if self.validation and validation else (self.train, order[tests : tests + held]),
-            _whole(self.test) if self.test else (self.train, order[:tests]),
-        )
+        return train, order[tests : tests + held], order[:tests]
+
+    def _by_place(self, validation: float) -> tuple[Rows, Rows, Rows]:
+        places, share = self.train.places(), 0.0 if self.test else TEST_SHARE
+        tests = places < share
+        held = ~tests & ((places - share) / (1 - share) < (0 if self.validation else validation))
+        labels = self.train.labels
+        if labels is not None:  # a class keeps an example to train on
+            trained = np.bincount(labels[~tests & ~held], minlength=int(labels.max(initial=0)) + 1)
+            held &= trained[labels] > 0
+        order = np.argsort(places, kind="stable")
+        return order[~(tests | held)[order]], order[held[order]], order[tests[order]]
 
 
 def _whole(source: Source) -> tuple[Source, Rows]:
     return source, np.arange(len(source))
 
 
+def place(key: bytes) -> float:
+    """A number from 0 to 1, uniform over keys."""
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
+
+
 @dataclass(frozen=True)
 class Examples:
-    """In memory: ``inputs`` uint8, float32 or int64 (tokens) [n, …], and ``labels`` int64 [n]."""
+    """In memory: ``inputs`` uint8, float32 or int64 (tokens) [n, …], and ``labels`` int64 [n].
+
+    Images that were read from files keep the place and the facts of their ``origin``.
+    """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
-    classes: int
+    names: tuple[str, ...]
+    split: Split = "by order"
+    origin: Source | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,6 +157,23 @@ class Examples:
     def input(self) -> ops.Tensor:
         """What one input is."""
         return ops.Tensor("i64" if self.inputs.dtype == np.int64 else "f32", self.inputs.shape[1:])
+
+    def places(self) -> NDArray[np.float64]:
+        """By the name of each file, or by the bytes of each input."""
+        return self.origin.places() if self.origin else np.array([place(x.tobytes()) for x in self.inputs], np.float64)
+
+    def facts(self, rows: Rows) -> Facts:
+        """Of files, what these say; else the range of these rows, and a hash of the examples of each class."""
+        if self.origin:
+            return self.origin.facts(rows)
+        seen = self.inputs[rows]
+        span = (float(seen.min()), float(seen.max())) if seen.size else None
+        return Facts(str(self.inputs.dtype), span, dict(map(self._content, range(len(self.names)))))
+
+    def _content(self, label: int) -> tuple[str, Content]:
+        chosen = self.inputs[self.labels == label]
+        digest = hashlib.sha256(np.ascontiguousarray(chosen).data if chosen.size else b"")
+        return self.names[label], Content(len(chosen), digest.hexdigest())
 
     def moments(self, rows: Rows) -> Moments:
         """Of these rows, by channel; tokens are left as they are."""
@@ -103,10 +187,15 @@ class Examples:
     def part(self, rows: Rows, device: torch.device) -> Part:
         """These rows on the device."""
         inputs, labels = torch.from_numpy(self.inputs).to(device), torch.from_numpy(self.labels).to(device)
-        if len(rows) == len(self):
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
             return MemoryPart(inputs, labels)
         chosen = torch.from_numpy(rows).to(device)
         return MemoryPart(inputs[chosen], labels[chosen])
+
+
+def numbered(classes: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(map(str, range(classes)))
 
 
 def _moments(channel: NDArray[Any], rows: Rows) -> tuple[float, float]:

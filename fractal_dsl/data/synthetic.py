@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Synthetic
-from fractal_dsl.data.source import MAX_BYTES, Examples
+from fractal_dsl.data.source import MAX_BYTES, Examples, numbered
 
 _CHUNK = 4_000_000
 _TOKENS = 256
@@ -36,7 +36,7 @@ def synthesised(config: Synthetic, into: ops.Tensor, outputs: int, vocabulary: i
         inputs = _rows(rng, labels, classes, into.shape[0], config.noise)
     else:
         inputs = _textures(rng, labels, classes, into.shape, config.noise)
-    return Examples(inputs, labels, classes)
+    return Examples(inputs, labels, numbered(classes))
 
 
 def _textures(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Cifar, Svhn
-from fractal_dsl.data.source import Examples, Splits
+from fractal_dsl.data.source import Examples, Splits, numbered
 
 
 def torchvision(part: str, need: str) -> ModuleType:
@@ -45,7 +45,7 @@ def cifar(config: Cifar) -> Splits:
 
     def part(train: bool) -> Examples:
         data = kind(root, train=train)
-        return Examples(_channels_first(data.data), np.asarray(data.targets, np.int64), len(data.classes))
+        return Examples(_channels_first(data.data), np.asarray(data.targets, np.int64), tuple(data.classes))
 
     return Splits(part(True), test=part(False))
 
@@ -65,7 +65,7 @@ def svhn(config: Svhn) -> Splits:
 
 
 def _digits(images: NDArray[np.uint8], labels: NDArray[Any]) -> Examples:
-    return Examples(images, labels.astype(np.int64), 10)
+    return Examples(images, labels.astype(np.int64), numbered(10))
 
 
 def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,8 +13,9 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.data import ImageSet
-from fractal_dsl.evaluation.evaluate import choose_device, images_for, measure
+from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, measure, to_stderr
 from fractal_dsl.evaluation.run import Run, Weights
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact, save_artifact
 from fractal_dsl.runtime.fuse import count_batchnorms, fuse
 from fractal_dsl.runtime.module import FractalModule
@@ -59,7 +60,10 @@ def extract(
     train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, or
     no data. The manifest says how the images of a run were normalised, and what re-estimating has changed.
     """
-    compiled, config, model, facts = _network(source, weights, allow_python)
+    compiled, config, model, trained = _network(source, weights, allow_python)
+    facts: dict[str, Any] = {}
+    if trained is not None:
+        facts = {"classes": trained.classes, "normalisation": {"mean": trained.mean, "std": trained.std}}
     net = compiled.program.net
     if not model.join_graph.columns:
         raise UserError(f"net {net} has no columns to extract: no rule of it joins any; it is a plain network already")
@@ -70,6 +74,8 @@ def extract(
             raise UserError(f"column {column} of {net} has no batch norm: leave --recalibrate-bn away")
         place = choose_device(device)
         images = images_for(plain, compiled, _with_data(config, source), place, allow_python)
+        if trained is not None:
+            images = as_trained(images, trained, source, to_stderr)
         recalibration = recalibrate(plain.to(place), images)
         plain.cpu()
     before = count_batchnorms(plain)
@@ -84,19 +90,16 @@ def extract(
 
 def _network(
     folder: Path, weights: Weights, allow_python: bool
-) -> tuple[Compiled, TrainConfig, FractalModule, dict[str, Any]]:
-    """The spec, the training settings and the net of a run or an artifact; and how a run normalised its images."""
+) -> tuple[Compiled, TrainConfig, FractalModule, DataRecord | None]:
+    """The spec, the training settings and the net of a run or an artifact; and what a run was trained on."""
     if not is_artifact(folder):
         run = Run.open(folder, allow_python=allow_python)
-        facts: dict[str, Any] = {}
-        if (folder / "normalisation.json").exists():  # there is none for tokens
-            facts["normalisation"] = dict(zip(("mean", "std"), run.normalisation(), strict=True))
-        return run.compiled, run.config, run.load(weights), facts
+        return run.compiled, run.config, run.load(weights), run.data()
     model = load_artifact(folder, allow_python=allow_python)
     if model.join_graph.stage == "column":
         raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
     compiled = artifact_spec(folder, allow_python=allow_python)
-    return compiled, parse_config(compiled.program.train), model, {}
+    return compiled, parse_config(compiled.program.train), model, None
 
 
 def _with_data(config: TrainConfig, source: Path) -> TrainConfig:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -19,11 +20,17 @@ from fractal_dsl.data import ImageSet, Part, in_order, load, vocabulary_of
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runs.data_record import DataRecord, compare
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE, World
 
 _BATCH = 256
 _HUGE = torch.finfo(torch.float32).max
+
+
+def to_stderr(text: str) -> None:
+    """Tell the user something beside the results."""
+    print(text, file=sys.stderr)
 
 
 def evaluate(
@@ -35,8 +42,11 @@ def evaluate(
     anytime: bool = False,
     ten_crops: bool = False,
     allow_python: bool = False,
+    say: Callable[[str], object] = to_stderr,
 ) -> dict[str, Any]:
     """What a run's weights make of the test images; with ``ten_crops``, the mean softmax over ten parts of each.
+
+    Raises UserError if the data are not of the kind that the run was trained on; ``say`` is told of other examples.
 
     Keys: ``loss`` (mean cross-entropy, nats an image), ``accuracy`` (0 to 1), ``columns`` (a list of
     ``{column, loss, accuracy}``, shallow first; empty unless asked for), ``weights_sha256`` and, if it is asked for,
@@ -45,14 +55,26 @@ def evaluate(
     place = choose_device(device)
     model = run.load(weights).to(place)
     images = images_for(model, run.compiled, run.config, place, allow_python, ten_crops=ten_crops)
+    images = as_trained(images, run.data(), run.folder, say)
     if ten_crops:
-        mean, std = (torch.tensor(m, device=place).reshape(images.mean.shape) for m in run.normalisation())
-        images = replace(images, mean=mean, std=std)
         result = measure_all(model, images, images.test, columns, run=_over_crops(model), batch=_BATCH // 10)
     else:
         result = measure_all(model, images, images.test, columns)
     result |= {"weights_sha256": weights_sha256(model)}
     return result | ({"anytime": measure_tradeoff(model, images, images.test)} if anytime else {})
+
+
+def as_trained(images: ImageSet, trained: DataRecord, run: Path, say: Callable[[str], object]) -> ImageSet:
+    """The data of a run, normalised as in training.
+
+    Raises UserError if they are not of the kind that it was trained on; ``say`` is told if examples have changed.
+    """
+    found = compare(trained, images.record, run, exact=False)
+    if "refuse" in found:
+        raise UserError(found["refuse"])
+    if "note" in found:
+        say(f"note: {found['note']}")
+    return images.normalised_as(trained)
 
 
 def images_for(

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data import vocabulary_of
-from fractal_dsl.data.images import read_inputs
-from fractal_dsl.evaluation.evaluate import choose_device
+from fractal_dsl.data.inputs import read_inputs
+from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
 from fractal_dsl.evaluation.run import Run, Weights
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.anytime import Answer, Anytime
 
 _BATCH = 256
+Naming = Callable[[int], str]
+"""The name of a class by its number."""
 
 
 @dataclass(frozen=True)
 class Prediction:
     """The most probable classes of one input, by the softmax, which is not calibrated.
 
-    ``column`` answered; None is the whole net. ``macs`` and ``ms`` are what was computed and how long it took.
+    ``classes`` are numbers, ``names`` their names. ``column`` answered; None is the whole net. ``macs`` and ``ms`` are
+    what was computed and how long it took.
     """
 
-    input: str
+    file: str
     classes: list[int]
+    names: list[str]
     probabilities: list[float]
     column: int | None
     macs: int
     ms: float
+
+    def as_json(self) -> dict[str, Any]:
+        """``file``, the best ``class``, its ``name`` and ``probability``, the ``top`` ones, ``column`` and ``ms``."""
+        keys = ("class", "name", "probability")
+        top = [
+            dict(zip(keys, row, strict=True)) for row in zip(self.classes, self.names, self.probabilities, strict=True)
+        ]
+        return {"file": self.file, **top[0], "top": top, "column": self.column, "ms": self.ms}
 
 
 def predict(
@@ -45,37 +58,41 @@ def predict(
     top: int = 1,
     weights: Weights = "best",
     device: str | None = None,
+    say: Callable[[str], object] = to_stderr,
 ) -> Iterator[Prediction]:
     """A prediction for each input in the files, in their order.
 
     Inputs are answered one at a time by the first column whose confidence is at least ``confidence``, or by the last
     one within ``budget_ms``, from the normalised input on; with neither, in mini-batches by the whole net. All files
-    are read first: raises UserError if one cannot be, or does not fit the net.
+    are read first: raises UserError if one cannot be, or does not fit the net; ``say`` is told what looks wrong.
     """
     place = choose_device(device)
+    trained = run.data()
     model = run.load(weights).to(place)
     vocabulary = vocabulary_of(model.join_graph)
-    inputs = [found for path in paths for found in read_inputs(path, model.input, run.config.dataset, vocabulary)]
+    inputs = [found for path in paths for found in read_inputs(path, model.input, trained, vocabulary, say)]
     if not inputs:
         raise UserError("there is nothing to predict: the files hold no inputs")
     names, values = [name for name, _ in inputs], [x for _, x in inputs]
-    normalised = _normalised(run, values, place)
-    planned = Anytime(model)
+    normalised = _normalised(trained, values, place)
+    planned, name = Anytime(model), trained.name_of
     if confidence is None and budget_ms is None:
-        return _whole(planned, names, normalised, top)
-    return _one_by_one(planned, names, normalised, confidence, budget_ms, top)
+        return _whole(planned, names, normalised, top, name)
+    return _one_by_one(planned, names, normalised, confidence, budget_ms, top, name)
 
 
-def _normalised(run: Run, values: Sequence[Tensor], place: torch.device) -> Sequence[Tensor]:
+def _normalised(trained: DataRecord, values: Sequence[Tensor], place: torch.device) -> Sequence[Tensor]:
     """What the net gets; tokens are taken as they are."""
     if values[0].dtype == torch.int64:
         return [x.to(place) for x in values]
     by_channel = (-1, *(1,) * (values[0].ndim - 1))
-    mean, std = (torch.tensor(m, device=place).reshape(by_channel) for m in run.normalisation())
+    mean, std = (torch.tensor(m, device=place).reshape(by_channel) for m in (trained.mean, trained.std))
     return [(x.to(place).float() - mean) / std for x in values]
 
 
-def _whole(planned: Anytime, names: Sequence[str], values: Sequence[Tensor], top: int) -> Iterator[Prediction]:
+def _whole(
+    planned: Anytime, names: Sequence[str], values: Sequence[Tensor], top: int, name: Naming
+) -> Iterator[Prediction]:
     model = planned.model
     for first in range(0, len(values), _BATCH):
         x = torch.stack([*values[first : first + _BATCH]])
@@ -84,7 +101,7 @@ def _whole(planned: Anytime, names: Sequence[str], values: Sequence[Tensor], top
             logits = model(x).cpu()
         seconds = (perf_counter() - start) / len(x)
         for i, row in enumerate(logits):
-            yield _prediction(names[first + i], Answer(row[None], None, planned.parts[-1].alone, seconds), top)
+            yield _prediction(names[first + i], Answer(row[None], None, planned.parts[-1].alone, seconds), top, name)
 
 
 def _one_by_one(
@@ -94,15 +111,18 @@ def _one_by_one(
     confidence: float | None,
     budget_ms: float | None,
     top: int,
+    name: Naming,
 ) -> Iterator[Prediction]:
     seconds = planned.measure(values[0][None])
     budget = None if budget_ms is None else budget_ms / 1000
-    for name, x in zip(names, values, strict=True):
+    for file, x in zip(names, values, strict=True):
         answer = planned.until(x[None], confidence=confidence, budget=budget, seconds=seconds)
-        yield _prediction(name, answer, top)
+        yield _prediction(file, answer, top, name)
 
 
-def _prediction(name: str, answer: Answer, top: int) -> Prediction:
+def _prediction(file: str, answer: Answer, top: int, name: Naming) -> Prediction:
     shares, classes = answer.logits[0].float().softmax(0).topk(min(top, answer.logits.shape[1]))
     labels, probabilities = cast(list[int], classes.tolist()), cast(list[float], shares.tolist())
-    return Prediction(name, labels, probabilities, answer.column, answer.macs, 1000 * answer.seconds)
+    return Prediction(
+        file, labels, list(map(name, labels)), probabilities, answer.column, answer.macs, 1000 * answer.seconds
+    )

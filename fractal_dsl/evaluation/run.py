@@ -6,7 +6,7 @@
 ``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
 ``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
 ``gradients.json``     with --track-columns, after the last epoch: the L2 norm of the gradient of each layer by module
-``normalisation.json`` mean and deviation by channel, which images are normalised by
+``data.json``          what it was trained on: classes, inputs, normalisation, split, identity of the examples
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
 ``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
@@ -29,6 +29,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_file
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runs.manifest import read_run_manifest
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -69,17 +70,9 @@ class Run:
         load_weights(model, [self.folder / f"{weights}.safetensors"])
         return model.eval()
 
-    def normalisation(self) -> tuple[list[float], list[float]]:
-        """The mean and the standard deviation, by channel, that the run normalised its images by."""
-        try:
-            found = read_json(self.folder, "normalisation.json")
-            return found["mean"], found["std"]
-        except (OSError, ValueError, KeyError, TypeError):
-            made = self.manifest["versions"]["fractal_dsl"]
-            raise UserError(
-                f"{self.folder} was trained with fractal_dsl {made} and has no normalisation.json, which says how its "
-                "images were normalised: train it again"
-            ) from None
+    def data(self) -> DataRecord:
+        """What the run was trained on. Raises UserError for a run of a version that did not record it."""
+        return data_of(self.folder)
 
 
 @dataclass(frozen=True)
@@ -102,6 +95,17 @@ class RunResult:
     plain: dict[str, Any] | None
     seconds: float
     images_per_second: float
+
+
+def data_of(folder: Path) -> DataRecord:
+    """What a run, finished or not, was trained on. Raises UserError if it is not recorded, or damaged."""
+    record = DataRecord.read(folder)
+    if record is None:
+        raise UserError(
+            f"{folder} was trained with an earlier version of fractal_dsl and has no data.json, which says what it was "
+            "trained on: train it again"
+        )
+    return record
 
 
 def unfinished(folder: Path) -> Path:

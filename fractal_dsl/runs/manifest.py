@@ -9,7 +9,14 @@ from fractal_dsl.base.manifest import read_manifest
 
 FORMAT: Final = "fractal_dsl run"
 FORMAT_VERSION: Final = 1
-_NEEDED = ("spec.frac", "params.json", "config.json", "metrics.jsonl", "last.safetensors", "best.safetensors")
+_NEEDED = (
+    "spec.frac",
+    "params.json",
+    "config.json",
+    "metrics.jsonl",
+    "last.safetensors",
+    "best.safetensors",
+)
 
 
 def read_run_manifest(folder: Path) -> dict[str, Any]:

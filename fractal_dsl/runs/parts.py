@@ -18,7 +18,7 @@ WRITTEN: Final = ".weights.json"
 
 _TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
 SEALED: Final = (
-    *("params.json", "config.json", "paths.json", "normalisation.json", "graph.svg", "result.json"),
+    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json"),
     *_TRAINED,
     *(f"{PLAIN}/{name}" for name in _TRAINED),
 )

@@ -24,6 +24,7 @@ from fractal_dsl.graph.path_lengths import expected_path_lengths, path_lengths
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import parse
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
 from fractal_dsl.runs.parts import SEALED, discard
 from fractal_dsl.runtime.artifact import graph_sha256
@@ -47,6 +48,7 @@ class RunWriter:
         processes: str = "1",
     ) -> None:
         self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
+        self.classes: list[str] = []
         self.facts: dict[str, Any] = {
             "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
             "params": dict(compiled.overrides),
@@ -88,11 +90,10 @@ class RunWriter:
         """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
         return Store(self.folder / part, self.folder, self.facts, self.seal, self.world)
 
-    def normalisation(self, mean: torch.Tensor | None, std: torch.Tensor | None) -> None:
-        """Write the mean and the standard deviation, by channel, that images are normalised by; tokens are not."""
-        if mean is not None and std is not None:
-            found: dict[str, Any] = {"mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
-            self.world.lead(lambda: self._write_json("normalisation.json", found))
+    def data(self, record: DataRecord) -> None:
+        """Write what the run is trained on."""
+        self.classes = record.classes
+        self.world.lead(lambda: record.write(self.folder))
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write the figures of the finished run."""
@@ -108,6 +109,7 @@ class RunWriter:
             "format_version": FORMAT_VERSION,
             "status": status,
             "net": self.compiled.program.net,
+            "classes": self.classes,
             "graph_sha256": self.facts["graph_sha256"],
             "versions": self.facts["versions"],
         }

@@ -23,7 +23,8 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
-from fractal_dsl.evaluation.run import RunResult, Status, Weights, spec_of_unfinished, unfinished
+from fractal_dsl.evaluation.run import RunResult, Status, Weights, data_of, spec_of_unfinished, unfinished
+from fractal_dsl.runs.data_record import compare
 from fractal_dsl.runs.parts import TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
@@ -77,7 +78,7 @@ def train(
                 compiled, config, folder, place.type, _threads(compiled, config), world, _processes(parallel, world)
             )
             try:
-                run.normalisation(images.mean, images.std)
+                run.data(images.record)
                 if picture and world.leads:
                     write_part(run.folder, "graph.svg", picture)
                 job = _Job(
@@ -114,9 +115,9 @@ def resume(
         run = RunWriter(
             folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
         )
-        images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = build(compiled, config.seed).to(place)
-        run.normalisation(images.mean, images.std)
+        run.data(images.record)
         job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
@@ -143,6 +144,14 @@ def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_
     return load(
         config, program.net, program.input, program.output, place, vocabulary=vocabulary, allow_python=allow_python
     )
+
+
+def _same_images(folder: Path, images: ImageSet) -> ImageSet:
+    """Raise UserError if these are not the data that the run in ``folder`` was begun with."""
+    found = compare(data_of(folder), images.record, folder, exact=True)
+    if "refuse" in found:
+        raise UserError(found["refuse"])
+    return images
 
 
 @dataclass(frozen=True)

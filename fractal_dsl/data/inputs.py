@@ -1,8 +1,9 @@
-"""Image files and arrays as a trained net takes them: in the values of its data set, before they are normalised."""
+"""Image files and arrays as a trained net takes them: in the values that it was trained on, before normalisation."""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,28 +14,35 @@ from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.config import Dataset, Digits, Npz, Python
+from fractal_dsl.data.decode import decode
+from fractal_dsl.data.framing import middle, pixels
+from fractal_dsl.runs.data_record import DataRecord, Images, Inputs
 
 _NAMES = ("inputs", "images", "x", "x_test", "test_images")  # of arrays in an archive
+_DIGITS = 16 / 255  # the packaged digits' values are 0 to 16
+_FAR = 16  # times larger than the net's size
+_SEEN = 0.5  # share of an image
 
 
 def read_inputs(
-    path: Path, into: ops.Tensor, dataset: Dataset | None, vocabulary: int | None = None
+    path: Path, into: ops.Tensor, trained: DataRecord, vocabulary: int | None, say: Callable[[str], object]
 ) -> list[tuple[str, Tensor]]:
     """The inputs in a file, each with a name and as a tensor of the shape of ``into``, not yet normalised.
 
-    An image file is converted to the net's channels (1: grey, 3: RGB), scaled so that it covers the net's size, and its
-    middle is cut out, as the images of a data set ``folder`` are. The arrays of .npy and .npz files hold one input or
-    several, of exactly the net's shape (channels first or last) and with values as in the data set; tokens are below
-    ``vocabulary``. Raises UserError if a file holds no such thing.
+    An image file is decoded as in training, scaled so that it covers the net's size, and its middle is cut out. The
+    arrays of .npy and .npz files hold one input or several, of exactly the net's shape (channels first or last) and
+    with values as in training; tokens are below ``vocabulary``. Raises UserError if a file holds no such thing;
+    ``say`` is told what is likely to be a mistake.
     """
     if path.suffix.lower() not in (".npy", ".npz"):
-        return [(str(path), _image(path, into, dataset))]
+        return [(str(path), _image(path, into, trained, say))]
     array = _array(path)
     rows = _rows(array, into.shape)
     if rows is None:
         raise UserError(f"{path} is {array.dtype} {list(array.shape)}, and the net takes {into}, one or several of it")
     inputs = torch.from_numpy(_values(rows, into, vocabulary, path))
+    if into.dtype == "f32":
+        _check_range(rows, trained.inputs, path, say)
     names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]
     return list(zip(names, inputs, strict=True))
 
@@ -69,42 +77,46 @@ def _values(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, path: Pat
     return x
 
 
-def _image(path: Path, into: ops.Tensor, dataset: Dataset | None) -> Tensor:
+def _check_range(x: NDArray[Any], trained: Inputs, path: Path, say: Callable[[str], object]) -> None:
+    """Refuse values on another scale than those of training, as floats from 0 to 1 are for a net trained on bytes."""
+    if trained.low is None or trained.high is None or not x.size:
+        return
+    low, high, width = float(x.min()), float(x.max()), max(trained.high - trained.low, 1e-6)
+    found = f"{path} holds {x.dtype} from {low:g} to {high:g}, and the net was trained on {trained.text()}"
+    bytes_trained = trained.dtype == "uint8"
+    if bytes_trained and (low < 0 or high > 255):
+        raise UserError(f"{found}: give values as in training")
+    if bytes_trained and trained.high > 1 and high <= 1 and x.dtype.kind in "fb":
+        raise UserError(f"{found}: multiply them by {trained.high:g}, if they are the same images")
+    if not bytes_trained and x.dtype == np.uint8 and high > trained.high + width:
+        raise UserError(f"{found}: scale them as in training")
+    shrunk = 0 <= low <= high <= 1 and trained.high > 16
+    if shrunk or low < trained.low - width or high > trained.high + width:
+        say(f"note: {found}: if they are on another scale, the answers mean nothing")
+
+
+def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str], object]) -> Tensor:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
         raise UserError(f"{path}: the net takes {into}, which no image file holds: give inputs as .npy or .npz")
-    if isinstance(dataset, Npz | Python):
+    inputs, scale = trained.inputs, _DIGITS if trained.dataset == "digits" else 1.0
+    if inputs.dtype != "uint8" or (scale == 1 and inputs.high is not None and inputs.high < 128):
         raise UserError(
-            f"{path}: this net was trained on values of your own (`{dataset.name}`), and those of an image file are 0 "
-            "to 255: give inputs as .npy or .npz, with values as in training"
+            f"{path}: the net was trained on {inputs.text()} (`{trained.dataset}`), and the values of an image file "
+            "are 0 to 255: give inputs as .npy or .npz, with values as in training"
         )
-    x = torch.from_numpy(read_image(path, into.shape, float(getattr(dataset, "crop_pct", 1.0))))
-    return x.float() * (16 / 255) if isinstance(dataset, Digits) else x  # their values are 0 to 16
-
-
-def read_image(path: Path, shape: tuple[int, ...], crop_pct: float) -> NDArray[np.uint8]:
-    """The middle of an image, uint8 of ``shape`` [channels, height, width]: scaled so that this is ``crop_pct`` of the
-    side that is the scarcer one, and cut. Raises UserError if the file is no image."""
+    how, (channels, height, width) = trained.images or Images("white", 1.0), into.shape
+    image = decode(path, channels, how.background)
+    ratio = sorted((image.height / height, image.width / width))
+    if ratio[0] > _FAR or ratio[1] < 1 / 2 or ratio[0] / ratio[1] < _SEEN:
+        say(
+            f"note: {path} is {image.width:,} x {image.height:,} pixels, and the net sees {width} x {height}: it is "
+            f"scaled by {1 / ratio[0]:.2g}, and {ratio[0] / ratio[1]:.0%} of it is seen"
+        )
     try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise UserError("image files are read with Pillow: pip install 'fractal_dsl[predict]'") from None
-    channels, height, width = shape
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB" if channels == 3 else "L")
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: name the files in it, {path}/*") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image: {error}") from None
-    scale = max(height / image.height, width / image.width) / crop_pct
-    size = (max(width, int(image.width * scale + 1e-6)), max(height, int(image.height * scale + 1e-6)))
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.uint8)
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
+        x = torch.from_numpy(pixels(middle(image, (height, width), how.crop_pct)))
+    except UserError as error:
+        raise UserError(f"{path} does not fit the net: {error}") from None
+    return x.float() * scale if scale != 1 else x
 
 
 def _array(path: Path) -> NDArray[Any]:

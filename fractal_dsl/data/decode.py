@@ -1,0 +1,153 @@
+"""The one decoder of image files: training, evaluation and prediction read them by the same rules.
+
+``docs/data.md`` states the rules for users. The result has 8 bits for each channel, stands upright, and has no alpha.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_dsl.base.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .jp2 .j2k "
+    ".avif".split()
+)
+"""Of files that hold an image in one of the formats."""
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
+
+
+def decode(path: Path, channels: int, background: str = "white") -> Image:
+    """The first frame of an image file, upright, in mode L for 1 channel, and RGB for 3.
+
+    Integers of 16 bits are divided by 257, floats from 0 to 1 are multiplied by 255, and what is transparent shows the
+    background: a name or ``#rrggbb``. Raises UserError, which names the file, if it is missing, damaged, of another
+    format, or has values without a known range.
+    """
+    image_module = pillow()
+    try:
+        with warnings.catch_warnings(), path.open("rb") as raw:
+            warnings.simplefilter("ignore")  # Pillow's: on tags that it passes over, and images of 90 to 180 megapixels
+            if not raw.read(1):
+                _refuse(path, "it is empty")
+            raw.seek(0)
+            with image_module.open(raw, formats=_formats(image_module)) as file:
+                file.load()
+                image = _blended(_eight_bits(_upright(file), file, path), background)
+                return image.convert("RGB" if channels == 3 else "L")
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: name the files in it, {path}/*") from None
+    except image_module.UnidentifiedImageError:
+        _refuse(path, f"it holds none of the formats {', '.join(FORMATS)}, or is cut off")
+    except Exception as error:  # Pillow's readers raise almost anything for damaged bytes
+        _refuse(path, (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__)
+
+
+def pillow() -> Any:
+    """``PIL.Image``. Raises UserError if Pillow is not installed."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise UserError("image files are read with Pillow: pip install 'fractal_dsl[train]'") from None
+    return Image
+
+
+def _formats(image_module: Any) -> list[str]:
+    """The formats that this build of Pillow reads."""
+    image_module.init()
+    return [name for name in FORMATS if name in image_module.OPEN]
+
+
+def _refuse(path: Path, why: str) -> NoReturn:
+    raise UserError(f"{path} cannot be read as an image: {why}")
+
+
+def _upright(file: Image) -> Image:
+    """Turned as its EXIF orientation says; a tag that cannot be read counts as none."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    try:
+        turn = turns.get(file.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged tags, in as many ways as there are
+        turn = None
+    return file if turn is None else file.transpose(turn)
+
+
+def _eight_bits(image: Image, file: Image, path: Path) -> Image:
+    """In mode L, LA, RGB or RGBA. ``file`` is the image as it was opened, with its format and tags."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and file.format in ("PNG", "PPM")):
+        return _from_integers(image, file)
+    if mode == "F":
+        return _from_floats(image, path)
+    if mode == "I":
+        _refuse(path, "it holds integers of 32 bits or with a sign, whose range is unknown: save it in 8 or 16 bits")
+    if mode in ("CMYK", "YCbCr"):
+        return image.convert("RGB")
+    if mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
+        _refuse(path, f"it is in the colour space {mode}: save it as RGB or grey")
+    if image.has_transparency_data:
+        return (image.convert("LA") if mode == "La" else image).convert("RGBA")
+    return image.convert("L" if mode in ("1", "L") else "RGB")
+
+
+def _from_integers(image: Image, file: Image) -> Image:
+    """16 bits: a pixel of 257 v to 257 v + 256 becomes v. TIFF may have fewer bits, and may have white as 0."""
+    from PIL import Image as image_module
+
+    x = np.asarray(image).astype(np.int64)
+    tags = cast(dict[int, Any], getattr(file, "tag_v2", {}))
+    top = 2 ** int(tags.get(_BITS_PER_SAMPLE, (16,))[0]) - 1
+    grey = (x * 255 // top).clip(0, 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:
+        grey = 255 - grey
+    result = image_module.fromarray(grey)
+    clear = file.info.get("transparency")
+    if isinstance(clear, int):
+        result.putalpha(image_module.fromarray(np.where(x == clear, 0, 255).astype(np.uint8)))
+    return result
+
+
+def _from_floats(image: Image, path: Path) -> Image:
+    """0 to 1 becomes 0 to 255, rounded."""
+    from PIL import Image as image_module
+
+    x: NDArray[np.float32] = np.asarray(image)
+    if not (x.size and np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
+        _refuse(path, "it holds floats, and not all are from 0 to 1: scale them, or save it in 8 or 16 bits")
+    return image_module.fromarray((x.astype(np.float64) * 255 + 0.5).astype(np.uint8))
+
+
+def _blended(image: Image, background: str) -> Image:
+    """Without alpha: the image over the background."""
+    if image.mode not in ("LA", "RGBA"):
+        return image
+    from PIL import Image as image_module
+    from PIL import ImageColor
+
+    below = image_module.new("RGBA", image.size, (*ImageColor.getrgb(background)[:3], 255))
+    return image_module.alpha_composite(below, image.convert("RGBA")).convert("RGB")

@@ -1,0 +1,180 @@
+"""A folder of images as people have them: which folders are parts, which are classes, and what is no image."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import counted
+from fractal_dsl.data.decode import SUFFIXES
+
+_PARTS = {
+    "train": ("train", "training", "training_set", "train_set", "trainset"),
+    "validation": ("val", "valid", "validation", "validation_set", "val_set", "valid_set", "dev", "dev_set"),
+    "test": ("test", "testing", "test_set", "testset"),
+}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+_SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "icon\r", "$recycle.bin"}
+_BESIDE = frozenset(".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .pdf .mat .npy .npz .pkl .log .zip".split())
+"""Of files that people keep beside images, and that are no images."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The images of one part: ``files`` are paths from ``root``, each with the number of its class in ``names``.
+
+    ``passed`` counts what is no image of a class: hidden names, files beside the images, images outside of classes.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    files: Sequence[tuple[str, int]]
+    passed: Counter[str] = field(default_factory=Counter[str])
+
+
+def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
+    """The parts of a data set by name (``train`` alone, or with ``validation`` and ``test``), of the same classes.
+
+    Folders are parts where they are named so and hold folders of images. Raises UserError where there are no classes, a
+    class is empty, or what the folders mean is not clear.
+    """
+    folders, _, _ = _listed(root)
+    named = {name: part for name in folders if (part := _PART_OF.get(_plain(name)))}
+    parts = {name: part for name, part in named.items() if _holds_folders(root / name)}
+    if not parts:
+        if named and len(named) == len(folders):
+            raise UserError(_no_part(root / next(iter(named))))
+        return {"train": _tree(root, nested)}
+    if flat := [name for name in named if name not in parts]:
+        raise UserError(f"{_no_part(root / flat[0])}. If its images have no classes, move it out of {root}")
+    strangers = [name for name in folders if name not in parts and _has_images(root / name)]
+    if strangers:
+        raise UserError(
+            f"{root} has the part `{next(iter(parts))}`, and beside it images in `{strangers[0]}`: put the parts into "
+            "a folder of their own, or rename the one that is no part"
+        )
+    if twice := next((part for part in _PARTS if [*parts.values()].count(part) > 1), None):
+        both = " and ".join(f"`{name}`" for name, part in parts.items() if part == twice)
+        raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one")
+    found = {part: _tree(root / name, nested) for name, part in parts.items()}
+    if "train" not in found:
+        raise UserError(f"{root} has `{next(iter(parts))}`, but no part to train on: name it `train`")
+    for tree in found.values():
+        _check_same(found["train"], tree)
+    return found
+
+
+def _no_part(folder: Path) -> str:
+    return f"{folder} is named as a part of a data set, and must have a folder of images for each class: {folder}/CLASS"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")
+
+
+def passed_over(name: str) -> bool:
+    """Whether files and folders of that name are never looked at: hidden ones, and those of file managers."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def _listed(folder: Path) -> tuple[list[str], list[str], int]:
+    """The folders and the files in a folder, in order, and how many names are passed over."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        raise UserError(f"there is no folder {folder.absolute()}") from None
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror}") from None
+    seen = [entry for entry in entries if not passed_over(entry.name)]
+    folders = [entry.name for entry in seen if entry.is_dir()]
+    return folders, [entry.name for entry in seen if not entry.is_dir()], len(entries) - len(seen)
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether a folder is made as a part is: of folders that have images, with none directly in it."""
+    folders, files, _ = _listed(folder)
+    return not any(map(_is_image, files)) and any(_has_images(folder / name) for name in folders)
+
+
+def _has_images(folder: Path) -> bool:
+    return any(_is_image(path) for path, _ in _walked(folder, Counter()))
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
+    """The files in a folder and the folders in it, by their paths from it; each with whether it lies directly in it.
+
+    Links are followed, and no folder is entered twice.
+    """
+    waiting, seen = [""], set[tuple[int, int]]()
+    while waiting:
+        inner = waiting.pop()
+        status = (folder / inner).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders, files, hidden = _listed(folder / inner)
+        passed["hidden"] += hidden
+        yield from ((inner + name, not inner) for name in files)
+        waiting += [f"{inner}{name}/" for name in reversed(folders)]
+
+
+def _tree(root: Path, nested: bool) -> Tree:
+    folders, outside, hidden = _listed(root)
+    passed = Counter({"hidden": hidden, "outside of classes": sum(map(_is_image, outside))})
+    if not folders:
+        kind = "images, but no folder" if passed["outside of classes"] else "no folder of images"
+        raise UserError(f"{root} has {kind} for each class: {root / 'CLASS' / 'image.png'}")
+    files: list[tuple[str, int]] = []
+    for number, name in enumerate(folders):
+        files += [(f"{name}/{file}", number) for file in _of_class(root / name, nested, passed)]
+    return Tree(root, tuple(folders), files, +passed)
+
+
+def _of_class(folder: Path, nested: bool, passed: Counter[str]) -> list[str]:
+    """The images of a class, by their paths from its folder. Raises UserError if there are none, or all lie deeper."""
+    found: list[str] = []
+    direct = False
+    for path, here in _walked(folder, passed):
+        if Path(path).suffix.lower() in _BESIDE:
+            passed["beside images"] += 1
+            continue
+        found.append(path)
+        direct |= here
+    if not found:
+        raise UserError(f"the class {folder.name} has no images: add some to {folder}, or remove it")
+    if not direct and not nested:
+        first = found[0].partition("/")[0]
+        raise UserError(
+            f"{folder} has no images of its own, only folders such as `{first}`. If these are the classes, name the "
+            f"folder that holds them: `folder:{folder}`; if all their images are of class `{folder.name}`, set "
+            "`dataset.nested` to true"
+        )
+    return found
+
+
+def _check_same(train: Tree, other: Tree) -> None:
+    odd = sorted({*train.names} ^ {*other.names})
+    if odd:
+        verb = "is" if len(odd) == 1 else "are"
+        raise UserError(
+            f"{train.root} and {other.root} must have the same classes; {', '.join(odd[:5])} {verb} in one alone"
+        )
+
+
+def passed_text(passed: Mapping[str, int]) -> str:
+    """What was passed over, as "2 hidden names, 1 other file"; empty if nothing."""
+    words = {
+        "hidden": ("hidden name", ""),
+        "beside images": ("other file", ""),
+        "outside of classes": ("image outside of classes", "images outside of classes"),
+        "unreadable": ("unreadable image", ""),
+    }
+    return ", ".join(counted(passed[key], *word) for key, word in words.items() if passed.get(key))
