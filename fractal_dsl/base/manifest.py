@@ -60,6 +60,8 @@ def read_manifest(
     version, or cannot be read.
     """
     path = folder / MANIFEST
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, and a {what} is a folder")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     try:

@@ -60,7 +60,7 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None, outputs: int) -> 
 
 def _classes(path: Path, train: NDArray[np.int64], labels: Mapping[str, NDArray[np.int64]], outputs: int) -> int:
     """How many there are, counted from 0. Raises UserError where they are counted from another number."""
-    low, high = int(train.min(initial=0)) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
+    low, high = int(train.min()) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
     if low > 0 and outputs != high + 1:
         raise UserError(
             f"{path}: labels run from {low} to {high} and none is 0, but classes are counted from 0. Save the labels "
