@@ -21,6 +21,8 @@ import enum
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError, suggestion
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
@@ -107,9 +109,11 @@ def check(
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
     block = next((d for d in syntax.main.decls if isinstance(d, TrainDecl)), None)
     if settings and block is not None:
+        from fractal_dsl.config.paths import located
         from fractal_dsl.config.train_block import check_train
 
         check_train(block, train, report)
+        programs = [replace(program, train=located(train, Path(source.name).parent)) for program in programs]
     report.raise_if_any()
     return [
         Compiled(program, summary, {k: str(v) for k, v in overrides.items()}, max_layers, syntax.paths)

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import Folder, parse_config
+from fractal_dsl.config.paths import located, placed
 from fractal_dsl.data import ImageSet
 from fractal_dsl.data.folders import ImageFiles
 from fractal_dsl.data.source import Splits
@@ -31,7 +32,7 @@ from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.predict import predict
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.ops import Tensor
-from fractal_dsl.pipeline import compile_text
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.training.train import resume, train
 from tests.test_datasets import archive, refused
 from tests.test_datasets import get as load
@@ -382,3 +383,50 @@ def test_images_need_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     data = get(f"folder:{pictures(tmp_path)}", augment="resized_crop")
     x, _ = data.batch(data.train, torch.arange(4), epoch=1)
     assert x.shape == (4, 1, 8, 8)
+
+
+# --- where paths start
+
+
+def test_paths_start_at_the_specs_folder_and_runs_find_them_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "specs" / "data")
+    (tmp_path / "specs" / "net.frac").write_text(NET + 'train { dataset = "folder:data" epochs = 1 batch = 8 }')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    compiled = compile_file("specs/net.frac")
+    train(compiled, parse_config(compiled.program.train), tmp_path / "run", console=Console(file=StringIO()))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = Run.open(tmp_path / "run")
+    assert run.config.dataset == Folder(path=str(tmp_path / "specs" / "data"))
+    assert evaluate(run, say=print)["accuracy"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        ("folder:data", "/specs/data"),
+        ("folder:../data", "/data"),
+        ("npz:/x/a.npz", "/x/a.npz"),
+        ({"name": "folder", "path": "data"}, "/specs/data"),
+        ({"name": "folder:data", "crop_pct": 0.5}, "/specs/data"),
+    ],
+)
+def test_paths_of_a_train_block_become_absolute(written: object, path: str) -> None:
+    settings = located({"dataset": written, "epochs": 3}, Path("/specs"))
+    assert getattr(parse_config(settings).dataset, "path", None) == path
+    assert placed({"dataset": written}, Path("/specs")) == {"dataset.path": path}
+
+
+def test_paths_of_the_command_line_start_at_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path / "data")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "net.frac").write_text(NET + 'train { dataset = "folder:other" epochs = 1 batch = 8 }')
+    monkeypatch.chdir(tmp_path)
+    for i, options in enumerate((["--dataset", "folder:data"], ["--set", "dataset.path=data"])):
+        command = ["train", "specs/net.frac", "--out", f"run{i}", *options]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert Run.open(tmp_path / f"run{i}").config.dataset == Folder(path=str(tmp_path / "data"))
+    assert located({"dataset": "digits"}, tmp_path) == {"dataset": "digits"} and located({}, tmp_path) == {}

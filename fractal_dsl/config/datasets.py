@@ -109,7 +109,7 @@ def short_form() -> BeforeValidator:
             settings = dict(cast(Mapping[str, Any], value))
         name, colon, rest = str(settings.get("name", "")).partition(":")
         if colon and name in _AFTER_COLON:
-            return {**settings, "name": name, _AFTER_COLON[name]: rest}
+            return {_AFTER_COLON[name]: rest, **settings, "name": name}
         return settings or cast(object, value)
 
     return BeforeValidator(expand)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
+from fractal_dsl.runs.data_record import DataRecord
 
 Figures = Mapping[str, Any]
 
@@ -25,6 +26,7 @@ class RunFiles:
     result: Figures | None
     plain: list[dict[str, Any]]
     paths: Figures | None
+    data: DataRecord | None
     status: str
     versions: Figures
 
@@ -45,6 +47,7 @@ class RunFiles:
             result,
             _lines(folder, "plain/metrics.jsonl"),
             _json(folder, "paths.json"),
+            DataRecord.read(folder),
             result["status"] if result else manifest.get("status", "running"),
             manifest.get("versions", {}),
         )

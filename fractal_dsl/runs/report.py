@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_part, write_part
-from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
 
@@ -141,6 +141,10 @@ def facts(run: RunFiles) -> dict[str, str]:
     if result is not None:
         found["training time"] = duration(result["seconds"])
         found["training speed"] = f"{result['images_per_second']:,.0f} images/s"
+    if run.data is not None:
+        found["classes"] = shortened(run.data.classes, 20)
+        found["inputs"] = run.data.inputs.text()
+        found |= {f"{use} examples": f"{count:,}" for use, count in run.data.examples.items()}
     if run.epochs:
         found["memory"] = f"{memory_text(run.epochs[-1]['memory'])} at most"
     return found | {name: str(version) for name, version in run.versions.items()}

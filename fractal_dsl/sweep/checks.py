@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig, merge, parse_config
+from fractal_dsl.config.paths import placed
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
 from fractal_dsl.language.imports import Files, load
@@ -56,7 +58,10 @@ class Checked:
         self._base = {a.name: a.ends()[0] for a in axes if a.kind == "param"}
         self._check_params([a for a in axes if a.kind == "param"])
         self.net = self._net(net)
-        self._check_settings([a for a in axes if a.kind == "setting"], self._train_block())
+        block = self._train_block()
+        self._check_settings([a for a in axes if a.kind == "setting"], block)
+        if "dataset" not in settings:  # trials are trained from a copy of the spec
+            self.settings = {**placed(block, Path(source.name).parent), **self.settings}
 
     def texts(self) -> dict[str, str]:
         """The spec and what it imports, by their paths in a folder."""

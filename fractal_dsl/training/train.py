@@ -21,6 +21,7 @@ from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import duration
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.paths import absolute
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Status, Weights, data_of, spec_of_unfinished, unfinished
@@ -58,6 +59,7 @@ def train(
     """Train a net and leave a run folder: ``out``, or the next free ``runs/NET-1``.
 
     ``picture`` is the net as SVG, for the report. CUDA is used when present, unless ``device`` says otherwise.
+    Relative paths of a data set start at the current folder; the run's settings have them absolute.
     ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that torchrun has started
     share the work; started anew by it, they go on with the run in ``out``.
 
@@ -67,7 +69,7 @@ def train(
     """
     if parallel and to_restart(out):
         return resume(Path(out or ""), device=device, console=console, allow_python=allow_python, parallel=parallel)
-    place = choose_device(device_of(device))
+    place, config = choose_device(device_of(device)), absolute(config)
     with processes(parallel, place) as world:
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))

@@ -1,0 +1,46 @@
+"""Paths of data sets: in a train block they start at the folder of the spec, elsewhere at the current folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from fractal_dsl.config.training import TrainConfig
+
+_KEYS = ("path", "root")
+_SHORT = ("folder", "npz")  # as in "folder:PATH"
+
+
+def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings of a train block, with absolute paths: a relative one starts at the spec's folder."""
+    dataset = block.get("dataset")
+    settings = dict(cast(Mapping[str, Any], dataset)) if isinstance(dataset, Mapping) else {"name": dataset}
+    kind, _, path = str(settings.get("name", "")).partition(":")
+    if path and kind in _SHORT:
+        settings = {"path": path, **settings, "name": kind}
+    given = {key: str(settings[key]) for key in _KEYS if settings.get(key)}
+    if not given:
+        return dict(block)
+    found = {key: os.path.normpath(Path.cwd() / folder / path) for key, path in given.items()}
+    return {**block, "dataset": settings | found}
+
+
+def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The settings, by dotted names, with which a copy of the block in any folder names the same files."""
+    dataset = located(block, folder).get("dataset")
+    if not isinstance(dataset, Mapping):
+        return {}
+    return {
+        f"dataset.{key}": value for key, value in cast(Mapping[str, Any], dataset).items() if key in _KEYS and value
+    }
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """Settings with absolute paths: a relative one starts at the current folder."""
+    dataset = config.dataset
+    changed = {key: os.path.normpath(Path.cwd() / path) for key in _KEYS if (path := getattr(dataset, key, None))}
+    if dataset is None or not changed:
+        return config
+    return config.model_copy(update={"dataset": dataset.model_copy(update=changed)})
