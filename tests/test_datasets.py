@@ -282,6 +282,13 @@ def test_a_damaged_image_is_named(workers: int, tmp_path: Path) -> None:
     assert small.startswith(f"{damaged} cannot be read")
 
 
+def test_imagenets_test_images_have_no_classes_and_are_not_read(tmp_path: Path) -> None:
+    fakes.imagenet(tmp_path)
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "test" / "1.JPEG")
+    assert len(get({"name": "imagenet", "root": str(tmp_path)}, "3,24,24", validation=0).train) == 8
+
+
 def test_imagenet_that_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
     said = refused({"name": "imagenet", "root": str(tmp_path)}, "3,24,24")
     assert "no folder train" in said and "image-net.org" in said and "--set dataset.root=FOLDER" in said

@@ -33,6 +33,9 @@ from fractal_dsl.evaluation.predict import predict
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.ops import Tensor
 from fractal_dsl.pipeline import compile_file, compile_text
+from fractal_dsl.runtime import build
+from fractal_dsl.runtime.artifact import artifact_spec, save_artifact
+from fractal_dsl.sweep.checks import Checked
 from fractal_dsl.training.train import resume, train
 from tests.test_datasets import archive, refused
 from tests.test_datasets import get as load
@@ -430,3 +433,18 @@ def test_paths_of_the_command_line_start_at_the_current_folder(tmp_path: Path, m
         assert done.exit_code == 0, done.output
         assert Run.open(tmp_path / f"run{i}").config.dataset == Folder(path=str(tmp_path / "data"))
     assert located({"dataset": "digits"}, tmp_path) == {"dataset": "digits"} and located({}, tmp_path) == {}
+
+
+def test_paths_of_compiled_networks_and_of_sweeps_are_those_of_the_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / "specs" / "data")
+    spec = tmp_path / "specs" / "net.frac"
+    spec.write_text(NET + 'train { dataset = "folder:data" epochs = 1 batch = 8 }')
+    monkeypatch.chdir(tmp_path / "specs" / "data")
+    compiled = compile_file(spec)
+    save_artifact(compiled, build(compiled, 0), tmp_path / "compiled")
+    extract(tmp_path / "compiled", 1, tmp_path / "column", recalibrate_bn=True)
+    assert artifact_spec(tmp_path / "column").program.train == compiled.program.train
+    checked = Checked(str(spec), {}, {"optimizer.lr": "0.1|0.2"}, None, 1000, False)
+    assert checked.settings["dataset.path"] == str(tmp_path / "specs" / "data")

@@ -16,6 +16,7 @@ from PIL import Image, ImageSequence
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import middle, pixels
+from tests.test_datasets import get
 
 Pixels = NDArray[np.floating[Any]]
 """What is expected: numbers from 0 to 255, [height, width, 3], before it becomes grey."""
@@ -194,6 +195,21 @@ def check(seed: int, folder: Path) -> None:
 def test_files_are_decoded_by_the_rules_or_refused(maker: int, tmp_path: Path) -> None:
     for i in range(5):
         check(maker + i * len(MAKERS), tmp_path)
+
+
+def test_a_folder_of_all_of_them_trains_without_those_that_are_refused(tmp_path: Path) -> None:
+    refused: set[str] = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        content, suffix, expected = MAKERS[seed % len(MAKERS)](rng, (9, 7), int(rng.integers(1, 9)))
+        name = f"{'ab'[seed % 2]}/{seed}{suffix}"
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+        refused |= {name} if expected is None else set()
+    dataset = {"name": "folder", "path": str(tmp_path), "skip_unreadable": True}
+    data = get(dataset, "3,8,8", 2)
+    assert {*data.record.unreadable} == refused and 5 < len(refused) < 20
+    assert sum(data.record.examples.values()) == 60 - len(refused)
 
 
 @pytest.mark.slow

@@ -52,6 +52,12 @@ def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
     assert "fractal-dsl = fractal_dsl.cli:run" in wheel.read(f"{info}/entry_points.txt").decode()
 
 
+def test_training_on_images_needs_the_train_extra_alone() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert any(need.startswith("pillow") for need in extras["train"])
+    assert {"train", "vision", "predict", "draw", "sweep", "tensorboard"} <= extras.keys()
+
+
 def test_an_unpacked_wheel_finds_its_own_grammar(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     code = "from fractal_dsl.language.grammar_file import grammar_path; print(grammar_path())"

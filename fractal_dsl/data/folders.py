@@ -24,7 +24,7 @@ from fractal_dsl.data.draws import in_order, seed_for
 from fractal_dsl.data.framing import middle, pixels, random_part, ten_parts
 from fractal_dsl.data.parts import ItemsPart, Part
 from fractal_dsl.data.source import Examples, Facts, Moments, Rows, Splits, imagenet_moments, place
-from fractal_dsl.data.tree import Tree, read_parts
+from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
 from fractal_dsl.data.vision import data_root
 from fractal_dsl.runs.data_record import Content, Images, Split
 
@@ -124,8 +124,9 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
             "ask for it at https://image-net.org/download.php (ILSVRC2012), unpack it to train/CLASS/*.JPEG and "
             "val/CLASS/*.JPEG, and name the folder with `--set dataset.root=FOLDER`"
         )
-    parts = read_parts(root, nested=False)
-    train, test = (_images(parts[name], config, into, augment) for name in ("train", "validation"))
+    trees = [read_part(root / name, nested=False) for name in ("train", "val")]
+    check_same(*trees)
+    train, test = (_images(tree, config, into, augment) for tree in trees)
     return Splits(train, test=test)
 
 

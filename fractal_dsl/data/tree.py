@@ -48,7 +48,7 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
     if not parts:
         if named and len(named) == len(folders):
             raise UserError(_no_part(root / next(iter(named))))
-        return {"train": _tree(root, nested)}
+        return {"train": read_part(root, nested)}
     if flat := [name for name in named if name not in parts]:
         raise UserError(f"{_no_part(root / flat[0])}. If its images have no classes, move it out of {root}")
     strangers = [name for name in folders if name not in parts and _has_images(root / name)]
@@ -60,11 +60,11 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
     if twice := next((part for part in _PARTS if [*parts.values()].count(part) > 1), None):
         both = " and ".join(f"`{name}`" for name, part in parts.items() if part == twice)
         raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one")
-    found = {part: _tree(root / name, nested) for name, part in parts.items()}
+    found = {part: read_part(root / name, nested) for name, part in parts.items()}
     if "train" not in found:
         raise UserError(f"{root} has `{next(iter(parts))}`, but no part to train on: name it `train`")
     for tree in found.values():
-        _check_same(found["train"], tree)
+        check_same(found["train"], tree)
     return found
 
 
@@ -126,7 +126,8 @@ def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
         waiting += [f"{inner}{name}/" for name in reversed(folders)]
 
 
-def _tree(root: Path, nested: bool) -> Tree:
+def read_part(root: Path, nested: bool) -> Tree:
+    """The classes in a folder and their images. Raises UserError if there are no classes, or one has no images."""
     folders, outside, hidden = _listed(root)
     passed = Counter({"hidden": hidden, "outside of classes": sum(map(_is_image, outside))})
     if not folders:
@@ -160,7 +161,8 @@ def _of_class(folder: Path, nested: bool, passed: Counter[str]) -> list[str]:
     return found
 
 
-def _check_same(train: Tree, other: Tree) -> None:
+def check_same(train: Tree, other: Tree) -> None:
+    """Raise UserError if two parts are not of the same classes."""
     odd = sorted({*train.names} ^ {*other.names})
     if odd:
         verb = "is" if len(odd) == 1 else "are"

@@ -17,6 +17,7 @@ from typing import Any
 
 import safetensors.torch as st
 import torch
+from msgspec.structs import replace
 from safetensors import SafetensorError
 
 from fractal_dsl.base.errors import UserError
@@ -86,6 +87,7 @@ def save_artifact(
             "format_version": FORMAT_VERSION,
             "net": compiled.program.net,
             "params": dict(compiled.overrides),
+            "train": dict(compiled.program.train),
             "max_layers": compiled.max_layers,
             "column": column,
             "fused": fused,
@@ -150,12 +152,16 @@ def load_weights(model: FractalModule, files: list[Path]) -> None:
 
 
 def artifact_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
-    """The compiled spec of an artifact, with the parameters that it was compiled with."""
+    """The compiled spec of an artifact, with the parameters that it was compiled with.
+
+    The paths in its train block are those that they were where it was compiled.
+    """
     manifest = _manifest(folder)
     try:
         source = read(folder / "spec.frac")
         nets = check(source, manifest["params"], manifest["max_layers"], allow_python=allow_python)
-        return pick(nets, manifest["net"])
+        found = pick(nets, manifest["net"])
+        return replace(found, program=replace(found.program, train=manifest.get("train", found.program.train)))
     except FracError as error:
         if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
             raise

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.base.texts import duration
+from fractal_dsl.base.texts import duration, shortened
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.paths import absolute
@@ -182,6 +182,8 @@ class _Job:
         ):
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
+            if lost := images.record.unreadable:
+                view.line(f"left out, for they cannot be read: {shortened(lost)}")
             if config.batch > len(images.train):
                 view.line(
                     f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images there are"
