@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from fractal_dsl.base.errors import help_text
 from fractal_dsl.config import (
     AdamW,
     ConfigError,
@@ -34,7 +35,7 @@ BLOCK = {
 def findings(data: dict[str, object]) -> list[tuple[tuple[str | int, ...], str, str | None]]:
     with pytest.raises(ConfigError) as caught:
         parse_config(data)
-    return caught.value.findings
+    return [(path, message, help_text(help)) for path, message, help in caught.value.findings]
 
 
 def test_block_is_resolved_with_defaults() -> None:

@@ -13,7 +13,7 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import check, compile_text
 from fractal_dsl.program.literals import literal
-from fractal_dsl.program.syntax_to_program.values import MAX_ELEMENTS, MAX_STEPS
+from fractal_dsl.program.syntax_to_program.limits import MAX_ELEMENTS, MAX_STEPS
 
 NET = "\nnet N(x: f32[8]) -> f32[8] = "
 

@@ -29,18 +29,18 @@ from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS, MAX_STACKED, REQUIRED, OpSpec, ShapeError, Tensor
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS
 from fractal_dsl.program.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
-from fractal_dsl.program.syntax_to_program import INITS, mentions
-from fractal_dsl.program.syntax_to_program.binding import signature
-from fractal_dsl.program.syntax_to_program.values import (
-    BUILTINS,
+from fractal_dsl.program.syntax_to_program import INITS
+from fractal_dsl.program.syntax_to_program.limits import (
     MAX_DEPTH,
     MAX_ELEMENTS,
     MAX_INT,
     MAX_LEVEL,
     MAX_LIST,
     MAX_STEPS,
-    show,
+    MAX_WORK,
 )
+from fractal_dsl.program.syntax_to_program.op_arguments import signature
+from fractal_dsl.program.syntax_to_program.values import BUILTINS, show
 
 README = Path(__file__).parent.parent / "grammar" / "README.md"
 NET = "\nnet Test(x: f32[8]) -> f32[8] = id\n"
@@ -165,7 +165,7 @@ def limits() -> str:
         ("elements of a list with those of the lists in it", f"{MAX_ELEMENTS:,}", ""),
         ("lists in lists", f"{MAX_DEPTH}", ""),
         ("steps of evaluation: expressions, and elements of lists that are made or handed on", f"{MAX_STEPS:,}", ""),
-        ("steps in looking for levels that do not fall", f"{mentions.MAX_WORK:,}", ""),
+        ("steps in looking for levels that do not fall", f"{MAX_WORK:,}", ""),
         ("parameters of a net, numbers in a tensor", f"{MAX_NUMBERS:,}", ""),
         ("stacked layers of `rnn`, `lstm`, `gru`", f"{MAX_STACKED}", ""),
         ("boxes and bars of a picture", f"{MAX_UNITS:,}", ""),

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
     """Anything else a user can put right: a missing file, a wrong setting, a damaged artifact."""
+
+
+Help = str | None | Callable[[], str | None]
+"""What to do about an error; or a function that finds it, called only if the error is shown."""
+
+
+def help_text(help: Help) -> str | None:
+    """The text of a help; None if there is none."""
+    return help() if callable(help) else help
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -8,11 +8,11 @@ from typing import Any, cast, get_args
 
 from pydantic_core import ErrorDetails
 
-from fractal_dsl.base.errors import UserError, suggestion
+from fractal_dsl.base.errors import Help, UserError, help_text, suggestion
 from fractal_dsl.config.settings import Settings
 from fractal_dsl.config.training import TrainConfig
 
-Finding = tuple[tuple[str | int, ...], str, str | None]
+Finding = tuple[tuple[str | int, ...], str, Help]
 """Where (the keys from the outside in), what is wrong, and help."""
 
 
@@ -21,12 +21,14 @@ class ConfigError(UserError):
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = list(findings)
-        lines = [message + (f"\n  help: {help}" if help else "") for _, message, help in self.findings]
-        super().__init__("\n".join(lines))
+
+    def __str__(self) -> str:
+        texts = [(message, help_text(help)) for _, message, help in self.findings]
+        return "\n".join([message + (f"\n  help: {help}" if help else "") for message, help in texts])
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Finding]]]:
         """Pools of processes pickle errors."""
-        return ConfigError, (self.findings,)
+        return ConfigError, ([(path, message, help_text(help)) for path, message, help in self.findings],)
 
 
 _KINDS = {"dataset": "data set", "augment": "augmentation"}
@@ -64,8 +66,11 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
         if path[-1] == "download" and inner:
             return path, f"`{name}` needs no download", None
         owner = f" of `{name}`" if inner else ""
-        help = None if inner else _inside(setting, given)
-        help = help or suggestion(str(path[-1]), known) or _there_are(known)
+
+        def help() -> str:
+            variant = None if inner else _inside(setting, given)
+            return variant or suggestion(str(path[-1]), known) or _there_are(known)
+
         return path, f"unknown setting `{path[-1]}`{owner}", help
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return path, *_choice(_KINDS.get(setting, setting), _name_at(given), _names(setting))

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Literal, TypedDict
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
+from fractal_dsl.base.errors import Help, help_text
 from fractal_dsl.language.source import Source, Sources, Span
 
 CODES: dict[str, str] = {
@@ -74,14 +76,18 @@ class DiagnosticJson(TypedDict):
 
 
 class Diagnostic(Struct, frozen=True):
-    """One finding. ``label`` stands under the caret, ``trail`` says through which rules it came about."""
+    """One finding. ``label`` stands under the caret, ``trail`` says through which rules it came about.
+
+    ``help`` is a text or None once FracError has the finding. Before that it may be a function, so that a suggestion is
+    computed only for a finding that is shown.
+    """
 
     code: str
     message: str
     source: Source
     span: Span
     label: str = ""
-    help: str | None = None
+    help: Help = None
     trail: tuple[str, ...] = ()
     severity: Literal["error", "warning"] = "error"
 
@@ -106,8 +112,8 @@ class Diagnostic(Struct, frozen=True):
             shown = ", from ".join(self.trail[:3]) + ", …" if cut else ""
             rest = ", from ".join(self.trail[-2:] if cut else self.trail)
             parts.append(f"     = in {shown}{', from ' if cut else ''}{rest}")
-        if self.help:
-            parts.append(f"     = {paint('1;36', 'help')}: {self.help}")
+        if help := help_text(self.help):
+            parts.append(f"     = {paint('1;36', 'help')}: {help}")
         return "\n".join(parts)
 
     def json(self) -> DiagnosticJson:
@@ -124,7 +130,7 @@ class Diagnostic(Struct, frozen=True):
             "column": column,
             "end_line": end_line,
             "end_column": end_column,
-            "help": self.help,
+            "help": help_text(self.help),
             "trail": list(self.trail),
         }
 
@@ -134,7 +140,8 @@ class FracError(Exception):
     were over the limit."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], cut: int = 0) -> None:
-        self.diagnostics, self.cut = list(diagnostics), cut
+        self.diagnostics = [replace(d, help=help_text(d.help)) if callable(d.help) else d for d in diagnostics]
+        self.cut = cut
         super().__init__(self.text())
 
     def __reduce__(self) -> tuple[type[FracError], tuple[list[Diagnostic], int]]:
@@ -162,10 +169,11 @@ class Report(Struct):
         message: str,
         *,
         label: str = "",
-        help: str | None = None,
+        help: Help = None,
         trail: Iterable[str] = (),
     ) -> None:
-        """Note an error."""
+        """Note an error. The first of one code at one place counts. ``help`` may be a function: it is called when the
+        error is shown."""
         assert code in CODES, code
         if (code, span) in self._seen:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, partial
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -14,6 +15,7 @@ from fractal_dsl.language.read import near_file
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.language.text_to_syntax import text_to_syntax
 
+_LIBRARY = Path(__file__).parent / "std"
 MAX_FILES = 200
 MAX_DEPTH = 32
 
@@ -91,12 +93,14 @@ class _Loader:
         """A file's identity and place; None after an error."""
         text, span = str(literal.value), literal.span
         if text.startswith("std:"):
-            library = Path(__file__).parent / "std"
-            path = library / f"{text.removeprefix('std:')}.frac"
-            known = sorted(f"std:{f.stem}" for f in library.glob("*.frac"))
+            path = _LIBRARY / f"{text.removeprefix('std:')}.frac"
+            known = _library_names()
             if text in known:
                 return text, path
-            help = suggestion(text, known) or f"there are {', '.join(known)}"
+
+            def help() -> str:
+                return suggestion(text, known) or f"there are {', '.join(known)}"
+
             self.report.error("E0804", span, f"the standard library has no `{text}`", help=help)
             return None
         if folder is None or self.main is None:
@@ -114,8 +118,10 @@ class _Loader:
         root = self.main.parent
         path = (folder / text).resolve()
         if not path.is_relative_to(root):
-            help = "copy the file into the folder, or start from a file further up"
-            self.report.error("E0803", span, f'"{text}" lies outside {root.name}/, the folder of the spec', help=help)
+            message = f'"{text}" lies outside {root.name}/, the folder of the spec'
+            self.report.error(
+                "E0803", span, message, help="copy the file into the folder, or start from a file further up"
+            )
             return None
         return str(path), path
 
@@ -127,8 +133,8 @@ class _Loader:
         try:
             source = Source.read(path, self.next_base)
         except FileNotFoundError:
-            near = near_file(path)
-            self.report.error("E0801", literal.span, f"there is no file {shown}", help=near)
+            help = partial(near_file, path)
+            self.report.error("E0801", literal.span, f"there is no file {shown}", help=help)
             return None
         except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
             reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -141,3 +147,9 @@ class _Loader:
         if self.main is not None and not key.startswith("std:"):
             self.files.paths[path.relative_to(self.main.parent).as_posix()] = source
         return text_to_syntax(source, self.report)
+
+
+@cache
+def _library_names() -> list[str]:
+    """The parts of the standard library, as imports name them."""
+    return sorted(f"std:{f.stem}" for f in _LIBRARY.glob("*.frac"))

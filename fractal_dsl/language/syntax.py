@@ -148,6 +148,10 @@ class TypeExpr(Struct, frozen=True):
     item: TypeExpr | None = None
     dims: tuple[Expr, ...] | None = None
 
+    def __str__(self) -> str:
+        """The type as it is written, without the sizes of a tensor."""
+        return f"[{self.item}]" if self.item else self.name
+
 
 class RangeDomain(Struct, frozen=True):
     """``in 1..8``, both ends included."""

@@ -33,7 +33,7 @@ def _params(file: s.File, files: Files, prefix: str) -> Iterator[tuple[str, s.Pa
 
 
 def _control(name: str, decl: s.Param, files: Files, values: Mapping[str, Any]) -> dict[str, Any]:
-    type, default = _type_text(decl.type), _plain(decl.default, files)
+    type, default = str(decl.type), _plain(decl.default, files)
     value = values.get(name, default)
     return {
         "name": name,
@@ -83,7 +83,3 @@ def _literal(value: Any, type: str) -> str | None:
         return None if value is None else param_text(value)
     except ValueError:
         return None
-
-
-def _type_text(type: s.TypeExpr) -> str:
-    return f"[{_type_text(type.item)}]" if type.item else type.name

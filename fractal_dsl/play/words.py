@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractal_dsl.language.text_to_syntax.parser import lark
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
-from fractal_dsl.program.syntax_to_program.params import PLAIN
+from fractal_dsl.program.syntax_to_program.types import PLAIN
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
 _OTHER_TYPES = ("block", "f32", "i64")

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.ops import Args, OpSpec, Tensor, TorchModule
 from fractal_dsl.program import program as p
+from fractal_dsl.program.terms import instances, mapped, parts, walk
 
 Measured = tuple[Tensor, int, int]
 """What a term gives for an input: its output, its parameters, its multiply-accumulates."""
@@ -36,7 +37,7 @@ def fold_program(
 ) -> Folded:
     """The program with the fewest levels folded that has at most ``most`` boxes; with all of them folded, if none has
     so few."""
-    levels = range(1, 1 + max((i.level for i in _instances(program)), default=0))
+    levels = range(1, 1 + max((i.level for i in instances(program.body)), default=0))
     folded = Folded(_Folder(program, 0, measure).program(), 0)
     for level in levels:
         if boxes(folded.program) <= most:
@@ -63,62 +64,16 @@ class _Boxes:
         match term:
             case p.Op() | p.Hole():
                 return 1
-            case p.Seq():
-                counted = Counter(map(id, term.items))
-                return sum(counted[i] * self.of(item) for i, item in {id(item): item for item in term.items}.items())
-            case p.Bundle():
-                return sum(map(self.of, term.columns))
-            case p.Mention():
-                return self.of(term.instance.body)
-            case p.Each():
-                return self.of(term.target) + self.of(term.block)
-            case p.Merge():
-                return 1 + sum(map(self.of, term.branches))
-            case p.Group():
-                return self.of(term.body) if _joins(term.body) else 1
-            case p.Tagged():
-                return self.of(term.body)
+            case p.Group() if not _joins(term.body):
+                return 1
+            case _:
+                times, distinct = Counter(map(id, parts(term))), {id(part): part for part in parts(term)}
+                return isinstance(term, p.Merge) + sum(times[i] * self.of(part) for i, part in distinct.items())
 
 
 def _joins(term: p.Term) -> bool:
     """Whether a layer of the user's is more than a plain run of operations, which is one box."""
-    match term:
-        case p.Op() | p.Hole():
-            return False
-        case p.Seq():
-            return any(_joins(item) for item in {id(item): item for item in term.items}.values())
-        case p.Group() | p.Tagged():
-            return _joins(term.body)
-        case p.Mention() | p.Bundle() | p.Each() | p.Merge():
-            return True
-
-
-def _instances(program: p.Program) -> list[p.Instance]:
-    found: list[p.Instance] = []
-    seen: set[int] = set()
-    stack = [program.body]
-    while stack:
-        term = stack.pop()
-        if id(term) in seen:
-            continue
-        seen.add(id(term))
-        match term:
-            case p.Mention():
-                found.append(term.instance)
-                stack.append(term.instance.body)
-            case p.Seq():
-                stack += {id(t): t for t in term.items}.values()
-            case p.Bundle():
-                stack += term.columns
-            case p.Merge():
-                stack += term.branches
-            case p.Each():
-                stack += (term.target, term.block)
-            case p.Group() | p.Tagged():
-                stack.append(term.body)
-            case _:
-                pass
-    return found
+    return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge) for part in walk(term))
 
 
 class _Folder:
@@ -150,19 +105,10 @@ class _Folder:
             case p.Bundle():
                 columns = sorted(map(self.term, term.columns), key=_is_folded)  # the deepest column is the last
                 return p.Bundle(tuple(columns), term.span)
-            case p.Each():
-                target = self.term(term.target)
-                if isinstance(target, p.Op):
-                    return self._closed(term, target.spec.name)
-                return p.Each(target, self.term(term.block), term.span)
-            case p.Merge():
-                return p.Merge(term.join, tuple(map(self.term, term.branches)), term.span)
-            case p.Group():
-                return p.Group(term.name, self.term(term.body), term.span, term.shared)
-            case p.Tagged():
-                return p.Tagged(self.term(term.body), term.annotation, term.value, term.span)
-            case p.Op() | p.Hole():
-                return term
+            case p.Each() if isinstance(target := self.term(term.target), p.Op):
+                return self._closed(term, target.spec.name)
+            case _:
+                return mapped(term, self.term)
 
     def _instance(self, instance: p.Instance) -> p.Instance:
         if id(instance) not in self.instances:

@@ -71,7 +71,7 @@ class Checked:
 
     def _param(self, name: str, text: str | None) -> Axis:
         decl, source = _declaration(self.files, self.files.main, name)
-        type = None if decl is None else _type(decl.type)
+        type = None if decl is None else str(decl.type)
         if text is None:
             text = self._domain(name, decl, source)
         return axis("param", name, text, type)
@@ -85,7 +85,7 @@ class Checked:
             return "false|true"
         if decl.type.item is not None:
             raise UserError(f"-p {name}: `{name}` is a list: say which are to be tried, as in -p '{name}=[16]|[32]'")
-        help = f"give a range, as in -p {name}=1..4, or declare one: `param {name}: {_type(decl.type)} = … in 1..4`"
+        help = f"give a range, as in -p {name}=1..4, or declare one: `param {name}: {decl.type!s} = … in 1..4`"
         raise UserError(f"-p {name}: `{name}` has no domain that could be swept\n  help: {help}")
 
     def _check_params(self, axes: Sequence[Axis]) -> None:
@@ -169,7 +169,3 @@ def _declaration(files: Files, file: s.File, name: str) -> tuple[s.Param | None,
             case _:
                 pass
     return None, file.source
-
-
-def _type(type: s.TypeExpr) -> str:
-    return type.name if type.item is None else f"[{_type(type.item)}]"

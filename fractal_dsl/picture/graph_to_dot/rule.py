@@ -13,6 +13,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import Unit, window_text
 from fractal_dsl.program import program as p
+from fractal_dsl.program.terms import instances, parts
 
 
 def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]:
@@ -20,43 +21,17 @@ def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]
 
     Raises UserError if the net has no such rule.
     """
-    found = {instance.rule: instance for instance in reversed(list(_instances(program.body, set())))}
+    found = {instance.rule: instance for instance in reversed(list(instances(program.body)))}
     if not found or (rule is not None and rule not in found):
         has = f"its rules are {', '.join(reversed(found))}" if found else "draw it with `--view net`"
         raise UserError(f"net {program.net} has no rule{f' {rule}' if rule else ''}: {has}")
     top = found[rule] if rule is not None else next(reversed(found.values()))
     cases: dict[p.Span, p.Instance] = {}
-    for instance in (top, *_instances(top.body, set())):
+    for instance in (top, *instances(top.body)):
         if instance.rule == top.rule:
             cases.setdefault(instance.body.span, instance)
     drawn = ((_title(program, instance), instance) for instance in reversed(cases.values()))
     return [(title, _Drawer(program).case(title, instance)) for title, instance in drawn]
-
-
-def _instances(term: p.Term, seen: set[int]) -> Iterator[p.Instance]:
-    """The instances that a term mentions, each once, those around others first."""
-    if id(term) in seen:
-        return
-    seen.add(id(term))
-    inner: tuple[p.Term, ...] = ()
-    match term:
-        case p.Mention():
-            yield term.instance
-            inner = (term.instance.body,)
-        case p.Seq():
-            inner = term.items
-        case p.Bundle():
-            inner = term.columns
-        case p.Merge():
-            inner = term.branches
-        case p.Each():
-            inner = (term.target, term.block)
-        case p.Group() | p.Tagged():
-            inner = (term.body,)
-        case _:
-            pass
-    for part in inner:
-        yield from _instances(part, seen)
 
 
 def _title(program: p.Program, instance: p.Instance) -> str:
@@ -143,13 +118,8 @@ def _ops(term: p.Term) -> Iterator[p.Op]:
     match term:
         case p.Op():
             yield term
-        case p.Seq():
-            for item in term.items:
-                yield from _ops(item)
-        case p.Merge():
-            for branch in term.branches:
-                yield from _ops(branch)
-        case p.Group() | p.Tagged():
-            yield from _ops(term.body)
+        case p.Seq() | p.Merge() | p.Group() | p.Tagged():
+            for part in parts(term):
+                yield from _ops(part)
         case _:
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractal_dsl.ops import OpSpec, ShapeError, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label
+from fractal_dsl.program.terms import parts
 
 _NO_KERNEL = 12  # a kernel of this size is a number of channels: the largest in use is AlexNet's, of 11
 _CHANNELS = 4  # an image has at most so many
@@ -83,11 +84,9 @@ def output_help(program: p.Program, out: Tensor) -> str | None:
 def _chain(term: p.Term) -> Iterator[p.Term]:
     """The blocks that a signal passes on its way, out of layers and sequences."""
     match term:
-        case p.Seq():
-            for item in term.items:
-                yield from _chain(item)
-        case p.Group() | p.Tagged():
-            yield from _chain(term.body)
+        case p.Seq() | p.Group() | p.Tagged():
+            for part in parts(term):
+                yield from _chain(part)
         case _:
             yield term
 

@@ -1,7 +1,25 @@
 """Syntax trees to programs: names, kinds, parameters, types. Collects every independent error.
 
-Each declaration is evaluated by itself with unknown parameters, which finds what is wrong whatever the
-arguments; then each net is evaluated with the real ones.
+Each declaration is evaluated by itself with unknown parameters, which finds what is wrong whatever the arguments
+(``declarations``, ``termination``). Then each net is evaluated with the real ones (``nets``).
+
+A file imports only files that this list has below it. To see what happens to ``F[n] >> conv(8)``, read
+
+    evaluate        the forms of expressions: each evaluates its parts, then asks a function below. ``>>`` makes a Seq
+    names           what ``F``, ``n`` and ``conv`` stand for: a rule, a number, a user's layer
+    lists           ``F[n]``: the rule at a level
+    calls           what can be called, by its kind; ``F[n]`` is called without arguments where it stands as a block
+    rules, cases    a rule at a level: its arguments, the case that takes the level, its body
+    layers          a user's layer: its arguments, its body
+    joins           the same for joins, which tell branches from arguments (``branches``)
+    binding         arguments to parameters: matched (``arguments``), checked (``typed``), defaults filled in
+    op_arguments    the same for built-in layers; one argument by itself in ``op_values``
+    core            how bodies and defaults come to be evaluated: as any expression is
+    context, scope  the report, the trail, the budget and what was evaluated before; local names
+    values, types   what expressions evaluate to
+
+``operators``, ``functions``, ``blocks`` and ``foreign`` serve other forms in the same way. Above the evaluator stand
+``modules`` and ``params``: a file's names and parameters, which are evaluated when they are first asked for.
 """
 
 from __future__ import annotations
@@ -14,14 +32,15 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
 from fractal_dsl.program import program as p
-from fractal_dsl.program.syntax_to_program import nets, termination, train
-from fractal_dsl.program.syntax_to_program.checks import check_layer, check_params, check_rule
+from fractal_dsl.program.syntax_to_program import nets, train
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.declarations import check_declarations
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.program.syntax_to_program.limits import OutOfSteps
 from fractal_dsl.program.syntax_to_program.modules import Library, Module
-from fractal_dsl.program.syntax_to_program.nets import INITS
+from fractal_dsl.program.syntax_to_program.options import INITS
 from fractal_dsl.program.syntax_to_program.params import ParseValue, unknown_parameter
 from fractal_dsl.program.syntax_to_program.scope import Nowhere
-from fractal_dsl.program.syntax_to_program.values import OutOfSteps
 
 __all__ = ["INITS", "ParseValue", "literal_value", "syntax_to_programs"]
 
@@ -40,15 +59,37 @@ def syntax_to_programs(
     ``find`` gives an imported file by the span of its path. ``overrides`` are the values of ``-p name=value``,
     texts that ``parse_value`` reads as expressions. ``allow_python`` lets ``extern`` load Python code.
     """
-    library = Library(Evaluator(report, max_layers), find, parse_value, allow_python)
+    library = Library(Evaluator(Context(report, max_layers)), find, parse_value, allow_python)
     try:
-        return _programs(library, file, overrides)
+        main = library.module(file, overrides, "")
+        _check(library)
+        _check_overrides(library, overrides)
+        return _programs(main)
     except OutOfSteps:
         return [], {}
 
 
-def _programs(library: Library, file: s.File, overrides: Mapping[str, str]) -> tuple[list[p.Program], dict[str, Any]]:
-    main = library.module(file, overrides, "")
+def literal_value(expr: s.Expr, report: Report) -> Any:
+    """The value of a setting that stands by itself, as Python data. Errors go to ``report``."""
+    try:
+        return train.data(Evaluator(Context(report, 0)), Nowhere(), expr)
+    except OutOfSteps:
+        return None
+
+
+def _programs(main: Module) -> tuple[list[p.Program], dict[str, Any]]:
+    settings: dict[str, Any] = {}
+    for decl in main.file.decls:
+        if isinstance(decl, s.TrainDecl):
+            settings = train.settings(main.core, main, decl)
+    given = {d.name.id: main.values[d.name.id] for d in main.params()}
+    wanted = [d for d in main.file.decls if isinstance(d, s.NetDecl)]
+    made = [nets.net(main.core, main, decl, given, settings) for decl in wanted]
+    return [program for program in made if program is not None], settings
+
+
+def _check(library: Library) -> None:
+    """Find the values of each file, and check its declarations by themselves."""
     checked: set[int] = set()
     for module in library.modules:  # grows while imports are resolved
         out_of_reach = module not in library.reached.values()
@@ -58,24 +99,20 @@ def _programs(library: Library, file: s.File, overrides: Mapping[str, str]) -> t
         _resolve(module)
         if id(module.file) not in checked:
             checked.add(id(module.file))
-            _check(module)
-    _check_overrides(library, overrides)
-    settings: dict[str, Any] = {}
-    for decl in file.decls:
-        if isinstance(decl, s.TrainDecl):
-            settings = train.settings(library.ev, main, decl)
-    given = {d.name.id: main.values[d.name.id] for d in main.params()}
-    wanted = [d for d in file.decls if isinstance(d, s.NetDecl)]
-    made = [nets.net(library.ev, main, decl, library.ev.report.sources, given, settings) for decl in wanted]
-    return [program for program in made if program is not None], settings
+            check_declarations(module)
 
 
-def literal_value(expr: s.Expr, report: Report) -> Any:
-    """The value of a setting that stands by itself, as Python data. Errors go to ``report``."""
-    try:
-        return train.data(Evaluator(report, 0), Nowhere(), expr)
-    except OutOfSteps:
-        return None
+def _check_apart(library: Library, file: s.File) -> None:
+    """A file of which names are imported, with parameters that have no values: these need one where they are used."""
+    context = library.core.context
+    report = Report(context.report.source, context.report.imported)
+    core = Evaluator(Context(report, context.max_repeat))
+    apart = Library(core, library.find, library.parse_value, library.allow_python)
+    module = apart.module(file, {}, None)
+    _resolve(module)
+    check_declarations(module)
+    required = {d.name.span for m in apart.modules for d in m.params() if d.default is None}
+    context.report.take([d for d in report.found if d.span not in required])
 
 
 def _resolve(module: Module) -> None:
@@ -85,41 +122,16 @@ def _resolve(module: Module) -> None:
             module.resolve(name, decl.span)
 
 
-def _check_apart(library: Library, file: s.File) -> None:
-    """A file of which names are imported, with parameters that have no values: these need one where they are used."""
-    report = Report(library.ev.report.source, library.ev.report.imported)
-    apart = Library(library.ev.alone(report), library.find, library.parse_value, library.allow_python)
-    module = apart.module(file, {}, None)
-    _resolve(module)
-    _check(module)
-    required = {d.name.span for m in apart.modules for d in m.params() if d.default is None}
-    library.ev.report.take([d for d in report.found if d.span not in required])
-
-
-def _check(module: Module) -> None:
-    """A file's layers, joins and rules, each by itself, and the parameters of Python's."""
-    termination.check(module)
-    for decl in module.file.decls:
-        match decl:
-            case s.LayerDecl():
-                check_layer(module.ev, module, decl)
-            case s.RuleDecl():
-                check_rule(module.ev, module, decl)
-            case s.Extern():
-                check_params(module.ev, module, decl.params)
-            case _:
-                pass
-
-
 def _check_overrides(library: Library, overrides: Mapping[str, str]) -> None:
+    """Report values that are given for parameters that there are not."""
     known = [f"{prefix}{d.name.id}" for prefix, module in library.reached.items() for d in module.params()]
-    hidden = {d.name.id: m.file.source.name for m in library.modules for d in m.params()}
+    hidden = {d.name.id: m.title() for m in library.modules for d in m.params()}
     for name, text in overrides.items():
-        if name not in known:
-            near = nearest(name, known)
-            help = f"did you mean `{near}`?" if near else f"the parameters are {', '.join(known) or '(none)'}"
-            if name in hidden:
-                help = (
-                    f"{hidden[name]} has it: `import` that file `as m`, use its names as `m.…`, and say `-p m.{name}=…`"
-                )
-            library.ev.report.found.append(unknown_parameter(name, text, help, library.modules[0].file.source))
+        if name in known:
+            continue
+        near = nearest(name, known)
+        help = f"did you mean `{near}`?" if near else f"the parameters are {', '.join(known) or '(none)'}"
+        if name in hidden:
+            help = f"{hidden[name]} has it: `import` that file `as m`, use its names as `m.…`, and say `-p m.{name}=…`"
+        report = library.core.context.report
+        report.found.append(unknown_parameter(name, text, help, library.modules[0].file.source))

@@ -1,95 +1,80 @@
-"""Joins as values: with branches a join on the spot, without them a join for a rule."""
+"""Calls of joins: with branches a join on the spot, without them a join for a rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
-from fractal_dsl.ops import JOINS
+from fractal_dsl.ops import foreign_join
 from fractal_dsl.program import program as p
-from fractal_dsl.program.syntax_to_program.binding import Given
-from fractal_dsl.program.syntax_to_program.values import (
-    ANY,
-    ExternFn,
-    JoinFn,
-    LayerFn,
-    Type,
-    Unknown,
-    Value,
-    is_list,
-    type_of,
-)
-
-if TYPE_CHECKING:
-    from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.program.syntax_to_program.arguments import Argument
+from fractal_dsl.program.syntax_to_program.branches import split, unclear
+from fractal_dsl.program.syntax_to_program.core import Core
+from fractal_dsl.program.syntax_to_program.foreign import extern_args
+from fractal_dsl.program.syntax_to_program.layers import body
+from fractal_dsl.program.syntax_to_program.op_arguments import bind_op, joins_numbers
+from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
+from fractal_dsl.program.syntax_to_program.values import ExternFn, JoinFn, LayerFn, Value, type_of
 
 
-def as_join(ev: Evaluator, value: Value, span: Span) -> p.JoinUse | None:
-    """A value as a join: a built-in one, a user's, or the value of a user's join body; None after an error."""
-    match value:
-        case Unknown() if value.type.name in ("any", "join"):
-            return None
-        case p.Hole() | p.Seq(items=(p.Hole(), *_)):  # begins with what is reported already
-            return None
+def call_join(
+    core: Core, func: JoinFn | LayerFn | ExternFn | p.JoinUse | Unknown, given: Sequence[Argument], span: Span
+) -> Value:
+    """A call of a join: a Merge of its branches, or a JoinUse where it has none. After an error a Hole or Unknown."""
+    match func:
+        case JoinFn():
+            return _built_in(core, func, given, span)
+        case LayerFn() | ExternFn():
+            return _declared(core, func, given, span)
         case p.JoinUse():
-            return value
-        case JoinFn() | LayerFn() | ExternFn() if type_of(value) == "join":
-            use = ev.apply(value, (), span)
-            return use if isinstance(use, p.JoinUse) else None
-        case _:
-            *others, last = JOINS
-            help = f"a join begins with {', '.join(others)} or {last}: `concat >> conv2d(64, 1)`"
-            ev.error("E0301", span, f"expected a join, found {type_of(value)}", help=help)
-            return None
+            branches, rest = split(core.context, given)
+            if rest:
+                return core.context.error("E0206", rest[0].span, "this join has its arguments already")
+            return _merge(core, func, branches, span)
+        case Unknown():
+            branches, _ = split(core.context, given)
+            return ANY if unclear(branches) else p.Hole(span) if branches else func
 
 
-def split(ev: Evaluator, given: Sequence[Given], params: Sequence[s.Parameter] = ()) -> tuple[list[Given], list[Given]]:
-    """Branches (blocks by position, and those of lists) and the other arguments of a join.
-
-    What is not known, and so may be either, stands among the branches as ``ANY``, as does a branch after the
-    error that all lists of branches are empty.
-    """
-    blocks = {i for i, q in enumerate(params) if q.type.name == "block"}
-    takes_lists = any(q.type.item is not None for q in params)
-    branches: list[Given] = []
-    rest: list[Given] = []
-    empty: list[Given] = []
-    for i, arg in enumerate(given):
-        if arg.name is not None or i in blocks:
-            rest.append(arg)
-        elif arg.value == () and not takes_lists:
-            empty.append(arg)
-        elif (found := _branches(arg.value)) is not None:
-            branches += [Given(None, value, arg.span) for value in found]
-        else:
-            rest.append(arg)
-    if empty and not branches:
-        help = "a block beside the list is there whatever the list has: `sum(id, […])`"
-        ev.error("E0205", empty[0].span, "a join needs at least one branch, and this list has none", help=help)
-        branches.append(Given(None, ANY, empty[0].span))
-    return branches, rest
+def _built_in(core: Core, func: JoinFn, given: Sequence[Argument], span: Span) -> Value:
+    context, name, params = core.context, func.spec.name, func.spec.params
+    branches, rest = split(context, given)
+    if joins := [a for a in rest if branches and a.name is None and type_of(a.value) == "join"]:
+        at = joins[0].span
+        help = f"give it branches of its own: `{context.written(at)}(id, …)`"
+        context.error("E0301", at, f"a branch is a block, and `{context.written(at)}` is a join", help=help)
+        return p.Hole(span)
+    if not params and not branches and joins_numbers(context, name, rest, span):
+        return ANY
+    args = bind_op(context, name, params, rest, span)
+    if args is None:
+        return _failed(branches, span)
+    return _merge(core, p.JoinUse(func.spec, args, None, span), branches, span)
 
 
-def _branches(value: Value) -> Sequence[Value] | None:
-    """The branches that an argument stands for; None where it is none."""
-    if is_list(value):
-        return value if value and type_of(value[0]) in ("block", "any") else None
-    if isinstance(value, Unknown) and value.type.item is not None:
-        return {"block": [Unknown(Type("block"))], "any": [ANY]}.get(value.type.item.name)
-    return [value] if type_of(value) in ("block", "any") else None
+def _declared(core: Core, func: LayerFn | ExternFn, given: Sequence[Argument], span: Span) -> Value:
+    """A call of a user's join, or of a Python class that is declared as a join."""
+    branches, rest = split(core.context, given, func.decl.params)
+    if unclear(branches):
+        return ANY
+    if isinstance(func, LayerFn):
+        use = body(core, func, rest, span)
+    else:
+        args = extern_args(core, func, rest, span)
+        name, target = f"extern {func.decl.name.id}", str(func.decl.target.value)
+        use = None if args is None else p.JoinUse(foreign_join(name, target, args), args, None, span)
+    return _failed(branches, span) if use is None else _merge(core, use, branches, span)
 
 
-def merge(ev: Evaluator, use: p.JoinUse, branches: Sequence[Given], span: Span) -> Value:
+def _failed(branches: Sequence[Argument], span: Span) -> Value:
+    """What stands for a call of a join after an error."""
+    return p.Hole(span) if branches else Unknown(Type("join"))
+
+
+def _merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span) -> Value:
     """A join on the spot; without branches, the join itself."""
     if not branches:
         return use
     if unclear(branches):
         return ANY
-    return p.Merge(use, tuple([ev.block(b.value, b.span) for b in branches]), span)
-
-
-def unclear(branches: Sequence[Given]) -> bool:
-    """Whether it is not known if some of these are branches."""
-    return any(b.value is ANY for b in branches)
+    return p.Merge(use, tuple([core.block(b.value, b.span) for b in branches]), span)

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.program import program as p
-from fractal_dsl.program.syntax_to_program import params
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.program.syntax_to_program.externs import check_extern
+from fractal_dsl.program.syntax_to_program.params import ParseValue, param
 from fractal_dsl.program.syntax_to_program.scope import Scope
-from fractal_dsl.program.syntax_to_program.values import (
-    ANY,
-    ExternFn,
-    LayerFn,
-    ModuleValue,
-    RuleFn,
-    Type,
-    Unknown,
-    Value,
-    type_of,
-)
-
-if TYPE_CHECKING:
-    from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
+from fractal_dsl.program.syntax_to_program.values import ExternFn, LayerFn, ModuleValue, RuleFn, Value, type_of
 
 
 class Library(Struct):
     """What all modules of a program share. ``find`` gives an imported file by the span of its path;
     ``allow_python`` lets ``extern`` run code. ``reached`` are the modules by the prefixes that ``-p`` has for them."""
 
-    ev: Evaluator
+    core: Evaluator
     find: Callable[[Span], s.File | None]
-    parse_value: params.ParseValue
+    parse_value: ParseValue
     allow_python: bool = False
     modules: list[Module] = field(default_factory=list["Module"])
     reached: dict[str, Module] = field(default_factory=dict[str, "Module"])
@@ -55,11 +43,12 @@ class Library(Struct):
 
 
 class Module:
-    """One file's names. ``prefix`` is how ``-p`` reaches its parameters: ``""`` for the file itself, ``base.``
-    for one that is imported ``as base``; None where it cannot (``from … import``)."""
+    """One file's names: the ``Home`` of its declarations. ``prefix`` is how ``-p`` reaches its parameters: ``""`` for
+    the file itself, ``base.`` for one that is imported ``as base``; None where it cannot (``from … import``)."""
 
     def __init__(self, library: Library, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> None:
-        self.library, self.file, self.overrides, self.prefix = library, file, overrides, prefix
+        self.library, self.core, self.file = library, library.core, file
+        self.overrides, self.prefix = overrides, prefix
         self.decls: dict[str, s.Decl] = {}
         self.values: dict[str, Value] = {}
         self.pending: list[str] = []
@@ -67,9 +56,9 @@ class Module:
         self._declare()
 
     @property
-    def ev(self) -> Evaluator:
-        """The evaluator."""
-        return self.library.ev
+    def context(self) -> Context:
+        """The context that all modules share."""
+        return self.core.context
 
     def _declare(self) -> None:
         trains = 0
@@ -77,11 +66,11 @@ class Module:
             if isinstance(decl, s.TrainDecl):
                 trains += 1
                 if trains > 1:
-                    self.ev.report.error("E0202", decl.span, "a file has one `train` block; this is the second")
+                    self.context.report.error("E0202", decl.span, "a file has one `train` block; this is the second")
                 continue
             for name in _names(decl):
                 if name.id in self.decls:
-                    self.ev.report.error("E0202", name.span, f"`{name.id}` is declared already")
+                    self.context.report.error("E0202", name.span, f"`{name.id}` is declared already")
                 else:
                     self.decls[name.id] = decl
 
@@ -93,6 +82,10 @@ class Module:
         """A name of an imported file as it is written here: ``cnn.conv_bn``."""
         files = ((alias, v.module) for alias, v in self.values.items() if isinstance(v, ModuleValue))
         return next((f"{alias}.{name}" for alias, module in files if name in module.names()), None)
+
+    def title(self) -> str:
+        """The file's name in messages."""
+        return self.file.source.name
 
     def params(self) -> list[s.Param]:
         """The parameters of the file."""
@@ -112,43 +105,44 @@ class Module:
                 return RuleFn(decl, self)
             case s.NetDecl():
                 help = "a part that several nets share is a `layer` or a `rule`"
-                return self.ev.error("E0301", span, f"`{name}` is a net, and nets do not nest", help=help)
+                return self.context.error("E0301", span, f"`{name}` is a net, and nets do not nest", help=help)
             case s.Param() | s.Let():
                 return self._value(name, decl, span)
             case s.Import() | s.FromImport():
                 self.values[name] = self._imported(name, decl)
                 return self.values[name]
             case s.Extern():
-                allowed = check_extern(self.ev, decl, self.library.allow_python)
-                self.values[name] = (
-                    ExternFn(decl, self) if allowed else Unknown(Type("join" if decl.is_join else "block"))
-                )
+                allowed = check_extern(self.context, decl, self.library.allow_python)
+                unknown = Unknown(Type("join" if decl.is_join else "block"))
+                self.values[name] = ExternFn(decl, self) if allowed else unknown
                 return self.values[name]
             case _:
                 return ANY
 
     def _value(self, name: str, decl: s.Param | s.Let, span: Span) -> Value:
+        context = self.context
         if name in self.pending:
             path = " -> ".join([*self.pending, name])
-            return self.ev.error("E0407", span, f"`{name}` needs itself: {path}")
+            return context.error("E0407", span, f"`{name}` needs itself: {path}")
         self.pending.append(name)
-        trail, self.ev.trail = self.ev.trail, []
+        trail, context.trail = context.trail, []
         try:
             self.values[name] = self._param(decl) if isinstance(decl, s.Param) else self._let(decl)
         finally:
-            self.ev.trail = trail
+            context.trail = trail
             self.pending.pop()
         return self.values[name]
 
     def _param(self, decl: s.Param) -> Value:
-        return params.param(self, decl, self.overrides.get(decl.name.id), self.library.parse_value)
+        override = self.overrides.get(decl.name.id)
+        return param(self.core, self, decl, self.prefix, override, self.library.parse_value)
 
     def _let(self, decl: s.Let) -> Value:
-        value = self.ev.eval(decl.value, Scope(self))
+        value, span = self.core.evaluate(decl.value, Scope(self)), decl.value.span
         if decl.shared:
-            block = self.ev.block(value, decl.value.span)
-            return block if isinstance(block, p.Hole) else p.Group(decl.name.id, block, decl.value.span, shared=True)
-        return self.ev.block(value, decl.value.span) if type_of(value) == "block" else value
+            block = self.core.block(value, span)
+            return block if isinstance(block, p.Hole) else p.Group(decl.name.id, block, span, shared=True)
+        return self.core.block(value, span) if type_of(value) == "block" else value
 
     def _imported(self, name: str, decl: s.Import | s.FromImport) -> Value:
         file = self.library.find(decl.path.span)
@@ -163,39 +157,10 @@ class Module:
         value = module.resolve(there.id, there.span)
         if value is not None:
             return value
-        help = self.ev.suggestion(there.id, module.names())
-        return self.ev.error("E0805", there.span, f'"{decl.path.value}" declares no `{there.id}`', help=help)
-
-
-def member(ev: Evaluator, module: Module, name: str, span: Span) -> Value:
-    """``m.name``"""
-    value = module.resolve(name, span)
-    if value is not None:
-        return value
-    help = ev.suggestion(name, module.names()) or f"it declares {', '.join(module.names()) or 'nothing'}"
-    return ev.error("E0805", span, f"{module.file.source.name} declares no `{name}`", help=help)
-
-
-def check_extern(ev: Evaluator, decl: s.Extern, allow_python: bool) -> bool:
-    """Whether the Python class of a declaration may be used, and is there; reports why not."""
-    target = str(decl.target.value)
-    if not allow_python:
-        help = "where you trust the file and that code, say --allow-python"
-        ev.report.error("E0106", decl.span, f"`extern` runs the Python code of {target}", help=help)
-        return False
-    from fractal_dsl.ops.foreign_python import Failed, load_class, search_first
-
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
-        message = f'"{target}" names no class of a Python module'
-        ev.report.error("E0302", decl.target.span, message, help='write `from "package.module:Class"`')
-        return False
-    search_first(Path(ev.report.sources.at(decl.span).name).parent)
-    try:
-        load_class(target)
-    except Failed as error:
-        ev.report.error("E0801", decl.target.span, f"{target} cannot be loaded: {error}")
-        return False
-    return True
+        message = f'"{decl.path.value}" declares no `{there.id}`'
+        return self.context.error(
+            "E0805", there.span, message, help=lambda: self.context.suggestion(there.id, module.names())
+        )
 
 
 def _names(decl: s.Decl) -> list[s.Name]:

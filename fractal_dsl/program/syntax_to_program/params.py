@@ -1,75 +1,81 @@
-"""Parameters of a file: their defaults, the values that are given for them, and their domains."""
+"""Parameters of a file: their defaults, and the values that ``-p`` gives them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, Report
 from fractal_dsl.language.source import Located, Source, Span
-from fractal_dsl.program.syntax_to_program.binding import checked, elements, innermost, type_from
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.domains import Domain, domain_of, in_domain
+from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.scope import Nowhere, Scope
-from fractal_dsl.program.syntax_to_program.values import ANY, Type, Unknown, Value, show
-
-if TYPE_CHECKING:
-    from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
-    from fractal_dsl.program.syntax_to_program.modules import Module
+from fractal_dsl.program.syntax_to_program.typed import conforming, declared
+from fractal_dsl.program.syntax_to_program.types import ANY, PLAIN, Type, innermost
+from fractal_dsl.program.syntax_to_program.values import Home, Value
 
 ParseValue = Callable[[Source, Report], s.Expr]
-PLAIN = ("int", "float", "prob", "bool", "str")
-"""The types of a file's parameters, besides lists of them."""
 
 
-def param(module: Module, decl: s.Param, override: str | None, parse_value: ParseValue) -> Value:
-    """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` reads."""
-    ev, name, type = module.ev, decl.name.id, type_from(module.ev, decl.type, PLAIN)
+def param(
+    core: Evaluator, home: Home, decl: s.Param, prefix: str | None, override: str | None, parse_value: ParseValue
+) -> Value:
+    """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` reads.
+
+    ``prefix`` is how ``-p`` reaches the parameters of the file; None where it cannot. ``ANY`` after an error.
+    """
+    context, name, type = core.context, decl.name.id, declared(core.context, decl.type, PLAIN)
     item = innermost(type)
     if item.name in ("block", "join"):
-        ev.error("E0301", decl.type.span, "a parameter of a file is a number, text, boolean, or a list of these")
-        return ANY
-    domain = _domain(module, decl, item)
-    default: Value = ANY
-    if decl.default is not None:
-        value = ev.eval(decl.default, Scope(module))
-        default = checked(ev, value, type, decl.default.span, f"`{name}`", decl.default)
-        _in_domain(ev, domain, default, f"`{name}`", decl.default)
+        message = "a parameter of a file is a number, text, boolean, or a list of these"
+        return context.error("E0301", decl.type.span, message)
+    domain = domain_of(core, home, decl, item)
+    default = ANY if decl.default is None else _default(core, home, decl.default, type, domain, f"`{name}`")
     if item.name == "any":
         return ANY
     if override is not None:
-        return _override(module, decl, type, domain, override, parse_value)
+        return _override(core, f"{prefix or ''}{name}", type, domain, override, parse_value)
     if decl.default is None:
-        way = f"-p {module.prefix}{name}=…"
-        if module.prefix is None:
+        way = f"-p {prefix}{name}=…"
+        if prefix is None:
             way = f"-p m.{name}=…` where the file is imported by `import … as m"
         help = f"give it with `{way}`, or a default: `param {name}: {type} = …`"
-        ev.error("E0205", decl.name.span, f"parameter `{name}` has no value", help=help)
+        context.error("E0205", decl.name.span, f"parameter `{name}` has no value", help=help)
     return default
 
 
+def _default(core: Evaluator, home: Home, expr: s.Expr, type: Type, domain: Domain | None, what: str) -> Value:
+    value = conforming(core.context, core.evaluate(expr, Scope(home)), type, expr.span, what, expr)
+    if value is None:
+        return ANY
+    in_domain(core.context, domain, value, what, expr)
+    return value
+
+
 def _override(
-    module: Module, decl: s.Param, type: Type, domain: _Domain | None, text: str, parse_value: ParseValue
+    core: Evaluator, name: str, type: Type, domain: Domain | None, text: str, parse_value: ParseValue
 ) -> Value:
-    name = f"{module.prefix or ''}{decl.name.id}"
-    report = Report(Source(f"-p {name}", text))
-    alone = module.ev.alone(report)
+    """The value of ``-p name=text``; ``ANY`` after an error, which goes to the report of the file."""
+    report, what = Report(Source(f"-p {name}", text)), f"`{name}`"
+    apart = Evaluator(Context(report, core.context.max_repeat))
     expr: s.Expr = s.Literal(text, Span(0, len(text)))
     if type.name != "str" or text.strip().startswith('"'):
         expr = _literal(parse_value(report.source, report), type)
-    value: Value = ANY
+    value: Value | None = None
     if isinstance(expr, s.Broken) and not report.found:
         help = f"write a literal, such as `-p {name}={_example(type)}`"
-        report.error("E0301", Span(0, len(text)), f"`{name}` is {type}, found `{text}`", help=help)
+        report.error("E0301", Span(0, len(text)), f"{what} is {type}, found `{text}`", help=help)
     else:
-        value = checked(alone, alone.eval(expr, Scope(Nowhere())), type, expr.span, f"`{name}`", expr)
-    inside = _in_domain(alone, domain, value, f"`{name}`", expr)
-    trail = (f"the parameters of {module.library.modules[0].file.source.name}",)
-    for found in report.found:
-        found = replace(found, trail=trail)
-        module.ev.report.found.append(replace(found, **_place(text)) if isinstance(text, Located) else found)
-    return value if inside else ANY
+        value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, what, expr)
+    sound = value is not None and in_domain(apart.context, domain, value, what, expr)
+    main = core.context.report
+    for wrong in report.found:
+        wrong = replace(wrong, trail=(f"the parameters of {main.source.name}",))
+        main.found.append(replace(wrong, **_place(text)) if isinstance(text, Located) else wrong)
+    return value if sound else ANY
 
 
 def unknown_parameter(name: str, text: str, help: str, main: Source) -> Diagnostic:
@@ -98,49 +104,6 @@ def _literal(expr: s.Expr, type: Type) -> s.Expr:
             return expr
         case _:
             return s.Broken(expr.span)
-
-
-# --- domains
-
-_Domain = tuple[str, Callable[[Value], bool]]
-"""A domain as it is shown, and whether a number, text or boolean lies in it."""
-
-
-def _domain(module: Module, decl: s.Param, item: Type) -> _Domain | None:
-    """The domain of a parameter whose elements are of type ``item``; None without one, and after an error."""
-    ev, domain, what = module.ev, decl.domain, f"the domain of `{decl.name.id}`"
-    if domain is None or item.name == "any":
-        return None
-    ends = (domain.low, domain.high) if isinstance(domain, s.RangeDomain) else domain.values
-    if isinstance(domain, s.RangeDomain) and item.name not in ("int", "float", "prob"):
-        values = '"a", "b"' if item.name == "str" else "true, false"
-        ev.error("E0301", domain.span, f"a range holds numbers, and this is {item}", help=f"write a set: {{{values}}}")
-        return None
-    values = [checked(ev, ev.eval(e, Scope(module)), item, e.span, what) for e in ends]
-    if any(isinstance(v, Unknown) for v in values):
-        return None
-    if isinstance(domain, s.RangeDomain):
-        low, high = values
-        shown = f"{show(low)}..{show(high)}"
-        if low > high:
-            help = f"write the lower end first: `{show(high)}..{show(low)}`"
-            ev.error("E0302", domain.span, f"no value lies in {shown}", help=help)
-            return None
-        return shown, lambda v: low <= v <= high
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            ev.error("E0302", ends[i].span, f"{show(value)} stands in {what} twice")
-    allowed = frozenset(values)
-    return "{" + ", ".join(map(show, values)) + "}", lambda v: v in allowed
-
-
-def _in_domain(ev: Evaluator, domain: _Domain | None, value: Value, what: str, expr: s.Expr) -> bool:
-    """Whether a value, or each element of a list, lies in the domain; if not, that is reported."""
-    for element, span in elements(value, expr, expr.span):
-        if domain is not None and not isinstance(element, Unknown) and not domain[1](element):
-            ev.error("E0302", span, f"{what} is in {domain[0]}, found {show(element)}")
-            return False
-    return True
 
 
 def _example(type: Type) -> str:

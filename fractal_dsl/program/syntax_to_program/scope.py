@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from msgspec import Struct, field
 
 from fractal_dsl.language.source import Span
-from fractal_dsl.program.syntax_to_program.values import RuleContext, Value
-
-
-class Home(Protocol):
-    """The file that a declaration stands in: where names that are not local are looked up."""
-
-    def resolve(self, name: str, span: Span) -> Value | None:
-        """The value of a declared name; None if there is no such name."""
-        ...
-
-    def names(self) -> list[str]:
-        """All declared names that expressions may have."""
-        ...
-
-    def qualified(self, name: str) -> str | None:
-        """A name of an imported file as it is written here; None if no import has it."""
-        ...
+from fractal_dsl.program.syntax_to_program.values import Home, RuleContext, Value
 
 
 class Nowhere:
@@ -42,6 +25,10 @@ class Nowhere:
         """None."""
         return None
 
+    def title(self) -> str:
+        """The command line."""
+        return "the command line"
+
 
 class Scope(Struct, frozen=True):
     """Local names, the file and the rule around them."""
@@ -54,6 +41,15 @@ class Scope(Struct, frozen=True):
     def inner(self, local: Mapping[str, Value]) -> Scope:
         """A scope within this one."""
         return Scope(self.home, local, self, self.rule)
+
+    def find(self, name: str) -> Value | None:
+        """The value of a local name, the innermost of that name; None if there is none."""
+        at: Scope | None = self
+        while at is not None:
+            if name in at.local:
+                return at.local[name]
+            at = at.parent
+        return None
 
     def known(self) -> list[str]:
         """All names, local ones first."""

@@ -1,14 +1,14 @@
-"""What expressions evaluate to, and the types that values are checked against.
+"""What expressions evaluate to.
 
-A value is an int, float, Prob, bool, str, tuple (a list), a term of ``program`` (a block), a JoinUse, one
-of the callables below, or Unknown. Unknown stands for a value that is not known: a parameter, while a
-declaration is checked by itself, or the result of something that is reported already.
+A value is an int, float, Prob, bool, str, tuple (a list), a term of ``program`` (a block), a JoinUse, one of the
+callables below, or Unknown. Unknown stands for a value that is not known: a parameter while a declaration is checked
+by itself, or the result of something that is reported already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeGuard, cast
+from typing import Any, Protocol, TypeGuard, cast
 
 from msgspec import Struct
 
@@ -16,51 +16,34 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import JoinSpec, OpSpec
 from fractal_dsl.program import program as p
+from fractal_dsl.program.syntax_to_program.types import Unknown
 
-MAX_INT = 2**63 - 1
-MAX_LIST = 10_000
-MAX_ELEMENTS = 100_000  # of a list with the lists in it
-MAX_LEVEL = 256
-MAX_DEPTH = 40  # of lists in lists
-MAX_STEPS = 150_000  # an expression is a step, and so is an element of a list that is made, compared or handed on
-
-
-class OutOfSteps(Exception):
-    """Evaluation takes longer than MAX_STEPS, which is reported already."""
+Value = Any
+"""The union in the module's docstring; it is recursive through lists and checked by ``match``."""
 
 
 class Prob(float):
     """A probability, written ``15%``."""
 
 
-class Type(Struct, frozen=True):
-    """``int``, ``float``, ``prob``, ``bool``, ``str``, ``block``, ``join``, or a list of ``item``."""
+class Home(Protocol):
+    """The file that a declaration stands in: where names that are not local are looked up."""
 
-    name: str
-    item: Type | None = None
+    def resolve(self, name: str, span: Span) -> Value | None:
+        """The value of a declared name; None if there is no such name."""
+        ...
 
-    def __str__(self) -> str:
-        return f"[{self.item}]" if self.item else self.name
+    def names(self) -> list[str]:
+        """All declared names that expressions may have."""
+        ...
 
+    def qualified(self, name: str) -> str | None:
+        """A name of an imported file as it is written here; None if no import has it."""
+        ...
 
-SCALARS = ("int", "float", "prob", "bool", "str", "block", "join")
-
-
-class Unknown(Struct, frozen=True):
-    """A value of a known type (``any``: of no known type). ``offset`` relates a level to the rule's own."""
-
-    type: Type
-    offset: int | None = None
-
-
-ANY = Unknown(Type("any"))
-
-
-class LayerFn(Struct, frozen=True):
-    """A user's layer or join, not yet called; ``home`` is its file."""
-
-    decl: s.LayerDecl
-    home: Any
+    def title(self) -> str:
+        """The file's name in messages."""
+        ...
 
 
 class OpFn(Struct, frozen=True):
@@ -75,6 +58,20 @@ class JoinFn(Struct, frozen=True):
     spec: JoinSpec
 
 
+class LayerFn(Struct, frozen=True):
+    """A user's layer or join, not yet called."""
+
+    decl: s.LayerDecl
+    home: Home
+
+
+class ExternFn(Struct, frozen=True):
+    """A Python class that is declared as a layer or join, not yet called."""
+
+    decl: s.Extern
+    home: Home
+
+
 class TorchNn(Struct, frozen=True):
     """``nn``, whose attributes are the modules of torch.nn."""
 
@@ -85,25 +82,18 @@ class TorchFn(Struct, frozen=True):
     name: str
 
 
-class ExternFn(Struct, frozen=True):
-    """A Python class that is declared as a layer or join, not yet called; ``home`` is the file."""
-
-    decl: s.Extern
-    home: Any
-
-
 class RuleFn(Struct, frozen=True):
-    """A rule without its level; ``home`` is its file."""
+    """A rule without its level."""
 
     decl: s.RuleDecl
-    home: Any
+    home: Home
 
 
 class RuleContext(Struct, frozen=True, eq=False):
     """The rule whose body is being read, with the arguments that inner mentions inherit."""
 
     decl: s.RuleDecl
-    home: Any
+    home: Home
     args: Mapping[str, Value]
     level: int | Unknown
 
@@ -112,7 +102,7 @@ class RuleAt(Struct, frozen=True, eq=False):
     """A rule at a level, its arguments not yet given: ``F[3]``; ``context`` is the rule it stands in."""
 
     decl: s.RuleDecl
-    home: Any
+    home: Home
     level: int | Unknown
     span: Span
     context: RuleContext | None
@@ -121,7 +111,7 @@ class RuleAt(Struct, frozen=True, eq=False):
 class ModuleValue(Struct, frozen=True, eq=False):
     """An imported file, by the name that it has here."""
 
-    module: Any
+    module: Home
 
 
 class Builtin(Struct, frozen=True):
@@ -137,10 +127,6 @@ class EachFn(Struct, frozen=True):
 
 
 BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
-
-Value = Any
-"""The union in the module's docstring; it is recursive through lists and checked by ``match``."""
-
 TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.Group, p.Tagged, p.Hole)
 BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn)
 
@@ -150,14 +136,14 @@ def is_list(value: Value) -> TypeGuard[tuple[Value, ...]]:
     return isinstance(value, tuple)
 
 
-_SCALARS: dict[type[object], str] = {bool: "bool", Prob: "prob", int: "int", float: "float", str: "str"}
+_PLAIN: dict[type[object], str] = {bool: "bool", Prob: "prob", int: "int", float: "float", str: "str"}
 
 
 def type_of(value: Value) -> str:
-    """How messages name a value's type."""
+    """The name of a value's type in messages."""
     kind = cast(type[object], type(value))
-    if kind in _SCALARS:
-        return _SCALARS[kind]
+    if kind in _PLAIN:
+        return _PLAIN[kind]
     match value:
         case Unknown():
             return str(value.type)
@@ -177,20 +163,10 @@ def type_of(value: Value) -> str:
             return "block"
 
 
-def item_type(values: tuple[Value, ...]) -> Type:
-    """The type of a list's elements: any where they are of several, such as ``int`` and ``float``."""
-    filled = [v for v in values if v != ()]
-    return type_as(filled[0]) if len({type_of(v) for v in filled}) == 1 else ANY.type
-
-
-def type_as(value: Value) -> Type:
-    """A value's type as a declaration names it; any where it cannot."""
-    if isinstance(value, Unknown):
-        return value.type
-    if is_list(value):
-        return Type("list", item_type(value))
-    name = type_of(value)
-    return Type(name) if name in SCALARS else ANY.type
+def kind_of(value: Value) -> str:
+    """A value's type with its article."""
+    kind = type_of(value)
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def show(value: Value) -> str:
@@ -210,72 +186,14 @@ def show(value: Value) -> str:
             return f"a {type_of(value)}"
 
 
-def fits(value: Value, type: Type) -> Value | None:
-    """The value as the type holds it (an int becomes a float where one is asked for), or None.
-
-    Blocks and joins are told by kind only; a probability's range is the caller's to check.
-    """
-    match type.name, value:
-        case _, Unknown():
-            known = value.type.name
-            wider = {"float": ("int", "prob"), "prob": ("float", "int")}.get(type.name, ())
-            return value if known in ("any", type.name, *wider) else None
-        case "list", _ if is_list(value):
-            assert type.item is not None
-            items = [fits(v, type.item) for v in value]
-            return None if any(v is None for v in items) else tuple(items)
-        case "bool", bool():
-            return value
-        case (("int" | "float" | "prob"), bool()):
-            return None
-        case "int", int():
-            return value
-        case "float", int() | float():
-            return float(value)
-        case "prob", int() | float():
-            return Prob(value)
-        case "str", str():
-            return value
-        case "block", _ if isinstance(value, BLOCKS) and type_of(value) == "block":
-            return value
-        case "join", _ if type_of(value) == "join":
-            return value
-        case _:
-            return None
-
-
 def is_literal(value: Value) -> bool:
     """Whether a value is a number, text, boolean, or a list of such, and known."""
     return all(map(is_literal, value)) if is_list(value) else isinstance(value, int | float | str)
 
 
-def literal(value: Value) -> Value:
+def to_python(value: Value) -> Value:
     """A literal as Python has it: a probability is a float."""
-    return tuple(map(literal, value)) if is_list(value) else float(value) if isinstance(value, Prob) else value
-
-
-def odd_one(values: tuple[Value, ...]) -> int | None:
-    """The place of the first value that cannot stand in a list with the first one: numbers of any kind can, and
-    values of one type."""
-    names = [type_of(v) for v in values]
-    kinds = {name: _kind(name) for name in dict.fromkeys(names)}
-    if len(kinds) < 2:
-        return None
-    first, open_ = kinds[names[0]], ("any", "list", "")
-    return next(
-        (
-            i
-            for i, kind in enumerate(kinds[name] for name in names)
-            if kind != first and kind[1] not in open_ and first[1] not in open_
-        ),
-        None,
-    )
-
-
-def _kind(name: str) -> tuple[int, str]:
-    """How deep lists stand in lists, and what the innermost hold."""
-    item = name.strip("[]")
-    return name.count("["), "number" if item in ("int", "float", "prob") else item
+    return tuple(map(to_python, value)) if is_list(value) else float(value) if isinstance(value, Prob) else value
 
 
 def has_unknown(value: Value) -> bool:
@@ -283,10 +201,10 @@ def has_unknown(value: Value) -> bool:
     return any(map(has_unknown, value)) if is_list(value) else isinstance(value, Unknown)
 
 
-def key(value: Value) -> object:
-    """A hashable identity of a value, for remembering instances; blocks count by identity."""
+def identity(value: Value) -> object:
+    """A hashable identity of a value, for remembering what was evaluated; blocks count by identity."""
     if is_list(value):
-        return tuple([key(v) for v in value])
+        return tuple([identity(v) for v in value])
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
         return id(value)
     if isinstance(value, LayerFn | RuleFn | ExternFn):

@@ -1,0 +1,39 @@
+"""Walking syntax: the parts of a node, and the names in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from msgspec import Struct
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.source import Span
+
+Node = s.Expr | s.Arg | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter | s.Case | s.Setting | s.Decl
+
+
+def parts(node: Node) -> Iterator[Node]:
+    """The nodes that stand directly in a node, in the order of its fields."""
+    for name in node.__struct_fields__:
+        yield from _nodes(getattr(node, name))
+
+
+def _nodes(value: object) -> Iterator[Node]:
+    if isinstance(value, tuple):
+        for item in cast(tuple[object, ...], value):
+            yield from _nodes(item)
+    elif isinstance(value, Struct) and not isinstance(value, Span):
+        yield cast(Node, value)
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all that is in it, each before its parts."""
+    yield node
+    for part in parts(node):
+        yield from walk(part)
+
+
+def names_in(node: Node) -> set[str]:
+    """The names in a node, those of loops included."""
+    return {part.id for part in walk(node) if isinstance(part, s.Name)}

@@ -1,0 +1,54 @@
+"""The arguments of a join: which are branches, and which are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.program.syntax_to_program.arguments import Argument
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
+from fractal_dsl.program.syntax_to_program.values import Value, is_list, type_of
+
+
+def split(
+    context: Context, given: Sequence[Argument], params: Sequence[s.Parameter] = ()
+) -> tuple[list[Argument], list[Argument]]:
+    """Branches (blocks by position, and those of lists) and the other arguments of a join.
+
+    What is not known, and so may be either, stands among the branches as ``ANY``, as does a branch after the
+    error that all lists of branches are empty.
+    """
+    blocks = {i for i, q in enumerate(params) if q.type.name == "block"}
+    takes_lists = any(q.type.item is not None for q in params)
+    branches: list[Argument] = []
+    rest: list[Argument] = []
+    empty: list[Argument] = []
+    for i, arg in enumerate(given):
+        if arg.name is not None or i in blocks:
+            rest.append(arg)
+        elif arg.value == () and not takes_lists:
+            empty.append(arg)
+        elif (values := _branches(arg.value)) is not None:
+            branches += [Argument(None, value, arg.span) for value in values]
+        else:
+            rest.append(arg)
+    if empty and not branches:
+        help = "a block beside the list is there whatever the list has: `sum(id, […])`"
+        context.error("E0205", empty[0].span, "a join needs at least one branch, and this list has none", help=help)
+        branches.append(Argument(None, ANY, empty[0].span))
+    return branches, rest
+
+
+def _branches(value: Value) -> Sequence[Value] | None:
+    """The branches that an argument stands for; None where it is none."""
+    if is_list(value):
+        return value if value and type_of(value[0]) in ("block", "any") else None
+    if isinstance(value, Unknown) and value.type.item is not None:
+        return {"block": [Unknown(Type("block"))], "any": [ANY]}.get(value.type.item.name)
+    return [value] if type_of(value) in ("block", "any") else None
+
+
+def unclear(branches: Sequence[Argument]) -> bool:
+    """Whether it is not known if some of these are branches."""
+    return any(b.value is ANY for b in branches)

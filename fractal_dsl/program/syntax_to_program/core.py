@@ -1,0 +1,30 @@
+"""The evaluation as what has a body sees it: layers, joins and rules evaluate their bodies and defaults by it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.source import Span
+from fractal_dsl.program import program as p
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.scope import Scope
+from fractal_dsl.program.syntax_to_program.values import Value
+
+
+class Core(Protocol):
+    """Evaluates expressions. ``evaluate.Evaluator`` is the only one."""
+
+    context: Context
+
+    def evaluate(self, expr: s.Expr, scope: Scope) -> Value:
+        """The value of an expression; ``ANY`` after an error."""
+        ...
+
+    def block(self, value: Value, span: Span) -> p.Term:
+        """A value as a block: what is not called yet is called without arguments; a Hole after an error."""
+        ...
+
+    def join(self, value: Value, span: Span) -> p.JoinUse | None:
+        """A value as a join: what is not called yet is called without arguments; None after an error."""
+        ...

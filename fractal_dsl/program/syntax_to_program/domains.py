@@ -1,0 +1,73 @@
+"""The domains of a file's parameters: ``in 1..8``, ``in {"a", "b"}``."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.core import Core
+from fractal_dsl.program.syntax_to_program.scope import Scope
+from fractal_dsl.program.syntax_to_program.typed import conforming, elements
+from fractal_dsl.program.syntax_to_program.types import NUMBERS, Type, Unknown
+from fractal_dsl.program.syntax_to_program.values import Home, Value, show
+
+
+class Domain(Struct, frozen=True):
+    """The values that a parameter may have: those of ``allowed``, or the numbers from ``low`` to ``high``."""
+
+    allowed: tuple[Value, ...] = ()
+    low: Value = None
+    high: Value = None
+
+    def __contains__(self, value: Value) -> bool:
+        return value in self.allowed if self.low is None else self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        if self.low is None:
+            return "{" + ", ".join(map(show, self.allowed)) + "}"
+        return f"{show(self.low)}..{show(self.high)}"
+
+
+def domain_of(core: Core, home: Home, decl: s.Param, item: Type) -> Domain | None:
+    """The domain of a parameter whose elements are of type ``item``; None without one, and after an error."""
+    context, domain = core.context, decl.domain
+    if domain is None or item.name == "any":
+        return None
+    is_range = isinstance(domain, s.RangeDomain)
+    if is_range and item.name not in NUMBERS:
+        values = '"a", "b"' if item.name == "str" else "true, false"
+        message, help = f"a range holds numbers, and this is {item}", f"write a set: {{{values}}}"
+        context.error("E0301", domain.span, message, help=help)
+        return None
+    exprs = (domain.low, domain.high) if is_range else domain.values
+    what, scope = f"the domain of `{decl.name.id}`", Scope(home)
+    values = [conforming(context, core.evaluate(e, scope), item, e.span, what) for e in exprs]
+    if any(v is None or isinstance(v, Unknown) for v in values):
+        return None
+    return _range(context, domain, values) if is_range else _set(context, domain, values, what)
+
+
+def _range(context: Context, expr: s.RangeDomain, ends: list[Value]) -> Domain | None:
+    low, high = ends
+    if low <= high:
+        return Domain(low=low, high=high)
+    help = f"write the lower end first: `{show(high)}..{show(low)}`"
+    context.error("E0302", expr.span, f"no value lies in {show(low)}..{show(high)}", help=help)
+    return None
+
+
+def _set(context: Context, expr: s.SetDomain, values: list[Value], what: str) -> Domain:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            context.error("E0302", expr.values[i].span, f"{show(value)} stands in {what} twice")
+    return Domain(tuple(values))
+
+
+def in_domain(context: Context, domain: Domain | None, value: Value, what: str, expr: s.Expr) -> bool:
+    """Whether a value, or each element of a list, lies in the domain; if not, that is reported."""
+    for part, span in elements(value, expr, expr.span):
+        if domain is not None and not isinstance(part, Unknown) and part not in domain:
+            context.error("E0302", span, f"{what} is in {domain}, found {show(part)}")
+            return False
+    return True

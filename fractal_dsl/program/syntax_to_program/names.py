@@ -1,0 +1,104 @@
+"""What a name stands for: a local value, a declaration, a built-in, a name of an imported file or of torch.nn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fractal_dsl.base.errors import suggestion
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.source import Span
+from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.program.syntax_to_program.aliases import name_help
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.scope import Scope
+from fractal_dsl.program.syntax_to_program.values import (
+    BUILTINS,
+    Builtin,
+    Home,
+    JoinFn,
+    ModuleValue,
+    OpFn,
+    TorchFn,
+    TorchNn,
+    Value,
+    kind_of,
+    type_of,
+)
+
+
+def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] = (*LAYERS, *JOINS, *BUILTINS)) -> Value:
+    """The value of a name: a local one, else one of the file, else a built-in. Where there is none, that is reported,
+    and a declared name or one of ``wanted`` is suggested."""
+    name = expr.id
+    value = scope.find(name)
+    if value is not None:
+        return _local(context, expr, value, scope.home)
+    value = scope.home.resolve(name, expr.span)
+    if value is not None:
+        return value
+    if name in LAYERS:
+        return OpFn(LAYERS[name])
+    if name in JOINS:
+        return JoinFn(JOINS[name])
+    if name in BUILTINS:
+        return Builtin(name)
+    if name == "nn":
+        return TorchNn()
+
+    def help() -> str | None:
+        imported = scope.home.qualified(name)
+        if imported:
+            return f"write `{imported}`"
+        return name_help(name) or context.suggestion(name, [*scope.known(), *wanted])
+
+    return context.error("E0201", expr.span, f"unknown name `{name}`", help=help)
+
+
+def _local(context: Context, expr: s.Name, value: Value, home: Home) -> Value:
+    """The value of a local name. A net's input is none, so one that has a declared name hides what was meant."""
+    if type_of(value) != "tensor" or expr.id not in home.names():
+        return value
+    message = f"`{expr.id}` is the input of the net here, which hides the declared `{expr.id}`"
+    return context.error("E0301", expr.span, message, help="give the input another name")
+
+
+def attribute(context: Context, base: Value, name: str, span: Span) -> Value:
+    """``m.name`` of an imported file, ``nn.Name`` of torch.nn; anything else has no attributes."""
+    match base:
+        case ModuleValue():
+            return _member(context, base.module, name, span)
+        case TorchNn():
+            return _torch_module(context, name, span)
+        case _:
+            help = "a block has `.each(block)`" if type_of(base) == "block" else None
+            return context.error("E0201", span, f"{kind_of(base)} has no `.{name}`", help=help)
+
+
+def _member(context: Context, module: Home, name: str, span: Span) -> Value:
+    value = module.resolve(name, span)
+    if value is not None:
+        return value
+
+    def help() -> str:
+        names = module.names()
+        return context.suggestion(name, names) or f"it declares {', '.join(names) or 'nothing'}"
+
+    return context.error("E0805", span, f"{module.title()} declares no `{name}`", help=help)
+
+
+def _torch_module(context: Context, name: str, span: Span) -> Value:
+    from fractal_dsl.ops.foreign_python import NOT_LAYERS, nn_names
+
+    known = nn_names()
+    if name in known:
+        return TorchFn(name)
+
+    def help() -> str | None:
+        if name.lower() in ("rnn", "lstm", "gru"):
+            return f"there is the layer `{name.lower()}`, which hands on the outputs"
+        near = suggestion(name, known)
+        return near.replace("`", "`nn.", 1) if near else None
+
+    if name in NOT_LAYERS:
+        return context.error("E0201", span, f"`nn.{name}` does not map one tensor to one tensor", help=help)
+    return context.error("E0201", span, f"torch.nn has no layer `{name}`", help=help)

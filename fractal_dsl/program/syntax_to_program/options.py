@@ -1,0 +1,86 @@
+"""Options of a net: ``drop_path(…)`` and ``init(…)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fractal_dsl.base.errors import suggestion
+from fractal_dsl.language import syntax as s
+from fractal_dsl.program import program as p
+from fractal_dsl.program.syntax_to_program.core import Core
+from fractal_dsl.program.syntax_to_program.scope import Scope
+from fractal_dsl.program.syntax_to_program.typed import conforming
+from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
+from fractal_dsl.program.syntax_to_program.values import Home, Value, show
+
+INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "orthogonal")
+
+
+def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
+    """The drop-path (None where it is not known or not given) and the name of the initialisation of a net."""
+    context, drop_path, init, seen = core.context, None, "default", set[str]()
+    for option in decl.options:
+        assert isinstance(option.func, s.Name)
+        name = option.func.id
+        if name in seen:
+            context.error("E0204", option.span, f"option `{name}` is given twice")
+        seen.add(name)
+        match name:
+            case "drop_path":
+                drop_path = _drop_path(core, home, option)
+            case "init":
+                init = _init(core, home, option)
+            case _:
+                help = suggestion(name, ("drop_path", "init")) or "the options are `drop_path(…)` and `init(…)`"
+                context.error("E0702", option.func.span, f"a net has no option `{name}`", help=help)
+    return drop_path, init
+
+
+def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
+    context, known = core.context, ("local", "global", "columns")
+    values: dict[str, Any] = {}
+    for i, arg in enumerate(option.args):
+        name = arg.name or known[min(i, 2)]
+        if name not in known:
+            help = suggestion(name, known) or "it has local, global and columns"
+            context.error("E0203", arg.span, f"`drop_path` has no parameter `{name}`", help=help)
+        elif name in values:
+            context.error("E0204", arg.span, f"`{name}` of `drop_path` is given twice")
+        elif name == "columns":
+            if not (isinstance(arg.value, s.Name) and arg.value.id == "all"):
+                context.error("E0702", arg.value.span, "the value of `columns` is `all`")
+            values[name] = True
+        else:
+            values[name] = _probability(core, home, arg, f"`{name}` of `drop_path`")
+    if values.get("columns") and values.get("global"):
+        help = "`columns=all` trains every column on every mini-batch, which leaves nothing to draw"
+        context.error("E0702", option.span, "`drop_path` takes `global` or `columns=all`, not both", help=help)
+    if any(isinstance(v, Unknown) for v in values.values()):
+        return None
+    return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
+
+
+def _probability(core: Core, home: Home, arg: s.Arg, what: str) -> Value:
+    value = conforming(core.context, core.evaluate(arg.value, Scope(home)), Type("prob"), arg.span, what)
+    return ANY if value is None else value
+
+
+def _init(core: Core, home: Home, option: s.Call) -> str:
+    context = core.context
+    match option.args:
+        case (s.Arg(value=s.Name(id=name)) as arg,) if name in INITS and name not in home.names():
+            context.error("E0201", arg.span, f"unknown name `{name}`", help=f'write `init("{name}")`')
+            return "default"
+        case _:
+            values = [core.evaluate(a.value, Scope(home)) for a in option.args]
+    match values:
+        case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
+            return name
+        case [str() as name]:
+            help = suggestion(name, INITS) or f"it is one of {', '.join(map(show, INITS))}"
+            context.error("E0702", option.args[0].span, f'there is no initialisation "{name}"', help=help)
+        case [Unknown()]:
+            pass
+        case _:
+            context.error("E0702", option.span, '`init` takes one text: `init("xavier")`')
+    return "default"

@@ -1,0 +1,211 @@
+"""The calls between the rules of a file: what their text mentions, at relative levels or at numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from fractal_dsl.language import syntax as s
+from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Span
+from fractal_dsl.language.walk import Node, parts
+from fractal_dsl.program.syntax_to_program.cases import fitting
+from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
+from fractal_dsl.program.syntax_to_program.limits import MAX_LEVEL, MAX_WORK, OutOfSteps
+from fractal_dsl.program.syntax_to_program.modules import Module
+from fractal_dsl.program.syntax_to_program.scope import Scope
+from fractal_dsl.program.syntax_to_program.termination.numbers import Bounds, Names, Relative, bounds, number
+from fractal_dsl.program.syntax_to_program.types import ANY
+from fractal_dsl.program.syntax_to_program.values import (
+    BUILTINS,
+    LayerFn,
+    ModuleValue,
+    RuleFn,
+    Value,
+    has_unknown,
+    is_list,
+    is_literal,
+)
+
+
+class RuleCall(Struct, frozen=True):
+    """A mention of ``rule`` at ``level`` in the text, by way of the layers ``via``. A level that is one of several
+    is not ``certain``; one that may be any is None. ``index`` is the level as it is written."""
+
+    rule: s.RuleDecl
+    level: int | Relative | None
+    span: Span
+    via: tuple[str, ...] = ()
+    certain: bool = True
+    index: s.Expr | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """One mention read by several ways is one."""
+        return isinstance(other, RuleCall) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (id(self.rule), self.level, self.span, self.certain)
+
+
+class Reader:
+    """Reads the mentions of a file's rules, also within the layers that it calls."""
+
+    def __init__(self, module: Module) -> None:
+        self.module, self.steps = module, 0
+        self.quiet = Evaluator(Context(Report(module.file.source), module.context.max_repeat))
+        self.known: dict[object, list[RuleCall]] = {}
+
+    def case(self, rule: s.RuleDecl, case: s.Case, n: int | Relative) -> list[RuleCall]:
+        """The mentions in a case whose variable is ``n``, those of the rule's join included."""
+        key = (id(case), n)
+        if key not in self.known:
+            names = _names(rule, case, n)
+            self.exact = isinstance(n, int)
+            calls = self._in(rule.join, names) if rule.join is not None else []
+            self.known[key] = list(dict.fromkeys(calls + self._in(case.body, names)))
+        return self.known[key]
+
+    def matching(self, rule: s.RuleDecl, level: int) -> Iterator[s.Case]:
+        """The case that takes a level; where a guard is not known, that one is left out."""
+        for case, n in fitting(rule, level):
+            self.exact = True
+            allowed = True if case.guard is None else self._value(case.guard, _names(rule, case, n))
+            if allowed is True:
+                yield case
+            if allowed is not False:
+                return
+
+    def _in(self, node: Node, names: Names) -> list[RuleCall]:
+        self.steps += 1
+        if self.steps > MAX_WORK:
+            return []
+        match node:
+            case s.Name():
+                decl = self._declared(node, names)
+                return self._layer(decl, (), names) if isinstance(decl, s.LayerDecl) else []
+            case s.Index(base=s.Name() as base) if isinstance(rule := self._declared(base, names), s.RuleDecl):
+                levels = self._levels(node.index, names)
+                return [RuleCall(rule, level, node.span, (), certain, node.index) for level, certain in levels]
+            case s.Call(func=s.Name() as func) if isinstance(decl := self._declared(func, names), s.LayerDecl):
+                calls = [c for arg in node.args for c in self._in(arg.value, names)]
+                return calls + self._layer(decl, node.args, names)
+            case s.Comprehension():
+                return self._in(node.iterable, names) + [
+                    c for inner in self._rounds(node, names) for c in self._in(node.body, {**names, **inner})
+                ]
+            case _:
+                return [c for part in parts(node) for c in self._in(part, names)]
+
+    def _layer(self, decl: s.LayerDecl, args: Sequence[s.Arg], names: Names) -> list[RuleCall]:
+        """The mentions in the body of a layer, or a join, that is called."""
+        given: dict[str, s.Expr] = {a.name: a.value for a in args if a.name is not None}
+        if not decl.is_join:  # the branches of a join stand before its arguments
+            given.update(zip([q.name.id for q in decl.params], [a.value for a in args if a.name is None], strict=False))
+        inner: dict[str, Value] = {}
+        calls: list[RuleCall] = []
+        for q in decl.params:
+            name = q.name.id
+            if name not in given and q.default is not None:
+                calls += self._in(q.default, inner)
+            inner[name] = self._value(given[name], names) if name in given else self._value(q.default, inner)
+        key = (id(decl), self.exact, tuple(inner.values()))
+        if key not in self.known:
+            self.known[key] = []  # a layer that needs itself is another error
+            inside = [replace(c, via=(decl.name.id, *c.via)) for c in self._in(decl.body, inner)]
+            self.known[key] = list(dict.fromkeys(inside))
+        return calls + self.known[key]
+
+    def _declared(self, name: s.Name, names: Names) -> s.RuleDecl | s.LayerDecl | None:
+        """The rule or layer of this file that a name stands for."""
+        if name.id in names:
+            return None
+        decl = self.module.decls.get(name.id)
+        if isinstance(decl, s.RuleDecl | s.LayerDecl):
+            return decl
+        match self.module.values.get(name.id):
+            case RuleFn(decl=decl, home=home) | LayerFn(decl=decl, home=home) if home is self.module:
+                return decl
+            case _:
+                return None
+
+    def _levels(self, expr: s.Expr, names: Names) -> list[tuple[int | Relative | None, bool]]:
+        """The levels that an expression may be, and whether each is certain. There are none where it has an error,
+        which is told where it is used."""
+        errors = self._start_anew()
+        value = self._value(expr, names)
+        if errors.found:
+            return []
+        if isinstance(value, int | Relative):
+            return [(value, True)]
+        ends = self._bounds(expr, names)
+        if ends is None:
+            return [(None, False)]
+        return [(level, False) for level in range(max(ends[0], 0), min(ends[1], MAX_LEVEL) + 1)]
+
+    def _bounds(self, expr: s.Expr, names: Names) -> Bounds | None:
+        """The least and the greatest value of an expression that is not known; None where it has none."""
+        value = self._value(expr, names)
+        if isinstance(value, int):
+            return value, value
+        if not isinstance(expr, s.Binary):
+            return None
+        return bounds(expr.op, self._bounds(expr.left, names), self._bounds(expr.right, names))
+
+    def _rounds(self, node: s.Comprehension, names: Names) -> list[dict[str, Value]]:
+        """What the names of a comprehension stand for, round by round; None where that is not known. There are no
+        rounds over a list that has an error, which is told where it is used."""
+        targets = [t.id for t in node.targets]
+        errors = self._start_anew()
+        values = self._value(node.iterable, names)
+        if errors.found:
+            return []
+        if not is_list(values) or len(values) > MAX_LEVEL + 1:
+            return [dict.fromkeys(targets)]
+        rows = [(v,) if len(targets) == 1 else v for v in values]
+        return [dict(zip(targets, row, strict=True)) for row in rows if is_list(row) and len(row) == len(targets)]
+
+    def _start_anew(self) -> Report:
+        """An empty report for the errors of what is evaluated next."""
+        self.quiet.context.report = Report(self.module.file.source)
+        return self.quiet.context.report
+
+    def _value(self, expr: s.Expr | None, names: Names) -> Value:
+        """A plain value, or a relative level; None where that is not known. Read of the text, it is a number."""
+        value = number(expr, names, self.module.values)
+        if value is not None or expr is None or not self.exact or not self._plain(expr, set(names)):
+            return value
+        local = {k: ANY if v is None else v for k, v in names.items()}
+        try:
+            value = self.quiet.evaluate(expr, Scope(self.module, local))
+        except OutOfSteps:
+            return None
+        return value if is_literal(value) and not has_unknown(value) else None
+
+    def _plain(self, node: Node, bound: set[str]) -> bool:
+        """Whether an expression is of plain values only, with no block in it, and so is evaluated in no time."""
+        match node:
+            case s.Name(id=id):
+                value = self.module.values.get(id)
+                known = isinstance(value, ModuleValue) or (value is not None and is_literal(value))
+                return id in bound or known or (id in BUILTINS and id != "seq" and id not in self.module.decls)
+            case s.Comprehension():
+                bound = bound | {t.id for t in node.targets}
+                return self._plain(node.iterable, bound) and self._plain(node.body, bound)
+            case s.Flow() | s.Columns() | s.Annotated():
+                return False
+            case _:
+                return all(self._plain(part, bound) for part in parts(node))
+
+
+def _names(rule: s.RuleDecl, case: s.Case, n: int | Relative) -> dict[str, Value]:
+    """The names of a case whose variable is ``n``; those of the rule's parameters are not known."""
+    names: dict[str, Value] = dict.fromkeys([q.name.id for q in rule.params])
+    if case.var is not None:
+        names[case.var.id] = n
+    return names
