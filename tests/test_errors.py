@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,3 +173,34 @@ def test_lists_of_blocks_are_branches() -> None:
 
 def test_a_default_that_needs_its_layer_is_told() -> None:
     assert "E0407" in printed("layer a(b: block = a) = b\nnet N(x: f32[4]) -> f32[4] = a")
+
+
+MANY = {
+    "names": "".join(f"let a{i} = unknown{i}\n" for i in range(9000)),
+    "names of files": "".join(f'import "std:cnm{i}" as m{i}\n' for i in range(9000)),
+    "settings": "train {\n" + "".join(f"epoch{i} = 1\n" for i in range(9000)) + "}",
+    "names of arguments": "".join(f"let a{i} = conv2d(8, 3, kernel_siz{i}=1)\n" for i in range(2500)),
+    "values of arguments": "".join(f'let a{i} = conv2d(8, 3, padding_mode="zero{i}")\n' for i in range(2500)),
+    "types": "".join(f"layer a{i}(x: inn{i}) = relu\n" for i in range(3500)),
+    "names of an import": 'import "std:cnn" as m\n' + "".join(f"let a{i} = m.konv{i}\n" for i in range(6000)),
+    "imported names": 'from "std:cnn" import ' + ", ".join(f"konv{i}" for i in range(9000)),
+    "annotations": "".join(f"let a{i} = relu @tog{i}\n" for i in range(6000)),
+    "layers of torch": "".join(f"let a{i} = nn.Hardswosh{i}\n" for i in range(6000)),
+}
+
+
+@pytest.mark.parametrize("text", MANY.values(), ids=MANY)
+def test_suggestions_are_computed_only_for_errors_that_are_shown(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[str] = []
+    real = difflib.get_close_matches
+
+    def counted(name: str, *args: Any, **kwargs: Any) -> list[str]:
+        computed.append(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    with pytest.raises(FracError) as caught:
+        check(Source("many.frac", f"{text}\nnet N(x: f32[8]) -> f32[8] = id\n"))
+    assert len(caught.value.diagnostics) == MAX_REPORTED and caught.value.cut > 1000
+    assert all(isinstance(d.help, str | None) for d in caught.value.diagnostics)
+    assert len(computed) <= MAX_REPORTED

@@ -10,6 +10,8 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import grimp
+import networkx as nx
 import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
@@ -90,3 +92,11 @@ def test_the_version_is_stated_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert "version" not in project
     assert importlib.metadata.version("fractal_dsl") == __version__
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Imports in functions and under TYPE_CHECKING count too: a reader follows them as well."""
+    graph = grimp.build_graph("fractal_dsl", exclude_type_checking_imports=False, cache_dir=None)
+    imports = nx.DiGraph((a, b) for a in graph.modules for b in graph.find_modules_directly_imported_by(a))
+    assert len(imports) > 150
+    assert [sorted(files) for files in nx.strongly_connected_components(imports) if len(files) > 1] == []

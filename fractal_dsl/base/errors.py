@@ -30,3 +30,8 @@ def suggestion(name: str, known: Iterable[str], what: str = "") -> str | None:
     """A help text that names the nearest known name."""
     hit = nearest(name, known)
     return f"did you mean `{hit}`?{what}" if hit else None
+
+
+def suggesting(name: str, known: Iterable[str], otherwise: str | None = None) -> Help:
+    """Help that names the nearest known name, or says ``otherwise``: computed when the error is shown."""
+    return lambda: suggestion(name, known) or otherwise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from fractal_dsl.base.errors import suggestion
+from fractal_dsl.base.errors import suggesting
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.read import near_file
@@ -97,10 +97,7 @@ class _Loader:
             known = _library_names()
             if text in known:
                 return text, path
-
-            def help() -> str:
-                return suggestion(text, known) or f"there are {', '.join(known)}"
-
+            help = suggesting(text, known, f"there are {', '.join(known)}")
             self.report.error("E0804", span, f"the standard library has no `{text}`", help=help)
             return None
         if folder is None or self.main is None:
@@ -118,10 +115,8 @@ class _Loader:
         root = self.main.parent
         path = (folder / text).resolve()
         if not path.is_relative_to(root):
-            message = f'"{text}" lies outside {root.name}/, the folder of the spec'
-            self.report.error(
-                "E0803", span, message, help="copy the file into the folder, or start from a file further up"
-            )
+            help = "copy the file into the folder, or start from a file further up"
+            self.report.error("E0803", span, f'"{text}" lies outside {root.name}/, the folder of the spec', help=help)
             return None
         return str(path), path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fractal_dsl.base.errors import suggestion
+from fractal_dsl.base.errors import suggesting
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import JOINS
@@ -42,7 +42,7 @@ def annotated(context: Context, expr: s.Annotated, block: p.Term, values: Sequen
         case "checkpoint", _:
             return context.error("E0206", expr.span, "`@checkpoint` takes no arguments")
         case _:
-            help = suggestion(expr.name, ("tag", "checkpoint")) or 'there are `@tag("name")` and `@checkpoint`'
+            help = suggesting(expr.name, ("tag", "checkpoint"), 'there are `@tag("name")` and `@checkpoint`')
             return context.error("E0201", expr.span, f"unknown annotation `@{expr.name}`", help=help)
 
 

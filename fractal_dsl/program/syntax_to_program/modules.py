@@ -51,6 +51,7 @@ class Module:
         self.overrides, self.prefix = overrides, prefix
         self.decls: dict[str, s.Decl] = {}
         self.values: dict[str, Value] = {}
+        self.origins: dict[str, s.Name] = {}
         self.pending: list[str] = []
         library.modules.append(self)
         self._declare()
@@ -73,6 +74,9 @@ class Module:
                     self.context.report.error("E0202", name.span, f"`{name.id}` is declared already")
                 else:
                     self.decls[name.id] = decl
+            if isinstance(decl, s.FromImport):
+                for there, here in decl.names:
+                    self.origins.setdefault(here.id, there)
 
     def names(self) -> list[str]:
         """All declared names that expressions may have: nets do not nest."""
@@ -153,7 +157,7 @@ class Module:
             inner = {k.removeprefix(f"{name}."): v for k, v in self.overrides.items() if k.startswith(f"{name}.")}
             return ModuleValue(self.library.module(file, inner, prefix))
         module = self.library.module(file, {}, None)
-        there, _ = next((a, b) for a, b in decl.names if b.id == name)
+        there = self.origins[name]
         value = module.resolve(there.id, there.span)
         if value is not None:
             return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fractal_dsl.base.errors import suggestion
+from fractal_dsl.base.errors import suggesting
 from fractal_dsl.language import syntax as s
 from fractal_dsl.ops import Tensor
 from fractal_dsl.program import program as p
@@ -53,11 +53,12 @@ def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train
 def _tensor(core: Core, home: Home, expr: s.TypeExpr) -> Tensor | None:
     """A declared tensor; None after an error."""
     if expr.dims is None or expr.name not in ("f32", "i64"):
-        near = f"did you mean `{_ELEMENTS[expr.name]}`?" if expr.name in _ELEMENTS else None
+        otherwise = "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
+        help = suggesting(expr.name, ("f32", "i64"), otherwise)
+        if expr.name in _ELEMENTS:
+            help = f"did you mean `{_ELEMENTS[expr.name]}`?"
         if expr.name in ("f32", "i64"):
-            near = f"write its shape: `{expr.name}[8]`, `{expr.name}[3, 32, 32]`"
-        help = near or suggestion(expr.name, ("f32", "i64"))
-        help = help or "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
+            help = f"write its shape: `{expr.name}[8]`, `{expr.name}[3, 32, 32]`"
         core.context.error("E0301", expr.span, f"expected a tensor type, found `{expr.name}`", help=help)
         return None
     sizes: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractal_dsl.base.errors import suggestion
+from fractal_dsl.base.errors import suggesting
 from fractal_dsl.ops import LAYERS, OpParam
 from fractal_dsl.program.syntax_to_program.aliases import OMITTED
 from fractal_dsl.program.syntax_to_program.arguments import Argument, flow_help
@@ -71,7 +71,7 @@ def _out_of_domain(context: Context, name: str, param: OpParam, arg: Argument, h
     what, span = f"`{param.name}` of `{name}`", arg.span
     numbers: tuple[Value, ...] = held if is_list(held) else (held,)
     if param.choices and held not in param.choices:
-        help = suggestion(str(held), param.choices) or f"it is one of {', '.join(map(show, param.choices))}"
+        help = suggesting(str(held), param.choices, f"it is one of {', '.join(map(show, param.choices))}")
         return context.error("E0302", span, f"{what} cannot be {show(held)}", help=help)
     if param.kind == "prob" and not 0 <= numbers[0] <= 1:
         width = name == "attention" and arg.name is None and type_of(arg.value) == "int"

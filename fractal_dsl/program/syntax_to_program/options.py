@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fractal_dsl.base.errors import suggestion
+from fractal_dsl.base.errors import suggesting
 from fractal_dsl.language import syntax as s
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.core import Core
@@ -31,7 +31,7 @@ def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None,
             case "init":
                 init = _init(core, home, option)
             case _:
-                help = suggestion(name, ("drop_path", "init")) or "the options are `drop_path(…)` and `init(…)`"
+                help = suggesting(name, ("drop_path", "init"), "the options are `drop_path(…)` and `init(…)`")
                 context.error("E0702", option.func.span, f"a net has no option `{name}`", help=help)
     return drop_path, init
 
@@ -42,7 +42,7 @@ def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
     for i, arg in enumerate(option.args):
         name = arg.name or known[min(i, 2)]
         if name not in known:
-            help = suggestion(name, known) or "it has local, global and columns"
+            help = suggesting(name, known, "it has local, global and columns")
             context.error("E0203", arg.span, f"`drop_path` has no parameter `{name}`", help=help)
         elif name in values:
             context.error("E0204", arg.span, f"`{name}` of `drop_path` is given twice")
@@ -77,7 +77,7 @@ def _init(core: Core, home: Home, option: s.Call) -> str:
         case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
             return name
         case [str() as name]:
-            help = suggestion(name, INITS) or f"it is one of {', '.join(map(show, INITS))}"
+            help = suggesting(name, INITS, f"it is one of {', '.join(map(show, INITS))}")
             context.error("E0702", option.args[0].span, f'there is no initialisation "{name}"', help=help)
         case [Unknown()]:
             pass
