@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 from fractal_dsl import FractalModule, build, compile_file
 from fractal_dsl.plans.plan import Plan, local_plan
+from fractal_dsl.plans.space import PlanSpace
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NO_DROPOUT = {"drops": "[0%, 0%, 0%, 0%, 0%]"}
@@ -154,7 +155,7 @@ def contestants(net: Net, device: torch.device, compiled: bool) -> dict[str, Cal
     images = torch.randn(net.batch, 3, 32, 32, device=device)
     labels = torch.randint(net.classes, (net.batch,), device=device)
     last = images.contiguous(memory_format=torch.channels_last)
-    arities = [len(join.labels) for _, join in ours.join_graph.joins()]
+    arities = PlanSpace.of(ours.join_graph).arities
 
     def local(step: int) -> Plan:
         from random import Random

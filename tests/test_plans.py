@@ -22,6 +22,7 @@ from fractal_dsl.cli.app import app
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan import Plan, draw, local_plan, plan_of_text
 from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime import build
 
@@ -117,6 +118,28 @@ def test_a_net_without_joins_has_the_full_plan_alone() -> None:
     graph = compile_text("net N(x: f32[4]) -> f32[2] = linear(2)").graph
     assert plan_of_spec("local:1", graph) == plan_of_spec("full", graph) == Plan(0, ())
     assert Plan(0, ()).text() == "0:" and plan_of_text("0:") == Plan(0, ())
+
+
+def test_a_step_with_all_columns_runs_the_drawn_plan_and_each_column() -> None:
+    every = compile_text(TEXT.replace("global=50%", "columns=all")).graph
+    space = PlanSpace.of(every)
+    assert space.step(3, 1) == [space.drawn(3, 1), *(plan_of_spec(f"column:{k}", every) for k in (1, 2, 3))]
+    own = PlanSpace.of(compile_text(TEXT).graph)
+    assert own.step(3, 1) == [own.drawn(3, 1)] and own.drawn(3, 1) == build(compile_text(TEXT)).plan(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (Plan(0, ((True, True),) * 4), "it has 4 joins of 8 operands, net N has 4 of 10"),
+        (Plan(4, ((True,) * 2, (True,) * 3) * 2), "it has route 4, net N has columns 1 to 3"),
+        (Plan(-1, ((True,) * 2, (True,) * 3) * 2), "it has route -1"),
+        (Plan(0, ((False,) * 2, (True,) * 3) * 2), "drops all operands of a join"),
+    ],
+)
+def test_a_plan_of_another_net_is_refused(plan: Plan, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        PlanSpace.of(compile_text(TEXT).graph).check(plan)
 
 
 # --- what a plan needs

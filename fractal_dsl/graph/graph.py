@@ -210,7 +210,7 @@ class JoinGraph(Struct):
     def check_column(self, k: int) -> None:
         """Raise UserError if there is no column k."""
         if not 1 <= k <= self.n_columns:
-            raise UserError(f"there is no column {k}: net {self.net} has columns 1 to {self.n_columns}")
+            raise no_column(self.net, k, self.n_columns)
 
     def needed(self, live: Mapping[int, Sequence[int]] | None = None) -> set[int]:
         """The nodes that the output needs: a walk back from it. ``live`` holds the nodes that read only some of their
@@ -245,3 +245,8 @@ class JoinGraph(Struct):
                 name += f", weights of {node.module}"
             lines.append(f"%{number} = {text} {feeds} -> {node.out}{name}".replace("  ->", " ->"))
         return "\n".join(lines) + "\n"
+
+
+def no_column(net: str, k: int, columns: int) -> UserError:
+    """What a user is told who asks a net for a column that it does not have."""
+    return UserError(f"there is no column {k}: net {net} has columns 1 to {columns}")

@@ -38,7 +38,7 @@ def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
     drop = graph.drop_path
     if drop is None or not graph.joins():
         return {length: Fraction(count) for length, count in path_lengths(graph).items()}
-    columns = max(1, len(graph.columns))
+    columns = graph.n_columns
     local, column = _shares(drop, columns)
     result = _scaled(_counted(graph, _locally(graph, Fraction(str(drop.local)))), local)
     for k in range(columns):

@@ -201,7 +201,7 @@ def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
 
     if not graph.joins():
         return []
-    columns = [f"column:{k}" for k in range(1, 1 + max(1, len(graph.columns)))]
+    columns = [f"column:{k}" for k in range(1, 1 + graph.n_columns)]
     specs = [*filter(None, [first]), "full", *columns, *(f"local:{seed}" for seed in range(_SAMPLES))]
     return [(spec, plan_of_spec(spec, graph)) for spec in dict.fromkeys(specs)]
 
@@ -210,7 +210,7 @@ def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:
     """Subnetworks as training draws them, local and global in turn, as in the paper's figure 2."""
     from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
 
-    columns = max(1, len(graph.columns))
+    columns = graph.n_columns
     chosen = dict.fromkeys((1, (columns + 1) // 2, columns))
     specs = [spec for i, column in enumerate(chosen) for spec in (f"local:{i}", f"column:{column}")]
     whole = cost(graph, graph.g.nodes).macs

@@ -13,13 +13,14 @@ The same seed and step of ``mixed``, and of the kind that it happens to draw, gi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.plans.plan import FULL, Plan, column_plan, draw, full_plan, plan_of_text
+from fractal_dsl.plans.plan import FULL, Plan, plan_of_text
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 
 PAPER = DropPath(local=0.15, global_=0.5)
@@ -42,24 +43,20 @@ def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
 
     Raises UserError for another text, a column that the net does not have, and a plan of another net.
     """
-    joins = [join for _, join in graph.joins()]
-    arities, choices = [len(join.labels) for join in joins], [join.choice for join in joins]
-    columns = max(1, len(graph.columns))
+    space = PlanSpace.of(graph)
     if re.match(r"\d", text):
-        return _fitting(plan_of_text(text), arities, columns, graph.net)
-    if text == "full" or (not joins and _kind(text)):
-        return full_plan(arities)
+        return space.check(plan_of_text(text))
     kind, numbers = _kind(text) or ("", [])
+    if text == "full" or (kind and not space.arities):
+        return space.full()
     if kind == "column" and len(numbers) == 1:
-        if not 1 <= numbers[0] <= columns:
-            raise UserError(f"there is no column {numbers[0]}: net {graph.net} has columns 1 to {columns}")
-        return column_plan(choices, arities, numbers[0])
+        return space.column(numbers[0])
     own = graph.drop_path or PAPER
     drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0), "mixed": own}
     if kind not in drawn:
         raise UserError(f"{text!r} is no plan: {_MEANT}")
     seed, step = (*numbers, 0)[:2]
-    return draw(drawn[kind], arities, choices, columns, seed, step)
+    return space.drawn(seed, step, drawn[kind])
 
 
 def _kind(text: str) -> tuple[str, list[int]] | None:
@@ -68,32 +65,22 @@ def _kind(text: str) -> tuple[str, list[int]] | None:
     return (found[1], [int(n) for n in found.groups()[1:] if n is not None]) if found else None
 
 
-def _fitting(plan: Plan, arities: Sequence[int], columns: int, net: str) -> Plan:
-    """The plan, if it has the net's joins."""
-    if [len(flags) for flags in plan.live] != [*arities]:
-        raise UserError(
-            f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "
-            f"net {net} has {len(arities)} of {sum(arities)}"
-        )
-    if plan.route > columns:
-        raise UserError(f"the plan is of another net: it has route {plan.route}, net {net} has columns 1 to {columns}")
-    return plan
-
-
 def live_operands(graph: JoinGraph, plan: Plan) -> dict[int, tuple[bool, ...]]:
     """For each join that drop-path works on, by its number, which operands are live."""
     return {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
 
 
+def live_reads(graph: JoinGraph, plan: Plan) -> dict[int, list[int]]:
+    """For each join that drop-path works on, by its number, the nodes that it reads under a plan."""
+    return {
+        number: [o for o, on in zip(graph.operands(number), flags, strict=True) if on]
+        for number, flags in live_operands(graph, plan).items()
+    }
+
+
 def needed(graph: JoinGraph, plan: Plan) -> set[int]:
-    """The nodes that the output needs under a plan: a walk back through live operands only."""
-    live = live_operands(graph, plan)
-    found = {graph.output[0]}
-    for number in reversed(list(graph.g.nodes)):
-        if number in found:
-            operands = graph.operands(number)
-            found.update(o for o, on in zip(operands, live.get(number, (True,) * len(operands)), strict=True) if on)
-    return found
+    """The nodes that the output needs under a plan: joins read their live operands only."""
+    return graph.needed(live_reads(graph, plan))
 
 
 def node_cost(graph: JoinGraph, number: int) -> Cost:

@@ -8,7 +8,7 @@ turns, with M the parts of a mini-batch (Huang et al. 2019).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import prod
 from typing import Literal
 
@@ -18,9 +18,10 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import AdamW, TrainConfig
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.plans.plan import Plan, column_plan, draw, full_plan
+from fractal_dsl.plans.plan import Plan
 from fractal_dsl.plans.plan_on_graph import cost as cost_of
 from fractal_dsl.plans.plan_on_graph import needed
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.plans.stretches import stretches
 
 Parallel = Literal["ddp", "fsdp", "pipeline"]
@@ -61,7 +62,7 @@ def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, process
         )
     graph, parts, share = compiled.graph, config.accumulate, config.batch // processes
     macs = payload = statistics = 0.0
-    for plans in (drawn := list(plans_of_steps(graph, config.seed, steps))):
+    for plans in (drawn := plans_of_steps(graph, config.seed, steps)):
         passes = [needed(graph, plan) for plan in plans]
         macs += 3 * share * sum(cost_of(graph, nodes).macs for nodes in passes)
         if parallel == "ddp":  # gradients are summed up before they are sent
@@ -86,7 +87,7 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: i
         raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
     graph, parts = compiled.graph, config.accumulate
     stages = stretches(graph, processes)
-    drawn = list(plans_of_steps(graph, config.seed, steps))
+    drawn = plans_of_steps(graph, config.seed, steps)
     passes = sum(map(len, drawn)) / len(drawn)
     alive = [needed(graph, plan) for plans in drawn for plan in plans]
     macs = [
@@ -106,17 +107,10 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: i
     return Cost(processes, max(macs), idle, max(sent), 0.0, max(sent), max(states), max(activations))
 
 
-def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> Iterator[list[Plan]]:
+def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> list[list[Plan]]:
     """The plans of each of the first steps; of one alone for a net without drop-path, whose steps are alike."""
-    joins = [join for _, join in graph.joins()]
-    arities = [len(join.labels) for join in joins]
-    if graph.drop_path is None or not joins:
-        yield [full_plan(arities)]
-        return
-    choices, count = [join.choice for join in joins], len(graph.columns)
-    columns = [column_plan(choices, arities, k) for k in range(1, count + 1)] if graph.drop_path.all_columns else []
-    for step in range(steps):
-        yield [draw(graph.drop_path, arities, choices, count, seed, step), *columns]
+    space = PlanSpace.of(graph)
+    return [space.step(seed, step) for step in range(steps if space.drop_path else 1)]
 
 
 def _values(graph: JoinGraph, nodes: Iterable[int]) -> int:

@@ -1,0 +1,67 @@
+"""The plans of one net: what it takes to draw, name and check them, without its graph."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import JoinGraph, no_column
+from fractal_dsl.plans.plan import Plan, column_plan, draw, full_plan
+from fractal_dsl.program.program import DropPath
+
+
+class PlanSpace(Struct, frozen=True):
+    """The joins of a net that drop-path works on, in topological order: the operands of each (``arities``), and the
+    operand that each column takes (``choices``). ``drop_path`` is None for a net that draws no plans."""
+
+    net: str
+    columns: int
+    arities: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+    drop_path: DropPath | None = None
+
+    @classmethod
+    def of(cls, graph: JoinGraph) -> PlanSpace:
+        """The plans of a labelled graph, or of a column by itself."""
+        joins = [join for _, join in graph.joins()]
+        drop_path = graph.drop_path if joins else None
+        arities, choices = tuple([len(join.labels) for join in joins]), tuple([join.choice for join in joins])
+        return cls(graph.net, graph.n_columns, arities, choices, drop_path)
+
+    def full(self) -> Plan:
+        """Everything is live."""
+        return full_plan(self.arities)
+
+    def column(self, k: int) -> Plan:
+        """Column k alone, for the whole net. Raises UserError if there is none."""
+        if not 1 <= k <= self.columns:
+            raise no_column(self.net, k, self.columns)
+        return column_plan(self.choices, self.arities, k) if self.arities else self.full()
+
+    def drawn(self, seed: int, step: int, drop_path: DropPath | None = None) -> Plan:
+        """The plan of a training step, by the net's own drop-path or another one. It is full where there is none."""
+        drop_path = drop_path or self.drop_path
+        if drop_path is None or not self.arities:
+            return self.full()
+        return draw(drop_path, self.arities, self.choices, self.columns, seed, step)
+
+    def step(self, seed: int, step: int) -> list[Plan]:
+        """All plans that a training step runs: the drawn one and, with ``columns=all``, each column."""
+        every = self.drop_path is not None and self.drop_path.all_columns
+        columns = range(1, self.columns + 1) if every else ()
+        return [self.drawn(seed, step), *map(self.column, columns)]
+
+    def check(self, plan: Plan) -> Plan:
+        """The plan, if it is one of the net's. Raises UserError if it is another net's."""
+        if tuple(map(len, plan.live)) != self.arities:
+            raise UserError(
+                f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "
+                f"net {self.net} has {len(self.arities)} of {sum(self.arities)}"
+            )
+        if not 0 <= plan.route <= self.columns:
+            raise UserError(
+                f"the plan is of another net: it has route {plan.route}, net {self.net} has columns 1 to {self.columns}"
+            )
+        if not all(map(any, plan.live)):
+            raise UserError(f"the plan {plan.text()} drops all operands of a join: each join needs a live one")
+        return plan
