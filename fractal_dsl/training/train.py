@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -39,6 +37,7 @@ from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepp
 from fractal_dsl.training.progress import View
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.store import Store
+from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
 
 _ONE_THREAD_MACS = 2_000_000_000
@@ -175,9 +174,9 @@ class _Job:
         config, net = run.config, run.compiled.program.net
         boarded = config.tensorboard and self.world.leads
         with (
-            _surroundings(run.facts["threads"], config, place),
+            surroundings(run.facts["threads"], config, place),
             View(self.console, place) as view,
-            _interruptible(_Interruption(os.getppid() if self.parallel else None)) as interrupted,
+            interruptible(Interruption(os.getppid() if self.parallel else None)) as interrupted,
             Board(run.folder, TENSORBOARD) if boarded else nullcontext() as on_epoch,
         ):
             doing = "resuming" if self.resumed else "training"
@@ -306,67 +305,3 @@ def _threads(compiled: Compiled, config: TrainConfig) -> int:
     """One thread for work too small to share, unless the user has set OMP_NUM_THREADS."""
     small = compiled.summary.macs * config.batch < _ONE_THREAD_MACS
     return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()
-
-
-@contextmanager
-def _surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
-    """The caller's threads, torch's global generators and cuDNN's settings are left as they were. Failures that a user
-    can put right are UserErrors."""
-    before, cudnn = torch.get_num_threads(), cast(Any, torch.backends.cudnn)
-    chosen = cudnn.deterministic, cudnn.benchmark
-    torch.set_num_threads(threads)
-    cudnn.deterministic, cudnn.benchmark = config.deterministic, not config.deterministic
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    except torch.OutOfMemoryError:
-        raise UserError(
-            "the device is out of memory: lower `batch`, or raise `accumulate`, which runs a mini-batch in parts"
-        ) from None
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UserError(
-            "batch norm cannot train on mini-batches of one value per channel: raise `batch`, or lower `accumulate`"
-        ) from None
-    finally:
-        torch.set_num_threads(before)
-        cudnn.deterministic, cudnn.benchmark = chosen
-
-
-class _Interruption(threading.Event):
-    """That the run is to stop, and by what: a signal, or that ``parent``, torchrun's process, has ended, which nobody
-    tells the processes that it started if it is killed."""
-
-    def __init__(self, parent: int | None) -> None:
-        super().__init__()
-        self.parent, self.signal = parent, "a signal to another of its processes"
-
-    def is_set(self) -> bool:
-        """Whether it is to stop."""
-        if self.parent is not None and os.getppid() != self.parent:
-            self.parent, self.signal = None, "the end of torchrun"
-            self.set()
-        return super().is_set()
-
-
-@contextmanager
-def _interruptible(asked: _Interruption) -> Generator[_Interruption]:
-    """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _: object) -> None:
-        asked.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        asked.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,79 @@
+"""What is around a training loop: threads and generators of torch, and signals that stop it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import TrainConfig
+
+
+@contextmanager
+def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
+    """The caller's threads, torch's global generators and cuDNN's settings are left as they were. Failures that a user
+    can put right are UserErrors."""
+    before, cudnn = torch.get_num_threads(), cast(Any, torch.backends.cudnn)
+    chosen = cudnn.deterministic, cudnn.benchmark
+    torch.set_num_threads(threads)
+    cudnn.deterministic, cudnn.benchmark = config.deterministic, not config.deterministic
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "the device is out of memory: lower `batch`, or raise `accumulate`, which runs a mini-batch in parts"
+        ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "batch norm cannot train on mini-batches of one value per channel: raise `batch`, or lower `accumulate`"
+        ) from None
+    finally:
+        torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark = chosen
+
+
+class Interruption(threading.Event):
+    """That the run is to stop, and by what: a signal, or that ``parent``, torchrun's process, has ended, which nobody
+    tells the processes that it started if it is killed."""
+
+    def __init__(self, parent: int | None) -> None:
+        super().__init__()
+        self.parent, self.signal = parent, "a signal to another of its processes"
+
+    def is_set(self) -> bool:
+        """Whether it is to stop."""
+        if self.parent is not None and os.getppid() != self.parent:
+            self.parent, self.signal = None, "the end of torchrun"
+            self.set()
+        return super().is_set()
+
+
+@contextmanager
+def interruptible(asked: Interruption) -> Generator[Interruption]:
+    """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        asked.signal = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
