@@ -97,6 +97,7 @@ class _Names:
     def __init__(self, everything: int) -> None:
         self.everything = everything
         self.used: Counter[tuple[str, str]] = Counter()
+        self.taken: set[str] = set()
         self.groups: dict[int, str] = {}
         self.shared: dict[int, str] = {}
         self.modules: dict[tuple[int, int], str] = {}
@@ -115,11 +116,16 @@ class _Names:
 
     def _numbered(self, parent: str, name: str, always: bool) -> str:
         name = mangle(name)
-        self.used[parent, name] += 1
-        count = self.used[parent, name]
-        if always:
-            return f"{parent}{name}{'_' if name[-1].isdigit() else ''}{count}"
-        return f"{parent}{name}" if count == 1 else f"{parent}{name}_{count}"
+        while True:  # a user's own `conv_2` may be there already
+            self.used[parent, name] += 1
+            count = self.used[parent, name]
+            if always:
+                result = f"{parent}{name}{'_' if name[-1].isdigit() else ''}{count}"
+            else:
+                result = f"{parent}{name}" if count == 1 else f"{parent}{name}_{count}"
+            if result not in self.taken:
+                self.taken.add(result)
+                return result
 
     def _group(self, prefix: str, name: str, id: int, *, always: bool) -> str:
         if id not in self.groups:
@@ -163,10 +169,10 @@ def _plain(op: str) -> str:
 
 @cache
 def mangle(name: str) -> str:
-    """A name that is safe as a submodule's: a plain identifier, no keyword, no attribute of a module."""
+    """A name that is safe as a submodule's: an ASCII identifier, no keyword, no attribute of a module, no `block1`."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", name)
     if name.startswith("_"):
         name = "layer" + name
-    if name in RESERVED or keyword.iskeyword(name):
+    if name in RESERVED or keyword.iskeyword(name) or re.fullmatch(r"(block|column)\d+", name):
         name += "_"
     return name
