@@ -267,7 +267,7 @@ def test_python_classes_are_layers_and_joins() -> None:
     plain, source = written(c, model)
     assert torch.equal(plain(x), model(x))
     assert "import mine.parts\n" in source and "mine.parts.Scale(features=6, start=2.0, steps=(1,))" in source
-    assert "Needs torch and, by `extern`, mine.parts." in source
+    assert "This file needs torch and, by `extern`, mine.parts." in source
     assert [len(j.labels) for _, j in c.graph.joins()] == [2, 3]
     assert c.summary.joins_raw == sum(isinstance(n, Join) for _, n in c.raw.items())
 

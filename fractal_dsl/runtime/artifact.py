@@ -21,11 +21,12 @@ from msgspec.structs import replace
 from safetensors import SafetensorError
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import replacing_folder
 from fractal_dsl.base.manifest import MANIFEST, all_files, read_manifest, write_manifest
 from fractal_dsl.base.parts import read_json
 from fractal_dsl.base.version import __version__
-from fractal_dsl.codegen.graph_to_source import class_name, graph_to_source
+from fractal_dsl.codegen.graph_to_source import graph_to_source
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.passes import run
@@ -190,24 +191,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None, *, fused: bool = False) -> str:
     """The text of ``model.py`` for a graph of the compiled spec."""
-    return graph_to_source(graph, _HELPERS, _header(compiled, graph, column, fused))
-
-
-def _header(compiled: Compiled, graph: JoinGraph, column: int | None, fused: bool) -> str:
     program = compiled.program
     what = program.net if column is None else f"column {column} of {program.net}"
-    params = ", ".join(f"{k} = {v}" for k, v in compiled.overrides.items())
-    name = Path(program.source.name).name
-    inference = ["For inference: batch norms are folded into the layers before them.", ""] if fused else []
-    lines = [
-        f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {name}" + (f" with {params}" if params else ""),
-        "",
-        *inference,
-        f"Compiled by fractal_dsl {__version__}. Needs torch only. The weights beside it load with",
-        "",
-        "    from safetensors.torch import load_file",
-        f"    model = {class_name(graph.net)}()",
-        '    model.load_state_dict(load_file("weights.safetensors"))',
-        "    model.eval()",
-    ]
-    return "\n".join(lines)
+    title = f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {one_line(Path(program.source.name).name)}"
+    if compiled.overrides:
+        title += " with " + ", ".join(f"{k} = {one_line(v)}" for k, v in compiled.overrides.items())
+    notes = ["For inference: batch norms are folded into the layers before them."] if fused else []
+    return graph_to_source(graph, _HELPERS, title, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import keyword
+import ast
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from fractal_dsl.base.escaping import docstring
+from fractal_dsl.codegen.graph_to_source.header import header
+from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, parameter_name, plain
 from fractal_dsl.codegen.graph_to_source.units import Constant, Signature, Statement, Unit, Units
 from fractal_dsl.graph.graph import JoinGraph
 
@@ -26,48 +29,73 @@ class Writer:
     """Writes the module of a graph."""
 
     def __init__(self, graph: JoinGraph, helpers: Mapping[str, str]) -> None:
-        self.units, self.net, self.helpers = Units(graph), graph.net, helpers
+        self.graph, self.units, self.helpers = graph, Units(graph), helpers
         self.classes: dict[Signature, _Class] = {}
+        self.taken = {*CLASSES, *helpers}
         calls = [graph.construction(number) for number, _ in graph.items()]
-        packages = {c.target.partition(":")[0].partition(".")[0] for c in calls if c is not None and ":" in c.target}
-        self.taken = {"nn", "torch", "OrderedDict", "Tensor", *helpers, *packages}
+        self.foreign = self._foreign({c.target for c in calls if c is not None and ":" in c.target})
+
+    def _foreign(self, targets: set[str]) -> dict[str, tuple[str, str]]:
+        """The import of each class of ``extern``, and how the code calls it.
+
+        What Python would read otherwise, or a name that the module has, is imported under a name of its own.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for target in sorted(targets):
+            module, _, cls = target.partition(":")
+            *above, last = cls.split(".")
+            parts = [*module.split("."), *above, last]
+            if all(map(plain, parts)) and parts[0] not in self.taken:
+                found[target] = f"import {module}", f"{module}.{cls}"
+                continue
+            name = distinct(class_name(last), self.taken)
+            value = f"import_module({module!r})"
+            for part in (*above, last):
+                value = f"getattr({value}, {part!r})"
+            found[target] = f"{name} = {value}", name
+        self.taken |= {line.split(".")[0].split()[1] for line, _ in found.values() if line.startswith("import ")}
+        return found
 
     def _finish(self, cls: _Class, name: str) -> None:
-        cls.name = _distinct(name, self.taken)
+        cls.name = distinct(name, self.taken)
         rows = [[c.value for c in unit.constants] for unit in cls.units]
-        parameters: dict[tuple[Any, ...], str] = {}
-        names: set[str] = {"self"}
+        parameters: dict[tuple[str, ...], str] = {}
+        names = {*self.taken}
         for i, column in enumerate(zip(*rows, strict=True)):
-            if all(v == column[0] and type(v) is type(column[0]) for v in column):
+            written = tuple(map(repr, column))  # 1, 1.0 and True are equal
+            if len({*written}) == 1:
                 continue
-            if column not in parameters:
-                parameters[column] = _distinct(cls.units[0].constants[i].name, names)
-            cls.parameters[i] = parameters[column]
+            if written not in parameters:
+                parameters[written] = parameter_name(cls.units[0].constants[i].name, names)
+            cls.parameters[i] = parameters[written]
 
-    def source(self, header: str) -> str:
+    def source(self, title: str, notes: Sequence[str]) -> str:
         """The module's text."""
         net = self.units.net()
         self.classes = {signature: _Class("", units) for signature, units in self.units.alike.items()}
-        name = class_name(self.net)
-        whole = _Class(name, [net])
-        self.taken.add(name)
+        name = class_name(self.graph.net)
+        whole = _Class(distinct(f"Net_{name}" if name in self.taken else name, self.taken), [net])
         for signature, cls in self.classes.items():
-            self._finish(cls, _camel(signature[0]))
+            self._finish(cls, camel(signature[0]))
         used = {s.target for c in [whole, *self.classes.values()] for u in c.units for s in u.statements if s.target}
         parts = [self.helpers[t] for t in sorted(used) if t in self.helpers]
         parts += [self._class(cls) for cls in self.classes.values()]
         parts.append(self._class(whole))
-        imports = "import torch\nfrom torch import Tensor, nn"
-        foreign = sorted({t.partition(":")[0] for t in used if ":" in t})
-        if foreign:
-            header = header.replace("Needs torch only.", f"Needs torch and, by `extern`, {', '.join(foreign)}.")
         body = "\n\n\n".join(part.strip() for part in parts)
-        if "OrderedDict(" in body:
-            imports = "from collections import OrderedDict\n\n" + imports
-        if "torch." not in re.sub(r"#.*|\"\"\"[\s\S]*?\"\"\"", "", body):
-            imports = imports.replace("import torch\n", "", 1)
-        imports = "\n".join([f"import {m}" for m in foreign] + [""] * bool(foreign)) + imports
-        return f'"""{header.strip()}\n"""\n\n{imports}\n\n\n{body}\n'
+        modules = sorted({target.partition(":")[0] for target in self.foreign})
+        text = header(self.graph, title, notes, whole.name, modules)
+        return f"{docstring(text)}\n\n{self._imports(body)}\n\n\n{body}\n"
+
+    def _imports(self, body: str) -> str:
+        """The import statements that the classes need, and the classes of ``extern`` that have other names here."""
+        read = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+        lines = sorted({line for line, _ in self.foreign.values()})
+        direct, renamed = [x for x in lines if x.startswith("import ")], [x for x in lines if x[:7] != "import "]
+        standard = ["from collections import OrderedDict"] if "OrderedDict" in read else []
+        standard += ["from importlib import import_module"] if renamed else []
+        torch = [*(["import torch"] if "torch" in read else []), "from torch import Tensor, nn"]
+        groups = [standard, [*direct, *torch] if not direct else [*direct, "", *torch], renamed]
+        return "\n\n".join("\n".join(group) for group in groups if group)
 
     def _class(self, cls: _Class) -> str:
         unit = cls.units[0]
@@ -98,9 +126,10 @@ class Writer:
                 offset += len(s.unit.constants)
             elif s.target:
                 values = [_value(cls, c, offset + i) for i, c in enumerate(s.constants)]
-                plain = len(values) - len(s.keywords)
-                args = values[:plain] + [f"{k}={v}" for k, v in zip(s.keywords, values[plain:], strict=True)]
-                members[s.path] = f"{s.target.replace(':', '.')}({', '.join(args)})"
+                places = len(values) - len(s.keywords)
+                args = values[:places] + [_keyword(k, v) for k, v in zip(s.keywords, values[places:], strict=True)]
+                called = self.foreign[s.target][1] if ":" in s.target else s.target
+                members[s.path] = f"{called}({', '.join(args)})"
                 offset += len(s.constants)
         return members
 
@@ -168,27 +197,13 @@ def _value(cls: _Class, constant: Constant, place: int) -> str:
     return cls.parameters.get(place) or repr(constant.value)
 
 
+def _keyword(name: str, value: str) -> str:
+    """An argument by keyword; in a dict where Python would not read the name as it is."""
+    return f"{name}={value}" if plain(name) else f"**{{{name!r}: {value}}}"
+
+
 def _definition(name: str, base: str, signature: str, init: str, forward: str | None) -> str:
     text = f"class {name}({base}):\n    def __init__(self{signature}):\n{textwrap.indent(init, ' ' * 8)}\n"
     if forward is not None:
         text += f"\n    def forward(self, x: Tensor) -> Tensor:\n{textwrap.indent(forward, ' ' * 8)}\n"
     return text
-
-
-def _distinct(name: str, taken: set[str]) -> str:
-    result, count = name, 1
-    while result in taken:
-        count += 1
-        result = f"{name}_{count}"
-    taken.add(result)
-    return result
-
-
-def _camel(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Layer"
-
-
-def class_name(net: str) -> str:
-    """The name of a net's class in ``model.py``."""
-    name = re.sub(r"\W", "_", net)
-    return name if name.isidentifier() and not keyword.iskeyword(name) else f"Net_{re.sub(r'[^0-9A-Za-z]', '_', net)}"

@@ -1,0 +1,39 @@
+"""The docstring of ``model.py``: what the net is, how its weights load, and what the file leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fractal_dsl.base.version import __version__
+from fractal_dsl.graph.graph import JoinGraph
+
+
+def header(graph: JoinGraph, title: str, notes: Sequence[str], name: str, modules: Sequence[str]) -> str:
+    """The text. ``notes`` follow the title; ``name`` is the net's class; ``modules`` are those of ``extern``."""
+    needs = f"torch and, by `extern`, {', '.join(modules)}" if modules else "torch only"
+    lines = [
+        title,
+        "",
+        *[line for note in notes for line in (note, "")],
+        f"Compiled by fractal_dsl {__version__}. This file needs {needs}.",
+        "Loading the weights beside it also needs safetensors:",
+        "",
+        "    from safetensors.torch import load_file",
+        f"    model = {name}()",
+        '    model.load_state_dict(load_file("weights.safetensors"))',
+        "    model.eval()",
+        "",
+        "In eval mode it computes exactly what the compiled net computes.",
+        *_left_out(graph),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(graph: JoinGraph) -> list[str]:
+    """What the spec has and the file has not."""
+    lines: list[str] = []
+    if graph.drop_path is not None:
+        lines.append("In training it has no drop-path: every step runs the whole net.")
+    if graph.init != "default":
+        lines.append(f'A new instance has torch\'s initial weights, not those of `init("{graph.init}")`.')
+    return ["", *lines] if lines else []

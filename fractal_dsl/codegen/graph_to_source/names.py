@@ -1,0 +1,50 @@
+"""Identifiers in ``model.py``: none may hide what the generated code uses, or mean something else to Python."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+import unicodedata
+
+KEYWORDS = frozenset({*keyword.kwlist, *keyword.softkwlist})
+MODULE = frozenset({"nn", "torch", "Tensor", "OrderedDict", "import_module"})
+"""Names that the module imports."""
+CLASSES = KEYWORDS | MODULE | frozenset(dir(builtins))
+"""Names that no class may have."""
+PARAMETERS = KEYWORDS | MODULE | {"self", "super", "float"}
+"""Names that no parameter of a constructor may have."""
+
+
+def distinct(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it if it is taken; it is taken from then on."""
+    result, count = name, 1
+    while result in taken:
+        count += 1
+        result = f"{name}_{count}"
+    taken.add(result)
+    return result
+
+
+def camel(name: str) -> str:
+    """A layer's name as that of a class: ``norm_relu`` is ``NormRelu``."""
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Layer"
+
+
+def class_name(net: str) -> str:
+    """The name of a net's class. Python reads identifiers in the form NFKC, and changes private ones in classes."""
+    name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", net))
+    return name if plain(name) and name not in CLASSES else f"Net_{name.strip('_')}"
+
+
+def parameter_name(name: str, taken: set[str]) -> str:
+    """The name of a constructor's parameter."""
+    if not plain(name) or name in PARAMETERS:
+        name = "argument_" + re.sub(r"\W", "_", name).strip("_")
+    return distinct(name, taken)
+
+
+def plain(name: str) -> bool:
+    """Whether Python reads an identifier as it is written, in any place."""
+    written = name.isidentifier() and unicodedata.is_normalized("NFKC", name)
+    return written and not name.startswith("_") and not keyword.iskeyword(name)
