@@ -40,6 +40,7 @@ def main() -> None:
 
 def _main() -> None:
     from fractal_dsl.base.errors import UserError
+    from fractal_dsl.base.escaping import terminal
     from fractal_dsl.language.diagnostics import FracError
 
     try:
@@ -53,12 +54,12 @@ def _main() -> None:
     except FracError as error:
         _fail(_summary(error))
     except UserError as error:
-        _fail(f"error: {error}")
+        _fail(terminal(f"error: {error}"))
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
-        _fail(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        _fail(terminal(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")))
     except MemoryError:
         _fail("error: out of memory: lower the parameters, the batch, or --max-layers")
     except Exception as error:
@@ -67,7 +68,7 @@ def _main() -> None:
 
             traceback.print_exc()
         _fail(
-            f"internal error: {type(error).__name__}: {error}\n"
+            f"internal error: {type(error).__name__}: {terminal(str(error))}\n"
             "This is a bug in fractal_dsl. FRACTAL_DSL_TRACEBACK=1 shows where it happened; please report it."
         )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.version import __version__
+from fractal_dsl.cli.say import say
 
 _MODULES = {
     "check": "specs",
@@ -47,10 +51,30 @@ class _Training(TyperCommand):
             raise
 
 
+@contextmanager
+def _plain_errors() -> Generator[None]:
+    """Wrong usage is told in the words of the command line, which may be file names of others."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # an error of wrong usage
+            told = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
+            vars(error).update(told)
+        raise
+
+
 class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = dict.fromkeys(_MODULES)  # names to list and to suggest
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _plain_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _plain_errors():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if self.commands.get(cmd_name) is None and cmd_name in _MODULES:
@@ -74,7 +98,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"fractal-dsl {__version__}")
+        say(f"fractal-dsl {__version__}")
         raise typer.Exit
 
 

@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import pipeline
+from fractal_dsl.base.escaping import one_line, terminal
 from fractal_dsl.base.files import rewrite_text
 from fractal_dsl.cli.options import STDIN, read_spec
+from fractal_dsl.cli.say import say
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source
 
@@ -43,19 +45,20 @@ def fmt(
             found, cut = found + error.diagnostics, cut + error.cut
             continue
         if spec == STDIN and not (check or diff):
-            print(formatted, end="")
+            sys.stdout.write(formatted)
             continue
         if formatted == source.text:
             continue
         changed = True
         if diff:
-            sys.stdout.writelines(_patch(source, formatted))
-            print(f"{source.name}: would be formatted", file=sys.stderr)
+            shown = terminal if sys.stdout.isatty() else str  # `patch` needs the text as it is
+            sys.stdout.writelines(map(shown, _patch(source, formatted)))
+            say(f"{one_line(source.name)}: would be formatted", error=True)
         elif check:
-            print(f"{source.name}: would be formatted")
+            say(f"{one_line(source.name)}: would be formatted")
         else:
             rewrite_text(Path(spec), formatted)
-            print(f"{spec}: formatted")
+            say(f"{one_line(spec)}: formatted")
     if found:
         raise FracError(found, cut)
     if changed and (check or diff):
@@ -73,7 +76,7 @@ def _files(specs: Sequence[str]) -> Iterator[str]:
             folders[:] = [name for name in folders if name[0] != "."]
             inside += [str(Path(folder, n)) for n in names if n.endswith(".frac") and n[0] != "."]
         if not inside:
-            print(f"{spec}: no .frac files are there", file=sys.stderr)
+            say(f"{one_line(spec)}: no .frac files are there", error=True)
         yield from sorted(inside)
 
 
@@ -91,5 +94,5 @@ def _patch(source: Source, formatted: str) -> Iterator[str]:
     import difflib
 
     before, after = [re.findall(r"[^\n]*\n|[^\n]+", text) for text in (source.text, formatted)]
-    for line in difflib.unified_diff(before, after, source.name, source.name):
+    for line in difflib.unified_diff(before, after, *[one_line(source.name)] * 2):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"

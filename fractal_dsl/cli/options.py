@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import MAX_SOURCE_BYTES, Located, Source, Span
@@ -60,6 +61,8 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     """``NAME=VALUE`` texts as a dict; wrong usage exits with 2."""
     result: dict[str, str] = {}
     for text in given or ():
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise typer.BadParameter(f"{one_line(text)} is not a text in UTF-8", param_hint=option)
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)

@@ -12,7 +12,9 @@ import typer
 
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
 from fractal_dsl.plans.plan import plan_of_text
@@ -42,7 +44,7 @@ def plan(
     compiled = _compiled(spec, parameters(param, params), net, max_layers, allow_python)
     chosen = plan_of_spec(plan, compiled.graph)
     facts = _plan_facts(compiled, chosen)
-    print(json.dumps(facts, indent=2) if json_ else _plan_table(facts))
+    say(json.dumps(facts, indent=2) if json_ else _plan_table(facts))
 
 
 def _compiled(spec: str, given: dict[str, str], net: str | None, max_layers: int, allow_python: bool) -> Compiled:
@@ -193,9 +195,9 @@ def render(
         write_page(*shown.page(look), compiled.program.net, follow_reader(), output)
     else:
         draw(shown.dot(look), output, style=follow_reader() if theme is ThemeName.auto else "")
-    print(output)
+    say(one_line(str(output)))
     if note := shown.note:
-        print(note)
+        say(note)
 
 
 def _run_spec(run: Path, allow_python: bool) -> Compiled:

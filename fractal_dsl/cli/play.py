@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from fractal_dsl.cli.options import Net, Params, ParamsFile, parameters
+from fractal_dsl.cli.say import say
 
 
 def play(
@@ -32,12 +33,12 @@ def play(
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
-        print(f"{server.address}\nThe page is there until Ctrl-C.", flush=True)
+        say(f"{server.address}\nThe page is there until Ctrl-C.")
         if browser and _has_display():
             webbrowser.open(server.address)
         server.serve_forever()
     except KeyboardInterrupt:
-        print("\nstopped")
+        say("\nstopped")
     finally:
         server.server_close()
 

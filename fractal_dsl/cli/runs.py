@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.cli.options import AllowPython
+from fractal_dsl.cli.say import say
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
@@ -57,13 +59,13 @@ def eval(
     if anytime:
         write_part(run, "anytime.svg", tradeoff_svg(result["anytime"]))
     if json_:
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
         return
-    print(f"whole net   loss {result['loss']:.4f}   accuracy {result['accuracy']:.2%}")
+    say(f"whole net   loss {result['loss']:.4f}   accuracy {result['accuracy']:.2%}")
     for row in result["columns"]:
-        print(f"column {row['column']:<4} loss {row['loss']:.4f}   accuracy {row['accuracy']:.2%}")
+        say(f"column {row['column']:<4} loss {row['loss']:.4f}   accuracy {row['accuracy']:.2%}")
     if anytime:
-        print("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
+        say("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
 
 
 def _tradeoff(found: dict[str, Any]) -> list[str]:
@@ -116,13 +118,13 @@ def predict(
         device=device,
     )
     if json_:
-        print(json.dumps([row.as_json() for row in found], indent=2))
+        say(json.dumps([row.as_json() for row in found], indent=2))
         return
     for row in found:
-        classes = ", ".join(f"{name} {p:.1%}" for name, p in zip(row.names, row.probabilities, strict=True))
+        classes = ", ".join(one_line(f"{name} {p:.1%}") for name, p in zip(row.names, row.probabilities, strict=True))
         who = "whole net" if row.column is None else f"column {row.column}"
         late = "   over the budget" if budget_ms is not None and row.ms > budget_ms else ""
-        print(f"{row.file}   {classes}   {who}, {row.ms:.2f} ms{late}")
+        say(f"{one_line(str(row.file))}   {classes}   {who}, {row.ms:.2f} ms{late}")
 
 
 def extract(
@@ -155,11 +157,11 @@ def extract(
     )
     if done.recalibration:
         found = done.recalibration
-        print(
+        say(
             f"batch-norm statistics from {found.images:,} training images of {found.dataset}; test images: "
             f"accuracy {found.before['accuracy']:.2%} before, {found.after['accuracy']:.2%} after; "
             f"loss {found.before['loss']:.4f} before, {found.after['loss']:.4f} after"
         )
     if done.folded is not None:
-        print(f"batch norms folded: {done.folded}" + (f"; left as they are: {done.left}" if done.left else ""))
-    print(f"{output}: column {column} of {done.net}; see {output / 'model.py'}")
+        say(f"batch norms folded: {done.folded}" + (f"; left as they are: {done.left}" if done.left else ""))
+    say(f"{one_line(str(output))}: column {column} of {done.net}; see {output / 'model.py'}")

@@ -10,6 +10,7 @@ import typer
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.say import say
 from fractal_dsl.cli.train import Parallel
 from fractal_dsl.compiled import MAX_LAYERS
 
@@ -70,7 +71,7 @@ def scaling(
                 "images/s": config.batch / (work + messages) if work + messages else None,
             }
         )
-    print(json.dumps(rows, indent=2) if json_ else _table(rows))
+    say(json.dumps(rows, indent=2) if json_ else _table(rows))
 
 
 def _numbers(text: str) -> list[int]:

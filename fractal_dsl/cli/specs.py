@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import pipeline
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.pipeline import Stage
@@ -49,11 +51,11 @@ def check(
             else:
                 if format is Format.text:
                     names = ", ".join(net.program.net for net in nets) or "no net"
-                    print(f"{spec}: ok ({names})")
+                    say(f"{one_line(spec)}: ok ({names})")
         if found:
             raise FracError(found.values(), cut)
     if format is Format.json:
-        print("[]")
+        say("[]")
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def _errors_as_json(wanted: bool) -> Generator[None]:
     except FracError as error:
         if not wanted:
             raise
-        print(json.dumps([d.json() for d in error.diagnostics], indent=2))
+        say(json.dumps([d.json() for d in error.diagnostics], indent=2))
         raise typer.Exit(1) from None
 
 
@@ -84,9 +86,9 @@ def info(
         summary = pipeline.pick(nets, net).summary
     if json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
-        print(json.dumps(summary.json(), indent=2))
+        say(json.dumps(summary.json(), indent=2))
     else:
-        print(_table(summary))
+        say(_table(summary))
 
 
 def _table(s: Summary) -> str:
@@ -130,7 +132,7 @@ def compile(
     nets = pipeline.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
     compiled = pipeline.pick(nets, net)
     if emit is not None:
-        print(_emitted(compiled, emit), end="")
+        say(_emitted(compiled, emit).removesuffix("\n"))
         return
     assert output is not None
     from fractal_dsl.runtime import build
@@ -138,7 +140,8 @@ def compile(
 
     save_artifact(compiled, build(compiled, seed), output)
     s = compiled.summary
-    print(f"{output}: {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; see {output / 'model.py'}")
+    folder, source = one_line(str(output)), one_line(str(output / "model.py"))
+    say(f"{folder}: {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; see {source}")
 
 
 def _emitted(compiled: Compiled, stage: Stage) -> str:
@@ -173,4 +176,4 @@ def explain(
     """Say what an error means, with a wrong example and a right one."""
     from fractal_dsl.cli import explanations
 
-    print(explanations.explain(code))
+    say(explanations.explain(code))

@@ -14,7 +14,9 @@ import typer
 
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
+from fractal_dsl.cli.say import say
 from fractal_dsl.cli.settings import (
     Accumulate,
     Batch,
@@ -195,7 +197,7 @@ def report(
     """Write the report of a run, or one page of several runs side by side; it opens offline."""
     from fractal_dsl.runs.comparison import write_page
 
-    print(write_page(runs, output))
+    say(one_line(str(write_page(runs, output))))
 
 
 def compare(
@@ -209,6 +211,6 @@ def compare(
 
     found = compare_runs(runs)
     if json_:
-        print(json.dumps(found, indent=2))
+        say(json.dumps(found, indent=2))
     else:
         Console(soft_wrap=True).print(table(found))

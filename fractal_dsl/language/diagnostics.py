@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from fractal_dsl.base.errors import Help, help_text
+from fractal_dsl.base.escaping import one_line, terminal
 from fractal_dsl.language.source import Source, Sources, Span
 
 CODES: dict[str, str] = {
@@ -97,23 +98,23 @@ class Diagnostic(Struct, frozen=True):
         def paint(style: str, text: str) -> str:
             return f"\033[{style}m{text}\033[0m" if colour else text
 
-        parts = [paint("1;31", f"{self.severity}[{self.code}]") + paint("1", f": {self.message}")]
+        parts = [paint("1;31", f"{self.severity}[{self.code}]") + paint("1", f": {terminal(self.message)}")]
         if self.source.text:
             line, column = self.source.position(self.span.start)
-            parts.append(f"  {paint('1;34', '-->')} {self.source.name}:{line}:{column}")
+            parts.append(f"  {paint('1;34', '-->')} {one_line(self.source.name)}:{line}:{column}")
             shown, carets = self.source.excerpt(self.span).split("\n")
             gutter, _, marks = carets.partition("|")
-            marks = paint("1;31", marks + (f" {self.label}" if self.label else ""))
+            marks = paint("1;31", marks + (f" {one_line(self.label)}" if self.label else ""))
             parts.append(f"{shown}\n{gutter}|{marks}")
         else:
-            parts.append(f"  {paint('1;34', '-->')} {self.source.name}")
+            parts.append(f"  {paint('1;34', '-->')} {one_line(self.source.name)}")
         if self.trail:
             cut = len(self.trail) > MAX_TRAIL
             shown = ", from ".join(self.trail[:3]) + ", …" if cut else ""
             rest = ", from ".join(self.trail[-2:] if cut else self.trail)
-            parts.append(f"     = in {shown}{', from ' if cut else ''}{rest}")
+            parts.append(one_line(f"     = in {shown}{', from ' if cut else ''}{rest}"))
         if help := help_text(self.help):
-            parts.append(f"     = {paint('1;36', 'help')}: {help}")
+            parts.append(f"     = {paint('1;36', 'help')}: {terminal(help)}")
         return "\n".join(parts)
 
     def json(self) -> DiagnosticJson:
