@@ -82,6 +82,12 @@ def _dot(text: str, backslash: str) -> str:
     return text.replace("&", "&amp;").replace("\\", backslash).replace('"', '\\"')
 
 
+def plot_text(text: str) -> str:
+    """A label for matplotlib, which takes what stands between dollars for mathematics, and hides ``_names``."""
+    text = one_line(text).replace("$", "\\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def command(*words: str) -> str:
     """A shell command to copy: each word stays one word. Bash and zsh read ``$'…'``, for what cannot be shown."""
     return " ".join([_dollar(w) if _LINE.search(w) else shlex.quote(w) for w in words])

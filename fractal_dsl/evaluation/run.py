@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST
 from fractal_dsl.base.parts import is_part, read_json
 from fractal_dsl.compiled import Compiled
@@ -125,7 +126,8 @@ def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Com
     """
     status = _status(folder)
     if status == "finished":
-        raise UserError(f"{folder} is finished: there is nothing to resume. `fractal-dsl report {folder}` shows it")
+        look = command("fractal-dsl", "report", str(folder))
+        raise UserError(f"{folder} is finished: there is nothing to resume. `{look}` shows it")
     if status == "diverged":
         raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
     return _spec_of(folder, allow_python)

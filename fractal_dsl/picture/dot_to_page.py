@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fractal_dsl.base.escaping import json_in_html, markup
 from fractal_dsl.base.files import write_text
 from fractal_dsl.picture.dot_to_picture import svg_text
 
@@ -21,10 +20,10 @@ def write_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style:
     """
     svg = svg_text(dot_text, path)
     parts = {
-        "title": escape(title),
+        "title": markup(title),
         "style": style,
         "svg": svg[svg.index("<svg") :],
-        "data": json.dumps(data or {"tree": None, "edges": [], "plans": []}, ensure_ascii=False).replace("</", "<\\/"),
+        "data": json_in_html(data or {"tree": None, "edges": [], "plans": []}),
     }
     template = files("fractal_dsl.picture").joinpath("page.html").read_text("utf-8")
     write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template))

@@ -26,6 +26,7 @@ from socketserver import TCPServer
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import json_in_html
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.source import MAX_SOURCE_BYTES
 from fractal_dsl.picture.shown import BoxLabel
@@ -107,7 +108,7 @@ class Server(ThreadingHTTPServer):
         }
         parts = {
             "nonce": nonce,
-            "config": json.dumps(config).replace("<", "\\u003c"),
+            "config": json_in_html(config),
             "style": _file("fractal_dsl.play", "page.css"),
             "script": "\n".join(_file("fractal_dsl.play", name) for name in _SCRIPTS),
         }

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import write_text
 from fractal_dsl.base.texts import duration, memory_text
 from fractal_dsl.runs.files import RunFiles
@@ -53,15 +55,19 @@ def table(found: dict[str, Any]) -> Table:
     result = Table(box=None, pad_edge=False)
     result.add_column("")
     for name in found["runs"]:
-        result.add_column(name, justify="right")
+        result.add_column(_cell(name), justify="right")
     for key, values in found["figures"].items():
-        result.add_row(key, *values)
+        result.add_row(*map(_cell, [key, *values]))
     if found["settings"]:
         result.add_section()
         result.add_row("settings that differ", style="bold")
         for key, values in found["settings"].items():
-            result.add_row(key, *values)
+            result.add_row(*map(_cell, [key, *values]))
     return result
+
+
+def _cell(text: str) -> Text:
+    return Text(one_line(text))
 
 
 def _keys(rows: Sequence[dict[str, str]]) -> list[str]:

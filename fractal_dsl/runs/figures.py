@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fractal_dsl.base.escaping import plot_text
 from fractal_dsl.runs.files import Figures, RunFiles
 from fractal_dsl.runs.plots import (
     BLACK,
@@ -149,7 +150,14 @@ def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
         for i, run in enumerate(runs):
             found = epochs(run)
             y = [value(e) for e in found]
-            axes.plot([e["epoch"] for e in found], y, color=colour(i), ls=DASHES[i // 7 % 4], lw=1.6, label=run.name)
+            axes.plot(
+                [e["epoch"] for e in found],
+                y,
+                color=colour(i),
+                ls=DASHES[i // 7 % 4],
+                lw=1.6,
+                label=plot_text(run.name),
+            )
         integer_epochs(axes)
         axes.legend()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import read_manifest
 
 FORMAT: Final = "fractal_dsl run"
@@ -21,6 +22,7 @@ _NEEDED = (
 
 def read_run_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run whose files are all as they were written. Raises UserError if not."""
+    go_on = command("fractal-dsl", "train", "--resume", str(folder))
     return read_manifest(
         folder,
         "training run",
@@ -28,5 +30,5 @@ def read_run_manifest(folder: Path) -> dict[str, Any]:
         version=FORMAT_VERSION,
         keys=("graph_sha256", "status"),
         parts=_NEEDED,
-        remedy=f"restore the file, go on with `fractal-dsl train --resume {folder}` if it was killed, or train again",
+        remedy=f"restore the file, go on with `{go_on}` if it was killed, or train again",
     )

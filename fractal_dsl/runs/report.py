@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
+from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
+from fractal_dsl.runs.svg import clean_svg
 
 Table = Mapping[str, Sequence[str]]
 """Rows by name, a cell for each run."""
@@ -87,8 +88,8 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
     """The page of a run with its pictures by name; it needs no other file."""
     drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
     parts = [
-        f"<h1>{escape(run.title)}</h1>",
-        f'<p class="note">{escape(run.name)}.{escape(_status(run))}</p>',
+        f"<h1>{markup(run.title)}</h1>",
+        f'<p class="note">{markup(run.name)}.{markup(_status(run))}</p>',
         *_accuracy(run),
         "<h2>Training</h2>" if "curves" in drawn else "",
         drawn.get("curves", ""),
@@ -117,12 +118,12 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
     for i, run in enumerate(runs):
         drawn = pictures(run, f"-{i}")
         shown = "\n".join(_figure(svg, _CAPTIONS[name]) for name, svg in drawn.items())
-        head = f'<h3>{escape(run.name)}</h3>\n<p class="note">{escape(run.title)}.{escape(_status(run))}</p>'
+        head = f'<h3>{markup(run.name)}</h3>\n<p class="note">{markup(run.title)}.{markup(_status(run))}</p>'
         sides.append(f"<section>{head}\n{_net(run.folder)}\n{shown}</section>")
     caption = "Training: what drop-path leaves of the net, averaged over the epoch. Validation: the whole net."
     parts = [
         f"<h1>{title}</h1>",
-        f'<p class="note">{escape(", ".join(names))}</p>',
+        f'<p class="note">{markup(", ".join(names))}</p>',
         "<h2>Figures</h2>",
         _table(figures, names),
         "<h2>Training</h2>",
@@ -168,7 +169,7 @@ def _accuracy(run: RunFiles) -> list[str]:
     return [
         "<h2>Accuracy on the test images</h2>",
         _table(rows, ["accuracy", "loss (nats per image)"]),
-        f'<p class="note">With the {escape(run.chosen())}.</p>',
+        f'<p class="note">With the {markup(run.chosen())}.</p>',
     ]
 
 
@@ -177,12 +178,12 @@ def _figures(measured: Figures) -> list[str]:
 
 
 def _page(title: str, parts: Sequence[str], width: str) -> str:
-    return _PAGE.format(title=escape(title), body="\n".join(part for part in parts if part), width=width)
+    return _PAGE.format(title=markup(title), body="\n".join(part for part in parts if part), width=width)
 
 
 def _table(rows: Table, head: Sequence[str] = ()) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
-        inner = (f"<{tag}{' class=n' if i and head else ''}>{escape(c)}</{tag}>" for i, c in enumerate(cells))
+        inner = (f"<{tag}{' class=n' if i and head else ''}>{markup(c)}</{tag}>" for i, c in enumerate(cells))
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
@@ -209,6 +210,6 @@ def _figure(text: str, caption: str, kind: str = "") -> str:
     found = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
     if not found:
         return ""
-    svg = found[0].replace("<svg", f'<svg role="img" aria-label="{escape(caption)}"', 1)
+    svg = found[0].replace("<svg", f'<svg role="img" aria-label="{markup(caption)}"', 1)
     named = f' class="{kind}"' if kind else ""
-    return f"<figure{named}>\n<div>{svg}</div>\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+    return f"<figure{named}>\n<div>{svg}</div>\n<figcaption>{markup(caption)}</figcaption>\n</figure>"

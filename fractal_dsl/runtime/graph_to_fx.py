@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 from torch.utils._device import DeviceContext
 
+from fractal_dsl.base.escaping import one_line
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site
 from fractal_dsl.graph.passes.assign_columns import mangle
 from fractal_dsl.ops import TorchModule
@@ -166,5 +167,6 @@ class _Provenance:
             source = self.sources.at(site.span)
             line, _ = source.position(site.span.start)
             where = ", from ".join(site.trail)
-            self.known[key] = f'  File "{source.name}", line {line}, in {where}\n    {source.line(line).strip()}\n'
+            name, text = one_line(source.name), one_line(source.line(line).strip())
+            self.known[key] = f'  File "{name}", line {line}, in {where}\n    {text}\n'
         return self.known[key]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command
 from fractal_dsl.base.lock import open_to_append
 from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, read_part, write_new_parts, write_part
 from fractal_dsl.sweep.space import Axis, axis
@@ -121,7 +122,7 @@ class Home:
         if differ:
             raise UserError(
                 f"{self.path} has a sweep with another {', '.join(differ)}: go on with it by "
-                f"`fractal-dsl sweep {self.path}`, or choose another folder with --out"
+                f"`{command('fractal-dsl', 'sweep', str(self.path))}`, or choose another folder with --out"
             )
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape as escape_markup
 from rich.table import Table
+from rich.text import Text
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import duration
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
@@ -87,17 +86,17 @@ class Results:
         """Print the table, and below it why trials failed."""
         table, head = Table(box=None, pad_edge=False), self._head()
         for i, name in enumerate(head):
-            table.add_column(name, justify="left" if i in (0, len(head) - 1) else "right", no_wrap=True)
+            table.add_column(Text(one_line(name)), justify="left" if i in (0, len(head) - 1) else "right", no_wrap=True)
         for row in self.rows:
             cells = self._cells(replace(row, note="") if row.state == "failed" else row)
-            table.add_row(*map(escape_markup, cells), style="bold" if row.best else None)
+            table.add_row(*[Text(one_line(cell)) for cell in cells], style="bold" if row.best else None)
         if not console.is_terminal:
             console = Console(file=console.file, width=1000)  # nothing is cut off in files
         console.print(table)
         for row in self.rows:
             if row.state == "failed":
                 line = f"trial {row.number} failed: {row.note}"
-                console.print(line, highlight=False, soft_wrap=True, markup=False)
+                console.print(Text(one_line(line)), soft_wrap=True)
 
     def write(self, folder: Path) -> None:
         """Write ``sweep.svg`` and ``sweep.html``."""
@@ -113,30 +112,30 @@ class Results:
             error = next((f"; the first that failed: {r.note}" for r in self.rows if r.state == "failed"), "")
             raise UserError(f"no trial was done{error}")
         best = [r for r in done if r.best]
-        look = shlex.join(["fractal-dsl", "report", str(home.trial(best[0].number))])
+        look = command("fractal-dsl", "report", str(home.trial(best[0].number)))
         if self.sweep.minimize:
             return f"{len(best)} trials are best for their {_NAMES[self.sweep.minimize]}, marked *; {look}"
         return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation images; {look}"
 
     def html(self, svg: str | None) -> str:
         """A page that needs no other file; trials are linked to their reports."""
-        head = "".join(f"<th>{escape(name)}</th>" for name in self._head())
+        head = "".join(f"<th>{markup(name)}</th>" for name in self._head())
         rows = [f"<tr>{head}</tr>"]
         for row in self.rows:
             first, *rest = self._cells(row)
             if row.state == "done":
-                cell = f'<a href="trial-{row.number:04}/report.html">{escape(first)}</a>'
+                cell = f'<a href="trial-{row.number:04}/report.html">{markup(first)}</a>'
             else:
-                cell = escape(first)
+                cell = markup(first)
             kind = ' class="best"' if row.best else ""
-            rows.append(f"<tr{kind}><td>{cell}</td>{''.join(f'<td>{escape(c)}</td>' for c in rest)}</tr>")
+            rows.append(f"<tr{kind}><td>{cell}</td>{''.join(f'<td>{markup(c)}</td>' for c in rest)}</tr>")
         figure = ""
         if svg:
-            figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{escape(self._caption())}</figcaption></figure>"
+            figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{markup(self._caption())}</figcaption></figure>"
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
         what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
         return _PAGE.format(
-            title=escape(f"Sweep of {self.sweep.net}"), what=escape(what), figure=figure, table="\n".join(rows)
+            title=markup(f"Sweep of {self.sweep.net}"), what=markup(what), figure=figure, table="\n".join(rows)
         )
 
     def svg(self) -> str | None:
@@ -157,7 +156,14 @@ class Results:
                 front = sorted(_front(x, y, more=percent == 100))
                 axes.plot([x[i] for _, i in front], [y[i] for _, i in front], color=BLACK, lw=0.8, ls=":", zorder=1)
                 for name, shade, mine in shades:
-                    axes.plot([x[i] for i in mine], [y[i] for i in mine], color=shade, ls="", marker="o", label=name)
+                    axes.plot(
+                        [x[i] for i in mine],
+                        [y[i] for i in mine],
+                        color=shade,
+                        ls="",
+                        marker="o",
+                        label=plot_text(name),
+                    )
                 for _, i in front:
                     text = str(done[i].number)
                     axes.annotate(text, (x[i], y[i]), (6, 6), textcoords="offset points", size=8)
@@ -171,7 +177,7 @@ class Results:
             drawing.axes[0].set_ylabel(ylabel)
             if axis:
                 handles = drawing.axes[0].get_legend_handles_labels()
-                drawing.figure.legend(*handles, title=axis, loc="outside right upper")
+                drawing.figure.legend(*handles, title=plot_text(axis), loc="outside right upper")
         return drawing.svg
 
     def _row(self, trial: FrozenTrial, best: bool) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import threading
 from collections.abc import Generator, Mapping
@@ -12,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command, terminal
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.sweep.checks import Checked
 from fractal_dsl.sweep.folder import Home, Objective, Sampler, Size, Sweep, next_free
@@ -192,11 +193,11 @@ def _command(home: Home, means: Means) -> str:
     words += ["--nproc-per-trial", str(means.processes)] if means.processes > 1 else []
     words += ["--device", means.device] if means.device else []
     words += ["--allow-python"] * means.allow_python
-    return shlex.join(words)
+    return command(*words)
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    console.print(Text(terminal(text)), soft_wrap=True)
 
 
 @contextmanager

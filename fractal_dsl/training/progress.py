@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 from torch import Tensor
 
+from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.texts import duration, memory_text
 
 _LOOK, _GLANCE = 0.5, 1.0
@@ -102,7 +104,7 @@ class View:
 
     def line(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(Text(terminal(text)), soft_wrap=True)
 
 
 def peak_memory(device: torch.device) -> int:

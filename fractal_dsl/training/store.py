@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST, sha256
 from fractal_dsl.base.parts import is_part, part_folder, read_json, replacing_part, write_part
 from fractal_dsl.evaluation.run import Status, Weights
@@ -143,7 +143,7 @@ class Store:
 
     def resume_command(self) -> str:
         """What to type to go on."""
-        resume, way = shlex.join(["train", "--resume", str(self.run)]), self.facts["processes"].rpartition(" by ")[2]
+        resume, way = command("train", "--resume", str(self.run)), self.facts["processes"].rpartition(" by ")[2]
         return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
 
     def reopen(self) -> None:

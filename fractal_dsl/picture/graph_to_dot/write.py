@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from fractal_dsl.base.escaping import dot_string
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.picture.graph_to_dot.curves import Canvas, decimal, own_part, spline
 from fractal_dsl.picture.graph_to_dot.facts import Facts
@@ -51,7 +52,7 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     bottom = max([bottom, *(mark.rect.bottom for mark in pieces)])
     canvas = Canvas(left, bottom)
     graph = f'bb="0,0,{decimal(right - left)},{decimal(bottom - top)}"'
-    lines = [f"digraph {_quoted(name)} {{", *_head(look), f"  graph [{graph}]"]
+    lines = [f"digraph {dot_string(name)} {{", *_head(look), f"  graph [{graph}]"]
     for number, panel in enumerate(drawn):
         writer = _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "")
         lines += writer.lines(top)
@@ -307,10 +308,4 @@ def _filled(fill: str, outline: str, text: str) -> dict[str, str]:
 
 
 def _attributes(attributes: dict[str, str]) -> str:
-    return "[" + ", ".join(f"{key}={_quoted(value)}" for key, value in attributes.items()) + "]"
-
-
-def _quoted(text: str) -> str:
-    """A DOT string; a line break becomes the escape that centres a line, a vertical tab the one that does not."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\v", "\\l")
-    return f'"{escaped}"'
+    return "[" + ", ".join(f"{k}={dot_string(v, tooltip=k == 'tooltip')}" for k, v in attributes.items()) + "]"

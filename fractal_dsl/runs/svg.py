@@ -1,0 +1,50 @@
+"""SVG from a run's folder, which may be of others, made safe to stand in a page of ours."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+_SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_ELEMENTS = frozenset("svg g a title desc path polygon polyline line rect circle ellipse text tspan".split())
+_ATTRIBUTES = frozenset(
+    "id class d points x y x1 y1 x2 y2 cx cy r rx ry dx dy width height viewBox transform fill fill-opacity stroke "
+    "stroke-width stroke-dasharray stroke-opacity stroke-linecap opacity text-anchor font-family font-size font-weight "
+    "font-style".split()
+)
+_DEPTH = 100
+_OUTSIDE = re.compile(r"url\s*\(|[\\@]|[a-z]+:", re.IGNORECASE)
+
+
+def clean_svg(text: str) -> str:
+    """The picture with what draws and nothing else: no script, style, link, event or file. Empty if it is no SVG."""
+    start, end = text.find("<svg"), text.rfind("</svg>")  # without the document type, and what it may declare
+    if min(start, end) < 0:
+        return ""
+    try:
+        root = ElementTree.fromstring(text[start : end + len("</svg>")])
+    except (ElementTree.ParseError, UnicodeEncodeError):
+        return ""
+    if root.tag != f"{_SVG}svg":
+        return ""
+    _clean(root)
+    ElementTree.register_namespace("", _SVG.strip("{}"))
+    ElementTree.register_namespace("xlink", _LINK.strip("{}"))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _clean(root: ElementTree.Element) -> None:
+    waiting = [(root, 0)]
+    while waiting:
+        element, depth = waiting.pop()
+        element.attrib = {k: v for k, v in element.attrib.items() if _drawn(k, v)}
+        for child in list(element):
+            if depth < _DEPTH and child.tag.startswith(_SVG) and child.tag.removeprefix(_SVG) in _ELEMENTS:
+                waiting.append((child, depth + 1))
+            else:
+                element.remove(child)
+
+
+def _drawn(name: str, value: str) -> bool:
+    """Whether an attribute may stay: a tooltip, or what draws and reads nothing from elsewhere."""
+    return name == f"{_LINK}title" or (name in _ATTRIBUTES and not _OUTSIDE.search(value))
