@@ -94,5 +94,6 @@ def _patch(source: Source, formatted: str) -> Iterator[str]:
     import difflib
 
     before, after = [re.findall(r"[^\n]*\n|[^\n]+", text) for text in (source.text, formatted)]
-    for line in difflib.unified_diff(before, after, *[one_line(source.name)] * 2):
+    name = one_line(source.name)
+    for line in difflib.unified_diff(before, after, name, name):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
