@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
@@ -105,7 +105,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         "<h2>Settings</h2>",
         _table({name: [value] for name, value in run.settings().items()}),
         "<h2>Spec</h2>",
-        f"<pre>{escape(_text(run.folder, 'spec.frac'))}</pre>",
+        f"<pre>{markup(_text(run.folder, 'spec.frac'))}</pre>",
     ]
     return _page(run.title, parts, "64rem")
 
@@ -192,7 +192,7 @@ def _table(rows: Table, head: Sequence[str] = ()) -> str:
 
 def _net(folder: Path) -> str:
     """The network's picture, if there is one, in a box of its own: it may be tall."""
-    return _figure(_text(folder, "graph.svg"), "The network.", "net")
+    return _figure(clean_svg(_text(folder, "graph.svg")), "The network.", "net")
 
 
 def _text(folder: Path, name: str) -> str:
