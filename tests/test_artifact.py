@@ -18,6 +18,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from fractal_dsl.runtime.fit import tensors_of
 from tests.support.effort import examples
 from tests.support.oracle import Spec, specs
 
@@ -70,7 +71,7 @@ def inputs(model: FractalModule, seed: int) -> torch.Tensor:
 def assert_source_equals(compiled: Compiled, model: FractalModule, column: int | None = None) -> None:
     source = model_source(compiled, model.join_graph, column)
     plain = getattr(module_of(source), compiled.program.net)()
-    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "_column" not in k.rpartition(".")[2]})
+    plain.load_state_dict({k: v for k, v in tensors_of(model).items() if "_column" not in k.rpartition(".")[2]})
     x = inputs(model, 9)
     with torch.no_grad():
         assert torch.equal(plain.eval()(x), model(x))

@@ -17,6 +17,7 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import check, compile_file, compile_text, pick
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from fractal_dsl.runtime.fit import tensors_of
 
 # --- shared
 
@@ -48,7 +49,7 @@ def written(compiled: Compiled, model: FractalModule, column: int | None = None)
     names: dict[str, type[nn.Module]] = {}
     exec(compile(source, "model.py", "exec"), names)
     plain = names[compiled.program.net]()
-    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "_column" not in k.rpartition(".")[2]})
+    plain.load_state_dict({k: v for k, v in tensors_of(model).items() if "_column" not in k.rpartition(".")[2]})
     return plain.eval(), source
 
 

@@ -19,6 +19,7 @@ from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.pipeline import check, pick
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
+from fractal_dsl.runtime.fit import tensors_of
 from tests.support.effort import examples
 from tests.support.programs import Drawer, Meaning, Piece, Program, column, programs
 from tests.test_format import assert_formats
@@ -85,7 +86,7 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
             torch.testing.assert_close(model.column(k)(x), expected, **EXACT)
 
         plain = from_source(model_source(net, model.join_graph), "N").double()
-        plain.load_state_dict({k: v for k, v in model.state_dict().items() if "_column" not in k.rpartition(".")[2]})
+        plain.load_state_dict({k: v for k, v in tensors_of(model).items() if "_column" not in k.rpartition(".")[2]})
         assert torch.equal(plain.eval()(x), y), "model.py is another function"
 
     model.train()

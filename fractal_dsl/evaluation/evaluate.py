@@ -21,6 +21,7 @@ from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.data_record import DataRecord, compare
+from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE, World
 
@@ -201,7 +202,7 @@ def _measure(
 def weights_sha256(model: nn.Module) -> str:
     """SHA-256 over name and bytes of every parameter and buffer, in the order of names."""
     total = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(tensors_of(model).items()):
         total.update(name.encode())
         total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

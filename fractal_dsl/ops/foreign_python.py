@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -117,7 +117,7 @@ def try_join(call: TorchModule, operands: tuple[Tensor, ...]) -> Tried:
     return _try(call, operands, repr(call))
 
 
-@cache
+@lru_cache(10_000)
 def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
     """``text`` tells apart calls with arguments that are equal but of other types: 1 and true."""
     with warnings.catch_warnings(), torch.no_grad():

@@ -5,20 +5,22 @@ FractalNet, section 5: a shallow column answers early, deeper ones refine. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.bound import Bound
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.runtime.schedule import Region, Scheduler, Step, same
+from fractal_dsl.runtime.schedule import Scheduler
+from fractal_dsl.runtime.slim import own_hooks
+from fractal_dsl.runtime.steps import Step, same
 
 Call = Callable[..., Tensor]
 _INPUT = -1  # the key of the net's input; keys of steps count from 0
@@ -92,22 +94,44 @@ class _Found:
 
 
 class Anytime:
-    """The answers of one model, planned once; see ``anytime``."""
+    """The answers of one model, planned once, and again when one of its modules was replaced; see ``anytime``.
+
+    Raises UserError if the model itself has hooks: work that answers share belongs to no call of the model.
+    """
 
     def __init__(self, model: FractalModule) -> None:
         self.model = model
-        modules = dict(cast(Iterable[tuple[str, nn.Module]], model.named_modules()))
-        scheduler = Scheduler(model.join_graph, modules)
+        self._bound = self._present()
+        self._planned = self._plan(self._bound)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What each answer adds to those before it."""
+        bound = self._present()
+        if bound is not self._bound:
+            self._bound, self._planned = bound, self._plan(bound)
+        return self._planned
+
+    def _present(self) -> Bound:
+        if own_hooks(self.model):
+            raise UserError("anytime answers do not call the hooks of the model itself: register them on its modules")
+        return self.model.modules_now()
+
+    def _plan(self, bound: Bound) -> tuple[Part, ...]:
+        model = self.model
         columns = range(1, len(model.join_graph.columns) + 1)
         plans: list[tuple[int | None, Plan]] = [(k, model.column_plan(k)) for k in columns]
         plans.append((None, model.full_plan()))
+        if columns:
+            bound.check_routes()
         made: set[int] = {_INPUT}
         found: list[_Found] = []
-        key = {model.join_graph.input[0]: _INPUT}
         operands: dict[int, tuple[int, ...]] = {}
-        for column, plan in plans:
+        schedules = Scheduler(model.join_graph, bound.modules).keyed([plan for _, plan in plans])
+        for (column, _), schedule in zip(plans, schedules, strict=True):
+            key = {model.join_graph.input[0]: _INPUT}
             steps: list[Step] = []
-            for step in _flat(scheduler.schedule(plan)):
+            for step in schedule:
                 read = tuple([key[o] for o in step.operands])
                 key[step.result] = read[0] if step.call is same else step.key
                 if step.call is not same:
@@ -122,7 +146,7 @@ class Anytime:
                     new.append(step)
             made |= {step.key for step in new}
             found.append(_Found(column, new[::-1], result, sum(map(self._macs, steps))))
-        self.parts = self._parts(found, operands)
+        return self._parts(found, operands)
 
     def _parts(self, found: Sequence[_Found], operands: Mapping[int, tuple[int, ...]]) -> tuple[Part, ...]:
         """The parts, in which every value is given up after its last use in any of them."""
@@ -148,12 +172,12 @@ class Anytime:
         """The answers to ``x``, each computed when it is asked for."""
         if self.model.training:
             raise UserError("anytime answers are a trained net's: call `model.eval()` first")
-        return self._answers(x)
+        return self._answers(x, self.parts)
 
-    def _answers(self, x: Tensor) -> Iterator[Answer]:
+    def _answers(self, x: Tensor, parts: Sequence[Part]) -> Iterator[Answer]:
         values = {_INPUT: x}
         seconds, macs = 0.0, 0
-        for part in self.parts:
+        for part in parts:
             start = perf_counter()
             with torch.no_grad():
                 for call in part.calls:
@@ -199,9 +223,3 @@ class Anytime:
                 if answer.seconds + pace * seconds[i + 1] > budget:
                     return answer
         raise AssertionError("a net has at least one answer")
-
-
-def _flat(steps: Iterable[Step | Region]) -> Iterator[Step]:
-    """The steps, those of regions by themselves: there is no backward pass to recompute them for."""
-    for step in steps:
-        yield from step.steps if isinstance(step, Region) else (step,)

@@ -35,6 +35,7 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import check, pick
 from fractal_dsl.runtime import layers
+from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
 
@@ -61,16 +62,18 @@ def save_artifact(
     """Write a network. ``column`` says that ``model`` is that column of the net, extracted; ``fused``, that its
     batch norms are folded; ``facts`` is what else the manifest says under names of their own.
 
-    An earlier artifact in the folder is replaced; any other folder that is not empty is refused. Where the folder is a
-    link, what it points to is written.
+    An earlier artifact in the folder is replaced; any other folder that is not empty is refused, and so is a net of
+    which a module was replaced by one that its spec does not describe. Where the folder is a link, what it points to
+    is written.
     """
+    check_fits(model, "an artifact")
     folder = folder.resolve() if folder.is_symlink() else folder
     if folder.exists() and not (folder.is_dir() and (is_artifact(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
     if folder.exists() and is_artifact(folder):
         _refuse_to_lose(folder)
     graph = model.join_graph
-    state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.detach().contiguous() for name, value in tensors_of(model).items()}
     routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
     weights = {name: value for name, value in state.items() if name not in routes}
     with replacing_folder(folder) as temporary:
@@ -95,6 +98,7 @@ def save_artifact(
             "input": str(model.input),
             "output": str(model.output),
             "seed": model.seed,
+            "step": model.step,
             "graph_sha256": graph_sha256(graph),
             "versions": {"fractal_dsl": __version__, "torch": str(torch.__version__)},
         }
@@ -128,6 +132,7 @@ def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalM
         raise UserError(f"{folder} was compiled by fractal_dsl {made} to another graph: compile its spec.frac again")
     modules = graph_to_modules(graph)
     model = FractalModule(graph, modules, manifest["seed"])
+    model.step = manifest.get("step", 0)
     names = [n for n in ("weights.safetensors", "columns.safetensors") if n in manifest["files"]]
     load_weights(model, [folder / name for name in names])
     return model.eval()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 else:
     _Base = nn.Module
 
+_MEAN, _VAR = "running_mean_column", "running_var_column"
+
 
 class Routed(_Base):
     """Mixed into torch's batch norms. The full net's statistics keep torch's names, column k's are
@@ -28,12 +30,40 @@ class Routed(_Base):
     def add_routes(self, columns: Sequence[int]) -> None:
         """Make buffers for columns."""
         for k in columns:
-            self.register_buffer(f"running_mean_column{k}", torch.zeros(self.num_features))
-            self.register_buffer(f"running_var_column{k}", torch.ones(self.num_features))
+            self.register_buffer(f"{_MEAN}{k}", torch.zeros(self.num_features))
+            self.register_buffer(f"{_VAR}{k}", torch.ones(self.num_features))
 
     def has_route(self, column: int) -> bool:
         """Whether a column has statistics of its own."""
-        return f"running_mean_column{column}" in self._buffers
+        return f"{_MEAN}{column}" in self._buffers
+
+    def routes(self) -> tuple[int, ...]:
+        """The columns that have statistics of their own."""
+        return tuple([int(name.removeprefix(_MEAN)) for name in self._buffers if name.startswith(_MEAN)])
+
+    def keep_route(self, column: int) -> None:
+        """Become, in place, an ordinary batch norm with the statistics of a column."""
+        if self.has_route(column):
+            self.running_mean, self.running_var = (self.get_buffer(f"{what}{column}") for what in (_MEAN, _VAR))
+        for k in self.routes():
+            del self._buffers[f"{_MEAN}{k}"], self._buffers[f"{_VAR}{k}"]
+        self.__class__ = _PLAIN.get(type(self), type(self))
+
+    def reset_running_stats(self) -> None:
+        """Forget the statistics of every route."""
+        super().reset_running_stats()
+        self.counts: dict[int, int] = {}
+        for k in self.routes():
+            self.get_buffer(f"{_MEAN}{k}").zero_()
+            self.get_buffer(f"{_VAR}{k}").fill_(1)
+
+    def share(self, route: int) -> float:
+        """The share of the next mini-batch in a column's statistics: the momentum, or, where that is None, what makes
+        them the average over the mini-batches since the last reset. The count is not part of the state."""
+        if self.momentum is not None:
+            return self.momentum
+        self.counts[route] = self.counts.get(route, 0) + 1
+        return 1 / self.counts[route]
 
     def forward(self, input: torch.Tensor, route: int = FULL) -> torch.Tensor:
         if route == FULL:
@@ -41,12 +71,12 @@ class Routed(_Base):
         self._check_input_dim(input)
         return F.batch_norm(
             input,
-            self.get_buffer(f"running_mean_column{route}"),
-            self.get_buffer(f"running_var_column{route}"),
+            self.get_buffer(f"{_MEAN}{route}"),
+            self.get_buffer(f"{_VAR}{route}"),
             self.weight,
             self.bias,
             self.training,
-            self.momentum or 0.0,
+            self.share(route) if self.training else 0.0,
             self.eps,
         )
 
@@ -67,4 +97,10 @@ ROUTED: dict[str, Callable[..., Routed]] = {
     "nn.BatchNorm1d": RoutedBatchNorm1d,
     "nn.BatchNorm2d": RoutedBatchNorm2d,
     "nn.BatchNorm3d": RoutedBatchNorm3d,
+}
+
+_PLAIN: dict[type, type] = {
+    RoutedBatchNorm1d: nn.BatchNorm1d,
+    RoutedBatchNorm2d: nn.BatchNorm2d,
+    RoutedBatchNorm3d: nn.BatchNorm3d,
 }

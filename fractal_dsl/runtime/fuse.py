@@ -8,29 +8,32 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fractal_dsl.graph.graph import Layer
+from fractal_dsl.graph.graph import Join, Layer
 from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
-from fractal_dsl.runtime.graph_to_fx import graph_to_modules
+from fractal_dsl.runtime.bound import copied
+from fractal_dsl.runtime.fit import check_modules
 from fractal_dsl.runtime.module import FractalModule
 
 
 def fuse(model: FractalModule) -> FractalModule:
     """An extracted column with its batch norms folded: equal in eval mode up to rounding, and for inference only.
 
-    ``foldable`` says which layers it leaves alone. The weights are copies.
+    ``foldable`` says which layers it leaves alone. The modules are copies of those that the net has now. Raises
+    UserError if a layer or batch norm that is to be folded is not what the spec says any more.
     """
     folds = foldable(model.join_graph)
     graph = run(fold_batchnorm, model.join_graph, folds)
     paths = {number: node.module for number, node in model.join_graph.items() if isinstance(node, Layer)}
     norms = {paths[number]: paths[behind[-1]] for number, behind in folds.items()}
-    modules = graph_to_modules(graph)
-    for name, module in modules.items():
-        ours = model.get_submodule(name)
-        state = {key: value.clone() for key, value in ours.state_dict().items()}
-        if name in norms:
-            state["weight"], state["bias"] = _folded(ours, cast(_BatchNorm, model.get_submodule(norms[name])))
-        module.load_state_dict(state, assign=True)
+    ours = model.modules_now().modules
+    kept = {node.module for _, node in graph.items() if isinstance(node, Layer | Join)}
+    check_modules(model, sorted({*norms} | (ours.keys() - kept)), "folding batch norms")
+    modules = copied({name: module for name, module in ours.items() if name in kept})
+    for name, norm in norms.items():
+        layer, folded = modules[name], _folded(ours[name], cast(_BatchNorm, ours[norm]))
+        for what, value in zip(("weight", "bias"), folded, strict=True):
+            layer.register_parameter(what, nn.Parameter(value))
     return FractalModule(graph, modules, model.seed).eval()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl import ops
 from fractal_dsl.base.deep import deep
@@ -16,13 +17,22 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.passes.prune_dead import prune_dead
 from fractal_dsl.graph.passes.select_column import select_column
 from fractal_dsl.plans import plan
-from fractal_dsl.plans.plan import Plan
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.program.program import DropPath
-from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree
-from fractal_dsl.runtime.schedule import Region, Scheduler
+from fractal_dsl.runtime.batchnorm import Routed
+from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
+from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree, routes_apart
+from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
+from fractal_dsl.runtime.schedule import Scheduler, regions
+from fractal_dsl.runtime.segments import Segments
+from fractal_dsl.runtime.slim import own_hooks
+from fractal_dsl.runtime.steps import Region, Step
 
 if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
+
+STEP = "_extra_state"
+"""What torch calls the entry of a ``state_dict`` that holds a net's ``step``."""
 
 
 class FractalModule(fx.GraphModule):
@@ -39,24 +49,47 @@ class FractalModule(fx.GraphModule):
         for name, child in module_tree(modules).named_children():
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
-        self._take(graph, modules, seed, 0)
+        self._as_built = signature(self.graph)
+        self._take(graph, {name: kind_of(module) for name, module in modules.items()}, seed, 0)
         if not any(p.is_meta for p in self.parameters()):
             self.recompile()
 
-    def _take(self, graph: JoinGraph, modules: Mapping[str, nn.Module], seed: int, step: int) -> None:
+    def _take(self, graph: JoinGraph, kinds: Mapping[str, Kind], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
         self._joins = graph.joins()
         self._arities = [len(join.labels) for _, join in self._joins]
         self._choices = [join.choice for _, join in self._joins]
-        self._ours = dict(modules)
+        self._kinds = kinds
+        self._elsewhere: dict[str, nn.Module] = {}
+        self._edited = False
         self._level: int | None = None
-        self._compile: Callable[..., Callable[..., Tensor]] | None = None
+        self._regions = regions(graph, None)
+        self._segments: Segments | None = None
+        self._bound: Bound | None = None
         self._schedules: Scheduler | None = None
+
+    def modules_now(self) -> Bound:
+        """The modules that the graph names, as they are now: the same object as long as no module is replaced.
+
+        Raises UserError if one is missing, or the fx graph was edited: plans follow the graph of the spec.
+        """
+        if self._edited:
+            raise UserError(
+                f"the fx graph of net {self.join_graph.net} was edited: its plans and columns, and training with "
+                "drop-path, follow the graph of the spec. Change the spec instead, or run the edited graph alone, "
+                "with `dense`, or in eval mode"
+            )
+        found = self._bound
+        if found is None or not found.holds(self):
+            self._bound = found = Bound(self, self.join_graph, self._kinds, self._elsewhere)
+            self._schedules = None
+        return found
 
     @property
     def _scheduler(self) -> Scheduler:
+        modules = self.modules_now().modules
         if self._schedules is None:
-            self._schedules = Scheduler(self.join_graph, self._ours, self._level, self._compile)
+            self._schedules = Scheduler(self.join_graph, modules, self._level, self._segments)
         return self._schedules
 
     # --- generated code
@@ -67,6 +100,7 @@ class FractalModule(fx.GraphModule):
         """Have fx generate the code of the graph, which ``dense`` runs; calls of the module go by its mode."""
         if "join_graph" not in self.__dict__:  # it is being made; and on the meta device, code is rarely needed
             return None
+        self._edited = signature(self.graph) != self._as_built
         code = super().recompile()
         cls = cast(Any, type(self))
         cls._generated, cls.forward = cls.forward, FractalModule._forward
@@ -90,23 +124,20 @@ class FractalModule(fx.GraphModule):
         return cast(Any, self)._generated(x)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FractalModule:
-        memo |= {id(self.join_graph): self.join_graph, id(self._schedules): None}
+        memo |= {id(fact): fact for fact in (self.join_graph, self._kinds, self._elsewhere)}
+        memo |= {id(cache): None for cache in (self._schedules, self._bound, self._segments)}
         copied = cast(FractalModule, super().__deepcopy__(memo))
-        found = dict(cast(Iterable[tuple[str, nn.Module]], copied.named_modules()))
-        copied._take(self.join_graph, {name: found[name] for name in self._ours}, self.seed, self.step)
-        copied._level, copied._compile = self._level, self._compile
+        copied._as_built = self._as_built
+        copied._take(self.join_graph, self._kinds, self.seed, self.step)
+        copied._elsewhere |= self._elsewhere
+        copied._level, copied._regions = self._level, self._regions
+        if self._segments is not None:
+            copied._segments = Segments(self.join_graph, self._segments.compile)
         copied.recompile()
         return copied
 
     def __reduce__(self) -> Any:
         raise UserError("a FractalModule is not pickled: use save_artifact, or save its state_dict")
-
-    def set_submodule(self, *args: Any, **kwargs: Any) -> None:
-        """Replace a module, as ``nn.Module.set_submodule`` does; plans then run the new one."""
-        super().set_submodule(*args, **kwargs)
-        found = dict(cast(Iterable[tuple[str, nn.Module]], self.named_modules()))
-        self._ours = {name: found[name] for name in self._ours}
-        self._schedules = None
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         """The output for a mini-batch, [batch, …] to [batch, …]; with a plan, what ``run`` gives."""
@@ -114,19 +145,80 @@ class FractalModule(fx.GraphModule):
 
     def _forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         if plan is not None:
-            return self.run(x, plan)
-        if not (self.training and self.drop_path):
-            as_written = self._compile is None and not (self.training and self._scheduler.regions)
-            return self.dense(x) if as_written else self._scheduled(x)
-        return self._scheduled(x)
+            return self._run(x, plan)
+        if self.training and self.drop_path:
+            if recorder := recorder_of(x):
+                warn_of_recording(recorder, self.join_graph.net)
+            return self._drawn(x)
+        as_written = self._segments is None and not (self.training and self._regions)
+        return self.dense(x) if as_written else self._whole(x)
 
     @cast(Any, torch.compiler.disable)
-    def _scheduled(self, x: Tensor) -> Tensor:
-        """Under the next plan in training. A ``torch.compile`` from outside stays out: each plan is another program."""
-        if not (self.training and self.drop_path):
-            return self.run(x, self.full_plan())
+    def _whole(self, x: Tensor) -> Tensor:
+        return self._run(x, self.full_plan())
+
+    @cast(Any, torch.compiler.disable)(reason="it draws a plan for each call: call `model.eval()` first")
+    def _drawn(self, x: Tensor) -> Tensor:
+        """Under the next plan. A ``torch.compile`` from outside stays out: each plan is another program.
+
+        Without gradients and where batch norms average (``momentum=None``), somebody estimates their statistics, as
+        ``torch.optim.swa_utils.update_bn`` does: every route sees the mini-batch, and no plan is drawn.
+        """
+        if not torch.is_grad_enabled() and any(isinstance(m, BatchNorm) and m.momentum is None for m in self.modules()):
+            columns = range(1, self.n_columns + 1) if routes_apart(self.join_graph) else ()
+            return self.run_together(x, [self.full_plan(), *map(self.column_plan, columns)])[0]
         self.step += 1
-        return self.run(x, self.plan(self.seed, self.step - 1))
+        return self._run(x, self.plan(self.seed, self.step - 1))
+
+    def _read_graph(self) -> fx.Graph:
+        if self.__dict__.get("_joins") and torch.compiler.is_exporting() and self.training and self.drop_path:
+            # it interprets the graph of a GraphModule, and does not call it
+            warn_of_recording("torch.export", self.join_graph.net)
+        return self._graph
+
+    graph = property(_read_graph, cast(Any, fx.GraphModule.graph).fset)
+
+    def _run(self, x: Tensor, plan: Plan) -> Tensor:
+        values = {self.join_graph.input[0]: x}
+        for step in self._schedule(plan):
+            step.run(values)
+        return values[self.join_graph.output[0]]
+
+    def _schedule(self, plan: Plan) -> list[Step | Region]:
+        if plan.route != FULL or self.training:
+            self.modules_now().check_routes()
+        return self._scheduler.schedule(plan)
+
+    # --- state
+
+    def get_extra_state(self) -> Tensor:
+        """The number of plans drawn, ``step``, which a ``state_dict`` of a net with drop-path holds."""
+        return torch.tensor(self.step)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing plans from there."""
+        self.step = int(state)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not self.drop_path:
+            destination.pop(prefix + STEP)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if prefix + STEP in missing_keys:  # weights alone, such as those of an artifact
+            missing_keys.remove(prefix + STEP)
 
     # --- facts
 
@@ -174,10 +266,7 @@ class FractalModule(fx.GraphModule):
         weight gets no share (a gradient of zero, where others are live). Batch norms read, and in train mode update,
         the running statistics of the plan's route. Raises UserError for the plan of another net.
         """
-        values = {self.join_graph.input[0]: x}
-        for step in self._scheduler.schedule(plan):
-            step.run(values)
-        return values[self.join_graph.output[0]]
+        return cast(Tensor, self(x, plan))
 
     def live(self, plan: Plan) -> set[nn.Module]:
         """The modules that run under a plan, and those inside them."""
@@ -187,12 +276,14 @@ class FractalModule(fx.GraphModule):
         """The outputs under several plans on one mini-batch. What they share, before the first join, is computed once.
 
         The losses may be summed and sent back at once: the weights are tied (paper section 3.1, with memory to spare).
-        Where parts are recomputed, plans run one after another.
+        Where parts are recomputed, or the net itself has hooks, plans run one after another.
         """
-        if self._scheduler.regions:
+        if (self._regions and torch.is_grad_enabled()) or own_hooks(self):
             return [self.run(x, plan) for plan in plans]
-        steps, outputs = self._scheduler.together(plans)
-        values = {self._scheduler.keys[self.join_graph.input[0]]: x}
+        if self.training or any(plan.route != FULL for plan in plans):
+            self.modules_now().check_routes()
+        steps, begin, outputs = self._scheduler.together(plans)
+        values = {begin: x}
         for step in steps:
             step.run(values)
         return [values[key] for key in outputs]
@@ -202,14 +293,15 @@ class FractalModule(fx.GraphModule):
     def keep_modules(self, nodes: frozenset[int]) -> None:
         """Give up the weights of all nodes but these: another process has them. ``run_part`` is what then runs."""
         kept = {node.module for i in nodes if isinstance(node := self.join_graph[i], Layer | Join)}
-        for name in self._ours.keys() - kept:
-            self._ours[name].to("meta")
-            self.delete_submodule(name)
+        for name, module in self.modules_now().modules.items():
+            if name not in kept:
+                self._elsewhere[name] = module.to("meta")
+                self.delete_submodule(name)
 
     def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
         """What ``run`` makes of the value of node ``entry`` up to node ``exit``, by these nodes alone."""
         values = {entry: x}
-        for step in self._scheduler.schedule(plan):
+        for step in self._schedule(plan):
             if (step.results[0] if isinstance(step, Region) else step.result) in nodes:
                 step.run(values)
         return values[exit]
@@ -223,47 +315,49 @@ class FractalModule(fx.GraphModule):
         """
         if level is not None and level < 0:
             raise UserError(f"levels count from 0, found {level}")
-        self._level, self._schedules = level, None
+        self._level, self._regions, self._schedules = level, regions(self.join_graph, level), None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what plans run, with the arguments of ``torch.compile``: the layers between two joins as one
         function, compiled once for each structure and shape, and so a column as one function.
         """
-        self._compile = cast(Any, partial(torch.compile, *args, **kwargs))
+        self._segments = Segments(self.join_graph, cast(Any, partial(torch.compile, *args, **kwargs)))
         self._schedules = None
 
     # --- columns
 
     def column(self, k: int) -> fx.GraphModule:
-        """Column k as a GraphModule that shares this net's parameters and the buffers of its route."""
-        self._check_column(k)
-        graph = prune_dead(select_column(self.join_graph, k))
-        modules = self._modules_of(graph)
+        """Column k as a GraphModule that shares this net's present modules, and runs with the statistics of its
+        route."""
+        graph, modules = self._column(k)
         column = fx.GraphModule(module_tree(modules), graph_to_fx(graph, modules, route=k), class_name=graph.net)
-        return column.train(self.training)
+        column.training = self.training  # its modules keep the modes that they have in the net
+        return column
 
     def extract(self, k: int) -> FractalModule:
-        """Column k as a plain network of its own: copies of its weights, ordinary batch norms."""
-        self._check_column(k)
-        graph = prune_dead(select_column(self.join_graph, k))
+        """Column k as a plain network of its own: copies of its modules, ordinary batch norms."""
+        graph, modules = self._column(k)
         graph.drop_path, graph.columns = None, ()
-        modules = graph_to_modules(graph)
-        for name, module in modules.items():
-            state = {k: v.clone() for k, v in self._ours[name].state_dict().items()} if name in self._ours else {}
-            for what in ("running_mean", "running_var"):
-                if f"{what}_column{k}" in state:
-                    state[what] = state[f"{what}_column{k}"]
-            plain = {key: value for key, value in state.items() if "_column" not in key}
-            module.load_state_dict(plain, assign=True)  # with the dtype and device of ours
-        return FractalModule(graph, modules, self.seed).train(self.training)
+        modules = copied(modules)
+        for module in modules.values():
+            if isinstance(module, Routed):
+                module.keep_route(k)
+        extracted = FractalModule(graph, modules, self.seed)
+        extracted.training = self.training
+        return extracted
 
-    def _modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
+    def _column(self, k: int) -> tuple[JoinGraph, dict[str, nn.Module]]:
+        """The graph of a column, and its modules: those of this net."""
+        self._check_column(k)
+        bound = self.modules_now()
+        bound.check_routes()
+        graph = prune_dead(select_column(self.join_graph, k))
         modules: dict[str, nn.Module] = {}
         for number, node in graph.items():
             construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join):
-                modules[node.module] = self._ours.get(node.module) or make_module(construction)
-        return modules
+                modules[node.module] = bound.modules.get(node.module) or make_module(construction)
+        return graph, modules
 
     def _check_column(self, k: int) -> None:
         if not 1 <= k <= self.n_columns:

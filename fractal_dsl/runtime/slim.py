@@ -58,37 +58,47 @@ class _MaxPool2d(torch.autograd.Function):
 
 
 class Slim:
-    """Calls a module's slim form; the module itself where no gradient is asked for, or it has hooks."""
+    """Calls a module's slim form; the module itself where no gradient is asked for, or it has hooks, or its attributes
+    were changed to what the form does not do."""
 
-    def __init__(self, module: nn.Module, form: Callable[[Tensor], Tensor]) -> None:
-        self.module, self.form = module, form
+    def __init__(self, module: nn.Module, form: Callable[[Any, Tensor], Tensor], fits: Callable[[Any], bool]) -> None:
+        self.module, self.form, self.fits = module, form, fits
 
     def __call__(self, x: Tensor) -> Tensor:
-        if _hooked(self.module) or not (x.requires_grad and torch.is_grad_enabled()):
-            return self.module(x)
-        return self.form(x)
+        module = self.module
+        if hooked(module) or not (x.requires_grad and torch.is_grad_enabled() and self.fits(module)):
+            return module(x)
+        return self.form(module, x)
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _hooked(module: nn.Module) -> bool:
-    return any(getattr(module, hooks) for hooks in _HOOKS) or bool(cast(Any, _has_any_global_hook)())
+def hooked(module: nn.Module) -> bool:
+    """Whether calling a module calls hooks, its own or those of all modules."""
+    return own_hooks(module) or bool(cast(Any, _has_any_global_hook)())
+
+
+def own_hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks of its own."""
+    return any(getattr(module, hooks) for hooks in _HOOKS)
 
 
 def slim_relu(module: nn.Module) -> Slim | None:
     """The slim form of a ReLU: worth its byte where nothing else keeps the result. None for other modules."""
     if type(module) is not nn.ReLU or module.inplace:
         return None
-    return Slim(module, lambda x: cast(Any, _Relu).apply(x)[0])
+    return Slim(module, lambda _, x: cast(Any, _Relu).apply(x)[0], lambda m: not m.inplace)
 
 
 def slim_pool(module: nn.Module) -> Slim | None:
     """The slim form of a two-dimensional max pooling; None for other modules."""
     if type(module) is not nn.MaxPool2d or module.return_indices:
         return None
-    pairs = [
-        list(v) if isinstance(v, tuple) else [v, v]
-        for v in (module.kernel_size, module.stride, module.padding, module.dilation)
-    ]
-    return Slim(module, lambda x: cast(Any, _MaxPool2d).apply(x, *pairs, module.ceil_mode)[0])
+    return Slim(module, _pooled, lambda m: not m.return_indices)
+
+
+def _pooled(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
+    options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    pairs = [list(v) if isinstance(v, tuple) else [v, v] for v in options]
+    return cast(Any, _MaxPool2d).apply(x, *pairs, pool.ceil_mode)[0]

@@ -15,6 +15,7 @@ from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
 from fractal_dsl.evaluation.evaluate import measure_all
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import load_weights
+from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.schedule import lasting
 from fractal_dsl.runtime.world import ALONE, World
@@ -145,7 +146,7 @@ class Stepper:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, as tensors by name."""
-        state = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        state = {f"model/{name}": value for name, value in tensors_of(self.model).items()}
         state |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.model, self.optimizer).items()}
         if self.average is not None:
             state |= {f"average/{name}": value for name, value in self.average.tensors.items()}
@@ -153,7 +154,7 @@ class Stepper:
 
     def load(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """Put back what a checkpoint holds; its tensors."""
-        own = self.model.state_dict()
+        own = tensors_of(self.model)
 
         def like(name: str) -> Tensor | None:
             kind, _, rest = name.partition("/")
@@ -181,7 +182,7 @@ class Stepper:
 
     def weights(self) -> dict[str, Tensor]:
         """The parameters and buffers, whole, where this is the first process."""
-        return self.model.state_dict()
+        return tensors_of(self.model)
 
     def load_weights(self, file: Path) -> None:
         """Take over what ``weights`` gave from a file."""

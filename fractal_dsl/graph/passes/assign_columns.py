@@ -6,7 +6,7 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -24,8 +24,8 @@ RESERVED = frozenset(
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
     "share_memory state_dict to to_empty to_folder train training type update values xpu zero_grad "
-    "checkpoint column column_plan dense drop_path extract full_plan input join_graph keep_modules live n_columns "
-    "output plan run run_part run_together seed shape_env step".split()
+    "checkpoint column column_plan dense drop_path extract full_plan input join_graph keep_modules live "
+    "modules_now n_columns output plan run run_part run_together seed shape_env step".split()
 )
 
 
@@ -167,7 +167,7 @@ def _plain(op: str) -> str:
     return op.removeprefix("nn.").lower() if op.startswith("nn.") else op.removeprefix("extern ")
 
 
-@cache
+@lru_cache(10_000)
 def mangle(name: str) -> str:
     """A name that is safe as a submodule's: an ASCII identifier, no keyword, no attribute of a module, no `block1`."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", name)

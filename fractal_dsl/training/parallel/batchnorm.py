@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl.plans.plan import FULL
+from fractal_dsl.runtime.batchnorm import Routed
 
 
 def synchronise(model: nn.Module) -> None:
@@ -42,10 +43,19 @@ def _forward(norm: _BatchNorm, alone: Any, x: Tensor, route: int = FULL) -> Tens
     if route == FULL and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
     with torch.no_grad():
-        momentum = norm.momentum or 0.0
+        momentum = _share(norm, route)
         norm.get_buffer(f"running_mean{suffix}").lerp_(mean, momentum)
         norm.get_buffer(f"running_var{suffix}").lerp_(var * (count / (count - 1)), momentum)
     return normalised
+
+
+def _share(norm: _BatchNorm, route: int) -> float:
+    """The share of this mini-batch in the running statistics of a route."""
+    if norm.momentum is not None:
+        return norm.momentum
+    if isinstance(norm, Routed) and route != FULL:
+        return norm.share(route)
+    return 1 / int(cast(Tensor, norm.num_batches_tracked))
 
 
 class _Normalise(torch.autograd.Function):

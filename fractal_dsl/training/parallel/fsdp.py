@@ -16,7 +16,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import Join, Layer, Node
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import read_weights
-from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.module import STEP, FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.parallel.shares import SharedBatchStepper
 
@@ -44,7 +44,8 @@ class ShardedStepper(SharedBatchStepper):
         return self.model(x, plan)
 
     def weights(self) -> dict[str, Tensor]:
-        return cast(dict[str, Tensor], get_model_state_dict(self.model, options=_WHOLE))
+        whole = cast(dict[str, Tensor], get_model_state_dict(self.model, options=_WHOLE))
+        return {name: value for name, value in whole.items() if name != STEP}
 
     def load_weights(self, file: Path) -> None:
         set_model_state_dict(self.model, cast(dict[str, Any], read_weights([file])), options=_WHOLE)

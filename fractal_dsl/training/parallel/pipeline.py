@@ -24,6 +24,7 @@ from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.plans.stretches import Stretch, stretches
 from fractal_dsl.runtime.artifact import read_weights
+from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.mixing import Targets, loss_of, right_of
@@ -41,7 +42,7 @@ class PipelineStepper(Stepper):
             raise UserError("--parallel pipeline cannot scale fp16's gradients: use `precision` bf16, or fp32")
         if config.batch % config.accumulate:
             raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
-        self.names = list(model.state_dict())
+        self.names = list(tensors_of(model))
         stretch = stretches(model.join_graph, world.size)[world.rank]
         model.keep_modules(stretch.nodes)
         super().__init__(model, config, device, world)
@@ -88,14 +89,14 @@ class PipelineStepper(Stepper):
         torch.nn.utils.clip_grads_with_norm_(parameters, norm, whole.to(own.dtype))
 
     def weights(self) -> dict[str, Tensor]:
-        own = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
+        own = {name: value.detach().cpu() for name, value in tensors_of(self.model).items()}
         parts: list[Any] = [None] * self.world.size
         dist.gather_object(own, parts if self.world.leads else None)
         whole = {name: value for part in parts if part for name, value in part.items()}
         return {name: whole[name] for name in self.names if name in whole}
 
     def load_weights(self, file: Path) -> None:
-        own = self.model.state_dict()
+        own = tensors_of(self.model)
         self.model.load_state_dict({name: value for name, value in read_weights([file]).items() if name in own})
 
     def measure(self, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:

@@ -1,0 +1,144 @@
+"""The modules of a net by the names of its graph, as the net holds them now.
+
+A net's own tree of submodules is the only source: whoever replaces a submodule, by whatever means, replaces it for the
+generated code, plans, columns and answers alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from msgspec import Struct
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.graph.graph import JoinGraph, Layer
+from fractal_dsl.runtime.batchnorm import Routed
+from fractal_dsl.runtime.graph_to_fx import behind_joins, routes_apart
+
+
+class Kind(Struct, frozen=True):
+    """What a module was when the net was built: its class, and the columns that it keeps statistics for."""
+
+    cls: type[nn.Module]
+    routes: tuple[int, ...]
+
+
+def kind_of(module: nn.Module) -> Kind:
+    """The kind of a module that was just built."""
+    return Kind(type(module), module.routes() if isinstance(module, Routed) else ())
+
+
+class Bound:
+    """The modules of a net under the names in ``kinds``, and ``holds``, which tells whether they are still those.
+
+    ``elsewhere`` has modules that another process runs. Raises UserError if the net lacks one.
+    """
+
+    def __init__(
+        self, root: nn.Module, graph: JoinGraph, kinds: Mapping[str, Kind], elsewhere: Mapping[str, nn.Module]
+    ) -> None:
+        self.graph, self.kinds = graph, kinds
+        self.modules: dict[str, nn.Module] = {}
+        self._top: list[tuple[str, nn.Module, type]] = []
+        self._inner: list[tuple[nn.Module, str, nn.Module, type]] = []
+        self._seen: dict[str, nn.Module] = {}
+        for name in kinds:
+            self.modules[name] = elsewhere[name] if name in elsewhere else self._walk(root, name)
+        self.unfit = self._unfit()
+
+    def _walk(self, root: nn.Module, path: str) -> nn.Module:
+        if path in self._seen:
+            return self._seen[path]
+        above, _, name = path.rpartition(".")
+        parent = self._walk(root, above) if above else root
+        module = parent._modules.get(name)  # pyright: ignore[reportPrivateUsage]
+        if module is None:
+            raise UserError(
+                f"net {self.graph.net} has no module {path} any more, which its spec runs: "
+                f"put one there (nn.Identity() does nothing), or build the net again"
+            )
+        if above:
+            self._inner.append((parent, name, module, module.__class__))
+        else:
+            self._top.append((name, module, module.__class__))
+        self._seen[path] = module
+        return module
+
+    def holds(self, root: nn.Module) -> bool:
+        """Whether ``root`` still has these modules, and they are of the same classes."""
+        modules = root._modules  # pyright: ignore[reportPrivateUsage]
+        for name, module, cls in self._top:
+            if modules.get(name) is not module or module.__class__ is not cls:
+                return False
+        for parent, name, module, cls in self._inner:
+            modules = parent._modules  # pyright: ignore[reportPrivateUsage]
+            if modules.get(name) is not module or module.__class__ is not cls:
+                return False
+        return True
+
+    def check_routes(self) -> None:
+        """Raise UserError if a column would run with statistics that are not its own."""
+        if self.unfit is not None:
+            name, was = self.unfit
+            raise UserError(
+                f"{name} is {type(self.modules[name]).__name__} now, which keeps one set of running statistics for all "
+                f"columns, and was {was.cls.__name__}: the columns of net {self.graph.net} need their own. Use a norm "
+                "without running statistics, such as GroupNorm, or change the layer in the spec. To synchronise batch "
+                "norms over processes, train with --parallel ddp; to fold them, use fuse(model.extract(k))"
+            )
+
+    def _unfit(self) -> tuple[str, Kind] | None:
+        """The first module that stands behind a join and cannot tell the routes apart, and what stood there."""
+        changed = [name for name, kind in self.kinds.items() if not _is(self.modules[name], kind)]
+        if not changed or not routes_apart(self.graph):
+            return None
+        nodes = behind_joins(self.graph)
+        behind = {node.module for number, node in self.graph.items() if number in nodes and isinstance(node, Layer)}
+        return next(
+            ((n, self.kinds[n]) for n in changed if n in behind and _mixes(self.modules[n], self.kinds[n])), None
+        )
+
+
+def _is(module: nn.Module, kind: Kind) -> bool:
+    """Whether a module is of the kind: its class may be one made from that class, as parametrizations do."""
+    routes = module.routes() if isinstance(module, Routed) else ()
+    return isinstance(module, kind.cls) and {*kind.routes} <= {*routes}
+
+
+def _mixes(module: nn.Module, kind: Kind) -> bool:
+    """Whether a module that replaced one of this kind has running statistics, or may have taken some over."""
+    if kind.routes and (isinstance(module, nn.Identity) or any(True for _ in module.buffers())):
+        return True
+    return any(isinstance(m, _NormBase) and m.running_mean is not None for m in module.modules())
+
+
+def copied(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Copies of modules, with their hooks; weights that they share stay shared. Raises UserError if torch cannot."""
+    try:
+        return copy.deepcopy(modules)
+    except RuntimeError as error:
+        raise UserError(
+            f"the net's modules cannot be copied ({str(error).splitlines()[0]}): undo pruning and weight norms first, "
+            "with torch.nn.utils.prune.remove or remove_weight_norm"
+        ) from None
+
+
+def signature(graph: fx.Graph) -> str:
+    """A hash of what an fx graph computes: of what each node calls, and on what. Names of nodes do not count."""
+    places = {node: i for i, node in enumerate(graph.nodes)}
+
+    def plain(value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in cast(Iterable[object], value)]
+        return places[value] if isinstance(value, fx.Node) else repr(value)
+
+    found = hashlib.sha256()
+    for node in graph.nodes:
+        target = "" if node.op == "placeholder" else node.target
+        found.update(f"{node.op} {target} {plain(node.args)} {plain([*node.kwargs.items()])}\n".encode())
+    return found.hexdigest()

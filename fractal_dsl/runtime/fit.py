@@ -1,0 +1,59 @@
+"""Whether the modules of a net are still what its spec says: what is written to files must be that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.runtime.graph_to_fx import graph_to_modules, module_tree
+from fractal_dsl.runtime.module import STEP, FractalModule
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name: the ``state_dict`` without the number of plans drawn."""
+    return {name: value for name, value in model.state_dict().items() if name != STEP}
+
+
+def check_modules(model: FractalModule, names: Iterable[str], doing: str) -> None:
+    """Raise UserError if one of these modules is not what the spec of its net says, by class or arguments."""
+    ours, specified = model.modules_now().modules, graph_to_modules(model.join_graph, "meta")
+    for name in names:
+        found, expected = _text(ours[name]), _text(specified[name])
+        if found != expected:
+            raise UserError(
+                f"{name} is {found} now, and its spec says {expected}: {doing} would lose the change. Change the spec, "
+                "or put such a module back; merge adapters and undo parametrizations first"
+            )
+
+
+def check_fits(model: FractalModule, doing: str) -> None:
+    """Raise UserError if the modules and weights of a net are not those of its spec: ``doing`` would lose something."""
+    specified = graph_to_modules(model.join_graph, "meta")
+    check_modules(model, specified, doing)
+    tree = module_tree(specified)
+    ours, expected = tensors_of(model), tensors_of(tree)
+    for name in sorted({*ours, *expected}):
+        found, said = (_shape(state.get(name)) for state in (ours, expected))
+        if found != said:
+            raise UserError(
+                f"the weights of net {model.join_graph.net} do not fit its spec, which has {said} for {name}, and the "
+                f"net has {found}: {doing} would lose it. Undo pruning and weight norms, with "
+                "torch.nn.utils.prune.remove or remove_weight_norm, or change the spec"
+            )
+    if len([*model.parameters()]) != len([*tree.parameters()]):
+        raise UserError(
+            f"layers of net {model.join_graph.net} share weights that its spec does not share: {doing} would lose it. "
+            "Declare a `shared` block in the spec"
+        )
+
+
+def _text(module: nn.Module) -> str:
+    """The module with its arguments, and what is in it; without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+
+
+def _shape(value: Tensor | None) -> str:
+    return "nothing" if value is None else f"a tensor of shape {list(value.shape)}"
