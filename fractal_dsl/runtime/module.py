@@ -170,13 +170,17 @@ class FractalModule(fx.GraphModule):
         self.step += 1
         return self._run(x, self.plan(self.seed, self.step - 1))
 
-    def _read_graph(self) -> fx.Graph:
+    @property
+    def graph(self) -> fx.Graph:
+        """The whole net as an fx graph."""
         if self.__dict__.get("_joins") and torch.compiler.is_exporting() and self.training and self.drop_path:
             # it interprets the graph of a GraphModule, and does not call it
             warn_of_recording("torch.export", self.join_graph.net)
         return self._graph
 
-    graph = property(_read_graph, cast(Any, fx.GraphModule.graph).fset)
+    @graph.setter
+    def graph(self, g: fx.Graph) -> None:
+        cast(Any, fx.GraphModule.graph).fset(self, g)
 
     def _run(self, x: Tensor, plan: Plan) -> Tensor:
         values = {self.join_graph.input[0]: x}
