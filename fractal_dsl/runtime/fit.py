@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.runtime.counted import STEP
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules, module_tree
-from fractal_dsl.runtime.module import STEP, FractalModule
+from fractal_dsl.runtime.module import FractalModule
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

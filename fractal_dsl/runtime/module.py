@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl import ops
-from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.passes.prune_dead import prune_dead
@@ -21,28 +20,22 @@ from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
-from fractal_dsl.runtime.graph_to_fx import graph_to_fx, graph_to_modules, make_module, module_tree, routes_apart
+from fractal_dsl.runtime.counted import Counted
+from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 from fractal_dsl.runtime.steps import Region, Step
 
-if TYPE_CHECKING:
-    from fractal_dsl.compiled import Compiled
 
-STEP = "_extra_state"
-"""What torch calls the entry of a ``state_dict`` that holds a net's ``step``."""
-
-
-class FractalModule(fx.GraphModule):
+class FractalModule(Counted):
     """A compiled net. In eval mode, and without drop-path, calling it runs the whole graph; in train mode
     each call draws a plan from ``(seed, step)``, counts ``step`` up, and computes what the plan leaves live.
     """
 
     join_graph: JoinGraph
     seed: int
-    step: int
 
     def __init__(self, graph: JoinGraph, modules: Mapping[str, nn.Module], seed: int = 0) -> None:
         super().__init__(nn.Module(), fx.Graph(), class_name=graph.net)
@@ -193,37 +186,6 @@ class FractalModule(fx.GraphModule):
             self.modules_now().check_routes()
         return self._scheduler.schedule(plan)
 
-    # --- state
-
-    def get_extra_state(self) -> Tensor:
-        """The number of plans drawn, ``step``, which a ``state_dict`` of a net with drop-path holds."""
-        return torch.tensor(self.step)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Go on drawing plans from there."""
-        self.step = int(state)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not self.drop_path:
-            destination.pop(prefix + STEP)
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
-        if prefix + STEP in missing_keys:  # weights alone, such as those of an artifact
-            missing_keys.remove(prefix + STEP)
-
     # --- facts
 
     @property
@@ -366,46 +328,3 @@ class FractalModule(fx.GraphModule):
     def _check_column(self, k: int) -> None:
         if not 1 <= k <= self.n_columns:
             raise UserError(f"there is no column {k}: net {self.join_graph.net} has columns 1 to {self.n_columns}")
-
-
-# --- making one
-
-
-def build(compiled: Compiled, seed: int = 0, device: str | torch.device = "cpu") -> FractalModule:
-    """The network of a compiled spec, its weights drawn from ``seed`` by the net's ``init`` option.
-
-    Drop-path draws from the same seed. On the device ``meta`` nothing is allocated or initialised.
-    """
-    with deep(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        modules = graph_to_modules(compiled.graph, device)
-        model = FractalModule(compiled.graph, modules, seed)
-        if torch.device(device).type != "meta":
-            _initialise(model, compiled.program.init)
-    return model
-
-
-_INITS: dict[str, Callable[[Tensor], Any]] = {
-    "xavier": nn.init.xavier_uniform_,
-    "xavier_normal": nn.init.xavier_normal_,
-    "kaiming": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
-    "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
-    "orthogonal": nn.init.orthogonal_,
-}
-
-_WEIGHTED = (
-    nn.Linear,
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
-
-
-def _initialise(model: nn.Module, init: str) -> None:
-    """Weights of convolutions and linear layers by the scheme, their biases zero; ``default`` is torch's own."""
-    if init == "default":
-        return
-    for module in model.modules():
-        if isinstance(module, _WEIGHTED):
-            _INITS[init](module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

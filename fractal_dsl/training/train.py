@@ -27,7 +27,8 @@ from fractal_dsl.runs.data_record import compare
 from fractal_dsl.runs.parts import TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
-from fractal_dsl.runtime.module import FractalModule, build
+from fractal_dsl.runtime.build import build
+from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import check_graphs

@@ -16,7 +16,8 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import Join, Layer, Node
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import read_weights
-from fractal_dsl.runtime.module import STEP, FractalModule
+from fractal_dsl.runtime.counted import STEP
+from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.parallel.shares import SharedBatchStepper
 

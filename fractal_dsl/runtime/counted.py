@@ -1,0 +1,53 @@
+"""The number of plans that a net has drawn, as a part of its state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from fractal_dsl.program.program import DropPath
+
+STEP = "_extra_state"
+"""What torch calls the entry of a ``state_dict`` that holds a net's ``step``."""
+
+
+class Counted(fx.GraphModule):
+    """A net that counts in ``step`` the plans that it draws, and saves the count if it draws any."""
+
+    step: int
+
+    @property
+    def drop_path(self) -> DropPath | None:
+        """The net's drop-path, if it has one."""
+        raise NotImplementedError
+
+    def get_extra_state(self) -> Tensor:
+        """The number of plans drawn, ``step``, which a ``state_dict`` of a net with drop-path holds."""
+        return torch.tensor(self.step)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Go on drawing plans from there."""
+        self.step = int(state)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if not self.drop_path:
+            destination.pop(prefix + STEP)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if prefix + STEP in missing_keys:  # weights alone, such as those of an artifact
+            missing_keys.remove(prefix + STEP)
