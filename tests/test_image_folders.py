@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -148,6 +149,18 @@ def test_unreadable_images_are_refused_or_left_out(tmp_path: Path) -> None:
         file.write_text("text")
     said = refused({"name": "folder", "path": str(root), "skip_unreadable": True}, *two)
     assert "no image of class b" in said
+
+
+def test_pipes_and_broken_links_are_refused(tmp_path: Path) -> None:
+    root = fill(tmp_path, *several("a b", 20))
+    os.mkfifo(root / "a" / "pipe.png")
+    for augment in ("none", "resized_crop"):
+        assert "pipe.png" in refused(f"folder:{root}", "1,8,8", 2, augment=augment)
+    (root / "a" / "pipe.png").unlink()
+    (root / "b" / "link.png").symlink_to(root / "nowhere")
+    assert f"{root / 'b' / 'link.png'}" in refused(f"folder:{root}", "1,8,8", 2)
+    skipped = get({"name": "folder", "path": str(root), "skip_unreadable": True})
+    assert skipped.record.unreadable == ["b/link.png"]
 
 
 def test_a_class_of_one_image_is_refused_whatever_its_name(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def decode(path: Path, channels: int, background: str = "white") -> Image:
     format, or has values without a known range.
     """
     image_module = pillow()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        _refuse(path, "it is no ordinary file")  # a pipe would be waited for
     try:
         with warnings.catch_warnings(), path.open("rb") as raw:
             warnings.simplefilter("ignore")  # Pillow's: on tags that it passes over, and images of 90 to 180 megapixels
