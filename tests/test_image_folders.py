@@ -376,6 +376,9 @@ def test_predict_prints_the_names_of_classes(tmp_path: Path) -> None:
 def test_predict_is_for_runs(tmp_path: Path) -> None:
     (tmp_path / "net.frac").write_text(NET)
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "net.frac"), "x.png"], catch_exceptions=True)
+    assert f"is a spec, and not the folder of a training run: `fractal-dsl train {tmp_path}" in str(done.exception)
+    (tmp_path / "model.pt").write_text("")
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "model.pt"), "x.png"], catch_exceptions=True)
     assert "is a file, and a training run is a folder" in str(done.exception)
 
 
@@ -389,7 +392,7 @@ def test_runs_without_a_record_are_refused(tmp_path: Path) -> None:
 def test_labels_that_begin_with_one_are_explained(tmp_path: Path) -> None:
     x, y = np.zeros((60, 3), "f4"), np.arange(60) % 3 + 1
     said = refused(archive(tmp_path / "a.npz", inputs=x, labels=y), "3", 3)
-    assert "labels run from 1 to 3 and none is 0" in said and "Save the labels less 1" in said
+    assert "labels run from 1 to 3 and none is 0" in said and "Subtract 1 from the labels" in said and "f32[3]" in said
 
 
 def test_images_need_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

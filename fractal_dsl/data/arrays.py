@@ -63,8 +63,8 @@ def _classes(path: Path, train: NDArray[np.int64], labels: Mapping[str, NDArray[
     low, high = int(train.min()) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
     if low > 0 and outputs != high + 1:
         raise UserError(
-            f"{path}: labels run from {low} to {high} and none is 0, but classes are counted from 0. Save the labels "
-            f"less {low}: they are then 0 to {high - low}, {high - low + 1} classes"
+            f"{path}: labels run from {low} to {high} and none is 0, but classes are counted from 0. Subtract {low} "
+            f"from the labels: they then run from 0 to {high - low}, for a net that gives f32[{high - low + 1}]"
         )
     return high + 1
 
