@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from fractal_dsl import build, compile_file, compile_text, load_artifact, save_artifact
 from fractal_dsl.config import parse_config
 from fractal_dsl.plans.plan import Plan, local_plan
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime import FractalModule
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.training.step import Stepper
@@ -168,7 +169,7 @@ def test_plans_leave_nothing_behind(compiled: bool) -> None:
     model = build(COMPILED, 3)
     if compiled:
         model.compile(backend="eager")
-    arities = [len(join.labels) for _, join in model.join_graph.joins()]
+    arities = PlanSpace.of(model.join_graph).arities
     sizes: list[int] = []
     for step in range(900):
         plan = local_plan(arities, 0.5, Random(step))

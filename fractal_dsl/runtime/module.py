@@ -13,10 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # pyright: ignor
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.graph.passes.prune_dead import prune_dead
-from fractal_dsl.graph.passes.select_column import select_column
-from fractal_dsl.plans import plan
+from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan import FULL, Plan
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
@@ -49,9 +48,7 @@ class FractalModule(Counted):
 
     def _take(self, graph: JoinGraph, kinds: Mapping[str, Kind], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
-        self._joins = graph.joins()
-        self._arities = [len(join.labels) for _, join in self._joins]
-        self._choices = [join.choice for _, join in self._joins]
+        self._space = PlanSpace.of(graph)
         self._kinds = kinds
         self._elsewhere: dict[str, nn.Module] = {}
         self._edited = False
@@ -166,7 +163,7 @@ class FractalModule(Counted):
     @property
     def graph(self) -> fx.Graph:
         """The whole net as an fx graph."""
-        if self.__dict__.get("_joins") and torch.compiler.is_exporting() and self.training and self.drop_path:
+        if "_space" in self.__dict__ and torch.compiler.is_exporting() and self.training and self.drop_path:
             # it interprets the graph of a GraphModule, and does not call it
             warn_of_recording("torch.export", self.join_graph.net)
         return self._graph
@@ -201,29 +198,26 @@ class FractalModule(Counted):
     @property
     def n_columns(self) -> int:
         """The number of columns, counted from 1, the shallowest."""
-        return max(1, len(self.join_graph.columns))
+        return self.join_graph.n_columns
 
     @property
     def drop_path(self) -> DropPath | None:
         """The net's drop-path; None where there is none or no join to drop from."""
-        return self.join_graph.drop_path if self._joins else None
+        return self._space.drop_path
 
     # --- plans
 
     def full_plan(self) -> Plan:
         """Everything is live."""
-        return plan.full_plan(self._arities)
+        return self._space.full()
 
     def column_plan(self, k: int) -> Plan:
         """Column k alone. Raises UserError if there is none."""
-        self._check_column(k)
-        return plan.column_plan(self._choices, self._arities, k) if self._joins else self.full_plan()
+        return self._space.column(k)
 
     def plan(self, seed: int, step: int) -> Plan:
         """The plan of a training step, by the net's drop-path: a function of seed and step."""
-        if self.drop_path is None:
-            return self.full_plan()
-        return plan.draw(self.drop_path, self._arities, self._choices, self.n_columns, seed, step)
+        return self._space.drawn(seed, step)
 
     def run(self, x: Tensor, plan: Plan) -> Tensor:
         """The output under a plan: [batch, …] to [batch, …]. What is dropped is not computed.
@@ -303,7 +297,6 @@ class FractalModule(Counted):
     def extract(self, k: int) -> FractalModule:
         """Column k as a plain network of its own: copies of its modules, ordinary batch norms."""
         graph, modules = self._column(k)
-        graph.drop_path, graph.columns = None, ()
         modules = copied(modules)
         for module in modules.values():
             if isinstance(module, Routed):
@@ -314,17 +307,12 @@ class FractalModule(Counted):
 
     def _column(self, k: int) -> tuple[JoinGraph, dict[str, nn.Module]]:
         """The graph of a column, and its modules: those of this net."""
-        self._check_column(k)
+        graph = lone_column(self.join_graph, k)
         bound = self.modules_now()
         bound.check_routes()
-        graph = prune_dead(select_column(self.join_graph, k))
         modules: dict[str, nn.Module] = {}
         for number, node in graph.items():
             construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
             if construction is not None and isinstance(node, Layer | Join):
                 modules[node.module] = bound.modules.get(node.module) or make_module(construction)
         return graph, modules
-
-    def _check_column(self, k: int) -> None:
-        if not 1 <= k <= self.n_columns:
-            raise UserError(f"there is no column {k}: net {self.join_graph.net} has columns 1 to {self.n_columns}")

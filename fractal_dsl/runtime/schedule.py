@@ -12,9 +12,9 @@ from itertools import groupby
 
 from torch import nn
 
-from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
+from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import SUMS, Concat, call_of
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import Slim, slim_pool, slim_relu
@@ -40,6 +40,7 @@ class Scheduler:
         segments: Segments | None = None,
     ) -> None:
         self.graph, self.modules, self.segments = graph, modules, segments
+        self.space = PlanSpace.of(graph)
         self.numbers = list(graph.g.nodes)
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
         self.joins = [number for number, _ in graph.joins()]
@@ -99,18 +100,11 @@ class Scheduler:
         return result[::-1], begin, outputs
 
     def _found(self, plan: Plan, keys: _Keys | None) -> list[Step]:
-        self._check(plan)
+        self.space.check(plan)
         steps = self._steps(plan, keys)
         if self.segments is None:
             return self._slimmed(steps)
         return self.segments.fused(steps, lambda step: self.regions.get(step.result), lasting(plan))
-
-    def _check(self, plan: Plan) -> None:
-        fits = len(plan.live) == len(self.joins) and 0 <= plan.route <= max(1, len(self.graph.columns))
-        for number, flags in zip(self.joins, plan.live, strict=False):
-            fits = fits and any(flags) and len(flags) == len(self.operands[number])
-        if not fits:
-            raise UserError(f"the plan {plan.text()} is not one of net {self.graph.net}: draw it from the same net")
 
     def _steps(self, plan: Plan, keys: _Keys | None) -> list[Step]:
         """The calls, one a node. With ``keys``, calls of one identity on values of equal keys have one key."""
@@ -118,13 +112,8 @@ class Scheduler:
         reads = dict(self.operands)
         for number, flags in live.items():
             reads[number] = tuple([o for o, on in zip(self.operands[number], flags, strict=True) if on])
-        last: dict[int, int] = {}
-        needed = {self.graph.output[0]}
-        for number in reversed(self.numbers):
-            if number in needed:
-                for operand in reads[number]:
-                    needed.add(operand)
-                    last.setdefault(operand, number)
+        needed = self.graph.needed(reads)
+        last = {operand: number for number in self.numbers if number in needed for operand in reads[number]}
         free: dict[int, list[int]] = {}
         for operand, reader in last.items():
             free.setdefault(reader, []).append(operand)
