@@ -36,6 +36,16 @@ def copy_of_package(folder: Path) -> Path:
         ("base/errors.py", "import fractal_dsl.language.syntax", "Folders import only what stands below them"),
         ("graph/graph.py", "def f() -> None:\n    import fractal_dsl.plans.plan", "Folders import only what stands"),
         ("picture/shown.py", "import torch", "Torch stays below the line"),
+        (
+            "program/syntax_to_program/names.py",
+            "def f() -> None:\n    import fractal_dsl.program.syntax_to_program.calls",
+            "The evaluator reads from the top down",
+        ),
+        (
+            "program/syntax_to_program/termination/numbers.py",
+            "def f() -> None:\n    import fractal_dsl.program.syntax_to_program.termination.reach",
+            "The termination check reads from the top down",
+        ),
         ("language/source.py", "def f() -> None:\n    import torch", "Torch stays below the line"),
     ],
 )

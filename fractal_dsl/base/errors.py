@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 
 
@@ -21,6 +20,8 @@ def help_text(help: Help) -> str | None:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` was most likely meant to be, if any is near."""
+    import difflib  # only after a mistake: it takes a few milliseconds to import
+
     folded = {k.lower().replace("_", ""): k for k in known}
     close = difflib.get_close_matches(name.lower().replace("_", ""), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None

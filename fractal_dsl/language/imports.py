@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 
@@ -39,6 +40,18 @@ class Files(Struct):
     main: s.File
     targets: dict[Span, s.File] = field(default_factory=dict[Span, s.File])
     paths: dict[str, Source] = field(default_factory=dict[str, Source])
+
+    def params(self) -> Iterator[tuple[str, s.Param, Source]]:
+        """The parameters that ``-p`` reaches, each with its name there (``m.columns`` of a file that is imported as
+        m) and its file."""
+        return self._params(self.main, "")
+
+    def _params(self, file: s.File, prefix: str) -> Iterator[tuple[str, s.Param, Source]]:
+        for decl in file.decls:
+            if isinstance(decl, s.Param):
+                yield prefix + decl.name.id, decl, file.source
+            elif isinstance(decl, s.Import) and decl.path.span in self.targets:
+                yield from self._params(self.targets[decl.path.span], f"{prefix}{decl.name.id}.")
 
 
 def load(source: Source, report: Report) -> Files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 from fractal_dsl.language import syntax as s
@@ -21,15 +21,7 @@ def controls(files: Files, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     ``values`` are those that the parameters of the main file have. ``name`` is as ``-p`` takes it, ``default`` and
     ``value`` are literals of the language (None: there is none, or it is only known to the evaluator).
     """
-    return [_control(prefix + decl.name.id, decl, files, values) for prefix, decl in _params(files.main, files, "")]
-
-
-def _params(file: s.File, files: Files, prefix: str) -> Iterator[tuple[str, s.Param]]:
-    for decl in file.decls:
-        if isinstance(decl, s.Param):
-            yield prefix, decl
-        elif isinstance(decl, s.Import) and decl.path.span in files.targets:
-            yield from _params(files.targets[decl.path.span], files, f"{prefix}{decl.name.id}.")
+    return [_control(name, decl, files, values) for name, decl, _ in files.params()]
 
 
 def _control(name: str, decl: s.Param, files: Files, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fractal_dsl.config import TrainConfig, merge, parse_config
 from fractal_dsl.config.paths import placed
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
-from fractal_dsl.language.imports import Files, load
+from fractal_dsl.language.imports import load
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.text_to_syntax import parse_expression
@@ -70,7 +70,8 @@ class Checked:
         return {"spec.frac": self.files.main.source.text, **{path: f.text for path, f in self.files.paths.items()}}
 
     def _param(self, name: str, text: str | None) -> Axis:
-        decl, source = _declaration(self.files, self.files.main, name)
+        none = (None, self.files.main.source)
+        decl, source = next(((decl, source) for key, decl, source in self.files.params() if key == name), none)
         type = None if decl is None else str(decl.type)
         if text is None:
             text = self._domain(name, decl, source)
@@ -153,19 +154,3 @@ def configured(block: Mapping[str, Any], settings: Mapping[str, str]) -> TrainCo
     if not config.validation:
         raise UserError("trials are compared on validation images: set `validation` above 0")
     return config
-
-
-def _declaration(files: Files, file: s.File, name: str) -> tuple[s.Param | None, Source]:
-    """The declaration of ``columns``, or of ``m.columns`` in the file that is imported as m."""
-    first, dot, rest = name.partition(".")
-    for decl in file.decls:
-        match decl:
-            case s.Param() if not dot and decl.name.id == first:
-                return decl, file.source
-            case s.Import() if dot and decl.name.id == first:
-                target = files.targets.get(decl.path.span)
-                if target is not None:
-                    return _declaration(files, target, rest)
-            case _:
-                pass
-    return None, file.source

@@ -9,7 +9,7 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.program.syntax_to_program.arguments import Argument, Callee, match_arguments
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
-from fractal_dsl.program.syntax_to_program.typed import conforming, declared
+from fractal_dsl.program.syntax_to_program.typed import conforming, declared_type
 from fractal_dsl.program.syntax_to_program.types import ANY, Type
 from fractal_dsl.program.syntax_to_program.values import Home, Value
 
@@ -33,20 +33,19 @@ def bind(
         return None
     args: dict[str, Value] = {}
     for param in params:
-        id = param.name.id
+        id, what = param.name.id, f"`{param.name.id}` of `{name}`"
         if id in chosen:
-            arg, type = chosen[id], declared(context, param.type)
-            args[id] = checked(core, arg.value, type, arg.span, f"`{id}` of `{name}`", arg.expr)
+            arg = chosen[id]
+            args[id] = checked(core, arg.value, declared_type(context, param.type), arg.span, what, arg.expr)
         elif inherited is not None:
             args[id] = inherited[id]
-        elif param.default is None:
+        elif param.default is not None:
+            value, at = core.evaluate(param.default, Scope(home, dict(args))), param.default.span
+            args[id] = checked(core, value, declared_type(context, param.type), at, what, param.default)
+        else:
             shape = ", ".join(f"{q.name.id}: {q.type}" for q in params)
             context.error("E0205", span, f"`{name}` needs `{id}`", help=f"it takes `{name}({shape})`")
             return None
-        else:
-            value = core.evaluate(param.default, Scope(home, dict(args)))
-            type = declared(context, param.type)
-            args[id] = checked(core, value, type, param.default.span, f"`{id}` of `{name}`", param.default)
     context.spend(sum([context.weigh(v)[0] for v in args.values()]), span)
     return args
 

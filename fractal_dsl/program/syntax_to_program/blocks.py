@@ -11,10 +11,10 @@ from fractal_dsl.ops import JOINS
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.types import Unknown
-from fractal_dsl.program.syntax_to_program.values import RuleContext, RuleFn, Value, is_list, type_of
+from fractal_dsl.program.syntax_to_program.values import EnclosingRule, RuleFn, Value, is_list, type_of
 
 
-def bundle(context: Context, columns: tuple[p.Term, ...], rule: RuleContext | None, span: Span) -> Value:
+def bundle(context: Context, columns: tuple[p.Term, ...], rule: EnclosingRule | None, span: Span) -> Value:
     """``a | b``: columns side by side, in a rule that names a join."""
     if rule is None:
         help = "write a join on the spot, such as `mean(a, b)` or `concat(a, b)`, or use a rule"

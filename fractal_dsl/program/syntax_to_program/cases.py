@@ -12,7 +12,7 @@ from fractal_dsl.program.syntax_to_program.types import ANY
 from fractal_dsl.program.syntax_to_program.values import Value, type_of
 
 
-def fitting(decl: s.RuleDecl, level: int) -> Iterator[tuple[s.Case, int]]:
+def candidates(decl: s.RuleDecl, level: int) -> Iterator[tuple[s.Case, int]]:
     """The cases that fit a level, whatever their guards, each with the value of its variable: the order in which they
     are tried. A case of a fixed level goes first."""
     for case in sorted(decl.cases, key=lambda c: c.var is not None):

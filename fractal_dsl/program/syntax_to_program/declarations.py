@@ -11,9 +11,9 @@ from fractal_dsl.program.syntax_to_program.rules import join_of
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.termination import check_termination
 from fractal_dsl.program.syntax_to_program.termination.reach import reached_cases
-from fractal_dsl.program.syntax_to_program.typed import declared
+from fractal_dsl.program.syntax_to_program.typed import declared_type
 from fractal_dsl.program.syntax_to_program.types import Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import RuleContext, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import EnclosingRule, Value, type_of
 
 
 def check_declarations(module: Module) -> None:
@@ -38,7 +38,7 @@ def _check_params(module: Module, params: tuple[s.Parameter, ...]) -> dict[str, 
         name = param.name.id
         if name in result:
             context.report.error("E0202", param.name.span, f"there are two parameters `{name}`")
-        type = declared(context, param.type)
+        type = declared_type(context, param.type)
         if param.default is not None:
             value = module.core.evaluate(param.default, Scope(module, dict(result)))
             checked(module.core, value, type, param.default.span, f"`{name}`")
@@ -93,7 +93,7 @@ def _check_case(module: Module, decl: s.RuleDecl, case: s.Case, args: dict[str, 
     """The guard and the body of a case, its variable unknown."""
     core = module.core
     names = names_of(case, Unknown(Type("int"), -case.offset), args)
-    scope = Scope(module, names, None, RuleContext(decl, module, args, Unknown(Type("int"), 0)))
+    scope = Scope(module, names, None, EnclosingRule(decl, module, args, Unknown(Type("int"), 0)))
     if case.guard is not None:
         guard = core.evaluate(case.guard, scope)
         if fits(guard, Type("bool")) is None:

@@ -12,9 +12,9 @@ from fractal_dsl.program.syntax_to_program.limits import MAX_DEPTH, MAX_ELEMENTS
 from fractal_dsl.program.syntax_to_program.types import ANY, Unknown, unknown
 from fractal_dsl.program.syntax_to_program.values import (
     BLOCKS,
+    EnclosingRule,
     ModuleValue,
     RuleAt,
-    RuleContext,
     RuleFn,
     Value,
     is_list,
@@ -51,7 +51,7 @@ def too_heavy(context: Context, span: Span) -> Unknown:
     return context.error("E0602", span, f"a list of lists that have over {MAX_ELEMENTS:,} elements in all")
 
 
-def element(context: Context, expr: s.Index, base: Value, index: Value, rule: RuleContext | None) -> Value:
+def element(context: Context, expr: s.Index, base: Value, index: Value, rule: EnclosingRule | None) -> Value:
     """``base[index]``: an element of a list, or a rule at a level. ``rule`` is the rule around the expression."""
     if base is ANY or index is ANY:
         return ANY

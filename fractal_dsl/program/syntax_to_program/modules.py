@@ -28,15 +28,15 @@ class Library(Struct):
     allow_python: bool = False
     modules: list[Module] = field(default_factory=list["Module"])
     reached: dict[str, Module] = field(default_factory=dict[str, "Module"])
-    known: dict[object, Module] = field(default_factory=dict[object, "Module"])
+    by_identity: dict[object, Module] = field(default_factory=dict[object, "Module"])
 
     def module(self, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> Module:
         """A file with these values of ``-p``, each as it is named there: one module however it is imported, so
         that a ``shared`` block is one block."""
         identity = (id(file), tuple(sorted(overrides.items())))
-        if identity not in self.known:
-            self.known[identity] = Module(self, file, overrides, prefix)
-        module = self.known[identity]
+        if identity not in self.by_identity:
+            self.by_identity[identity] = Module(self, file, overrides, prefix)
+        module = self.by_identity[identity]
         if prefix is not None:
             self.reached[prefix] = module
         return module

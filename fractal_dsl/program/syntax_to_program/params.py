@@ -13,7 +13,7 @@ from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.domains import Domain, domain_of, in_domain
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.scope import Nowhere, Scope
-from fractal_dsl.program.syntax_to_program.typed import conforming, declared
+from fractal_dsl.program.syntax_to_program.typed import conforming, declared_type
 from fractal_dsl.program.syntax_to_program.types import ANY, PLAIN, Type, innermost
 from fractal_dsl.program.syntax_to_program.values import Home, Value
 
@@ -27,7 +27,7 @@ def param(
 
     ``prefix`` is how ``-p`` reaches the parameters of the file; None where it cannot. ``ANY`` after an error.
     """
-    context, name, type = core.context, decl.name.id, declared(core.context, decl.type, PLAIN)
+    context, name, type = core.context, decl.name.id, declared_type(core.context, decl.type, PLAIN)
     item = innermost(type)
     if item.name in ("block", "join"):
         message = "a parameter of a file is a number, text, boolean, or a list of these"

@@ -11,7 +11,7 @@ from fractal_dsl.ops import JOINS
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.arguments import Argument, texts
 from fractal_dsl.program.syntax_to_program.binding import bind
-from fractal_dsl.program.syntax_to_program.cases import fitting, guard_allows, names_of, no_case
+from fractal_dsl.program.syntax_to_program.cases import candidates, guard_allows, names_of, no_case
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.levels import does_not_fall, is_reported
@@ -19,14 +19,14 @@ from fractal_dsl.program.syntax_to_program.limits import MAX_LEVEL
 from fractal_dsl.program.syntax_to_program.names import lookup
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import Unknown
-from fractal_dsl.program.syntax_to_program.values import EachFn, RuleAt, RuleContext, RuleFn, Value, identity
+from fractal_dsl.program.syntax_to_program.values import EachFn, EnclosingRule, RuleAt, RuleFn, Value, identity
 
 _EXPANSION = 20  # steps that a rule at a level costs beside its expressions
 
 
 def mention(core: Core, rule: RuleAt, given: Sequence[Argument], span: Span) -> p.Term:
     """A rule at a level with its arguments, as a block."""
-    decl, level, around = rule.decl, rule.level, rule.context
+    decl, level, around = rule.decl, rule.level, rule.enclosing
     inside = around is not None and around.decl is decl and around.home is rule.home
     args = _arguments(core, rule, given, span, around.args if around and inside else None)
     if args is None:
@@ -111,9 +111,9 @@ def _is_active(context: Context, rule: RuleAt, level: int) -> bool:
 def _expand(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
     """The first case that takes the level, its body evaluated; None after an error."""
     context, decl, home = core.context, rule.decl, rule.home
-    inner = RuleContext(decl, home, args, level)
+    inner = EnclosingRule(decl, home, args, level)
     context.spend(_EXPANSION + len(decl.cases), rule.span)
-    for case, n in fitting(decl, level):
+    for case, n in candidates(decl, level):
         scope = Scope(home, names_of(case, n, args), None, inner)
         if case.guard is not None:
             allowed = guard_allows(context, case.guard, core.evaluate(case.guard, scope))

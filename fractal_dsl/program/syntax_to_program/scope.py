@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from fractal_dsl.language.source import Span
-from fractal_dsl.program.syntax_to_program.values import Home, RuleContext, Value
+from fractal_dsl.program.syntax_to_program.values import EnclosingRule, Home, Value
 
 
 class Nowhere:
@@ -36,7 +36,7 @@ class Scope(Struct, frozen=True):
     home: Home
     local: Mapping[str, Value] = field(default_factory=dict[str, Value])
     parent: Scope | None = None
-    rule: RuleContext | None = None
+    rule: EnclosingRule | None = None
 
     def inner(self, local: Mapping[str, Value]) -> Scope:
         """A scope within this one."""

@@ -14,10 +14,10 @@ from fractal_dsl.program.syntax_to_program.types import ANY, SCALARS, Type, Unkn
 from fractal_dsl.program.syntax_to_program.values import Prob, Value, is_list, show, type_of
 
 
-def declared(context: Context, expr: s.TypeExpr, known: Sequence[str] = SCALARS) -> Type:
+def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = SCALARS) -> Type:
     """A declared type. Tensors type nets only. Help with an unknown type names those of ``known``."""
     if expr.item is not None:
-        return Type("list", declared(context, expr.item, known))
+        return Type("list", declared_type(context, expr.item, known))
     if expr.name in SCALARS and expr.dims is None:
         return Type(expr.name)
 

@@ -89,7 +89,7 @@ class RuleFn(Struct, frozen=True):
     home: Home
 
 
-class RuleContext(Struct, frozen=True, eq=False):
+class EnclosingRule(Struct, frozen=True, eq=False):
     """The rule whose body is being read, with the arguments that inner mentions inherit."""
 
     decl: s.RuleDecl
@@ -99,13 +99,13 @@ class RuleContext(Struct, frozen=True, eq=False):
 
 
 class RuleAt(Struct, frozen=True, eq=False):
-    """A rule at a level, its arguments not yet given: ``F[3]``; ``context`` is the rule it stands in."""
+    """A rule at a level, its arguments not yet given: ``F[3]``; ``enclosing`` is the rule it stands in."""
 
     decl: s.RuleDecl
     home: Home
     level: int | Unknown
     span: Span
-    context: RuleContext | None
+    enclosing: EnclosingRule | None
 
 
 class ModuleValue(Struct, frozen=True, eq=False):

@@ -4,7 +4,7 @@ Two searches tell:
 
 - between rules, over mentions relative to the case's own level (``relative``): ``F[n+1] = … F[n] …`` changes it by -1,
   and around a cycle the changes must add up to -1 or less;
-- between rules at levels (``levels``): none may come back to itself. It starts at each level that is written as a
+- between rules at levels (``absolute``): none may come back to itself. It starts at each level that is written as a
   number; and at all levels of rules that can come back to themselves by a level written otherwise, such as
   ``F[n // 2]``.
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.program.syntax_to_program.modules import Module
-from fractal_dsl.program.syntax_to_program.termination.levels import check_levels
+from fractal_dsl.program.syntax_to_program.termination.absolute import check_absolute
 from fractal_dsl.program.syntax_to_program.termination.relative import check_relative
 from fractal_dsl.program.syntax_to_program.termination.rule_calls import Reader
 
@@ -26,4 +26,4 @@ def check_termination(module: Module) -> None:
     rules = [d for d in module.file.decls if isinstance(d, s.RuleDecl)]
     reader = Reader(module)
     reported = check_relative(module.context, reader, rules)
-    check_levels(module, reader, rules, reported)
+    check_absolute(module, reader, rules, reported)

@@ -11,7 +11,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
 from fractal_dsl.language.walk import Node, parts
-from fractal_dsl.program.syntax_to_program.cases import fitting
+from fractal_dsl.program.syntax_to_program.cases import candidates
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.limits import MAX_LEVEL, MAX_WORK, OutOfSteps
@@ -59,21 +59,21 @@ class Reader:
     def __init__(self, module: Module) -> None:
         self.module, self.steps = module, 0
         self.quiet = Evaluator(Context(Report(module.file.source), module.context.max_repeat))
-        self.known: dict[object, list[RuleCall]] = {}
+        self.calls: dict[object, list[RuleCall]] = {}
 
     def case(self, rule: s.RuleDecl, case: s.Case, n: int | Relative) -> list[RuleCall]:
         """The mentions in a case whose variable is ``n``, those of the rule's join included."""
         key = (id(case), n)
-        if key not in self.known:
+        if key not in self.calls:
             names = _names(rule, case, n)
             self.exact = isinstance(n, int)
             calls = self._in(rule.join, names) if rule.join is not None else []
-            self.known[key] = list(dict.fromkeys(calls + self._in(case.body, names)))
-        return self.known[key]
+            self.calls[key] = list(dict.fromkeys(calls + self._in(case.body, names)))
+        return self.calls[key]
 
     def matching(self, rule: s.RuleDecl, level: int) -> Iterator[s.Case]:
         """The case that takes a level; where a guard is not known, that one is left out."""
-        for case, n in fitting(rule, level):
+        for case, n in candidates(rule, level):
             self.exact = True
             allowed = True if case.guard is None else self._value(case.guard, _names(rule, case, n))
             if allowed is True:
@@ -115,11 +115,11 @@ class Reader:
                 calls += self._in(q.default, inner)
             inner[name] = self._value(given[name], names) if name in given else self._value(q.default, inner)
         key = (id(decl), self.exact, tuple(inner.values()))
-        if key not in self.known:
-            self.known[key] = []  # a layer that needs itself is another error
+        if key not in self.calls:
+            self.calls[key] = []  # a layer that needs itself is another error
             inside = [replace(c, via=(decl.name.id, *c.via)) for c in self._in(decl.body, inner)]
-            self.known[key] = list(dict.fromkeys(inside))
-        return calls + self.known[key]
+            self.calls[key] = list(dict.fromkeys(inside))
+        return calls + self.calls[key]
 
     def _declared(self, name: s.Name, names: Names) -> s.RuleDecl | s.LayerDecl | None:
         """The rule or layer of this file that a name stands for."""

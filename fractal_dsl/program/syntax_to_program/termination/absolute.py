@@ -19,7 +19,7 @@ _Step = tuple[s.RuleDecl, int, RuleCall]
 """A rule at a level, and a call from there."""
 
 
-def check_levels(module: Module, reader: Reader, rules: Sequence[s.RuleDecl], reported: set[Span]) -> None:
+def check_absolute(module: Module, reader: Reader, rules: Sequence[s.RuleDecl], reported: set[Span]) -> None:
     """Report cycles between rules at levels, from each level where one may begin; ``reported`` are the spans of the
     mentions that are reported already."""
     components = _odd_components(reader, rules)
