@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-from html import escape
 
 _HIDDEN = (
     r"\x00-\x1f\x7f-\x9f\xad"  # control characters, the soft hyphen
@@ -58,6 +57,8 @@ def docstring(text: str) -> str:
 
 def markup(text: str) -> str:
     """Text for HTML or SVG, between tags or in a quoted attribute."""
+    from html import escape  # brings a table of all entities, which no check needs
+
     return escape(terminal(text))
 
 
