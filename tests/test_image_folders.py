@@ -250,6 +250,20 @@ def test_a_run_names_what_it_was_trained_on(tmp_path: Path) -> None:
     assert manifest["classes"] == ["sea", "sky"] and "data.json" in manifest["files"]
 
 
+def test_classes_may_have_any_name_that_a_folder_can_have(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "data")
+    names = ["a\nb\x1b[1m", os.fsdecode(b"caf\xe9")]
+    for old, new in zip(("sea", "sky"), names, strict=True):
+        (root / old).rename(root / new)
+    shown = Console(file=StringIO(), width=999)
+    config = parse_config({"dataset": f"folder:{root}", "epochs": 1, "batch": 8})
+    train(compile_text(NET), config, tmp_path / "run", console=shown)
+    assert r"; 2 classes: a\nb\x1b[1m, caf\xe9; " in shown.file.getvalue().splitlines()[0]  # type: ignore[attr-defined]
+    assert Run.open(tmp_path / "run").data().classes == names
+    done = CliRunner().invoke(app, ["predict", str(tmp_path / "run"), str(root / names[0] / "00.png"), "--json"])
+    assert json.loads(done.stdout)[0]["name"] in names
+
+
 def rename(root: Path) -> None:
     (root / "sea").rename(root / "ocean")
 

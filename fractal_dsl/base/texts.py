@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fractal_dsl.base.escaping import one_line
+
 
 def duration(seconds: float) -> str:
     """2:05, or 1:02:05 with hours."""
@@ -23,7 +25,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def shortened(names: Sequence[str], most: int = 6) -> str:
-    """Names with commas between; of many, the first and the last."""
+    """Names with commas between, on one line; of many, the first and the last."""
     if len(names) > most:
         names = [*names[: most - 1], "…", names[-1]]
-    return ", ".join(names)
+    return ", ".join(map(one_line, names))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import terminal
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet, Part, in_order, load, vocabulary_of
@@ -31,7 +32,7 @@ _HUGE = torch.finfo(torch.float32).max
 
 def to_stderr(text: str) -> None:
     """Tell the user something beside the results."""
-    print(text, file=sys.stderr)
+    print(terminal(text), file=sys.stderr)
 
 
 def evaluate(

@@ -5,6 +5,7 @@ Evaluation, resumed training and recalibration compare it with the data they fin
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -71,7 +72,7 @@ class DataRecord(Struct, frozen=True):
 
     def write(self, folder: Path) -> None:
         """Write the file of a run."""
-        write_part(folder, FILE, msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n")
+        write_part(folder, FILE, json.dumps(msgspec.to_builtins(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> DataRecord | None:
