@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 import fractal_dsl
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
-from fractal_dsl.config import parse_config
 from fractal_dsl.data import load
 from fractal_dsl.data.inputs import read_inputs
 from fractal_dsl.evaluation.evaluate import choose_device, measure_all
@@ -33,8 +32,8 @@ from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runs.data_record import DataRecord, Inputs
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.anytime import Anytime, anytime
-from fractal_dsl.training.train import train
 from tests.support.oracle import Spec, specs
+from tests.support.runs import digits_run
 from tests.test_artifact import inputs, residual, trained
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -43,10 +42,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's net after three epochs."""
-    compiled = compile_file(EXAMPLES / "digits.frac")
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    train(compiled, parse_config({**compiled.program.train, "epochs": 3}), folder, device="cpu")
-    return folder
+    return digits_run(tmp_path_factory.mktemp("runs") / "digits", 3)
 
 
 # --- the answers
@@ -281,8 +277,11 @@ def test_image_files_are_for_images_of_known_values(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             read_inputs(tmp_path / "x.png", into, record, None, print)
     np.save(tmp_path / "tokens.npy", np.array([1, 9]))
-    with pytest.raises(UserError, match="tokens from 1 to 9, and the net knows 5"):
+    with pytest.raises(UserError, match="tokens from 1 to 9, and the net takes 0 to 4"):
         read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), recorded("int64", 0, 4), 5, print)
+    np.save(tmp_path / "tokens.npy", np.array([-1, 9]))
+    with pytest.raises(UserError, match="tokens from -1 to 9, and the net takes 0 or more"):
+        read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), recorded("int64", 0, 4), None, print)
 
 
 # --- the commands

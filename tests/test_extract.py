@@ -20,11 +20,11 @@ from fractal_dsl.data import load
 from fractal_dsl.deploy.extract import extract, recalibrate
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import Run
-from fractal_dsl.pipeline import compile_file, compile_text
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
 from fractal_dsl.runtime.fuse import count_batchnorms, fuse
-from fractal_dsl.training.train import train
+from tests.support.runs import digits_run
 from tests.test_artifact import inputs, module_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -33,10 +33,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's net after two epochs."""
-    compiled = compile_file(EXAMPLES / "digits.frac")
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    train(compiled, parse_config({**compiled.program.train, "epochs": 2}), folder, device="cpu")
-    return folder
+    return digits_run(tmp_path_factory.mktemp("runs") / "digits", 2)
 
 
 def from_folder(folder: Path, name: str) -> nn.Module:

@@ -18,6 +18,7 @@ from fractal_dsl.pipeline import check, compile_file, compile_text, pick
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.runtime.fit import tensors_of
+from tests.test_artifact import inputs, trained
 
 # --- shared
 
@@ -30,17 +31,6 @@ rule F join mean { F[1] = stem  F[n+1] = F[n] >> F[n] | stem >> sum(side, conv2d
 net N(x: f32[4, 5, 5]) -> f32[7] with drop_path(local=30%, global=50%)
     = F[3] >> deep >> stem >> F[2].each(stem) >> flatten >> linear(7)
 """
-
-
-def trained(compiled: Compiled) -> FractalModule:
-    model = build(compiled, seed=4).train()
-    for step in range(6):
-        model.run(inputs(model, step), model.plan(0, step))
-    return model.eval()
-
-
-def inputs(model: FractalModule, seed: int) -> torch.Tensor:
-    return torch.randn(3, *model.input.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def written(compiled: Compiled, model: FractalModule, column: int | None = None) -> tuple[nn.Module, str]:

@@ -15,6 +15,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Npz
 from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
+from fractal_dsl.data.values import checked
 
 # the names that archives have: keras', medmnist's, and plain ones
 _NAMES = {
@@ -88,26 +89,12 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 def _inputs(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: str) -> NDArray[Any]:
     """Of the net's type, channels first. What is of another shape stays as it is, to be reported with the net's."""
-    if x.dtype.kind not in "buif":
-        raise UserError(f"{where} holds {x.dtype}, and inputs are numbers")
     if x.shape[1:] != into.shape:
         if (1, *x.shape[1:]) == into.shape:
             x = x[:, None]
         elif x.ndim > 2 and (x.shape[-1], *x.shape[1:-1]) == into.shape:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
-    if into.dtype == "f32":
-        if x.dtype == np.uint8:
-            return x
-        x = x.astype(np.float32)
-        if not np.isfinite(x).all():
-            raise UserError(f"{where} holds numbers that are infinite or none at all: fill or remove these rows")
-        return x
-    if x.dtype.kind not in "ui":
-        raise UserError(f"{where} holds {x.dtype}, and the net takes {into}, whole numbers")
-    if x.size and (x.min() < 0 or (vocabulary is not None and x.max() >= vocabulary)):
-        below = f"0 to {vocabulary - 1:,}" if vocabulary is not None else "0 or more"
-        raise UserError(f"{where} holds tokens from {x.min():,} to {x.max():,}, and the net takes {below}")
-    return x.astype(np.int64)
+    return checked(x, into, vocabulary, where)
 
 
 def _labels(y: NDArray[Any], where: str) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import middle, pixels
+from fractal_dsl.data.values import checked
 from fractal_dsl.runs.data_record import DataRecord, Images, Inputs
 
 _NAMES = ("inputs", "images", "x", "x_test", "test_images")  # of arrays in an archive
@@ -40,7 +41,7 @@ def read_inputs(
     rows = _rows(array, into.shape)
     if rows is None:
         raise UserError(f"{path} is {array.dtype} {list(array.shape)}, and the net takes {into}, one or several of it")
-    inputs = torch.from_numpy(_values(rows, into, vocabulary, path))
+    inputs = torch.from_numpy(checked(rows, into, vocabulary, str(path)))
     if into.dtype == "f32":
         _check_range(rows, trained.inputs, path, say)
     names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]
@@ -59,22 +60,6 @@ def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
     if len(shape) > 1 and last in (x.shape, x.shape[1:]):
         return np.ascontiguousarray(np.moveaxis(x.reshape(-1, *last), -1, 1))
     return None
-
-
-def _values(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, path: Path) -> NDArray[Any]:
-    """Numbers of a type that the net takes."""
-    if x.dtype.kind not in ("ui" if into.dtype == "i64" else "buif"):
-        raise UserError(f"{path} holds {x.dtype}, and the net takes {into}")
-    if into.dtype == "i64":
-        if x.size and (x.min() < 0 or (vocabulary is not None and x.max() >= vocabulary)):
-            raise UserError(f"{path} holds tokens from {x.min():,} to {x.max():,}, and the net knows {vocabulary:,}")
-        return x.astype(np.int64)
-    if x.dtype == np.uint8:
-        return x
-    x = x.astype(np.float32)
-    if not np.isfinite(x).all():
-        raise UserError(f"{path} holds numbers that are infinite or none at all")
-    return x
 
 
 def _check_range(x: NDArray[Any], trained: Inputs, path: Path, say: Callable[[str], object]) -> None:

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fractal_dsl.config import parse_config
 from fractal_dsl.evaluation.run import Run
+from fractal_dsl.pipeline import compile_file
 from fractal_dsl.training.parallel.shards import read_shards
+from fractal_dsl.training.train import train
 
 SPEC = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout2d(20%) >> batchnorm2d >> relu
@@ -30,6 +33,13 @@ train {
     schedule   = cosine(warmup=1)
 }
 """
+
+
+def digits_run(folder: Path, epochs: int) -> Path:
+    """The demo's net after so many epochs."""
+    compiled = compile_file(Path(__file__).parents[2] / "examples" / "digits.frac")
+    train(compiled, parse_config({**compiled.program.train, "epochs": epochs}), folder, device="cpu")
+    return folder
 
 
 def ends_of(folder: Path) -> dict[str, Any]:
