@@ -44,7 +44,8 @@ from fractal_dsl.picture.graph_to_dot import (
 )
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
-from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
+from fractal_dsl.stored.kinds import RUN_FORMAT
+from fractal_dsl.stored.manifests import RUN_VERSION
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
 CONV = "layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnorm2d >> relu\n"
@@ -898,7 +899,7 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     run.mkdir()
     compiled = fractal(2, 1)
     (run / "spec.frac").write_text(compiled.program.source.text)
-    (run / "params.json").write_text('{"params": {}, "net": "N", "max_layers": 1000}')
+    (run / "params.json").write_text('{"params": {}, "net": "N"}')
     weighted = [n for n in compiled.graph.g.nodes if compiled.graph.construction(n) is not None]
     names = [compiled.graph[n].module for n in weighted]  # type: ignore[union-attr]
     (run / "gradients.json").write_text(json.dumps({name: 10.0**-i for i, name in enumerate(names)}))
@@ -909,7 +910,7 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
 
     def seal() -> None:
         versions = {"fractal_dsl": "0"}
-        kind = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        kind = {"format": RUN_FORMAT, "format_version": RUN_VERSION}
         write_manifest(run, {**kind, "status": "finished", "graph_sha256": "", "versions": versions})
 
     seal()

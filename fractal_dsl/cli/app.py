@@ -15,26 +15,40 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.say import say
 
 _MODULES = {
-    "check": "specs",
-    "explain": "specs",
-    "fmt": "fmt",
-    "info": "specs",
-    "compile": "specs",
-    "render": "pictures",
-    "plan": "pictures",
-    "play": "play",
-    "train": "train",
-    "sweep": "sweep",
-    "eval": "runs",
-    "predict": "runs",
-    "extract": "runs",
-    "report": "train",
-    "compare": "train",
-    "scaling": "scaling",
+    "check": ("specs", "check net.frac"),
+    "explain": ("specs", "explain E0501"),
+    "fmt": ("fmt", "fmt --check net.frac"),
+    "info": ("specs", "info net.frac -p columns=4"),
+    "compile": ("compile", "compile net.frac"),
+    "render": ("pictures", "render net.frac"),
+    "plan": ("pictures", "plan net.frac --plan mixed:0:7"),
+    "play": ("play", "play net.frac"),
+    "train": ("train", "train net.frac --epochs 5 --set optimizer.lr=0.05"),
+    "sweep": ("sweep", "sweep net.frac -p columns=2..5 --trials 4"),
+    "eval": ("runs", "eval runs/net-1 --columns"),
+    "predict": ("runs", "predict runs/net-1 image.png --confidence 0.9"),
+    "extract": ("runs", "extract runs/net-1 --column 3 -o column3"),
+    "report": ("train", "report runs/net-1 runs/net-2"),
+    "compare": ("train", "compare runs/net-1 runs/net-2"),
+    "scaling": ("scaling", "scaling net.frac -n 1,8,64"),
 }
+"""The module of each command, and an example of its use."""
 
 
-class _Training(TyperCommand):
+def _without_types(params: Any) -> Any:
+    """Flags take no value, so the help shows none."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
+
+class _Training(_Command):
     """A command with settings of the train block: what is no option may be one of them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -76,12 +90,16 @@ class _Commands(TyperGroup):
         with _plain_errors():
             return super().invoke(ctx)
 
+    def get_params(self, ctx: Any) -> Any:
+        return _without_types(super().get_params(ctx))
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if self.commands.get(cmd_name) is None and cmd_name in _MODULES:
             alone = typer.Typer(add_completion=False)
-            module = import_module(f"fractal_dsl.cli.{_MODULES[cmd_name]}")
-            kind = _Training if cmd_name in ("train", "sweep") else TyperCommand
-            alone.command(cmd_name, cls=kind)(getattr(module, cmd_name))
+            file, example = _MODULES[cmd_name]
+            module = import_module(f"fractal_dsl.cli.{file}")
+            kind = _Training if cmd_name in ("train", "sweep") else _Command
+            alone.command(cmd_name, cls=kind, epilog=f"Example: fractal-dsl {example}")(getattr(module, cmd_name))
             self.commands[cmd_name] = typer.main.get_command(alone)
         return self.commands.get(cmd_name)
 

@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line, terminal
 from fractal_dsl.base.files import rewrite_text
 from fractal_dsl.cli.options import STDIN, read_spec
 from fractal_dsl.cli.say import say
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source
+from fractal_dsl.stored.kinds import kind_of, owner
 
 
 def fmt(
@@ -38,6 +40,7 @@ def fmt(
     found: list[Diagnostic] = []
     cut = 0
     for spec in dict.fromkeys(_files(specs)):
+        _refuse_stored(spec)
         try:
             source = read_spec(spec)
             formatted = _formatted(source)
@@ -66,18 +69,29 @@ def fmt(
 
 
 def _files(specs: Sequence[str]) -> Iterator[str]:
-    """The files that are meant: for a folder all .frac files below it but hidden ones."""
+    """The files that are meant: for a folder all .frac files below it but hidden ones and those of our folders."""
     for spec in specs:
         if not Path(spec).is_dir():
             yield spec
             continue
+        if (kind := kind_of(Path(spec))) is not None:
+            raise UserError(f"{spec} is a {kind}, {_KEPT}")
         inside: list[str] = []
         for folder, folders, names in os.walk(spec):
-            folders[:] = [name for name in folders if name[0] != "."]
+            folders[:] = [name for name in folders if name[0] != "." and kind_of(Path(folder, name)) is None]
             inside += [str(Path(folder, n)) for n in names if n.endswith(".frac") and n[0] != "."]
         if not inside:
             say(f"{one_line(spec)}: no .frac files are there", error=True)
         yield from sorted(inside)
+
+
+_KEPT = "whose spec must stay as it was written: format the file that it was made from"
+
+
+def _refuse_stored(spec: str) -> None:
+    """A spec that is part of a folder of ours cannot be changed: the folder would be damaged."""
+    if spec != STDIN and (folder := owner(Path(spec))):
+        raise UserError(f"{spec} belongs to the {kind_of(folder)} {folder.name}, {_KEPT}")
 
 
 def _formatted(source: Source) -> str:

@@ -27,7 +27,13 @@ def _allow(allowed: bool) -> bool:
     return allowed
 
 
-Spec = Annotated[str, typer.Argument(help="The .frac file; - for standard input.", show_default=False)]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        help="The .frac file, - for standard input, a compiled folder or a run.",
+        show_default=False,
+    ),
+]
 Params = Annotated[
     list[str] | None,
     typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the file; may be repeated."),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import enum
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.given import given_spec, place_beside
+from fractal_dsl.cli.options import STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
@@ -22,6 +23,7 @@ from fractal_dsl.plans.plan import plan_of_text
 if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
     from fractal_dsl.graph.graph import Join, JoinGraph
+    from fractal_dsl.picture.graph_to_dot import Look
     from fractal_dsl.plans.plan import Plan
     from fractal_dsl.program.columns import Label
 
@@ -41,16 +43,11 @@ def plan(
     """Print a drop-path plan: what of each join is live, and the share of the net that it needs."""
     from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
-    compiled = _compiled(spec, parameters(param, params), net, max_layers, allow_python)
+    given = parameters(param, params)
+    compiled, _ = given_spec("plan", spec, given, net, max_layers, allow_python, settings=False)
     chosen = plan_of_spec(plan, compiled.graph)
     facts = _plan_facts(compiled, chosen)
     say(json.dumps(facts, indent=2) if json_ else _plan_table(facts))
-
-
-def _compiled(spec: str, given: dict[str, str], net: str | None, max_layers: int, allow_python: bool) -> Compiled:
-    """A file's net; its training settings do not matter here."""
-    nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
-    return pipeline.pick(nets, net)
 
 
 def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
@@ -130,10 +127,16 @@ class ThemeName(enum.StrEnum):
 
 
 def render(
-    spec: Annotated[
-        str, typer.Argument(help="The .frac file, - for standard input, or a run's folder.", show_default=False)
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The picture: .svg, .png, .pdf, .dot or .html.")],
+    spec: Spec,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The picture: .svg, .png, .pdf, .dot or .html; - prints an SVG; if not given, NAME.svg beside "
+            "NAME.frac, or beside the folder.",
+        ),
+    ] = None,
     view: Annotated[
         View, typer.Option(help="The net, a block, the rule, or all three: the paper's figure.")
     ] = View.net,
@@ -157,18 +160,14 @@ def render(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Draw a net in the style of the paper's figures."""
-    from fractal_dsl.picture.dot_to_picture import FORMATS, draw
-    from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening, follow_reader
+    """Draw a net in the style of the paper's figures, as an SVG beside its file if -o is not given."""
+    from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening
     from fractal_dsl.runs.measured import measured
 
-    if output.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
-        raise UserError(f"cannot draw {output}: the name must end in {', '.join(known)}")
-    run = Path(spec) if Path(spec).is_dir() else None
+    place = _picture_place(spec, output)
     given = parameters(param, params)
-    if run is not None and (given or net):
-        raise typer.BadParameter("a run has its own parameters and net", param_hint="-p, --net")
-    compiled = _run_spec(run, allow_python) if run else _compiled(spec, given, net, max_layers, allow_python)
+    compiled, stored = given_spec("render", spec, given, net, max_layers, allow_python, settings=False)
+    run = stored.folder if stored and stored.kind == "training run" else None
     look = Look(
         label.value,
         None,
@@ -189,18 +188,43 @@ def render(
         )
     except NotDrawn as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from None
-    if output.suffix.lower() == ".html":
+    _write(shown, look, place, theme)
+    if note := shown.note:
+        say(note, error=place is None)
+
+
+def _picture_place(spec: str, output: Path | None) -> Path | None:
+    """The file to draw, None for standard output. Raises UserError if nothing can or should be written there."""
+    from fractal_dsl.picture.dot_to_picture import FORMATS, is_picture_of_ours
+
+    if output == Path(STDIN):
+        return None
+    place = output or place_beside(spec, ".svg", "the picture")
+    if place.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
+        raise UserError(f"cannot draw {place}: the name must end in {', '.join(known)}")
+    if not place.parent.is_dir():
+        raise UserError(f"cannot write {place}: there is no folder {place.parent}. Make it, or choose another with -o")
+    if output is None and place.exists() and not is_picture_of_ours(place):
+        raise UserError(
+            f"{place} exists, and fractal-dsl has not drawn it: choose another name with -o, or give -o {place} to "
+            "replace it"
+        )
+    return place
+
+
+def _write(shown: Shown, look: Look, place: Path | None, theme: ThemeName) -> None:
+    """Write the picture and say where, or print it."""
+    from fractal_dsl.picture.dot_to_picture import draw, svg_text
+    from fractal_dsl.picture.graph_to_dot import follow_reader
+
+    style = follow_reader() if theme is ThemeName.auto else ""
+    if place is None:
+        sys.stdout.write(svg_text(shown.dot(look), Path("standard output"), style=style))
+        return
+    if place.suffix.lower() == ".html":
         from fractal_dsl.picture.dot_to_page import write_page
 
-        write_page(*shown.page(look), compiled.program.net, follow_reader(), output)
+        write_page(*shown.page(look), shown.compiled.program.net, follow_reader(), place)
     else:
-        draw(shown.dot(look), output, style=follow_reader() if theme is ThemeName.auto else "")
-    say(one_line(str(output)))
-    if note := shown.note:
-        say(note)
-
-
-def _run_spec(run: Path, allow_python: bool) -> Compiled:
-    from fractal_dsl.runs.measured import run_spec
-
-    return run_spec(run, allow_python=allow_python)
+        draw(shown.dot(look), place, style=style)
+    say(one_line(str(place)))

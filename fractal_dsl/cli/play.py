@@ -11,14 +11,21 @@ from typing import Annotated
 
 import typer
 
+from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.options import Net, Params, ParamsFile, parameters
 from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
 
 
 def play(
     spec: Annotated[
         Path | None,
-        typer.Argument(help="The .frac file to open and save; a new net, if not given.", show_default=False),
+        typer.Argument(
+            metavar="SPEC",
+            help="The .frac file to open and save; a compiled folder or a run, whose spec can be tried but not saved; "
+            "a new net, if not given.",
+            show_default=False,
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; the next free port, if taken.")] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
@@ -29,7 +36,11 @@ def play(
     """Edit a net in the browser, with its picture, its figures and sliders for its parameters, on this machine only."""
     from fractal_dsl.play import Documents, Server
 
-    server = Server(port, Documents(spec), parameters(param, params), net)
+    given = parameters(param, params)
+    if spec is not None and spec.is_dir():
+        stored = given_folder(str(spec), given, net, MAX_LAYERS, allow_python=False, settings=False).whole("play")
+        spec, given, net = stored.folder / "spec.frac", stored.compiled.overrides, stored.compiled.program.net
+    server = Server(port, Documents(spec), given, net)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

@@ -11,8 +11,9 @@ import typer
 
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.cli.options import AllowPython
+from fractal_dsl.cli.options import AllowPython, MaxLayers
 from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
 
@@ -40,6 +41,7 @@ def eval(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
     device: Device = None,
+    max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
     """Loss and accuracy of a trained net on the test images."""
@@ -52,7 +54,7 @@ def eval(
         raise typer.BadParameter("--anytime answers one image at a time", param_hint="--crops")
     if anytime:
         require_matplotlib()
-    found = RunFolder.open(run, allow_python=allow_python)
+    found = RunFolder.open(run, max_layers, allow_python=allow_python)
     result = evaluate(
         found, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
     )
@@ -102,6 +104,7 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of the run.")] = Weights.best,
     device: Device = None,
+    max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
     """The classes of images: by the whole net, or by its columns, shallow first, until one answer will do."""
@@ -109,7 +112,7 @@ def predict(
     from fractal_dsl.evaluation.run import Run as RunFolder
 
     found = answers(
-        RunFolder.open(run, allow_python=allow_python),
+        RunFolder.open(run, max_layers, allow_python=allow_python),
         images,
         confidence=confidence,
         budget_ms=budget_ms,
@@ -140,6 +143,7 @@ def extract(
     ] = False,
     weights: Annotated[Weights, typer.Option(help="Which weights of a run.")] = Weights.best,
     device: Device = None,
+    max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
     """Write one column as a plain network of its own, with its trained weights."""
@@ -153,6 +157,7 @@ def extract(
         fold=fuse,
         weights=weights.value,
         device=device,
+        max_layers=max_layers,
         allow_python=allow_python,
     )
     if done.recalibration:

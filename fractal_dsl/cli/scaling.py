@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.given import given_spec
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.cli.say import say
 from fractal_dsl.cli.train import Parallel
 from fractal_dsl.compiled import MAX_LAYERS
@@ -44,10 +44,9 @@ def scaling(
     from fractal_dsl.training.scaling import Cost, cost
 
     numbers = _numbers(processes) if processes is not None else None
-    nets = pipeline.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
-    compiled = pipeline.pick(nets, net)
+    compiled, stored = given_spec("scaling", spec, parameters(param, params), net, max_layers, allow_python)
     given = {key: value for key, value in (("batch", batch), ("accumulate", accumulate)) if value}
-    config = parse_config({**compiled.program.train, **given})
+    config = parse_config({**(stored.settings if stored else compiled.program.train), **given})
     costs: list[Cost] = []
     for number in numbers or _USUAL:
         try:

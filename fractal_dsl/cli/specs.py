@@ -1,4 +1,4 @@
-"""Commands on .frac files: check, info, compile, fmt, explain."""
+"""Commands that tell about a spec: check, info, explain."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
+from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS, Compiled
+from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
-from fractal_dsl.pipeline import Stage
+from fractal_dsl.language.source import Source, Span
 from fractal_dsl.program.program_to_summary import Summary, approximate
+from fractal_dsl.stored.kinds import kind_of
+from fractal_dsl.stored.spec import Stored
 
 
 class Format(enum.StrEnum):
@@ -44,18 +48,29 @@ def check(
         given = parameters(param, params)
         for spec in dict.fromkeys(specs):
             try:
-                nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python)
+                names = _checked(spec, given, max_layers, allow_python)
             except FracError as error:
                 found |= {d.text(): d for d in error.diagnostics}
                 cut += error.cut
             else:
                 if format is Format.text:
-                    names = ", ".join(net.program.net for net in nets) or "no net"
                     say(f"{one_line(spec)}: ok ({names})")
         if found:
             raise FracError(found.values(), cut)
     if format is Format.json:
         say("[]")
+
+
+def _checked(spec: str, given: dict[str, str], max_layers: int, allow_python: bool) -> str:
+    """The nets of a spec that is right, by name. Raises FracError for one that is not, a stored one too."""
+    if not Path(spec).is_dir() or kind_of(Path(spec)) is None:
+        nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python)
+        return ", ".join(net.program.net for net in nets) or "no net"
+    try:
+        stored = given_folder(spec, given, None, max_layers, allow_python)
+    except UserError as error:
+        raise FracError([Diagnostic("E0001", str(error), Source(spec, ""), Span(0, 0))]) from None
+    return f"{stored.kind}: {stored.describe()}"
 
 
 @contextmanager
@@ -81,14 +96,57 @@ def info(
 ) -> None:
     """Print a net's figures: parameters, MACs, depth, joins, paths, and each column's share."""
     with _errors_as_json(json_):
-        source, given = read_spec(spec), parameters(param, params)
-        nets = pipeline.check(source, given, max_layers, allow_python=allow_python, settings=False)
-        summary = pipeline.pick(nets, net).summary
-    if json_:
+        given = parameters(param, params)
+        if Path(spec).is_dir():
+            stored = given_folder(spec, given, net, max_layers, allow_python, settings=False)
+            summary = stored.compiled.summary
+        else:
+            nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
+            stored, summary = None, pipeline.pick(nets, net).summary
+    if stored and stored.column is not None:
+        facts = _column_facts(stored, stored.column)
+        say(json.dumps(facts, indent=2) if json_ else _column_table(facts))
+    elif json_:
         sys.set_int_max_str_digits(0)  # the number of paths may have thousands of digits
         say(json.dumps(summary.json(), indent=2))
     else:
         say(_table(summary))
+
+
+def _column_facts(stored: Stored, column: int) -> dict[str, Any]:
+    """The figures of a column that was taken out, as plain data."""
+    from fractal_dsl.graph.passes import run
+    from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
+    from fractal_dsl.plans.plan_on_graph import cost
+
+    graph = stored.compiled.column(column)
+    if stored.manifest.get("fused"):
+        graph = run(fold_batchnorm, graph, foldable(graph))
+    whole = cost(graph, graph.g.nodes)
+    return {
+        "net": graph.net,
+        "column": column,
+        "fused": bool(stored.manifest.get("fused")),
+        "input_shape": list(graph.input[1].out.shape),
+        "output_shape": list(graph.output[1].out.shape),
+        "params": whole.params,
+        "macs": whole.macs,
+        "depth": stored.compiled.summary.columns[column - 1].depth,
+    }
+
+
+def _column_table(facts: dict[str, Any]) -> str:
+    rows = [
+        ("input", facts["input_shape"]),
+        ("output", facts["output_shape"]),
+        ("parameters", f"{facts['params']:,}"),
+        ("MACs a sample", f"{facts['macs']:,}"),
+        ("depth", f"{facts['depth']:,} base layers"),
+    ]
+    folded = ", batch norms folded" * facts["fused"]
+    return "\n".join(
+        [f"column {facts['column']} of net {facts['net']}{folded}", *(f"  {name:<18}{value}" for name, value in rows)]
+    )
 
 
 def _table(s: Summary) -> str:
@@ -113,61 +171,6 @@ def _table(s: Summary) -> str:
     return "\n".join(
         [*lines, *("  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)]
     )
-
-
-def compile(
-    spec: Spec,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder to write.")] = None,
-    emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline instead.")] = None,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
-    seed: Annotated[int, typer.Option(help="The seed of the initial weights.")] = 0,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
-) -> None:
-    """Compile to a folder: model.py (source that needs only torch), weights, spec and manifest."""
-    if (output is None) == (emit is None):
-        raise typer.BadParameter("give -o FOLDER to write the network, or --emit STAGE to print a stage")
-    nets = pipeline.check(read_spec(spec), parameters(param, params), max_layers, allow_python=allow_python)
-    compiled = pipeline.pick(nets, net)
-    if emit is not None:
-        say(_emitted(compiled, emit).removesuffix("\n"))
-        return
-    assert output is not None
-    from fractal_dsl.runtime import build
-    from fractal_dsl.runtime.artifact import save_artifact
-
-    save_artifact(compiled, build(compiled, seed), output)
-    s = compiled.summary
-    folder, source = one_line(str(output)), one_line(str(output / "model.py"))
-    say(f"{folder}: {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; see {source}")
-
-
-def _emitted(compiled: Compiled, stage: Stage) -> str:
-    match stage:
-        case Stage.syntax:
-            import pprint
-
-            return pprint.pformat(pipeline.parse(compiled.program.source).decls, width=120) + "\n"
-        case Stage.graph:
-            return compiled.raw.dump()
-        case Stage.collapsed:
-            return compiled.collapsed.dump()
-        case Stage.labelled:
-            return compiled.graph.dump()
-        case Stage.dot:
-            from fractal_dsl.picture.graph_to_dot import graph_to_dot
-
-            return graph_to_dot(compiled.graph)
-        case Stage.source:
-            from fractal_dsl.runtime.artifact import model_source
-
-            return model_source(compiled, compiled.graph)
-        case Stage.fx:
-            from fractal_dsl.runtime import build
-
-            return build(compiled, device="meta").print_readable(print_output=False) + "\n"
 
 
 def explain(

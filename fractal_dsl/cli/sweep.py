@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, ParamsFile, pairs, parameters
 from fractal_dsl.cli.settings import (
     Accumulate,
@@ -24,6 +25,7 @@ from fractal_dsl.cli.settings import (
 )
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.program.literals import param_text
+from fractal_dsl.stored.kinds import kind_of
 
 
 def sweep(
@@ -89,6 +91,7 @@ def sweep(
     """Train a spec at many values of its parameters and settings, and compare; what was begun goes on."""
     begun = Path(spec).is_dir()
     if begun:
+        _refuse_networks(Path(spec))
         _only(context, {"spec", "trials", "workers", "nproc_per_trial", "device", "allow_python", "show"})
     elif show:
         raise typer.BadParameter("it is for the folder of a sweep", param_hint="--show")
@@ -137,6 +140,14 @@ def sweep(
         )
     if not done:
         raise typer.Exit(130)
+
+
+def _refuse_networks(folder: Path) -> None:
+    if (kind := kind_of(folder)) not in (None, "sweep"):
+        raise UserError(
+            f"{folder} is a {kind}, and a sweep trains networks of its own, from their first weights: "
+            "give the .frac file, or the folder of a sweep to go on with"
+        )
 
 
 def _only(context: typer.Context, allowed: set[str]) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.escaping import one_line
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
+from fractal_dsl.base.escaping import command, one_line
+from fractal_dsl.cli.given import given_spec
+from fractal_dsl.cli.options import STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, pairs, parameters
 from fractal_dsl.cli.say import say
 from fractal_dsl.cli.settings import (
     Accumulate,
@@ -36,6 +36,7 @@ from fractal_dsl.cli.settings import (
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.program.literals import literal
+from fractal_dsl.stored.kinds import kind_of
 
 if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
@@ -54,7 +55,14 @@ Runs = Annotated[list[Path], typer.Argument(help="Folders of training runs.", sh
 
 def train(
     context: typer.Context,
-    spec: Annotated[str | None, typer.Argument(metavar="SPEC", help="The .frac file.", show_default=False)] = None,
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPEC",
+            help="The .frac file, - for standard input, or a compiled folder, whose weights and seed are used.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/NET-N if not given.")] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")
@@ -62,7 +70,9 @@ def train(
     epochs: Epochs = None,
     batch: Batch = None,
     lr: Rate = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of every random draw.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The seed of every random draw; a compiled folder keeps its weights.")
+    ] = None,
     dataset: DataSet = None,
     download: Download = False,
     skip_unreadable: SkipUnreadable = False,
@@ -104,11 +114,18 @@ def train(
         from fractal_dsl.training.train import resume as go_on
 
         result = go_on(
-            resume, device=device, max_minutes=max_minutes, allow_python=allow_python, parallel=_value(parallel)
+            resume,
+            max_layers,
+            device=device,
+            max_minutes=max_minutes,
+            allow_python=allow_python,
+            parallel=_value(parallel),
         )
         raise typer.Exit(130 if result.status == "interrupted" else 0)
     if spec is None:
-        raise typer.BadParameter("give a .frac file, or --resume RUN", param_hint="SPEC")
+        raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
+    if spec == STDIN and "RANK" in os.environ:
+        raise typer.BadParameter("processes of torchrun cannot share standard input: give a file", param_hint="SPEC")
     from fractal_dsl.config import merge, parse_config
 
     given = pairs(set_, "--set")
@@ -133,23 +150,47 @@ def train(
     }
     overrides = {key: literal(text, key) for key, text in given.items()} | settings_of(flags, given)
     with _told_once():
-        compiled = pipeline.compile_file(spec, parameters(param, params), net, max_layers, allow_python=allow_python)
-        config = parse_config(merge(compiled.program.train, overrides.items()))
+        _refuse_runs(Path(spec))
+        compiled, stored = given_spec("train", spec, parameters(param, params), net, max_layers, allow_python)
+        drawn = {"seed": stored.manifest["seed"]} if stored and not stored.trained else {}
+        config = parse_config(merge({**compiled.program.train, **drawn}, overrides.items()))
+    if drawn and drawn["seed"] != config.seed and _rank() == 0:
+        say(
+            f"note: the weights in {one_line(spec)} were drawn with seed {drawn['seed']} and stay; seed {config.seed} "
+            f"draws the rest: images, drop-path, dropout. `compile --seed {config.seed}` draws weights with it, too",
+            error=True,
+        )
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns that it looks for what a plan leaves out
 
+    from fractal_dsl.runtime.artifact import network_of
     from fractal_dsl.training.train import train as run
 
-    picture = _picture(compiled) if _rank() == 0 else None
     result = run(
-        compiled, config, out, device=device, picture=picture, allow_python=allow_python, parallel=_value(parallel)
+        compiled,
+        config,
+        out,
+        device=device,
+        picture=_picture(compiled) if _rank() == 0 else None,
+        allow_python=allow_python,
+        parallel=_value(parallel),
+        start=network_of(stored) if stored else None,
     )
     if result.status == "interrupted":
         raise typer.Exit(130)
 
 
+def _refuse_runs(spec: Path) -> None:
+    if spec.is_dir() and kind_of(spec) == "training run":
+        go_on, compiles = (command("fractal-dsl", *words, str(spec)) for words in (("train", "--resume"), ("compile",)))
+        raise UserError(
+            f"{spec} is a training run: `{go_on}` goes on with it. To begin a new run with its best weights, compile "
+            f"it with `{compiles}`, and train the folder that this writes"
+        )
+
+
 def _only_for_resume(context: typer.Context) -> None:
     """A run that goes on keeps its spec and its settings."""
-    allowed = {"resume", "device", "max_minutes", "allow_python", "parallel"}
+    allowed = {"resume", "device", "max_minutes", "allow_python", "parallel", "max_layers"}
     for parameter in context.command.params:
         name = str(parameter.name)
         given = context.get_parameter_source(name)

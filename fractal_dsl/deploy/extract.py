@@ -10,15 +10,17 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.compiled import Compiled
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, measure, to_stderr
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runtime.artifact import artifact_spec, is_artifact, load_artifact, save_artifact
+from fractal_dsl.runtime.artifact import network_of, save_artifact
 from fractal_dsl.runtime.fuse import count_batchnorms, fuse
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.stored.kinds import kind_of
+from fractal_dsl.stored.spec import open_stored
 
 _BATCH = 256
 
@@ -52,6 +54,7 @@ def extract(
     fold: bool = False,
     weights: Weights = "best",
     device: str | None = None,
+    max_layers: int = MAX_LAYERS,
     allow_python: bool = False,
 ) -> Extraction:
     """Write column ``column`` of a run, or of an artifact of a whole net, as an artifact of its own.
@@ -60,10 +63,7 @@ def extract(
     train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, or
     no data. The manifest says how the images of a run were normalised, and what re-estimating has changed.
     """
-    compiled, config, model, trained = _network(source, weights, allow_python)
-    facts: dict[str, Any] = {}
-    if trained is not None:
-        facts = {"classes": trained.classes, "normalisation": {"mean": trained.mean, "std": trained.std}}
+    compiled, config, model, trained, facts = _network(source, weights, max_layers, allow_python)
     net = compiled.program.net
     if not model.join_graph.columns:
         raise UserError(f"net {net} has no columns to extract: no rule of it joins any; it is a plain network already")
@@ -88,18 +88,35 @@ def extract(
     return Extraction(net, recalibration, before - left if fold else None, left if fold else None)
 
 
-def _network(
-    folder: Path, weights: Weights, allow_python: bool
-) -> tuple[Compiled, TrainConfig, FractalModule, DataRecord | None]:
-    """The spec, the training settings and the net of a run or an artifact; and what a run was trained on."""
-    if not is_artifact(folder):
-        run = Run.open(folder, allow_python=allow_python)
-        return run.compiled, run.config, run.load(weights), run.data()
-    model = load_artifact(folder, allow_python=allow_python)
-    if model.join_graph.stage == "column":
+def export(run: Path, output: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
+    """Write the whole net of a run, with its best weights, as an artifact; its spec.
+
+    The manifest says how the run normalised its images. Raises UserError if the run is not whole.
+    """
+    compiled, _, model, _, facts = _of_run(run, "best", max_layers, allow_python)
+    save_artifact(compiled, model, output, facts={**facts, "trained": {"run": run.resolve().name, "weights": "best"}})
+    return compiled
+
+
+_Network = tuple[Compiled, TrainConfig, FractalModule, DataRecord | None, dict[str, Any]]
+"""A spec, its training settings, its net, what a run was trained on, and what the manifest says of that."""
+
+
+def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Network:
+    if kind_of(folder) != "compiled network":
+        return _of_run(folder, weights, max_layers, allow_python)
+    stored = open_stored(folder, max_layers, allow_python=allow_python)
+    if stored.column is not None:
         raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
-    compiled = artifact_spec(folder, allow_python=allow_python)
-    return compiled, parse_config(compiled.program.train), model, None
+    facts = {name: stored.manifest[name] for name in ("classes", "normalisation") if name in stored.manifest}
+    return stored.compiled, parse_config(stored.settings), network_of(stored), None, facts
+
+
+def _of_run(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Network:
+    run = Run.open(folder, max_layers, allow_python=allow_python)
+    data = run.data()
+    facts = {"classes": data.classes, "normalisation": {"mean": data.mean, "std": data.std}}
+    return run.compiled, run.config, run.load(weights), data, facts
 
 
 def _with_data(config: TrainConfig, source: Path) -> TrainConfig:

@@ -7,6 +7,7 @@
 ``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
 ``gradients.json``     with --track-columns, after the last epoch: the L2 norm of the gradient of each layer by module
 ``data.json``          what it was trained on: classes, inputs, normalisation, split, identity of the examples
+``initial.safetensors`` the weights that training began with, where they are not those that the seed draws
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
 ``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
@@ -25,16 +26,15 @@ from typing import Any, Literal
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST
-from fractal_dsl.base.parts import is_part, read_json
-from fractal_dsl.compiled import Compiled
+from fractal_dsl.base.parts import read_json
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
-from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runs.manifest import read_run_manifest
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.stored.kinds import expect, has_settings
+from fractal_dsl.stored.spec import open_stored, run_settings, run_spec
 
 Weights = Literal["best", "last"]
 Status = Literal["running", "finished", "interrupted", "out of time", "diverged"]
@@ -50,19 +50,21 @@ class Run:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path, *, allow_python: bool = False) -> Run:
+    def open(cls, folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Run:
         """Check a run's files against its manifest and compile its spec.
 
         Raises UserError if a part is missing, altered, of another version, or does not compile any more; FracError if
-        it has Python code, which is not allowed.
+        it has Python code that is not allowed, or more layers than the limit.
         """
         folder = Path(folder)
-        manifest = read_run_manifest(folder)
-        compiled, config = _spec_of(folder, allow_python)
-        if graph_sha256(compiled.graph) != manifest["graph_sha256"]:
-            made = manifest["versions"]["fractal_dsl"]
+        if folder.is_dir():
+            expect(folder, "training run")
+        found = open_stored(folder, max_layers, allow_python=allow_python)
+        config = _config(folder, found.settings)
+        if graph_sha256(found.compiled.graph) != found.manifest["graph_sha256"]:
+            made = found.manifest["versions"]["fractal_dsl"]
             raise UserError(f"{folder} was trained with fractal_dsl {made}, which compiled its spec to another graph")
-        return cls(folder, compiled, config, manifest)
+        return cls(folder, found.compiled, config, found.manifest)
 
     def load(self, weights: Weights = "best") -> FractalModule:
         """The net with the run's weights, in eval mode, on the CPU. Raises UserError if they do not fit."""
@@ -113,16 +115,19 @@ def unfinished(folder: Path) -> Path:
     """The folder of a run. Raises UserError if it is none."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    if not all(is_part(folder, name) for name in ("spec.frac", "params.json", "config.json")):
+    expect(folder, "training run")
+    if not has_settings(folder):
         raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
     return folder
 
 
-def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Compiled, TrainConfig]:
+def spec_of_unfinished(
+    folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False
+) -> tuple[Compiled, TrainConfig]:
     """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
 
-    Raises UserError if it ended for good, or its spec does not compile; FracError if it has Python code, which is not
-    allowed.
+    Raises UserError if it ended for good, or its spec does not compile; FracError if it has Python code that is not
+    allowed, or more layers than the limit.
     """
     status = _status(folder)
     if status == "finished":
@@ -130,7 +135,7 @@ def spec_of_unfinished(folder: Path, *, allow_python: bool = False) -> tuple[Com
         raise UserError(f"{folder} is finished: there is nothing to resume. `{look}` shows it")
     if status == "diverged":
         raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
-    return _spec_of(folder, allow_python)
+    return run_spec(folder, max_layers, allow_python=allow_python), _config(folder, run_settings(folder))
 
 
 def _status(folder: Path) -> Status | None:
@@ -140,19 +145,8 @@ def _status(folder: Path) -> Status | None:
         return None
 
 
-def _spec_of(folder: Path, allow_python: bool) -> tuple[Compiled, TrainConfig]:
+def _config(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:
     try:
-        given = read_json(folder, "params.json")
-        config = parse_config(read_json(folder, "config.json"))
-        compiled = compile_file(
-            folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
-        )
-    except FracError as error:
-        if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
-            raise
-        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
+        return parse_config(settings)
     except ConfigError as error:
         raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{folder / 'params.json'} or config.json is damaged: restore it, or train again") from None
-    return compiled, config

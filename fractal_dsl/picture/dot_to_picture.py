@@ -15,6 +15,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import replacing, write_text
 
 FORMATS: Final = ("svg", "png", "pdf", "dot")
+_OURS = "<!-- Drawn by fractal_dsl -->"
 _DPI, _MIN_DPI = 150.0, 30.0
 _MAX_SIDE, _MAX_PIXELS = 30_000, 40_000_000  # cairo cuts a picture off at 32,767 pixels; more of them take long
 _PATIENCE = 30.0
@@ -40,18 +41,29 @@ def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = 
         write_text(path, dot_text)
         return
     with replacing(path) as temporary:
-        _paint(dot_text, temporary, format, path, timeout)
-        if style and format == "svg":
-            before, start, rest = temporary.read_text("utf-8").partition("<g ")
-            temporary.write_text(f"{before}<style>{style}</style>\n{start}{rest}", encoding="utf-8")
+        if format == "svg":
+            temporary.write_text(svg_text(dot_text, path, timeout=timeout, style=style), encoding="utf-8")
+        else:
+            _paint(dot_text, temporary, format, path, timeout)
 
 
-def svg_text(dot_text: str, path: Path, *, timeout: float = _PATIENCE) -> str:
-    """A picture as SVG text, for ``path``, which errors name. Raises as ``draw`` does."""
+def svg_text(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> str:
+    """A picture as SVG text, for ``path``, which errors name; ``style`` is CSS. Raises as ``draw`` does."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "graph.svg"
         _paint(dot_text, temporary, "svg", path, timeout)
-        return temporary.read_text("utf-8")
+        before, start, rest = temporary.read_text("utf-8").partition("<g ")
+        sheet = f"<style>{style}</style>\n" if style else ""
+        return f"{before}{_OURS}\n{sheet}{start}{rest}"
+
+
+def is_picture_of_ours(path: Path) -> bool:
+    """Whether a file is an SVG that ``draw`` has written."""
+    try:
+        with path.open("rb") as file:
+            return _OURS.encode() in file.read(4000)
+    except OSError:
+        return False
 
 
 def drawn(dot_text: str) -> str | None:

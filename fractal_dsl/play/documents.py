@@ -11,6 +11,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import rewrite_text
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
+from fractal_dsl.stored.kinds import owner
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEW = "new"
@@ -30,7 +31,11 @@ class Documents:
     """The documents by their keys; a page names them by key, never by path."""
 
     def __init__(self, given: Path | None) -> None:
-        """``given`` is the file that may be written. Raises FracError if it cannot be read."""
+        """``given`` is the file that may be written, unless it is part of a compiled folder or a run.
+
+        Raises FracError if it cannot be read.
+        """
+        self.writable = given is not None and owner(given) is None
         self.known = {_NEW: Document("a new net", "", None)}
         if given is not None:
             read(given)
@@ -53,7 +58,8 @@ class Documents:
         if document.path is None:
             text = Path(__file__).with_name("new.frac").read_text("utf-8")
             return {"text": text, "name": self.name(key), "digest": None}
-        digest = _digest(document.path) if key == _GIVEN else None  # before the text: a change in between is noticed
+        saved = key == _GIVEN and self.writable
+        digest = _digest(document.path) if saved else None  # before the text: a change in between is noticed
         text = read(document.path).text.replace("\r\n", "\n")
         return {"text": text, "name": self.name(key), "digest": digest}
 
@@ -75,6 +81,8 @@ class Documents:
         ``digest`` stands for, or cannot be written. Lines end as they did."""
         path = self._document(_GIVEN).path
         assert path is not None
+        if not self.writable:
+            raise UserError(f"{path} is part of a folder that must stay as it was written")
         text = _sound(text)
         if _digest(path) != digest:
             raise UserError(f"{path} has changed on disk since it was opened here, and was left as it is")

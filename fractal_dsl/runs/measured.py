@@ -12,26 +12,7 @@ from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_json
-from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.pipeline import compile_file
-from fractal_dsl.runs.manifest import read_run_manifest
-
-
-def run_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
-    """The net that a run trained. Raises UserError if the folder is no run, a part of it is missing or altered, or its
-    spec does not compile any more."""
-    read_run_manifest(folder)
-    given = _json(folder, "params.json", "it is no training run")
-    try:
-        return compile_file(
-            folder / "spec.frac", given["params"], given["net"], given["max_layers"], allow_python=allow_python
-        )
-    except FracError as error:
-        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
-    except (KeyError, TypeError):
-        raise UserError(f"{folder / 'params.json'} is damaged: restore it, or train again") from None
 
 
 def measured(folder: Path, name: str, graph: JoinGraph) -> Mapping[int, float]:

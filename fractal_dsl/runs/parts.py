@@ -13,12 +13,14 @@ from fractal_dsl.base.parts import remove_parts
 CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
 PLAIN: Final = "plain"
+INITIAL: Final = "initial.safetensors"
+"""The weights that training began with, where they are not those that the seed draws."""
 WRITTEN: Final = ".weights.json"
 """Beside weights: the hashes of the files that are there, and of those that are about to replace them."""
 
 _TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
 SEALED: Final = (
-    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json"),
+    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json", INITIAL),
     *_TRAINED,
     *(f"{PLAIN}/{name}" for name in _TRAINED),
 )

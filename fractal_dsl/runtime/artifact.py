@@ -17,30 +17,26 @@ from typing import Any
 
 import safetensors.torch as st
 import torch
-from msgspec.structs import replace
 from safetensors import SafetensorError
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import replacing_folder
-from fractal_dsl.base.manifest import MANIFEST, all_files, read_manifest, write_manifest
+from fractal_dsl.base.manifest import MANIFEST, all_files, write_manifest
 from fractal_dsl.base.parts import read_json
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import graph_to_source
-from fractal_dsl.compiled import Compiled
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
-from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.language.read import read
-from fractal_dsl.pipeline import check, pick
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
-
-FORMAT = "fractal_dsl network"
-FORMAT_VERSION = 1
+from fractal_dsl.stored.kinds import NETWORK_FORMAT, expect, is_network
+from fractal_dsl.stored.manifests import NETWORK_VERSION
+from fractal_dsl.stored.spec import Stored, open_stored
 
 _HELPERS = {name: inspect.getsource(cls) for name, cls in vars(layers).items() if inspect.isclass(cls)}
 
@@ -68,9 +64,9 @@ def save_artifact(
     """
     check_fits(model, "an artifact")
     folder = folder.resolve() if folder.is_symlink() else folder
-    if folder.exists() and not (folder.is_dir() and (is_artifact(folder) or not any(folder.iterdir()))):
+    if folder.exists() and not (folder.is_dir() and (is_network(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
-    if folder.exists() and is_artifact(folder):
+    if folder.exists() and is_network(folder):
         _refuse_to_lose(folder)
     graph = model.join_graph
     state = {name: value.detach().contiguous() for name, value in tensors_of(model).items()}
@@ -87,12 +83,11 @@ def save_artifact(
             (temporary / "columns.safetensors").write_bytes(st.save(routes))
         manifest = {
             **(facts or {}),
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format": NETWORK_FORMAT,
+            "format_version": NETWORK_VERSION,
             "net": compiled.program.net,
             "params": dict(compiled.overrides),
             "train": dict(compiled.program.train),
-            "max_layers": compiled.max_layers,
             "column": column,
             "fused": fused,
             "input": str(model.input),
@@ -115,15 +110,20 @@ def _refuse_to_lose(folder: Path) -> None:
         )
 
 
-def load_artifact(folder: str | Path, *, allow_python: bool = False) -> FractalModule:
+def load_artifact(folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> FractalModule:
     """The network of a folder, a GraphModule in eval mode. Raises UserError if a part is missing or altered.
 
     ``allow_python`` lets the ``extern`` declarations of its spec load their Python code.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
-    compiled = artifact_spec(folder, allow_python=allow_python)
-    column = manifest["column"]
+    if folder.is_dir():
+        expect(folder, "compiled network")
+    return network_of(open_stored(folder, max_layers, allow_python=allow_python, settings=False))
+
+
+def network_of(stored: Stored) -> FractalModule:
+    """The network of a compiled folder that was opened, in eval mode. Raises UserError if its weights do not fit."""
+    folder, manifest, compiled, column = stored.folder, stored.manifest, stored.compiled, stored.column
     graph = compiled.graph if column is None else compiled.column(column)
     if manifest.get("fused"):
         graph = run(fold_batchnorm, graph, foldable(graph))
@@ -155,43 +155,6 @@ def load_weights(model: FractalModule, files: list[Path]) -> None:
         model.load_state_dict(read_weights(files))
     except RuntimeError as error:
         raise UserError(f"the weights in {files[0]} do not fit the net: {error}") from None
-
-
-def artifact_spec(folder: Path, *, allow_python: bool = False) -> Compiled:
-    """The compiled spec of an artifact, with the parameters that it was compiled with.
-
-    The paths in its train block are those that they were where it was compiled.
-    """
-    manifest = _manifest(folder)
-    try:
-        source = read(folder / "spec.frac")
-        nets = check(source, manifest["params"], manifest["max_layers"], allow_python=allow_python)
-        found = pick(nets, manifest["net"])
-        return replace(found, program=replace(found.program, train=manifest.get("train", found.program.train)))
-    except FracError as error:
-        if any(d.code == "E0106" for d in error.diagnostics):  # Python code that is not allowed: nothing is broken
-            raise
-        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
-
-
-def is_artifact(folder: Path) -> bool:
-    """Whether a folder says that it holds a compiled network."""
-    try:
-        return read_json(folder, MANIFEST).get("format") == FORMAT
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    return read_manifest(
-        folder,
-        "compiled network",
-        format=FORMAT,
-        version=FORMAT_VERSION,
-        keys=("net", "params", "max_layers", "column", "seed", "graph_sha256"),
-        parts=("spec.frac", "model.py", "weights.safetensors"),
-        remedy="compile the spec again",
-    )
 
 
 def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None, *, fused: bool = False) -> str:

@@ -12,9 +12,9 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.lock import open_to_append
 from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, read_part, write_new_parts, write_part
+from fractal_dsl.stored.kinds import SWEEP_FILE, SWEEP_FORMAT
 from fractal_dsl.sweep.space import Axis, axis
 
-FORMAT = "fractal_dsl sweep"
 FORMAT_VERSION = 1
 JOURNAL = "journal.log"
 
@@ -47,7 +47,7 @@ class Sweep:
     def json(self) -> dict[str, Any]:
         """Plain data; axes as they were given."""
         space = [{"kind": a.kind, "name": a.name, "given": a.given, "type": a.type} for a in self.space]
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self), "space": space}
+        return {"format": SWEEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(self), "space": space}
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Sweep:
@@ -65,7 +65,7 @@ class Home:
 
     def exists(self) -> bool:
         """Whether a sweep is in it."""
-        return is_part(self.path, "sweep.json")
+        return is_part(self.path, SWEEP_FILE)
 
     def trial(self, number: int) -> Path:
         """The run folder of a trial. Raises UserError if a link is in its place."""
@@ -87,7 +87,7 @@ class Home:
 
     def write(self, sweep: Sweep) -> None:
         """Write what the sweep does."""
-        write_part(self.path, "sweep.json", json.dumps(sweep.json(), indent=2) + "\n")
+        write_part(self.path, SWEEP_FILE, json.dumps(sweep.json(), indent=2) + "\n")
 
     def read(self) -> Sweep:
         """Raises UserError if the folder is no sweep, or that of another version."""
@@ -97,10 +97,10 @@ class Home:
             raise UserError(f"{self.path} is no sweep: it has no sweep.json")
         if not is_part(self.path, "spec/spec.frac"):
             raise UserError(f"{self.spec} is missing, or a link: restore it, or sweep again in another folder")
-        file = self.path / "sweep.json"
+        file = self.path / SWEEP_FILE
         try:
-            data: dict[str, Any] = read_json(self.path, "sweep.json")
-            if data["format"] == FORMAT and data["format_version"] != FORMAT_VERSION:
+            data: dict[str, Any] = read_json(self.path, SWEEP_FILE)
+            if data["format"] == SWEEP_FORMAT and data["format_version"] != FORMAT_VERSION:
                 raise UserError(f"{self.path} has format {data['format_version']}, this version reads {FORMAT_VERSION}")
             return Sweep.of_json(data)
         except OSError as error:

@@ -107,9 +107,10 @@ def command(
     if _saved(folder):
         what = ["--resume", str(folder)]
     else:
-        what = [str(home.spec), "--out", str(folder), "--net", sweep.net, "--max-layers", str(sweep.max_layers)]
+        what = [str(home.spec), "--out", str(folder), "--net", sweep.net]
         what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
         what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
+    what += ["--max-layers", str(sweep.max_layers)]
     what += ["--parallel", "ddp"] * several
     what += ["--device", means.device] if means.device else []
     what += ["--allow-python"] * means.allow_python

@@ -10,12 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch as st
 import torch
+from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.lock import LOCK, held
-from fractal_dsl.base.manifest import MANIFEST, write_manifest
-from fractal_dsl.base.parts import write_new_parts, write_part
+from fractal_dsl.base.manifest import MANIFEST, sha256, write_manifest
+from fractal_dsl.base.parts import is_part, replacing_part, write_new_parts, write_part
 from fractal_dsl.base.version import __version__
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
@@ -25,10 +27,11 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import parse
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runs.manifest import FORMAT, FORMAT_VERSION
-from fractal_dsl.runs.parts import SEALED, discard
+from fractal_dsl.runs.parts import INITIAL, SEALED, discard
 from fractal_dsl.runtime.artifact import graph_sha256
 from fractal_dsl.runtime.world import ALONE, World
+from fractal_dsl.stored.kinds import RUN_FORMAT
+from fractal_dsl.stored.manifests import RUN_VERSION
 from fractal_dsl.training.store import Store
 
 _PATHS_COUNTED = 500
@@ -58,6 +61,7 @@ class RunWriter:
             "device": device,
             "threads": threads,
             "processes": processes,
+            "initial": sha256(folder / INITIAL) if is_part(folder, INITIAL) else None,
         }
 
     @classmethod
@@ -70,8 +74,14 @@ class RunWriter:
         threads: int,
         world: World = ALONE,
         processes: str = "1",
+        initial: Mapping[str, Tensor] | None = None,
     ) -> RunWriter:
-        """Begin a run in an empty folder, with the parts that are known before training."""
+        """Begin a run in an empty folder, with the parts that are known before training.
+
+        ``initial`` are the weights to begin with, where they are not those that the seed draws.
+        """
+        if initial is not None:
+            world.lead(lambda: _write_tensors(folder, INITIAL, initial))
         run = cls(folder, compiled, config, device, threads, world, processes)
         world.lead(run._begin)
         return run
@@ -80,7 +90,7 @@ class RunWriter:
         """Write what is known before training."""
         compiled = self.compiled
         write_new_parts(self.folder, compiled.spec_files())
-        given = {"net": compiled.program.net, "params": dict(compiled.overrides), "max_layers": compiled.max_layers}
+        given = {"net": compiled.program.net, "params": dict(compiled.overrides)}
         self._write_json("params.json", given)
         self._write_json("config.json", self.config.model_dump(mode="json"))
         if compiled.summary.base_layers <= _PATHS_COUNTED:
@@ -105,8 +115,8 @@ class RunWriter:
 
     def _seal(self, status: Status) -> None:
         manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format": RUN_FORMAT,
+            "format_version": RUN_VERSION,
             "status": status,
             "net": self.compiled.program.net,
             "classes": self.classes,
@@ -122,6 +132,11 @@ class RunWriter:
 
     def _write_json(self, name: str, data: Any) -> None:
         write_part(self.folder, name, json.dumps(data, indent=2) + "\n")
+
+
+def _write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    with replacing_part(folder, name) as temporary:
+        temporary.write_bytes(st.save({name: value.contiguous() for name, value in tensors.items()}))
 
 
 @contextmanager

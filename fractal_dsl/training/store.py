@@ -163,9 +163,15 @@ class Store:
         if not self._saved():
             return None
         found = load_checkpoint(self.folder, say)
-        same = {"spec": "spec", "params": "parameters", "config": "settings", "graph_sha256": "graph"}
+        same = {
+            "spec": "spec",
+            "params": "parameters",
+            "config": "settings",
+            "graph_sha256": "graph",
+            "initial": "first weights",
+        }
         for key, what in same.items():
-            if found.manifest[key] != self.facts[key]:
+            if found.manifest.get(key) != self.facts[key]:
                 verb = "are" if what.endswith("s") else "is"
                 raise UserError(
                     f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "

@@ -15,18 +15,19 @@ import torch
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.parts import write_part
+from fractal_dsl.base.parts import is_part, write_part
 from fractal_dsl.base.texts import duration, shortened
-from fractal_dsl.compiled import Compiled
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.paths import absolute
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Status, Weights, data_of, spec_of_unfinished, unfinished
 from fractal_dsl.runs.data_record import compare
-from fractal_dsl.runs.parts import TENSORBOARD
+from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
+from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
@@ -55,9 +56,11 @@ def train(
     picture: str | None = None,
     allow_python: bool = False,
     parallel: Parallel | None = None,
+    start: FractalModule | None = None,
 ) -> RunResult:
     """Train a net and leave a run folder: ``out``, or the next free ``runs/NET-1``.
 
+    Training begins with the weights of ``start``, a network of the same spec, or with those that the seed draws.
     ``picture`` is the net as SVG, for the report. CUDA is used when present, unless ``device`` says otherwise.
     Relative paths of a data set start at the current folder; the run's settings have them absolute.
     ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that torchrun has started
@@ -68,18 +71,21 @@ def train(
     (the last good state is kept).
     """
     if parallel and to_restart(out):
-        return resume(Path(out or ""), device=device, console=console, allow_python=allow_python, parallel=parallel)
+        limit = compiled.max_layers
+        return resume(
+            Path(out or ""), limit, device=device, console=console, allow_python=allow_python, parallel=parallel
+        )
     place, config = choose_device(device_of(device)), absolute(config)
     with processes(parallel, place) as world:
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
-        model = build(compiled, config.seed).to(place)
+        weights = None if start is None else _unlike_the_seed(start, compiled, config)
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
         with locked(folder, world):
-            run = RunWriter.new(
-                compiled, config, folder, place.type, _threads(compiled, config), world, _processes(parallel, world)
-            )
+            threads, number = _threads(compiled, config), _processes(parallel, world)
+            run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights)
             try:
+                model = _initial(run).to(place)
                 run.data(images.record)
                 if picture and world.leads:
                     write_part(run.folder, "graph.svg", picture)
@@ -94,6 +100,7 @@ def train(
 
 def resume(
     folder: Path,
+    max_layers: int = MAX_LAYERS,
     *,
     device: str | None = None,
     console: Console | None = None,
@@ -112,13 +119,13 @@ def resume(
         raise UserError(f"max_minutes is a time above 0, not {max_minutes:g}")
     place = choose_device(device_of(device))
     with processes(parallel, place) as world, locked(unfinished(folder), world):
-        compiled, config = spec_of_unfinished(folder, allow_python=allow_python)
+        compiled, config = spec_of_unfinished(folder, max_layers, allow_python=allow_python)
         _check(compiled, config, place, parallel)
         run = RunWriter(
             folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
         )
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
-        model = build(compiled, config.seed).to(place)
+        model = _initial(run).to(place)
         run.data(images.record)
         job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
@@ -134,6 +141,20 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
     check_graphs(config, place, parallel)
     if config.plain is not None:
         compiled.column(config.plain)
+
+
+def _unlike_the_seed(start: FractalModule, compiled: Compiled, config: TrainConfig) -> dict[str, torch.Tensor] | None:
+    """The weights of a network, where they are not those that the seed draws."""
+    given, drawn = start.state_dict(), build(compiled, config.seed).state_dict()
+    return None if all(torch.equal(given[name], value) for name, value in drawn.items()) else given
+
+
+def _initial(run: RunWriter) -> FractalModule:
+    """The net with the weights that the training of a run begins with."""
+    model = build(run.compiled, run.config.seed)
+    if is_part(run.folder, INITIAL):
+        load_weights(model, [run.folder / INITIAL])
+    return model
 
 
 def _processes(parallel: Parallel | None, world: World) -> str:
@@ -202,7 +223,7 @@ class _Job:
             plain, ended = None, loop.progress.ended
             if config.plain is not None and ended in ("epochs", "patience"):
                 view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
-                alone = build(run.compiled, config.seed).extract(config.plain).to(place)
+                alone = _initial(run).extract(config.plain).to(place)
                 last = fitted(alone, 1, None)
                 ended = last.progress.ended
                 last.stepper.load_weights(last.store.folder / "best.safetensors")

@@ -1,0 +1,121 @@
+"""The command that writes a network as a folder, or prints a stage on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
+from fractal_dsl.cli.given import command_line, given_spec, place_beside
+from fractal_dsl.cli.options import STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.pipeline import Stage
+from fractal_dsl.stored.kinds import kind_of, trained_weights
+
+if TYPE_CHECKING:
+    from fractal_dsl.compiled import Compiled
+
+
+def compile(
+    spec: Spec,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The folder to write; if not given, NAME/ beside NAME.frac."),
+    ] = None,
+    emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline, and write nothing.")] = None,
+    param: Params = None,
+    params: ParamsFile = None,
+    net: Net = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="The seed of the weights; if not given, the train block's, which is 0 by default."),
+    ] = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Compile a spec to a folder: model.py (source that needs only torch), weights, spec and manifest.
+
+    A run is compiled with its best weights, into RUN-compiled/ if -o is not given.
+    """
+    given = parameters(param, params)
+    if emit is not None:
+        if output is not None:
+            raise typer.BadParameter("--emit prints a stage, and writes no folder: leave one of them away")
+        compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
+        say(_emitted(compiled, emit).removesuffix("\n"))
+        return
+    kind = None if spec == STDIN else kind_of(Path(spec))
+    if kind == "compiled network":
+        raise UserError(f"{spec} is compiled already: give its .frac file to compile it with other options")
+    run = Path(spec) if kind == "training run" else None
+    if run and (seed is not None or given or net):
+        raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
+    place = output or _default_place(spec, "-compiled" if run else "")
+    if run:
+        from fractal_dsl.deploy.extract import export
+
+        compiled = export(run, place, max_layers, allow_python=allow_python)
+    else:
+        compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
+        from fractal_dsl.runtime import build
+        from fractal_dsl.runtime.artifact import save_artifact
+
+        save_artifact(compiled, build(compiled, compiled.program.train.get("seed", 0) if seed is None else seed), place)
+    say(_what_next(compiled, place, allow_python, trained=run is not None))
+
+
+def _default_place(spec: str, ending: str) -> Path:
+    """Beside the spec, where nothing that training or `extract` made is replaced without being asked to."""
+    place = place_beside(spec, ending, "the network")
+    if trained_weights(place):
+        raise UserError(
+            f"{place} has weights that this would not make again: choose another folder with -o, or give -o {place} to "
+            "replace it"
+        )
+    return place
+
+
+def _what_next(compiled: Compiled, place: Path, allow_python: bool, *, trained: bool) -> str:
+    """What was written, and the commands that come next."""
+    s = compiled.summary
+    data = () if trained or compiled.program.train.get("dataset") else ("--dataset", "NAME")
+    lines = [
+        f"{one_line(str(place))}: net {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; "
+        + ("the best weights of the run" if trained else f"see {one_line(str(place / 'model.py'))}"),
+        "next:",
+        f"  {command_line('train', place, compiled, allow_python, *data)}",
+        f"  {command_line('render', place, compiled, allow_python)}",
+        f"  {command_line('info', place, compiled, allow_python)}",
+    ]
+    return "\n".join(lines)
+
+
+def _emitted(compiled: Compiled, stage: Stage) -> str:
+    match stage:
+        case Stage.syntax:
+            import pprint
+
+            return pprint.pformat(pipeline.parse(compiled.program.source).decls, width=120) + "\n"
+        case Stage.graph:
+            return compiled.raw.dump()
+        case Stage.collapsed:
+            return compiled.collapsed.dump()
+        case Stage.labelled:
+            return compiled.graph.dump()
+        case Stage.dot:
+            from fractal_dsl.picture.graph_to_dot import graph_to_dot
+
+            return graph_to_dot(compiled.graph)
+        case Stage.source:
+            from fractal_dsl.runtime.artifact import model_source
+
+            return model_source(compiled, compiled.graph)
+        case Stage.fx:
+            from fractal_dsl.runtime import build
+
+            return build(compiled, device="meta").print_readable(print_output=False) + "\n"

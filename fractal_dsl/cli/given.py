@@ -1,0 +1,86 @@
+"""What a user may give as SPEC: a .frac file, standard input, a compiled folder or a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from fractal_dsl import pipeline
+from fractal_dsl.base.escaping import command as shell
+from fractal_dsl.cli.options import STDIN, read_spec
+from fractal_dsl.compiled import MAX_LAYERS, Compiled
+from fractal_dsl.stored.spec import Stored, open_stored
+
+
+class Given(NamedTuple):
+    """The net that SPEC stands for; ``stored`` is its folder, where it is one."""
+
+    compiled: Compiled
+    stored: Stored | None
+
+
+def given_spec(
+    command: str,
+    spec: str,
+    params: Mapping[str, str],
+    net: str | None,
+    max_layers: int,
+    allow_python: bool,
+    *,
+    settings: bool = True,
+) -> Given:
+    """The net that SPEC stands for, for a command that takes whole nets.
+
+    ``settings`` is false where the settings of training do not matter. Raises FracError or UserError with what is
+    wrong; a parameter or a net for a folder is wrong usage.
+    """
+    if Path(spec).is_dir():
+        stored = given_folder(spec, params, net, max_layers, allow_python, settings=settings).whole(command)
+        return Given(stored.compiled, stored)
+    nets = pipeline.check(read_spec(spec), params, max_layers, allow_python=allow_python, settings=settings)
+    return Given(pipeline.pick(nets, net), None)
+
+
+def given_folder(
+    spec: str,
+    params: Mapping[str, str],
+    net: str | None,
+    max_layers: int,
+    allow_python: bool,
+    *,
+    settings: bool = True,
+) -> Stored:
+    """The compiled folder or run that SPEC stands for; it keeps its own parameters and net."""
+    stored = open_stored(Path(spec), max_layers, allow_python=allow_python, settings=settings)
+    if params:
+        raise typer.BadParameter(
+            f"{spec} is a {stored.kind}, which keeps its parameters: give them with the .frac file", param_hint="-p"
+        )
+    if net not in (None, stored.compiled.program.net):
+        raise typer.BadParameter(
+            f"{spec} is a {stored.kind} of net {stored.compiled.program.net}: give another net with the .frac file",
+            param_hint="--net",
+        )
+    return stored
+
+
+def place_beside(spec: str, ending: str, what: str) -> Path:
+    """Where output goes if nothing else is said: beside the file or folder, under its name with another ending."""
+    path = Path(spec)
+    if spec == STDIN:
+        raise typer.BadParameter(f"standard input has no name: say where {what} goes with -o", param_hint="SPEC")
+    stem = path.stem if path.suffix == ".frac" else path.name
+    if not stem.strip(".") or path.with_name(stem + ending) == path:
+        raise typer.BadParameter(f"say where {what} goes with -o: {spec} gives it no name", param_hint="SPEC")
+    return path.with_name(stem + ending)
+
+
+def command_line(command: str, place: Path, compiled: Compiled, allow_python: bool, *more: str) -> str:
+    """A command to type next on a folder or a file, quoted for a shell, with the options that the spec needs."""
+    words = ["fractal-dsl", command, f"./{place}" if str(place).startswith("-") else str(place), *more]
+    words += ["--max-layers", str(compiled.max_layers)] if compiled.max_layers != MAX_LAYERS else []
+    words += ["--allow-python"] * allow_python
+    return shell(*words)

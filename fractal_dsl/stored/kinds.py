@@ -1,0 +1,78 @@
+"""What a folder is: a compiled network, a training run, a sweep, or none of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command
+from fractal_dsl.base.manifest import MANIFEST
+from fractal_dsl.base.parts import is_part, read_json
+
+Kind = Literal["compiled network", "training run", "sweep"]
+
+NETWORK_FORMAT: Final = "fractal_dsl network"
+RUN_FORMAT: Final = "fractal_dsl run"
+SWEEP_FORMAT: Final = "fractal_dsl sweep"
+SWEEP_FILE: Final = "sweep.json"
+
+_FORMATS: dict[object, Kind] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
+_SETTINGS: Final = ("spec.frac", "params.json", "config.json")
+_NETWORK: Final = ("spec.frac", "model.py", "weights.safetensors")
+
+
+def kind_of(folder: Path) -> Kind | None:
+    """What a folder is, by its manifest, or by its files where the manifest is missing or damaged."""
+    found = _FORMATS.get(_json(folder, MANIFEST).get("format"))
+    if found is not None:
+        return found
+    if _json(folder, SWEEP_FILE).get("format") == SWEEP_FORMAT:
+        return "sweep"
+    if has_settings(folder):
+        return "training run"
+    return "compiled network" if all(is_part(folder, name) for name in _NETWORK) else None
+
+
+def has_settings(folder: Path) -> bool:
+    """Whether a folder has the spec and the settings of a training run, finished or not."""
+    return all(is_part(folder, name) for name in _SETTINGS)
+
+
+def is_network(folder: Path) -> bool:
+    """Whether the manifest of a folder says that it is a compiled network."""
+    return _json(folder, MANIFEST).get("format") == NETWORK_FORMAT
+
+
+def trained_weights(folder: Path) -> bool:
+    """Whether a folder is a compiled network whose weights come of a training run, or of `extract`."""
+    manifest = _json(folder, MANIFEST)
+    return is_network(folder) and ("trained" in manifest or manifest.get("column") is not None)
+
+
+def expect(folder: Path, kind: Kind) -> None:
+    """Raise UserError, with the command to use instead, if a folder is of another kind."""
+    found = kind_of(folder)
+    if found is not None and found != kind:
+        raise UserError(f"{folder} is no {kind}: it is a {found}{_instead(folder, found)}")
+
+
+def _instead(folder: Path, kind: Kind) -> str:
+    return {
+        "compiled network": f", and `{command('fractal-dsl', 'train', str(folder))}` trains it",
+        "training run": f", and `{command('fractal-dsl', 'compile', str(folder))}` compiles it",
+        "sweep": f", and its trials are runs: {folder / 'trial-0000'}",
+    }[kind]
+
+
+def owner(file: Path) -> Path | None:
+    """The folder of ours that a file lies in, whose files must stay as they were written; None if there is none."""
+    return next((folder for folder in file.resolve().parents if kind_of(folder) is not None), None)
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        data = read_json(folder, name)
+    except (OSError, ValueError):
+        return {}
+    return cast(dict[str, Any], data) if isinstance(data, dict) else {}
