@@ -28,18 +28,20 @@ install: $(RUNTIME) ## install the package, editable, with what training and dra
 
 demo: RUN := $(RUN)
 demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a report
-	@mkdir -p out runs
-	$(FRAC) check examples/digits.frac
-	$(FRAC) info examples/digits.frac
-	$(FRAC) render examples/digits.frac -o out/digits.svg
-	$(FRAC) render examples/digits.frac -o out/digits.png
-	$(FRAC) compile examples/digits.frac -o out/digits
-	$(FRAC) train examples/digits.frac --out $(RUN)
+	@mkdir -p out
+	@[ -e out/digits.frac ] || cp examples/digits.frac out/digits.frac
+	$(FRAC) check out/digits.frac
+	$(FRAC) compile out/digits.frac
+	$(FRAC) render out/digits.frac
+	$(FRAC) train out/digits --out $(RUN)
 	$(FRAC) eval $(RUN) --columns
 	@echo
+	@echo "spec      out/digits.frac"
 	@echo "picture   out/digits.svg"
 	@echo "network   out/digits/model.py"
 	@echo "report    $(RUN)/report.html"
+	@echo
+	@echo "To use fractal-dsl by its name: source $(BIN)/activate"
 
 gallery: $(RUNTIME) ## draw docs/gallery anew
 	$(BIN)/python docs/gallery/make.py

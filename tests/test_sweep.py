@@ -296,7 +296,8 @@ def test_the_command_of_a_trial(tmp_path: Path) -> None:
     assert several[1:9] == launch.split() and several[-2:] == ["--parallel", "ddp"]
     (tmp_path / "trial-0007" / "checkpoints" / "step-00000010").mkdir(parents=True)
     resumed = command(home, 7, {"columns": "2"}, {}, what, Means())
-    assert resumed[3:] == ["train", "--resume", str(tmp_path / "trial-0007")]
+    limit = ["--max-layers", str(what.max_layers)]
+    assert resumed[3:] == ["train", "--resume", str(tmp_path / "trial-0007"), *limit]
 
 
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,13 +104,13 @@ def command(
     if several:
         per_node = ["--nproc-per-node", str(means.processes)]
         launch = ["-m", "torch.distributed.run", "--standalone", *per_node, *launch]
+    limit = ["--max-layers", str(sweep.max_layers)]
     if _saved(folder):
-        what = ["--resume", str(folder)]
+        what = ["--resume", str(folder), *limit]
     else:
-        what = [str(home.spec), "--out", str(folder), "--net", sweep.net]
+        what = [str(home.spec), "--out", str(folder), "--net", sweep.net, *limit]
         what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
         what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
-    what += ["--max-layers", str(sweep.max_layers)]
     what += ["--parallel", "ddp"] * several
     what += ["--device", means.device] if means.device else []
     what += ["--allow-python"] * means.allow_python
