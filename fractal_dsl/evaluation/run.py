@@ -57,9 +57,7 @@ class Run:
         it has Python code that is not allowed, or more layers than the limit.
         """
         folder = Path(folder)
-        if folder.is_dir():
-            expect(folder, "training run")
-        found = open_stored(folder, max_layers, allow_python=allow_python)
+        found = open_stored(folder, max_layers, expected="training run", allow_python=allow_python)
         config = _config(folder, found.settings)
         if graph_sha256(found.compiled.graph) != found.manifest["graph_sha256"]:
             made = found.manifest["versions"]["fractal_dsl"]

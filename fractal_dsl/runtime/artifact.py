@@ -34,7 +34,7 @@ from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.stored.kinds import NETWORK_FORMAT, expect, is_network
+from fractal_dsl.stored.kinds import NETWORK_FORMAT, is_network
 from fractal_dsl.stored.manifests import NETWORK_VERSION
 from fractal_dsl.stored.spec import Stored, open_stored
 
@@ -115,10 +115,8 @@ def load_artifact(folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_pyt
 
     ``allow_python`` lets the ``extern`` declarations of its spec load their Python code.
     """
-    folder = Path(folder)
-    if folder.is_dir():
-        expect(folder, "compiled network")
-    return network_of(open_stored(folder, max_layers, allow_python=allow_python, settings=False))
+    kind = "compiled network"
+    return network_of(open_stored(Path(folder), max_layers, expected=kind, allow_python=allow_python, settings=False))
 
 
 def network_of(stored: Stored) -> FractalModule:

@@ -51,7 +51,10 @@ def trained_weights(folder: Path) -> bool:
 
 
 def expect(folder: Path, kind: Kind) -> None:
-    """Raise UserError, with the command to use instead, if a folder is of another kind."""
+    """Raise UserError, with the command to use instead, if a folder is of another kind, or a spec."""
+    if folder.suffix == ".frac" and folder.is_file():
+        makes = command("fractal-dsl", "train" if kind == "training run" else "compile", str(folder))
+        raise UserError(f"{folder} is a spec, and not the folder of a {kind}: `{makes}` makes one")
     found = kind_of(folder)
     if found is not None and found != kind:
         raise UserError(f"{folder} is no {kind}: it is a {found}{_instead(folder, found)}")

@@ -58,17 +58,20 @@ class Stored(Struct, frozen=True):
 
 
 def open_stored(
-    folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False, settings: bool = True
+    folder: Path,
+    max_layers: int = MAX_LAYERS,
+    *,
+    expected: Kind | None = None,
+    allow_python: bool = False,
+    settings: bool = True,
 ) -> Stored:
     """Open a compiled network or a training run: check its files against its manifest, and compile its spec.
 
-    ``settings`` is false where the settings of training do not matter. Raises UserError if the folder is of another
-    kind, a part of it is missing or altered, or its spec does not compile any more; FracError if it has Python code
-    that is not allowed, or more layers than the limit.
+    ``expected`` is the only kind that will do. ``settings`` is false where the settings of training do not matter.
+    Raises UserError if the folder is of another kind, a part of it is missing or altered, or its spec does not compile
+    any more; FracError if it has Python code that is not allowed, or more layers than the limit.
     """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}")
-    kind = kind_of(folder)
+    kind = expected or kind_of(folder)
     if kind == "training run":
         manifest = read_run_manifest(folder)
         compiled = run_spec(folder, max_layers, allow_python=allow_python)
