@@ -204,7 +204,7 @@ class _Job:
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
             if lost := images.record.unreadable:
-                view.line(f"left out, for they cannot be read: {shortened(lost)}")
+                view.line(f"left out because they cannot be read: {shortened(lost)}")
             if config.batch > len(images.train):
                 view.line(
                     f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images there are"
