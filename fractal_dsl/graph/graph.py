@@ -30,12 +30,21 @@ class SharedIn(Struct, frozen=True):
     place: int
 
 
+class Tag(Struct, frozen=True):
+    """One ``@tag`` around a node, with a number of its own; ``depth`` counts the calls, and the block, around it."""
+
+    text: str
+    number: int
+    depth: int
+
+
 class Site(Struct, frozen=True):
     """Where a node comes from.
 
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
     from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
     within the block, outermost first, each with a number of its own, ``outer`` those around the block;
+    ``tags`` are the tags around the node, outermost first;
     ``shared`` is the innermost shared block around; ``trail`` reads from the inside out. ``regions`` are the parts
     that can be recomputed as a whole, outermost first: rule mentions, with their level, and what ``@checkpoint``
     marks, with None, each with a number of its own.
@@ -47,7 +56,7 @@ class Site(Struct, frozen=True):
     base: int | None = None
     groups: tuple[tuple[str, int], ...] = ()
     outer: tuple[tuple[str, int], ...] = ()
-    tags: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
     shared: SharedIn | None = None
     regions: tuple[tuple[int | None, int], ...] = ()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, SharedIn, Site, Tag
 from fractal_dsl.ops import LAYERS, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label
@@ -42,7 +42,7 @@ class _Context(Struct, frozen=True):
     base: int | None = None
     groups: tuple[tuple[str, int], ...] = ()
     outer: tuple[tuple[str, int], ...] = ()
-    tags: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
     instances: tuple[p.Instance, ...] = ()
     regions: tuple[tuple[int | None, int], ...] = ()
     shared: SharedIn | None = None  # its place is the number of the first node in it
@@ -57,7 +57,7 @@ class _Expander:
     def __init__(self, program: p.Program) -> None:
         self.program = program
         self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
-        self.blocks = self.bases = self.groups = self.regions = 0
+        self.blocks = self.bases = self.groups = self.regions = self.tags = 0
         self.shared: dict[int, int] = {}
         self.outs: dict[tuple[int, Tensor], Tensor] = {}  # of layers, by term and input
         self.tensors: dict[Tensor, Tensor] = {}
@@ -112,8 +112,11 @@ class _Expander:
                 raise AssertionError("a program with errors is not expanded")
 
     def _tagged(self, term: p.Tagged, at: _Context) -> _Context:
-        at = replace(at, tags=(*at.tags, f"{term.annotation} {term.value}".strip()))
-        return self._region(None, at) if term.annotation == "checkpoint" else at
+        if term.annotation == "checkpoint":
+            return self._region(None, at)
+        self.tags += 1
+        tag = Tag(term.value, self.tags, len(at.outer) + bool(at.block) + len(at.groups))
+        return replace(at, tags=(*at.tags, tag))
 
     def _region(self, level: int | None, at: _Context) -> _Context:
         self.regions += 1

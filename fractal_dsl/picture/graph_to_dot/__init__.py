@@ -20,6 +20,7 @@ from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.picture.graph_to_dot.block import block_of
 from fractal_dsl.picture.graph_to_dot.facts import Facts, labelled
 from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded
+from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.look import Heat, Label, Look, cost_heat
 from fractal_dsl.picture.graph_to_dot.place import place
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
@@ -97,7 +98,8 @@ def figure_to_dot(program: Program, graph: JoinGraph, look: Look, *, block: int 
 
 def _panel(graph: JoinGraph, look: Look, plan: Plan | None, block: int, title: str = "") -> Panel:
     try:
-        tree = units_to_tree(fold(graph, look.opening.names))
+        units = fold(graph, look.opening.names)
+        tree = framed(units_to_tree(units), units.frames)
         calls = (c for _, n in graph.items() if isinstance(n, Layer) for c, _ in (*n.site.outer, *n.site.groups))
         check_names(tree, look.opening.names, frozenset(calls))
         if block:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from itertools import count
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
-from fractal_dsl.picture.graph_to_dot.units import Unit, window_text
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, window_text
 from fractal_dsl.program import program as p
 from fractal_dsl.program.terms import instances, parts
 
@@ -48,11 +49,14 @@ class _Drawer:
 
     def __init__(self, program: p.Program) -> None:
         self.program, self.numbers = program, count()
+        self.tags: tuple[FrameKey, ...] = ()  # around what is drawn now
+        self.texts: dict[FrameKey, FrameText] = {}
 
     def case(self, title: str, instance: p.Instance) -> Series:
         start = self._leaf("input", "z", "input")
         body = self._closed(instance.body, instance)
-        return Series((start, *body, self._leaf("output", f"{title}(z)", "output")))
+        end = self._leaf("output", f"{title}(z)", "output")
+        return framed(Series((start, *body, end)), self.texts)
 
     def _closed(self, term: p.Term, instance: p.Instance) -> tuple[Item, ...]:
         """What a term draws, and the bar that closes the columns at its end."""
@@ -95,9 +99,19 @@ class _Drawer:
             case p.Each():
                 return (*self._closed(term.target, instance), *self._closed(term.block, instance))
             case p.Tagged():
-                return self._items(term.body, instance)
+                return self._tagged(term, instance)
             case p.Hole():
                 raise AssertionError("a program with errors is not drawn")
+
+    def _tagged(self, term: p.Tagged, instance: p.Instance) -> tuple[Item, ...]:
+        if term.annotation != "tag":
+            return self._items(term.body, instance)
+        around, key = self.tags, ("tag", len(self.texts) + 1)
+        self.texts[key] = FrameText(f"@{term.value}", (term.value,))
+        self.tags = (*around, key)
+        items = self._items(term.body, instance)
+        self.tags = around
+        return items
 
     def _parallel(self, branches: list[tuple[Item, ...]], *, lanes: bool) -> Parallel:
         held = tuple(frozenset({i}) for i, _ in enumerate(branches)) if lanes else ()
@@ -110,7 +124,7 @@ class _Drawer:
     def _leaf(self, kind: str, label: str, family: str) -> Leaf:
         number = next(self.numbers)
         assert kind in ("input", "output", "layer", "closed", "skip", "join")
-        return Leaf(number, Unit(kind, label, family, (number,), "", None, None))
+        return Leaf(number, Unit(kind, label, family, (number,), "", None, None, self.tags))
 
 
 def _ops(term: p.Term) -> Iterator[p.Op]:

@@ -7,8 +7,7 @@ things one below the other (``Series``) and side by side (``Parallel``), and not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,6 +34,8 @@ class Parallel(Struct, frozen=True):
 
 class Frame(Struct, frozen=True):
     """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it.
+
+    It has one entry and one exit: the first item of its body is no join, and the last one is not ``Parallel``.
 
     ``shapes``: the shapes of what enters and leaves it are written.
     """
@@ -65,9 +66,10 @@ class _Path(Struct, frozen=True):
 
 
 def units_to_tree(drawn: Units) -> Series:
-    """The tree of a net: a unit with one neighbour on either side becomes part of the path between these two.
+    """The tree of a net, without frames.
 
-    Repeated until a single path leads from the input to the output.
+    A unit with one neighbour on either side becomes part of the path between these two, until a single path leads
+    from the input to the output.
     """
     after: dict[int, dict[int, list[_Path]]] = defaultdict(dict)
     before: dict[int, set[int]] = defaultdict(set)
@@ -100,7 +102,7 @@ def units_to_tree(drawn: Units) -> Series:
     ((_, paths),) = after[start].items()
     assert len(paths) == 1 and before[end] == {start}, "not series-parallel"
     whole = (Leaf(start, drawn.units[start]), *paths[0].items, Leaf(end, drawn.units[end]))
-    return Series(_framed(whole, 0, drawn))
+    return Series(whole)
 
 
 def leaves(item: Item | Series) -> Iterator[Leaf]:
@@ -147,48 +149,3 @@ def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[It
     ordered = sorted(paths, key=lambda p: (min(p.arrives or p.lanes) if by_column else 0, p.slot))
     held = tuple(p.lanes for p in ordered) if by_column else ()
     return (Parallel(tuple(Series(p.items) for p in ordered), held),)
-
-
-def _framed(items: Iterable[Item], depth: int, drawn: Units) -> tuple[Item, ...]:
-    """The items with frames around the runs that belong together; ``depth`` frames are around them already."""
-    result: list[Item] = []
-    for key, run in groupby(items, lambda item: _frame_at(item, depth)):
-        inside = tuple(run)
-        first = inside[0]
-        if key is None:
-            result += (_frame_branches(item, depth, drawn) for item in inside)
-        elif len(inside) == 1 and isinstance(first, Leaf) and key[0] != "block":
-            result += _framed((_with_tag(first, key, drawn),), depth + 1, drawn)
-        else:
-            result.append(_frame(key, Series(_framed(inside, depth + 1, drawn)), drawn))
-    return tuple(result)
-
-
-def _frame(key: FrameKey, body: Series, drawn: Units) -> Frame:
-    """A frame; one around nothing but a tag's has that tag in its title."""
-    title, names = drawn.titles[key], drawn.names[key]
-    if len(body.items) == 1 and isinstance(inner := body.items[0], Frame) and inner.key[0] == "tag":
-        title = inner.title if inner.title == f"@{title}" else f"{title} {inner.title}"
-        return Frame(key, title, inner.body, (*names, *inner.names))
-    return Frame(key, title, body, names)
-
-
-def _with_tag(leaf: Leaf, key: FrameKey, drawn: Units) -> Leaf:
-    """A single unit has its tag in its label instead of a frame."""
-    title, unit = drawn.titles[key], leaf.unit
-    if key[0] != "tag" or unit.kind not in ("layer", "closed"):
-        return leaf
-    label = title if title == f"@{unit.label}" else f"{unit.label} {title}"
-    return Leaf(leaf.number, replace(unit, label=label))
-
-
-def _frame_branches(item: Item, depth: int, drawn: Units) -> Item:
-    if not isinstance(item, Parallel):
-        return item
-    return Parallel(tuple(Series(_framed(b.items, depth, drawn)) for b in item.branches), item.lanes)
-
-
-def _frame_at(item: Item, depth: int) -> FrameKey | None:
-    """The frame that all of an item's units have at a depth."""
-    keys = {u.frames[depth] if len(u.frames) > depth else None for u in units_of(item)}
-    return keys.pop() if len(keys) == 1 else None

@@ -6,14 +6,15 @@ run of operations. Everything else stands for itself.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
+from itertools import takewhile
 from typing import Literal, cast
 
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site, Tag
 from fractal_dsl.ops import Args, OpSpec, Tensor
 from fractal_dsl.program.columns import column_order
 
@@ -21,7 +22,14 @@ MAX_UNITS = 2_000
 _MAX_LABEL = 24
 
 FrameKey = tuple[str, int]
-"""What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag."""
+"""What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag by its number."""
+
+
+class FrameText(Struct, frozen=True):
+    """The title of a frame, and the names that open it."""
+
+    title: str
+    names: tuple[str, ...]
 
 
 class Unit(Struct, frozen=True):
@@ -49,14 +57,13 @@ class Units(Struct, frozen=True):
     """The units in topological order and the operands of each, in the order of their slots.
 
     ``lanes[u]`` has for each operand of a rule's join the place of its column among all columns, from 0 (shallow);
-    None where the operand is an open join. ``titles`` has the text of each frame, ``names`` what it can be opened by.
+    None where the operand is an open join. ``frames`` has the texts of all frames.
     """
 
     units: tuple[Unit, ...]
     operands: tuple[tuple[int, ...], ...]
     lanes: tuple[tuple[int | None, ...], ...]
-    titles: dict[FrameKey, str]
-    names: dict[FrameKey, tuple[str, ...]]
+    frames: dict[FrameKey, FrameText]
 
 
 def check_size(net: str, units: int) -> None:
@@ -81,7 +88,7 @@ def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
     units: list[Unit] = []
     operands: list[tuple[int, ...]] = []
     lanes: list[tuple[int | None, ...]] = []
-    frames = _Frames(graph, opened)
+    frames = _Frames(opened)
     for key, inside in members.items():
         units.append(_unit(graph, tuple(inside), folds.get(key), frames))
         outside = (owner.get(p, p) for n in inside for p in graph.operands(n))
@@ -89,7 +96,7 @@ def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
         node = graph[inside[0]]
         own = node.labels if isinstance(node, Join) and len(inside) == 1 else ()
         lanes.append(tuple(None if label is None else lane[label] for label in own))
-    return Units(tuple(units), tuple(operands), tuple(lanes), frames.titles, frames.names)
+    return Units(tuple(units), tuple(operands), tuple(lanes), frames.texts)
 
 
 class _Fold(Struct, frozen=True):
@@ -158,7 +165,8 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
         case Layer() | Join():
             pass
     into = graph[graph.operands(inside[0])[0]].out
-    frames = around.of(node.site)
+    sites = (m.site for n in inside if isinstance(m := graph[n], Layer | Join))
+    frames = around.around(sites)
     name = node.name
     if folded is not None and folded.call:
         name = _common_name(m.name for n in inside if isinstance(m := graph[n], Layer | Join))
@@ -217,41 +225,35 @@ def short(number: float) -> str:
 
 
 class _Frames:
-    """The frames around nodes, with their texts and names."""
+    """The frames around nodes, with their texts."""
 
-    def __init__(self, graph: JoinGraph, opened: Container[str]) -> None:
+    def __init__(self, opened: Container[str]) -> None:
         self.opened = opened
-        self.titles: dict[FrameKey, str] = {}
-        self.names: dict[FrameKey, tuple[str, ...]] = {}
-        self.tags: dict[str, int] = {}
-        self.carry: Counter[tuple[FrameKey | None, str]] = Counter()  # nodes of a frame, and of all, that have a tag
-        self.hold: Counter[FrameKey] = Counter()
-        for site in (node.site for _, node in graph.items() if isinstance(node, Layer | Join)):
-            keys: list[FrameKey] = [("layer", number) for _, number in _calls(site)] + [("block", site.block)]
-            self.hold.update(keys)
-            self.carry.update((key, tag) for tag in site.tags for key in (*keys, None))
+        self.texts: dict[FrameKey, FrameText] = {}
 
-    def of(self, site: Site) -> tuple[FrameKey, ...]:
-        """The calls around a node, its block, the opened calls within it, and its tags where they belong: around
-        what they hold with other things, inside what has them all to itself."""
-        keys = [self._call(*call) for call in (site.outer if site.block else site.groups)]
-        if site.block:
-            keys.append(self._block(site))
-            keys += (self._call(*call) for call in site.groups if call[0] in self.opened)
-        for tag in site.tags:
-            if tag.startswith("tag "):
-                whole = (i for i, key in enumerate(keys) if self.carry[key, tag] == self.hold[key] > 0)
-                place = next(whole, len(keys))
-                if place < len(keys) and self.carry[None, tag] == self.hold[keys[place]]:
-                    place += 1
-                keys.insert(place, self._tag(tag.removeprefix("tag ").strip('"')))
+    def around(self, sites: Iterable[Site]) -> tuple[FrameKey, ...]:
+        """The frames that are around all of some nodes, outermost first."""
+        return common([self._of(site) for site in sites])
+
+    def _of(self, site: Site) -> tuple[FrameKey, ...]:
+        """The calls around a node, its block, the opened calls within it, and its tags between them."""
+        keys: list[FrameKey] = []
+        tags = list(reversed(site.tags))
+        calls = [*site.outer, *([None] if site.block else []), *site.groups]
+        for depth, call in enumerate((*calls, None)):
+            while tags and tags[-1].depth == depth:
+                keys.append(self._tag(tags.pop()))
+            if depth == len(site.outer) and site.block:
+                keys.append(self._block(site))
+            elif call is not None and (depth < len(site.outer) or not site.block or call[0] in self.opened):
+                keys.append(self._call(*call))
         return tuple(keys)
 
     def _call(self, name: str, number: int) -> FrameKey:
         return self._key(("layer", number), name, (name,))
 
-    def _tag(self, text: str) -> FrameKey:
-        return self._key(("tag", self.tags.setdefault(text, len(self.tags) + 1)), f"@{text}", (text, f"@{text}"))
+    def _tag(self, tag: Tag) -> FrameKey:
+        return self._key(("tag", tag.number), f"@{tag.text}", (tag.text, f"@{tag.text}"))
 
     def _block(self, site: Site) -> FrameKey:
         block = f"block {site.block}"
@@ -261,9 +263,15 @@ class _Frames:
         return self._key(("block", site.block), title, names)
 
     def _key(self, key: FrameKey, title: str, names: tuple[str, ...]) -> FrameKey:
-        if key not in self.titles or (key[0] == "block" and "·" not in self.titles[key]):
-            self.titles[key], self.names[key] = title, names
+        if key not in self.texts or (key[0] == "block" and "·" not in self.texts[key].title):
+            self.texts[key] = FrameText(title, names)
         return key
+
+
+def common(sequences: Sequence[tuple[FrameKey, ...]]) -> tuple[FrameKey, ...]:
+    """The longest common beginning."""
+    columns = zip(*sequences, strict=False)
+    return tuple(column[0] for column in takewhile(lambda column: len({*column}) == 1, columns))
 
 
 def _common_name(names: Iterable[str]) -> str:

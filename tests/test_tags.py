@@ -1,0 +1,90 @@
+"""Tags in pictures: a frame has one entry and one exit, wherever the tag stands."""
+
+from itertools import pairwise
+
+import pytest
+
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.picture.graph_to_dot import (
+    Look,
+    Opening,
+    figure_to_dot,
+    graph_to_dot,
+    graph_to_page,
+    plans_to_dot,
+    rule_to_dot,
+)
+from fractal_dsl.picture.graph_to_dot.frames import framed
+from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_to_tree
+from fractal_dsl.picture.graph_to_dot.units import fold
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan_on_graph import plan_of_spec
+
+CASES = [
+    '(F[n] >> F[n] | linear(4)) @tag("y")',
+    '(F[n] >> F[n] | linear(4)) @tag("y") @tag("z")',
+    '((F[n] >> F[n] | linear(4)) @tag("y") | linear(4)) @tag("z")',
+    'F[n] @tag("y") >> F[n] | linear(4)',
+    'F[n] >> (F[n] @tag("y")) | linear(4)',
+    '(F[n] >> F[n]) @tag("a tag of many words") | linear(4) @tag("y")',
+    '(F[n] >> F[n] | linear(4)) @checkpoint @tag("y")',
+    '(F[n] | linear(4)) @tag("y") | F[n]',
+    'F[n] >> F[n] | (linear(4) >> relu) @tag("y")',
+]
+BASES = ['linear(4) @tag("b")', '(linear(4) >> relu) @tag("y")', 'mean(linear(4), linear(4) >> relu) @tag("y")']
+BODIES = ["F[3]", 'F[3] @tag("o")', "F[3].each(relu)", 'F[2] >> F[2] @tag("y")', 'sum(F[3], id) @tag("u")']
+LOOKS = [Look(stretches=1), Look(stretches=3), *(Look(opening=Opening(depth)) for depth in range(3))]
+
+
+def net(case: str, base: str, body: str) -> Compiled:
+    rule = f"rule F join mean {{ F[1] = {base}  F[n+1] = {case} }}\n"
+    return compile_text(f"{rule}net N(x: f32[4]) -> f32[2] = ({body}) >> linear(2)")
+
+
+def check(series: Series, keys: set[tuple[str, int]]) -> None:
+    """Every frame, of a key of its own, holds columns only together with the bar that closes them."""
+    for item in series.items:
+        match item:
+            case Leaf():
+                pass
+            case Parallel():
+                for branch in item.branches:
+                    check(branch, keys)
+            case Frame():
+                first, last = item.body.items[0], item.body.items[-1]
+                assert not is_join(first) and not isinstance(last, Parallel), "one entry and one exit"
+                assert item.key not in keys
+                keys.add(item.key)
+                check(item.body, keys)
+    for above, below in pairwise(series.items):
+        assert isinstance(above, Parallel) == is_join(below)
+
+
+def is_join(item: Item) -> bool:
+    return isinstance(item, Leaf) and item.unit.kind == "join"
+
+
+@pytest.mark.parametrize("stage", ["raw", "collapsed", "graph"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_tag_can_stand_anywhere_in_a_rule(case: str, stage: str) -> None:
+    for base in BASES:
+        for body in BODIES:
+            graph = getattr(net(case, base, body), stage)
+            units = fold(graph)
+            check(framed(units_to_tree(units), units.frames), set())
+            for look in LOOKS:
+                dot = graph_to_dot(graph, look)
+                assert "@y" in dot or look.opening.depth is not None  # a closed box has its own title only
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_view_draws_tags(case: str) -> None:
+    compiled = net(case, BASES[0], BODIES[0])
+    graph, look = compiled.graph, Look()
+    plans = [(spec, plan_of_spec(spec, graph)) for spec in ("full", "column:2", "local:1")]
+    assert "@y" in rule_to_dot(compiled.program, look)
+    assert "@y" in figure_to_dot(compiled.program, graph, look)
+    plans_to_dot(graph, plans, look)
+    assert "@y" in graph_to_page(graph, look, plans)[0]
+    for stage in (compiled.raw, compiled.collapsed, graph):
+        assert "@y" in graph_to_dot(stage, look, block=1)
