@@ -15,7 +15,7 @@ from fractal_dsl.ops.linear import attention, embedding, linear, positions, proj
 from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm, local_response_norm
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
 from fractal_dsl.ops.reshaping import IDENTITY, PLACE, flatten, pixel_shuffle, upsample, zero_pad
-from fractal_dsl.ops.shapes import sizes
+from fractal_dsl.ops.shapes import SMALL, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
 
 __all__ = [
@@ -62,7 +62,7 @@ _ALL: tuple[OpSpec, ...] = (
     pixel_shuffle(),
     IDENTITY,
     *(elementwise(t) for t in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Hardswish", "Hardsigmoid")),
-    elementwise("Softplus", OpParam("beta", "float", 1.0), OpParam("threshold", "float", 20.0)),
+    elementwise("Softplus", OpParam("beta", "float", 1.0, low=SMALL), OpParam("threshold", "float", 20.0)),
     elementwise("LeakyReLU", OpParam("negative_slope", "float", 0.01)),
     elementwise("ELU", OpParam("alpha", "float", 1.0)),
     elementwise("GELU", OpParam("approximate", "str", "none", choices=("none", "tanh"))),

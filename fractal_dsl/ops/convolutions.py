@@ -100,6 +100,8 @@ def conv_transpose(rank: int) -> OpSpec:
         for size, k, s, p, d, extra in zip(axes, *rows, strict=True):
             if extra >= max(s, d):
                 raise ShapeError(f"`{name}` needs output_padding below its stride or dilation")
+            if p > d * (k - 1):
+                raise ShapeError(f"`{name}` takes a padding of at most {d * (k - 1)}, its window less 1, not {p}")
             shape.append((size - 1) * s - 2 * p + d * (k - 1) + extra + 1)
         if min(shape) < 1:
             raise ShapeError(f"the output of `{name}` on {x} falls below size 1", "use less padding", "E0504")

@@ -47,11 +47,11 @@ def nn_names() -> list[str]:
 
 def load_class(target: str) -> type[nn.Module]:
     """The class of ``nn.X`` or of ``package.module:Class``. Raises Failed if there is none."""
-    if target.startswith("nn."):
+    if ":" not in target:
         return getattr(nn, target.removeprefix("nn."))
     found = load_object(target)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise Failed(f"{target} is no class derived from torch.nn.Module")
+        raise Failed("it is no class derived from torch.nn.Module")
     return found
 
 
@@ -139,7 +139,10 @@ def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
 def _made(call: TorchModule) -> nn.Module:
     cls = load_class(call.target)
     with _foreign_code("cannot be made: "):
-        return cls(*call.args, **dict(call.kwargs)).train()
+        module: object = cls(*call.args, **dict(call.kwargs))
+    if not isinstance(module, nn.Module):
+        raise Failed(f"makes no torch.nn.Module, but {type(module).__name__}")
+    return module.train()
 
 
 def _takes(module: nn.Module, operands: Sequence[Tensor]) -> None:
@@ -214,5 +217,7 @@ def _said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if not isinstance(error, Exception):
         text = f"it raises {type(error).__name__}" + (f": {text}" if text else "")
+    elif isinstance(error, KeyError):  # its text is nothing but the key
+        text = f"KeyError: {text}"
     text = text or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"

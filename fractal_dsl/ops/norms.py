@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from fractal_dsl.ops.shapes import BIAS, EPS, constructor, floating, free, integer, nearest_divisors, spatial
+from fractal_dsl.ops.shapes import BIAS, EPS, SMALL, constructor, floating, free, integer, nearest_divisors, spatial
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
@@ -93,10 +93,10 @@ def layer_norm() -> OpSpec:
 def local_response_norm() -> OpSpec:
     """``localresponsenorm``, across channels"""
     params = (
-        OpParam("size", "int", low=1),
-        OpParam("alpha", "float", 1e-4),
+        OpParam("size", "int", low=1, high=2**16),
+        OpParam("alpha", "float", 1e-4, low=0),
         OpParam("beta", "float", 0.75),
-        OpParam("k", "float", 1.0),
+        OpParam("k", "float", 1.0, low=SMALL),
     )
 
     def out(x: Tensor, args: Args) -> Tensor:

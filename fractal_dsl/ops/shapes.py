@@ -12,7 +12,8 @@ STRIDE = OpParam("stride", "size", 1, low=1)
 DILATION = OpParam("dilation", "size", 1, low=1)
 GROUPS = OpParam("groups", "int", 1, low=1)
 BIAS = OpParam("bias", "bool", True)
-EPS = OpParam("eps", "float", 1e-5, low=0, high=1)
+SMALL = 1e-20  # its power -3/2, which the gradient of a norm has, still fits into f32
+EPS = OpParam("eps", "float", 1e-5, low=SMALL, high=1)
 
 
 _MAX_DIVIDED = 10_000  # divisors above are not looked for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -42,11 +42,19 @@ class Required(enum.Enum):
 REQUIRED: Final = Required.REQUIRED
 
 
+MAX_FLOAT = 3.4e38  # f32 holds no more
+MAX_COUNT = 2**31 - 1  # torch's libraries count in 32 bits
+MAX_SIZE = 2**24  # of windows, strides and paddings: larger ones hang or crash torch
+
+
 class OpParam(Struct, frozen=True):
-    """A parameter of a built-in. ``kind``: int, float, prob, bool, str, size (an int, or one for each axis),
-    sides (an int, or two for each axis), padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or
-    one for each axis). Numbers are at least ``low`` and below ``high``. One that torch has in another place
-    is given by ``keyword`` only."""
+    """A parameter of a built-in.
+
+    ``kind``: int, float, prob, bool, str, size (an int, or one for each axis), sides (an int, or two for each axis),
+    padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or one for each axis). Numbers are at least
+    ``low``, below ``high``, and such that torch can hold them. A parameter that torch has in another place is given
+    by ``keyword`` only.
+    """
 
     name: str
     kind: str
@@ -55,6 +63,22 @@ class OpParam(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     high: float | None = None
     keyword: bool = False
+
+    def exceeded(self, numbers: Sequence[object]) -> str | None:
+        """The bound that some of these numbers do not keep to, in words; None if they keep to all."""
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            most = MAX_FLOAT if isinstance(number, float) else MAX_COUNT if self.kind == "int" else MAX_SIZE
+            if self.kind == "scale" and number <= 0:
+                return "above 0"
+            if self.low is not None and number < self.low:
+                return f"at least {self.low:g}"
+            if self.high is not None and number >= self.high:
+                return f"below {self.high:g}"
+            if abs(number) > most:
+                return f"at most {most:,}" if number > 0 else f"at least {-most:,}"
+        return None
 
 
 class TorchModule(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from keyword import iskeyword
 from pathlib import Path
 
 from fractal_dsl.language import syntax as s
@@ -16,16 +17,20 @@ def check_extern(context: Context, decl: s.Extern, allow_python: bool) -> bool:
         help = "where you trust the file and that code, say --allow-python"
         context.report.error("E0106", decl.span, f"`extern` runs the Python code of {target}", help=help)
         return False
-    from fractal_dsl.ops.foreign_python import Failed, load_class, search_first
+    from fractal_dsl.ops.foreign_python import Failed, load_class, nn_names, search_first
 
-    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", target):
+    parts = re.split("[.:]", target)
+    help = None
+    if parts[0] == "nn" and parts[1:] and parts[1] in nn_names():
+        help = f"the layers of torch.nn need no declaration: write `nn.{parts[1]}(…)` where the layer stands"
+    if target.count(":") != 1 or not all(part.isidentifier() and not iskeyword(part) for part in parts):
         message = f'"{target}" names no class of a Python module'
-        context.report.error("E0302", decl.target.span, message, help='write `from "package.module:Class"`')
+        context.report.error("E0302", decl.target.span, message, help=help or 'write `from "package.module:Class"`')
         return False
     search_first(Path(context.report.sources.at(decl.span).name).parent)
     try:
         load_class(target)
     except Failed as error:
-        context.report.error("E0801", decl.target.span, f"{target} cannot be loaded: {error}")
+        context.report.error("E0801", decl.target.span, f"{target} cannot be loaded: {error}", help=help)
         return False
     return True

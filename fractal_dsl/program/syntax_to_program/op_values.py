@@ -76,13 +76,10 @@ def _out_of_domain(context: Context, name: str, param: OpParam, arg: Argument, h
     if param.kind == "prob" and not 0 <= numbers[0] <= 1:
         width = name == "attention" and arg.name is None and type_of(arg.value) == "int"
         return not_a_probability(context, numbers[0], span, _inferred(context, name, arg) if width else None)
-    if param.kind == "scale" and any(v <= 0 for v in numbers):
-        return context.error("E0302", span, f"{what} is above 0, found {show(held)}")
-    if param.low is not None and any(v < param.low for v in numbers):
-        return context.error("E0302", span, f"{what} is at least {param.low:g}, found {show(held)}")
-    if param.high is not None and any(v >= param.high for v in numbers):
-        help = f"channels and features are inferred: leave {show(arg.value)} out" if arg.name is None else None
-        return context.error("E0302", span, f"{what} is below {param.high:g}, found {show(arg.value)}", help=help)
+    if bound := param.exceeded(numbers):
+        inferred = param.name == "eps" and arg.name is None and type_of(arg.value) == "int"
+        help = f"channels and features are inferred: leave {show(arg.value)} out" if inferred else None
+        return context.error("E0302", span, f"{what} is {bound}, found {show(arg.value)}", help=help)
     return None
 
 

@@ -141,17 +141,27 @@ def _arithmetic(context: Context, expr: s.Binary, left: Value, right: Value) -> 
         if expr.op in ("+", "-") and isinstance(left, Unknown) and left.offset is not None:
             offset = left.offset + (right if expr.op == "+" else -right) if isinstance(right, int) else None
         return Unknown(Type("int" if whole else "float"), offset)
-    if expr.op in ("/", "//", "%") and right == 0:
-        return context.error("E0305", expr.span, "division by zero")
-    if expr.op == "**":
-        if whole and right < 0:
-            return context.error("E0305", expr.span, "a whole number to a negative power: write a float")
-        if left < 0 and not whole and right != int(right):
-            return context.error("E0305", expr.span, "a negative number to a fractional power")
-        if (abs(left) > 1 and right * math.log2(abs(left)) > 1100) or (left == 0 and right < 0):
-            return context.error("E0602", expr.span, "this power is over the limit of 2**63 - 1")
     left, right = (float(v) if isinstance(v, Prob) else v for v in (left, right))
+    if fault := _no_result(expr.op, left, right):
+        return context.error("E0305", expr.span, fault)
+    if expr.op == "**" and whole and abs(left) > 1 and right * math.log2(abs(left)) > 64:  # too long to compute
+        return number(context, MAX_INT + 1, expr.span)
     try:
         return number(context, _ARITHMETIC[expr.op](left, right), expr.span)
     except OverflowError:
-        return context.error("E0305", expr.span, "this number is too large for a float")
+        return number(context, math.inf, expr.span)
+
+
+def _no_result(op: str, left: float, right: float) -> str | None:
+    """Why an operation has no result for two numbers; None where it has one, which may be over the limits."""
+    if right == 0 and op in ("/", "//", "%"):
+        return "division by zero"
+    if op != "**":
+        return None
+    if left == 0 and right < 0:
+        return "division by zero: this is a negative power of 0"
+    if isinstance(left, int) and isinstance(right, int) and right < 0:
+        return "a negative power of a whole number is not a whole number: write a float"
+    if left < 0 and right != int(right):
+        return "a negative number has no fractional power"
+    return None
