@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -139,7 +139,7 @@ def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
 def _made(call: TorchModule) -> nn.Module:
     cls = load_class(call.target)
     with _foreign_code("cannot be made: "):
-        module: object = cls(*call.args, **dict(call.kwargs))
+        module = cast(object, cls(*call.args, **dict(call.kwargs)))  # its __new__ may give anything
     if not isinstance(module, nn.Module):
         raise Failed(f"makes no torch.nn.Module, but {type(module).__name__}")
     return module.train()
