@@ -43,6 +43,21 @@ def test_an_argument_that_torch_cannot_take_is_refused(layer: str, message: str)
         compile_text(net(layer))
 
 
+@pytest.mark.parametrize("eps", ["0.0", "-1e-5"])
+@pytest.mark.parametrize("layer", ["batchnorm1d", "layernorm", "instancenorm1d", "groupnorm"])
+def test_a_norm_needs_an_eps_above_0(layer: str, eps: str) -> None:
+    with pytest.raises(FracError, match="`eps` of .* is at least 1e-20"):
+        compile_text(f"net N(x: f32[4, 6]) -> f32[4, 6] = {layer}({'2, ' * (layer == 'groupnorm')}eps={eps})")
+
+
+def test_a_transposed_convolution_may_crop_its_output() -> None:
+    compile_text("net N(x: f32[2, 20]) -> f32[2, 12] = convtranspose1d(2, 3, padding=5)")
+    with pytest.raises(FracError, match="falls below size 1"):
+        compile_text("net N(x: f32[2, 8]) -> f32[2, 1] = convtranspose1d(2, 3, padding=5)")
+    with pytest.raises(FracError, match="crops at most 16,384"):
+        compile_text("net N(x: f32[2, 3]) -> f32[2, 1] = convtranspose1d(2, 1, 32768, 32768)")
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

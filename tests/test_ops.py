@@ -85,7 +85,7 @@ STRICTER = "|".join(
         "stacks at most",
         "wholly in the padding",  # -inf, or worse
         "with a stride needs spatial axes",
-        "its window less 1",  # which crops the output, and crashes where it crops much
+        "crops at most",  # much more of it crashes
     ]
 )
 """What is refused here though torch takes it, or takes it now and then."""
