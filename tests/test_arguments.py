@@ -46,7 +46,7 @@ def test_an_argument_that_torch_cannot_take_is_refused(layer: str, message: str)
 @pytest.mark.parametrize("eps", ["0.0", "-1e-5"])
 @pytest.mark.parametrize("layer", ["batchnorm1d", "layernorm", "instancenorm1d", "groupnorm"])
 def test_a_norm_needs_an_eps_above_0(layer: str, eps: str) -> None:
-    with pytest.raises(FracError, match="`eps` of .* is at least 1e-20"):
+    with pytest.raises(FracError, match=r"`eps` of .* is at least 1e-20"):
         compile_text(f"net N(x: f32[4, 6]) -> f32[4, 6] = {layer}({'2, ' * (layer == 'groupnorm')}eps={eps})")
 
 

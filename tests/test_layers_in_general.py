@@ -159,12 +159,20 @@ def test_modules_of_torch_by_name(call: str, into: str, out: str) -> None:
         ("nn.Bilinear(8, 8, 8)", r"takes 2 tensors \(input1, input2\)"),
         ("nn.MaxPool1d(2, return_indices=true)", "gives a tuple for"),
         ("nn.Flatten(0)", "does not keep the batch"),
+        ("nn.BatchNorm1d(8, eps=0.0)", "eps must be positive"),
+        ("nn.CELU(0.0)", "`nn.CELU` fails on random numbers: .*alpha cannot be 0"),
+        ("nn.Softplus(beta=0.0)", "`nn.Softplus` fails on random numbers: it gives numbers that are not finite"),
         ("nn.Linear(id, 4)", "`nn.Linear` takes numbers, texts, booleans and lists, found block"),
     ],
 )
 def test_wrong_modules_of_torch_are_refused(call: str, message: str) -> None:
     with pytest.raises(FracError, match=message):
         compile_text(f"net N(x: f32[8]) -> f32[8] = {call}")
+
+
+def test_wrong_modules_of_torch_are_found_in_the_backward_pass() -> None:
+    with pytest.raises(FracError, match=r"`nn.AdaptiveMaxPool1d` fails on random numbers: in training, "):
+        compile_text("net N(x: f32[4, 6]) -> f32[8] = nn.AdaptiveMaxPool1d(0) >> flatten >> linear(8)")
 
 
 def test_a_layer_passes_its_parameters_to_torch() -> None:
