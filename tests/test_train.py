@@ -410,7 +410,7 @@ def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="format 99"):
         Run.open(folder)
     change(folder, format="fractal_dsl network")
-    with pytest.raises(UserError, match="another kind"):
+    with pytest.raises(UserError, match="it is a compiled network"):
         Run.open(folder)
 
 
