@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(RUNTIME) ## install the package, editable, with what training and drawing need
+install: $(RUNTIME) ## install the package, editable, with what training needs
 	@echo "Ready: $(FRAC) --help"
 
 demo: RUN := $(RUN)
@@ -73,7 +73,7 @@ $(BIN)/python:
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fractal_dsl into $(VENV): PyTorch takes a minute the first time."
-	@$(PIP) -e '.[train,draw]'
+	@$(PIP) -e '.[train]'
 	@$(BIN)/python -m compileall -q fractal_dsl
 	@touch $@
 

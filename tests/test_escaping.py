@@ -11,11 +11,12 @@ import subprocess
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import graphviz
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fractal_dsl.base.escaping import command, docstring, dot_string, json_in_html, markup, one_line, terminal
+from fractal_dsl.base.escaping import command, docstring, escaped_for_dot, json_in_html, markup, one_line, terminal
 from tests.support.effort import examples
 
 SNIPPETS = (
@@ -130,8 +131,9 @@ def test_json_in_a_page_ends_no_script(text: str) -> None:
 @example("\\N \\\\n \\G \\l \\ &amp;lt; &#65; <b>")
 def test_graphviz_keeps_text(text: str) -> None:
     text = f"({text})"  # Graphviz takes an empty label, and white space at the ends, for its own
-    source = f"digraph g {{ n1 [label={dot_string(text)}, tooltip={dot_string(text, tooltip=True)}] }}"
-    done = subprocess.run(["dot", "-Tsvg"], input=source.encode(), capture_output=True, check=True)
+    graph = graphviz.Digraph("g")
+    graph.node("n1", label=escaped_for_dot(text), tooltip=escaped_for_dot(text, tooltip=True))
+    done = subprocess.run(["dot", "-Tsvg"], input=graph.source.encode(), capture_output=True, check=True)
     svg = ElementTree.fromstring(done.stdout)
     expected = [one_line(line) for line in text.split("\n")]
     shown = [t.text or "" for t in svg.iter("{http://www.w3.org/2000/svg}text")]

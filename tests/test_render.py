@@ -95,15 +95,26 @@ class Picture:
         return [source for source, target, _ in self.edges if target == node]
 
 
+def attributes(line: str) -> dict[str, str]:
+    """The attributes in a line of DOT; graphviz quotes only values that need it."""
+    found = re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"\]]+))', line)
+    return {key: quoted or bare for key, quoted, bare in found}
+
+
+def fills_of(dot: str) -> dict[str, str]:
+    """The colour of each box with a name."""
+    return {a["id"]: a["fillcolor"] for a in map(attributes, dot.splitlines()) if "id" in a}
+
+
 def read(dot: str) -> Picture:
     picture = Picture({}, {}, [])
     cluster = ""
     for line in dot.splitlines():
         line = line.strip()
-        a = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', line))
+        a = attributes(line)
         if found := re.match(r"subgraph (cluster_\w+)", line):
             cluster = found[1]
-        elif line.startswith("graph") and "lp" in a:
+        elif line.startswith("bb=") and "lp" in a:
             left, bottom, right, top = map(float, a["bb"].split(","))
             picture.clusters[cluster] = Box(cluster, "cluster", a["label"], left, top, right, bottom)
         elif found := re.match(r"(\w+) -> (\w+) ", line):
@@ -493,7 +504,7 @@ def test_a_plan_greys_just_what_it_does_not_need(spec: str) -> None:
     for node, box in picture.boxes.items():
         assert ("dropped" in box.kind) == (int(node[1:]) not in used), node
     live = dict(zip((n for n, _ in graph.joins()), plan.live, strict=True))
-    classes = re.findall(r"n(\d+) -> n(\d+) \[.*?class=\"(\w+)\"", dot)
+    classes = re.findall(r"n(\d+) -> n(\d+) \[.*?class=(\w+)", dot)
     assert len(classes) == len(picture.edges)
     for source, target, kind in ((int(a), int(b), c) for a, b, c in classes):
         on = dict(zip(graph.operands(target), live[target], strict=True)) if target in live else {}
@@ -507,7 +518,7 @@ def test_a_dropped_line_lies_on_no_live_one() -> None:
     for spec in ("column:1", "column:2", "local:3"):
         dot = graph_to_dot(graph, TALL, plan=plan_of_spec(spec, graph))
         picture = read(dot)
-        kinds = re.findall(r"n\d+ -> n\d+ \[.*?class=\"(\w+)\"", dot)
+        kinds = re.findall(r"n\d+ -> n\d+ \[.*?class=(\w+)", dot)
         pieces: dict[str, list[tuple[tuple[float, float], ...]]] = defaultdict(list)
         for kind, (_, _, points) in zip(kinds, picture.edges, strict=True):
             pieces[kind] += [tuple(sorted(pair)) for pair in pairwise(points) if pair[0] != pair[1]]
@@ -656,7 +667,7 @@ def test_heat_is_darkest_where_the_cost_is_highest() -> None:
     for kind, hottest in (("macs", "conv_3"), ("params", "linear"), ("activation", "conv_3")):
         heat = cost_heat(compiled.graph, kind)  # type: ignore[arg-type]
         dot = graph_to_dot(compiled.graph, Look(heat=heat, stretches=1))
-        fills = dict(re.findall(r'id="([\w.]+)".*?fillcolor="(#\w+)"', dot))
+        fills = fills_of(dot)
         ramp = [fill for fill, _ in LIGHT.ramp]
         assert fills[hottest] == ramp[-1], kind
         assert ramp.index(fills["conv"]) < len(ramp) - 1
@@ -721,7 +732,7 @@ def without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_graphviz")
 def test_without_graphviz_there_is_a_hint_and_the_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"apt-get install graphviz.*pip install \"fractal-dsl\[draw\]\""):
+    with pytest.raises(UserError, match=r"apt-get install graphviz.*pip install pygraphviz"):
         draw("digraph {}", tmp_path / "n.svg")
     draw("digraph {}", tmp_path / "n.dot")
     assert [p.name for p in tmp_path.iterdir()] == ["n.dot"]
@@ -772,7 +783,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         draw("digraph {}", tmp_path / "file" / "n.dot")
 
 
-def test_drawing_loads_neither_torch_nor_graphviz() -> None:
+def test_drawing_loads_neither_torch_nor_pygraphviz() -> None:
     code = (
         "import sys; from fractal_dsl.pipeline import compile_text; "
         "from fractal_dsl.picture.graph_to_dot import graph_to_dot; "
@@ -918,7 +929,7 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     def fills(heat: str) -> dict[str, str]:
         done = CliRunner().invoke(app, ["render", str(run), "-o", str(tmp_path / "r.dot"), "--heat", heat])
         assert done.exit_code == 0, done.output
-        return dict(re.findall(r'id="([\w.]+)".*?fillcolor="(#\w+)"', (tmp_path / "r.dot").read_text("utf-8")))
+        return fills_of((tmp_path / "r.dot").read_text("utf-8"))
 
     ramp = [fill for fill, _ in LIGHT.ramp]
     gradient = fills("gradient")

@@ -68,19 +68,22 @@ def json_in_html(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def dot_string(text: str, *, tooltip: bool = False) -> str:
-    """A DOT string. A line feed centres the line before it, a vertical tab aligns it left.
+def escaped_for_dot(text: str, *, tooltip: bool = False) -> str:
+    """A value for the graphviz package, which quotes it. A line feed centres the line before it, a vertical tab aligns
+    it left.
 
     Graphviz replaces escapes such as ``\\N`` and entities such as ``&lt;``; in a tooltip it replaces escapes twice.
     """
+    from graphviz import nohtml  # only pictures need it
+
     lines = {"\n": "\\n", "\v": "\\l"}
     parts = re.split(r"([\n\v])", text)
     backslash = "\\" * (4 if tooltip else 2)
-    return '"' + "".join([lines.get(p) or _dot(one_line(p), backslash) for p in parts]) + '"'
+    return nohtml("".join([lines.get(p) or _dot(one_line(p), backslash) for p in parts]))
 
 
 def _dot(text: str, backslash: str) -> str:
-    return text.replace("&", "&amp;").replace("\\", backslash).replace('"', '\\"')
+    return text.replace("&", "&amp;").replace("\\", backslash)
 
 
 def plot_text(text: str) -> str:

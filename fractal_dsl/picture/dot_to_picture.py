@@ -1,4 +1,7 @@
-"""DOT text to a picture file, by the ``dot`` program or by the Graphviz in the pygraphviz wheel."""
+"""DOT text to a picture file, by the ``dot`` program or by the Graphviz in the pygraphviz wheel.
+
+The graphviz package's own ``pipe`` is not used here: it has no time limit, and Graphviz may take hours.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,7 @@ def _command(path: Path) -> list[str]:
         return [sys.executable, "-P", "-c", _WHEEL]
     raise UserError(
         f"cannot draw {path}: Graphviz is missing. Install it with `apt-get install graphviz` or "
-        f'`pip install "fractal-dsl[draw]"`, or write {path.with_suffix(".dot")}, which needs neither'
+        f"`pip install pygraphviz`, or write {path.with_suffix('.dot')}, which needs neither"
     )
 
 

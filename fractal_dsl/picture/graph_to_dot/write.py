@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphviz import Digraph
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.base.escaping import dot_string
+from fractal_dsl.base.escaping import escaped_for_dot
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.picture.graph_to_dot.curves import Canvas, decimal, own_part, spline
 from fractal_dsl.picture.graph_to_dot.facts import Facts
@@ -51,14 +52,12 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     right = max([right, *(mark.rect.right for mark in pieces)])
     bottom = max([bottom, *(mark.rect.bottom for mark in pieces)])
     canvas = Canvas(left, bottom)
-    graph = f'bb="0,0,{decimal(right - left)},{decimal(bottom - top)}"'
-    lines = [f"digraph {dot_string(name)} {{", *_head(look), f"  graph [{graph}]"]
+    picture = _picture(name, look, f"0,0,{decimal(right - left)},{decimal(bottom - top)}")
     for number, panel in enumerate(drawn):
-        writer = _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "")
-        lines += writer.lines(top)
+        _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "").write(picture, top)
     for number, mark in enumerate(pieces):
-        lines.append(f"  legend{number} {_attributes(_mark(mark, look, canvas))}")
-    return "\n".join([*lines, "}", ""])
+        picture.node(f"legend{number}", **_attributes(_mark(mark, look, canvas)))
+    return picture.source
 
 
 def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> dict[str, Any]:
@@ -77,15 +76,16 @@ def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> d
     return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
 
 
-def _head(look: Look) -> list[str]:
-    theme, font = look.theme, f'fontname="{_FONTS}"'
-    return [
-        f'  graph [layout=nop2, outputorder=edgesfirst, pad=0.15, bgcolor="{theme.paper}", {font}]',
-        f'  node [shape=box, style="filled,rounded", fixedsize=true, margin=0, fontsize={FONT:g}, '
-        f'fontcolor="{theme.text}", {font}]',
-        f'  edge [arrowsize=0.5, penwidth=0.9, color="{theme.line}", fontsize={SMALL:g}, '
-        f'fontcolor="{theme.muted}", {font}]',
-    ]
+def _picture(name: str, look: Look, box: str) -> Digraph:
+    """An empty picture with the attributes that all its parts share."""
+    theme = look.theme
+    picture = Digraph(escaped_for_dot(name))
+    picture.attr(layout="nop2", outputorder="edgesfirst", pad="0.15", bgcolor=theme.paper, fontname=_FONTS, bb=box)
+    node = {"shape": "box", "style": "filled,rounded", "fixedsize": "true", "margin": "0", "fontsize": f"{FONT:g}"}
+    picture.attr("node", **node, fontcolor=theme.text, fontname=_FONTS)
+    edge = {"arrowsize": "0.5", "penwidth": "0.9", "fontsize": f"{SMALL:g}"}
+    picture.attr("edge", **edge, color=theme.line, fontcolor=theme.muted, fontname=_FONTS)
+    return picture
 
 
 def _side_by_side(panels: Sequence[Panel]) -> list[Panel]:
@@ -139,14 +139,20 @@ class _Writer:
         if panel.graph is not None and panel.plan is not None:
             self.live, self.needed = live_operands(panel.graph, panel.plan), needed(panel.graph, panel.plan)
 
-    def lines(self, top: float) -> Iterator[str]:
+    def write(self, picture: Digraph, top: float) -> None:
+        """Add the panel's title, nodes, frames and lines to a picture."""
         placed = self.panel.placed
         if self.panel.title:
             left = min(rect.left for rect in placed.rects())
             rect = Rect(left, top, left + _title_width(self.panel), top + _title_height(self.panel) - 8.0)
             attributes = self.canvas.node(rect) | {"label": _left(self.panel.title), "class": "title", "shape": "none"}
-            yield f"  {self.prefix}title {_attributes(attributes | {'style': 'solid', 'fontsize': f'{_TITLE:g}'})}"
-        yield from self._parts(self.panel.tree, "  ")
+            title = attributes | {"style": "solid", "fontsize": f"{_TITLE:g}"}
+            picture.node(f"{self.prefix}title", **_attributes(title))
+        self._parts(self.panel.tree, picture)
+        self._lines(picture)
+
+    def _lines(self, picture: Digraph) -> None:
+        placed = self.panel.placed
         leaving = dict(placed.leaving)
         alive = {i: self._live(edge) for i, edge in enumerate(placed.edges)}
         live_from: dict[int, list[tuple[Point, ...]]] = defaultdict(list)
@@ -160,7 +166,7 @@ class _Writer:
                 attributes |= {"headlabel": text.text, "head_lp": self.canvas.point(text.at)}
             if text := leaving.pop(edge.source, None):
                 attributes |= {"taillabel": text.text, "tail_lp": self.canvas.point(text.at)}
-            yield f"  {self._id(edge.source)} -> {self._id(edge.target)} {_attributes(attributes)}"
+            picture.edge(self._id(edge.source), self._id(edge.target), **_attributes(attributes))
 
     def ids(self) -> dict[int, str]:
         """The names of the units in the text."""
@@ -211,25 +217,25 @@ class _Writer:
             "penwidth": "1.7" if live else "0.9",
         }
 
-    def _parts(self, series: Series, indent: str) -> Iterator[str]:
+    def _parts(self, series: Series, picture: Digraph) -> None:
         """The nodes and clusters of a part."""
         for item in series.items:
             match item:
                 case Leaf():
                     node = self._node(item.unit, self.panel.placed.units[item.number])
-                    yield f"{indent}{self._id(item.number)} {_attributes(node)}"
+                    picture.node(self._id(item.number), **_attributes(node))
                 case Parallel():
                     for branch in item.branches:
-                        yield from self._parts(branch, indent)
+                        self._parts(branch, picture)
                 case Frame() if item.key not in self.panel.placed.frames:  # it would not fit a stretch
-                    yield from self._parts(item.body, indent)
+                    self._parts(item.body, picture)
                 case Frame():
                     rect, title = self.panel.placed.frames[item.key]
                     kind, number = item.key
-                    yield f"{indent}subgraph cluster_{self.prefix}{kind}{number} {{"
-                    yield f"{indent}  graph {_attributes(self._frame(item, kind, rect, title))}"
-                    yield from self._parts(item.body, indent + "  ")
-                    yield f"{indent}}}"
+                    cluster = Digraph(f"cluster_{self.prefix}{kind}{number}")
+                    cluster.attr(**_attributes(self._frame(item, kind, rect, title)))
+                    self._parts(item.body, cluster)
+                    picture.subgraph(cluster)
 
     def _frame(self, item: Frame, kind: str, rect: Rect, title: Text) -> dict[str, str]:
         fill, outline = self.look.theme.frames[kind]
@@ -307,5 +313,5 @@ def _filled(fill: str, outline: str, text: str) -> dict[str, str]:
     return {"fillcolor": fill, "color": outline, "fontcolor": text}
 
 
-def _attributes(attributes: dict[str, str]) -> str:
-    return "[" + ", ".join(f"{k}={dot_string(v, tooltip=k == 'tooltip')}" for k, v in attributes.items()) + "]"
+def _attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    return {key: escaped_for_dot(value, tooltip=key == "tooltip") for key, value in attributes.items()}
