@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from fractal_dsl.base.errors import UserError
-from fractal_dsl.language.source import Source
 from fractal_dsl.program.program import Program
 from fractal_dsl.program.program_to_summary import Summary
 
@@ -26,13 +24,18 @@ class Compiled(Struct, frozen=True, dict=True):
     summary: Summary
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
     max_layers: int = MAX_LAYERS
-    imported: Mapping[str, Source] = field(default_factory=dict[str, Source])
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the net is compiled from, by the places in the folder of the main file, which comes first."""
 
-    def spec_files(self) -> dict[str, str]:
-        """The texts that the net is compiled from: ``spec.frac``, and what it imports by its path from there."""
-        if "spec.frac" in self.imported:
-            raise UserError("an imported file cannot be called spec.frac, the name of the main file in a folder")
-        return {"spec.frac": self.program.source.text, **{path: s.text for path, s in self.imported.items()}}
+    @property
+    def stored(self) -> str:
+        """The part of a run or a compiled network that the main file becomes: ``spec/`` and its name."""
+        return f"spec/{next(iter(self.texts))}"
+
+    def spec_files(self, main: str) -> dict[str, str]:
+        """The texts as parts of a folder that has the main file as its part ``main``."""
+        folder = main[: main.rfind("/") + 1]
+        return {folder + name: text for name, text in self.texts.items()}
 
     @cached_property
     def raw(self) -> JoinGraph:

@@ -116,7 +116,7 @@ def check(
         programs = [replace(program, train=located(train, Path(source.name).parent)) for program in programs]
     report.raise_if_any()
     return [
-        Compiled(program, summary, {k: str(v) for k, v in overrides.items()}, max_layers, syntax.paths)
+        Compiled(program, summary, {k: str(v) for k, v in overrides.items()}, max_layers, syntax.texts())
         for program, summary in zip(programs, summaries, strict=True)
         if summary is not None
     ]

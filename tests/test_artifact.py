@@ -126,11 +126,13 @@ def test_artifact_comes_back_as_it_was(tmp_path: Path) -> None:
     for k in range(1, model.n_columns + 1):
         assert torch.equal(again.column(k)(x), model.column(k)(x))
     assert {f.name for f in (tmp_path / "net").iterdir()} == {
-        "spec.frac", "model.py", "weights.safetensors", "columns.safetensors", "manifest.json",
+        "spec", "model.py", "weights.safetensors", "columns.safetensors", "manifest.json",
     }  # fmt: skip
     assert [f for f in tmp_path.iterdir() if f.name != "net"] == [], "nothing temporary stays"
     (tmp_path / "ordinary").write_text("")
-    assert {f.stat().st_mode for f in (tmp_path / "net").iterdir()} == {(tmp_path / "ordinary").stat().st_mode}
+    assert {f.stat().st_mode for f in (tmp_path / "net").rglob("*") if f.is_file()} == {
+        (tmp_path / "ordinary").stat().st_mode
+    }
 
 
 def test_model_py_beside_its_weights(tmp_path: Path) -> None:
@@ -150,12 +152,12 @@ def test_model_py_beside_its_weights(tmp_path: Path) -> None:
 def test_artifact_holds_no_pickles(tmp_path: Path) -> None:
     compiled = compile_file(EXAMPLES / "digits.frac")
     save_artifact(compiled, build(compiled), tmp_path / "net")
-    for file in (tmp_path / "net").iterdir():
+    for file in (f for f in (tmp_path / "net").rglob("*") if f.is_file()):
         with pytest.raises(Exception):  # noqa: B017
             list(pickletools.genops(file.read_bytes()))
 
 
-@pytest.mark.parametrize("part", ["spec.frac", "model.py", "weights.safetensors", "columns.safetensors"])
+@pytest.mark.parametrize("part", ["spec/digits.frac", "model.py", "weights.safetensors", "columns.safetensors"])
 @pytest.mark.parametrize("how", ["missing", "altered", "cut"])
 def test_damage_is_refused_by_name(tmp_path: Path, part: str, how: str) -> None:
     compiled = compile_file(EXAMPLES / "digits.frac")

@@ -30,7 +30,7 @@ from fractal_dsl.runs.parts import discard
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.sweep.folder import Home, whole_lines
+from fractal_dsl.sweep.folder import Home, lines_of, whole_lines
 from fractal_dsl.training.train import resume, train
 
 SPEC = """
@@ -130,7 +130,7 @@ def test_a_compiled_network_with_files_of_the_user_is_not_replaced(tmp_path: Pat
 
 def test_a_run_that_came_to_nothing_takes_only_its_own_files_away(run: Path) -> None:
     put(run, PRECIOUS)
-    discard(run, net().spec_files())
+    discard(run, net().spec_files(net().stored))
     left = sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
     assert left == sorted([*PRECIOUS, "manifest.json"])
     for name in [*PRECIOUS, "manifest.json"]:
@@ -139,7 +139,7 @@ def test_a_run_that_came_to_nothing_takes_only_its_own_files_away(run: Path) -> 
 
 def test_a_run_that_came_to_nothing_leaves_nothing(run: Path) -> None:
     (run / "manifest.json").unlink()
-    discard(run, net().spec_files())
+    discard(run, net().spec_files(net().stored))
     assert not run.exists()
 
 
@@ -181,6 +181,20 @@ def test_a_folder_that_is_a_link_is_refused(run: Path, tmp_path: Path, name: str
         shutil.rmtree(run / "plain", ignore_errors=True)
         discard(run, ())
     assert sorted(there.rglob("*")) == before
+
+
+def test_a_checkpoint_with_tensors_that_its_manifest_does_not_count_is_not_used(run: Path) -> None:
+    for folder in (run / "checkpoints").glob("step-*"):
+        (folder / "more.safetensors").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="no checkpoint that is whole"):
+        resume(run, console=quiet())
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\xff"], ids=["cut", "deep", "latin-1"])
+def test_metrics_of_a_trial_that_are_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="is damaged"):
+        lines_of(tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("name", [".lock", "journal.log"])
@@ -260,7 +274,7 @@ def test_a_folder_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "pipe", "device", "folder", "loop"])
 def test_what_is_no_regular_file_is_not_read(tmp_path: Path, part: str, kind: str) -> None:
     save_artifact(net(), build(net()), tmp_path / "net")
-    path = tmp_path / "net" / (part if part != "spec" else next(iter(net().spec_files())))
+    path = tmp_path / "net" / (part if part != "spec" else next(iter(net().spec_files(net().stored))))
     shutil.move(path, tmp_path / "moved")
     match kind:
         case "link":

@@ -403,8 +403,8 @@ def test_no_whole_checkpoint(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("spec.frac", "local=15%", "local=16%", "the spec in .* not what its checkpoint"),
-        ("spec.frac", "linear(4)", "linear(3)", "does not compile any more"),
+        ("spec/spec.frac", "local=15%", "local=16%", "the spec in .* not what its checkpoint"),
+        ("spec/spec.frac", "linear(4)", "linear(3)", "does not compile any more"),
         ("config.json", '"epochs": 4', '"epochs": 9', "the settings in .* not what its checkpoint"),
         ("config.json", '"epochs": 4', '"epochz": 9', "epochz"),
     ],

@@ -243,7 +243,7 @@ def test_info_counts_a_column_as_it_is(run, made: Path) -> None:
         ("compile run --seed 3", 2, "a run has its own net, parameters and weights"),
         ("sweep tiny -p columns=1..2", 1, "give the .frac file"),
         ("fmt tiny", 1, "must stay as it was written"),
-        ("fmt run/spec.frac", 1, "must stay as it was written"),
+        ("fmt run/spec/tiny.frac", 1, "must stay as it was written"),
         ("info tiny -p columns=2", 2, "keeps its parameters"),
         ("render run -p columns=2", 2, "keeps its parameters"),
         ("plan tiny --net Other", 2, "give another net with the .frac file"),
@@ -281,7 +281,7 @@ def test_a_manifest_is_not_trusted_with_the_limit(run, place: Path) -> None:
     write_manifest(place / "tiny", {**manifest, "max_layers": 10**9, "params": {"columns": 3}})
     assert "manifest.json is damaged" in run("info", "tiny", code=1)
     huge = TINY.replace("F[3](6)", "F[40](6)")
-    (place / "tiny" / "spec.frac").write_text(huge)
+    (place / "tiny" / "spec" / "tiny.frac").write_text(huge)
     write_manifest(place / "tiny", {**manifest, "max_layers": 10**15})
     assert "the limit is 200,000" in run("info", "tiny", code=1)
 
@@ -305,14 +305,14 @@ def test_fmt_passes_by_folders_of_ours(run, made: Path, place: Path) -> None:
     (place / "tiny.frac").write_text(loose)
     run("compile", "tiny.frac")
     assert run("fmt", ".") == "tiny.frac: formatted\n"
-    assert (place / "tiny" / "spec.frac").read_text() == loose
+    assert (place / "tiny" / "spec" / "tiny.frac").read_text() == loose
     run("info", "tiny")
 
 
 def test_play_shows_a_stored_spec_and_does_not_save_it(run, place: Path) -> None:
     run("compile", "tiny.frac")
     assert Documents(place / "tiny.frac").opened("given")["digest"]
-    stored = Documents(place / "tiny" / "spec.frac")
+    stored = Documents(place / "tiny" / "spec" / "tiny.frac")
     assert stored.opened("given")["text"] == TINY and stored.opened("given")["digest"] is None
     with pytest.raises(UserError, match="must stay as it was written"):
         stored.save("net N(x: f32[4]) -> f32[4] = id", "")

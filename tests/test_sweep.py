@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_parameters_of_imported_files_are_swept(tmp_path: Path) -> None:
     )
     found = checked(str(tmp_path / "main.frac"), {"m.columns": None})
     assert list(found.space[0].values()) == [1, 2, 3]
-    assert found.texts().keys() == {"spec.frac", "base.frac"}
+    assert found.texts().keys() == {"main.frac", "base.frac"}
 
 
 def test_optuna_missing(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +289,7 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
     home, what = Home(tmp_path), a_sweep(COLUMNS, LR)
     plain = command(home, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Means(device="cpu"))
-    assert plain[1:5] == ["-m", "fractal_dsl", "train", str(home.spec)]
+    assert plain[1:5] == ["-m", "fractal_dsl", "train", str(home.spec(what))]
     assert plain[plain.index("--out") + 1] == str(tmp_path / "trial-0007")
     assert plain[-6:] == ["-p", "columns=2", "--set", "optimizer.lr=0.02", "--device", "cpu"]
     several = command(home, 7, {}, {}, what, Means(processes=4))
@@ -440,3 +441,29 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     assert first.claim() and not second.claim()
     first.release()
     assert second.claim()
+
+
+@pytest.mark.parametrize(
+    "key", ["net", "space", "params", "settings", "objective", "sampler", "seed", "trials", "spec"]
+)
+def test_a_sweeps_file_may_say_anything(tmp_path: Path, key: str) -> None:
+    home = Home(tmp_path / "s")
+    home.create(a_sweep(COLUMNS, LR), {"spec.frac": SPEC})
+    file = home.path / "sweep.json"
+    data = json.loads(file.read_text())
+    for value in (None, True, 1.5, [], [[]], [{"kind": 1}], {"a": 1}, "../x", "/etc/passwd"):
+        if not (isinstance(value, str) and key in ("net", "given")) and not (key == "space" and value == []):
+            file.write_text(json.dumps({**data, key: value}))
+            if not (key in ("params", "settings") and value == {}):
+                with pytest.raises(UserError, match=r"is damaged|is missing"):
+                    home.read()
+
+
+def test_the_limit_in_a_sweeps_file_is_not_believed(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    monkeypatch.setattr("fractal_dsl.sweep.run._run", lambda home, sweep, *rest: found.append(sweep.max_layers))
+    home = Home(tmp_path / "s")
+    home.create(replace(a_sweep(COLUMNS), max_layers=10**30), {"spec.frac": SPEC})
+    run.go_on(home.path)
+    run.go_on(home.path, max_layers=7)
+    assert found == [MAX_LAYERS, 7]

@@ -89,7 +89,7 @@ def test_it_learns(done: Path) -> None:
 def test_the_folder_has_all_parts(done: Path) -> None:
     names = {file.name for file in done.iterdir()}
     assert names == {
-        "spec.frac",
+        "spec",
         "params.json",
         "config.json",
         "metrics.jsonl",
@@ -352,7 +352,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
 # --- damaged runs
 
 
-@pytest.mark.parametrize("name", ["spec.frac", "params.json", "config.json", "best.safetensors", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["spec/spec.frac", "params.json", "config.json", "best.safetensors", "metrics.jsonl"])
 @pytest.mark.parametrize("damage", ["missing", "altered", "cut"])
 def test_a_damaged_part_is_named(done: Path, tmp_path: Path, name: str, damage: str) -> None:
     folder = copied(done, tmp_path / "copy")

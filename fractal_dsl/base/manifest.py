@@ -7,7 +7,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json, write_part
@@ -17,6 +19,27 @@ MANIFEST = "manifest.json"
 
 class DamagedError(UserError):
     """A folder is not as it was written: a part is missing, altered, or cut off."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What all manifests have. ``files`` are hashes by the paths from the folder; other keys may be there, too."""
+
+    format: str
+    format_version: int
+    files: dict[str, str]
+    versions: dict[str, str]
+    sha256: str
+
+    @property
+    def made(self) -> str:
+        """The version of fractal_dsl that wrote the folder."""
+        return self.versions["fractal_dsl"]
+
+
+M = TypeVar("M", bound=Manifest)
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 def sha256(path: Path) -> str:
@@ -51,13 +74,13 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(
-    folder: Path, what: str, *, format: str, version: int, keys: Sequence[str], parts: Sequence[str], remedy: str
-) -> dict[str, Any]:
+    folder: Path, what: str, type: type[M], *, format: str, version: int, parts: Sequence[str], remedy: str
+) -> M:
     """The manifest of a folder whose parts are all there as they were written.
 
-    ``what`` names such a folder; ``keys`` and ``parts`` are what the manifest and its ``files`` must have. Raises
-    DamagedError, with the remedy, if a part is missing or altered; UserError if the folder is of another kind or
-    version, or cannot be read.
+    ``what`` names such a folder; ``version`` is the newest that can be read; ``parts`` are what the manifest's
+    ``files`` must have. Raises DamagedError, with the remedy, if a part is missing or altered; UserError if the folder
+    is of another kind or version, or cannot be read.
     """
     path = folder / MANIFEST
     if folder.is_file():
@@ -65,25 +88,41 @@ def read_manifest(
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     try:
-        manifest: dict[str, Any] = read_json(folder, MANIFEST)
-        if manifest["format"] != format:
-            raise UserError(f"{folder} is no {what}: its {MANIFEST} is that of another kind of folder")
-        if manifest["format_version"] != version:
-            raise UserError(f"{folder} has format {manifest['format_version']}, this version reads {version}")
-        files: dict[str, str] = manifest["files"]
-        if not files.keys() >= {*parts} or any(key not in manifest for key in keys):
-            raise KeyError
-        str(manifest["versions"]["fractal_dsl"])
-        if manifest["sha256"] != _digest(manifest):
-            raise KeyError
+        manifest = _parsed(folder, what, type, format, version)
     except FileNotFoundError:
         raise UserError(f"{folder} is no {what}: it has no {MANIFEST}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise DamagedError(f"{path} is damaged: {remedy}") from None
+    except (ValueError, RecursionError) as error:  # a ValidationError of msgspec is a ValueError
+        raise DamagedError(f"{path} is damaged: {error}; {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    for name, digest in files.items():
+    for part in parts:
+        require(folder, manifest, part, remedy)
+    for name, digest in manifest.files.items():
         _check_file(folder, name, digest, remedy)
+    return manifest
+
+
+def require(folder: Path, manifest: Manifest, part: str, remedy: str) -> None:
+    """Raise DamagedError, with the remedy, if a part is not among the files of a manifest."""
+    if part not in manifest.files:
+        raise DamagedError(f"{folder / MANIFEST} is damaged: its files have no {part}; {remedy}")
+
+
+def _parsed(folder: Path, what: str, type: type[M], format: str, version: int) -> M:
+    data = read_json(folder, MANIFEST)
+    if not isinstance(data, dict):
+        raise ValueError("it is no object")
+    given = cast(dict[str, Any], data)
+    if given.get("format") != format:
+        raise UserError(f"{folder} is no {what}: its {MANIFEST} is that of another kind of folder")
+    found = given.get("format_version")
+    if isinstance(found, int) and not isinstance(found, bool) and not 1 <= found <= version:
+        raise UserError(f"{folder} has format {found}, this version reads formats up to {version}")
+    manifest = msgspec.convert(given, type)
+    if "fractal_dsl" not in manifest.versions:
+        raise ValueError("its versions have no fractal_dsl")
+    if manifest.sha256 != _digest(given):
+        raise ValueError("its hash is that of another text")
     return manifest
 
 

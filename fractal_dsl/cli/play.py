@@ -39,7 +39,7 @@ def play(
     given = parameters(param, params)
     if spec is not None and spec.is_dir():
         stored = given_folder(str(spec), given, net, MAX_LAYERS, allow_python=False, settings=False).whole("play")
-        spec, given, net = stored.folder / "spec.frac", stored.compiled.overrides, stored.compiled.program.net
+        spec, given, net = stored.folder / stored.spec, stored.compiled.overrides, stored.compiled.program.net
     server = Server(port, Documents(spec), given, net)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)

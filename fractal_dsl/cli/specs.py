@@ -120,13 +120,13 @@ def _column_facts(stored: Stored, column: int) -> dict[str, Any]:
     from fractal_dsl.plans.plan_on_graph import cost
 
     graph = stored.compiled.column(column)
-    if stored.manifest.get("fused"):
+    if stored.network.fused:
         graph = run(fold_batchnorm, graph, foldable(graph))
     whole = cost(graph, graph.g.nodes)
     return {
         "net": graph.net,
         "column": column,
-        "fused": bool(stored.manifest.get("fused")),
+        "fused": stored.network.fused,
         "input_shape": list(graph.input[1].out.shape),
         "output_shape": list(graph.output[1].out.shape),
         "params": whole.params,

@@ -92,7 +92,7 @@ def sweep(
     begun = Path(spec).is_dir()
     if begun:
         _refuse_networks(Path(spec))
-        _only(context, {"spec", "trials", "workers", "nproc_per_trial", "device", "allow_python", "show"})
+        _only(context, {"spec", "trials", "workers", "nproc_per_trial", "device", "max_layers", "allow_python", "show"})
     elif show:
         raise typer.BadParameter("it is for the folder of a sweep", param_hint="--show")
 
@@ -104,7 +104,7 @@ def sweep(
         return
     means = Means(workers, nproc_per_trial, device, allow_python)
     if begun:
-        done = run.go_on(Path(spec), trials=trials, means=means)
+        done = run.go_on(Path(spec), trials=trials, max_layers=max_layers, means=means)
     else:
         values = parameters([text for text in param or () if "=" in text], params)
         names = [text.partition("=")[0].strip() for text in param or ()]

@@ -152,7 +152,7 @@ def train(
     with _told_once():
         _refuse_runs(Path(spec))
         compiled, stored = given_spec("train", spec, parameters(param, params), net, max_layers, allow_python)
-        drawn = {"seed": stored.manifest["seed"]} if stored and not stored.trained else {}
+        drawn = {"seed": stored.network.seed} if stored and not stored.trained else {}
         config = parse_config(merge({**compiled.program.train, **drawn}, overrides.items()))
     if drawn and drawn["seed"] != config.seed and _rank() == 0:
         say(

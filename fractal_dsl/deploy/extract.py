@@ -108,7 +108,8 @@ def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool
     stored = open_stored(folder, max_layers, allow_python=allow_python)
     if stored.column is not None:
         raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
-    facts = {name: stored.manifest[name] for name in ("classes", "normalisation") if name in stored.manifest}
+    told = {"classes": stored.network.classes, "normalisation": stored.network.normalisation}
+    facts = {name: value for name, value in told.items() if value is not None}
     return stored.compiled, parse_config(stored.settings), network_of(stored), None, facts
 
 

@@ -1,7 +1,9 @@
 """A training run as a folder: what was trained, how, what came of it, and the weights.
 
-``spec.frac``          the spec as given            ``last.safetensors``  the weights after the last epoch
-``params.json``        the net and its parameters   ``best.safetensors``  those that did best on validation images
+``spec/``              the spec under its own name; the files that it imports, of any name, keep their places beside it
+``last.safetensors``   the weights after the last epoch
+``best.safetensors``   those that did best on validation images
+``params.json``        the net, its parameters, and which file in ``spec/`` is the main one
 ``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
 ``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
 ``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
@@ -14,6 +16,9 @@
 ``.lock``              the process that trains it holds a lock on it, and its host and number stand there
 ``.weights.json``      hashes of the weights, by which ``--resume`` knows them, though the manifest be older
 ``tensorboard/``       where asked for; not in the manifest
+
+These names are the program's (``runs/parts.py``); it leaves all other files in the folder alone. In format 1 the spec
+was ``spec.frac`` at the top, with what it imports beside it; such runs still open and resume.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.stored.kinds import expect, has_settings
+from fractal_dsl.stored.manifests import RunManifest
 from fractal_dsl.stored.spec import open_stored, run_settings, run_spec
 
 Weights = Literal["best", "last"]
@@ -47,7 +53,7 @@ class Run:
     folder: Path
     compiled: Compiled
     config: TrainConfig
-    manifest: Mapping[str, Any]
+    manifest: RunManifest
 
     @classmethod
     def open(cls, folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Run:
@@ -58,11 +64,12 @@ class Run:
         """
         folder = Path(folder)
         found = open_stored(folder, max_layers, expected="training run", allow_python=allow_python)
-        config = _config(folder, found.settings)
-        if graph_sha256(found.compiled.graph) != found.manifest["graph_sha256"]:
-            made = found.manifest["versions"]["fractal_dsl"]
-            raise UserError(f"{folder} was trained with fractal_dsl {made}, which compiled its spec to another graph")
-        return cls(folder, found.compiled, config, found.manifest)
+        config, manifest = _config(folder, found.settings), found.run
+        if graph_sha256(found.compiled.graph) != manifest.graph_sha256:
+            raise UserError(
+                f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to another graph"
+            )
+        return cls(folder, found.compiled, config, manifest)
 
     def load(self, weights: Weights = "best") -> FractalModule:
         """The net with the run's weights, in eval mode, on the CPU. Raises UserError if they do not fit."""
@@ -115,7 +122,7 @@ def unfinished(folder: Path) -> Path:
         raise UserError(f"there is no folder {folder}")
     expect(folder, "training run")
     if not has_settings(folder):
-        raise UserError(f"{folder} is no training run that can be resumed: it has no spec.frac or no settings")
+        raise UserError(f"{folder} is no training run that can be resumed: it has no spec or no settings")
     return folder
 
 

@@ -35,9 +35,10 @@ _WRITTEN = (
 
 class Files(Struct):
     """A parsed file with all that it imports. ``targets`` finds an imported file by the span of its path;
-    ``paths`` are the places of local files relative to the folder of the main one."""
+    ``paths`` are the places of local files relative to the folder of the main one, which is called ``name`` there."""
 
     main: s.File
+    name: str
     targets: dict[Span, s.File] = field(default_factory=dict[Span, s.File])
     paths: dict[str, Source] = field(default_factory=dict[str, Source])
 
@@ -52,6 +53,10 @@ class Files(Struct):
                 yield prefix + decl.name.id, decl, file.source
             elif isinstance(decl, s.Import) and decl.path.span in self.targets:
                 yield from self._params(self.targets[decl.path.span], f"{prefix}{decl.name.id}.")
+
+    def texts(self) -> dict[str, str]:
+        """The texts by their places in the folder of the main one, which comes first."""
+        return {self.name: self.main.source.text, **{path: source.text for path, source in self.paths.items()}}
 
 
 def load(source: Source, report: Report) -> Files:
@@ -69,7 +74,7 @@ class _Loader:
 
     def load(self) -> Files:
         file = text_to_syntax(self.source, self.report)
-        self.files = Files(file)
+        self.files = Files(file, self.main.name if self.main else "spec.frac")
         key = str(self.main)
         self.known[key] = file
         self._imports(file, self.main.parent if self.main else None, [(key, Path(self.source.name).name)])

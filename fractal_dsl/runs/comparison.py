@@ -76,7 +76,7 @@ def _keys(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _figures(run: RunFiles) -> dict[str, str]:
-    found = {"net": run.given["net"], "status": run.status, "epochs": str(len(run.epochs))}
+    found = {"net": run.given.net, "status": run.status, "epochs": str(len(run.epochs))}
     if run.result is not None:
         result = run.result
         found["test accuracy"] = f"{result['accuracy']:.2%}"

@@ -11,6 +11,7 @@ from typing import Any, cast
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.stored.manifests import Given, read_given
 
 Figures = Mapping[str, Any]
 
@@ -20,7 +21,7 @@ class RunFiles:
     """A run that may be unfinished. ``result`` is None as long as nothing was measured on the test images."""
 
     folder: Path
-    given: Figures
+    given: Given
     config: Figures
     epochs: list[dict[str, Any]]
     result: Figures | None
@@ -41,7 +42,7 @@ class RunFiles:
         result = _json(folder, "result.json")
         return cls(
             folder,
-            _json(folder, "params.json") or {},
+            read_given(folder),
             _json(folder, "config.json") or {},
             _lines(folder, "metrics.jsonl"),
             result,
@@ -60,11 +61,11 @@ class RunFiles:
     @property
     def title(self) -> str:
         """What was trained on what."""
-        return f"{self.given['net']} on {self.config['dataset']['name']}"
+        return f"{self.given.net} on {self.config['dataset']['name']}"
 
     def settings(self) -> dict[str, str]:
         """Parameters and settings under dotted keys, as texts; those that are not set are left out."""
-        return dict(_flat({"parameters": self.given["params"], **self.config}, ""))
+        return dict(_flat({"parameters": self.given.params, **self.config}, ""))
 
     def chosen(self) -> str:
         """Which weights are the best, and what they were chosen by."""

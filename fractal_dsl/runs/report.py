@@ -105,7 +105,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         "<h2>Settings</h2>",
         _table({name: [value] for name, value in run.settings().items()}),
         "<h2>Spec</h2>",
-        f"<pre>{markup(_text(run.folder, 'spec.frac'))}</pre>",
+        f"<pre>{markup(_text(run.folder, run.given.spec))}</pre>",
     ]
     return _page(run.title, parts, "64rem")
 

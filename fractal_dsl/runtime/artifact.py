@@ -1,10 +1,13 @@
 """A compiled network as a folder: its spec, readable source, weights and a manifest. No pickles.
 
-``spec.frac``            the spec as given; the files that it imports keep their places beside it
+``spec/``                the spec as given, under its own name; the files that it imports keep their places beside it
 ``model.py``             the whole net as PyTorch source that needs only torch
 ``weights.safetensors``  its parameters and buffers, under the names that ``model.py`` uses
 ``columns.safetensors``  batch-norm statistics of the columns, where drop-path keeps them apart
 ``manifest.json``        net, parameters, shapes, versions, graph hash, and the hash of each other file
+
+An imported file can have any name, for nothing but the spec is in its folder. In format 1 the spec was ``spec.frac`` at
+the top, with what it imports beside it; such folders still load.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import replacing_folder
 from fractal_dsl.base.manifest import MANIFEST, all_files, write_manifest
-from fractal_dsl.base.parts import read_json
+from fractal_dsl.base.parts import read_json, write_new_parts
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import graph_to_source
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
@@ -73,9 +76,7 @@ def save_artifact(
     routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
     weights = {name: value for name, value in state.items() if name not in routes}
     with replacing_folder(folder) as temporary:
-        for name, text in compiled.spec_files().items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / name).write_text(text, encoding="utf-8")
+        write_new_parts(temporary, compiled.spec_files(compiled.stored))
         (temporary / "model.py").write_text(model_source(compiled, graph, column, fused=fused), encoding="utf-8")
         # save_file would leave files that nobody else may read
         (temporary / "weights.safetensors").write_bytes(st.save(weights))
@@ -85,6 +86,7 @@ def save_artifact(
             **(facts or {}),
             "format": NETWORK_FORMAT,
             "format_version": NETWORK_VERSION,
+            "spec": compiled.stored,
             "net": compiled.program.net,
             "params": dict(compiled.overrides),
             "train": dict(compiled.program.train),
@@ -121,17 +123,17 @@ def load_artifact(folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_pyt
 
 def network_of(stored: Stored) -> FractalModule:
     """The network of a compiled folder that was opened, in eval mode. Raises UserError if its weights do not fit."""
-    folder, manifest, compiled, column = stored.folder, stored.manifest, stored.compiled, stored.column
+    folder, manifest, compiled, column = stored.folder, stored.network, stored.compiled, stored.column
     graph = compiled.graph if column is None else compiled.column(column)
-    if manifest.get("fused"):
+    if manifest.fused:
         graph = run(fold_batchnorm, graph, foldable(graph))
-    if graph_sha256(graph) != manifest["graph_sha256"]:
-        made = manifest["versions"]["fractal_dsl"]
-        raise UserError(f"{folder} was compiled by fractal_dsl {made} to another graph: compile its spec.frac again")
+    if graph_sha256(graph) != manifest.graph_sha256:
+        again = f"compile {folder / manifest.spec} again"
+        raise UserError(f"{folder} was compiled by fractal_dsl {manifest.made} to another graph: {again}")
     modules = graph_to_modules(graph)
-    model = FractalModule(graph, modules, manifest["seed"])
-    model.step = manifest.get("step", 0)
-    names = [n for n in ("weights.safetensors", "columns.safetensors") if n in manifest["files"]]
+    model = FractalModule(graph, modules, manifest.seed)
+    model.step = manifest.step
+    names = [n for n in ("weights.safetensors", "columns.safetensors") if n in manifest.files]
     load_weights(model, [folder / name for name in names])
     return model.eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -18,8 +19,8 @@ SWEEP_FORMAT: Final = "fractal_dsl sweep"
 SWEEP_FILE: Final = "sweep.json"
 
 _FORMATS: dict[object, Kind] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
-_SETTINGS: Final = ("spec.frac", "params.json", "config.json")
-_NETWORK: Final = ("spec.frac", "model.py", "weights.safetensors")
+_SETTINGS: Final = ("params.json", "config.json")
+_NETWORK: Final = ("model.py", "weights.safetensors")
 
 
 def kind_of(folder: Path) -> Kind | None:
@@ -31,12 +32,17 @@ def kind_of(folder: Path) -> Kind | None:
         return "sweep"
     if has_settings(folder):
         return "training run"
-    return "compiled network" if all(is_part(folder, name) for name in _NETWORK) else None
+    return "compiled network" if _has_spec_and(folder, _NETWORK) else None
 
 
 def has_settings(folder: Path) -> bool:
     """Whether a folder has the spec and the settings of a training run, finished or not."""
-    return all(is_part(folder, name) for name in _SETTINGS)
+    return _has_spec_and(folder, _SETTINGS)
+
+
+def _has_spec_and(folder: Path, names: Sequence[str]) -> bool:
+    spec = (folder / "spec").is_dir() or is_part(folder, "spec.frac")
+    return spec and all(is_part(folder, name) for name in names)
 
 
 def is_network(folder: Path) -> bool:

@@ -1,42 +1,103 @@
-"""The manifests of compiled networks and of training runs: what the folders must have."""
+"""The manifests of compiled networks and of training runs: what the folders must have, checked without torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
+
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
-from fractal_dsl.base.manifest import read_manifest
+from fractal_dsl.base.manifest import Count, Manifest, Seed, read_manifest, require
+from fractal_dsl.base.parts import is_part, read_json
 from fractal_dsl.stored.kinds import NETWORK_FORMAT, RUN_FORMAT, expect
 
-NETWORK_VERSION: Final = 1
-RUN_VERSION: Final = 1
+NETWORK_VERSION: Final = 2
+RUN_VERSION: Final = 2
+_FIRST_SPEC: Final = "spec.frac"
+"""Where folders of format 1 have the main file of the spec, without saying so."""
 
 
-def read_network_manifest(folder: Path) -> dict[str, Any]:
+class NetworkManifest(Manifest, frozen=True, kw_only=True):
+    """What the manifest of a compiled network has; ``spec`` is the part that is the spec's main file.
+
+    ``train`` is the train block, with its paths as they were where the spec was compiled. Networks that come from a
+    run have the run's ``classes`` and ``normalisation``; ``trained`` says which weights a whole net has.
+    """
+
+    net: str
+    params: dict[str, str]
+    train: dict[str, Any] | None = None
+    column: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None
+    fused: bool = False
+    input: str
+    output: str
+    seed: Seed
+    step: Count = 0
+    graph_sha256: str
+    spec: str = _FIRST_SPEC
+    classes: list[str] | None = None
+    normalisation: dict[str, list[float]] | None = None
+    trained: dict[str, str] | None = None
+
+
+class RunManifest(Manifest, frozen=True, kw_only=True):
+    """What the manifest of a run has."""
+
+    status: str
+    graph_sha256: str
+
+
+class Given(msgspec.Struct, frozen=True):
+    """``params.json``: the net of a run, its parameters, and which part of the folder is the spec's main file."""
+
+    net: str
+    params: dict[str, str]
+    spec: str = _FIRST_SPEC
+
+
+def read_network_manifest(folder: Path) -> NetworkManifest:
     """The manifest of a compiled network whose files are all as they were written. Raises UserError if not."""
     expect(folder, "compiled network")
-    return read_manifest(
+    remedy = "compile the spec again"
+    manifest = read_manifest(
         folder,
         "compiled network",
+        NetworkManifest,
         format=NETWORK_FORMAT,
         version=NETWORK_VERSION,
-        keys=("net", "params", "column", "seed", "graph_sha256"),
-        parts=("spec.frac", "model.py", "weights.safetensors"),
-        remedy="compile the spec again",
+        parts=("model.py", "weights.safetensors"),
+        remedy=remedy,
     )
+    require(folder, manifest, manifest.spec, remedy)
+    return manifest
 
 
-def read_run_manifest(folder: Path) -> dict[str, Any]:
+def read_run_manifest(folder: Path) -> RunManifest:
     """The manifest of a run whose files are all as they were written. Raises UserError if not."""
     expect(folder, "training run")
     go_on = command("fractal-dsl", "train", "--resume", str(folder))
-    return read_manifest(
+    remedy = f"restore the file, go on with `{go_on}` if it was killed, or train again"
+    manifest = read_manifest(
         folder,
         "training run",
+        RunManifest,
         format=RUN_FORMAT,
         version=RUN_VERSION,
-        keys=("graph_sha256", "status"),
-        parts=("spec.frac", "params.json", "config.json", "metrics.jsonl", "last.safetensors", "best.safetensors"),
-        remedy=f"restore the file, go on with `{go_on}` if it was killed, or train again",
+        parts=("params.json", "config.json", "metrics.jsonl", "last.safetensors", "best.safetensors"),
+        remedy=remedy,
     )
+    require(folder, manifest, read_given(folder).spec, remedy)
+    return manifest
+
+
+def read_given(folder: Path) -> Given:
+    """What a run trains, whether it is sealed or not. Raises UserError if its ``params.json`` is missing or damaged."""
+    try:
+        given = msgspec.convert(read_json(folder, "params.json"), Given)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{folder / 'params.json'} is damaged: {error}; restore it, or train again") from None
+    if not is_part(folder, given.spec):
+        raise UserError(f"{folder / given.spec}, the spec, is missing, or is no file of the run itself: restore it")
+    return given

@@ -16,36 +16,62 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import check, pick
 from fractal_dsl.stored.kinds import Kind, kind_of
-from fractal_dsl.stored.manifests import read_network_manifest, read_run_manifest
+from fractal_dsl.stored.manifests import (
+    Given,
+    NetworkManifest,
+    RunManifest,
+    read_given,
+    read_network_manifest,
+    read_run_manifest,
+)
 
 _CURABLE = ("E0106", "E0601")
 """Python code that is not allowed, and a net over the limit: options help, and nothing is broken."""
 
 
 class Stored(Struct, frozen=True):
-    """A folder that was opened and found whole. ``settings`` are those of its training, as plain data."""
+    """A folder that was opened and found whole.
+
+    ``spec`` is the part that is the spec's main file; ``settings`` are those of its training, as plain data.
+    """
 
     folder: Path
     kind: Kind
-    manifest: Mapping[str, Any]
+    manifest: NetworkManifest | RunManifest
+    spec: str
     compiled: Compiled
     settings: Mapping[str, Any]
 
     @property
+    def network(self) -> NetworkManifest:
+        """The manifest of a compiled network. Raises TypeError if the folder is a run."""
+        if not isinstance(self.manifest, NetworkManifest):
+            raise TypeError(f"{self.folder} is no compiled network")
+        return self.manifest
+
+    @property
+    def run(self) -> RunManifest:
+        """The manifest of a run. Raises TypeError if the folder is a compiled network."""
+        if not isinstance(self.manifest, RunManifest):
+            raise TypeError(f"{self.folder} is no training run")
+        return self.manifest
+
+    @property
     def column(self) -> int | None:
         """The number of the column, where the folder holds one alone, as ``extract`` wrote it."""
-        return self.manifest["column"] if self.kind == "compiled network" else None
+        return self.manifest.column if isinstance(self.manifest, NetworkManifest) else None
 
     @property
     def trained(self) -> bool:
         """Whether training made the weights, not the seed."""
-        return self.kind == "training run" or "trained" in self.manifest
+        return not isinstance(self.manifest, NetworkManifest) or self.manifest.trained is not None
 
     def describe(self) -> str:
         """The net in a few words: ``column 3 of Digits``."""
         net = self.compiled.program.net
-        fused = ", batch norms folded" * bool(self.manifest.get("fused"))
-        return net if self.column is None else f"column {self.column} of {net}{fused}"
+        if self.column is None:
+            return net
+        return f"column {self.column} of {net}" + ", batch norms folded" * self.network.fused
 
     def whole(self, command: str) -> Stored:
         """The folder itself. Raises UserError if it holds a column alone, which the command does not take."""
@@ -74,8 +100,9 @@ def open_stored(
     kind = expected or kind_of(folder)
     if kind == "training run":
         manifest = read_run_manifest(folder)
-        compiled = run_spec(folder, max_layers, allow_python=allow_python)
-        return Stored(folder, kind, manifest, compiled, run_settings(folder) if settings else {})
+        given = read_given(folder)
+        compiled = _compiled(folder, given, max_layers, allow_python, settings=False)
+        return Stored(folder, kind, manifest, given.spec, compiled, run_settings(folder) if settings else {})
     if kind == "sweep":
         trials = [path.name for path in sorted(folder.glob("trial-*")) if path.is_dir()]
         help = f"give one of its trials, such as {folder / trials[0]}" if trials else "it has no trials yet"
@@ -86,53 +113,38 @@ def open_stored(
             "`fractal-dsl compile` or `fractal-dsl train` has written"
         )
     manifest = read_network_manifest(folder)
-    compiled = _compiled(folder, manifest, "manifest.json", max_layers, allow_python, settings)
-    train = manifest.get("train", compiled.program.train)  # its paths start where the spec was compiled
-    if not isinstance(train, dict):
-        raise _damaged(folder / "manifest.json")
-    compiled = replace(compiled, program=replace(compiled.program, train=cast(dict[str, Any], train)))
-    return Stored(folder, kind, manifest, compiled, compiled.program.train)
+    compiled = _compiled(folder, manifest, max_layers, allow_python, settings)
+    if manifest.train is not None:  # its paths start where the spec was compiled
+        compiled = replace(compiled, program=replace(compiled.program, train=manifest.train))
+    return Stored(folder, kind, manifest, manifest.spec, compiled, compiled.program.train)
 
 
 def run_spec(folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
     """The net of a training run whose files need not fit its manifest. Raises as ``open_stored`` does."""
-    given = _json(folder, "params.json")
-    return _compiled(folder, given, "params.json", max_layers, allow_python, settings=False)
+    return _compiled(folder, read_given(folder), max_layers, allow_python, settings=False)
 
 
 def run_settings(folder: Path) -> Mapping[str, Any]:
     """The settings of a training run as plain data. Raises UserError if they cannot be read."""
-    return _json(folder, "config.json")
+    path = folder / "config.json"
+    try:
+        data = read_json(folder, path.name)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}; restore it, or train again") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged: restore it, or train again")
+    return cast(dict[str, Any], data)
 
 
 def _compiled(
-    folder: Path, given: Mapping[str, Any], file: str, max_layers: int, allow_python: bool, settings: bool
+    folder: Path, given: Given | NetworkManifest, max_layers: int, allow_python: bool, settings: bool
 ) -> Compiled:
-    """The net that a file names, with the parameters in it. The limit is the caller's: a file can be forged."""
-    params, net = given.get("params"), given.get("net")
-    plain = isinstance(params, dict) and all(isinstance(value, str) for value in cast(dict[str, Any], params).values())
-    if not plain or not isinstance(net, str):
-        raise _damaged(folder / file)
+    """The net that a folder names, with its parameters. The limit is the caller's: a folder can be forged."""
     try:
-        source = read(folder / "spec.frac")
-        nets = check(source, cast(dict[str, str], params), max_layers, allow_python=allow_python, settings=settings)
-        return pick(nets, net)
+        source = read(folder / given.spec)
+        nets = check(source, given.params, max_layers, allow_python=allow_python, settings=settings)
+        return pick(nets, given.net)
     except FracError as error:
         if any(d.code in _CURABLE for d in error.diagnostics):
             raise
         raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
-
-
-def _json(folder: Path, name: str) -> dict[str, Any]:
-    try:
-        data = read_json(folder, name)
-    except (OSError, ValueError):
-        raise _damaged(folder / name) from None
-    if not isinstance(data, dict):
-        raise _damaged(folder / name)
-    return cast(dict[str, Any], data)
-
-
-def _damaged(path: Path) -> UserError:
-    remedy = "restore it, or train again" if path.name != "manifest.json" else "compile the spec again"
-    return UserError(f"{path} is damaged: {remedy}")

@@ -64,10 +64,8 @@ class Checked:
             self.settings = {**placed(block, Path(source.name).parent), **self.settings}
 
     def texts(self) -> dict[str, str]:
-        """The spec and what it imports, by their paths in a folder."""
-        if "spec.frac" in self.files.paths:
-            raise UserError("an imported file cannot be called spec.frac, the name of the main file in a folder")
-        return {"spec.frac": self.files.main.source.text, **{path: f.text for path, f in self.files.paths.items()}}
+        """The spec and what it imports, by their places in its folder; the spec comes first."""
+        return self.files.texts()
 
     def _param(self, name: str, text: str | None) -> Axis:
         none = (None, self.files.main.source)

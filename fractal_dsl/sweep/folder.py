@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import msgspec
+
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.lock import open_to_append
@@ -29,7 +31,7 @@ class Sweep:
 
     ``objective`` is a figure of the best epoch on the validation images, ``minimize`` a size of the net that is made
     small at the same time. ``prune`` is the epoch from which trials below the median are stopped. There are ``trials``
-    in all.
+    in all. ``spec`` is what the main file of the spec is called.
     """
 
     net: str
@@ -43,6 +45,7 @@ class Sweep:
     seed: int
     prune: int | None
     trials: int
+    spec: str = "spec.frac"
 
     def json(self) -> dict[str, Any]:
         """Plain data; axes as they were given."""
@@ -51,9 +54,9 @@ class Sweep:
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Sweep:
-        """What ``json`` wrote. Raises KeyError, TypeError or ValueError for what it did not."""
-        rest = {key: value for key, value in data.items() if key not in ("format", "format_version", "space")}
-        return cls(space=tuple(axis(**a) for a in data["space"]), **rest)
+        """What ``json`` wrote. Raises KeyError, TypeError, ValueError or UserError for what it did not."""
+        axes = msgspec.convert(data["space"], list[dict[str, str | None]])
+        return replace(msgspec.convert({**data, "space": []}, cls), space=tuple(axis(**cast(Any, a)) for a in axes))
 
 
 class Home:
@@ -61,11 +64,14 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spec = path / "spec" / "spec.frac"
 
     def exists(self) -> bool:
         """Whether a sweep is in it."""
         return is_part(self.path, SWEEP_FILE)
+
+    def spec(self, sweep: Sweep) -> Path:
+        """The main file of the sweep's spec; what it imports keeps its places beside it."""
+        return self.path / "spec" / sweep.spec
 
     def trial(self, number: int) -> Path:
         """The run folder of a trial. Raises UserError if a link is in its place."""
@@ -82,7 +88,7 @@ class Home:
         """Begin a sweep. Raises UserError if the folder has something in it."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} exists and is no sweep: choose another folder with --out")
-        write_new_parts(part_folder(self.path, self.spec.parent.name), texts)
+        write_new_parts(part_folder(self.path, "spec"), texts)
         self.write(sweep)
 
     def write(self, sweep: Sweep) -> None:
@@ -95,18 +101,19 @@ class Home:
             raise UserError(f"there is no folder {self.path}")
         if not self.exists():
             raise UserError(f"{self.path} is no sweep: it has no sweep.json")
-        if not is_part(self.path, "spec/spec.frac"):
-            raise UserError(f"{self.spec} is missing, or a link: restore it, or sweep again in another folder")
         file = self.path / SWEEP_FILE
         try:
             data: dict[str, Any] = read_json(self.path, SWEEP_FILE)
             if data["format"] == SWEEP_FORMAT and data["format_version"] != FORMAT_VERSION:
                 raise UserError(f"{self.path} has format {data['format_version']}, this version reads {FORMAT_VERSION}")
-            return Sweep.of_json(data)
+            sweep = Sweep.of_json(data)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{file} is damaged: restore it, or sweep again in another folder") from None
+        if not is_part(self.path, f"spec/{sweep.spec}"):
+            raise UserError(f"{self.spec(sweep)} is missing, or is no file of the sweep itself: restore it")
+        return sweep
 
     def check_same(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
         """Raises UserError if the sweep that was begun here was another one; only its trials may be more, or fewer."""
@@ -143,9 +150,11 @@ def next_free(net: str) -> Path:
 
 
 def lines_of(path: Path) -> Iterable[dict[str, Any]]:
-    """The whole lines of a ``metrics.jsonl`` that may be in the making."""
+    """The whole lines of a ``metrics.jsonl`` that may be in the making. Raises UserError for what is no JSON."""
     try:
         with open_part(path.parent, path.name) as file:
             return [cast(dict[str, Any], json.loads(line)) for line in file]
     except OSError:
         return []
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is damaged: take its trial's folder away, and go on with the sweep") from None

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, terminal
+from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.sweep.checks import Checked
 from fractal_dsl.sweep.folder import Home, Objective, Sampler, Size, Sweep, next_free
@@ -77,6 +78,7 @@ def sweep(
         seed,
         prune,
         trials or size or 0,
+        next(iter(checked.texts())),
     )
     home = Home(out or next_free(checked.net))
     if home.exists():
@@ -86,16 +88,24 @@ def sweep(
 
 
 def go_on(
-    folder: Path, *, trials: int | None = None, means: Means | None = None, console: Console | None = None
+    folder: Path,
+    *,
+    trials: int | None = None,
+    max_layers: int = MAX_LAYERS,
+    means: Means | None = None,
+    console: Console | None = None,
 ) -> bool:
-    """Go on with a sweep that was stopped or killed, or to more trials; whether all were done."""
+    """Go on with a sweep that was stopped or killed, or to more trials; whether all were done.
+
+    The limit of layers is the caller's: that in the folder may be forged.
+    """
     _require()
     home = Home(folder)
     found = home.read()
     if trials is not None:
         found = replace(found, trials=trials)
         home.write(found)
-    return _run(home, found, means or Means(), console or Console())
+    return _run(home, replace(found, max_layers=max_layers), means or Means(), console or Console())
 
 
 def show(folder: Path, console: Console | None = None) -> None:
@@ -126,7 +136,7 @@ def _run(home: Home, found: Sweep, means: Means, console: Console) -> bool:
     results.show(console)
     _say(console, f"picture and table: {home.path / 'sweep.html'}")
     if stop.asked.is_set():
-        _say(console, f"stopped. To go on: {_command(home, means)}")
+        _say(console, f"stopped. To go on: {_command(home, found, means)}")
         return False
     _say(console, results.conclusion(home))
     return True
@@ -187,11 +197,12 @@ def _how(found: Sweep, means: Means) -> str:
     return ", ".join(words)
 
 
-def _command(home: Home, means: Means) -> str:
+def _command(home: Home, found: Sweep, means: Means) -> str:
     words = ["fractal-dsl", "sweep", str(home.path)]
     words += ["--workers", str(means.workers)] if means.workers > 1 else []
     words += ["--nproc-per-trial", str(means.processes)] if means.processes > 1 else []
     words += ["--device", means.device] if means.device else []
+    words += ["--max-layers", str(found.max_layers)] if found.max_layers != MAX_LAYERS else []
     words += ["--allow-python"] * means.allow_python
     return command(*words)
 

@@ -52,7 +52,7 @@ def run_trial(
     """
     number, params, settings = claim.number, *split(sweep, claim.params)
     try:
-        compiled = compile_file(home.spec, params, sweep.net, sweep.max_layers, allow_python=means.allow_python)
+        compiled = compile_file(home.spec(sweep), params, sweep.net, sweep.max_layers, allow_python=means.allow_python)
         configured(compiled.program.train, settings)
     except (FracError, UserError) as error:
         claim.log.write(f"{error}\n".encode())
@@ -63,7 +63,7 @@ def run_trial(
     watched = _Watched(home.trial(number), sweep, lambda epoch, value: ledger.report(number, epoch, value))
     if _status(watched.folder) != "finished":
         if not _saved(watched.folder):  # a process was killed before its first checkpoint
-            discard(watched.folder, compiled.spec_files())
+            discard(watched.folder, compiled.spec_files(compiled.stored))
         line, said = command(home, number, params, settings, sweep, means), home.log(number).stat().st_size
         code, pruned = watched.train(line, claim.log.fileno(), environment(means, worker), stop)
         if stop.asked.is_set() and _status(watched.folder) != "finished":
@@ -108,7 +108,7 @@ def command(
     if _saved(folder):
         what = ["--resume", str(folder), *limit]
     else:
-        what = [str(home.spec), "--out", str(folder), "--net", sweep.net, *limit]
+        what = [str(home.spec(sweep)), "--out", str(folder), "--net", sweep.net, *limit]
         what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
         what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
     what += ["--parallel", "ddp"] * several

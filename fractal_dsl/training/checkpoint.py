@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import remove, remove_temporaries, replacing_folder
-from fractal_dsl.base.manifest import MANIFEST, DamagedError, read_manifest, write_manifest
+from fractal_dsl.base.manifest import MANIFEST, Count, DamagedError, Manifest, all_files, read_manifest, write_manifest
 from fractal_dsl.base.parts import open_part, part_folder
 from fractal_dsl.runs.parts import CHECKPOINTS
 from fractal_dsl.runtime.world import ALONE, World
@@ -45,16 +45,30 @@ class Progress:
     stopped. Seconds are those of training, of all the processes that worked on the run.
     """
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    images: int = 0
+    step: Count = 0
+    epoch: Count = 0
+    batch: Count = 0
+    images: Count = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0
     best: list[float] = field(default_factory=list[float])
-    best_epoch: int = 0
+    best_epoch: Count = 0
     ended: Ended = ""
     scaler: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+class CheckpointManifest(Manifest, frozen=True, kw_only=True):
+    """What the manifest of a checkpoint has: the progress, and what the run was that made it."""
+
+    progress: Progress
+    spec: dict[str, str]
+    params: dict[str, str]
+    config: dict[str, Any]
+    graph_sha256: str
+    device: str
+    threads: int
+    processes: str = "1"
+    initial: str | None = None
 
 
 Like = Callable[[str], Tensor | None]
@@ -68,7 +82,7 @@ class Checkpoint:
     folder: Path
     progress: Progress
     epochs: list[dict[str, Any]]
-    manifest: Mapping[str, Any]
+    manifest: CheckpointManifest
 
     def tensors(self, like: Like | None = None) -> dict[str, Tensor]:
         """The tensors by name: whole, or placed as ``like`` says, which all processes must then ask for together.
@@ -164,17 +178,18 @@ def _read(folder: Path) -> Checkpoint:
         manifest = read_manifest(
             folder,
             "checkpoint",
+            CheckpointManifest,
             format=FORMAT,
             version=FORMAT_VERSION,
-            keys=("progress", "spec", "params", "config", "graph_sha256", "device"),
             parts=("metrics.jsonl",),
             remedy="it is not used",
         )
-        progress = Progress(**manifest["progress"])
+        if unknown := [f for f in all_files(folder) if f.endswith(".safetensors") and f not in manifest.files]:
+            raise DamagedError(f"{folder / unknown[0]} is no part of the checkpoint; it is not used")
         with open_part(folder, "metrics.jsonl") as file:
             epochs = [json.loads(line) for line in file]
-        return Checkpoint(folder, progress, epochs, manifest)
-    except (OSError, TypeError, ValueError) as error:
+        return Checkpoint(folder, manifest.progress, epochs, manifest)
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} cannot be read: {error}") from None
 
 

@@ -49,11 +49,14 @@ class RunWriter:
         threads: int,
         world: World = ALONE,
         processes: str = "1",
+        spec: str | None = None,
     ) -> None:
+        """``spec`` is the part of the folder that is the spec's main file, where it is not where new runs have it."""
         self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
         self.classes: list[str] = []
+        self.spec = spec or compiled.stored
         self.facts: dict[str, Any] = {
-            "spec": {name: _canonical(name, text) for name, text in compiled.spec_files().items()},
+            "spec": {name: _canonical(name, text) for name, text in compiled.texts.items()},
             "params": dict(compiled.overrides),
             "config": config.model_dump(mode="json"),
             "graph_sha256": graph_sha256(compiled.graph),
@@ -89,8 +92,8 @@ class RunWriter:
     def _begin(self) -> None:
         """Write what is known before training."""
         compiled = self.compiled
-        write_new_parts(self.folder, compiled.spec_files())
-        given = {"net": compiled.program.net, "params": dict(compiled.overrides)}
+        write_new_parts(self.folder, compiled.spec_files(self.spec))
+        given = {"spec": self.spec, "net": compiled.program.net, "params": dict(compiled.overrides)}
         self._write_json("params.json", given)
         self._write_json("config.json", self.config.model_dump(mode="json"))
         if compiled.summary.base_layers <= _PATHS_COUNTED:
@@ -123,12 +126,12 @@ class RunWriter:
             "graph_sha256": self.facts["graph_sha256"],
             "versions": self.facts["versions"],
         }
-        write_manifest(self.folder, manifest, [*self.compiled.spec_files(), *SEALED])
+        write_manifest(self.folder, manifest, [*self.compiled.spec_files(self.spec), *SEALED])
 
     def abandon(self) -> None:
         """Delete what was written, if it is not sealed: nothing of it can be used."""
         if self.world.leads and not (self.folder / MANIFEST).exists():
-            discard(self.folder, self.compiled.spec_files())
+            discard(self.folder, self.compiled.spec_files(self.spec))
 
     def _write_json(self, name: str, data: Any) -> None:
         write_part(self.folder, name, json.dumps(data, indent=2) + "\n")

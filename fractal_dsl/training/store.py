@@ -104,7 +104,7 @@ class Store:
             else:
                 lost.append(name)
         p = checkpoint.progress
-        validated = checkpoint.manifest["config"]["validation"]
+        validated = self.facts["config"]["validation"]
         if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
             raise UserError(
                 f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
@@ -171,15 +171,15 @@ class Store:
             "initial": "first weights",
         }
         for key, what in same.items():
-            if found.manifest.get(key) != self.facts[key]:
+            if getattr(found.manifest, key) != self.facts[key]:
                 verb = "are" if what.endswith("s") else "is"
                 raise UserError(
                     f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "
                     "or train again"
                 )
         for key in ("device", "threads", "processes", "versions"):
-            if found.manifest.get(key, self.facts[key]) != self.facts[key]:
-                was, now = _listed(found.manifest[key]), _listed(self.facts[key])
+            was, now = _listed(getattr(found.manifest, key)), _listed(self.facts[key])
+            if was != now:
                 say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
         return found
 

@@ -31,6 +31,7 @@ from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
+from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.loop import Loop, shares
@@ -122,7 +123,14 @@ def resume(
         compiled, config = spec_of_unfinished(folder, max_layers, allow_python=allow_python)
         _check(compiled, config, place, parallel)
         run = RunWriter(
-            folder, compiled, config, place.type, _threads(compiled, config), world, _processes(parallel, world)
+            folder,
+            compiled,
+            config,
+            place.type,
+            _threads(compiled, config),
+            world,
+            _processes(parallel, world),
+            spec=read_given(folder).spec,
         )
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = _initial(run).to(place)
