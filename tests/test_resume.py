@@ -272,7 +272,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_as_it_is(copy: Path, monkeypat
     manifest = (newest / "manifest.json").read_text()
     (newest / "manifest.json").write_text(manifest.replace('"format_version": 1', '"format_version": 9'))
     with pytest.raises(
-        UserError, match=r"has format 9, this version reads 1\n.*resume with the version of fractal_dsl"
+        UserError, match=r"has format 9, this version reads formats up to 1\n.*resume with the version of fractal_dsl"
     ):
         resume(copy, console=Console(file=StringIO()))
     (newest / "manifest.json").write_text(manifest)

@@ -382,7 +382,7 @@ def test_a_sweep_of_which_every_trial_fails_is_an_error(spec: str, tmp_path: Pat
 def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
     params, settings = {"columns": "1..3"}, {"epochs": "500", "optimizer.lr": "1e-6"}
     found = checked(spec, params, settings)
-    what = Sweep("Tiny", found.space, {}, found.settings, MAX_LAYERS, "accuracy", None, "grid", 0, 1, 1)
+    what = Sweep("Tiny", found.space, {}, found.settings, MAX_LAYERS, "accuracy", None, "grid", 0, 1, 1, "tiny.frac")
     home = Home(tmp_path / "s")
     home.create(what, found.texts())
     ledger = Ledger(home, what)
@@ -401,7 +401,7 @@ def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
     assert run.go_on(home.path, trials=6, console=console)
     trial = next(t for t in ledger.trials() if t.params == {"columns": 1})
     assert trial.state == TrialState.PRUNED
-    assert Run.open(home.trial(trial.number)).manifest["status"] == "interrupted"  # it could be resumed
+    assert Run.open(home.trial(trial.number)).manifest.status == "interrupted"  # it could be resumed
     assert f"trial {trial.number}: pruned after epoch" in console.export_text()
 
 
@@ -426,7 +426,7 @@ def test_a_sweep_that_was_stopped_goes_on(spec: str, tmp_path: Path, how: signal
     rest = subprocess.run([*line[:4], str(folder)], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "the best is trial" in rest.stdout
     for number in (0, 1):
-        assert Run.open(folder / f"trial-{number:04}").manifest["status"] == "finished"
+        assert Run.open(folder / f"trial-{number:04}").manifest.status == "finished"
         assert (folder / f"trial-{number:04}" / "metrics.jsonl").read_text().count("\n") == 40
     assert not (folder / "trial-0002").exists()
 

@@ -265,7 +265,7 @@ def test_divergence_keeps_the_last_good_weights(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"diverged in epoch 2.*after epoch 1.*--set optimizer.lr=0.005"):
         run(tmp_path / "run", ("epochs", 5))
     opened = Run.open(tmp_path / "run")
-    assert opened.manifest["status"] == "diverged"
+    assert opened.manifest.status == "diverged"
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1
     assert all(value.isfinite().all() for value in opened.load("last").parameters())
 

@@ -17,7 +17,7 @@ from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, r
 from fractal_dsl.stored.kinds import SWEEP_FILE, SWEEP_FORMAT
 from fractal_dsl.sweep.space import Axis, axis
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 JOURNAL = "journal.log"
 
 Sampler = Literal["grid", "random", "tpe"]
@@ -104,8 +104,9 @@ class Home:
         file = self.path / SWEEP_FILE
         try:
             data: dict[str, Any] = read_json(self.path, SWEEP_FILE)
-            if data["format"] == SWEEP_FORMAT and data["format_version"] != FORMAT_VERSION:
-                raise UserError(f"{self.path} has format {data['format_version']}, this version reads {FORMAT_VERSION}")
+            found = data["format_version"]
+            if data["format"] == SWEEP_FORMAT and found not in range(1, FORMAT_VERSION + 1):
+                raise UserError(f"{self.path} has format {found}, this version reads formats up to {FORMAT_VERSION}")
             sweep = Sweep.of_json(data)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from None
