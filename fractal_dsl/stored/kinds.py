@@ -18,16 +18,16 @@ RUN_FORMAT: Final = "fractal_dsl run"
 SWEEP_FORMAT: Final = "fractal_dsl sweep"
 SWEEP_FILE: Final = "sweep.json"
 
-_FORMATS: dict[object, Kind] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
+_FORMATS: Final[dict[str, Kind]] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
 _SETTINGS: Final = ("params.json", "config.json")
 _NETWORK: Final = ("model.py", "weights.safetensors")
 
 
 def kind_of(folder: Path) -> Kind | None:
     """What a folder is, by its manifest, or by its files where the manifest is missing or damaged."""
-    found = _FORMATS.get(_json(folder, MANIFEST).get("format"))
-    if found is not None:
-        return found
+    found = _json(folder, MANIFEST).get("format")
+    if isinstance(found, str) and found in _FORMATS:
+        return _FORMATS[found]
     if _json(folder, SWEEP_FILE).get("format") == SWEEP_FORMAT:
         return "sweep"
     if has_settings(folder):
