@@ -200,6 +200,16 @@ def test_what_cannot_be_extracted(tmp_path: Path, text: str, column: int, option
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["net", "link", "net/../net"])
+def test_a_column_does_not_replace_the_net_that_it_is_from(tmp_path: Path, place: str) -> None:
+    compiled = compile_text((EXAMPLES / "digits.frac").read_text())
+    save_artifact(compiled, build(compiled, seed=1), tmp_path / "net")
+    (tmp_path / "link").symlink_to(tmp_path / "net")
+    with pytest.raises(UserError, match="is the network itself"):
+        extract(tmp_path / "net", 1, tmp_path / place)
+    assert load_artifact(tmp_path / "net").n_columns > 1
+
+
 def test_devices_that_are_not_there_are_answered_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"^there is no device `foo`: this machine has cpu[\w:, ]*$"):
         choose_device("foo")

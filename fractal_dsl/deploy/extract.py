@@ -60,9 +60,12 @@ def extract(
     """Write column ``column`` of a run, or of an artifact of a whole net, as an artifact of its own.
 
     ``recalibrate_bn`` re-estimates its batch-norm statistics on the training images (an artifact's are those that the
-    train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, or
-    no data. The manifest says how the images of a run were normalised, and what re-estimating has changed.
+    train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, no
+    data, or the output is the source. The manifest says how the images of a run were normalised, and what re-estimating
+    has changed.
     """
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UserError(f"{output} is the network itself, and the column would replace it: choose another folder")
     compiled, config, model, trained, facts = _network(source, weights, max_layers, allow_python)
     net = compiled.program.net
     if not model.join_graph.columns:
