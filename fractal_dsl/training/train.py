@@ -29,6 +29,7 @@ from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
+from fractal_dsl.runtime.counted import STEP
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
@@ -152,9 +153,10 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
 
 
 def _unlike_the_seed(start: FractalModule, compiled: Compiled, config: TrainConfig) -> dict[str, torch.Tensor] | None:
-    """The weights of a network, where they are not those that the seed draws."""
-    given, drawn = start.state_dict(), build(compiled, config.seed).state_dict()
-    return None if all(torch.equal(given[name], value) for name, value in drawn.items()) else given
+    """The weights of a network, where they are not those that the seed draws. A run counts its plans from 0."""
+    given = {name: value for name, value in start.state_dict().items() if name != STEP}
+    drawn = build(compiled, config.seed).state_dict()
+    return None if all(torch.equal(value, drawn[name]) for name, value in given.items()) else given
 
 
 def _initial(run: RunWriter) -> FractalModule:
