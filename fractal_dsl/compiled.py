@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.program.program import Program
 from fractal_dsl.program.program_to_summary import Summary
 
@@ -18,7 +19,10 @@ MAX_LAYERS = 200_000
 
 
 class Compiled(Struct, frozen=True, dict=True):
-    """A checked net with its figures; its graphs are built when they are asked for."""
+    """A checked net with its figures; its graphs are built when they are asked for.
+
+    ``warnings`` are those of its file and of what it imports.
+    """
 
     program: Program
     summary: Summary
@@ -26,6 +30,7 @@ class Compiled(Struct, frozen=True, dict=True):
     max_layers: int = MAX_LAYERS
     texts: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the net is compiled from, by the places in the folder of the main file, which comes first."""
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def stored(self) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -87,6 +88,13 @@ def parse(source: Source) -> File:
     return syntax
 
 
+class Checked(NamedTuple):
+    """The nets of a source that has no errors, and the warnings about it."""
+
+    nets: list[Compiled]
+    warnings: tuple[Diagnostic, ...]
+
+
 def check(
     source: Source,
     params: Mapping[str, object] | None = None,
@@ -95,6 +103,18 @@ def check(
     allow_python: bool = False,
     settings: bool = True,
 ) -> list[Compiled]:
+    """The nets of ``checked``, each of which has the warnings, too."""
+    return checked(source, params, max_layers, allow_python=allow_python, settings=settings).nets
+
+
+def checked(
+    source: Source,
+    params: Mapping[str, object] | None = None,
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
+    settings: bool = True,
+) -> Checked:
     """All nets of a source, checked and measured. Raises FracError with every error.
 
     ``settings`` is false where the train block does not matter: its schema takes a while to load.
@@ -115,11 +135,13 @@ def check(
         check_train(block, train, report)
         programs = [replace(program, train=located(train, Path(source.name).parent)) for program in programs]
     report.raise_if_any()
-    return [
-        Compiled(program, summary, {k: str(v) for k, v in overrides.items()}, max_layers, syntax.texts())
+    given, warnings = {k: str(v) for k, v in overrides.items()}, report.warnings
+    nets = [
+        Compiled(program, summary, given, max_layers, syntax.texts(), warnings)
         for program, summary in zip(programs, summaries, strict=True)
         if summary is not None
     ]
+    return Checked(nets, warnings)
 
 
 def _param_text(name: str, value: object) -> str:

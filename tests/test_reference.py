@@ -189,7 +189,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "inits": lambda: " ".join(f'`"{w}"`' for w in INITS) + "\n",
     "settings": settings,
     "limits": limits,
-    "codes": lambda: table(("code", "meaning"), ([f"`{c}`", t] for c, t in CODES.items() if c.startswith("E"))),
+    "codes": lambda: table(("code", "meaning"), ([f"`{c}`", t] for c, t in CODES.items())),
 }
 
 

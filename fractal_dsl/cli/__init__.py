@@ -74,9 +74,12 @@ def _main() -> None:
 
 
 def _summary(error: FracError) -> str:
-    count = len(error.diagnostics) + error.cut
-    colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return f"{error.text(colour=colour)}\n\n{count} error{'s' if count > 1 else ''}"
+    from fractal_dsl.cli.say import coloured, counted, warnings_text
+
+    found = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
+    if error.warnings:
+        found = [warnings_text(error.warnings), found[0], f"{found[1]}, {counted(len(error.warnings), 'warning')}"]
+    return "\n\n".join(found)
 
 
 def _fail(message: str, code: int = 1) -> None:

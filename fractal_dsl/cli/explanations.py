@@ -1,4 +1,4 @@
-"""What each error code means, with a text that gives it and one that does not: ``fractal-dsl explain E0401``.
+"""What each code means, with a text that gives it and one that does not: ``fractal-dsl explain E0401``.
 
 A new code is one entry in ``EXPLANATIONS``; ``tests/test_explain.py`` fails while a code has none, and holds
 each example to what it says.
@@ -20,7 +20,7 @@ NAME = "spec.frac"
 
 
 class Explanation(Struct, frozen=True):
-    """``wrong`` is a spec that gives the code and no other, ``right`` one without errors.
+    """``wrong`` is a spec that gives the code and no other, ``right`` one without errors and warnings.
 
     Where the code comes from a command or needs other files, ``error`` is what is printed, ``command`` what to
     type instead of a spec, and ``files`` what lies beside it.
@@ -43,10 +43,12 @@ def explain(code: str) -> str:
     code = code.strip().upper()
     if code not in EXPLANATIONS:
         if not code:
-            raise UserError("give the code of an error, such as E0501")
+            raise UserError("give the code of an error or a warning, such as E0501")
         near = nearest(code, EXPLANATIONS)
-        help = f"did you mean {near}?" if near else f"the codes go from {min(EXPLANATIONS)} to {max(EXPLANATIONS)}"
-        raise UserError(f"there is no error code {code}; {help}")
+        errors, warnings = ([c for c in EXPLANATIONS if c.startswith(kind)] for kind in "EW")
+        known = f"errors have the codes {min(errors)} to {max(errors)}, warnings {', '.join(warnings)}"
+        help = f"did you mean {near}?" if near else known
+        raise UserError(f"there is no code {code}; {help}")
     entry = EXPLANATIONS[code]
     beside = [(f"{name} beside it", text.decode()) for name, text in entry.files.items() if name.endswith(".frac")]
     parts = [
@@ -61,14 +63,14 @@ def explain(code: str) -> str:
 
 
 def printed(text: str) -> str:
-    """The errors of a spec, as ``check`` prints them; empty if there are none."""
-    from fractal_dsl.pipeline import check
+    """The errors of a spec, else its warnings, as ``check`` prints them; empty if there are none."""
+    from fractal_dsl.pipeline import checked
 
     try:
-        check(Source(NAME, text))
+        warnings = checked(Source(NAME, text)).warnings
     except FracError as error:
         return str(error)
-    return ""
+    return "\n\n".join([w.text() for w in warnings])
 
 
 def _part(title: str, text: str) -> tuple[str, str]:
@@ -421,5 +423,17 @@ EXPLANATIONS: dict[str, Explanation] = {
      = in twice
      = help: did you mean `conv`?""",
         files={"blocks.frac": b"layer conv(out: int) = conv2d(out, 3) >> relu\n"},
+    ),
+    # --- warnings
+    "W0101": Explanation(
+        "Some characters change the order in which the text around them is shown, and are not shown themselves. "
+        "Bidirectional scripts need them, but with one of them in a comment or a text, what you read may not be what "
+        "is compiled. The file compiles: this is a warning.",
+        """
+        net N(x: f32[8]) -> f32[8] = linear(8)  # the \u202e last layer
+        """,
+        """
+        net N(x: f32[8]) -> f32[8] = linear(8)  # the last layer
+        """,
     ),
 }

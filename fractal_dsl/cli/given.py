@@ -11,6 +11,7 @@ import typer
 from fractal_dsl import pipeline
 from fractal_dsl.base.escaping import command as shell
 from fractal_dsl.cli.options import STDIN, read_spec
+from fractal_dsl.cli.say import warn
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.stored.spec import Stored, open_stored
 
@@ -32,16 +33,19 @@ def given_spec(
     *,
     settings: bool = True,
 ) -> Given:
-    """The net that SPEC stands for, for a command that takes whole nets.
+    """The net that SPEC stands for, for a command that takes whole nets. Prints the warnings about it.
 
     ``settings`` is false where the settings of training do not matter. Raises FracError or UserError with what is
     wrong; a parameter or a net for a folder is wrong usage.
     """
     if Path(spec).is_dir():
         stored = given_folder(spec, params, net, max_layers, allow_python, settings=settings).whole(command)
+        warn(stored.compiled.warnings)
         return Given(stored.compiled, stored)
     nets = pipeline.check(read_spec(spec), params, max_layers, allow_python=allow_python, settings=settings)
-    return Given(pipeline.pick(nets, net), None)
+    compiled = pipeline.pick(nets, net)
+    warn(compiled.warnings)
+    return Given(compiled, None)
 
 
 def given_folder(

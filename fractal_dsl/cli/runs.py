@@ -12,7 +12,7 @@ import typer
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.cli.options import AllowPython, MaxLayers
-from fractal_dsl.cli.say import say
+from fractal_dsl.cli.say import say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 
 Run = Annotated[Path, typer.Argument(help="The folder of a training run.", show_default=False)]
@@ -55,6 +55,7 @@ def eval(
     if anytime:
         require_matplotlib()
     found = RunFolder.open(run, max_layers, allow_python=allow_python)
+    warn(found.compiled.warnings)
     result = evaluate(
         found, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
     )
@@ -111,8 +112,10 @@ def predict(
     from fractal_dsl.evaluation.predict import predict as answers
     from fractal_dsl.evaluation.run import Run as RunFolder
 
+    opened = RunFolder.open(run, max_layers, allow_python=allow_python)
+    warn(opened.compiled.warnings)
     found = answers(
-        RunFolder.open(run, max_layers, allow_python=allow_python),
+        opened,
         images,
         confidence=confidence,
         budget_ms=budget_ms,

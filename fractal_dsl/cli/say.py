@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from fractal_dsl.base.escaping import terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fractal_dsl.language.diagnostics import Diagnostic
+
+_MOST = 50
 
 
 def say(text: str, *, error: bool = False) -> None:
     """Print a text; characters that a terminal would obey, or that nobody sees, are written as escapes."""
     print(terminal(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def warn(warnings: Collection[Diagnostic]) -> None:
+    """Print warnings about a spec to standard error; of the processes of torchrun only the first one does."""
+    if warnings and os.environ.get("RANK", "0") == "0":
+        print(warnings_text(warnings), file=sys.stderr, flush=True)
+
+
+def warnings_text(warnings: Collection[Diagnostic]) -> str:
+    """Warnings as people read them, up to a limit."""
+    texts = [w.text(colour=coloured()) for w in list(warnings)[:_MOST]]
+    more = len(warnings) - len(texts)
+    texts += [f"{counted(more, 'more warning')} not shown"] * bool(more)
+    return "\n\n".join(texts)
+
+
+def counted(number: int, what: str) -> str:
+    """A number with its noun: ``2 errors``."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def coloured() -> bool:
+    """Whether standard error is a terminal that shows colours."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -17,7 +17,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
-from fractal_dsl.cli.say import say
+from fractal_dsl.cli.say import counted, say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source, Span
@@ -41,36 +41,45 @@ def check(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Check files: syntax, names, types, shapes, sizes. Every error is shown, none of torch is loaded."""
+    """Check files: syntax, names, types, shapes, sizes. Every error is shown. Torch is loaded only for `nn.` layers."""
     found: dict[str, Diagnostic] = {}  # by text: what two files have in common is told once
+    warned: dict[str, Diagnostic] = {}
     cut = 0
     with _errors_as_json(format is Format.json):
         given = parameters(param, params)
         for spec in dict.fromkeys(specs):
             try:
-                names = _checked(spec, given, max_layers, allow_python)
+                names, warnings = _checked(spec, given, max_layers, allow_python)
+                warned |= {d.text(): d for d in warnings}
             except FracError as error:
                 found |= {d.text(): d for d in error.diagnostics}
+                warned |= {d.text(): d for d in error.warnings}
                 cut += error.cut
             else:
                 if format is Format.text:
                     say(f"{one_line(spec)}: ok ({names})")
         if found:
-            raise FracError(found.values(), cut)
+            raise FracError(found.values(), cut, warned.values())
     if format is Format.json:
-        say("[]")
+        say(json.dumps([d.json() for d in warned.values()], indent=2))
+    elif warned:
+        warn(warned.values())
+        say(f"\n{counted(len(warned), 'warning')}", error=True)
 
 
-def _checked(spec: str, given: dict[str, str], max_layers: int, allow_python: bool) -> str:
-    """The nets of a spec that is right, by name. Raises FracError for one that is not, a stored one too."""
+def _checked(
+    spec: str, given: dict[str, str], max_layers: int, allow_python: bool
+) -> tuple[str, tuple[Diagnostic, ...]]:
+    """The nets of a spec that is right, by name, and the warnings about it. Raises FracError for one that is not, a
+    stored one too."""
     if not Path(spec).is_dir() or kind_of(Path(spec)) is None:
-        nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python)
-        return ", ".join(net.program.net for net in nets) or "no net"
+        found = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
+        return ", ".join(net.program.net for net in found.nets) or "no net", found.warnings
     try:
         stored = given_folder(spec, given, None, max_layers, allow_python)
     except UserError as error:
         raise FracError([Diagnostic("E0001", str(error), Source(spec, ""), Span(0, 0))]) from None
-    return f"{stored.kind}: {stored.describe()}"
+    return f"{stored.kind}: {stored.describe()}", stored.compiled.warnings
 
 
 @contextmanager
@@ -81,7 +90,7 @@ def _errors_as_json(wanted: bool) -> Generator[None]:
     except FracError as error:
         if not wanted:
             raise
-        say(json.dumps([d.json() for d in error.diagnostics], indent=2))
+        say(json.dumps([d.json() for d in (*error.diagnostics, *error.warnings)], indent=2))
         raise typer.Exit(1) from None
 
 
@@ -99,10 +108,12 @@ def info(
         given = parameters(param, params)
         if Path(spec).is_dir():
             stored = given_folder(spec, given, net, max_layers, allow_python, settings=False)
-            summary = stored.compiled.summary
+            compiled = stored.compiled
         else:
             nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
-            stored, summary = None, pipeline.pick(nets, net).summary
+            stored, compiled = None, pipeline.pick(nets, net)
+    warn(compiled.warnings)
+    summary = compiled.summary
     if stored and stored.column is not None:
         facts = _column_facts(stored, stored.column)
         say(json.dumps(facts, indent=2) if json_ else _column_table(facts))

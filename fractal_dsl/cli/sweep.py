@@ -9,6 +9,7 @@ import typer
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, ParamsFile, pairs, parameters
+from fractal_dsl.cli.say import warn
 from fractal_dsl.cli.settings import (
     Accumulate,
     Batch,
@@ -137,6 +138,7 @@ def sweep(
             net=net,
             max_layers=max_layers,
             means=means,
+            warn=warn,
         )
     if not done:
         raise typer.Exit(130)

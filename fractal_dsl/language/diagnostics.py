@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "E0803": "an import leaves the folder of the spec",
     "E0804": "the standard library has no such part",
     "E0805": "an imported file has no such name",
+    "W0101": "a character that changes the order in which text is shown",
 }
 
 MAX_REPORTED = 50
@@ -98,13 +99,14 @@ class Diagnostic(Struct, frozen=True):
         def paint(style: str, text: str) -> str:
             return f"\033[{style}m{text}\033[0m" if colour else text
 
-        parts = [paint("1;31", f"{self.severity}[{self.code}]") + paint("1", f": {terminal(self.message)}")]
+        hue = "1;31" if self.severity == "error" else "1;33"
+        parts = [paint(hue, f"{self.severity}[{self.code}]") + paint("1", f": {terminal(self.message)}")]
         if self.source.text:
             line, column = self.source.position(self.span.start)
             parts.append(f"  {paint('1;34', '-->')} {one_line(self.source.name)}:{line}:{column}")
             shown, carets = self.source.excerpt(self.span).split("\n")
             gutter, _, marks = carets.partition("|")
-            marks = paint("1;31", marks + (f" {one_line(self.label)}" if self.label else ""))
+            marks = paint(hue, marks + (f" {one_line(self.label)}" if self.label else ""))
             parts.append(f"{shown}\n{gutter}|{marks}")
         else:
             parts.append(f"  {paint('1;34', '-->')} {one_line(self.source.name)}")
@@ -138,29 +140,34 @@ class Diagnostic(Struct, frozen=True):
 
 class FracError(Exception):
     """A spec is wrong. ``diagnostics`` holds every independent error, in the order of the file; ``cut`` more
-    were over the limit."""
+    were over the limit. ``warnings`` holds what else was noticed."""
 
-    def __init__(self, diagnostics: Iterable[Diagnostic], cut: int = 0) -> None:
+    def __init__(self, diagnostics: Iterable[Diagnostic], cut: int = 0, warnings: Iterable[Diagnostic] = ()) -> None:
         self.diagnostics = [replace(d, help=help_text(d.help)) if callable(d.help) else d for d in diagnostics]
         self.cut = cut
+        self.warnings = tuple(warnings)
         super().__init__(self.text())
 
-    def __reduce__(self) -> tuple[type[FracError], tuple[list[Diagnostic], int]]:
+    def __reduce__(self) -> tuple[type[FracError], tuple[list[Diagnostic], int, tuple[Diagnostic, ...]]]:
         """Pools of processes pickle errors."""
-        return FracError, (self.diagnostics, self.cut)
+        return FracError, (self.diagnostics, self.cut, self.warnings)
 
     def text(self, *, colour: bool = False) -> str:
-        """All findings as people read them."""
+        """All errors as people read them."""
         more = f"{self.cut} more error{'s are' if self.cut > 1 else ' is'} not shown"
         return "\n\n".join([*[d.text(colour=colour) for d in self.diagnostics], *([more] if self.cut else [])])
 
 
 class Report(Struct):
-    """Collects the diagnostics of a source and of what it imports; the same finding at the same place counts once."""
+    """Collects the errors (``found``) and warnings of a source and of what it imports.
+
+    The first finding of one code at one place counts.
+    """
 
     source: Source
     imported: list[Source] = field(default_factory=list[Source])
     found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    warned: list[Diagnostic] = field(default_factory=list[Diagnostic])
     _seen: set[tuple[str, Span]] = field(default_factory=set[tuple[str, Span]])
 
     def error(
@@ -173,20 +180,33 @@ class Report(Struct):
         help: Help = None,
         trail: Iterable[str] = (),
     ) -> None:
-        """Note an error. The first of one code at one place counts. ``help`` may be a function: it is called when the
-        error is shown."""
-        assert code in CODES, code
-        if (code, span) in self._seen:
+        """Note an error. ``help`` may be a function: it is called when the error is shown."""
+        self._note(Diagnostic(code, message, self.sources.at(span), span, label, help, tuple(trail)))
+
+    def warning(
+        self, code: str, span: Span, message: str, *, help: str | None = None, trail: Iterable[str] = ()
+    ) -> None:
+        """Note what is allowed but most likely not meant; its code begins with W."""
+        self._note(Diagnostic(code, message, self.sources.at(span), span, "", help, tuple(trail), "warning"))
+
+    def _note(self, d: Diagnostic) -> None:
+        assert d.code in CODES, d.code
+        if (d.code, d.span) in self._seen:
             return
-        self._seen.add((code, span))
-        source = self.sources.at(span)
-        message = message if len(message) <= 1000 else message[:1000] + "…"
-        self.found.append(Diagnostic(code, message, source, span, label, help, tuple(trail)))
+        self._seen.add((d.code, d.span))
+        if len(d.message) > 1000:
+            d = replace(d, message=d.message[:1000] + "…")
+        (self.found if d.severity == "error" else self.warned).append(d)
 
     def take(self, found: Iterable[Diagnostic]) -> None:
         """Note the findings of another report on the same sources."""
         for d in found:
-            self.error(d.code, d.span, d.message, label=d.label, help=d.help, trail=d.trail)
+            self._note(replace(d, source=self.sources.at(d.span)))
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The warnings in file order."""
+        return tuple(sorted(self.warned, key=_place))
 
     @property
     def sources(self) -> Sources:
@@ -196,5 +216,9 @@ class Report(Struct):
     def raise_if_any(self) -> None:
         """Raise FracError with all errors in file order, if there are any."""
         if self.found:
-            ordered = sorted(self.found, key=lambda d: (d.span.start, d.span.end, d.code))
-            raise FracError(ordered[:MAX_REPORTED], max(0, len(ordered) - MAX_REPORTED))
+            ordered = sorted(self.found, key=_place)
+            raise FracError(ordered[:MAX_REPORTED], max(0, len(ordered) - MAX_REPORTED), self.warnings)
+
+
+def _place(d: Diagnostic) -> tuple[int, int, str]:
+    return d.span.start, d.span.end, d.code

@@ -62,9 +62,11 @@ def _checked(text: Text) -> dict[str, Any]:
     found: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
     nets: list[Compiled] = []
     try:
-        nets = pipeline.check(text.source, params)
+        nets, warnings = pipeline.checked(text.source, params)
     except FracError as error:
+        warnings = error.warnings
         found |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
+    found["warnings"] = [d.json() for d in warnings]
     if nets:
         net = _pick(nets, text.net)
         found |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}

@@ -143,7 +143,7 @@ async function compile(late, signal) {
     return failed(found.error);
   }
   if (found.params) showParams(found.params);
-  showErrors(found.errors, found.more);
+  showErrors(found.errors, found.more, found.warnings);
   if (found.errors.length) return failed("");
   showNets(found.nets, found.net);
   showFigures(found.figures);

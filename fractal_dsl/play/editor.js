@@ -36,7 +36,7 @@ function tokens(text) {
 
 let errors = [];  // {start, end, place, message, …}; start is null for what lies in another file
 const marked = () => errors.filter(error => error.start !== null)
-  .map(error => [error.start, Math.max(error.end, error.start + 1)]);
+  .map(error => [error.start, Math.max(error.end, error.start + 1), error.severity]);
 
 /** Colours the lines that are seen, and a few around them: a long text costs no more than a short one. */
 let painted = {first: 0, last: 0};
@@ -48,15 +48,15 @@ function paint() {
   painted = {first, last};
   editor.classList.toggle("plain", seen.length > COLOURED);
   marks.replaceChildren(...seen.length > COLOURED ? [] : coloured(seen, from), "\n");
-  const wrong = new Set(marked().map(([start]) => starts.findLastIndex(at => at <= start)));
+  const wrong = new Set(marked().filter(([, , severity]) => severity === "error").map(([start]) => starts.findLastIndex(at => at <= start)));
   lines.replaceChildren(...starts.slice(first, last).map((_, i) =>
     make("span", {className: wrong.has(first + i) ? "wrong" : ""}, `${first + i + 1}\n`)));
   scrolled();
 }
 /** A piece of the text that begins at ``from``, cut where a colour or an error begins or ends. */
 function coloured(piece, from) {
-  const found = tokens(piece), spans = marked().map(span => span.map(at => at - from));
-  const inside = spans.flat().filter(at => 0 <= at && at <= piece.length);
+  const found = tokens(piece), spans = marked().map(([a, b, severity]) => [a - from, b - from, severity]);
+  const inside = spans.flatMap(([a, b]) => [a, b]).filter(at => 0 <= at && at <= piece.length);
   const cuts = [...new Set([0, piece.length, ...found.flatMap(([a, b]) => [a, b]), ...inside])].sort((a, b) => a - b);
   const parts = [];
   let i = 0;
@@ -64,9 +64,9 @@ function coloured(piece, from) {
     const part = piece.slice(start, cuts[k + 1] ?? start);
     while (i < found.length && found[i][1] <= start) i++;
     const kind = part && i < found.length && found[i][0] <= start ? found[i][2] : "";
-    const wrong = spans.some(([a, b]) => a <= start && start < b);
+    const wrong = spans.find(([a, b]) => a <= start && start < b)?.[2];
     const mark = text => {
-      const span = make("span", {className: `${kind} ${wrong ? "error" : ""}`}, text);
+      const span = make("span", {className: `${kind} ${wrong ? `error ${wrong}` : ""}`}, text);
       span.dataset.at = start + from;
       return span;
     };
@@ -104,25 +104,26 @@ function offset(rows, line, column) {
   return before + Array.from(rows[line - 1] ?? "").slice(0, column - 1).join("").length;
 }
 
-function showErrors(found, more) {
+/** Errors, how many more there are, and warnings, which stand behind them in the list. */
+function showErrors(found, more, warnings = []) {
   const rows = editor.value.split("\n");
-  errors = found.map(error => {
+  errors = [...found, ...warnings].map(error => {
     const here = error.file === doc.name || error.file === "<text>";
     return {...error, place: here ? `${error.line}:${error.column}` : error.file.startsWith("-p ") ? error.file
                              : `${error.file}:${error.line}`,
             start: here ? offset(rows, error.line, error.column) : null,
             end: here ? offset(rows, error.end_line, error.end_column) : null};
   });
-  const count = errors.length + more;
-  $("#count").textContent = count === 0 ? "no errors" : count === 1 ? "1 error" : `${count} errors`;
+  const count = found.length + more, counted = (n, what) => `${n || "no"} ${what}${n === 1 ? "" : "s"}`;
+  $("#count").textContent = counted(count, "error") + (warnings.length ? `, ${counted(warnings.length, "warning")}` : "");
   $("#problems").classList.toggle("wrong", count > 0);
   editor.setAttribute("aria-invalid", count > 0);
   $("#problems ol").replaceChildren(...errors.map((error, i) => {
     const button = make("button", {onclick: () => jump(i)}, make("span", {className: "place"}, error.place),
-                        `${error.message} [${error.code}]`);
+                        `${error.severity === "warning" ? "warning: " : ""}${error.message} [${error.code}]`);
     if (error.help) button.append(make("span", {className: "help"}, `help: ${error.help}`));
     if (error.trail.length) button.append(make("span", {className: "help"}, `in ${error.trail.join(", from ")}`));
-    return make("li", {}, button);
+    return make("li", {className: error.severity}, button);
   }));
   for (const [name, row] of controls)
     for (const input of row.querySelectorAll("input, select"))

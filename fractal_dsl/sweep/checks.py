@@ -50,6 +50,7 @@ class Checked:
         with deep():
             self.files = load(source, report)
         report.raise_if_any()
+        self.warnings = report.warnings
         axes = [self._param(name, text) for name, text in params.items()]
         axes += [axis("setting", name, text) for name, text in settings.items()]
         self.space = tuple(a for a in axes if a.size() != 1)

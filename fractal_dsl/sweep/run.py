@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +16,7 @@ from rich.text import Text
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, terminal
 from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.sweep.checks import Checked
 from fractal_dsl.sweep.folder import Home, Objective, Sampler, Size, Sweep, next_free
@@ -43,6 +44,7 @@ def sweep(
     max_layers: int,
     means: Means | None = None,
     console: Console | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> bool:
     """Train a spec at many values of its parameters and of training settings; whether all trials were done.
 
@@ -51,10 +53,13 @@ def sweep(
     The folder ``out``, ``sweeps/NET-1`` if not given, may hold the same sweep, which then goes on. Ctrl-C, or SIGTERM,
     stops and saves the trials that are running. Raises FracError or UserError before anything is trained for a value
     that is outside its domain, or a setting that is wrong; and UserError in the end if every trial failed.
+    ``warn`` is called with the warnings about the spec.
     """
     _require()
     means = means or Means()
     checked = Checked(spec, params, settings, net, max_layers, means.allow_python)
+    if warn is not None:
+        warn(checked.warnings)
     if not checked.space:
         raise UserError("nothing is swept: give a range or a set, as in -p columns=2..5 or --set optimizer.lr=0.01|0.1")
     if prune is not None and minimize is not None:

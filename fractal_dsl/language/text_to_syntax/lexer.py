@@ -23,6 +23,7 @@ MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `
 MAX_ERRORS = 20
 MAX_TOKENS = 50_000
 _CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
+_REORDERING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]+")  # controls of bidirectional text
 _QUOTED = re.compile(r"""'([^'"\n]*)'""")
 
 
@@ -54,6 +55,7 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
     for token in tokens:
         token.start_pos = (token.start_pos or 0) + source.base
         token.end_pos = (token.end_pos or 0) + source.base
+    _warn_of_reordering(source, report)
     comments = tuple(s.Comment(str(t), span_of(t)) for t in tokens if t.type == "COMMENT")
     return [t for t in tokens if t.type not in ("COMMENT", "SPACE")], comments
 
@@ -67,6 +69,18 @@ def _report_character(source: Source, at: int, report: Report) -> None:
     known |= {"?": NO_IF, "!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
     shown = f"`{char}`" if char.isprintable() else f"the character U+{ord(char):04X}"
     report.error("E0101", span, f"{shown} does not belong to the language", help=known.get(char))
+
+
+def _warn_of_reordering(source: Source, report: Report) -> None:
+    """Warn of characters in comments and texts with which a reader sees other code than the compiler."""
+    told = {d.span.start for d in report.found}
+    for run in _REORDERING.finditer(source.text):
+        span = Span(source.base + run.start(), source.base + run.end())
+        if span.start not in told:
+            names = " ".join([f"U+{ord(c):04X}" for c in dict.fromkeys(run[0])])
+            message = f"{names} changes the order in which the text around it is shown"
+            help = "remove it: what you see may not be what is compiled"
+            report.warning("W0101", span, message, help=help)
 
 
 def check_nesting(tokens: Sequence[Token], report: Report) -> bool:

@@ -112,7 +112,7 @@ def _check_apart(library: Library, file: s.File) -> None:
     _resolve(module)
     check_declarations(module)
     required = {d.name.span for m in apart.modules for d in m.params() if d.default is None}
-    context.report.take([d for d in report.found if d.span not in required])
+    context.report.take([d for d in (*report.found, *report.warned) if d.span not in required])
 
 
 def _resolve(module: Module) -> None:

@@ -72,9 +72,10 @@ def _override(
         value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, what, expr)
     sound = value is not None and in_domain(apart.context, domain, value, what, expr)
     main = core.context.report
-    for wrong in report.found:
-        wrong = replace(wrong, trail=(f"the parameters of {main.source.name}",))
-        main.found.append(replace(wrong, **_place(text)) if isinstance(text, Located) else wrong)
+    for findings, here in ((main.found, report.found), (main.warned, report.warned)):
+        for d in here:
+            d = replace(d, trail=(f"the parameters of {main.source.name}",))
+            findings.append(replace(d, **_place(text)) if isinstance(text, Located) else d)
     return value if sound else ANY
 
 
