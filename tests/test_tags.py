@@ -1,6 +1,6 @@
 """Tags in pictures: a frame has one entry and one exit, wherever the tag stands."""
 
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import pytest
 
@@ -19,6 +19,7 @@ from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, S
 from fractal_dsl.picture.graph_to_dot.units import fold
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan_on_graph import plan_of_spec
+from tests.test_render import check_geometry, read
 
 CASES = [
     '(F[n] >> F[n] | linear(4)) @tag("y")',
@@ -67,14 +68,16 @@ def is_join(item: Item) -> bool:
 @pytest.mark.parametrize("stage", ["raw", "collapsed", "graph"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_tag_can_stand_anywhere_in_a_rule(case: str, stage: str) -> None:
-    for base in BASES:
-        for body in BODIES:
-            graph = getattr(net(case, base, body), stage)
-            units = fold(graph)
-            check(framed(units_to_tree(units), units.frames), set())
-            for look in LOOKS:
-                dot = graph_to_dot(graph, look)
-                assert "@y" in dot or look.opening.depth is not None  # a closed box has its own title only
+    for base, body in zip(cycle(BASES), BODIES, strict=False):
+        graph = getattr(net(case, base, body), stage)
+        units = fold(graph)
+        check(framed(units_to_tree(units), units.frames), set())
+        for look in LOOKS:
+            dot = graph_to_dot(graph, look)
+            picture = read(dot)
+            check_geometry(picture, wrapped=look.stretches != 1)
+            assert len(picture.clusters) == dot.count("subgraph cluster_"), "each frame has a name of its own"
+            assert "@y" in dot or look.opening.depth is not None  # a closed box has its own title only
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -82,8 +85,9 @@ def test_every_view_draws_tags(case: str) -> None:
     compiled = net(case, BASES[0], BODIES[0])
     graph, look = compiled.graph, Look()
     plans = [(spec, plan_of_spec(spec, graph)) for spec in ("full", "column:2", "local:1")]
-    assert "@y" in rule_to_dot(compiled.program, look)
-    assert "@y" in figure_to_dot(compiled.program, graph, look)
+    for dot in (rule_to_dot(compiled.program, look), figure_to_dot(compiled.program, graph, look)):
+        assert "@y" in dot
+        check_geometry(read(dot))
     plans_to_dot(graph, plans, look)
     assert "@y" in graph_to_page(graph, look, plans)[0]
     for stage in (compiled.raw, compiled.collapsed, graph):

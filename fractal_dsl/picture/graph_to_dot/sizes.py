@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from itertools import pairwise
 
 from fractal_dsl.ops import Tensor
@@ -23,6 +24,9 @@ _BAR, _NAMED_BAR = 6.0, 13.0
 _MIN_WIDTH = 52.0
 _BLANK = (26.0, 14.0)  # width and height of a box without a text
 
+_Span = tuple[int, int]
+"""The first and the last of neighbouring lanes."""
+
 
 def text_width(text: str, size: float) -> float:
     """About the width of a text, rather too much than too little."""
@@ -40,7 +44,7 @@ class Sizes:
         boxes = (unit.label for unit in units_of(tree) if unit.kind in BOXES)
         self._box_height = max(map(_text_height, boxes), default=0.0)
         self._box_widths = {in_block: _box_width(tree, in_block) for in_block in (False, True)}
-        self._centred_lanes = self.lanes = self._place_lanes(tree)
+        self._centred_lanes = self.lanes = _Lanes(self).placed(tree)
 
     def shift(self, x: float) -> None:
         """Have the middle of the net's grid at ``x``."""
@@ -73,7 +77,8 @@ class Sizes:
         """Left and right edge of a part that is centred at ``middle``, but for the columns on the net's grid."""
         match item:
             case Parallel() if on_grid and (spans := grid(item)):
-                return self.lanes[spans[0][0]][0], self.lanes[spans[-1][1]][1]
+                wide = [self._branch_extent(b, *span) for b, span in zip(item.branches, spans, strict=True)]
+                return min(w[0] for w in wide), max(w[1] for w in wide)
             case Frame() if on_grid:
                 return self.frame_edges(item, *self.extent(item.body, middle, on_grid))
             case Series() if on_grid:
@@ -84,6 +89,12 @@ class Sizes:
                 return min(w[0] for w in (*wide, *widths)), max(w[1] for w in (*wide, *widths))
             case _:
                 return self._centred(item, middle)
+
+    def _branch_extent(self, branch: Series, first: int, last: int) -> tuple[float, float]:
+        """Left and right edge of a branch in lanes; frames around several of its columns reach out of these."""
+        left, right = self.lanes[first][0], self.lanes[last][1]
+        inner = self.extent(branch, (left + right) / 2, True) if first != last else (left, right)
+        return min(left, inner[0]), max(right, inner[1])
 
     def _centred(self, item: Item | Series, middle: float) -> tuple[float, float]:
         half = self.width(item) / 2
@@ -113,38 +124,69 @@ class Sizes:
                 gaps = (gap(a, b) for a, b in pairwise(item.items))
                 return sum(map(self.height, item.items)) + sum(gaps)
 
-    def _place_lanes(self, tree: Series) -> dict[int, tuple[float, float]]:
-        """Lanes as narrow as what stands in them allows."""
-        needs: dict[tuple[int, int], float] = {}
-        for item in tree.items:
-            self._need(item, None, needs)
-        widths = {k: 0.0 for first, last in needs for k in range(first, last + 1)}
-        for (first, last), need in sorted(needs.items(), key=lambda n: n[0][1] - n[0][0]):
+
+class _Lanes:
+    """Lanes as narrow as what stands in them allows.
+
+    ``needs`` are widths that spans of lanes must have; ``left[k]`` and ``right[k]`` are the room beside lane k for the
+    frames that begin or end there.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.needs: dict[_Span, float] = {}
+        self.left: dict[int, float] = defaultdict(float)
+        self.right: dict[int, float] = defaultdict(float)
+
+    def placed(self, tree: Series) -> dict[int, tuple[float, float]]:
+        """The left and right edge of each lane; 0 is the middle of all."""
+        self._series(tree, None)
+        widths = {k: 0.0 for first, last in self.needs for k in range(first, last + 1)}
+        gaps = {k: LANE_GAP + self.right[k] + self.left[k + 1] for k in widths}
+        for (first, last), need in sorted(self.needs.items(), key=lambda n: n[0][1] - n[0][0]):
             span = range(first, last + 1)
-            missing = need - sum(widths[k] for k in span) - LANE_GAP * (last - first)
+            missing = need - sum(widths[k] for k in span) - sum(gaps[k] for k in span[:-1])
             for k in span:
                 widths[k] += max(0.0, missing) / len(span)
         lanes: dict[int, tuple[float, float]] = {}
-        x = -(sum(widths.values()) + LANE_GAP * (len(widths) - 1)) / 2
-        for k in sorted(widths):
+        order = sorted(widths)
+        x = -(sum(widths.values()) + sum(gaps[k] for k in order[:-1])) / 2
+        for k in order:
             lanes[k] = (x, x + widths[k])
-            x += widths[k] + LANE_GAP
+            x += widths[k] + gaps[k]
         return lanes
 
-    def _need(self, item: Item, within: tuple[int, int] | None, needs: dict[tuple[int, int], float]) -> None:
-        """Note the widths that an item on the grid asks of lanes; ``within`` are the first and last around it."""
-        if isinstance(item, Frame):
-            for inner in item.body.items:
-                self._need(inner, within, needs)
-        elif isinstance(item, Parallel) and (spans := grid(item)):
-            for branch, span in zip(item.branches, spans, strict=True):
-                if span[0] == span[1]:
-                    needs[span] = max(needs.get(span, 0.0), self.width(branch))
-                else:
-                    for inner in branch.items:
-                        self._need(inner, span, needs)
-        elif within is not None:
-            needs[within] = max(needs.get(within, 0.0), self.width(item))
+    def _series(self, series: Series, within: _Span | None) -> tuple[float, float]:
+        """Note what a series asks of the lanes in which it stands (None: it is around all lanes).
+
+        Returns how far its frames reach out of these to the left and right.
+        """
+        beside = [self._item(item, within) for item in series.items]
+        return max((b[0] for b in beside), default=0.0), max((b[1] for b in beside), default=0.0)
+
+    def _item(self, item: Item, within: _Span | None) -> tuple[float, float]:
+        if isinstance(item, Frame) and (span := _span(item.body)):
+            left, right = (x + SIDE for x in self._series(item.body, within and span))
+            if within is not None:
+                self.left[span[0]] = max(self.left[span[0]], left)
+                self.right[span[1]] = max(self.right[span[1]], right)
+                self._need(span, 2 * (self.sizes.half_frame(item) - SIDE))
+            return left, right
+        if isinstance(item, Parallel) and (spans := grid(item)):
+            beside = [self._branch(b, span) for b, span in zip(item.branches, spans, strict=True)]
+            return beside[0][0], beside[-1][1]
+        if within is not None:
+            self._need(within, self.sizes.width(item))
+        return 0.0, 0.0
+
+    def _branch(self, branch: Series, span: _Span) -> tuple[float, float]:
+        if span[0] != span[1]:
+            return self._series(branch, span)
+        self._need(span, self.sizes.width(branch))
+        return 0.0, 0.0
+
+    def _need(self, span: _Span, width: float) -> None:
+        self.needs[span] = max(self.needs.get(span, 0.0), width)
 
 
 def is_in_block(unit: Unit) -> bool:
@@ -152,13 +194,24 @@ def is_in_block(unit: Unit) -> bool:
     return any(kind == "block" for kind, _ in unit.frames)
 
 
-def grid(item: Parallel) -> list[tuple[int, int]] | None:
+def grid(item: Parallel) -> list[_Span] | None:
     """The first and last lane of each branch, if every branch has lanes of its own; they go from left to right."""
     if not item.lanes or not all(item.lanes):
         return None
     spans = [(min(lanes), max(lanes)) for lanes in item.lanes]
     apart = all(a[1] < b[0] for a, b in pairwise(spans))
     return spans if apart else None
+
+
+def _span(series: Series) -> _Span | None:
+    """The first and last lane of the columns in a series; None if there are none on the grid."""
+    found: list[_Span] = []
+    for item in series.items:
+        if isinstance(item, Frame) and (inner := _span(item.body)):
+            found.append(inner)
+        elif isinstance(item, Parallel) and (spans := grid(item)):
+            found += spans
+    return (min(s[0] for s in found), max(s[1] for s in found)) if found else None
 
 
 def gap(above: Item, below: Item) -> float:
