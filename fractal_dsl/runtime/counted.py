@@ -27,9 +27,10 @@ class Counted(fx.GraphModule):
         """The number of plans drawn, ``step``, which a ``state_dict`` of a net with drop-path holds."""
         return torch.tensor(self.step)
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Go on drawing plans from there."""
-        self.step = int(state)
+    def set_extra_state(self, state: object) -> None:
+        """Continue drawing plans from this count. ``torch.distributed`` passes a placeholder with weights alone."""
+        if isinstance(state, Tensor):
+            self.step = int(state)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
