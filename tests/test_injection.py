@@ -27,6 +27,7 @@ from fractal_dsl.runs.report import comparison_html
 from fractal_dsl.runs.svg import clean_svg
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from fractal_dsl.stored.manifests import Given
 from tests.support.effort import examples
 from tests.test_escaping import HIDDEN, Elements, hostile
 
@@ -58,8 +59,7 @@ def statements(source: str) -> list[str]:
 @example(name=PAYLOADS[3], note=PAYLOADS[2])
 def test_names_and_values_add_no_statement_to_model_py(name: str, note: str) -> None:
     name = name.replace("/", "_").replace("\0", "_") or "spec"
-    if '"' in note or "\n" in note:
-        note = note.replace('"', "'").replace("\n", " ")
+    note = note.translate({ord('"'): "'", ord("\n"): " ", ord("\r"): " "})  # which texts of the language cannot hold
     harmless = pick(check(Source("spec.frac", SPEC)), None)
     compiled = pick(check(Source(name, SPEC), {"note": f'"{note}"'}), None)
     source = model_source(compiled, compiled.graph)
@@ -119,11 +119,12 @@ def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> Non
     def page(value: str) -> Elements:
         run = RunFiles(
             Path(value.replace("\0", "") or "run"),
-            {"net": value, "params": {value: value}},
+            Given(value, {value: value}),
             {"dataset": {"name": value}, "ema": None},
             [],
             None,
             [],
+            None,
             None,
             "running",
             {value: value},

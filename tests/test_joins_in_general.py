@@ -19,6 +19,7 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
+from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.layers import Gated
 from tests.support.effort import examples
 from tests.support.oracle import Columns, Evaluator, Spec, column_choice, specs
@@ -153,7 +154,7 @@ def test_gates_are_written_saved_and_extracted(tmp_path: Path) -> None:
         names: dict[str, type[torch.nn.Module]] = {}
         exec(model_source(c, alone.join_graph, column), names)
         plain = names["N"]()
-        plain.load_state_dict(alone.state_dict())
+        plain.load_state_dict(tensors_of(alone))
         assert torch.equal(plain(x), alone(x))
 
 

@@ -88,7 +88,7 @@ def test_what_is_long_is_taken(text: str) -> None:
 
 def test_a_net_that_this_machine_cannot_hold_is_told(tmp_path: Path) -> None:
     spec = tmp_path / "spec.frac"
-    spec.write_text("net N(x: f32[1]) -> f32[5_000_000_000] = linear(5_000_000_000)")
+    spec.write_text("net N(x: f32[5]) -> f32[2_000_000_000] = linear(2_000_000_000)")
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)\n"
         f"sys.argv = ['fractal-dsl', 'compile', {str(spec)!r}, '-o', {str(tmp_path / 'out')!r}]\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from keyword import iskeyword
 from pathlib import Path
 
 from fractal_dsl.language import syntax as s
@@ -23,7 +22,7 @@ def check_extern(context: Context, decl: s.Extern, allow_python: bool) -> bool:
     help = None
     if parts[0] == "nn" and parts[1:] and parts[1] in nn_names():
         help = f"the layers of torch.nn need no declaration: write `nn.{parts[1]}(…)` where the layer stands"
-    if target.count(":") != 1 or not all(part.isidentifier() and not iskeyword(part) for part in parts):
+    if target.count(":") != 1 or not all(map(str.isidentifier, parts)):
         message = f'"{target}" names no class of a Python module'
         context.report.error("E0302", decl.target.span, message, help=help or 'write `from "package.module:Class"`')
         return False
