@@ -359,7 +359,7 @@ def test_output_that_cannot_be_written_is_an_error(unbuffered: str) -> None:
     [
         (["check", DIGITS], ">&-", (0, "")),
         (["info", DIGITS, "--json"], ">&-", (0, "")),
-        (["check", "-"], "<&-", (1, "error: standard input is closed: give a file, or text to read\n")),
+        (["check", "-"], "<&-", (1, "error: standard input is closed: give a file\n")),
     ],
 )
 def test_streams_may_be_closed(arguments: list[str], closed: str, expected: tuple[int, str]) -> None:

@@ -194,7 +194,7 @@ def test_commands_take_files_of_any_name_and_show_them_as_text(name: bytes, tmp_
 def test_values_that_are_not_utf_8_are_refused(command: str, tmp_path: Path) -> None:
     (tmp_path / "spec.frac").write_text(SPEC)
     code, said = fractal_dsl(command, "spec.frac", "-p", b"note=\xff", folder=tmp_path)
-    assert code == 2 and "note=\\xff is not a text in UTF-8" in said
+    assert code == 2 and "note=\\xff is not UTF-8 text" in said
 
 
 def test_commands_print_through_one_door() -> None:

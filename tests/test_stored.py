@@ -172,7 +172,7 @@ def test_another_seed_is_noted(
     monkeypatch.setattr(sys, "argv", ["fractal-dsl", "train", "tiny", *options])
     with pytest.raises(SystemExit):
         main()
-    assert ("drawn with seed 3 and stay; seed 4 draws the rest" in capsys.readouterr().err) == noted
+    assert ("drawn with seed 3 and are kept. Seed 4 draws the rest" in capsys.readouterr().err) == noted
 
 
 def test_first_weights_that_were_altered_stop_a_resume(run, place: Path) -> None:
@@ -236,7 +236,7 @@ def test_info_counts_a_column_as_it_is(run, made: Path) -> None:
     [
         ("train column", 1, "`train` takes whole nets"),
         ("render column", 1, "`render` takes whole nets"),
-        ("train run", 1, "`fractal-dsl train --resume run` goes on with it"),
+        ("train run", 1, "`fractal-dsl train --resume run` resumes it"),
         ("train --resume tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("eval tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("predict tiny x.npy", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),

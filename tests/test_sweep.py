@@ -368,7 +368,7 @@ def test_flags_of_train_are_settings_of_each_trial(spec: str, tmp_path: Path, mo
     )
     assert seen[0]["clip"] == "1|2"
     twice = CliRunner().invoke(app, [*line, "--lr", "1", "--set", "optimizer.lr=1..2"])
-    assert twice.exit_code == 2 and "--set optimizer.lr=1..2 is there, too" in twice.output
+    assert twice.exit_code == 2 and "--set optimizer.lr=1..2 also gives" in twice.output
 
 
 def test_a_sweep_of_which_every_trial_fails_is_an_error(spec: str, tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_a_sweep_that_was_stopped_goes_on(spec: str, tmp_path: Path, how: signal
 
 def test_a_sweep_that_goes_on_keeps_what_it_does(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["sweep", str(tmp_path), "-p", "columns=1..2"])
-    assert done.exit_code == 2 and "keeps what it does" in done.output
+    assert done.exit_code == 2 and "a resumed sweep keeps its parameters" in done.output
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:

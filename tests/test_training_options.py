@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import re
 from collections import Counter
@@ -392,6 +393,17 @@ def test_flags_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert (config.batch, config.seed, config.epochs, config.checkpoint_levels) == (8, 3, 5, 1)
     assert config.profile and config.tensorboard and config.optimizer.lr == 0.3
     assert config.dataset is not None and config.dataset.name == "digits"
+
+
+def test_flags_take_type_range_and_help_from_the_schema() -> None:
+    from fractal_dsl.cli.train import train
+
+    field = TrainConfig.model_fields["checkpoint_levels"]
+    shown = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "250"}).output.split())
+    assert "--checkpoint-levels" in shown and str(field.description)[1:] in shown and "<fp32|bf16|fp16>" in shown
+    assert command("train", "x.frac", "--epochs", "0").exit_code == 2
+    options = {name: parameter.annotation for name, parameter in inspect.signature(train).parameters.items()}
+    assert options["lr"].__args__[0] == float | None and options["channels_last"].__args__[0] == bool | None
 
 
 def test_texts_for_people() -> None:

@@ -28,8 +28,8 @@ _MODULES = {
     "eval": ("runs", "eval runs/net-1 --columns"),
     "predict": ("runs", "predict runs/net-1 image.png --confidence 0.9"),
     "extract": ("runs", "extract runs/net-1 --column 3 -o column3"),
-    "report": ("train", "report runs/net-1 runs/net-2"),
-    "compare": ("train", "compare runs/net-1 runs/net-2"),
+    "report": ("reports", "report runs/net-1 runs/net-2"),
+    "compare": ("reports", "compare runs/net-1 runs/net-2"),
     "scaling": ("scaling", "scaling net.frac -n 1,8,64"),
 }
 """The module of each command, and an example of its use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,16 @@ from fractal_dsl.program.literals import param_text
 STDIN = "-"
 
 
+class ParallelMode(enum.StrEnum):
+    """How processes share the work of training."""
+
+    ddp = "ddp"
+    fsdp = "fsdp"
+    pipeline = "pipeline"
+
+
 def _allow(allowed: bool) -> bool:
-    """Python code is found from the current folder, as by ``python -m``."""
+    """Let Python find code in the current folder, as ``python -m`` does."""
     if allowed and "" not in sys.path:
         sys.path.insert(0, "")
     return allowed
@@ -30,45 +39,51 @@ def _allow(allowed: bool) -> bool:
 Spec = Annotated[
     str,
     typer.Argument(
-        help="The .frac file, - for standard input, a compiled folder or a run.",
+        metavar="SPEC",
+        help="A .frac file, - for standard input, a compiled folder, or a training run.",
         show_default=False,
     ),
 ]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training run.", show_default=False)]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default CUDA if it is available.")
+]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Params = Annotated[
     list[str] | None,
-    typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the file; may be repeated."),
+    typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the file. Repeat for more."),
 ]
 ParamsFile = Annotated[
-    Path | None, typer.Option("--params", metavar="FILE.toml", help="Set parameters from a file; -p goes before it.")
+    Path | None, typer.Option("--params", metavar="FILE.toml", help="Read parameters from a file; -p overrides it.")
 ]
-Net = Annotated[str | None, typer.Option(help="Which net of the file; the last, if not given.")]
+Net = Annotated[str | None, typer.Option(metavar="NAME", help="Net of the file to use; by default the last.")]
 AllowPython = Annotated[
-    bool, typer.Option("--allow-python", callback=_allow, help="Let `extern` load Python code that you trust.")
+    bool, typer.Option("--allow-python", callback=_allow, help="Allow the spec to load Python code. Trust it first.")
 ]
-MaxLayers = Annotated[int, typer.Option(help="Refuse nets of more base layers.", min=1)]
+MaxLayers = Annotated[int, typer.Option(help="Refuse nets with more base layers.", min=1)]
 
 
 def read_spec(spec: str) -> Source:
-    """A file, or standard input for ``-``. Raises FracError or UserError if there is none, or it is no text."""
+    """Read a file, or standard input for ``-``. Raises FracError or UserError if it is missing or not text."""
     if spec != STDIN:
         return read(spec)
     if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
-        raise UserError("standard input is closed: give a file, or text to read")
+        raise UserError("standard input is closed: give a file")
     data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
     if len(data) > MAX_SOURCE_BYTES:
-        raise UserError(f"standard input has more than {MAX_SOURCE_BYTES:,} bytes, the limit")
+        raise UserError(f"standard input is larger than the limit of {MAX_SOURCE_BYTES:,} bytes")
     try:
         return Source("<stdin>", data.decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError:
-        raise UserError("standard input is not a text in UTF-8") from None
+        raise UserError("standard input is not UTF-8 text") from None
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts as a dict; wrong usage exits with 2."""
+    """Parse ``NAME=VALUE`` texts into a dict. A malformed or repeated one is wrong usage."""
     result: dict[str, str] = {}
     for text in given or ():
         if any("\ud800" <= c <= "\udfff" for c in text):
-            raise typer.BadParameter(f"{one_line(text)} is not a text in UTF-8", param_hint=option)
+            raise typer.BadParameter(f"{one_line(text)} is not UTF-8 text", param_hint=option)
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
@@ -78,10 +93,19 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     return result
 
 
-def parameters(given: Sequence[str] | None, file: Path | None) -> dict[str, str]:
-    """Parameters by name as texts in the language's literals: those of ``--params``, then those of ``-p``.
+def only(context: typer.Context, allowed: set[str], reason: str) -> None:
+    """Refuse all options on the command line but those ``allowed``, for this reason."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name not in allowed and source is not None and source.name == "COMMANDLINE":
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "SPEC"
+            raise typer.BadParameter(reason, param_hint=shown)
 
-    A table of the file holds the parameters of an imported file: ``[base]`` those of ``import … as base``.
+
+def parameters(given: Sequence[str] | None, file: Path | None) -> dict[str, str]:
+    """Parameters by name, as literals of the language, from ``--params`` and ``-p``, which overrides it.
+
+    A TOML table holds the parameters of an imported file: ``[base]`` those of ``import … as base``.
     """
     return {**(_from_file(file) if file is not None else {}), **pairs(given, "-p")}
 
@@ -108,15 +132,17 @@ def _from_file(file: Path) -> dict[str, str]:
 
 
 def _no_toml(message: str, source: Source) -> Diagnostic:
-    """tomllib's message has the place at its end: ``(at line 3, column 5)``."""
+    """Turn tomllib's message, which ends with the place ``(at line 3, column 5)``, into a diagnostic."""
     found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     at = len(source.text.rstrip())
     message = message.removesuffix(" (at end of document)")
     if found:
         at = sum(len(line) for line in source.text.splitlines(True)[: int(found[1]) - 1]) + int(found[2]) - 1
         message = message[: found.start()]
-    help = 'parameters are set by lines such as `columns = 4` or `widths = [16, 32]`, texts by `init = "xavier"`'
-    return Diagnostic("E0102", f"this is no TOML: {message[:1].lower()}{message[1:]}", source, Span(at, at), help=help)
+    help = 'write parameters as `columns = 4`, `widths = [16, 32]` or `init = "xavier"`'
+    return Diagnostic(
+        "E0102", f"this is not valid TOML: {message[:1].lower()}{message[1:]}", source, Span(at, at), help=help
+    )
 
 
 def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
@@ -128,13 +154,13 @@ def _flat(table: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
 
 
 _Places = dict[str, tuple[Span, Span]]
-"""The places of names and their values."""
+"""The spans of each name and its value."""
 _HEADER = re.compile(r"\s*\[\s*([\w.\"' -]+?)\s*\]")
 _PAIR = re.compile(r"""\s*([\w."' -]*[\w"'])\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^#\n]*[^#\s])""")
 
 
 def _places(text: str) -> _Places:
-    """Where the values of a TOML file stand, as far as lines tell: tomllib does not say."""
+    """Find names and values in a TOML file line by line, because tomllib does not give their places."""
     places: _Places = {}
     prefix, start = "", 0
     for line in text.splitlines(True):
@@ -152,7 +178,7 @@ def _name(key: str) -> str:
 
 
 def _nearest(name: str, places: _Places) -> tuple[Span, Span]:
-    """The place of a value, or of the inline table that it is in."""
+    """The place of a value, or of the inline table that contains it."""
     while name not in places and "." in name:
         name = name.rpartition(".")[0]
     return places.get(name, (Span(0, 0), Span(0, 0)))

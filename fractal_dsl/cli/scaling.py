@@ -9,9 +9,8 @@ import typer
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.given import given_spec
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, ParallelMode, Params, ParamsFile, Spec, parameters
 from fractal_dsl.cli.say import say
-from fractal_dsl.cli.train import Parallel
 from fractal_dsl.compiled import MAX_LAYERS
 
 _USUAL = (1, 2, 4, 8, 16, 32, 64)
@@ -23,7 +22,7 @@ def scaling(
         str | None,
         typer.Option("-n", "--processes", metavar="N,N,…", help="How many; powers of two that fit if not given."),
     ] = None,
-    parallel: Annotated[Parallel, typer.Option(help="How they share the work.")] = Parallel.ddp,
+    parallel: Annotated[ParallelMode, typer.Option(help="How they share the work.")] = ParallelMode.ddp,
     batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch, of all processes.")] = None,
     accumulate: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Parts that a mini-batch is run in.")

@@ -1,45 +1,118 @@
-"""Options of `train` and `sweep` that stand for settings of the train block."""
+"""Flags that stand for settings of the train block, made from the schema in ``fractal_dsl.config``."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch.")]
-Rate = Annotated[float | None, typer.Option(metavar="RATE", help="The learning rate at its highest.")]
-DataSet = Annotated[str | None, typer.Option(metavar="NAME", help="What to train on.")]
-Download = Annotated[bool, typer.Option("--download", help="Fetch the data set where it is missing.")]
-SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="Leave out image files that cannot be read, and list them.")
-]
-Precision = Annotated[str | None, typer.Option(metavar="fp32|bf16|fp16", help="Of the layers' arithmetic.")]
-ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Channels last in memory.")]
-Compile = Annotated[bool, typer.Option("--compile", help="torch.compile, part by part.")]
-CheckpointLevels = Annotated[
-    int | None, typer.Option(metavar="L", min=1, help="Recompute sub-fractals up to this level: less memory.")
-]
-Accumulate = Annotated[int | None, typer.Option(metavar="N", min=1, help="Run a mini-batch in N parts: less memory.")]
-MaxMinutes = Annotated[float | None, typer.Option(metavar="M", help="Stop after this time, and save; inf: never.")]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's files.")]
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.errors import variants
 
-_KEYS = {"lr": "optimizer.lr", "download": "dataset.download", "skip_unreadable": "dataset.skip_unreadable"}
+Flags = Mapping[str, Any]
+"""The settings that flags have given, by key: ``{"epochs": 5, "optimizer.lr": 0.1}``."""
+
+TRAINING = (
+    "epochs",
+    "batch",
+    "accumulate",
+    "optimizer.lr",
+    "dataset",
+    "dataset.download",
+    "precision",
+    "channels_last",
+    "compile",
+    "checkpoint_levels",
+    "tensorboard",
+)
+"""The settings that are flags of all commands that train."""
 
 
-def settings_of(flags: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that flags stand for; those that are not used are None or false.
+def with_flags(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each of these settings, in place of its parameter ``flags`` of type ``Flags``.
 
-    Wrong usage, if one is among those ``given`` by ``--set``, too.
+    The schema has the type, the range and the help of a flag. A nested setting gives its last name to the flag:
+    ``optimizer.lr`` is ``--lr``.
     """
-    found: dict[str, Any] = {}
-    for name, value in flags.items():
-        if value is None or value is False:
-            continue
-        key, flag = _KEYS.get(name, name), f"--{name.replace('_', '-')}"
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = {_name(key): (key, _option(key)) for key in keys}
+
+        @wraps(command)
+        def with_settings(**given: Any) -> None:
+            values = {key: given.pop(name) for name, (key, _) in options.items()}
+            command(**given, flags={key: value for key, value in values.items() if value is not None})
+
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            if parameter.name == "flags":
+                parameters += [option for _, option in options.values()]
+            else:
+                parameters.append(parameter)
+        vars(with_settings)["__signature__"] = signature.replace(parameters=parameters)
+        return with_settings
+
+    return decorate
+
+
+def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that flags stand for; an infinite limit is none.
+
+    A setting that is also among those ``given`` by ``--set`` is wrong usage.
+    """
+    for key in flags:
         if key in given:
-            raise typer.BadParameter(f"--set {key}={given[key]} is there, too", param_hint=flag)
-        found[key] = None if value == math.inf else value
-    return found
+            raise typer.BadParameter(
+                f"--set {key}={given[key]} also gives this setting: leave one of them out", param_hint=_flag(key)
+            )
+    return {key: None if value == math.inf else value for key, value in flags.items()}
+
+
+def _name(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _flag(key: str) -> str:
+    return f"--{_name(key).replace('_', '-')}"
+
+
+def _option(key: str) -> inspect.Parameter:
+    """A command's parameter for a setting; it is None where the flag is not given."""
+    field, flag = _field(key), _flag(key)
+    kind, metavar = _kind(field), None
+    if kind is None:
+        kind, metavar = str, "NAME"
+    if kind is bool and field.default is True:
+        flag = f"{flag}/--no-{flag[2:]}"
+    option = typer.Option(flag, metavar=metavar, help=_help(field), min=_limit(field, "ge"), max=_limit(field, "le"))
+    kinds = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(_name(key), kinds, default=None, annotation=Annotated[kind | None, option])
+
+
+def _field(key: str) -> FieldInfo:
+    """The setting in the schema; of a nested one, that of the first variant that has it."""
+    setting, _, inner = key.partition(".")
+    models = variants(setting) if inner else (TrainConfig,)
+    return next(model.model_fields[inner or setting] for model in models if (inner or setting) in model.model_fields)
+
+
+def _kind(field: FieldInfo) -> Any:
+    """The type of a plain setting or its choices; None for a setting with variants."""
+    kinds = get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,)
+    plain = [kind for kind in kinds if kind in (bool, int, float, str) or get_origin(kind) is Literal]
+    return plain[0] if plain else None
+
+
+def _limit(field: FieldInfo, name: str) -> float | None:
+    return next((getattr(limit, name) for limit in field.metadata if hasattr(limit, name)), None)
+
+
+def _help(field: FieldInfo) -> str:
+    text = field.description or ""
+    return f"{text[:1].upper()}{text[1:]}."

@@ -33,7 +33,7 @@ class Cifar(Settings):
 
     name: Literal["cifar10", "cifar100"]
     root: str | None = Field(default=None, description="its folder; by default FRACTAL_DSL_DATA, else ./data")
-    download: bool = Field(default=False, description="fetch it if it is not there")
+    download: bool = Field(default=False, description="download the data set if it is missing")
 
 
 class Svhn(Settings):
@@ -42,7 +42,7 @@ class Svhn(Settings):
     name: Literal["svhn"] = "svhn"
     extra: bool = Field(default=False, description="train on the 531,131 extra images as well")
     root: str | None = Field(default=None, description="its folder; by default FRACTAL_DSL_DATA, else ./data")
-    download: bool = Field(default=False, description="fetch it if it is not there")
+    download: bool = Field(default=False, description="download the data set if it is missing")
 
 
 class _ImageFiles(Settings):
@@ -52,7 +52,7 @@ class _ImageFiles(Settings):
         default="white", pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$", description="shown where images are clear"
     )
     workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
-    skip_unreadable: bool = Field(default=False, description="leave out images that cannot be read, and list them")
+    skip_unreadable: bool = Field(default=False, description="skip image files that cannot be read, and list them")
 
 
 class ImageNet(_ImageFiles):

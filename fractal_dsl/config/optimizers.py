@@ -15,7 +15,7 @@ class Sgd(Settings):
     """Stochastic gradient descent. What a drop-path plan leaves out has no gradient and is not updated."""
 
     name: Literal["sgd"] = "sgd"
-    lr: float = Field(default=0.02, gt=0, description="learning rate at its highest; the schedule lowers it")
+    lr: float = Field(default=0.02, gt=0, description="highest learning rate; the schedule lowers it")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="share of each update that goes on into the next")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty on every parameter")
     nesterov: bool = Field(default=False, description="Nesterov's momentum; needs momentum above 0")
@@ -31,7 +31,7 @@ class AdamW(Settings):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
 
     name: Literal["adamw"] = "adamw"
-    lr: float = Field(default=0.001, gt=0, description="learning rate at its highest; the schedule lowers it")
+    lr: float = Field(default=0.001, gt=0, description="highest learning rate; the schedule lowers it")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
     eps: float = Field(default=1e-8, gt=0, description="added to what is divided by, against division by zero")

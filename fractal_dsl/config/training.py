@@ -14,16 +14,16 @@ from fractal_dsl.config.settings import Settings, named
 class TrainConfig(Settings):
     """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters."""
 
-    dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="what to train on")
+    dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
     augment: Annotated[Augmentation, named("none")] = Field(
         default=NoAugmentation(), description="how training images are changed, anew in each epoch"
     )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
     accumulate: int = Field(
-        default=1, ge=1, description="parts that a mini-batch is run in, one after another, where memory is short"
+        default=1, ge=1, description="run each mini-batch in this many parts, one after another, to save memory"
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the weights and of every draw in training")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the weights and of every random draw in training")
     validation: float = Field(
         default=0.1,
         ge=0,
@@ -47,9 +47,11 @@ class TrainConfig(Settings):
         default=None, ge=1, description="stop early after this many epochs without better validation figures"
     )
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of layers, where torch autocasts")
-    channels_last: bool = Field(default=False, description="channels behind height and width in memory")
-    compile: bool = Field(default=False, description="torch.compile, column by column and part by part")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="arithmetic of the layers that torch autocasts"
+    )
+    channels_last: bool = Field(default=False, description="keep channels last in memory, after height and width")
+    compile: bool = Field(default=False, description="use torch.compile, column by column and part by part")
     cuda_graphs: bool = Field(
         default=False,
         description="on one GPU: launch all kernels of a plan that comes again (a column's, the whole net's) at once",
@@ -62,15 +64,19 @@ class TrainConfig(Settings):
     )
     deterministic: bool = Field(default=True, description="on CUDA: only convolutions that repeat to the last bit")
 
-    max_minutes: float | None = Field(default=None, gt=0, description="stop and save after this time; resume goes on")
+    max_minutes: float | None = Field(
+        default=None, gt=0, description="stop and save after this many minutes; the run can be resumed"
+    )
     save_steps: int | None = Field(default=None, ge=1, description="save the state after this many steps, too")
     save_minutes: float = Field(default=10.0, gt=0, description="save the state after this many minutes, too")
     track_columns: bool = Field(
-        default=False, description="measure each column's loss on training images, and gradients by depth, each epoch"
+        default=False, description="measure each column's training loss, and gradients by depth, in each epoch"
     )
-    plain: int | None = Field(default=None, ge=1, description="train this column's architecture alone, to compare")
-    tensorboard: bool = Field(default=False, description="write TensorBoard's files, too")
-    profile: bool = Field(default=False, description="profile some steps: a table and a trace file")
+    plain: int | None = Field(
+        default=None, ge=1, description="also train this column's architecture alone, for comparison"
+    )
+    tensorboard: bool = Field(default=False, description="also write logs for TensorBoard")
+    profile: bool = Field(default=False, description="profile ten steps, and write a table and a trace file")
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
