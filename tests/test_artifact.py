@@ -215,7 +215,7 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("precious")
     compiled = compile_file(EXAMPLES / "digits.frac")
-    with pytest.raises(UserError, match="no compiled network"):
+    with pytest.raises(UserError, match="not a compiled network"):
         save_artifact(compiled, build(compiled), tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "precious"
     save_artifact(compiled, build(compiled, 1), tmp_path / "net")

@@ -63,7 +63,7 @@ def test_what_cannot_be_written_stays(spec: Path, capsys: pytest.CaptureFixture[
 def test_what_is_no_file_is_not_replaced(write: Callable[[Path, str], None], tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.frac"
     os.mkfifo(pipe)
-    with pytest.raises(UserError, match="it is no ordinary file"):
+    with pytest.raises(UserError, match="it is not a regular file"):
         write(pipe, NICE)
     assert pipe.is_fifo()
 

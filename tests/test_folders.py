@@ -213,7 +213,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".lock")
-    with pytest.raises(UserError, match="no ordinary file"), held(tmp_path):
+    with pytest.raises(UserError, match="not a regular file"), held(tmp_path):
         pass
 
 
@@ -230,7 +230,7 @@ def test_where_the_disk_has_no_locks_runs_go_on_without(tmp_path: Path, monkeypa
     monkeypatch.setattr("fcntl.flock", no_locks)
     with held(tmp_path), held(tmp_path):
         pass
-    with pytest.raises(UserError, match="has no locks"):
+    with pytest.raises(UserError, match="has no POSIX locks"):
         Lock(tmp_path / "l").acquire()
 
 
@@ -333,7 +333,7 @@ def test_json_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_names_that_a_disk_takes_for_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="takes another name for the same"):
+    with pytest.raises(UserError, match="gives another file the same name"):
         (tmp_path / "a.frac").touch()  # as on a disk that finds it for A.frac
         write_new_parts(tmp_path, {"a.frac": "new"})
 

@@ -309,7 +309,7 @@ def test_other_data_are_told_or_refused(
         evaluate(run, say=told.append)
         extracting()
         (said,) = told
-        assert said.startswith("note: ") and expected in said and "no image that it trained on is tested with" in said
+        assert said.startswith("note: ") and expected in said and "no training image is used for testing" in said
     with pytest.raises(UserError) as caught:
         resume(run.folder, console=Console(file=StringIO()))
     assert expected in str(caught.value) or "classes, but net Two takes" in str(caught.value)
@@ -334,10 +334,12 @@ def test_an_archive_on_another_scale_is_refused(tmp_path: Path) -> None:
     x, y = rng.integers(0, 256, (60, 1, 8, 8)).astype(np.uint8), np.arange(60) % 2
     run = trained(tmp_path / "run", archive(tmp_path / "a.npz", inputs=x, labels=y))
     archive(tmp_path / "a.npz", inputs=(x / 255).astype("f4"), labels=y)
-    with pytest.raises(UserError, match=r"inputs were uint8 \[1, 8, 8\] from 0 to 255 and are float32 .* from 0 to 1"):
+    with pytest.raises(
+        UserError, match=r"inputs were uint8 \[1, 8, 8\] from 0 to 255 and are now float32 .* from 0 to 1"
+    ):
         evaluate(run)
     archive(tmp_path / "a.npz", inputs=x // 255, labels=y)
-    with pytest.raises(UserError, match=r"from 0 to 255 and are uint8 \[1, 8, 8\] from 0 to 1"):
+    with pytest.raises(UserError, match=r"from 0 to 255 and are now uint8 \[1, 8, 8\] from 0 to 1"):
         evaluate(run)
 
 
@@ -391,10 +393,10 @@ def test_predict_prints_the_names_of_classes(tmp_path: Path) -> None:
 def test_predict_is_for_runs(tmp_path: Path) -> None:
     (tmp_path / "net.frac").write_text(NET)
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "net.frac"), "x.png"], catch_exceptions=True)
-    assert f"is a spec, and not the folder of a training run: `fractal-dsl train {tmp_path}" in str(done.exception)
+    assert f"is a spec, not the folder of a training run: `fractal-dsl train {tmp_path}" in str(done.exception)
     (tmp_path / "model.pt").write_text("")
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "model.pt"), "x.png"], catch_exceptions=True)
-    assert "is a file, and a training run is a folder" in str(done.exception)
+    assert "is a file, but a training run is a folder" in str(done.exception)
 
 
 def test_runs_without_a_record_are_refused(tmp_path: Path) -> None:

@@ -939,7 +939,7 @@ def test_what_a_run_measured_colours_its_layers(tmp_path: Path) -> None:
     assert loss["linear"] == LIGHT.families["shape"][0], "all columns share it"
     (run / "gradients.json").write_text(json.dumps(dict.fromkeys(names, 1.0)))
     refused = CliRunner().invoke(app, ["render", str(run), "-o", "x.dot"]).exception
-    assert isinstance(refused, UserError) and "gradients.json is not as it was written" in str(refused)
+    assert isinstance(refused, UserError) and "gradients.json was altered or truncated" in str(refused)
     (run / "gradients.json").unlink()
     seal()
     refused = CliRunner().invoke(app, ["render", str(run), "-o", "x.dot", "--heat", "gradient"]).exception

@@ -272,7 +272,8 @@ def test_a_checkpoint_that_cannot_be_read_is_left_as_it_is(copy: Path, monkeypat
     manifest = (newest / "manifest.json").read_text()
     (newest / "manifest.json").write_text(manifest.replace('"format_version": 1', '"format_version": 9'))
     with pytest.raises(
-        UserError, match=r"has format 9, this version reads formats up to 1\n.*resume with the version of fractal_dsl"
+        UserError,
+        match=r"has format 9, but this version reads formats up to 1\n.*resume with the version of fractal_dsl",
     ):
         resume(copy, console=Console(file=StringIO()))
     (newest / "manifest.json").write_text(manifest)
@@ -294,7 +295,7 @@ def test_best_weights_that_were_altered_are_not_sealed(copy: Path, hidden: bool)
     data = bytearray(best.read_bytes())
     data[-3] ^= 1
     best.write_bytes(data)
-    with pytest.raises(UserError, match=r"best.safetensors is missing, or not as it was written"):
+    with pytest.raises(UserError, match=r"best.safetensors is missing, altered or truncated"):
         resume(copy, console=Console(file=StringIO()))
     assert (copy / "manifest.json").read_bytes() == manifest
 
@@ -321,7 +322,7 @@ def test_the_plain_nets_weights_are_checked_before_anything_is_changed(
         return {f: f.read_bytes() for f in folder.rglob("*") if f.is_file() and f.name != ".lock"}
 
     before = files()
-    with pytest.raises(UserError, match=r"plain/best.safetensors is missing, or not as it was written"):
+    with pytest.raises(UserError, match=r"plain/best.safetensors is missing, altered or truncated"):
         go_on(folder)
     assert files() == before  # its manifest, above all, does not vouch for what was altered
 
@@ -420,7 +421,7 @@ def test_a_run_that_was_changed(copy: Path, name: str, old: str, new: str, expec
 def test_what_cannot_be_resumed(tmp_path: Path, copy: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         resume(tmp_path / "nothing")
-    with pytest.raises(UserError, match="no training run that can be resumed"):
+    with pytest.raises(UserError, match="not a training run that can be resumed"):
         resume(tmp_path)
     go_on(copy)
     with pytest.raises(UserError, match="is finished"):

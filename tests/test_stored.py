@@ -100,7 +100,9 @@ def test_what_comes_next_has_the_options_that_the_net_needs(run, place: Path) ->
 def test_compile_leaves_folders_of_others_alone(run, place: Path, made: Path) -> None:
     (place / "tiny").mkdir()
     (place / "tiny" / "thesis.tex").write_text("mine")
-    assert "tiny exists and is no compiled network: choose another place with -o" in run("compile", "tiny.frac", code=1)
+    assert "tiny exists and is not a compiled network: choose another place with -o" in run(
+        "compile", "tiny.frac", code=1
+    )
     (place / "tiny" / "thesis.tex").unlink()
     run("compile", "tiny.frac")
     run("compile", "tiny.frac")
@@ -218,7 +220,7 @@ def test_check_looks_at_the_whole_folder(run, made: Path, place: Path) -> None:
     run("compile", "tiny.frac")
     (place / "tiny" / "model.py").write_text("")
     (found,) = json.loads(run("check", "tiny", "tiny.frac", "--format", "json", code=1))
-    assert found["file"] == "tiny" and "model.py is not as it was written" in found["message"]
+    assert found["file"] == "tiny" and "model.py was altered or truncated" in found["message"]
 
 
 def test_info_counts_a_column_as_it_is(run, made: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_taken_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make the folder"):
+    with pytest.raises(UserError, match="cannot create the folder"):
         run(tmp_path / "file" / "run")
 
 
@@ -316,7 +316,7 @@ def test_stopped_in_the_first_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     opened = Run.open(tmp_path / "run")
     assert weights_sha256(opened.load("best")) == weights_sha256(opened.load("last"))
     assert weights_sha256(opened.load("best")) != weights_sha256(build(opened.compiled, 0).eval())
-    assert "weights that the run stopped with: no epoch was finished" in (tmp_path / "run/report.html").read_text()
+    assert "weights at the stop: no epoch was finished" in (tmp_path / "run/report.html").read_text()
     assert resume(tmp_path / "run", console=quiet()).best_epoch > 0
 
 
@@ -400,7 +400,7 @@ def change(folder: Path, **entries: object) -> None:
 def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         Run.open(tmp_path / "nothing")
-    with pytest.raises(UserError, match="no training run"):
+    with pytest.raises(UserError, match="not a training run"):
         Run.open(tmp_path)
     folder = copied(done, tmp_path / "copy")
     change(folder, graph_sha256="0")
@@ -428,8 +428,8 @@ def test_the_report_opens_offline_and_names_everything(done: Path) -> None:
 
 def test_pictures_are_svg_with_units(done: Path) -> None:
     for name, texts in {
-        "curves.svg": ["epoch", "cross-entropy (nats per image)", "images classified right (%)"],
-        "columns.svg": ["column 1", "column 2", "whole net", "images classified right (%)"],
+        "curves.svg": ["epoch", "cross-entropy (nats per image)", "images classified correctly (%)"],
+        "columns.svg": ["column 1", "column 2", "whole net", "images classified correctly (%)"],
     }.items():
         drawn = (done / name).read_text()
         assert ET.fromstring(drawn).tag.endswith("svg")

@@ -1,3 +1,3 @@
-"""Files, locks, errors, texts: what has no opinion about nets.
+"""Files, locks, errors and texts: helpers that know nothing about nets.
 
-In: nothing of this package. Out: helpers for every folder. Nothing else of the package is imported here."""
+Every folder may import this one, and it imports nothing else of the package."""

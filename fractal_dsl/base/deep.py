@@ -1,4 +1,4 @@
-"""What work on large nets needs of the interpreter."""
+"""Interpreter settings for work on large nets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ _RECURSION = 50_000  # the evaluator's depth is bounded by MAX_NESTING, MAX_RUN 
 
 @contextmanager
 def deep() -> Generator[None]:
-    """Room for deep recursion, and no cyclic garbage collection: all that is made lives on, and looking through it
-    again and again doubles the time."""
+    """Allow deep recursion and turn off cyclic garbage collection.
+
+    Everything built inside stays alive, and scanning it again and again would double the time.
+    """
     limit, collecting = sys.getrecursionlimit(), gc.isenabled()
     sys.setrecursionlimit(max(limit, _RECURSION))
     gc.disable()

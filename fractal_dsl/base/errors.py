@@ -1,4 +1,4 @@
-"""The error of everything that a user can put right, and suggestions of the name that was meant."""
+"""The error for anything that a user can fix, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """Anything else a user can put right: a missing file, a wrong setting, a damaged artifact."""
+    """Anything a user can fix: a missing file, a wrong setting, a damaged artifact."""
 
 
 Help = str | None | Callable[[], str | None]
-"""What to do about an error; or a function that finds it, called only if the error is shown."""
+"""What to do about an error, or a function that computes it, called only when the error is shown."""
 
 
 def help_text(help: Help) -> str | None:
-    """The text of a help; None if there is none."""
+    """The text of a help, or None."""
     return help() if callable(help) else help
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` was most likely meant to be, if any is near."""
+    """The closest known name, or None if none is close."""
     import difflib  # only after a mistake: it takes a few milliseconds to import
 
     folded = {k.lower().replace("_", ""): k for k in known}
@@ -34,5 +34,5 @@ def suggestion(name: str, known: Iterable[str], what: str = "") -> str | None:
 
 
 def suggesting(name: str, known: Iterable[str], otherwise: str | None = None) -> Help:
-    """Help that names the nearest known name, or says ``otherwise``: computed when the error is shown."""
+    """Help that names the nearest known name, or else ``otherwise``. It is computed when the error is shown."""
     return lambda: suggestion(name, known) or otherwise

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all: written beside their place, then renamed.
+"""Atomic writes: a file or folder is written beside its place and then renamed.
 
-The places here are those that the user names, as in ``-o link.svg``: a link there is followed. Parts of a run, a
-compiled network or a sweep are written by ``parts``, which follows none.
+These functions write to paths that the user names, such as ``-o link.svg``, and follow a link there. ``parts`` writes
+the files of a run, a compiled network or a sweep, and follows no links.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from fractal_dsl.base.errors import UserError
 
 _PREFIX = ".fractal_dsl-tmp-"
 _TEMPORARY = re.compile(re.escape(_PREFIX) + r"[a-z0-9_]{8}(-old|\.[a-z]+)?")
-"""All names that ``beside`` and ``replacing_folder`` give to what they write, for files with a plain suffix."""
+"""Every temporary name that ``beside`` and ``replacing_folder`` create, for files with a plain suffix."""
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """A temporary file beside ``path`` to write to; it takes the path's place when the block ends well.
+    """A temporary file beside ``path``, which replaces it when the block ends without an error.
 
-    The temporary name has the path's suffix. Where the path is a link, what it points to is replaced; a file that was
-    there keeps its mode. Raises UserError where nothing can be written, or something other than a file is there.
+    The temporary name has the path's suffix. If the path is a link, its target is replaced. A replaced file keeps its
+    mode. Raises UserError if the path cannot be written or is not a regular file.
     """
     try:
         path = path.resolve() if path.is_symlink() else path
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Generator[Path]:
 
 @contextmanager
 def beside(path: Path) -> Generator[Path]:
-    """``replacing`` in a folder that exists; a link at ``path`` is itself replaced, and not followed."""
+    """Like ``replacing``, in a folder that exists. A link at ``path`` is itself replaced, not followed."""
     try:
         there = path.exists() and not path.is_symlink()
         mode = stat.S_IMODE(_regular(path).st_mode) if there else 0o666 & ~_umask()
@@ -62,20 +62,21 @@ def beside(path: Path) -> Generator[Path]:
 def _regular(path: Path) -> os.stat_result:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"cannot write {path}: it is no ordinary file")
+        raise UserError(f"cannot write {path}: it is not a regular file")
     return status
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def rewrite_text(path: Path, text: str) -> None:
-    """Write a file of the user's anew, in UTF-8: as ``write_text``, but a file of several names keeps them all.
+    """Rewrite a user's file in UTF-8, atomically.
 
-    That one is written in place. Raises UserError for a file that is read-only.
+    A file with several hard links is written in place, so that all of them change. Raises UserError if the file is
+    read-only.
     """
     try:
         status = _regular(path)
@@ -91,9 +92,9 @@ def rewrite_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Generator[Path]:
-    """A temporary folder beside ``path`` to fill; it takes the path's place when the block ends well.
+    """A temporary folder beside ``path``, which replaces it when the block ends without an error.
 
-    What was at ``path`` is deleted: the caller makes sure that all of it may be. A link there is not followed.
+    Whatever was at ``path`` is deleted: the caller must make sure that nothing is lost. A link there is not followed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +121,7 @@ def replacing_folder(path: Path) -> Generator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link itself, or a folder with all that is in it, as far as possible."""
+    """Delete a file, a link (not its target), or a folder with its contents, as far as possible."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -128,9 +129,9 @@ def remove(path: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what processes that were killed left half-written in a folder: names that this module makes, no others.
+    """Delete the temporary files that killed processes left in a folder: only names that this module creates.
 
-    Only a process that has the folder to itself, by a lock, may do so.
+    Only a process that holds the folder's lock may call this.
     """
     if folder.is_dir() and not folder.is_symlink():
         for path in [path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name)]:

@@ -1,7 +1,7 @@
-"""Locks on files, which the system lets go of when the processes that hold them have ended, killed or not.
+"""File locks, which the system releases when the processes that hold them end, even if they are killed.
 
-The library ``filelock`` does not serve here: a lock of a sweep's trial must be inherited by the process that trains,
-and its locks do not pass to other processes; on a disk without locks it leaves a file that outlives a killed process.
+The library ``filelock`` does not fit. A process that trains must inherit the lock of its sweep's trial, but the
+library's locks do not pass to other processes. On a disk without locks it leaves a file that outlives a killed process.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from typing import IO
 from fractal_dsl.base.errors import UserError
 
 LOCK = ".lock"
-"""In the folder of a run: who trains it, and the lock."""
+"""The lock of a run's folder. It names the host and the process that trains the run."""
 
 
 class Lock:
-    """A file that one holder at a time has locked: ``acquire`` waits for it, ``claim`` does not.
+    """A lock on a file, with one holder at a time. ``acquire`` waits for it, ``claim`` does not.
 
-    It is held until all processes that inherited the file have ended or closed it: that of a trial's log, as long as
-    the trial's process lives. A link is not followed. All raise UserError where the file cannot be opened, NoLocks
-    where the system or the disk has no locks.
+    The lock lasts until every process that inherited the file has closed it or ended. The lock on a trial's log thus
+    lasts as long as the trial's process. A link is not followed. All methods raise UserError if the file cannot be
+    opened, and NoLocks if the system or the disk has no locks.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def acquire(self) -> None:
-        """Wait until nobody else has it."""
+        """Wait for the lock and take it."""
         self._take(wait=True)
 
     def claim(self) -> bool:
-        """Take it, if nobody else has it."""
+        """Take the lock if it is free, and return whether it was."""
         return self._take(wait=False)
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self.file.close()
 
     @contextmanager
     def held(self) -> Generator[None]:
-        """Hold it for a block."""
+        """Hold the lock for a block."""
         self.acquire()
         try:
             yield
@@ -64,7 +64,7 @@ class Lock:
             return False
         except (ImportError, OSError):
             file.close()
-            raise NoLocks(f"cannot lock {self.path}: the system or the disk has no locks as POSIX has them") from None
+            raise NoLocks(f"cannot lock {self.path}: the system or the disk has no POSIX locks") from None
         self.file: IO[bytes] = file
         return True
 
@@ -74,15 +74,15 @@ class NoLocks(UserError):
 
 
 def open_to_append(path: Path) -> IO[bytes]:
-    """Open a file to read it and to append to it. Raises UserError for a link, and for what is no regular file."""
+    """Open a file for reading and appending. Raises UserError for a link, and for anything but a regular file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         if path.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link, and is not followed")
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed")
         handle = os.open(path, flags, 0o666)
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise OSError(errno.EINVAL, "it is no ordinary file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return os.fdopen(handle, "a+b")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
@@ -90,9 +90,9 @@ def open_to_append(path: Path) -> IO[bytes]:
 
 @contextmanager
 def held(run: Path) -> Generator[None]:
-    """Keep other processes from training in the folder of a run, where the system and the disk have locks.
+    """Keep other processes from training in a run's folder, if the system and the disk have locks.
 
-    Raises UserError if another process trains in it, or nothing can be written there.
+    Raises UserError if another process trains there, or the lock cannot be written.
     """
     lock = Lock(run / LOCK)
     try:

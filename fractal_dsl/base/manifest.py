@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 
 
 class DamagedError(UserError):
-    """A folder is not as it was written: a part is missing, altered, or cut off."""
+    """A folder was changed after it was written: a file is missing, altered or truncated."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,18 +49,18 @@ def sha256(path: Path) -> str:
 
 
 def all_files(folder: Path) -> list[str]:
-    """The paths from a folder of everything below it that is no folder, hidden files and links among them."""
-    found: list[str] = []
+    """The relative paths of all files below a folder, including hidden files and links."""
+    paths: list[str] = []
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
-        found += [(Path(place) / name).relative_to(folder).as_posix() for name in [*files, *links]]
-    return sorted(found)
+        paths += [(Path(place) / name).relative_to(folder).as_posix() for name in [*files, *links]]
+    return sorted(paths)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], files: Iterable[str] | None = None) -> None:
-    """Write a folder's manifest over those of ``files`` that are there, with a hash of the manifest itself.
+    """Write a folder's manifest, with a hash of each of ``files`` that exists, and of the manifest itself.
 
-    If ``files`` is not given, the caller has made the whole folder, and all of it counts.
+    Without ``files``, the manifest covers every file in the folder.
     """
     names = all_files(folder) if files is None else sorted(files)
     hashes = {name: sha256(folder / name) for name in names if name != MANIFEST and is_part(folder, name)}
@@ -76,23 +76,23 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 def read_manifest(
     folder: Path, what: str, type: type[M], *, format: str, version: int, parts: Sequence[str], remedy: str
 ) -> M:
-    """The manifest of a folder whose parts are all there as they were written.
+    """The manifest of a folder, whose files are checked against it.
 
-    ``what`` names such a folder; ``version`` is the newest that can be read; ``parts`` are what the manifest's
-    ``files`` must have. Raises DamagedError, with the remedy, if a part is missing or altered; UserError if the folder
-    is of another kind or version, or cannot be read.
+    ``what`` names the kind of folder. ``version`` is the newest readable one. ``parts`` are the names that the
+    manifest's ``files`` must contain. Raises DamagedError, with the remedy, if a part is missing or altered, and
+    UserError if the folder is of another kind or version, or cannot be read.
     """
     path = folder / MANIFEST
     if folder.is_file():
-        raise UserError(f"{folder} is a file, and a {what} is a folder")
+        raise UserError(f"{folder} is a file, but a {what} is a folder")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     try:
         manifest = _parsed(folder, what, type, format, version)
     except FileNotFoundError:
-        raise UserError(f"{folder} is no {what}: it has no {MANIFEST}") from None
-    except (ValueError, RecursionError) as error:  # a ValidationError of msgspec is a ValueError
-        raise DamagedError(f"{path} is damaged: {error}; {remedy}") from None
+        raise UserError(f"{folder} is not a {what}: it has no {MANIFEST}") from None
+    except (ValueError, RecursionError) as error:  # msgspec's ValidationError is a ValueError
+        raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     for part in parts:
@@ -105,34 +105,34 @@ def read_manifest(
 def require(folder: Path, manifest: Manifest, part: str, remedy: str) -> None:
     """Raise DamagedError, with the remedy, if a part is not among the files of a manifest."""
     if part not in manifest.files:
-        raise DamagedError(f"{folder / MANIFEST} is damaged: its files have no {part}; {remedy}")
+        raise DamagedError(f"{folder / MANIFEST} is damaged (it does not list {part}): {remedy}")
 
 
 def _parsed(folder: Path, what: str, type: type[M], format: str, version: int) -> M:
     data = read_json(folder, MANIFEST)
     if not isinstance(data, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not a JSON object")
     given = cast(dict[str, Any], data)
     if given.get("format") != format:
-        raise UserError(f"{folder} is no {what}: its {MANIFEST} is that of another kind of folder")
-    found = given.get("format_version")
-    if isinstance(found, int) and not isinstance(found, bool) and not 1 <= found <= version:
-        raise UserError(f"{folder} has format {found}, this version reads formats up to {version}")
+        raise UserError(f"{folder} is not a {what}: its {MANIFEST} belongs to another kind of folder")
+    actual = given.get("format_version")
+    if isinstance(actual, int) and not isinstance(actual, bool) and not 1 <= actual <= version:
+        raise UserError(f"{folder} has format {actual}, but this version reads formats up to {version}")
     manifest = msgspec.convert(given, type)
     if "fractal_dsl" not in manifest.versions:
         raise ValueError("its versions have no fractal_dsl")
     if manifest.sha256 != _digest(given):
-        raise ValueError("its hash is that of another text")
+        raise ValueError("its hash does not match its text")
     return manifest
 
 
 def _check_file(folder: Path, name: str, digest: str, remedy: str) -> None:
     try:
         with open_part(folder, name) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
     except (FileNotFoundError, NotADirectoryError):
-        raise DamagedError(f"{folder} is incomplete: {name} is missing; {remedy}") from None
+        raise DamagedError(f"{folder} is incomplete ({name} is missing): {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {folder / name}: {error.strerror}") from None
-    if found != digest:
-        raise DamagedError(f"{folder / name} is not as it was written: altered, or cut off; {remedy}")
+    if actual != digest:
+        raise DamagedError(f"{folder / name} was altered or truncated: {remedy}")

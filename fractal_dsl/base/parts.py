@@ -1,8 +1,8 @@
-"""Parts of the folders that the program makes: runs, compiled networks, sweeps.
+"""Parts: the files in the folders that fractal_dsl writes, which are runs, compiled networks and sweeps.
 
-Such a folder may come from somebody else. No link in it is followed, for it could lead to any file of the user's:
-writing replaces a link by a file, and refuses a folder that is a link; reading refuses both, and what is no regular
-file, such as a pipe that never ends. The folder itself is the user's choice and may be a link.
+Such a folder may come from somebody else, and a link in it could lead to any of the user's files, so no link is
+followed. Writing replaces a link to a file and refuses a link to a folder. Reading refuses both, and anything else that
+is not a regular file, such as a pipe that never ends. The folder itself is the user's choice and may be a link.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MAX_JSON_BYTES = 256 << 20
 
 
 def part_folder(folder: Path, name: str) -> Path:
-    """A folder within ``folder``, made if it is not there; ``""`` is the folder itself.
+    """A folder within ``folder``, created if needed; ``""`` is the folder itself.
 
-    Raises UserError if it cannot be made, or a link or a file is in its way.
+    Raises UserError if it cannot be created, or a link or a file is in the way.
     """
     place = folder
     try:
@@ -37,15 +37,15 @@ def part_folder(folder: Path, name: str) -> Path:
                 raise UserError(f"cannot write into {place}: it is a link, and links in {folder} are not followed")
             place.mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {place}: {error.strerror}") from None
+        raise UserError(f"cannot create the folder {place}: {error.strerror}") from None
     return place
 
 
 @contextmanager
 def replacing_part(folder: Path, name: str) -> Generator[Path]:
-    """A temporary file to write to, which becomes the part of that name when the block ends well.
+    """A temporary file, which becomes the part of that name when the block ends without an error.
 
-    Raises UserError where nothing can be written.
+    Raises UserError if it cannot be written.
     """
     way, _, last = name.rpartition("/")
     with beside(part_folder(folder, way) / last) as temporary:
@@ -53,24 +53,24 @@ def replacing_part(folder: Path, name: str) -> Generator[Path]:
 
 
 def write_part(folder: Path, name: str, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all. Raises UserError where nothing can be written."""
+    """Write a text in UTF-8, atomically. Raises UserError if it cannot be written."""
     with replacing_part(folder, name) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_new_parts(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write texts by their names in a folder that has none of them.
+    """Write texts by name into a folder that has none of them.
 
-    Raises UserError if one is there already: on a disk that takes ``A`` and ``a`` for one name, they may be one file.
+    Raises UserError if one exists already: on a case-insensitive disk, ``A`` and ``a`` are the same file.
     """
     for name, text in texts.items():
         if os.path.lexists(folder / name):
-            raise UserError(f"cannot write {folder / name}: this disk takes another name for the same; rename the file")
+            raise UserError(f"cannot write {folder / name}: this disk gives another file the same name: rename one")
         write_part(folder, name, text)
 
 
 def open_part(folder: Path, name: str) -> BufferedReader:
-    """Open a part to read it. Raises OSError if it is missing, outside, behind a link, or no regular file."""
+    """Open a part for reading. Raises OSError if it is missing, outside, behind a link, or not a regular file."""
     path, status = folder, None
     for step in _steps(name):
         path = path / step
@@ -83,7 +83,7 @@ def open_part(folder: Path, name: str) -> BufferedReader:
 
 
 def is_part(folder: Path, name: str) -> bool:
-    """Whether there is a part of that name that ``open_part`` would open."""
+    """Whether ``open_part`` can open a part of that name."""
     try:
         open_part(folder, name).close()
     except OSError:
@@ -92,7 +92,7 @@ def is_part(folder: Path, name: str) -> bool:
 
 
 def read_part(folder: Path, name: str) -> str:
-    """The text of a part. Raises OSError as ``open_part`` does, and ValueError if it is no UTF-8."""
+    """The text of a part. Raises OSError as ``open_part`` does, and ValueError if it is not UTF-8."""
     with open_part(folder, name) as file:
         return file.read().decode()
 
@@ -100,7 +100,7 @@ def read_part(folder: Path, name: str) -> str:
 def read_json(folder: Path, name: str) -> Any:
     """The JSON of a part. Raises OSError as ``open_part`` does.
 
-    Raises ValueError if it is no JSON, is over 256 MB, is nested too deeply, or has a key twice in an object.
+    Raises ValueError if it is not JSON, is over 256 MB, is nested too deeply, or has a key twice in an object.
     """
     with open_part(folder, name) as file:
         data = file.read(MAX_JSON_BYTES + 1)
@@ -113,8 +113,8 @@ def read_json(folder: Path, name: str) -> Any:
 
 
 def remove_parts(folder: Path, names: Iterable[str], folders: Iterable[str] = ()) -> None:
-    """Delete parts by name; then of ``folders`` and of those that the parts were in, and of ``folder`` itself, what is
-    empty. Whatever else is there stays."""
+    """Delete parts by name. Then remove those of ``folders``, the parts' own folders and ``folder`` itself that are
+    empty. Everything else stays."""
     emptied = {folder, *(folder / name for name in folders)}
     for name in names:
         *way, last = _steps(name)
@@ -128,7 +128,7 @@ def remove_parts(folder: Path, names: Iterable[str], folders: Iterable[str] = ()
 
 
 def _steps(name: str) -> tuple[str, ...]:
-    """The names on the way to a part. Raises OSError for a path that leads outside."""
+    """The components of a part's path. Raises OSError for a path that leads outside."""
     path = Path(name)
     if path.anchor or ".." in path.parts or "\0" in name:
         raise OSError(errno.EINVAL, "it lies outside of the folder", name)
@@ -136,7 +136,7 @@ def _steps(name: str) -> tuple[str, ...]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         raise ValueError("an object has a key twice")
-    return found
+    return unique

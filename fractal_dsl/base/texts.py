@@ -25,7 +25,7 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def shortened(names: Sequence[str], most: int = 6) -> str:
-    """Names with commas between, on one line; of many, the first and the last."""
+    """Names separated by commas, on one line. A long list keeps its first names and its last."""
     if len(names) > most:
         names = [*names[: most - 1], "…", names[-1]]
     return ", ".join(map(one_line, names))

@@ -1,3 +1,3 @@
-"""The version: the build reads it from here, and nothing else states it."""
+"""The version of the package. The build reads it from here."""
 
 __version__ = "0.1.0"

@@ -37,7 +37,7 @@ def decode(path: Path, channels: int, background: str = "white") -> Image:
     """
     image_module = pillow()
     if path.exists() and not (path.is_file() or path.is_dir()):
-        _refuse(path, "it is no ordinary file")  # a pipe would be waited for
+        _refuse(path, "it is not a regular file")  # a pipe would be waited for
     try:
         with warnings.catch_warnings(), path.open("rb") as raw:
             warnings.simplefilter("ignore")  # Pillow's: on tags that it passes over, and images of 90 to 180 megapixels

@@ -79,7 +79,7 @@ class ImageFiles:
         root = self.tree.root
         try:
             if odd := next((name for name, _ in self.tree.files if not (root / name).is_file()), None):
-                raise UserError(f"{root / odd} is no ordinary file: remove it")
+                raise UserError(f"{root / odd} is not a regular file: remove it")
             sizes = [(root / name).stat().st_size for name, _ in self.tree.files]
             whole = sum(sizes) <= _HELD
             digests, counts = [hashlib.sha256() for _ in self.names], Counter[int]()

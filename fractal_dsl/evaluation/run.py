@@ -122,7 +122,7 @@ def unfinished(folder: Path) -> Path:
         raise UserError(f"there is no folder {folder}")
     expect(folder, "training run")
     if not has_settings(folder):
-        raise UserError(f"{folder} is no training run that can be resumed: it has no spec or no settings")
+        raise UserError(f"{folder} is not a training run that can be resumed: it has no spec or no settings")
     return folder
 
 

@@ -125,7 +125,7 @@ def tradeoff_svg(found: Mapping[str, Any]) -> str:
                 if px - right >= room:
                     axes.annotate(f"{100 * row['confidence']:g}", (px, py), (0, 6), textcoords="offset points", size=8)
                     right = px
-            axes.set(ylabel="images classified right (%)")
+            axes.set(ylabel="images classified correctly (%)")
             axes.set_xlim(left=0)
             axes.margins(y=0.12)
         latency, macs = drawing.axes

@@ -1,3 +1,3 @@
 """A run's folder as data: manifest, figures, report, comparison.
 
-In: the files of a run. Out: tables, plots and pages. Torch is not imported here."""
+Reads the files of a run and produces tables, plots and pages. Torch is not imported here."""

@@ -19,7 +19,10 @@ from fractal_dsl.runs.report import comparison_html, pictures, report_html, writ
 
 
 def write_page(folders: Sequence[Path], output: Path | None) -> Path:
-    """The report of a run, again, or a page of several; where it was written. Raises UserError for no runs."""
+    """Write the report of one run again, or a page that compares several runs. Return its path.
+
+    Raises UserError if a folder is not a run.
+    """
     require_matplotlib()
     if len(folders) == 1:
         if output is None:
@@ -28,15 +31,18 @@ def write_page(folders: Sequence[Path], output: Path | None) -> Path:
         write_text(output, report_html(run, pictures(run)))
         return output
     runs = [RunFiles.read(folder) for folder in folders]
-    found = compare_runs(folders)
+    comparison = compare_runs(folders)
     page = output or Path("comparison.html")
-    write_text(page, comparison_html(runs, found["figures"], found["settings"]))
+    write_text(page, comparison_html(runs, comparison["figures"], comparison["settings"]))
     return page
 
 
 def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
-    """``runs``: their names; ``figures`` and ``settings``: by name a text for each run. Of the settings only those in
-    which the runs differ. Raises UserError for fewer than two runs, or what is none."""
+    """Compare runs: their names (``runs``), and ``figures`` and ``settings``, which map a name to a text for each run.
+
+    ``settings`` has only those in which the runs differ. Raises UserError for fewer than two runs, or a folder that is
+    not a run.
+    """
     if len(folders) < 2:
         raise UserError("give two runs or more to compare")
     runs = [RunFiles.read(folder) for folder in folders]
@@ -50,18 +56,18 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> Table:
-    """What ``compare_runs`` found, for a terminal."""
+def table(comparison: dict[str, Any]) -> Table:
+    """The result of ``compare_runs`` as a table for a terminal."""
     result = Table(box=None, pad_edge=False)
     result.add_column("")
-    for name in found["runs"]:
+    for name in comparison["runs"]:
         result.add_column(_cell(name), justify="right")
-    for key, values in found["figures"].items():
+    for key, values in comparison["figures"].items():
         result.add_row(*map(_cell, [key, *values]))
-    if found["settings"]:
+    if comparison["settings"]:
         result.add_section()
         result.add_row("settings that differ", style="bold")
-        for key, values in found["settings"].items():
+        for key, values in comparison["settings"].items():
             result.add_row(*map(_cell, [key, *values]))
     return result
 
@@ -71,27 +77,27 @@ def _cell(text: str) -> Text:
 
 
 def _keys(rows: Sequence[dict[str, str]]) -> list[str]:
-    """All the keys, those of the first row first."""
+    """All keys, in the order of their first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _figures(run: RunFiles) -> dict[str, str]:
-    found = {"net": run.given.net, "status": run.status, "epochs": str(len(run.epochs))}
+    figures = {"net": run.given.net, "status": run.status, "epochs": str(len(run.epochs))}
     if run.result is not None:
         result = run.result
-        found["test accuracy"] = f"{result['accuracy']:.2%}"
-        found["test loss"] = f"{result['loss']:.4f}"
+        figures["test accuracy"] = f"{result['accuracy']:.2%}"
+        figures["test loss"] = f"{result['loss']:.4f}"
         for column in result["columns"]:
-            found[f"column {column['column']}, test accuracy"] = f"{column['accuracy']:.2%}"
+            figures[f"column {column['column']}, test accuracy"] = f"{column['accuracy']:.2%}"
         if result["plain"]:
-            found[f"column {result['plain']['column']} trained alone"] = f"{result['plain']['accuracy']:.2%}"
-        found["best epoch"] = str(result["best_epoch"])
-        found["training time"] = duration(result["seconds"])
-        found["images/s"] = f"{result['images_per_second']:,.0f}"
+            figures[f"column {result['plain']['column']} trained alone"] = f"{result['plain']['accuracy']:.2%}"
+        figures["best epoch"] = str(result["best_epoch"])
+        figures["training time"] = duration(result["seconds"])
+        figures["images/s"] = f"{result['images_per_second']:,.0f}"
     if run.epochs:
         last = run.epochs[-1]
-        found["last loss in training"] = f"{last['train_loss']:.4f}"
+        figures["last training loss"] = f"{last['train_loss']:.4f}"
         if last["validation"]:
-            found["last validation accuracy"] = f"{last['validation']['accuracy']:.2%}"
-        found["memory"] = memory_text(last["memory"])
-    return found
+            figures["last validation accuracy"] = f"{last['validation']['accuracy']:.2%}"
+        figures["memory"] = memory_text(last["memory"])
+    return figures

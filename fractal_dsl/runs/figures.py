@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREY = "#777777"
-_RIGHT = "images classified right (%)"
+_RIGHT = "images classified correctly (%)"
 _NATS = "cross-entropy (nats per image)"
 
 
 def curves_svg(run: RunFiles, salt: str = "curves") -> str:
-    """Loss and accuracy by epoch, in training and on the validation images."""
+    """Loss and accuracy by epoch, on training and validation images."""
     epochs = run.epochs
     with Drawing(2, salt) as drawing:
         loss, accuracy = drawing.axes
@@ -52,7 +52,7 @@ def curves_svg(run: RunFiles, salt: str = "curves") -> str:
 
 
 def columns_svg(run: RunFiles, salt: str = "columns") -> str:
-    """Each column alone: accuracy by epoch on the validation images, and in the end on the test images."""
+    """Each column alone: its validation accuracy by epoch, and its final test accuracy."""
     result = run.result
     assert result is not None
     with Drawing(2, salt) as drawing:
@@ -83,7 +83,7 @@ def columns_svg(run: RunFiles, salt: str = "columns") -> str:
 
 
 def losses_svg(run: RunFiles, salt: str = "losses") -> str:
-    """The loss of each column alone through training, and of a plain net where one was trained (paper, figure 3)."""
+    """The loss of each column alone during training, and of the plain net if one was trained (paper, figure 3)."""
     tracked = [e for e in run.epochs if "training" in e]
     validated = [e for e in run.epochs if e["validation"]]
     panels = [("Training images", tracked, "training")] * bool(tracked)
@@ -126,7 +126,7 @@ def gradients_svg(run: RunFiles, salt: str = "gradients") -> str:
 
 
 def paths_svg(run: RunFiles, salt: str = "paths") -> str:
-    """Paths by length: of the whole net, and of what drop-path leaves."""
+    """The number of paths by length, in the whole net and under drop-path."""
     paths = run.paths
     assert paths is not None
     with Drawing(1, salt) as drawing:
@@ -144,14 +144,14 @@ def paths_svg(run: RunFiles, salt: str = "paths") -> str:
 
 
 def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
-    """Several runs in one: the loss in training, and the accuracy on the validation images."""
+    """The training loss and validation accuracy of several runs in one picture."""
 
     def draw(axes: Axes, epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float]) -> None:
         for i, run in enumerate(runs):
-            found = epochs(run)
-            y = [value(e) for e in found]
+            rows = epochs(run)
+            y = [value(e) for e in rows]
             axes.plot(
-                [e["epoch"] for e in found],
+                [e["epoch"] for e in rows],
                 y,
                 color=colour(i),
                 ls=DASHES[i // 7 % 4],
@@ -163,8 +163,8 @@ def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
 
     with Drawing(2, salt) as drawing:
         loss, accuracy = drawing.axes
-        loss.set(title="Loss in training", xlabel="epoch", ylabel=_NATS, yscale="log")
-        accuracy.set(title="Accuracy on the validation images", xlabel="epoch", ylabel=_RIGHT)
+        loss.set(title="Training loss", xlabel="epoch", ylabel=_NATS, yscale="log")
+        accuracy.set(title="Validation accuracy", xlabel="epoch", ylabel=_RIGHT)
         draw(loss, lambda run: run.epochs, lambda e: e["train_loss"])
         draw(accuracy, _validated, lambda e: 100 * e["validation"]["accuracy"])
     return drawing.svg
@@ -175,7 +175,7 @@ def _validated(run: RunFiles) -> list[Figures]:
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:
-    """The first, the last, and some evenly between."""
+    """The first item, the last, and some evenly spaced between them."""
     if len(items) <= count:
         return items
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]

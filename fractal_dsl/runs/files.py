@@ -1,4 +1,4 @@
-"""What a report is made of: a run's figures and settings as plain data, without its weights."""
+"""A run's figures and settings as plain data, without its weights: the input of a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run that may be unfinished. ``result`` is None as long as nothing was measured on the test images."""
+    """A run, finished or not. ``result`` is None until the test images are measured."""
 
     folder: Path
     given: Given
@@ -33,11 +33,11 @@ class RunFiles:
 
     @classmethod
     def read(cls, folder: Path) -> RunFiles:
-        """Raises UserError if the folder is no run, or a file of it is damaged."""
+        """Read a run's folder. Raises UserError if it is not a run, or one of its files is damaged."""
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
         if not all(is_part(folder, name) for name in ("params.json", "config.json", "metrics.jsonl")):
-            raise UserError(f"{folder} is no training run: it has no params.json, config.json or metrics.jsonl")
+            raise UserError(f"{folder} is not a training run: it has no params.json, config.json or metrics.jsonl")
         manifest = _json(folder, "manifest.json") or {}
         result = _json(folder, "result.json")
         return cls(
@@ -60,26 +60,26 @@ class RunFiles:
 
     @property
     def title(self) -> str:
-        """What was trained on what."""
+        """The net and its data set."""
         return f"{self.given.net} on {self.config['dataset']['name']}"
 
     def settings(self) -> dict[str, str]:
-        """Parameters and settings under dotted keys, as texts; those that are not set are left out."""
+        """Parameters and settings as texts under dotted keys, without those that are not set."""
         return dict(_flat({"parameters": self.given.params, **self.config}, ""))
 
     def chosen(self) -> str:
-        """Which weights are the best, and what they were chosen by."""
+        """Which weights were chosen as the best, and how."""
         if self.result is None:
             return "no weights are chosen yet"
         epoch, images = self.result["best_epoch"], self.result["validation_images"]
         kind = "running average of the weights" if self.config["ema"] else "weights"
         if not epoch:
-            return f"{kind} that the run stopped with: no epoch was finished"
+            return f"{kind} at the stop: no epoch was finished"
         if not images:
             return f"{kind} of epoch {epoch}, the last: there were no validation images to choose by"
         return (
             f"{kind} of epoch {epoch}, chosen by accuracy, then loss, on {images:,} validation images; "
-            "the test images had no part in it"
+            "the test images played no part"
         )
 
 
@@ -101,7 +101,7 @@ def _json(folder: Path, name: str) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / name} cannot be read: {error}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{folder / name} cannot be read: it is no object")
+        raise UserError(f"{folder / name} cannot be read: it is not a JSON object")
     return cast(dict[str, Any], data)
 
 

@@ -1,4 +1,4 @@
-"""What training writes into the folder of a run, by name: these names are the program's, all others the user's."""
+"""The names of the files that training writes into a run's folder. Every other file belongs to the user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
 PLAIN: Final = "plain"
 INITIAL: Final = "initial.safetensors"
-"""The weights that training began with, where they are not those that the seed draws."""
+"""The initial weights, if they were not drawn from the seed."""
 WRITTEN: Final = ".weights.json"
-"""Beside weights: the hashes of the files that are there, and of those that are about to replace them."""
+"""Beside the weights: the hashes of the present files, and of those about to replace them."""
 
 _TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
 SEALED: Final = (
@@ -24,7 +24,7 @@ SEALED: Final = (
     *_TRAINED,
     *(f"{PLAIN}/{name}" for name in _TRAINED),
 )
-"""What the manifest counts, apart from the spec."""
+"""The files that the manifest covers, apart from the spec."""
 _UNSEALED = (
     *("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg"),
     *(LOCK, WRITTEN, f"{PLAIN}/{WRITTEN}"),
@@ -36,7 +36,7 @@ _MANY = (
 
 
 def discard(run: Path, spec: Iterable[str]) -> None:
-    """Delete what training has written into a run that cannot go on, and the folder if nothing else is in it.
+    """Delete what training wrote into a run that cannot be resumed, and the folder if nothing else is in it.
 
     ``spec`` are the paths of its spec's files.
     """

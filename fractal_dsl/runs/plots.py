@@ -1,4 +1,4 @@
-"""The one style of every plot: what matplotlib draws, as SVG whose texts stay texts."""
+"""The style of every plot: matplotlib draws it as SVG, in which text stays text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
-    "svg.fonttype": "none",  # texts stay texts, in the reader's own font
+    "svg.fonttype": "none",  # text stays text, in the reader's own font
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -30,13 +30,13 @@ _STYLE: dict[Any, Any] = {
 
 
 def require_matplotlib() -> None:
-    """Raise UserError, before any work is done, if there is nothing to draw the curves with."""
+    """Raise UserError if matplotlib is not installed. Called before any work is done."""
     if find_spec("matplotlib") is None:
         raise UserError("the curves of a run need matplotlib: pip install 'fractal-dsl[train]'")
 
 
 class Drawing:
-    """``with Drawing(n, salt) as drawing``: n axes side by side; ``svg`` holds the text once the block ends."""
+    """``with Drawing(n, salt) as drawing``: n axes side by side. ``svg`` holds the text after the block."""
 
     svg: str
 
@@ -72,7 +72,7 @@ def colour(column: int) -> str:
 
 
 def gradation(i: int, count: int) -> str:
-    """The i-th of ``count`` colours from light to dark, for what is in order."""
+    """The i-th of ``count`` colours from light to dark, for ordered data."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -80,7 +80,7 @@ def gradation(i: int, count: int) -> str:
 
 
 def integer_epochs(axes: Axes) -> None:
-    """Whole numbers along x; plain numbers along a logarithmic y."""
+    """Label x with whole numbers, and a logarithmic y with plain numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -89,7 +89,7 @@ def integer_epochs(axes: Axes) -> None:
 
 
 def plain_logarithms(axes: Axes) -> None:
-    """0.6 and not 6·10⁻¹ along a logarithmic y; labels between powers of ten only where there is room."""
+    """Label a logarithmic y with 0.6, not 6·10⁻¹. Ticks between powers of ten get labels only if there is room."""
     from matplotlib.ticker import LogFormatter
 
     class Plain(LogFormatter):

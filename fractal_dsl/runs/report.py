@@ -1,4 +1,4 @@
-"""A run's page, ``report.html`` beside its pictures, and one page of several runs; both open offline."""
+"""The page of one run, ``report.html``, and the page that compares several runs. Both work offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fractal_dsl.runs.files import Figures, RunFiles
 from fractal_dsl.runs.svg import clean_svg
 
 Table = Mapping[str, Sequence[str]]
-"""Rows by name, a cell for each run."""
+"""Rows by name, with a cell for each run."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,19 +73,19 @@ def pictures(run: RunFiles, salt: str = "") -> dict[str, str]:
 
 
 _CAPTIONS = {
-    "curves": "In training: what drop-path leaves of the net at each step, averaged over the epoch. "
-    "On the validation images: the whole net at the epoch's end.",
-    "columns": "Each column run alone; column 1 is the shallowest.",
-    "losses": "The loss of each column alone, through training. Training images: one fixed batch, not augmented.",
-    "gradients": "How much of the gradient reaches which depth: the L2 norm of a layer's gradient, on one fixed batch, "
+    "curves": "Training: the part of the net that drop-path keeps at each step, averaged over the epoch. "
+    "Validation: the whole net at the end of the epoch.",
+    "columns": "Each column alone. Column 1 is the shallowest.",
+    "losses": "The loss of each column alone during training. Training images: one fixed batch, not augmented.",
+    "gradients": "How much of the gradient reaches each depth: the L2 norm of a layer's gradient on one fixed batch, "
     "at the end of an epoch.",
-    "paths": "How many layers a path from the input to the output has; under drop-path: the paths that are live in a "
-    "training step, on average over all the plans that can be drawn.",
+    "paths": "The number of layers on each path from the input to the output. Under drop-path: the paths that are live "
+    "in a training step, averaged over all possible plans.",
 }
 
 
 def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
-    """The page of a run with its pictures by name; it needs no other file."""
+    """The page of a run, given its pictures by name. It needs no other file."""
     drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
     parts = [
         f"<h1>{markup(run.title)}</h1>",
@@ -111,7 +111,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
 
 
 def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
-    """One page of several runs: what differs, their curves in one picture, and the runs side by side."""
+    """One page for several runs: their differences, their curves in one picture, and the runs side by side."""
     names = [run.name for run in runs]
     title = f"{len(runs)} runs"
     sides: list[str] = []
@@ -120,7 +120,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
         shown = "\n".join(_figure(svg, _CAPTIONS[name]) for name, svg in drawn.items())
         head = f'<h3>{markup(run.name)}</h3>\n<p class="note">{markup(run.title)}.{markup(_status(run))}</p>'
         sides.append(f"<section>{head}\n{_net(run.folder)}\n{shown}</section>")
-    caption = "Training: what drop-path leaves of the net, averaged over the epoch. Validation: the whole net."
+    caption = "Training: the part of the net that drop-path keeps, averaged over the epoch. Validation: the whole net."
     parts = [
         f"<h1>{title}</h1>",
         f'<p class="note">{markup(", ".join(names))}</p>',
@@ -138,23 +138,23 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
 
 def facts(run: RunFiles) -> dict[str, str]:
     """How a run went, apart from its figures."""
-    result, found = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
+    result, rows = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
     if result is not None:
-        found["training time"] = duration(result["seconds"])
-        found["training speed"] = f"{result['images_per_second']:,.0f} images/s"
+        rows["training time"] = duration(result["seconds"])
+        rows["training speed"] = f"{result['images_per_second']:,.0f} images/s"
     if run.data is not None:
-        found["classes"] = shortened(run.data.classes, 20)
-        found["inputs"] = run.data.inputs.text()
-        found |= {f"{use} examples": f"{count:,}" for use, count in run.data.examples.items()}
+        rows["classes"] = shortened(run.data.classes, 20)
+        rows["inputs"] = run.data.inputs.text()
+        rows |= {f"{use} examples": f"{count:,}" for use, count in run.data.examples.items()}
     if run.epochs:
-        found["memory"] = f"{memory_text(run.epochs[-1]['memory'])} at most"
-    return found | {name: str(version) for name, version in run.versions.items()}
+        rows["memory"] = f"{memory_text(run.epochs[-1]['memory'])} at most"
+    return rows | {name: str(version) for name, version in run.versions.items()}
 
 
 def _status(run: RunFiles) -> str:
     if run.status == "finished":
         early = run.result is not None and run.result["ended"] == "patience"
-        return " It was stopped early: the validation figures got no better." if early else ""
+        return " It stopped early: the validation figures no longer improved." if early else ""
     return f" The run was {run.status}." if run.status != "running" else " The run is not finished."
 
 
@@ -191,12 +191,12 @@ def _table(rows: Table, head: Sequence[str] = ()) -> str:
 
 
 def _net(folder: Path) -> str:
-    """The network's picture, if there is one, in a box of its own: it may be tall."""
+    """The network's picture, if there is one. It gets its own box, because it may be tall."""
     return _figure(clean_svg(_text(folder, "graph.svg")), "The network.", "net")
 
 
 def _text(folder: Path, name: str) -> str:
-    """A part of a run's folder; nothing where it is missing."""
+    """The text of a part of a run's folder, empty if it is missing."""
     try:
         return read_part(folder, name)
     except FileNotFoundError:
@@ -207,9 +207,9 @@ def _text(folder: Path, name: str) -> str:
 
 def _figure(text: str, caption: str, kind: str = "") -> str:
     """An SVG inline."""
-    found = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
-    if not found:
+    match = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
+    if not match:
         return ""
-    svg = found[0].replace("<svg", f'<svg role="img" aria-label="{markup(caption)}"', 1)
+    svg = match[0].replace("<svg", f'<svg role="img" aria-label="{markup(caption)}"', 1)
     named = f' class="{kind}"' if kind else ""
     return f"<figure{named}>\n<div>{svg}</div>\n<figcaption>{markup(caption)}</figcaption>\n</figure>"

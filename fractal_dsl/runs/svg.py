@@ -1,4 +1,4 @@
-"""SVG from a run's folder, which may be of others, made safe to stand in a page of ours."""
+"""Make the SVG of a run's folder safe to embed in a page: the folder may come from somebody else."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _OUTSIDE = re.compile(r"url\s*\(|[\\@]|[a-z]+:", re.IGNORECASE)
 
 
 def clean_svg(text: str) -> str:
-    """The picture with what draws and nothing else: no script, style, link, event or file. Empty if it is no SVG."""
-    start, end = text.find("<svg"), text.rfind("</svg>")  # without the document type, and what it may declare
+    """Keep only what draws: no script, style, link, event or file. Empty if the text is not SVG."""
+    start, end = text.find("<svg"), text.rfind("</svg>")  # drop the document type and its declarations
     if min(start, end) < 0:
         return ""
     try:
@@ -46,5 +46,5 @@ def _clean(root: ElementTree.Element) -> None:
 
 
 def _drawn(name: str, value: str) -> bool:
-    """Whether an attribute may stay: a tooltip, or what draws and reads nothing from elsewhere."""
+    """Whether an attribute may stay: it is a tooltip, or it draws and refers to nothing outside."""
     return name == f"{_LINK}title" or (name in _ATTRIBUTES and not _OUTSIDE.search(value))

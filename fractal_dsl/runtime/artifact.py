@@ -68,7 +68,7 @@ def save_artifact(
     check_fits(model, "an artifact")
     folder = folder.resolve() if folder.is_symlink() else folder
     if folder.exists() and not (folder.is_dir() and (is_network(folder) or not any(folder.iterdir()))):
-        raise UserError(f"{folder} exists and is no compiled network: choose another place with -o")
+        raise UserError(f"{folder} exists and is not a compiled network: choose another place with -o")
     if folder.exists() and is_network(folder):
         _refuse_to_lose(folder)
     graph = model.join_graph

@@ -1,1 +1,1 @@
-"""Folders that commands wrote and that stand for a spec: compiled networks and training runs, read without torch."""
+"""Folders that can stand for a spec: compiled networks and training runs, read without torch."""

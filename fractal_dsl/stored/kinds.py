@@ -1,4 +1,4 @@
-"""What a folder is: a compiled network, a training run, a sweep, or none of ours."""
+"""What a folder is: a compiled network, a training run, a sweep, or something else."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NETWORK: Final = ("model.py", "weights.safetensors")
 
 def kind_of(folder: Path) -> Kind | None:
     """What a folder is, by its manifest, or by its files where the manifest is missing or damaged."""
-    found = _json(folder, MANIFEST).get("format")
-    if isinstance(found, str) and found in _FORMATS:
-        return _FORMATS[found]
+    name = _json(folder, MANIFEST).get("format")
+    if isinstance(name, str) and name in _FORMATS:
+        return _FORMATS[name]
     if _json(folder, SWEEP_FILE).get("format") == SWEEP_FORMAT:
         return "sweep"
     if has_settings(folder):
@@ -51,19 +51,19 @@ def is_network(folder: Path) -> bool:
 
 
 def trained_weights(folder: Path) -> bool:
-    """Whether a folder is a compiled network whose weights come of a training run, or of `extract`."""
+    """Whether a folder is a compiled network with weights from a training run or from `extract`."""
     manifest = _json(folder, MANIFEST)
     return is_network(folder) and ("trained" in manifest or manifest.get("column") is not None)
 
 
 def expect(folder: Path, kind: Kind) -> None:
-    """Raise UserError, with the command to use instead, if a folder is of another kind, or a spec."""
+    """Raise UserError, with the command to use instead, if a path is a folder of another kind, or a spec."""
     if folder.suffix == ".frac" and folder.is_file():
         makes = command("fractal-dsl", "train" if kind == "training run" else "compile", str(folder))
-        raise UserError(f"{folder} is a spec, and not the folder of a {kind}: `{makes}` makes one")
-    found = kind_of(folder)
-    if found is not None and found != kind:
-        raise UserError(f"{folder} is no {kind}: it is a {found}{_instead(folder, found)}")
+        raise UserError(f"{folder} is a spec, not the folder of a {kind}: `{makes}` creates one")
+    actual = kind_of(folder)
+    if actual is not None and actual != kind:
+        raise UserError(f"{folder} is not a {kind}: it is a {actual}{_instead(folder, actual)}")
 
 
 def _instead(folder: Path, kind: Kind) -> str:
@@ -75,7 +75,7 @@ def _instead(folder: Path, kind: Kind) -> str:
 
 
 def owner(file: Path) -> Path | None:
-    """The folder of ours that a file lies in, whose files must stay as they were written; None if there is none."""
+    """The folder written by fractal_dsl that a file lies in, whose files must not change. None if there is none."""
     return next((folder for folder in file.resolve().parents if kind_of(folder) is not None), None)
 
 

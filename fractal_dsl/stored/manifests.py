@@ -1,4 +1,4 @@
-"""The manifests of compiled networks and of training runs: what the folders must have, checked without torch."""
+"""The manifests of compiled networks and of training runs, and what they require of a folder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FIRST_SPEC: Final = "spec.frac"
 
 
 class NetworkManifest(Manifest, frozen=True, kw_only=True):
-    """What the manifest of a compiled network has; ``spec`` is the part that is the spec's main file.
+    """The manifest of a compiled network. ``spec`` names the part that is the spec's main file.
 
-    ``train`` is the train block, with its paths as they were where the spec was compiled. Networks that come from a
-    run have the run's ``classes`` and ``normalisation``; ``trained`` says which weights a whole net has.
+    ``train`` is the train block, whose paths start where the spec was compiled. A network from a run has the run's
+    ``classes`` and ``normalisation``. ``trained`` says which weights a whole net has.
     """
 
     net: str
@@ -43,14 +43,14 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
 
 
 class RunManifest(Manifest, frozen=True, kw_only=True):
-    """What the manifest of a run has."""
+    """The manifest of a run."""
 
     status: str
     graph_sha256: str
 
 
 class Given(msgspec.Struct, frozen=True):
-    """``params.json``: the net of a run, its parameters, and which part of the folder is the spec's main file."""
+    """``params.json``: a run's net and parameters, and the part of the folder that is the spec's main file."""
 
     net: str
     params: dict[str, str]
@@ -58,7 +58,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 def read_network_manifest(folder: Path) -> NetworkManifest:
-    """The manifest of a compiled network whose files are all as they were written. Raises UserError if not."""
+    """The manifest of a compiled network. Raises UserError if a file is missing or altered."""
     expect(folder, "compiled network")
     remedy = "compile the spec again"
     manifest = read_manifest(
@@ -75,10 +75,10 @@ def read_network_manifest(folder: Path) -> NetworkManifest:
 
 
 def read_run_manifest(folder: Path) -> RunManifest:
-    """The manifest of a run whose files are all as they were written. Raises UserError if not."""
+    """The manifest of a run. Raises UserError if a file is missing or altered."""
     expect(folder, "training run")
-    go_on = command("fractal-dsl", "train", "--resume", str(folder))
-    remedy = f"restore the file, go on with `{go_on}` if it was killed, or train again"
+    resume = command("fractal-dsl", "train", "--resume", str(folder))
+    remedy = f"restore the file, resume with `{resume}` if the run was killed, or train again"
     manifest = read_manifest(
         folder,
         "training run",

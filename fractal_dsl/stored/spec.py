@@ -1,4 +1,4 @@
-"""The one reader of a stored spec: the net of a compiled network or of a training run."""
+"""Reads a stored spec: the net of a compiled network or of a training run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from fractal_dsl.stored.manifests import (
 )
 
 _CURABLE = ("E0106", "E0601")
-"""Python code that is not allowed, and a net over the limit: options help, and nothing is broken."""
+"""Errors that an option resolves: Python code that is not allowed, and a net over the limit."""
 
 
 class Stored(Struct, frozen=True):
-    """A folder that was opened and found whole.
+    """A folder that was opened and checked.
 
-    ``spec`` is the part that is the spec's main file; ``settings`` are those of its training, as plain data.
+    ``spec`` names the part that is the spec's main file. ``settings`` are its training settings, as plain data.
     """
 
     folder: Path
@@ -58,12 +58,12 @@ class Stored(Struct, frozen=True):
 
     @property
     def column(self) -> int | None:
-        """The number of the column, where the folder holds one alone, as ``extract`` wrote it."""
+        """The number of the column that ``extract`` wrote here; None for a whole net."""
         return self.manifest.column if isinstance(self.manifest, NetworkManifest) else None
 
     @property
     def trained(self) -> bool:
-        """Whether training made the weights, not the seed."""
+        """Whether the weights come from training, not from the seed."""
         return not isinstance(self.manifest, NetworkManifest) or self.manifest.trained is not None
 
     def describe(self) -> str:
@@ -74,11 +74,11 @@ class Stored(Struct, frozen=True):
         return f"column {self.column} of {net}" + ", batch norms folded" * self.network.fused
 
     def whole(self, command: str) -> Stored:
-        """The folder itself. Raises UserError if it holds a column alone, which the command does not take."""
+        """The folder itself. Raises UserError if it holds a single column, which the command does not take."""
         if self.column is not None:
             raise UserError(
-                f"{self.folder} holds one column of a net, as `extract` wrote it, and `{command}` takes whole nets: "
-                "give the run, the compiled folder or the .frac file that the column is from"
+                f"{self.folder} holds a single column, written by `extract`, but `{command}` takes whole nets: "
+                "give the run, the compiled folder or the .frac file that the column came from"
             )
         return self
 
@@ -93,7 +93,7 @@ def open_stored(
 ) -> Stored:
     """Open a compiled network or a training run: check its files against its manifest, and compile its spec.
 
-    ``expected`` is the only kind that will do. ``settings`` is false where the settings of training do not matter.
+    ``expected`` is the only accepted kind. ``settings`` is false where the training settings do not matter.
     Raises UserError if the folder is of another kind, a part of it is missing or altered, or its spec does not compile
     any more; FracError if it has Python code that is not allowed, or more layers than the limit.
     """
@@ -110,7 +110,7 @@ def open_stored(
     if kind is None:
         raise UserError(
             f"{folder} is neither a compiled network nor a training run: give a .frac file, or a folder that "
-            "`fractal-dsl compile` or `fractal-dsl train` has written"
+            "`fractal-dsl compile` or `fractal-dsl train` wrote"
         )
     manifest = read_network_manifest(folder)
     compiled = _compiled(folder, manifest, max_layers, allow_python, settings)
@@ -120,7 +120,7 @@ def open_stored(
 
 
 def run_spec(folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
-    """The net of a training run whose files need not fit its manifest. Raises as ``open_stored`` does."""
+    """The net of a training run, whose files are not checked against its manifest. Raises as ``open_stored`` does."""
     return _compiled(folder, read_given(folder), max_layers, allow_python, settings=False)
 
 

@@ -87,7 +87,7 @@ class Home:
     def create(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
         """Begin a sweep. Raises UserError if the folder has something in it."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path} exists and is no sweep: choose another folder with --out")
+            raise UserError(f"{self.path} exists and is not a sweep: choose another folder with --out")
         write_new_parts(part_folder(self.path, "spec"), texts)
         self.write(sweep)
 
@@ -96,17 +96,18 @@ class Home:
         write_part(self.path, SWEEP_FILE, json.dumps(sweep.json(), indent=2) + "\n")
 
     def read(self) -> Sweep:
-        """Raises UserError if the folder is no sweep, or that of another version."""
+        """Raises UserError if the folder is not a sweep, or is one of another version."""
         if not self.path.is_dir():
             raise UserError(f"there is no folder {self.path}")
         if not self.exists():
-            raise UserError(f"{self.path} is no sweep: it has no sweep.json")
+            raise UserError(f"{self.path} is not a sweep: it has no sweep.json")
         file = self.path / SWEEP_FILE
         try:
             data: dict[str, Any] = read_json(self.path, SWEEP_FILE)
-            found = data["format_version"]
-            if data["format"] == SWEEP_FORMAT and found not in range(1, FORMAT_VERSION + 1):
-                raise UserError(f"{self.path} has format {found}, this version reads formats up to {FORMAT_VERSION}")
+            version = data["format_version"]
+            if data["format"] == SWEEP_FORMAT and version not in range(1, FORMAT_VERSION + 1):
+                newest = f"this version reads formats up to {FORMAT_VERSION}"
+                raise UserError(f"{self.path} has format {version}, but {newest}")
             sweep = Sweep.of_json(data)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from None

@@ -173,7 +173,9 @@ class Results:
                 )
                 axes.set(title=title, xlabel=unit)
                 _scaled(axes, x, title != "Time")
-            ylabel = "validation images classified right (%)" if percent == 100 else "cross-entropy (nats per image)"
+            ylabel = (
+                "validation images classified correctly (%)" if percent == 100 else "cross-entropy (nats per image)"
+            )
             drawing.axes[0].set_ylabel(ylabel)
             if axis:
                 handles = drawing.axes[0].get_legend_handles_labels()

@@ -174,7 +174,7 @@ def jsonl(epochs: Sequence[Mapping[str, Any]]) -> str:
 def _read(folder: Path) -> Checkpoint:
     try:
         if not (folder / MANIFEST).is_file():
-            raise DamagedError(f"{folder} is incomplete: {MANIFEST} is missing; it is not used")
+            raise DamagedError(f"{folder} is incomplete ({MANIFEST} is missing): it is not used")
         manifest = read_manifest(
             folder,
             "checkpoint",

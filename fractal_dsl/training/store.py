@@ -107,7 +107,7 @@ class Store:
         validated = self.facts["config"]["validation"]
         if "best" in lost and validated and (p.batch or p.best_epoch != p.epoch):
             raise UserError(
-                f"{self.folder / 'best.safetensors'} is missing, or not as it was written: altered, or cut off. "
+                f"{self.folder / 'best.safetensors'} is missing, altered or truncated. "
                 f"No checkpoint has the weights of epoch {p.best_epoch}: restore the file, or train again"
             )
         return lost
