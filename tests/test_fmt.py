@@ -140,4 +140,4 @@ def test_line_ends_stay(spec: Path) -> None:
 def test_carriage_returns_hide_nothing(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec.write_bytes(b"let a = 1 # c\rlet b = zz\n")
     assert run(spec) == 1
-    assert "a carriage return alone ends no line" in capsys.readouterr().err
+    assert "a carriage return without a line feed" in capsys.readouterr().err

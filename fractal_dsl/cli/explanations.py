@@ -94,8 +94,10 @@ EXPLANATIONS: dict[str, Explanation] = {
         " a network's weights, or a text in another encoding. Save it as UTF-8, or give the right file.",
         "fractal-dsl check digits.png",
         "fractal-dsl check digits.frac",
-        """error[E0002]: this is not a text in UTF-8: byte 0 fits no character
-  --> digits.png""",
+        """error[E0002]: this is not UTF-8 text: byte 0 is invalid
+  --> digits.png
+
+1 error""",
         command=True,
         files={"digits.frac": b"net N(x: f32[8]) -> f32[8] = linear(8)\n", "digits.png": b"\x89PNG\r\n"},
     ),
@@ -386,7 +388,7 @@ EXPLANATIONS: dict[str, Explanation] = {
   --> blocks.frac:1:8
    1 | import "spec.frac" as spec
      |        ^^^^^^^^^^^
-     = help: move what both need into a file of its own""",
+     = help: move what both files need into a third file""",
         files={"blocks.frac": b'import "spec.frac" as spec\n', "parts.frac": b"let width = 8\n"},
     ),
     "E0803": Explanation(
@@ -394,11 +396,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         " whole, and reads nothing that it should not. Absolute paths and backslashes are refused as well.",
         'import "../blocks.frac" as blocks',
         'import "blocks.frac" as blocks',
-        """error[E0803]: "../blocks.frac" lies outside nets/, the folder of the spec
+        """error[E0803]: "../blocks.frac" is outside nets/, the folder of the spec
   --> spec.frac:1:8
    1 | import "../blocks.frac" as blocks
      |        ^^^^^^^^^^^^^^^^
-     = help: copy the file into the folder, or start from a file further up""",
+     = help: copy the file into this folder, or compile a file in a parent folder""",
         files={"blocks.frac": b"layer conv(out: int) = conv2d(out, 3) >> relu\n"},
     ),
     "E0804": Explanation(

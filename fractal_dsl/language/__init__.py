@@ -1,3 +1,3 @@
-"""The language: text to tree and tree to text.
+"""The language: text to syntax tree, and back to text.
 
-In: text. Out: ``syntax`` trees, diagnostics, canonical text. No meaning is known here: neither layers nor shapes."""
+In: text. Out: ``syntax`` trees, diagnostics, canonical text. Nothing here knows layers or shapes."""

@@ -1,4 +1,4 @@
-"""Error codes, diagnostics, and their two faces: text for people, JSON for tools."""
+"""Error codes and diagnostics, as text for people and as JSON for tools."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from fractal_dsl.language.source import Source, Sources, Span
 CODES: dict[str, str] = {
     "E0001": "the file cannot be read",
     "E0002": "the file is not text",
-    "E0101": "a character that the language does not have",
-    "E0102": "something else was expected here",
-    "E0103": "a bracket is not closed, or closes nothing",
+    "E0101": "an invalid character",
+    "E0102": "a syntax error",
+    "E0103": "an unmatched bracket",
     "E0104": "an unknown edition",
-    "E0105": "nested too deeply",
-    "E0106": "Python code that is not allowed to run",
+    "E0105": "nesting is too deep",
+    "E0106": "Python code is not allowed to run",
     "E0201": "an unknown name",
     "E0202": "a name is declared twice",
     "E0203": "an unknown parameter",
-    "E0204": "a parameter was given twice",
+    "E0204": "a parameter is given twice",
     "E0205": "a parameter is missing",
     "E0206": "too many arguments",
-    "E0207": "the file has no such net",
-    "E0301": "a value has the wrong type",
-    "E0302": "a value is outside its domain",
-    "E0303": "an operator does not take these operands",
+    "E0207": "an unknown net",
+    "E0301": "a value of the wrong type",
+    "E0302": "a value outside its domain",
+    "E0303": "an operator does not accept these operands",
     "E0304": "an index is out of range",
     "E0305": "arithmetic has no result",
-    "E0306": "zip needs lists of one length",
+    "E0306": "`zip` needs lists of equal length",
     "E0401": "`|` outside a rule",
-    "E0402": "a rule with `|` names no join",
-    "E0403": "no case of the rule matches the level",
-    "E0404": "the level does not fall",
-    "E0405": "a case of a rule that no level reaches",
-    "E0406": "a rule is used without its level",
-    "E0407": "a definition that needs itself",
-    "E0408": "`each` needs a mention of a rule",
-    "E0501": "the shapes at a join differ",
-    "E0502": "a layer does not take this shape",
-    "E0503": "the net's output has another shape than declared",
-    "E0504": "a size falls below 1",
-    "E0601": "the net is over the size limit",
-    "E0602": "a number, list or level is over its limit",
-    "E0701": "a training setting is wrong",
-    "E0702": "an option of the net is wrong",
+    "E0402": "a rule with `|` but without a join",
+    "E0403": "no case of a rule matches the level",
+    "E0404": "the level of a rule does not decrease",
+    "E0405": "a case of a rule is unreachable",
+    "E0406": "a rule without its level",
+    "E0407": "a circular definition",
+    "E0408": "`each` on something that is not a rule",
+    "E0501": "a join does not accept these shapes",
+    "E0502": "a layer does not accept this shape",
+    "E0503": "the net's output shape differs from its declaration",
+    "E0504": "a size drops below 1",
+    "E0601": "the net exceeds the size limit",
+    "E0602": "a number, list or level exceeds its limit",
+    "E0701": "an invalid training setting",
+    "E0702": "an invalid option of a net",
     "E0801": "an imported file cannot be read",
-    "E0802": "files import each other in a circle",
-    "E0803": "an import leaves the folder of the spec",
-    "E0804": "the standard library has no such part",
-    "E0805": "an imported file has no such name",
-    "W0101": "a character that changes the order in which text is shown",
+    "E0802": "circular imports",
+    "E0803": "an import from outside the folder of the spec",
+    "E0804": "an unknown file of the standard library",
+    "E0805": "an unknown name of an imported file",
+    "W0101": "a character that reorders the displayed text",
 }
 
 MAX_REPORTED = 50
@@ -78,11 +78,10 @@ class DiagnosticJson(TypedDict):
 
 
 class Diagnostic(Struct, frozen=True):
-    """One finding. ``label`` stands under the caret, ``trail`` says through which rules it came about.
+    """One error or warning. ``label`` is shown under the caret; ``trail`` names the rules and layers that led to it.
 
-    ``help`` is a text or None once FracError has the finding. Before that it may be a function, so that a suggestion is
-    computed only for a finding that is shown.
-    """
+    ``help`` may be a function, so that a suggestion is computed only for a diagnostic that is shown. FracError calls
+    it."""
 
     code: str
     message: str
@@ -94,7 +93,7 @@ class Diagnostic(Struct, frozen=True):
     severity: Literal["error", "warning"] = "error"
 
     def text(self, *, colour: bool = False) -> str:
-        """The finding as people read it; ``colour`` is for a terminal."""
+        """The diagnostic as text for people; ``colour`` adds the escape codes of a terminal."""
 
         def paint(style: str, text: str) -> str:
             return f"\033[{style}m{text}\033[0m" if colour else text
@@ -120,8 +119,8 @@ class Diagnostic(Struct, frozen=True):
         return "\n".join(parts)
 
     def json(self) -> DiagnosticJson:
-        """The finding as tools read it; lines and columns count from 1, the end is exclusive.
-        The trail reads from the inside out."""
+        """The diagnostic as JSON for tools. Lines and columns count from 1; the end is exclusive. The trail reads from
+        the innermost rule outwards."""
         line, column = self.source.position(self.span.start)
         end_line, end_column = self.source.position(self.span.end)
         return {
@@ -139,8 +138,8 @@ class Diagnostic(Struct, frozen=True):
 
 
 class FracError(Exception):
-    """A spec is wrong. ``diagnostics`` holds every independent error, in the order of the file; ``cut`` more
-    were over the limit. ``warnings`` holds what else was noticed."""
+    """A spec has errors. ``diagnostics`` holds every independent one, in file order, up to the limit; ``cut`` counts
+    the rest. ``warnings`` holds the warnings of the same file."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], cut: int = 0, warnings: Iterable[Diagnostic] = ()) -> None:
         self.diagnostics = [replace(d, help=help_text(d.help)) if callable(d.help) else d for d in diagnostics]
@@ -153,15 +152,15 @@ class FracError(Exception):
         return FracError, (self.diagnostics, self.cut, self.warnings)
 
     def text(self, *, colour: bool = False) -> str:
-        """All errors as people read them."""
+        """All errors as text for people."""
         more = f"{self.cut} more error{'s are' if self.cut > 1 else ' is'} not shown"
         return "\n\n".join([*[d.text(colour=colour) for d in self.diagnostics], *([more] if self.cut else [])])
 
 
 class Report(Struct):
-    """Collects the errors (``found``) and warnings of a source and of what it imports.
+    """Collects the errors (``found``) and warnings of a source and its imports.
 
-    The first finding of one code at one place counts.
+    Of several diagnostics with the same code at the same place, the first counts.
     """
 
     source: Source
@@ -180,13 +179,13 @@ class Report(Struct):
         help: Help = None,
         trail: Iterable[str] = (),
     ) -> None:
-        """Note an error. ``help`` may be a function: it is called when the error is shown."""
+        """Add an error. ``help`` may be a function, which is called only if the error is shown."""
         self._note(Diagnostic(code, message, self.sources.at(span), span, label, help, tuple(trail)))
 
     def warning(
         self, code: str, span: Span, message: str, *, help: str | None = None, trail: Iterable[str] = ()
     ) -> None:
-        """Note what is allowed but most likely not meant; its code begins with W."""
+        """Add a warning: the text is valid, but probably not what was meant. The code begins with W."""
         self._note(Diagnostic(code, message, self.sources.at(span), span, "", help, tuple(trail), "warning"))
 
     def _note(self, d: Diagnostic) -> None:
@@ -199,7 +198,7 @@ class Report(Struct):
         (self.found if d.severity == "error" else self.warned).append(d)
 
     def take(self, found: Iterable[Diagnostic]) -> None:
-        """Note the findings of another report on the same sources."""
+        """Add the diagnostics of another report on the same sources."""
         for d in found:
             self._note(replace(d, source=self.sources.at(d.span)))
 
@@ -210,7 +209,7 @@ class Report(Struct):
 
     @property
     def sources(self) -> Sources:
-        """Every text that a finding may lie in."""
+        """All sources that a diagnostic may point to."""
         return Sources((self.source, *self.imported))
 
     def raise_if_any(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the grammar is: inside an installed package, or beside it in a checkout."""
+"""Find the grammar: inside an installed package, or beside it in a checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PLACES = (_PACKAGE / "grammar" / "frac.lark", _PACKAGE.parent / "grammar" / "fr
 
 
 def grammar_path() -> Path:
-    """The file `frac.lark`: the wheel's copy, else the checkout's.
+    """The path of `frac.lark`: the wheel's copy, else the checkout's.
 
     Raises FileNotFoundError, naming both places, if the installation is broken.
     """
@@ -17,4 +17,4 @@ def grammar_path() -> Path:
         if place.is_file():
             return place
     looked = " nor ".join(map(str, _PLACES))
-    raise FileNotFoundError(f"the grammar of Frac is missing, neither {looked} is there: install fractal_dsl again")
+    raise FileNotFoundError(f"the grammar of Frac is missing: there is no {looked}. Reinstall fractal_dsl")

@@ -1,4 +1,4 @@
-"""The files that a file imports: found, confined to its folder, read and parsed, each once."""
+"""Imports: find each imported file inside the folder of the spec, then read and parse it once."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ MAX_DEPTH = 32
 
 
 _WRITTEN = (
-    (r"$", "is no path", 'name a file from this folder: `"blocks.frac"`, `"parts/blocks.frac"`'),
+    (r"$", "is not a path", 'write a path relative to this folder, such as `"blocks.frac"` or `"parts/blocks.frac"`'),
     (
         r"/|[A-Za-z]:[/\\]",
         "is an absolute path",
-        'a path starts at this file\'s folder: `"blocks.frac"`, `"parts/blocks.frac"`',
+        'write a path relative to this file, such as `"blocks.frac"` or `"parts/blocks.frac"`',
     ),
-    (r".*\\", "has a backslash", "folders are parted by `/`"),
+    (r".*\\", "contains a backslash", "separate folders by `/`"),
 )
-"""Paths that none can have, by a pattern; what is wrong, and the help."""
+"""Patterns of invalid paths, each with what is wrong and the help."""
 
 
 class Files(Struct):
-    """A parsed file with all that it imports. ``targets`` finds an imported file by the span of its path;
-    ``paths`` are the places of local files relative to the folder of the main one, which is called ``name`` there."""
+    """A parsed file with everything it imports.
+
+    ``targets`` maps the span of an import's path to the imported file. ``paths`` maps the path of each local file,
+    relative to the folder of the main file, to its source. ``name`` is the name of the main file in that folder."""
 
     main: s.File
     name: str
@@ -43,8 +45,8 @@ class Files(Struct):
     paths: dict[str, Source] = field(default_factory=dict[str, Source])
 
     def params(self) -> Iterator[tuple[str, s.Param, Source]]:
-        """The parameters that ``-p`` reaches, each with its name there (``m.columns`` of a file that is imported as
-        m) and its file."""
+        """The parameters that ``-p`` can set: the name there (``m.columns`` for a file imported as m), the declaration
+        and its file."""
         return self._params(self.main, "")
 
     def _params(self, file: s.File, prefix: str) -> Iterator[tuple[str, s.Param, Source]]:
@@ -60,7 +62,7 @@ class Files(Struct):
 
 
 def load(source: Source, report: Report) -> Files:
-    """Parse a source and, from its folder, everything that it imports. Errors go to ``report``."""
+    """Parse a source and everything it imports from its folder. Errors go to ``report``."""
     return _Loader(source, report).load()
 
 
@@ -91,12 +93,12 @@ class _Loader:
             if any(key == k for k, _ in chain):
                 names = [name for _, name in chain]
                 circle = " -> ".join([*names[[k for k, _ in chain].index(key) :], str(decl.path.value)])
-                help = "move what both need into a file of its own"
+                help = "move what both files need into a third file"
                 self.report.error("E0802", decl.path.span, f"these files import each other: {circle}", help=help)
                 continue
             if key not in self.known:
                 if len(self.known) >= MAX_FILES or len(chain) >= MAX_DEPTH:
-                    message = f"over {MAX_FILES} imported files, or {MAX_DEPTH} files deep"
+                    message = f"over {MAX_FILES} imported files, or imports over {MAX_DEPTH} levels deep"
                     self.report.error("E0602", decl.path.span, message)
                     return
                 imported = self._read(decl.path, key, path)
@@ -108,7 +110,7 @@ class _Loader:
             self.files.targets[decl.path.span] = self.known[key]
 
     def _find(self, literal: s.Literal, folder: Path | None) -> tuple[str, Path] | None:
-        """A file's identity and place; None after an error."""
+        """A file's key and path; None after an error."""
         text, span = str(literal.value), literal.span
         if text.startswith("std:"):
             path = _LIBRARY / f"{text.removeprefix('std:')}.frac"
@@ -119,12 +121,12 @@ class _Loader:
             self.report.error("E0804", span, f"the standard library has no `{text}`", help=help)
             return None
         if folder is None or self.main is None:
-            message = "only a file can import a file by its path, for the path starts at its folder"
+            message = "a path is relative to a file, and this source is not a file"
             self.report.error("E0801", span, message)
             return None
         if "://" in text:
-            message = f'"{text}" is an address, and imports are files: nothing is fetched from the network'
-            self.report.error("E0801", span, message, help="save the file beside the spec, and import it by its name")
+            message = f'"{text}" is a URL, but imports are local files'
+            self.report.error("E0801", span, message, help="save the file next to the spec and import it by name")
             return None
         wrong = next((row for row in _WRITTEN if re.match(row[0], text)), None)
         if wrong:
@@ -133,8 +135,8 @@ class _Loader:
         root = self.main.parent
         path = (folder / text).resolve()
         if not path.is_relative_to(root):
-            help = "copy the file into the folder, or start from a file further up"
-            self.report.error("E0803", span, f'"{text}" lies outside {root.name}/, the folder of the spec', help=help)
+            help = "copy the file into this folder, or compile a file in a parent folder"
+            self.report.error("E0803", span, f'"{text}" is outside {root.name}/, the folder of the spec', help=help)
             return None
         return str(path), path
 
@@ -151,7 +153,7 @@ class _Loader:
             return None
         except (OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            reason = "it is not a text in UTF-8" if isinstance(error, UnicodeDecodeError) else reason
+            reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
             self.report.error("E0801", literal.span, f"{shown} cannot be read: {reason}")
             return None
         source = Source(shown, source.text, self.next_base)
@@ -164,5 +166,5 @@ class _Loader:
 
 @cache
 def _library_names() -> list[str]:
-    """The parts of the standard library, as imports name them."""
+    """The files of the standard library, as imports name them."""
     return sorted(f"std:{f.stem}" for f in _LIBRARY.glob("*.frac"))

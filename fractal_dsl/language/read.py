@@ -1,4 +1,4 @@
-"""Reading a .frac file, with messages for everything that can be wrong with it."""
+"""Read a .frac file, with a message for everything that can go wrong."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fractal_dsl.language.source import Source, Span
 
 
 def read(path: str | Path) -> Source:
-    """The text of a file. Raises FracError if the file is missing, cannot be read, or is not text."""
+    """Read a file. Raises FracError if it is missing, unreadable, or not text."""
     try:
         return Source.read(path)
     except UnicodeDecodeError as error:
-        message, code, help = f"this is not a text in UTF-8: byte {error.start} fits no character", "E0002", None
+        message, code, help = f"this is not UTF-8 text: byte {error.start} is invalid", "E0002", None
     except ValueError as error:
         message, code, help = str(error), "E0002", None
     except FileNotFoundError:
@@ -22,12 +22,12 @@ def read(path: str | Path) -> Source:
     except OSError as error:
         message, code, help = f"the file cannot be read: {error.strerror}", "E0001", None
         if Path(path).is_dir():
-            help = f"give its files by name: {Path(path) / '*.frac'}"
+            help = f"name its files: {Path(path) / '*.frac'}"
     raise FracError([Diagnostic(code, message, Source(str(path), ""), Span(0, 0), help=help)])
 
 
 def near_file(path: Path) -> str | None:
-    """Help with a missing file: a .frac file in the same folder with a similar name."""
+    """Help for a missing file: suggest a .frac file in the same folder with a similar name."""
     try:
         beside = {f.stem: f.name for f in path.parent.iterdir() if f.suffix == ".frac"}
     except OSError:

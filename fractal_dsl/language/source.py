@@ -27,10 +27,10 @@ class Span(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True, dict=True):
-    """A text and the name under which messages show it.
+    """A source text and its name in messages.
 
-    Where a file imports others, ``base`` is where its characters are counted from, so that a span tells
-    its file by itself; every offset that this class takes counts from there.
+    ``base`` is the offset of its first character. Each imported file has its own range of offsets, so that a span alone
+    identifies its file. Every offset that this class takes includes ``base``.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Source(Struct, frozen=True, dict=True):
 
     @classmethod
     def read(cls, path: str | Path, base: int = 0) -> Source:
-        """Read a UTF-8 file. Raises OSError (also for a folder or a pipe, which might never end),
-        UnicodeDecodeError, or ValueError if it is over 1 MB."""
+        """Read a UTF-8 file. Raises OSError (also for a folder or a pipe, which might never end), UnicodeDecodeError,
+        or ValueError if it is larger than 1 MB or contains a NUL byte."""
         file = Path(path)
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -56,12 +56,12 @@ class Source(Struct, frozen=True, dict=True):
             raise ValueError(f"the file has {size:,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
         text = data.decode("utf-8").removeprefix("\ufeff")
         if "\0" in text:
-            raise ValueError("the file holds a NUL byte; a .frac file is text")
+            raise ValueError("the file contains a NUL byte; a .frac file is text")
         return cls(str(path), text, base)
 
     @property
     def end(self) -> int:
-        """The offset behind the last character."""
+        """The offset after the last character."""
         return self.base + len(self.text)
 
     def slice(self, span: Span) -> str:
@@ -73,13 +73,13 @@ class Source(Struct, frozen=True, dict=True):
         return [0, *(i + 1 for i, c in enumerate(self.text) if c == "\n")]
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column of a character, both counted from 1."""
+        """The line and column of a character, both counted from 1."""
         offset -= self.base
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """The text of a line (counted from 1), without its end."""
+        """The text of a line (counted from 1), without its line break."""
         start = self._line_starts[number - 1]
         end = self.text.find("\n", start)
         return self.text[start : end if end >= 0 else None].rstrip("\r")
@@ -90,7 +90,7 @@ class Source(Struct, frozen=True, dict=True):
         last, end_column = self.position(max(span.end, span.start))
         text = self.line(number)
         width = (end_column if last == number else len(text) + 1) - column
-        if len(text) > 160:  # keep a window around the caret: no terminal shows a longer line well
+        if len(text) > 160:  # keep a window around the caret: longer lines are unreadable in a terminal
             cut = max(0, column - 60)
             text, column = text[cut : cut + 160], column - cut
         shown = "".join(c if c.isprintable() else " " if c == "\t" else "·" for c in text)
@@ -102,14 +102,14 @@ class Source(Struct, frozen=True, dict=True):
 
 
 def _cells(text: str) -> int:
-    """How many columns of a terminal a text takes: two for each wide character, none for one that combines."""
+    """The width of a text in terminal columns: two for a wide character, none for a combining one."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
 
 
 class Located(str):
-    """A text from a file: the value of a parameter. ``source`` is the file; in it the parameter's name is at
-    ``name``, its value at ``span``."""
+    """The value of a parameter, read from a file. ``source`` is the file; ``name`` and ``span`` are the spans of the
+    parameter's name and value in it."""
 
     source: Source
     name: Span
@@ -117,19 +117,19 @@ class Located(str):
 
     @classmethod
     def at(cls, text: str, source: Source, name: Span, span: Span) -> Located:
-        """The text with its place."""
+        """The value with its place in the file."""
         located = cls(text)
         located.source, located.name, located.span = source, name, span
         return located
 
 
 class Sources(Struct, frozen=True):
-    """The texts that a program is made of: the file itself, and what it imports."""
+    """The sources of a program: the file itself and its imports."""
 
     all: tuple[Source, ...]
 
     def at(self, span: Span) -> Source:
-        """The text that a span lies in."""
+        """The source that contains a span."""
         return next((s for s in reversed(self.all) if s.base <= span.start), self.all[0])
 
     def slice(self, span: Span) -> str:

@@ -1,6 +1,6 @@
-"""The syntax tree: frozen structs, every node with its span.
+"""The syntax tree: frozen structs, each with its span.
 
-An expression is one of ``Expr``, a declaration one of ``Decl``; both are read with ``match``.
+An expression is one of ``Expr``, a declaration one of ``Decl``. Read both with ``match``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Unary(Struct, frozen=True):
 
 
 class Binary(Struct, frozen=True):
-    """``x + y``, ``x ** y``, ``x < y``, ``x and y``: every infix operator but ``>>`` and ``|``."""
+    """``x + y``, ``x ** y``, ``x < y``, ``x and y``: every infix operator except ``>>`` and ``|``."""
 
     op: str
     left: Expr
@@ -68,7 +68,7 @@ class Flow(Struct, frozen=True):
 
 
 class Columns(Struct, frozen=True):
-    """``a | b | c``: columns side by side, closed by the join of the rule."""
+    """``a | b | c``: parallel columns, merged by the join of the rule."""
 
     columns: tuple[Expr, ...]
     span: Span
@@ -116,7 +116,7 @@ class Annotated(Struct, frozen=True):
 
 
 class Broken(Struct, frozen=True):
-    """Stands for what could not be parsed; its error is reported already."""
+    """A placeholder for what could not be parsed; its error has been reported."""
 
     span: Span
 
@@ -149,7 +149,7 @@ class TypeExpr(Struct, frozen=True):
     dims: tuple[Expr, ...] | None = None
 
     def __str__(self) -> str:
-        """The type as it is written, without the sizes of a tensor."""
+        """The type as written, without the sizes of a tensor."""
         return f"[{self.item}]" if self.item else self.name
 
 
@@ -190,7 +190,7 @@ class Import(Struct, frozen=True):
 
 
 class FromImport(Struct, frozen=True):
-    """``from "path.frac" import F, conv as c``: pairs of the name there and the name here."""
+    """``from "path.frac" import F, conv as c``: pairs of (name there, name here)."""
 
     path: Literal
     names: tuple[tuple[Name, Name], ...]
@@ -297,7 +297,7 @@ class Extern(Struct, frozen=True):
 
 
 class BrokenDecl(Struct, frozen=True):
-    """A declaration with a syntax error; its name, where one was read, counts as known."""
+    """A declaration with a syntax error. Its name, if one was read, counts as declared."""
 
     name: str | None
     span: Span
@@ -307,14 +307,14 @@ Decl = Import | FromImport | Param | Let | LayerDecl | RuleDecl | NetDecl | Trai
 
 
 class Comment(Struct, frozen=True):
-    """``# …``, with the marks."""
+    """``# …``, including the ``#``."""
 
     text: str
     span: Span
 
 
 class File(Struct, frozen=True):
-    """A parsed file. ``edition`` is None where the file does not say (or is broken)."""
+    """A parsed file. ``edition`` is None if the file does not name one, or has syntax errors."""
 
     source: Source
     edition: Literal | None

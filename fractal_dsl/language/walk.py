@@ -1,4 +1,4 @@
-"""Walking syntax: the parts of a node, and the names in it."""
+"""Walk the syntax tree: the children of a node, and the names in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Node = s.Expr | s.Arg | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter |
 
 
 def parts(node: Node) -> Iterator[Node]:
-    """The nodes that stand directly in a node, in the order of its fields."""
+    """The direct children of a node, in the order of its fields."""
     for name in node.__struct_fields__:
         yield from _nodes(getattr(node, name))
 
@@ -28,12 +28,12 @@ def _nodes(value: object) -> Iterator[Node]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all that is in it, each before its parts."""
+    """A node and everything in it, in preorder."""
     yield node
     for part in parts(node):
         yield from walk(part)
 
 
 def names_in(node: Node) -> set[str]:
-    """The names in a node, those of loops included."""
+    """The names in a node, including those of loops."""
     return {part.id for part in walk(node) if isinstance(part, s.Name)}

@@ -105,7 +105,7 @@ def _sound(text: str) -> str:
     if len(data) > MAX_SOURCE_BYTES:
         raise UserError(f"the text has {len(data):,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
     if b"\0" in data:
-        raise UserError("the text holds a NUL byte; a .frac file is text")
+        raise UserError("the text contains a NUL byte; a .frac file is text")
     return data.decode("utf-8")
 
 

@@ -1,7 +1,7 @@
-"""The formatter: a syntax tree as text in the one canonical style, comments kept in place.
+"""The formatter: a syntax tree as text in the canonical style, with comments kept in place.
 
-Lines have at most 100 columns where the text allows it. Runs of parameters, cases and settings are aligned.
-A formatted text parses to the same tree and is a fixed point (``tests/test_format.py`` proves both).
+Lines have at most 100 columns where possible. Consecutive parameters, cases and settings are aligned.
+Formatted text parses to the same tree, and formatting it again changes nothing (``tests/test_format.py`` tests both).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from fractal_dsl.language.syntax_to_text.layout import (
 )
 
 WIDTH = 100
-_RECURSION = 50_000  # the depth is bounded by MAX_NESTING and MAX_RUN
+_RECURSION = 50_000  # MAX_NESTING and MAX_RUN bound the depth
 
 
 def syntax_to_text(file: s.File) -> str:
-    """A file without syntax errors, formatted; its lines end in a line feed."""
+    """Format a file without syntax errors. Lines end in a line feed."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION))
     try:
@@ -54,8 +54,10 @@ def _formatted(file: s.File) -> str:
 
 
 class _Row(Struct, frozen=True):
-    """A node that begins a line. Where several of a kind in a row fit on a line each, their ``cells``, which have
-    the words of ``whole``, are aligned. ``rows`` stand below it in braces; ``apart``: it is a declaration."""
+    """A node that begins a line.
+
+    ``cells`` are the words of ``whole`` in aligned cells, used where consecutive rows of a kind fit on one line each.
+    ``rows`` are its body in braces. ``apart`` is true for a declaration."""
 
     kind: str
     whole: Doc
@@ -150,13 +152,13 @@ class _Rows:
 
 
 class _Writer:
-    """Rows as lines, with the comments around them."""
+    """Rows as lines, with the comments between them."""
 
     def __init__(self, gaps: dict[int, Gap], weaver: Weaver) -> None:
         self.gaps, self.weaver = gaps, weaver
 
     def lines(self, rows: Sequence[_Row], first: int, width: int) -> tuple[list[str], int]:
-        """The lines of rows whose words begin at number ``first``, and the number of the word behind them."""
+        """The lines of rows whose words start at number ``first``, and the number of the word after them."""
         starts = [first]
         texts: list[list[str]] = []
         for row in rows:
@@ -191,7 +193,7 @@ class _Writer:
         return [*head.split("\n"), *[" " * INDENT + line if line else "" for line in below], "}"], closing + 1
 
     def _align(self, rows: Sequence[_Row], starts: Sequence[int], texts: list[list[str]], width: int) -> None:
-        """Pad the cells of rows of a kind that follow each other without an empty line."""
+        """Align the cells of consecutive rows of a kind that no empty line separates."""
         run: dict[int, list[str]] = {}
         for i, row in enumerate(rows):
             gap, cells = self.gaps[starts[i]], self._cells(row, starts[i], width)
@@ -204,7 +206,7 @@ class _Writer:
         _pad(run, texts, width)
 
     def _cells(self, row: _Row, first: int, width: int) -> list[str] | None:
-        """The cells of a row that fits on a line."""
+        """The cells of a row that fits on one line."""
         behind = first + sum(1 for _ in words(row.whole))
         docs = self.weaver.weave(row.cells, first, behind)
         if not isinstance(docs, tuple) or not docs or breaks(docs):

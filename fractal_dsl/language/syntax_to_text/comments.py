@@ -1,8 +1,8 @@
-"""Comments between words: each stays between the two words where it stands in the source.
+"""Comments between words: each stays between the same two words as in the source.
 
-Words are the tokens that the formatter writes, in their order: those of the source without needless parentheses and
-closing commas. The comments between two words are a ``Gap``. Whatever lays out the words keeps every gap as it is, so
-the text that it writes has the same words and gaps, and formatting it again changes nothing.
+Words are the tokens that the formatter writes: those of the source without redundant parentheses and trailing commas.
+The comments between two words are a ``Gap``. Layout preserves every gap, so the output has the same words and gaps,
+and formatting it again changes nothing.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ _WORD = re.compile(r'"[^"\n]*"|\w+|[^\w\s]')
 _SPACE = re.compile(r"\s|#[^\n]*")
 _PARENTHESIS = re.compile(r'"[^"\n]*"|#[^\n]*|[()]')
 
-_RUN = 100  # MAX_RUN of the parser, which counts a word where this may count several
+_RUN = 100  # the parser's MAX_RUN, which counts one token where this may count several words
 
 Word = str | Infix | Opening
 
 
 class Gap(Struct):
-    """The comments before a word: one on the line of the word before, others each with whether an empty line is
-    above it; ``blank``: an empty line is above the word itself."""
+    """The comments before a word.
+
+    ``trailing`` is on the line of the previous word. ``own`` are on lines of their own, each with whether an empty line
+    precedes it. ``blank`` tells whether an empty line precedes the word itself."""
 
     trailing: str = ""
     own: list[tuple[bool, str]] = field(default_factory=list[tuple[bool, str]])
@@ -51,7 +53,7 @@ class Gap(Struct):
 
 
 class Text:
-    """A source with its comments, and which parentheses belong together."""
+    """A source with its comments and its matching brackets."""
 
     def __init__(self, source: Source, comments: Sequence[Comment]) -> None:
         self.text, self.base = source.text, source.base
@@ -67,7 +69,7 @@ class Text:
         self.opens = {close: opening for opening, close in self.closes.items()}
 
     def before(self, at: int) -> int:
-        """The offset of the last character before an offset that is neither space nor comment."""
+        """The offset of the last character before ``offset`` that is neither white space nor comment."""
         while True:
             at -= 1
             if at + 1 in self._starts:
@@ -76,7 +78,7 @@ class Text:
                 return at
 
     def after(self, at: int) -> int:
-        """The offset of the first character from an offset on that is neither space nor comment."""
+        """The offset of the first character from ``offset`` on that is neither white space nor comment."""
         while at < len(self.text):
             if at in self.comments:
                 at += len(self.comments[at].text)
@@ -87,15 +89,15 @@ class Text:
         return at
 
     def bare(self, span: Span) -> str:
-        """The text of a span without space and comments."""
+        """The text of a span without white space and comments."""
         return _SPACE.sub("", self.text[span.start - self.base : span.end - self.base])
 
     def remarked(self, start: int, end: int) -> bool:
-        """Whether a comment is between two offsets with no word between."""
+        """Whether there is a comment between two offsets that enclose no word."""
         return bool(self.text[start:end].strip())
 
     def gaps(self, words: Iterable[Word]) -> dict[int, Gap]:
-        """The gaps before words, by the words' numbers, and that behind the last word."""
+        """The gaps before words, by word number, and the gap after the last word."""
         found: dict[int, Gap] = {}
         position, number = 0, -1
         closing: list[int] = []
@@ -118,7 +120,7 @@ class Text:
         return found
 
     def _pass(self, position: int, gap: Gap) -> int:
-        """Behind the space and comments at a position, which go into the gap."""
+        """Collect white space and comments from a position into the gap; return the position after them."""
         while True:
             start, position = position, self._behind_space(position)
             gap.blank = gap.blank or self.text.count("\n", start, position) > 1
@@ -161,7 +163,7 @@ def words(doc: Doc) -> Iterator[Word]:
 
 
 def overlong(written: Iterable[Word]) -> bool:
-    """Whether more words follow each other than the parser takes: needless parentheses may have kept them apart."""
+    """Whether a run of words is longer than the parser accepts: removed parentheses may have separated them."""
     runs = [0]
     for word in written:
         text = word.text if isinstance(word, Infix) else "(" if isinstance(word, Opening) else word
@@ -178,9 +180,9 @@ def overlong(written: Iterable[Word]) -> bool:
 
 
 def settle(gaps: Mapping[int, Gap], written: Sequence[Word]) -> None:
-    """Move comments from before a comma to behind it, and from behind an infix sign to before it.
+    """Move comments from before a comma to after it, and from after an infix operator to before it.
 
-    They stay where they are if one would no longer be on the line that it is on.
+    They stay if a trailing comment would leave its line.
     """
     for number, word in enumerate(written):
         if word == ",":
@@ -198,14 +200,14 @@ def _move(first: Gap, second: Gap, to: Gap) -> None:
 
 
 class Weaver:
-    """Puts the comments of gaps between the words of documents."""
+    """Inserts the comments of gaps between the words of documents."""
 
     def __init__(self, gaps: Mapping[int, Gap], written: Sequence[Word]) -> None:
         self.gaps, self.written = gaps, written
         self._at = self._end = 0
 
     def weave(self, doc: Doc, first: int, end: int) -> Doc:
-        """A document whose words have the numbers from ``first`` to before ``end``, with all comments within."""
+        """A document whose words have the numbers ``first`` to ``end`` (exclusive), with all comments inside it."""
         self._at, self._end = first, end
         return self._woven(doc)
 
@@ -251,7 +253,7 @@ class Weaver:
         return (*parts, text[start:]) if parts else text
 
     def _remarks(self) -> Doc:
-        """The comments behind the last word that was taken."""
+        """The comments after the last word taken."""
         if self._at >= self._end or not self.gaps[self._at]:
             return ()
         gap = self.gaps[self._at]

@@ -1,4 +1,4 @@
-"""Expressions as documents, with the parentheses that precedence asks for and those that hold comments."""
+"""Expressions as documents, with the parentheses that precedence requires and those that hold comments."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _BINARY = {
     **dict.fromkeys(("*", "/", "//", "%"), (8, 8, 9)),
     "**": (11, 12, 11),
 }
-"""Of each operator: its precedence, and what its operands need at least (the grammar's levels)."""
+"""For each operator its precedence, and the least precedence of its left and right operand (the grammar's levels)."""
 
 _NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, POSTFIX, _ATOM = 3, 5, 6, 7, 9, 10, 12, 13
 
 
 class Expressions:
-    """Documents of expressions and types of one file, ``all`` parentheses kept or only those with a purpose."""
+    """Documents of the expressions and types of one file. ``all`` keeps redundant parentheses, too."""
 
     def __init__(self, source: Source, text: Text, *, all: bool) -> None:
         self.source, self.text, self.all = source, text, all
         self._calls: set[int] = set()
 
     def expr(self, expr: s.Expr, least: int = 0) -> Doc:
-        """An expression where one of precedence ``least`` or above may stand without parentheses."""
+        """An expression in a place where precedence ``least`` or higher needs no parentheses."""
         doc = self._doc(expr)
         for opening in self._parentheses(expr, least):
             doc = bracketed(Opening(opening), doc, ")")
         return doc
 
     def body(self, expr: s.Expr) -> Doc:
-        """What stands behind `=`: on the same line if it fits or has brackets to break in, else below."""
+        """The right side of `=`: on the same line if it fits or can break inside its brackets, else below."""
         doc = self.expr(expr)
         return Hug(doc) if isinstance(expr, s.Call | s.Items) else group(Nest((SPACE, doc)))
 
     def _parentheses(self, expr: s.Expr, least: int) -> list[int]:
-        """Where the parentheses around an expression open that cannot be left out, from the inside out."""
+        """The offsets of the opening parentheses around an expression that must stay, innermost first."""
         text = self.text
         start, end = expr.span.start - self.source.base, expr.span.end - self.source.base
         kept: list[int] = []
@@ -126,7 +126,7 @@ class Expressions:
         return (self.expr(expr.body), SPACE, f"for {names} in ", self.expr(expr.iterable))
 
     def arguments(self, call: s.Call | s.Annotated) -> Doc:
-        """Arguments in their parentheses."""
+        """Arguments in parentheses."""
         self._calls.add(self.text.opens[call.span.end - self.source.base - 1])
         return bracketed("(", join((",", SPACE), [self._argument(a) for a in call.args]), ")") if call.args else "()"
 
@@ -136,12 +136,12 @@ class Expressions:
         return (f"{arg.name}=" if arg.name is not None else "", self.expr(arg.value))
 
     def holds_remarks(self, closing: int) -> bool:
-        """Whether the parenthesis at an offset closes a pair with nothing but comments in it."""
+        """Whether the parenthesis at an offset closes a pair that contains only comments."""
         opening = self.text.opens.get(closing)
         return opening is not None and self.text.remarked(opening + 1, closing)
 
     def type(self, type: s.TypeExpr) -> Doc:
-        """A type as it is declared."""
+        """A type as declared."""
         if type.item is not None:
             return ("[", self.type(type.item), "]")
         if type.dims is not None:
@@ -149,7 +149,7 @@ class Expressions:
         return type.name
 
     def signature(self, name: s.Name, params: Sequence[s.Parameter]) -> Doc:
-        """Parameters in their parentheses, behind a name; nothing where there are none."""
+        """Parameters in parentheses after a name; empty if there are none."""
         if params:
             docs = [(f"{q.name.id}: ", self.type(q.type), self._default(q.default)) for q in params]
             return bracketed("(", join((",", SPACE), docs), ")")

@@ -1,5 +1,5 @@
-"""A small pretty printer: documents of text and possible line breaks (Wadler, *A prettier printer*, 1998), with
-comments that stay between the words where they stand."""
+"""A small pretty printer: documents of text and optional line breaks (Wadler, *A prettier printer*, 1998), with
+comments that stay between their words."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ INDENT = 4
 
 
 class Line(Struct, frozen=True):
-    """A line break; where its group fits on a line, ``flat`` instead."""
+    """A line break, or ``flat`` if its group fits on one line."""
 
     flat: str = " "
 
 
 class Remarks(Struct, frozen=True):
-    """The comments between two words: one behind the first word on its line, others on lines of their own.
+    """The comments between two words: ``trailing`` on the line of the first word, ``own`` on lines of their own.
 
-    ``closing``: the second word closes a bracket, and the comments are inside.
+    ``closing`` tells whether the second word closes a bracket, with the comments inside it.
     """
 
     trailing: str
@@ -28,15 +28,15 @@ class Remarks(Struct, frozen=True):
 
 
 class Nest(Struct, frozen=True):
-    """Lines within are indented by four more columns."""
+    """Indents the lines of its body by four columns."""
 
     body: Doc
 
 
 class Group(Struct, frozen=True):
-    """Laid out on one line if that fits and no comment is within; else its own lines all break.
+    """Laid out on one line if it fits and contains no comment; else all its own lines break.
 
-    ``pending``: it ends in a comment, so what follows must break.
+    ``broken``: it contains a comment. ``pending``: it ends in a comment, so the next line must break.
     """
 
     body: Doc
@@ -45,25 +45,26 @@ class Group(Struct, frozen=True):
 
 
 class Fill(Struct, frozen=True):
-    """Texts with a comma between, as many on a line as fit."""
+    """Comma-separated texts, as many on each line as fit."""
 
     items: tuple[str, ...]
 
 
 class Hug(Struct, frozen=True):
-    """What stands behind ``=`` on its line, for it has brackets to break in; below if a comment is between."""
+    """The right side of ``=``, kept on its line because it can break inside its brackets; below if a comment precedes
+    it."""
 
     body: Doc
 
 
 class Infix(Struct, frozen=True):
-    """The sign between two operands: it begins a line, so comments behind it go before it."""
+    """An infix operator. It begins a line, so comments after it move before it."""
 
     text: str
 
 
 class Opening(Struct, frozen=True):
-    """The parenthesis at an offset of the source; others around the same expression are left out."""
+    """The opening parenthesis at an offset of the source; other parentheses around the expression are dropped."""
 
     at: int
 
@@ -75,12 +76,12 @@ SPACE = Line()
 
 
 def group(*parts: Doc) -> Doc:
-    """Parts that are laid out on one line, or broken at each of their lines."""
+    """A group of parts: on one line, or broken at each of its lines."""
     return Group(parts, *_state(parts))
 
 
 def join(separator: Doc, docs: Iterable[Doc]) -> Doc:
-    """Docs with a separator between."""
+    """Documents with a separator between them."""
     result: list[Doc] = []
     for doc in docs:
         if result:
@@ -90,17 +91,17 @@ def join(separator: Doc, docs: Iterable[Doc]) -> Doc:
 
 
 def bracketed(opening: Doc, body: Doc, closing: str) -> Doc:
-    """A body in its brackets, on the same line or indented below."""
+    """A body in brackets, on the same line or indented below."""
     return group(opening, Nest((SOFT, body)), SOFT, closing)
 
 
 def breaks(doc: Doc) -> bool:
-    """Whether a document and what follows it cannot stand on one line."""
+    """Whether comments keep a document and what follows it from sharing one line."""
     return any(_state(doc))
 
 
 def _state(doc: Doc) -> tuple[bool, bool]:
-    """Whether a document has a comment within, and whether it ends in one."""
+    """Whether a document contains a comment before its end, and whether it ends in one."""
     match doc:
         case Remarks():
             return False, True
@@ -120,13 +121,13 @@ def _state(doc: Doc) -> tuple[bool, bool]:
 
 
 def layout(doc: Doc, width: int) -> str:
-    """The text of a document in lines of at most ``width`` columns, where its breaks allow that."""
+    """The text of a document in lines of at most ``width`` columns, as far as its breaks allow."""
     out: list[str] = []
     column = 0
     remarks: Remarks | None = None
 
     def lines(indent: int, own: Iterable[str], at: int) -> None:
-        """The comments that wait, then a new line."""
+        """Write the pending comments, then start a new line."""
         nonlocal column, remarks
         out.extend(f"\n{' ' * indent}{text}" for text in own)
         out.append("\n" + " " * at)
@@ -137,7 +138,7 @@ def layout(doc: Doc, width: int) -> str:
         indent, flat, at = stack.pop()
         match at:
             case str():
-                if remarks is not None:  # there is no break here, so the line goes on below, indented
+                if remarks is not None:  # a comment without a line break: the line continues below, indented
                     at = at.lstrip()
                     if not at:
                         continue
@@ -175,7 +176,7 @@ def layout(doc: Doc, width: int) -> str:
 
 
 def _fits(doc: Doc, rest: Sequence[tuple[int, bool, Doc]], room: int) -> bool:
-    """Whether a document, laid flat, and what follows it up to the next break fit into the room."""
+    """Whether a document laid out flat, with what follows it up to the next break, fits into ``room`` columns."""
     todo: list[tuple[bool, Doc]] = [(flat, d) for _, flat, d in rest] + [(True, doc)]
     while room >= 0 and todo:
         flat, at = todo.pop()
@@ -204,7 +205,7 @@ def _fits(doc: Doc, rest: Sequence[tuple[int, bool, Doc]], room: int) -> bool:
 
 
 def _filled(fill: Fill, room: int) -> list[Doc]:
-    """Items with breaks where a line is full."""
+    """Items with a line break wherever a line is full."""
     parts: list[Doc] = []
     used = 0
     for i, item in enumerate(fill.items):

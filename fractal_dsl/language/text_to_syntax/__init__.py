@@ -1,8 +1,7 @@
-"""Text to syntax tree: Lark's LALR parser with errors in the words of people.
+"""Text to syntax tree: Lark's LALR parser, with errors in plain English.
 
-A file without syntax errors is parsed in one go. Otherwise it is cut at the declarations' keywords and
-each piece is parsed by itself, so that every broken declaration is reported once and the rest is still
-checked.
+A file without syntax errors is parsed in one pass. Otherwise it is cut at the keywords of declarations and each piece
+is parsed separately, so that every broken declaration is reported once and the rest is still checked.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ EDITION = 1
 
 
 def text_to_syntax(source: Source, report: Report) -> s.File:
-    """Parse a file. Errors go to ``report``; what is broken stands in the tree as ``BrokenDecl``."""
+    """Parse a file. Errors go to ``report``; a broken declaration becomes a ``BrokenDecl``."""
     tokens, comments = lex(source, report)
     sound = not report.found
     shallow = check_nesting(tokens, report)
@@ -52,7 +51,7 @@ def parse_expression(source: Source, report: Report) -> s.Expr:
     """Parse one expression, such as the value of ``-p name=value``."""
     tokens, _ = lex(source, report)
     if not report.found and not tokens:
-        report.error("E0102", Span(source.base, source.end), "expected a value, but there is nothing")
+        report.error("E0102", Span(source.base, source.end), "expected a value, but the text is empty")
     if report.found or not check_nesting(tokens, report):
         return s.Broken(Span(source.base, source.end))
     try:
@@ -68,7 +67,7 @@ def _parse_all(source: Source, tokens: Sequence[Token], report: Report) -> tuple
     except Unexpected:
         return _parse_pieces(source, tokens, report)
     if edition is not None and edition.value != EDITION:
-        help = f"this version reads edition {EDITION}: write `frac {EDITION}`, or update fractal_dsl"
+        help = f"this version supports edition {EDITION}: write `frac {EDITION}`, or update fractal_dsl"
         report.error("E0104", edition.span, f"there is no edition {edition.value} of the language", help=help)
     return edition, decls
 
@@ -78,7 +77,7 @@ def _parse_pieces(source: Source, tokens: Sequence[Token], report: Report) -> tu
     for piece, end in _pieces(source, tokens):
         if piece[0].type == "FRAC":
             if len(piece) != 2 or piece[1].type != "INT":
-                message = f"expected the edition, such as `frac {EDITION}`, and then a declaration"
+                message = f"expected the edition, such as `frac {EDITION}`, followed by a declaration"
                 report.error("E0102", span_of(piece[min(1, len(piece) - 1)]), message)
             continue
         try:
@@ -93,7 +92,7 @@ def _parse_pieces(source: Source, tokens: Sequence[Token], report: Report) -> tu
 
 
 def _pieces(source: Source, tokens: Sequence[Token]) -> Iterator[tuple[list[Token], int]]:
-    """Cut before each declaration's keyword that begins a line; each piece with the offset of its end."""
+    """Cut before each declaration keyword that begins a line. Yields each piece with the offset of its end."""
     piece: list[Token] = []
     for token in tokens:
         assert token.start_pos is not None
@@ -107,7 +106,7 @@ def _pieces(source: Source, tokens: Sequence[Token]) -> Iterator[tuple[list[Toke
 
 
 def _with_docs(source: Source, decls: Sequence[s.Decl], comments: Sequence[s.Comment]) -> tuple[s.Decl, ...]:
-    """Attach ``##`` comments that stand on lines of their own to the declaration that follows them."""
+    """Attach ``##`` comments on lines of their own to the next declaration."""
     docs = [c for c in comments if c.text.startswith("##") and begins_line(source, c.span.start)]
     if not docs:
         return tuple(decls)

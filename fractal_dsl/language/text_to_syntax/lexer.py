@@ -1,7 +1,7 @@
-"""Text to tokens; what is no token is reported and passed over."""
+"""Text to tokens. Invalid characters are reported and skipped."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# Lark leaves parameters of its functions without a type.
+# Lark leaves some parameters untyped.
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fractal_dsl.language.text_to_syntax.tree import span_of
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, OPEN
 
 MAX_NESTING = 40
-MAX_RUN = 100  # tokens between separators: bounds the depth of chains such as `a + b + c …`
+MAX_RUN = 100  # tokens between separators; bounds the depth of chains such as `a + b + c …`
 MAX_ERRORS = 20
 MAX_TOKENS = 50_000
 _CARRIAGE_RETURN = re.compile(r"\r(?!\n)")
@@ -28,12 +28,12 @@ _QUOTED = re.compile(r"""'([^'"\n]*)'""")
 
 
 def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, ...]]:
-    """All tokens; characters that are none are reported and passed over."""
+    """Split a source into tokens and comments. Invalid characters are reported and skipped."""
     text = source.text
-    if alone := _CARRIAGE_RETURN.search(text):  # some programs show it as the end of a line, others do not
+    if alone := _CARRIAGE_RETURN.search(text):  # programs disagree on whether it ends a line
         at = source.base + alone.start()
-        help = "end lines in a line feed, or in a carriage return and a line feed"
-        report.error("E0101", Span(at, at + 1), "a carriage return alone ends no line", help=help)
+        help = "end lines with LF or CRLF"
+        report.error("E0101", Span(at, at + 1), "a carriage return without a line feed", help=help)
         return [], ()
     for _ in range(MAX_ERRORS):
         try:
@@ -42,11 +42,11 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
         except UnexpectedCharacters as error:
             at = error.pos_in_stream
             quoted = _QUOTED.match(text, at)
-            if quoted:  # read on as if it stood in double quotes
+            if quoted:  # continue as if it were in double quotes
                 text = text[:at] + f'"{quoted[1]}"' + text[quoted.end() :]
                 span = Span(source.base + at, source.base + quoted.end())
-                help = f'texts stand in double quotes: `"{quoted[1]}"`'
-                report.error("E0101", span, "`'` does not belong to the language", help=help)
+                help = f'write strings in double quotes: `"{quoted[1]}"`'
+                report.error("E0101", span, "`'` is not a valid character", help=help)
                 continue
             text = text[:at] + " " + text[at + 1 :]
             _report_character(source, at, report)
@@ -63,12 +63,21 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
 def _report_character(source: Source, at: int, report: Report) -> None:
     char, span = source.text[at], Span(source.base + at, source.base + at + 1)
     if char == '"':
-        report.error("E0101", span, "this text is not closed", help='close it with `"` on the same line')
+        report.error("E0101", span, "this string is not closed", help='close it with `"` on the same line')
         return
-    known = {"'": 'texts stand in double quotes: "…"', ";": "declarations need no semicolon", "&": "write `and`"}
-    known |= {"?": NO_IF, "!": "write `not`", "^": "write `**` for a power", "“": 'texts stand in straight quotes: "…"'}
+    known = {
+        "'": 'write strings in double quotes: "…"',
+        ";": "remove it: declarations need no semicolon",
+        "&": "write `and`",
+    }
+    known |= {
+        "?": NO_IF,
+        "!": "write `not`",
+        "^": "write `**` for a power",
+        "“": 'write strings in straight quotes: "…"',
+    }
     shown = f"`{char}`" if char.isprintable() else f"the character U+{ord(char):04X}"
-    report.error("E0101", span, f"{shown} does not belong to the language", help=known.get(char))
+    report.error("E0101", span, f"{shown} is not a valid character", help=known.get(char))
 
 
 def _warn_of_reordering(source: Source, report: Report) -> None:
@@ -84,9 +93,9 @@ def _warn_of_reordering(source: Source, report: Report) -> None:
 
 
 def check_nesting(tokens: Sequence[Token], report: Report) -> bool:
-    """Refuse what would nest too deeply; True if all is well."""
+    """Report a file that is too long or nested too deeply. True if it is neither."""
     if len(tokens) > MAX_TOKENS:
-        report.error("E0602", span_of(tokens[MAX_TOKENS]), f"a file of more than {MAX_TOKENS:,} words and signs")
+        report.error("E0602", span_of(tokens[MAX_TOKENS]), f"the file has more than {MAX_TOKENS:,} tokens")
         return False
     runs = [0]
     for token in tokens:
@@ -103,6 +112,6 @@ def check_nesting(tokens: Sequence[Token], report: Report) -> bool:
             runs[-1] = 0
         elif runs[-1] > MAX_RUN:
             help = "name a part of it with `let`"
-            report.error("E0105", span_of(token), f"an expression of more than {MAX_RUN} words and signs", help=help)
+            report.error("E0105", span_of(token), f"the expression has more than {MAX_RUN} tokens", help=help)
             return False
     return True

@@ -1,7 +1,7 @@
-"""Lark's LALR parser, fed token by token: it says what it would have taken."""
+"""Lark's LALR parser, fed token by token, so that an error knows what would have been accepted."""
 
 # pyright: reportUnknownMemberType=false
-# Lark leaves parameters of its functions without a type.
+# Lark leaves some parameters untyped.
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fractal_dsl.language.text_to_syntax.tree import TreeBuilder
 
 @cache
 def lark() -> Lark:
-    """The parser of the grammar, made once; its tables are kept between runs."""
+    """The parser of the grammar, built once. Its tables are cached between runs."""
     return Lark(
         grammar_path().read_text(encoding="utf-8"),
         parser="lalr",
@@ -34,7 +34,7 @@ def lark() -> Lark:
 
 
 def _cache_file() -> str | None:
-    """Where Lark keeps its parse tables: a folder that nobody else can write to, for it holds pickles."""
+    """The folder of Lark's cached parse tables. Nobody else can write to it, since it contains pickles."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home) / "fractal_dsl"
     try:
@@ -48,7 +48,7 @@ def _cache_file() -> str | None:
 
 
 class Unexpected(Exception):
-    """The parser cannot take ``token``; it would have taken one of ``accepted``."""
+    """The parser does not accept ``token``, only one of ``accepted``."""
 
     def __init__(self, token: Token, accepted: set[str]) -> None:
         super().__init__(str(token))
@@ -56,14 +56,14 @@ class Unexpected(Exception):
 
 
 def feed(start: str, tokens: Sequence[Token], end: int) -> Any:
-    """What the tokens build by the rule ``start``, in a text that ends at ``end``. Raises Unexpected."""
+    """Parse tokens by the grammar rule ``start``. ``end`` is the offset of the end of the text. Raises Unexpected."""
     parser: Any = lark().parse_interactive(start=start)
     last = Token("$END", "", start_pos=end, end_pos=end)
     tree: Any = None
     for i, token in enumerate((*tokens, last)):
         try:
             tree = parser.feed_token(token)
-        except UnexpectedToken:  # the failed token has reduced the stack: ask a parser that has not seen it
+        except UnexpectedToken:  # the failed token has reduced the stack, so ask a parser that has not seen it
             fresh: Any = lark().parse_interactive(start=start)
             for earlier in tokens[:i]:
                 fresh.feed_token(earlier)

@@ -1,7 +1,7 @@
-"""Lark's tree to ours. Children come as Lark gives them: tokens, and what other methods have built."""
+"""Lark's tree to ours. Children are what Lark gives: tokens, and the results of other methods."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# Lark leaves parameters of its functions without a type.
+# Lark leaves some parameters untyped.
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _Class = TypeVar("_Class", bound=type)
 
 
 def _with_meta(cls: _Class) -> _Class:
-    """Methods take the place of what they build, then its children."""
+    """Methods take the position of a node, then its children."""
     v_args(meta=True)(cls)
     return cls
 
 
 def span_of(token: Token) -> Span:
-    """Where a token stands."""
+    """The span of a token."""
     assert token.start_pos is not None and token.end_pos is not None
     return Span(token.start_pos, token.end_pos)
 
@@ -43,13 +43,13 @@ def _text(token: Token) -> s.Literal:
 
 def _number(token: Token) -> s.Literal:
     digits = str(token).replace("_", "")
-    # CPython refuses to convert very long digit strings; the size limit is reported by the checker
+    # CPython refuses to convert very long digit strings; the checker reports the size limit
     return s.Literal(int(digits) if len(digits) < 4000 else 10**4000, span_of(token))
 
 
 @_with_meta
 class TreeBuilder(Transformer_NonRecursive[Token, Any]):
-    """Builds the tree out of Lark's. Methods bear the names of the grammar's rules."""
+    """Builds our tree from Lark's. Methods are named after the grammar's rules."""
 
     def start(self, meta: Meta, c: list[Any]) -> tuple[s.Literal | None, list[s.Decl]]:
         edition = c[0] if c and isinstance(c[0], s.Literal) else None
@@ -193,7 +193,7 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return s.Literal(float(c[0].replace("_", "")), _where(meta))
 
     def prob(self, meta: Meta, c: list[Token]) -> s.Literal:
-        # through Decimal's text: 15% is the float nearest to 0.15, which 15 / 100 is as well
+        # division is correctly rounded: 15% is the float nearest to 0.15
         return s.Literal(float(c[0][:-1].replace("_", "")) / 100, _where(meta), prob=True)
 
     def string(self, meta: Meta, c: list[Token]) -> s.Literal:

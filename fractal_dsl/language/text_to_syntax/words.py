@@ -1,4 +1,4 @@
-"""The language's words, and what people call the grammar's terminals."""
+"""The language's words, and the names of the grammar's terminals in messages."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TERMINALS: dict[str, str] = {
     "INT": "a whole number",
     "FLOAT": "a number",
     "PROB": "a percentage",
-    "STRING": 'a text in "quotes"',
+    "STRING": 'a string in "quotes"',
     "COMMENT": "a comment",
     "SPACE": "white space",
     "$END": "the end of the file",
 }
-"""What people call the grammar's terminals."""
+"""The names of the grammar's terminals in messages."""
 
 OPEN = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
-"""Opening brackets, each with the one that closes it."""
+"""Opening brackets with their closing brackets."""
