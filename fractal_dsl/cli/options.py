@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,15 @@ Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default CUDA if it is available.")
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def finite(number: float | None) -> float | None:
+    """The number of an option; one that is not finite is wrong usage."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"a finite number is needed, found {number}")
+    return number
+
+
 Params = Annotated[
     list[str] | None,
     typer.Option("-p", "--param", metavar="NAME=VALUE", help="Set a parameter of the file. Repeat for more."),

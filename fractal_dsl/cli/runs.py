@@ -11,7 +11,7 @@ import typer
 
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.cli.options import AllowPython, MaxLayers
+from fractal_dsl.cli.options import AllowPython, MaxLayers, finite
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 
@@ -96,10 +96,12 @@ def predict(
         list[Path], typer.Argument(help="Image files, or .npy or .npz files of inputs.", show_default=False)
     ],
     budget_ms: Annotated[
-        float | None, typer.Option(min=0, help="Begin no answer to an input that would end later than this.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="Begin no answer to an input that would end later than this."),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Stop at the first answer whose softmax is so sure.")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="Stop at the first answer whose softmax is so sure."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 1,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -9,7 +9,17 @@ import typer
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.given import given_spec
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, ParallelMode, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.options import (
+    AllowPython,
+    MaxLayers,
+    Net,
+    ParallelMode,
+    Params,
+    ParamsFile,
+    Spec,
+    finite,
+    parameters,
+)
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 
@@ -28,9 +38,11 @@ def scaling(
         int | None, typer.Option(metavar="N", min=1, help="Parts that a mini-batch is run in.")
     ] = None,
     tflops: Annotated[
-        float, typer.Option(min=1e-9, help="What one of them computes, in 10^12 operations a second.")
+        float, typer.Option(min=1e-9, callback=finite, help="What one of them computes, in 10^12 operations a second.")
     ] = 50,
-    gigabytes: Annotated[float, typer.Option(min=1e-9, help="What one of them sends, in 10^9 bytes a second.")] = 25,
+    gigabytes: Annotated[
+        float, typer.Option(min=1e-9, callback=finite, help="What one of them sends, in 10^9 bytes a second.")
+    ] = 25,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     param: Params = None,
     params: ParamsFile = None,

@@ -62,16 +62,21 @@ def with_flags(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that flags stand for; an infinite limit is none.
+    """The settings that flags stand for; `--max-minutes inf` is no limit.
 
-    A setting that is also among those ``given`` by ``--set`` is wrong usage.
+    A setting that is also among those ``given`` by ``--set``, or a number that is not finite, is wrong usage.
     """
-    for key in flags:
+    found: dict[str, Any] = {}
+    for key, value in flags.items():
         if key in given:
             raise typer.BadParameter(
                 f"--set {key}={given[key]} also gives this setting: leave one of them out", param_hint=_flag(key)
             )
-    return {key: None if value == math.inf else value for key, value in flags.items()}
+        unlimited = key == "max_minutes" and value == math.inf
+        if isinstance(value, float) and not math.isfinite(value) and not unlimited:
+            raise typer.BadParameter(f"`{key}` must be a finite number, found {value}", param_hint=_flag(key))
+        found[key] = None if unlimited else value
+    return found
 
 
 def _name(key: str) -> str:

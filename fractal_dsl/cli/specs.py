@@ -41,7 +41,7 @@ def check(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Check files: syntax, names, types, shapes, sizes. Every error is shown. Torch is loaded only for `nn.` layers."""
+    """Check files: syntax, names, types, shapes, sizes. Torch is loaded only for `nn.` layers and `extern`."""
     found: dict[str, Diagnostic] = {}  # by text: what two files have in common is told once
     warned: dict[str, Diagnostic] = {}
     cut = 0

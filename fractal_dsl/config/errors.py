@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 from pydantic_core import ErrorDetails
 
 from fractal_dsl.base.errors import Help, UserError, help_text, suggestion
+from fractal_dsl.base.numbers import first_not_finite
 from fractal_dsl.config.settings import Settings
 from fractal_dsl.config.training import TrainConfig
 
@@ -40,7 +41,6 @@ _WANTED = {
     "string_too_short": "a text that is not empty",
     "list_type": "a list",
     "too_short": "a list that is not empty",
-    "finite_number": "a finite number",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
@@ -83,6 +83,11 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
         return path, f"`{where}`: {error['msg'].removeprefix('Value error, ')}", None
     if kind == "int_type" and isinstance(given, str) and given.isdecimal() and len(given) > 18:
         return path, f"`{where}` is too large: {given}", None
+    numeric = ("int_type", "float_type", "list_type", "finite_number")
+    if kind in numeric and (wrong := first_not_finite(str(given))):
+        wanted = "a list of finite numbers" if kind == "list_type" else "a finite number"
+        wanted = "a finite whole number" if kind == "int_type" else wanted
+        return path, f"`{where}` must be {wanted}, found {wrong}", None
     wanted = _WANTED[kind].format(**_readable(error.get("ctx", {}))) if kind in _WANTED else error["msg"]
     return path, f"`{where}` must be {wanted}, found {json.dumps(given, default=str)}", None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 from fractal_dsl.base.deep import deep
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.numbers import first_not_finite
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.text_to_syntax import parse_expression
@@ -17,13 +20,18 @@ def literal(text: str, name: str) -> Any:
     """The value of a setting on the command line, as Python data.
 
     A number, percentage, text, boolean, list, or a name with settings is read as in the train block. ``none`` is
-    None. Anything else is a text. ``name`` is the setting.
+    None. Anything else is a text. ``name`` is the setting. Raises UserError for a name with a setting that is no finite
+    number, such as ``sgd(lr=inf)``.
     """
     if text.strip() == "none":
         return None
     report = Report(Source(name, text))
     with deep():
         value = literal_value(parse_expression(report.source, report), report)
+    if report.found and (inner := re.fullmatch(r"\w+\((.*)\)", text.strip())):
+        for key, number in re.findall(r"(\w+)\s*=\s*([^,)=]+)", inner[1]):
+            if wrong := first_not_finite(number):
+                raise UserError(f"`{name}.{key}` must be a finite number, found {wrong}")
     return text if report.found else value
 
 
@@ -36,6 +44,8 @@ def param_text(value: object) -> str:
             return str(value)
         case float() if math.isfinite(value):
             return repr(value)
+        case float():
+            raise ValueError(f"must be a finite number, found {value}")
         case str() if '"' not in value and "\n" not in value:
             return f'"{value}"'
         case str():

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, cast
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.numbers import not_finite
 from fractal_dsl.language.source import Located, Source, Span
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 Kind = Literal["param", "setting"]
 OPTIONS: dict[Kind, str] = {"param": "-p", "setting": "--set"}
 
-_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?%?"
-_RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(log|step\s*=\s*({_NUMBER})))?\s*")
+_NUMBER = r"(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?%?|[-+]?(?:inf(?:inity)?|nan))"
+_RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(log|step\s*=\s*({_NUMBER})))?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
         return Axis(kind, name, given, type, _choices(kind, name, given))
     what = f"{OPTIONS[kind]} {name}={given}"
     low_text, high_text, log, step_text = found[1], found[2], found[3] == "log", cast(str | None, found[4])
-    numbers = [_number(t) for t in (low_text, high_text, step_text) if t is not None]
+    texts = [t for t in (low_text, high_text, step_text) if t is not None]
+    if wrong := next((t for t in texts if not_finite(t.rstrip("%"))), None):
+        raise UserError(f"{what}: `{name}` must be a finite number, found {wrong}")
+    numbers = [_number(t) for t in texts]
     if type not in (None, "int", "float", "prob"):
         values = "[16, 32]|[32, 64]" if str(type).startswith("[") else "true|false" if type == "bool" else '"a"|"b"'
         raise UserError(f"{what}: `{name}` is {type}, and ranges are of numbers: write a set, such as {values}")

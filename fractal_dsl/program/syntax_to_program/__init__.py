@@ -72,7 +72,7 @@ def syntax_to_programs(
 def literal_value(expr: s.Expr, report: Report) -> Any:
     """The value of a setting that stands by itself, as Python data. Errors go to ``report``."""
     try:
-        return train.data(Evaluator(Context(report, 0)), Nowhere(), expr)
+        return train.data(Evaluator(Context(report, 0)), Nowhere(), expr, "the value")
     except OutOfSteps:
         return None
 

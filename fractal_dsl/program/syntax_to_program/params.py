@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from fractal_dsl.base.numbers import first_not_finite
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, Report
 from fractal_dsl.language.source import Located, Source, Span
@@ -62,7 +63,10 @@ def _override(
     report, what = Report(Source(f"-p {name}", text)), f"`{name}`"
     apart = Evaluator(Context(report, core.context.max_repeat))
     expr: s.Expr = s.Literal(text, Span(0, len(text)))
-    if type.name != "str" or text.strip().startswith('"'):
+    if innermost(type).name in ("int", "float", "prob") and (wrong := first_not_finite(text)):
+        report.error("E0301", Span(0, len(text)), f"{what} must be a finite number, found {wrong}")
+        expr = s.Broken(expr.span)
+    elif type.name != "str" or text.strip().startswith('"'):
         expr = _literal(parse_value(report.source, report), type)
     value: Value | None = None
     if isinstance(expr, s.Broken) and not report.found:

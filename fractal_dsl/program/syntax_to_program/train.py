@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fractal_dsl.base.numbers import not_finite
 from fractal_dsl.language import syntax as s
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
@@ -17,24 +18,32 @@ def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
     for setting in decl.settings:
         if setting.key.id in result:
             core.context.error("E0204", setting.key.span, f"`{setting.key.id}` is set twice")
-        result[setting.key.id] = data(core, home, setting.value)
+        result[setting.key.id] = data(core, home, setting.value, setting.key.id)
     return result
 
 
-def data(core: Core, home: Home, expr: s.Expr) -> Any:
-    """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``; everything else is a plain value, None after an error."""
+def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
+    """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``; everything else is a plain value, None after an error.
+
+    ``where`` is the setting: ``optimizer``, ``optimizer.lr``.
+    """
     context, declared = core.context, home.names()
     match expr:
+        case s.Name() | s.Unary() | s.Literal() if not_finite(text := context.written(expr.span)) and (
+            text.lstrip("+- ") not in declared
+        ):
+            context.error("E0701", expr.span, f"`{where}` must be a finite number, found {text}")
+            return None
         case s.Call(func=s.Name(id=name)) if name not in declared and name not in ("len", "range"):
             result: dict[str, Any] = {"name": name}
             for arg in expr.args:
                 if arg.name is None or arg.name == "name":
                     context.error("E0701", arg.span, f"settings of `{name}` are named: `{name}(lr=0.1)`")
                 else:
-                    result[arg.name] = data(core, home, arg.value)
+                    result[arg.name] = data(core, home, arg.value, f"{where}.{arg.name}")
             return result
         case s.Items():
-            return [data(core, home, e) for e in expr.items]
+            return [data(core, home, e, where) for e in expr.items]
         case s.Name() if expr.id not in declared:
             help = f'a text stands in quotes: "{expr.id}"'
             context.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
