@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -16,13 +17,27 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Join, Layer
 from fractal_dsl.language.source import Source
 from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.picture.graph_to_dot import (
+    Look,
+    Opening,
+    figure_to_dot,
+    graph_to_dot,
+    graph_to_page,
+    rule_to_dot,
+)
+from fractal_dsl.picture.graph_to_dot.frames import framed
+from fractal_dsl.picture.graph_to_dot.tree import units_to_tree
+from fractal_dsl.picture.graph_to_dot.units import fold
 from fractal_dsl.pipeline import check, pick
+from fractal_dsl.plans.plan_on_graph import plan_of_spec
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.runtime.fit import tensors_of
 from tests.support.effort import examples
 from tests.support.programs import Drawer, Meaning, Piece, Program, column, programs
 from tests.test_format import assert_formats
+from tests.test_render import read as read_picture
+from tests.test_tags import check_frames
 
 EXACT = {"rtol": 1e-5, "atol": 1e-8}
 
@@ -94,6 +109,45 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(g.isfinite().all() for g in gradients)
+    torch.optim.SGD(model.parameters(), 1e-3).step()
+    model.eval()
+    with torch.no_grad():
+        for k in range(1, model.n_columns + 1):
+            alone = model.extract(k).double().eval()(x)
+            torch.testing.assert_close(alone, model.run(x, model.column_plan(k)), **EXACT)
+
+
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(program=programs())
+def test_programs_are_drawn_at_every_stage_and_in_every_view(program: Program) -> None:
+    note(program.text)
+    net = compiled(program)
+    for graph in (net.raw, net.collapsed, net.graph):
+        units = fold(graph)
+        check_frames(framed(units_to_tree(units), units.frames))
+        for look in (Look(stretches=1), Look(), Look(opening=Opening(1))):
+            read_picture(graph_to_dot(graph, look))
+    graph_to_page(net.graph, Look(), [(spec, plan_of_spec(spec, net.graph)) for spec in ("full", "column:1")])
+    if any(isinstance(n, Layer) and n.site.block for _, n in net.graph.items()):
+        read_picture(rule_to_dot(net.program))
+        read_picture(figure_to_dot(net.program, net.graph, Look()))
+
+
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(program=programs(), seed=st.integers(0, 1000))
+def test_annotations_change_no_step_of_training(program: Program, seed: int) -> None:
+    """Not even what dropout drops, where ``@checkpoint`` has a part recomputed."""
+    note(program.text)
+    bare = replace(program, text=re.sub(r' @(tag\("[^"]*"\)|checkpoint)', "", program.text))
+    results: list[list[torch.Tensor]] = []
+    for given_text in (program, bare):
+        model = build(compiled(given_text), seed).double().train()
+        torch.manual_seed(seed)
+        y = model(inputs(program, seed))
+        y.square().sum().backward()
+        results.append([y, *(p.grad for p in model.parameters() if p.grad is not None)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
 
 
 @settings(max_examples=examples(35), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -114,7 +168,7 @@ def test_the_whole_table_occurs_in_programs(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Drawer, "op", noted)
 
-    @settings(max_examples=80, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(program=programs())
     def draw(program: Program) -> None:
         words.update(re.findall(r"[a-z_0-9]+", program.text))

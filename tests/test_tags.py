@@ -42,21 +42,22 @@ def net(case: str, base: str, body: str) -> Compiled:
     return compile_text(f"{rule}net N(x: f32[4]) -> f32[2] = ({body}) >> linear(2)")
 
 
-def check(series: Series, keys: set[tuple[str, int]]) -> None:
+def check_frames(series: Series, keys: set[tuple[str, int]] | None = None) -> None:
     """Every frame, of a key of its own, holds columns only together with the bar that closes them."""
+    keys = set() if keys is None else keys
     for item in series.items:
         match item:
             case Leaf():
                 pass
             case Parallel():
                 for branch in item.branches:
-                    check(branch, keys)
+                    check_frames(branch, keys)
             case Frame():
                 first, last = item.body.items[0], item.body.items[-1]
                 assert not is_join(first) and not isinstance(last, Parallel), "one entry and one exit"
                 assert item.key not in keys
                 keys.add(item.key)
-                check(item.body, keys)
+                check_frames(item.body, keys)
     for above, below in pairwise(series.items):
         assert isinstance(above, Parallel) == is_join(below)
 
@@ -71,7 +72,7 @@ def test_a_tag_can_stand_anywhere_in_a_rule(case: str, stage: str) -> None:
     for base, body in zip(cycle(BASES), BODIES, strict=False):
         graph = getattr(net(case, base, body), stage)
         units = fold(graph)
-        check(framed(units_to_tree(units), units.frames), set())
+        check_frames(framed(units_to_tree(units), units.frames))
         for look in LOOKS:
             dot = graph_to_dot(graph, look)
             picture = read(dot)

@@ -1,0 +1,122 @@
+"""Draws blocks that hand on a known number of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from tests.support.programs.calls import Calls
+from tests.support.programs.meaning import Join, Merge, Seq
+from tests.support.programs.pieces import Env, Names, Piece, name
+
+
+class Blocks(Calls):
+    """Draws blocks that hand on a known number of channels."""
+
+    def block(self, out: Piece, names: Names, depth: int = 2) -> Piece:
+        """Any block that hands on ``out`` channels and takes any number."""
+        return self.annotated(self.bare(out, names, depth))
+
+    def bare(self, out: Piece, names: Names, depth: int) -> Piece:
+        """The same without annotations around it."""
+        if depth == 0 or self.chance():
+            options = [self.layer(out, names), *(names.blocks if out.text == "out" else ())]
+            return self.call(out, names) if self.layers and self.chance() else self.pick(options)
+        below = depth - 1
+        match self.pick("flow flow merge each_of each_of residual concat repeat seq zip let rule".split()):
+            case "flow":
+                return self.flow(self.block(self.int(names), names, below), self.block(out, names, below))
+            case "merge":
+                kind = self.pick(["sum", "mean", "max", "gated"])
+                return self.merge(kind, [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))])
+            case "each_of" if self.chance(4):
+                return self.flow(self.each_of("concat", self.int(names), names), self.base(out))
+            case "each_of":
+                return self.each_of(self.pick(["sum", "mean", "max", "gated"]), out, names)
+            case "residual":
+                inner = self.merge(self.pick(["sum", "mean"]), [self.op("id", "id"), self.block(out, names, below)])
+                return self.flow(self.layer(out, names), inner)
+            case "concat":
+                branches = [self.block(self.int(names), names, below) for _ in range(2)]
+                return self.flow(self.merge("concat", branches), self.base(out))
+            case "repeat":
+                inner, times = self.block(out, names, below), self.draw(st.integers(1, 2))
+                return Piece(f"{inner.tight} ** {times}", lambda env: Seq((inner.value(env),) * times), True)
+            case "seq":
+                i = Piece("i + 1", lambda env: env["i"] + 1, True)
+                inner, times = self.block(out, replace(names, ints=(*names.ints, i)), 0), self.draw(st.integers(1, 3))
+                value = inner.value
+                return Piece(
+                    f"seq({inner.text} for i in range({times}))",
+                    lambda env: Seq(tuple([value({**env, "i": i}) for i in range(times)])),
+                )
+            case "zip" if names.lists:
+                return self.flow(self.zip(names), self.base(out))
+            case "let" if names.lets:
+                return self.flow(self.pick(names.lets), self.base(out))
+            case "rule" if self.rules:
+                return self.flow(self.mention(self.pick(self.rules), names), self.base(out))
+            case _:
+                return self.layer(out, names)
+
+    def zip(self, names: Names) -> Piece:
+        """A chain over the elements of two lists."""
+        a, b = self.pick(names.lists), self.pick(names.lists)
+        inner = self.block(name("w"), replace(names, ints=(*names.ints, name("v"))), 0)
+        loop = f"for w, v in zip({a}, reversed({b}))" if self.chance() else f"for w, v in zip({b}, reversed({a}))"
+        first, second = (a, b) if loop.startswith(f"for w, v in zip({a}") else (b, a)
+
+        def value(env: Env) -> Seq:
+            pairs = zip(env[first], reversed(env[second]), strict=True)
+            return Seq(tuple([inner.value({**env, "w": w, "v": v}) for w, v in pairs]))
+
+        return Piece(f"seq([{inner.text} {loop}])", value)
+
+    def loop(self, names: Names) -> tuple[str, Callable[[Env], Sequence[int]]]:
+        """A list of numbers from 0 up to loop over, often one that is a parameter or depends on the level."""
+        if names.lists and self.chance():
+            values = self.pick(names.lists[-2:])
+            return self.pick([values, f"reversed({values})"]), lambda env: env[values]
+        count = self.int(names)
+        return f"range({count.tight} % 2 + 1)", lambda env: range(count.value(env) % 2 + 1)
+
+    def each_of(self, join: str, out: Piece, names: Names, inner: Piece | None = None) -> Piece:
+        """A join on the spot with a branch for each element of a list, and now and then one beside them."""
+        text, values = self.loop(names)
+        v = Piece("v % 3 + 1", lambda env: env["v"] % 3 + 1, True)
+        backwards = text.startswith("reversed")
+        body = inner or self.block(out, replace(names, ints=(*names.ints, v, v)), 0)
+        before = [self.block(out, names, 0)] if not inner and self.chance(3) else []
+        used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
+        loop = f"{body.text} for v in {text}"
+        listed = before or (used == "concat" and self.sequence)
+        arguments = ", ".join([b.text for b in before] + [f"[{loop}]" if listed else loop])
+        tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
+
+        def value(env: Env) -> Merge:
+            made = env[used] if used in env else Join(used, dim=self.dim)
+            rounds = list(values(env))[::-1] if backwards else values(env)
+            branches = [body.value({**env, "v": v}) for v in rounds]
+            return Merge(made, (*[b.value(env) for b in before], *branches))
+
+        return Piece(f"{used}({arguments}{tail})", value)
+
+    def merge(self, join: str, branches: Sequence[Piece]) -> Piece:
+        """A join on the spot, by a built-in join or a declared one of its kind."""
+        used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
+        listed = len(branches) > 1 and self.chance(4)
+        text = ", ".join(b.text for b in branches)
+
+        def value(env: Env) -> Merge:
+            made = env[used] if used in env else Join(used, dim=self.dim)
+            return Merge(made, tuple([b.value(env) for b in branches]))
+
+        tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
+        return Piece(f"{used}([{text}]{tail})" if listed else f"{used}({text}{tail})", value)
+
+    @property
+    def concat(self) -> str:
+        """The join that puts channels together."""
+        return f"concat(dim={self.dim})" if self.sequence else "concat"

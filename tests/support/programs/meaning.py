@@ -1,0 +1,179 @@
+"""What a drawn program means: its terms, run by the words of ``language.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.support.programs.layers import Op, apply
+
+
+@dataclass(frozen=True, eq=False)
+class Seq:
+    """One after another."""
+
+    items: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """Columns side by side."""
+
+    columns: tuple[Term, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Join:
+    """A join, and the block that processes what it gives; ``dim`` is the axis of ``concat``."""
+
+    name: str
+    after: Term | None = None
+    dim: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Mention:
+    """A rule at a level; ``inside`` the same rule its columns stay open."""
+
+    level: int
+    join: Join
+    body: Term
+    inside: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Each:
+    """A block on every column."""
+
+    target: Mention
+    block: Term
+
+
+@dataclass(frozen=True, eq=False)
+class Merge:
+    """A join on the spot."""
+
+    join: Join
+    branches: tuple[Term, ...]
+
+
+Term = Op | Seq | Bundle | Mention | Each | Merge
+Label = tuple[int, int]
+Choose = Callable[[list[Label]], list[bool]]
+
+
+def count(term: Term) -> int:
+    """The built-in layers that a term places."""
+    match term:
+        case Op():
+            return 1
+        case Seq():
+            return sum(map(count, term.items))
+        case Bundle():
+            return sum(map(count, term.columns))
+        case Mention():
+            return count(term.body) + (count(term.join.after) if term.join.after else 0)
+        case Each():
+            return count(term.target) + _width(term.target) * count(term.block)
+        case Merge():
+            return sum(map(count, term.branches)) + (count(term.join.after) if term.join.after else 0)
+
+
+def _width(term: Term) -> int:
+    match term:
+        case Bundle():
+            return sum(map(_width, term.columns))
+        case Seq():
+            return _width(term.items[-1])
+        case Mention():
+            return _width(term.body)
+        case _:
+            return 1
+
+
+class Meaning:
+    """Runs a term on a tensor. ``modules`` yields the net's modules in the order of the text; ``live`` tells
+    which operands of a rule's join, given their labels, are live."""
+
+    def __init__(self, modules: Iterator[nn.Module], live: Choose | None = None) -> None:
+        self.modules = modules
+        self.live: Choose = live or (lambda labels: [True] * len(labels))
+        self.labels: set[Label] = set()
+
+    def closed(self, term: Term, x: Tensor, at: Mention | None = None) -> Tensor:
+        """The one signal at the end of a term; ``at`` is the rule around it."""
+        return self.close(*self.open(term, x, at))
+
+    def open(self, term: Term, x: Tensor, at: Mention | None) -> tuple[list[tuple[int, Tensor]], Join | None]:
+        """The columns at the end of a term with the levels that brought them in, and the join that closes them."""
+        level = at.level if at else 0
+        match term:
+            case Op():
+                return [(level, x if term.name == "id" else apply(term, next(self.modules), x))], None
+            case Seq():
+                for item in term.items[:-1]:
+                    x = self.closed(item, x, at)
+                return self.open(term.items[-1], x, at)
+            case Bundle():
+                assert at is not None
+                return [c for column in term.columns for c in self.open(column, x, at)[0]], at.join
+            case Mention() | Each():
+                mention = term.target if isinstance(term, Each) else term
+                columns, _ = self.open(mention.body, x, mention)
+                if isinstance(term, Each):
+                    columns = [(label, self.closed(term.block, t, at)) for label, t in columns]
+                if mention.inside:
+                    return columns, mention.join
+                return [(level, self.close(columns, mention.join))], None
+            case Merge():
+                results = [self.closed(branch, x, at) for branch in term.branches]
+                y = results[0] if len(results) == 1 else self.joined(term.join, results, [True] * len(results))
+                return [(level, self.closed(term.join.after, y, at) if term.join.after else y)], None
+
+    def close(self, columns: list[tuple[int, Tensor]], join: Join | None) -> Tensor:
+        """A rule's join over the live columns."""
+        if len(columns) == 1:
+            return columns[0][1]
+        assert join is not None
+        levels = [level for level, _ in columns]
+        labels = [(level, levels[:i].count(level)) for i, level in enumerate(levels)]
+        self.labels.update(labels)
+        y = self.joined(join, [t for _, t in columns], self.live(labels))
+        return self.closed(join.after, y) if join.after else y
+
+    def joined(self, join: Join, tensors: Sequence[Tensor], live: Sequence[bool]) -> Tensor:
+        """A join; of a dropped operand ``concat`` keeps zeros."""
+        kept = [t for t, on in zip(tensors, live, strict=True) if on]
+        match join.name:
+            case "mean":
+                return torch.stack(kept).mean(0)
+            case "sum":
+                return torch.stack(kept).sum(0)
+            case "max":
+                return torch.stack(kept).amax(0)
+            case "gated":
+                gate: Any = next(self.modules)
+                weights = torch.stack([w for w, on in zip(gate.logits.exp(), live, strict=True) if on])
+                return sum([w * t for w, t in zip(weights, kept, strict=True)], torch.zeros(())) / weights.sum()
+            case "spread":
+                next(self.modules)
+                return kept[0] - torch.stack(kept).mean(0) if len(kept) > 1 else kept[0]
+            case _:
+                parts = [t if on else torch.zeros_like(t) for t, on in zip(tensors, live, strict=True)]
+                return torch.cat(parts, join.dim)
+
+
+def column(labels: set[Label], k: int) -> Choose:
+    """Column k: its own operand, else the nearest deeper one, else the deepest."""
+    order = sorted(labels, key=lambda label: (-label[0], label[1]))
+
+    def choose(here: list[Label]) -> list[bool]:
+        present = [label for label in order if label in here]
+        wanted = next((label for label in order[k - 1 :] if label in here), present[-1])
+        return [label == wanted for label in here]
+
+    return choose
