@@ -166,7 +166,7 @@ def tradeoff(folder: Path) -> Figures:
     opened = Run.open(folder)
     found = evaluate(opened, device="cpu", anytime=True)["anytime"]
     figures: Figures = {}
-    costs = accumulate(part.macs for part in Anytime(opened.load()).parts)
+    costs = accumulate(increment.macs for increment in Anytime(opened.load()).increments)
     for row, macs in zip(found["networks"], costs, strict=True):
         answer = f"column {row['column']}" if row["column"] else "whole net"
         figures |= {f"MMACs, {answer}": macs / 1e6, f"error, {answer}": error(row["accuracy"])}

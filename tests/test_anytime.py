@@ -101,7 +101,7 @@ def test_macs_count_shared_work_once() -> None:
     compiled = compile_text(SHARED)
     model = trained(compiled)
     assert_answers(model)
-    assert [p.alone for p in Anytime(model).parts] == [
+    assert [p.alone for p in Anytime(model).increments] == [
         *(c.macs for c in compiled.summary.columns),
         compiled.summary.macs,
     ]
@@ -109,15 +109,15 @@ def test_macs_count_shared_work_once() -> None:
     # column 1: a; column 2: b1 b2; column 3: c1 c2 c3 c4. The whole net has a, b1, c1 and c2 of them, and behind the
     # join of b1 and c2 it needs b2, c3 and c4 anew
     added = [stem + narrow + linear, 2 * narrow + linear, 4 * wide + linear, narrow + 2 * wide + linear]
-    assert [p.macs for p in Anytime(model).parts] == added
+    assert [p.macs for p in Anytime(model).increments] == added
     assert [a.macs for a in anytime(model, inputs(model, 0))] == [sum(added[: i + 1]) for i in range(4)]
 
 
 def test_values_are_given_up_after_their_last_use() -> None:
     """A run of all answers ends with nothing but the answers, and holds no value longer than it is read."""
-    parts = Anytime(trained(compile_text(SHARED))).parts
-    calls = [call for part in parts for call in part.calls]
-    results = {part.result for part in parts}
+    increments = Anytime(trained(compile_text(SHARED))).increments
+    calls = [call for increment in increments for call in increment.calls]
+    results = {increment.result for increment in increments}
     last = {key: i for i, call in enumerate(calls) for key in call.operands}
     for i, call in enumerate(calls):
         assert all(last[key] == i and key not in results for key in call.free)

@@ -13,8 +13,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime.instructions import Region
 from fractal_dsl.runtime.schedule import Scheduler
-from fractal_dsl.runtime.steps import Region
 
 TEXT = """
 layer conv(out: int) = conv2d(out, 3, padding=1, bias=false) >> dropout(10%) >> batchnorm2d >> relu
@@ -128,7 +128,7 @@ def regions(model: FractalModule) -> list[Region]:
 def test_what_is_marked_is_recomputed_and_nothing_else() -> None:
     assert regions(net()) == []
     (stem,) = regions(net("@checkpoint"))
-    assert len(stem.steps) == 4 and len(stem.operands) == len(stem.results) == 1
+    assert len(stem.instructions) == 4 and len(stem.operands) == len(stem.results) == 1
     model, plain = net("@checkpoint"), net()
     plan = model.full_plan()
     a, b = trained_step(plain, plan), trained_step(model, plan)

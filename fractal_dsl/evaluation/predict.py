@@ -101,7 +101,9 @@ def _whole(
             logits = model(x).cpu()
         seconds = (perf_counter() - start) / len(x)
         for i, row in enumerate(logits):
-            yield _prediction(names[first + i], Answer(row[None], None, planned.parts[-1].alone, seconds), top, name)
+            yield _prediction(
+                names[first + i], Answer(row[None], None, planned.increments[-1].alone, seconds), top, name
+            )
 
 
 def _one_by_one(

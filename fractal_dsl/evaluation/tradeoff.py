@@ -33,10 +33,10 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
     planned = Anytime(model.eval())
     sure, right = _answers(planned, images, part)
     alone, chained, repeats = _latencies(planned, images, part)
-    macs = torch.tensor([p.macs for p in planned.parts], dtype=torch.float64).cumsum(0)
+    macs = torch.tensor([p.macs for p in planned.increments], dtype=torch.float64).cumsum(0)
     networks = [
         {"column": p.column, "accuracy": right[i].mean().item(), "ms": alone[i], "macs": p.alone}
-        for i, p in enumerate(planned.parts)
+        for i, p in enumerate(planned.increments)
     ]
     policies: list[dict[str, Any]] = []
     for threshold in THRESHOLDS if len(networks) > 1 else ():
@@ -76,7 +76,7 @@ def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[Tensor, Te
 def _latencies(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[float], list[float], int]:
     """Milliseconds for one image: of each network alone, of the answers so far; and how often was measured."""
     model = planned.model
-    plans = [model.full_plan() if p.column is None else model.column_plan(p.column) for p in planned.parts]
+    plans = [model.full_plan() if p.column is None else model.column_plan(p.column) for p in planned.increments]
     alone: list[list[float]] = []
     chained: list[list[float]] = []
     start = perf_counter()

@@ -1,10 +1,10 @@
-"""Everything that needs torch, and nothing else does."""
+"""The network as torch modules, and how it runs. Folders before this one do not import torch."""
 
 from __future__ import annotations
 
 import os
 
-# threads that spin while they wait cost a busy machine tens of times their worth; it must be said before torch loads
+# spinning threads slow a busy machine down many times over; torch reads this variable when it loads
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from fractal_dsl.runtime.build import build

@@ -3,7 +3,7 @@
 ``spec/``                the spec as given, under its own name; the files that it imports keep their places beside it
 ``model.py``             the whole net as PyTorch source that needs only torch
 ``weights.safetensors``  its parameters and buffers, under the names that ``model.py`` uses
-``columns.safetensors``  batch-norm statistics of the columns, where drop-path keeps them apart
+``columns.safetensors``  the columns' batch-norm statistics, if drop-path keeps them apart
 ``manifest.json``        net, parameters, shapes, versions, graph hash, and the hash of each other file
 
 An imported file can have any name, for nothing but the spec is in its folder. In format 1 the spec was ``spec.frac`` at
@@ -58,12 +58,12 @@ def save_artifact(
     fused: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a network. ``column`` says that ``model`` is that column of the net, extracted; ``fused``, that its
-    batch norms are folded; ``facts`` is what else the manifest says under names of their own.
+    """Write a network as a folder.
 
-    An earlier artifact in the folder is replaced; any other folder that is not empty is refused, and so is a net of
-    which a module was replaced by one that its spec does not describe. Where the folder is a link, what it points to
-    is written.
+    ``column`` means that ``model`` is that column of the net, extracted. ``fused`` means that its batch norms are
+    folded. ``facts`` are further entries of the manifest. An earlier artifact in the folder is replaced; if the folder
+    is a link, its target is written. Raises UserError for any other non-empty folder, and for a net whose modules no
+    longer match its spec.
     """
     check_fits(model, "an artifact")
     folder = folder.resolve() if folder.is_symlink() else folder
@@ -103,7 +103,7 @@ def save_artifact(
 
 
 def _refuse_to_lose(folder: Path) -> None:
-    """Raise UserError if a folder holds files that are no part of the artifact in it."""
+    """Raise UserError if a folder holds files that do not belong to its artifact."""
     known = read_json(folder, MANIFEST).get("files", ())
     others = [name for name in all_files(folder) if name != MANIFEST and name not in known]
     if others:
@@ -113,23 +113,23 @@ def _refuse_to_lose(folder: Path) -> None:
 
 
 def load_artifact(folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> FractalModule:
-    """The network of a folder, a GraphModule in eval mode. Raises UserError if a part is missing or altered.
+    """Load a compiled network as a GraphModule in eval mode. Raises UserError if a part is missing or altered.
 
-    ``allow_python`` lets the ``extern`` declarations of its spec load their Python code.
+    ``allow_python`` lets the ``extern`` declarations of the spec load Python code.
     """
     kind = "compiled network"
     return network_of(open_stored(Path(folder), max_layers, expected=kind, allow_python=allow_python, settings=False))
 
 
 def network_of(stored: Stored) -> FractalModule:
-    """The network of a compiled folder that was opened, in eval mode. Raises UserError if its weights do not fit."""
+    """The network of an opened compiled folder, in eval mode. Raises UserError if its weights do not fit."""
     folder, manifest, compiled, column = stored.folder, stored.network, stored.compiled, stored.column
     graph = compiled.graph if column is None else compiled.column(column)
     if manifest.fused:
         graph = run(fold_batchnorm, graph, foldable(graph))
     if graph_sha256(graph) != manifest.graph_sha256:
         again = f"compile {folder / manifest.spec} again"
-        raise UserError(f"{folder} was compiled by fractal_dsl {manifest.made} to another graph: {again}")
+        raise UserError(f"{folder} was compiled to another graph by fractal_dsl {manifest.made}: {again}")
     modules = graph_to_modules(graph)
     model = FractalModule(graph, modules, manifest.seed)
     model.step = manifest.step
@@ -150,7 +150,7 @@ def read_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
 
 
 def load_weights(model: FractalModule, files: list[Path]) -> None:
-    """Fill a model from safetensors files that hold all its parameters and buffers between them."""
+    """Load a model's parameters and buffers from safetensors files, which together hold all of them."""
     try:
         model.load_state_dict(read_weights(files))
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Batch norm with running statistics of its own for each route.
+"""Batch norm with separate running statistics for each route.
 
-One set for all routes makes a column useless by itself: its activations have other statistics than the
-full net's (measured in design/paper.md). Scale and shift are shared.
+A column's activations have other statistics than the full net's, so one set for all routes would make a column useless
+by itself. Scale and shift are shared.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _MEAN, _VAR = "running_mean_column", "running_var_column"
 
 
 class Routed(_Base):
-    """Mixed into torch's batch norms. The full net's statistics keep torch's names, column k's are
+    """A mixin for torch's batch norms. The full net's statistics keep torch's names. Column k's are named
     ``running_mean_column{k}`` and ``running_var_column{k}``."""
 
     def add_routes(self, columns: Sequence[int]) -> None:
-        """Make buffers for columns."""
+        """Create the buffers of columns."""
         for k in columns:
             self.register_buffer(f"{_MEAN}{k}", torch.zeros(self.num_features))
             self.register_buffer(f"{_VAR}{k}", torch.ones(self.num_features))
@@ -42,7 +42,7 @@ class Routed(_Base):
         return tuple([int(name.removeprefix(_MEAN)) for name in self._buffers if name.startswith(_MEAN)])
 
     def keep_route(self, column: int) -> None:
-        """Become, in place, an ordinary batch norm with the statistics of a column."""
+        """Turn into an ordinary batch norm with the statistics of a column, in place."""
         if self.has_route(column):
             self.running_mean, self.running_var = (self.get_buffer(f"{what}{column}") for what in (_MEAN, _VAR))
         for k in self.routes():
@@ -50,7 +50,7 @@ class Routed(_Base):
         self.__class__ = _PLAIN.get(type(self), type(self))
 
     def reset_running_stats(self) -> None:
-        """Forget the statistics of every route."""
+        """Reset the statistics of every route."""
         super().reset_running_stats()
         self.counts: dict[int, int] = {}
         for k in self.routes():
@@ -58,8 +58,11 @@ class Routed(_Base):
             self.get_buffer(f"{_VAR}{k}").fill_(1)
 
     def share(self, route: int) -> float:
-        """The share of the next mini-batch in a column's statistics: the momentum, or, where that is None, what makes
-        them the average over the mini-batches since the last reset. The count is not part of the state."""
+        """The weight of the next mini-batch in a column's statistics.
+
+        It is the momentum. Without one, the statistics are the average over the mini-batches since the last reset.
+        Their count is not part of the state.
+        """
         if self.momentum is not None:
             return self.momentum
         self.counts[route] = self.counts.get(route, 0) + 1

@@ -1,7 +1,7 @@
-"""The modules of a net by the names of its graph, as the net holds them now.
+"""The current modules of a net, by their names in its graph.
 
-A net's own tree of submodules is the only source: whoever replaces a submodule, by whatever means, replaces it for the
-generated code, plans, columns and answers alike.
+The net's own tree of submodules is the only source. A replaced submodule is thus replaced everywhere: in the generated
+code, in plans, in columns and in anytime answers.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from fractal_dsl.runtime.graph_to_fx import behind_joins, routes_apart
 
 
 class Kind(Struct, frozen=True):
-    """What a module was when the net was built: its class, and the columns that it keeps statistics for."""
+    """A module when the net was built: its class, and the columns that it keeps statistics for."""
 
     cls: type[nn.Module]
     routes: tuple[int, ...]
 
 
 def kind_of(module: nn.Module) -> Kind:
-    """The kind of a module that was just built."""
+    """The kind of a newly built module."""
     return Kind(type(module), module.routes() if isinstance(module, Routed) else ())
 
 
 class Bound:
-    """The modules of a net under the names in ``kinds``, and ``holds``, which tells whether they are still those.
+    """The modules of a net under the names in ``kinds``; ``holds`` tells whether the net still has them.
 
-    ``elsewhere`` has modules that another process runs. Raises UserError if the net lacks one.
+    ``elsewhere`` has the modules that another process runs. Raises UserError if a module is missing.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Bound:
         module = parent._modules.get(name)  # pyright: ignore[reportPrivateUsage]
         if module is None:
             raise UserError(
-                f"net {self.graph.net} has no module {path} any more, which its spec runs: "
+                f"net {self.graph.net} no longer has module {path}, which its spec runs:  "
                 f"put one there (nn.Identity() does nothing), or build the net again"
             )
         if above:
@@ -82,18 +82,18 @@ class Bound:
         return True
 
     def check_routes(self) -> None:
-        """Raise UserError if a column would run with statistics that are not its own."""
+        """Raise UserError if a column would run with the statistics of another route."""
         if self.unfit is not None:
             name, was = self.unfit
             raise UserError(
-                f"{name} is {type(self.modules[name]).__name__} now, which keeps one set of running statistics for all "
-                f"columns, and was {was.cls.__name__}: the columns of net {self.graph.net} need their own. Use a norm "
+                f"{name} was {was.cls.__name__} and is now {type(self.modules[name]).__name__}, which keeps one set of "
+                f"running statistics, but each column of net {self.graph.net} needs its own. Use a norm "
                 "without running statistics, such as GroupNorm, or change the layer in the spec. To synchronise batch "
                 "norms over processes, train with --parallel ddp; to fold them, use fuse(model.extract(k))"
             )
 
     def _unfit(self) -> tuple[str, Kind] | None:
-        """The first module that stands behind a join and cannot tell the routes apart, and what stood there."""
+        """The first replaced module behind a join that cannot tell the routes apart, and what it replaced."""
         changed = [name for name, kind in self.kinds.items() if not _is(self.modules[name], kind)]
         if not changed or not routes_apart(self.graph):
             return None
@@ -105,20 +105,20 @@ class Bound:
 
 
 def _is(module: nn.Module, kind: Kind) -> bool:
-    """Whether a module is of the kind: its class may be one made from that class, as parametrizations do."""
+    """Whether a module is of the kind. Its class may be a subclass, such as parametrizations create."""
     routes = module.routes() if isinstance(module, Routed) else ()
     return isinstance(module, kind.cls) and {*kind.routes} <= {*routes}
 
 
 def _mixes(module: nn.Module, kind: Kind) -> bool:
-    """Whether a module that replaced one of this kind has running statistics, or may have taken some over."""
+    """Whether a module that replaced one of this kind has, or may have taken over, running statistics."""
     if kind.routes and (isinstance(module, nn.Identity) or any(True for _ in module.buffers())):
         return True
     return any(isinstance(m, _NormBase) and m.running_mean is not None for m in module.modules())
 
 
 def copied(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Copies of modules, with their hooks; weights that they share stay shared. Raises UserError if torch cannot."""
+    """Copies of modules with their hooks. Shared weights stay shared. Raises UserError if torch cannot copy them."""
     try:
         return copy.deepcopy(modules)
     except RuntimeError as error:
@@ -129,7 +129,7 @@ def copied(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
 
 
 def signature(graph: fx.Graph) -> str:
-    """A hash of what an fx graph computes: of what each node calls, and on what. Names of nodes do not count."""
+    """A hash of what an fx graph computes: what each node calls, and its arguments. Names of nodes do not count."""
     places = {node: i for i, node in enumerate(graph.nodes)}
 
     def plain(value: object) -> object:
@@ -137,8 +137,8 @@ def signature(graph: fx.Graph) -> str:
             return [plain(v) for v in cast(Iterable[object], value)]
         return places[value] if isinstance(value, fx.Node) else repr(value)
 
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for node in graph.nodes:
         target = "" if node.op == "placeholder" else node.target
-        found.update(f"{node.op} {target} {plain(node.args)} {plain([*node.kwargs.items()])}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{node.op} {target} {plain(node.args)} {plain([*node.kwargs.items()])}\n".encode())
+    return digest.hexdigest()

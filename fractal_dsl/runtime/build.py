@@ -1,4 +1,4 @@
-"""A compiled spec as a network with weights of its own."""
+"""Builds a network with initial weights from a compiled spec."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from fractal_dsl.runtime.module import FractalModule
 
 
 def build(compiled: Compiled, seed: int = 0, device: str | torch.device = "cpu") -> FractalModule:
-    """The network of a compiled spec, its weights drawn from ``seed`` by the net's ``init`` option.
+    """Build the network of a compiled spec. Its weights are drawn from ``seed`` by the net's ``init`` option.
 
-    Drop-path draws from the same seed. On the device ``meta`` nothing is allocated or initialised.
+    Drop-path draws from the same seed. On device ``meta``, nothing is allocated or initialised. The schemes are
+    xavier (Glorot and Bengio 2010), kaiming (He et al. 2015) and orthogonal (Saxe et al. 2013).
     """
     with deep(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -44,7 +45,7 @@ _WEIGHTED = (
 
 
 def _initialise(model: nn.Module, init: str) -> None:
-    """Weights of convolutions and linear layers by the scheme, their biases zero; ``default`` is torch's own."""
+    """Initialise convolutions and linear layers: weights by the scheme, biases to 0. ``default`` keeps torch's own."""
     if init == "default":
         return
     for module in model.modules():

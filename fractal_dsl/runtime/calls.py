@@ -1,4 +1,4 @@
-"""What computes a node of the graph under a plan."""
+"""The functions that compute the nodes of a graph under a plan."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.runtime.batchnorm import Routed
+from fractal_dsl.runtime.instructions import same
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 from fractal_dsl.runtime.layers import Gated
-from fractal_dsl.runtime.steps import same
 
 Live = tuple[bool, ...] | None
-"""Which operands of a join are live; None for a node that drop-path does not work on."""
+"""Which operands of a join are live; None for a node that drop-path does not affect."""
 
 
 def call_of(
     graph: JoinGraph, modules: Mapping[str, nn.Module], number: int, live: Live, route: int
 ) -> tuple[Callable[..., Tensor], int]:
-    """What computes a node from its live operands, and the route that it goes by; 0 where all routes are alike."""
+    """The function that computes a node from its live operands, and its route: 0 if all routes are alike."""
     node = graph[number]
     match node:
         case Layer() if not node.idle:
@@ -41,7 +41,7 @@ def call_of(
 
 
 def _live_part(join: nn.Module, live: Live) -> Callable[..., Tensor]:
-    """A join with weights, over what is live; one operand alone is handed on as it is."""
+    """A join with weights, over its live operands. A single operand passes through unchanged."""
     if live is None or all(live):
         return join
     if sum(live) == 1:
@@ -50,7 +50,7 @@ def _live_part(join: nn.Module, live: Live) -> Callable[..., Tensor]:
 
 
 class Concat:
-    """A concatenation in which dropped operands are zeros."""
+    """A concatenation whose dropped operands are zeros."""
 
     def __init__(self, graph: JoinGraph, number: int, node: Join, live: Live) -> None:
         dim = node.args["dim"]

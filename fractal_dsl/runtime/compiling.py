@@ -1,4 +1,4 @@
-"""How long torch.compile takes: it works when a part of the net first runs, in the middle of training."""
+"""Measures the time that torch.compile takes. It compiles each part of the net when that part first runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch._dynamo.callback import callback_handler
 
 
 class CompileClock:
-    """``with CompileClock() as clock``: ``clock.seconds`` is what torch has spent on compiling in the block."""
+    """``with CompileClock() as clock``: ``clock.seconds`` is the compile time within the block."""
 
     def __enter__(self) -> CompileClock:
         self.seconds, self.began = 0.0, 0.0

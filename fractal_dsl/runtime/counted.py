@@ -1,4 +1,4 @@
-"""The number of plans that a net has drawn, as a part of its state."""
+"""The number of plans that a net has drawn, as part of its state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, fx
 from fractal_dsl.program.program import DropPath
 
 STEP = "_extra_state"
-"""What torch calls the entry of a ``state_dict`` that holds a net's ``step``."""
+"""Torch's name for the ``state_dict`` entry that holds a net's ``step``."""
 
 
 class Counted(fx.GraphModule):
-    """A net that counts in ``step`` the plans that it draws, and saves the count if it draws any."""
+    """A net that counts the plans it draws in ``step``, and saves the count if it has drop-path."""
 
     step: int
 
@@ -24,7 +24,7 @@ class Counted(fx.GraphModule):
         raise NotImplementedError
 
     def get_extra_state(self) -> Tensor:
-        """The number of plans drawn, ``step``, which a ``state_dict`` of a net with drop-path holds."""
+        """The number of plans drawn. The ``state_dict`` of a net with drop-path holds it."""
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: object) -> None:

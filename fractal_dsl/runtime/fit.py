@@ -1,4 +1,4 @@
-"""Whether the modules of a net are still what its spec says: what is written to files must be that."""
+"""Checks that a net's modules still match its spec, because files are read back by the spec."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check_modules(model: FractalModule, names: Iterable[str], doing: str) -> None:
-    """Raise UserError if one of these modules is not what the spec of its net says, by class or arguments."""
+    """Raise UserError if the class or the arguments of one of these modules no longer match the spec."""
     ours, specified = model.modules_now().modules, graph_to_modules(model.join_graph, "meta")
     for name in names:
-        found, expected = _text(ours[name]), _text(specified[name])
-        if found != expected:
+        actual, expected = _text(ours[name]), _text(specified[name])
+        if actual != expected:
             raise UserError(
-                f"{name} is {found} now, and its spec says {expected}: {doing} would lose the change. Change the spec, "
-                "or put such a module back; merge adapters and undo parametrizations first"
+                f"{name} is now {actual}, but its spec says {expected}: {doing} would lose the change. Change the "
+                "spec, or restore the module. Merge adapters and undo parametrizations first"
             )
 
 
 def check_fits(model: FractalModule, doing: str) -> None:
-    """Raise UserError if the modules and weights of a net are not those of its spec: ``doing`` would lose something."""
+    """Raise UserError if a net's modules and weights do not match its spec, because ``doing`` would lose something."""
     specified = graph_to_modules(model.join_graph, "meta")
     check_modules(model, specified, doing)
     tree = module_tree(specified)
     ours, expected = tensors_of(model), tensors_of(tree)
     for name in sorted({*ours, *expected}):
-        found, said = (_shape(state.get(name)) for state in (ours, expected))
-        if found != said:
+        actual, specified_shape = (_shape(state.get(name)) for state in (ours, expected))
+        if actual != specified_shape:
             raise UserError(
-                f"the weights of net {model.join_graph.net} do not fit its spec, which has {said} for {name}, and the "
-                f"net has {found}: {doing} would lose it. Undo pruning and weight norms, with "
+                f"the weights of net {model.join_graph.net} do not match its spec: {name} should be {specified_shape}, "
+                f"but is {actual}, which {doing} would lose.  Undo pruning and weight norms, with "
                 "torch.nn.utils.prune.remove or remove_weight_norm, or change the spec"
             )
     if len([*model.parameters()]) != len([*tree.parameters()]):
         raise UserError(
-            f"layers of net {model.join_graph.net} share weights that its spec does not share: {doing} would lose it. "
+            f"layers of net {model.join_graph.net} share weights, but not in its spec: {doing} would lose that. "
             "Declare a `shared` block in the spec"
         )
 
 
 def _text(module: nn.Module) -> str:
-    """The module with its arguments, and what is in it; without addresses in memory."""
+    """The module with its arguments and submodules, without memory addresses."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(module))
 
 

@@ -1,4 +1,4 @@
-"""A column without batch norms that a convolution or linear layer can do the work of."""
+"""Folds a column's batch norms into the convolutions and linear layers before them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fractal_dsl.runtime.module import FractalModule
 
 
 def fuse(model: FractalModule) -> FractalModule:
-    """An extracted column with its batch norms folded: equal in eval mode up to rounding, and for inference only.
+    """Fold the batch norms of an extracted column. The result is for inference, and equal up to rounding in eval mode.
 
-    ``foldable`` says which layers it leaves alone. The modules are copies of those that the net has now. Raises
-    UserError if a layer or batch norm that is to be folded is not what the spec says any more.
+    ``foldable`` says which layers stay as they are. The modules are copies of the net's current ones. Raises UserError
+    if a layer or batch norm to be folded no longer matches the spec.
     """
     folds = foldable(model.join_graph)
     graph = run(fold_batchnorm, model.join_graph, folds)
@@ -38,7 +38,7 @@ def fuse(model: FractalModule) -> FractalModule:
 
 
 def _folded(layer: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer that does its batch norm's work; reckoned in float64, for rounding once."""
+    """The weight and bias of a layer that includes its batch norm, computed in float64 and rounded once."""
     weight = layer.get_parameter("weight")
     bias = dict(layer.named_parameters()).get("bias")
     assert norm.running_mean is not None and norm.running_var is not None
@@ -52,5 +52,5 @@ def _folded(layer: nn.Module, norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def count_batchnorms(model: nn.Module) -> int:
-    """How many batch norms a net has."""
+    """The number of batch norms in a net."""
     return sum(isinstance(module, _BatchNorm) for module in model.modules())

@@ -1,4 +1,4 @@
-"""Join graph to a flat ``torch.fx.Graph`` and its modules, built node by node; nothing is traced."""
+"""Turns a join graph into modules and a flat ``torch.fx.Graph``, node by node. Nothing is traced."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
-    """The modules of a graph by their paths, freshly initialised by torch's defaults. ``id`` needs none.
-    Raises MemoryError where the machine has too little.
+    """The modules of a graph by path, with torch's default initialisation. ``id`` layers need none.
 
-    Batch norms keep statistics by route where the net's drop-path runs columns by themselves, and what they see
-    depends on the route: not before the first join of a rule.
+    Batch norms keep statistics by route if the net's drop-path runs single columns and the norm's input depends on the
+    route, which it does from the first join of a rule on. Raises MemoryError if memory runs out.
     """
     routed = behind_joins(graph) if graph.stage == "labelled" and routes_apart(graph) else frozenset[int]()
     modules: dict[str, nn.Module] = {}
@@ -40,20 +39,20 @@ def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> di
                 try:
                     modules[node.module] = make_module(construction, columns.get(node.module, 0))
                 except RuntimeError as error:
-                    if "can't allocate memory" in str(error):  # torch has no class of its own for it
+                    if "can't allocate memory" in str(error):  # torch raises no special class
                         raise MemoryError from None
                     raise
     return modules
 
 
 def routes_apart(graph: JoinGraph) -> bool:
-    """Whether training runs single columns, whose batch-norm statistics are then kept apart."""
+    """Whether training runs single columns, so that their batch-norm statistics are kept apart."""
     drop_path = graph.drop_path
     return len(graph.columns) > 1 and drop_path is not None and (drop_path.global_ > 0 or drop_path.all_columns)
 
 
 class _Uninitialised(DeviceContext):
-    """``torch.device("meta")`` without the initialisation of what has no values."""
+    """``torch.device("meta")`` that skips initialisers, because meta tensors have no values."""
 
     def __init__(self) -> None:
         super().__init__(torch.device("meta"))
@@ -71,16 +70,16 @@ _INITIALISERS = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.constant_, 
 
 def behind_joins(graph: JoinGraph) -> frozenset[int]:
     """The nodes whose input depends on a plan."""
-    found: set[int] = set()
+    behind: set[int] = set()
     for number in graph.g.nodes:
         operands = graph.operands(number)
-        if any(o in found or (isinstance(n := graph[o], Join) and n.droppable) for o in operands):
-            found.add(number)
-    return frozenset(found)
+        if any(o in behind or (isinstance(n := graph[o], Join) and n.droppable) for o in operands):
+            behind.add(number)
+    return frozenset(behind)
 
 
 def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
-    """A node's torch module; batch norms keep statistics for each of ``columns``, a bit mask."""
+    """A node's torch module. Batch norms keep statistics for each of ``columns``, a bit mask."""
     if columns and spec.target in ROUTED:
         norm = ROUTED[spec.target](*spec.args, **dict(spec.kwargs))
         norm.add_routes([k for k in range(1, columns.bit_length() + 1) if columns >> (k - 1) & 1])
@@ -93,7 +92,7 @@ def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
 
 
 def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
-    """A module that holds all others under their dotted names."""
+    """A module that holds the given ones under their dotted names."""
     root = nn.Module()
     homes: dict[str, nn.Module] = {"": root}
 
@@ -111,7 +110,7 @@ def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
 
 
 def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int = FULL) -> fx.Graph:
-    """The graph's nodes as fx nodes, each with its ``.frac`` line in ``meta["stack_trace"]``.
+    """The graph as an fx graph. Each node has its ``.frac`` line in ``meta["stack_trace"]``.
 
     ``route`` is the batch-norm route of a column's graph that shares the whole net's modules.
     """
@@ -155,7 +154,7 @@ def _argument(name: str) -> str:
 
 
 class _Provenance:
-    """Sites as Python would print a stack frame, which fx and torch.export show."""
+    """Formats sites like Python stack frames, which fx and torch.export show."""
 
     def __init__(self, graph: JoinGraph) -> None:
         self.sources = graph.sources

@@ -1,4 +1,4 @@
-"""Joins as functions of their live operands. They sum as they go: no stacked copy of the operands."""
+"""Joins as functions of their live operands. They accumulate, and make no stacked copy of the operands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def join_sum(*operands: Tensor) -> Tensor:
         return operands[0]
     total = operands[0] + operands[1]
     for operand in operands[2:]:
-        total += operand  # the running total is saved by no backward pass, so it may be overwritten
+        total += operand  # no backward pass saves the running total, so it may be overwritten
     return total
 
 
@@ -34,7 +34,7 @@ def join_max(*operands: Tensor) -> Tensor:
 
 
 def join_concat(operands: Sequence[Tensor], dim: int) -> Tensor:
-    """Operands one after another along ``dim`` (0 is the batch)."""
+    """The concatenation of the operands along ``dim`` (0 is the batch)."""
     return torch.cat(list(operands), dim)
 
 

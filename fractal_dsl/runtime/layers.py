@@ -1,4 +1,4 @@
-"""Layers that torch.nn does not have. ``model.py`` files carry these classes' source: torch is all they need."""
+"""Layers that torch.nn lacks. ``model.py`` files contain the source of these classes, so that they need only torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import nn
 
 
 class GlobalAvgPool(nn.Module):
-    """The mean over all axes behind the channels: [batch, channels, …] to [batch, channels]."""
+    """The mean over all axes after the channels: [batch, channels, …] to [batch, channels]."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.flatten(2).mean(2)
 
 
 class Positions(nn.Module):
-    """Adds a learned vector for each position: [batch, length, features] to the same."""
+    """Adds a learned vector to each position: [batch, length, features] to the same shape."""
 
     def __init__(self, length: int, features: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Positions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: [batch, length, features] to the same."""
+    """Multi-head self-attention: [batch, length, features] to the same shape."""
 
     def __init__(
         self, features: int, num_heads: int, dropout: float = 0.0, bias: bool = True, causal: bool = False
@@ -53,7 +53,7 @@ class Recurrent(nn.Module):
 
 
 class Place(nn.Module):
-    """Zeros before and behind along one axis: where a concatenated operand stands when it stands alone."""
+    """Pads one axis with zeros on both sides: puts a single operand of a concatenation into its place."""
 
     def __init__(self, dim: int, before: int, after: int) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class Place(nn.Module):
 
 
 class Gated(nn.Module):
-    """The sum of tensors of one shape, weighed by the softmax of learned logits; ``live`` are the places of those
-    that are given, where others are dropped."""
+    """The sum of tensors of one shape, weighted by the softmax of learned logits. ``live`` gives the
+    positions of the operands if some are dropped."""
 
     def __init__(self, operands: int, init: float = 0.0) -> None:
         super().__init__()

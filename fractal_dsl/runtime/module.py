@@ -1,4 +1,4 @@
-"""The network as users hold it: a GraphModule that also runs under plans and hands out its columns."""
+"""The network that users hold: a GraphModule that also runs under plans and extracts its columns."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
+from fractal_dsl.runtime.instructions import Instruction, Region
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
-from fractal_dsl.runtime.steps import Region, Step
 
 
 class FractalModule(Counted):
-    """A compiled net. In eval mode, and without drop-path, calling it runs the whole graph; in train mode
-    each call draws a plan from ``(seed, step)``, counts ``step`` up, and computes what the plan leaves live.
+    """A compiled net.
+
+    In eval mode, or without drop-path, a call runs the whole graph. In train mode, each call draws a plan from
+    ``(seed, step)``, increments ``step``, and computes only what the plan keeps (paper, section 3.1).
     """
 
     join_graph: JoinGraph
@@ -59,9 +61,9 @@ class FractalModule(Counted):
         self._schedules: Scheduler | None = None
 
     def modules_now(self) -> Bound:
-        """The modules that the graph names, as they are now: the same object as long as no module is replaced.
+        """The current modules of the graph. The object stays the same until a module is replaced.
 
-        Raises UserError if one is missing, or the fx graph was edited: plans follow the graph of the spec.
+        Raises UserError if a module is missing or the fx graph was edited, because plans follow the graph of the spec.
         """
         if self._edited:
             raise UserError(
@@ -69,11 +71,11 @@ class FractalModule(Counted):
                 "drop-path, follow the graph of the spec. Change the spec instead, or run the edited graph alone, "
                 "with `dense`, or in eval mode"
             )
-        found = self._bound
-        if found is None or not found.holds(self):
-            self._bound = found = Bound(self, self.join_graph, self._kinds, self._elsewhere)
+        bound = self._bound
+        if bound is None or not bound.holds(self):
+            self._bound = bound = Bound(self, self.join_graph, self._kinds, self._elsewhere)
             self._schedules = None
-        return found
+        return bound
 
     @property
     def _scheduler(self) -> Scheduler:
@@ -87,8 +89,8 @@ class FractalModule(Counted):
     _generated: Callable[[FractalModule, Tensor], Tensor] | None = None
 
     def recompile(self) -> Any:
-        """Have fx generate the code of the graph, which ``dense`` runs; calls of the module go by its mode."""
-        if "join_graph" not in self.__dict__:  # it is being made; and on the meta device, code is rarely needed
+        """Let fx generate the graph's code, which ``dense`` runs. Calls of the module depend on its mode."""
+        if "join_graph" not in self.__dict__:  # under construction; on the meta device, code is rarely needed
             return None
         self._edited = signature(self.graph) != self._as_built
         code = super().recompile()
@@ -127,10 +129,10 @@ class FractalModule(Counted):
         return copied
 
     def __reduce__(self) -> Any:
-        raise UserError("a FractalModule is not pickled: use save_artifact, or save its state_dict")
+        raise UserError("a FractalModule cannot be pickled: use save_artifact, or save its state_dict")
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
-        """The output for a mini-batch, [batch, …] to [batch, …]; with a plan, what ``run`` gives."""
+        """The output for a mini-batch, [batch, …] to [batch, …]. With a plan, the same as ``run``."""
         return self._forward(x, plan)
 
     def _forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
@@ -149,10 +151,10 @@ class FractalModule(Counted):
 
     @cast(Any, torch.compiler.disable)(reason="it draws a plan for each call: call `model.eval()` first")
     def _drawn(self, x: Tensor) -> Tensor:
-        """Under the next plan. A ``torch.compile`` from outside stays out: each plan is another program.
+        """Run the next plan. An outer ``torch.compile`` is kept out, because each plan is a different program.
 
-        Without gradients and where batch norms average (``momentum=None``), somebody estimates their statistics, as
-        ``torch.optim.swa_utils.update_bn`` does: every route sees the mini-batch, and no plan is drawn.
+        Without gradients, and with averaging batch norms (``momentum=None``), the caller is estimating statistics, as
+        ``torch.optim.swa_utils.update_bn`` does. Then every route sees the mini-batch, and no plan is drawn.
         """
         if not torch.is_grad_enabled() and any(isinstance(m, BatchNorm) and m.momentum is None for m in self.modules()):
             columns = range(1, self.n_columns + 1) if routes_apart(self.join_graph) else ()
@@ -164,7 +166,7 @@ class FractalModule(Counted):
     def graph(self) -> fx.Graph:
         """The whole net as an fx graph."""
         if "_space" in self.__dict__ and torch.compiler.is_exporting() and self.training and self.drop_path:
-            # it interprets the graph of a GraphModule, and does not call it
+            # torch.export interprets the graph and does not call the module
             warn_of_recording("torch.export", self.join_graph.net)
         return self._graph
 
@@ -174,11 +176,11 @@ class FractalModule(Counted):
 
     def _run(self, x: Tensor, plan: Plan) -> Tensor:
         values = {self.join_graph.input[0]: x}
-        for step in self._schedule(plan):
-            step.run(values)
+        for instruction in self._schedule(plan):
+            instruction.run(values)
         return values[self.join_graph.output[0]]
 
-    def _schedule(self, plan: Plan) -> list[Step | Region]:
+    def _schedule(self, plan: Plan) -> list[Instruction | Region]:
         if plan.route != FULL or self.training:
             self.modules_now().check_routes()
         return self._scheduler.schedule(plan)
@@ -187,71 +189,71 @@ class FractalModule(Counted):
 
     @property
     def input(self) -> ops.Tensor:
-        """The input's type and shape, without the batch."""
+        """The type and shape of the input, without the batch."""
         return self.join_graph.input[1].out
 
     @property
     def output(self) -> ops.Tensor:
-        """The output's type and shape, without the batch."""
+        """The type and shape of the output, without the batch."""
         return self.join_graph.output[1].out
 
     @property
     def n_columns(self) -> int:
-        """The number of columns, counted from 1, the shallowest."""
+        """The number of columns. Column 1 is the shallowest."""
         return self.join_graph.n_columns
 
     @property
     def drop_path(self) -> DropPath | None:
-        """The net's drop-path; None where there is none or no join to drop from."""
+        """The net's drop-path, or None if it has none, or no join to drop operands of."""
         return self._space.drop_path
 
     # --- plans
 
     def full_plan(self) -> Plan:
-        """Everything is live."""
+        """The plan under which everything is live."""
         return self._space.full()
 
     def column_plan(self, k: int) -> Plan:
-        """Column k alone. Raises UserError if there is none."""
+        """The plan that runs column k alone. Raises UserError if there is no such column."""
         return self._space.column(k)
 
     def plan(self, seed: int, step: int) -> Plan:
-        """The plan of a training step, by the net's drop-path: a function of seed and step."""
+        """The drop-path plan of a training step, a function of seed and step (paper, section 3.1)."""
         return self._space.drawn(seed, step)
 
     def run(self, x: Tensor, plan: Plan) -> Tensor:
-        """The output under a plan: [batch, …] to [batch, …]. What is dropped is not computed.
+        """The output under a plan: [batch, …] to [batch, …]. Dropped paths are not computed.
 
-        Joins work on their live operands only; a dropped operand of ``concat`` counts as zeros, and of ``gated`` its
-        weight gets no share (a gradient of zero, where others are live). Batch norms read, and in train mode update,
-        the running statistics of the plan's route. Raises UserError for the plan of another net.
+        Joins use only their live operands. A dropped operand of ``concat`` counts as zeros, and one of ``gated`` gets
+        no weight. Batch norms read, and in train mode update, the running statistics of the plan's route. Raises
+        UserError for a plan of another net.
         """
         return cast(Tensor, self(x, plan))
 
     def live(self, plan: Plan) -> set[nn.Module]:
-        """The modules that run under a plan, and those inside them."""
+        """The modules that run under a plan, including their submodules."""
         return self._scheduler.live(plan)
 
     def run_together(self, x: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
-        """The outputs under several plans on one mini-batch. What they share, before the first join, is computed once.
+        """The outputs under several plans on one mini-batch. Shared work, before the first join, is done once.
 
-        The losses may be summed and sent back at once: the weights are tied (paper section 3.1, with memory to spare).
-        Where parts are recomputed, or the net itself has hooks, plans run one after another.
+        One backward pass may follow the sum of the losses, because the plans share their weights. If parts are
+        recomputed, or the net itself has hooks, the plans run one after another.
         """
         if (self._regions and torch.is_grad_enabled()) or own_hooks(self):
             return [self.run(x, plan) for plan in plans]
         if self.training or any(plan.route != FULL for plan in plans):
             self.modules_now().check_routes()
-        steps, begin, outputs = self._scheduler.together(plans)
+        instructions, begin, outputs = self._scheduler.together(plans)
         values = {begin: x}
-        for step in steps:
-            step.run(values)
+        for instruction in instructions:
+            instruction.run(values)
         return [values[key] for key in outputs]
 
     # --- a part of it
 
     def keep_modules(self, nodes: frozenset[int]) -> None:
-        """Give up the weights of all nodes but these: another process has them. ``run_part`` is what then runs."""
+        """Drop the weights of all nodes but these, which other processes hold. Afterwards use ``run_part``."""
         kept = {node.module for i in nodes if isinstance(node := self.join_graph[i], Layer | Join)}
         for name, module in self.modules_now().modules.items():
             if name not in kept:
@@ -259,27 +261,28 @@ class FractalModule(Counted):
                 self.delete_submodule(name)
 
     def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
-        """What ``run`` makes of the value of node ``entry`` up to node ``exit``, by these nodes alone."""
+        """Run these nodes only: from ``x``, the value of node ``entry``, to the value of node ``exit``."""
         values = {entry: x}
-        for step in self._schedule(plan):
-            if (step.results[0] if isinstance(step, Region) else step.result) in nodes:
-                step.run(values)
+        for instruction in self._schedule(plan):
+            if (instruction.results[0] if isinstance(instruction, Region) else instruction.result) in nodes:
+                instruction.run(values)
         return values[exit]
 
     # --- how it runs
 
     def checkpoint(self, level: int | None) -> None:
-        """Recompute sub-fractals up to a level in the backward pass: their activations are not kept, which takes
-        time and saves memory. Parts marked ``@checkpoint`` are recomputed in any case; with None only they.
-        Raises UserError for a level below 0.
+        """Recompute sub-fractals up to a level in the backward pass, which takes time and saves memory.
+
+        Parts marked ``@checkpoint`` are always recomputed; with None, only those. Raises UserError for a level below 0.
         """
         if level is not None and level < 0:
             raise UserError(f"levels count from 0, found {level}")
         self._level, self._regions, self._schedules = level, regions(self.join_graph, level), None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile what plans run, with the arguments of ``torch.compile``: the layers between two joins as one
-        function, compiled once for each structure and shape, and so a column as one function.
+        """Compile the layers between two joins as one function each, with the arguments of ``torch.compile``.
+
+        Each structure and shape is compiled once. A column is a single function.
         """
         self._segments = Segments(self.join_graph, cast(Any, partial(torch.compile, *args, **kwargs)))
         self._schedules = None
@@ -287,15 +290,14 @@ class FractalModule(Counted):
     # --- columns
 
     def column(self, k: int) -> fx.GraphModule:
-        """Column k as a GraphModule that shares this net's present modules, and runs with the statistics of its
-        route."""
+        """Column k as a GraphModule that shares this net's current modules and uses the statistics of its route."""
         graph, modules = self._column(k)
         column = fx.GraphModule(module_tree(modules), graph_to_fx(graph, modules, route=k), class_name=graph.net)
-        column.training = self.training  # its modules keep the modes that they have in the net
+        column.training = self.training  # its modules keep their modes
         return column
 
     def extract(self, k: int) -> FractalModule:
-        """Column k as a plain network of its own: copies of its modules, ordinary batch norms."""
+        """Column k as a plain network: copies of its modules, with ordinary batch norms."""
         graph, modules = self._column(k)
         modules = copied(modules)
         for module in modules.values():
@@ -306,7 +308,7 @@ class FractalModule(Counted):
         return extracted
 
     def _column(self, k: int) -> tuple[JoinGraph, dict[str, nn.Module]]:
-        """The graph of a column, and its modules: those of this net."""
+        """The graph of a column, and this net's modules for it."""
         graph = lone_column(self.join_graph, k)
         bound = self.modules_now()
         bound.check_routes()

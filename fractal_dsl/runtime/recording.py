@@ -1,4 +1,4 @@
-"""Tools that record one call of a net, and then know nothing of its plans."""
+"""Warns about tools that record one call of a net and then ignore its plans."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def recorder_of(x: Tensor) -> str | None:
-    """The tool that records the call with this input, if one does."""
+    """The tool that records the call with this input, or None."""
     if cast(Any, torch.jit).is_tracing():
         return "torch.jit.trace"
     if torch.compiler.is_exporting():
@@ -21,9 +21,9 @@ def recorder_of(x: Tensor) -> str | None:
 
 
 def warn_of_recording(recorder: str, net: str) -> None:
-    """Warn that a recorded net does not draw plans any more; Python shows a warning once."""
+    """Warn that a recorded net no longer draws plans. Python shows a warning once."""
     warnings.warn(
-        f"{recorder} records one call of net {net} in train mode: what it makes runs one drop-path plan, or the whole "
-        "net, in every call, and draws none. Call `model.eval()` first, or record a column, `model.extract(k).eval()`",
+        f"{recorder} records one call of net {net} in train mode. It will always run the same drop-path plan, or the "
+        "whole net. Call `model.eval()` first, or record a column, `model.extract(k).eval()`",
         stacklevel=2,
     )

@@ -1,7 +1,7 @@
-"""What a plan leaves of a net, as calls in order: nothing that was dropped is computed.
+"""The schedule of a plan: the calls to make, in order. Dropped paths are not computed.
 
-A walk back from the output, through live operands of joins only, marks what is needed. Values are given up
-after their last use. Parts whose activations are recomputed in the backward pass are regions.
+A backward walk from the output, through live operands of joins only, marks the nodes that are needed. Values are freed
+after their last use. Parts whose activations the backward pass recomputes are regions.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import SUMS, Concat, call_of
+from fractal_dsl.runtime.instructions import Instruction, Region, flat, modules_of, same
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import Slim, slim_pool, slim_relu
-from fractal_dsl.runtime.steps import Region, Step, flat, modules_of, same
 
 RegionKey = tuple[int | None, int]
 _Keys = dict[object, int]
@@ -27,9 +27,9 @@ _Keys = dict[object, int]
 class Scheduler:
     """Makes the schedules of one net.
 
-    ``modules`` are by name. Regions are the parts marked ``@checkpoint`` and, with ``level``, the largest
-    sub-fractals up to that level. ``segments`` compiles layers between joins. What is kept does not grow with the
-    number of plans: the schedules of a few plans that come again, and the newest.
+    ``modules`` maps names to modules. Regions are the parts marked ``@checkpoint`` and, with ``level``, the largest
+    sub-fractals up to that level. ``segments`` compiles the layers between joins. The cache does not grow with the
+    number of plans: it holds the schedules of a few recurring plans, and the newest one.
     """
 
     def __init__(
@@ -45,69 +45,72 @@ class Scheduler:
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
         self.joins = [number for number, _ in graph.joins()]
         self.regions = regions(graph, level)
-        self.lasting: dict[Plan, list[Step | Region]] = {}
+        self.lasting: dict[Plan, list[Instruction | Region]] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
         self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
-        self.newest: tuple[Plan, list[Step | Region]] | None = None
+        self.newest: tuple[Plan, list[Instruction | Region]] | None = None
 
-    def schedule(self, plan: Plan) -> list[Step | Region]:
-        """The calls that a plan needs, in order. Raises UserError for the plan of another net."""
+    def schedule(self, plan: Plan) -> list[Instruction | Region]:
+        """The calls that a plan needs, in order. Raises UserError for a plan of another net."""
         if plan in self.lasting:
             return self.lasting[plan]
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
-        found = self._found(plan, None)
-        steps = self._grouped(found) if self.regions else list[Step | Region](found)
-        self.newest = plan, steps
+        single = self._checked(plan, None)
+        instructions = self._grouped(single) if self.regions else list[Instruction | Region](single)
+        self.newest = plan, instructions
         if lasting(plan):
-            if len(self.lasting) > len(self.graph.columns):  # each column and the whole net; not what else has a route
+            if len(self.lasting) > len(
+                self.graph.columns
+            ):  # each column and the whole net, not other plans with a route
                 self.lasting.pop(next(iter(self.lasting)))
-            self.lasting[plan] = steps
-        return steps
+            self.lasting[plan] = instructions
+        return instructions
 
-    def keyed(self, plans: Sequence[Plan]) -> list[list[Step]]:
-        """The calls that each of several plans needs. Equal keys mean equal values, under whichever of the plans."""
+    def keyed(self, plans: Sequence[Plan]) -> list[list[Instruction]]:
+        """The calls of each plan. Calls with equal keys give equal values, under any of the plans."""
         keys: _Keys = {}
-        return [self._found(plan, keys) for plan in plans]
+        return [self._checked(plan, keys) for plan in plans]
 
     def live(self, plan: Plan) -> set[nn.Module]:
-        """The modules that a plan calls, and those inside them."""
-        return {module for step in flat(self.schedule(plan)) for module in modules_of(step.call)}
+        """The modules that a plan calls, including their submodules."""
+        return {module for instruction in flat(self.schedule(plan)) for module in modules_of(instruction.call)}
 
-    def together(self, plans: Sequence[Plan]) -> tuple[list[Step], int, list[int]]:
-        """The calls that several plans need, those of one key once; where the input is to be, and each plan's output.
-
-        Values have keys in place of numbers.
-        """
+    def together(self, plans: Sequence[Plan]) -> tuple[list[Instruction], int, list[int]]:
+        """The calls of several plans, one for each key, with the keys of the input and of each plan's output."""
         start = self.graph.input[0]
         begin = -1
-        steps: dict[int, Step] = {}
+        instructions: dict[int, Instruction] = {}
         outputs: list[int] = []
-        for found in self.keyed(plans):
+        for schedule in self.keyed(plans):
             at = {start: begin}
-            for step in found:
-                read = tuple([at[o] for o in step.operands])
-                at[step.result] = read[0] if step.call is same else step.key
-                if step.call is not same:
-                    steps.setdefault(step.key, Step(step.call, read, step.key, (), step.key))
+            for instruction in schedule:
+                read = tuple([at[o] for o in instruction.operands])
+                at[instruction.result] = read[0] if instruction.call is same else instruction.key
+                if instruction.call is not same:
+                    instructions.setdefault(
+                        instruction.key, Instruction(instruction.call, read, instruction.key, (), instruction.key)
+                    )
             outputs.append(at[self.graph.output[0]])
         seen = set(outputs)
-        result: list[Step] = []
-        for step in reversed(steps.values()):
-            free = tuple({*step.operands} - seen)
-            seen |= {*step.operands}
-            result.append(replace(step, free=free))
+        result: list[Instruction] = []
+        for instruction in reversed(instructions.values()):
+            free = tuple({*instruction.operands} - seen)
+            seen |= {*instruction.operands}
+            result.append(replace(instruction, free=free))
         return result[::-1], begin, outputs
 
-    def _found(self, plan: Plan, keys: _Keys | None) -> list[Step]:
+    def _checked(self, plan: Plan, keys: _Keys | None) -> list[Instruction]:
         self.space.check(plan)
-        steps = self._steps(plan, keys)
+        instructions = self._instructions(plan, keys)
         if self.segments is None:
-            return self._slimmed(steps)
-        return self.segments.fused(steps, lambda step: self.regions.get(step.result), lasting(plan))
+            return self._slimmed(instructions)
+        return self.segments.fused(
+            instructions, lambda instruction: self.regions.get(instruction.result), lasting(plan)
+        )
 
-    def _steps(self, plan: Plan, keys: _Keys | None) -> list[Step]:
-        """The calls, one a node. With ``keys``, calls of one identity on values of equal keys have one key."""
+    def _instructions(self, plan: Plan, keys: _Keys | None) -> list[Instruction]:
+        """One call for each node. With ``keys``, identical calls on values with equal keys share a key."""
         live = dict(zip(self.joins, plan.live, strict=True))
         reads = dict(self.operands)
         for number, flags in live.items():
@@ -119,7 +122,7 @@ class Scheduler:
             free.setdefault(reader, []).append(operand)
 
         key_of = {self.graph.input[0]: -1}
-        steps: list[Step] = []
+        instructions: list[Instruction] = []
         for number in self.numbers:
             if number not in needed or not isinstance(self.graph[number], Layer | Join | Output):
                 continue
@@ -131,54 +134,56 @@ class Scheduler:
                 identity = (number, route, live.get(number), inner)
                 key = inner[0] if call is same else keys.setdefault(identity, len(keys))
                 key_of[number] = key
-            steps.append(Step(call, read, number, tuple(free.get(number, ())), key))
-        return steps
+            instructions.append(Instruction(call, read, number, tuple(free.get(number, ())), key))
+        return instructions
 
-    def _slimmed(self, steps: list[Step]) -> list[Step]:
-        """ReLU and max pooling keep less where what reads their results keeps nothing of them."""
+    def _slimmed(self, instructions: list[Instruction]) -> list[Instruction]:
+        """Let ReLU and max pooling save less if the readers of their results save nothing."""
         kept: dict[int, bool] = {}
-        result: list[Step] = []
-        for step in reversed(steps):
-            call = self.slim_pools.get(id(step.call), step.call)
-            if not kept.get(step.result, True):
+        result: list[Instruction] = []
+        for instruction in reversed(instructions):
+            call = self.slim_pools.get(id(instruction.call), instruction.call)
+            if not kept.get(instruction.result, True):
                 call = self.slim_relus.get(id(call), call)
             keeps = (
-                kept.get(step.result, True) if call is same else not (isinstance(call, Slim | Concat) or call in SUMS)
+                kept.get(instruction.result, True)
+                if call is same
+                else not (isinstance(call, Slim | Concat) or call in SUMS)
             )
-            for operand in step.operands:
+            for operand in instruction.operands:
                 kept[operand] = kept.get(operand, False) or keeps
-            result.append(replace(step, call=call))
+            result.append(replace(instruction, call=call))
         return result[::-1]
 
-    def _grouped(self, steps: list[Step]) -> list[Step | Region]:
-        """Steps of one region as one: its nodes follow each other, for expansion goes depth first."""
+    def _grouped(self, instructions: list[Instruction]) -> list[Instruction | Region]:
+        """Merge the instructions of each region. Its nodes are consecutive, because expansion is depth first."""
         readers: dict[int, int] = {}
-        for i, step in enumerate(steps):
-            for operand in step.operands:
+        for i, instruction in enumerate(instructions):
+            for operand in instruction.operands:
                 readers[operand] = i
-        result: list[Step | Region] = []
+        result: list[Instruction | Region] = []
         done = 0
-        for region, group in groupby(steps, lambda step: self.regions.get(step.result)):
+        for region, group in groupby(instructions, lambda instruction: self.regions.get(instruction.result)):
             part = list(group)
             done += len(part)
-            inside = {step.result for step in part}
-            if region is None or all(step.call is same for step in part):
+            inside = {instruction.result for instruction in part}
+            if region is None or all(instruction.call is same for instruction in part):
                 result += part
                 continue
-            operands = tuple(dict.fromkeys(o for step in part for o in step.operands if o not in inside))
-            results = tuple([step.result for step in part if readers[step.result] >= done])
-            free = tuple({f for step in part for f in step.free} - inside)
+            operands = tuple(dict.fromkeys(o for instruction in part for o in instruction.operands if o not in inside))
+            results = tuple([instruction.result for instruction in part if readers[instruction.result] >= done])
+            free = tuple({f for instruction in part for f in instruction.free} - inside)
             result.append(Region(tuple(part), operands, results, free))
         return result
 
 
 def lasting(plan: Plan) -> bool:
-    """Whether a plan comes again and again: a column's, or the whole net's."""
+    """Whether a plan recurs: it runs a column or the whole net."""
     return plan.route != FULL or all(map(all, plan.live))
 
 
 def regions(graph: JoinGraph, level: int | None) -> dict[int, RegionKey]:
-    """The outermost region of each node that is in one."""
+    """The outermost region of each node that lies in one."""
     return {number: region for number in graph.g.nodes if (region := _region(graph, number, level))}
 
 

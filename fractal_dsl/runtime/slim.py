@@ -1,8 +1,8 @@
-"""ReLU and max pooling that keep less for the backward pass than torch's own.
+"""ReLU and max pooling that save less for the backward pass than torch's own.
 
-torch's ReLU keeps its result, and its max pooling its input, because most often the next layer keeps them anyway.
-In a fractal net what reads them is mostly a join, which keeps nothing: one byte in place of four is enough to
-remember where a ReLU let through, and of its input a max pooling needs no more than the shape.
+Torch's ReLU saves its result and its max pooling saves its input, because usually the next layer saves them anyway. In
+a fractal net the reader is mostly a join, which saves nothing. Then one byte per value instead of four records where a
+ReLU was positive, and a max pooling needs only the shape of its input.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class _MaxPool2d(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (indices,) = ctx.saved_tensors
         shape, stride, dtype = ctx.like
-        like = torch.empty_strided(shape, stride, dtype=dtype, device=grads[0].device)  # its values are not looked at
+        like = torch.empty_strided(shape, stride, dtype=dtype, device=grads[0].device)  # its values are not read
         grad = torch.ops.aten.max_pool2d_with_indices_backward(grads[0], like, *ctx.options, indices)
         return grad, *[None] * len(ctx.options)
 
 
 class Slim:
-    """Calls a module's slim form; the module itself where no gradient is asked for, or it has hooks, or its attributes
-    were changed to what the form does not do."""
+    """Calls the slim form of a module. It calls the module itself if no gradient is needed, the module has hooks, or
+    its changed attributes do not suit the slim form."""
 
     def __init__(self, module: nn.Module, form: Callable[[Any, Tensor], Tensor], fits: Callable[[Any], bool]) -> None:
         self.module, self.form, self.fits = module, form, fits
@@ -75,7 +75,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether calling a module calls hooks, its own or those of all modules."""
+    """Whether a call of a module runs hooks, its own or global ones."""
     return own_hooks(module) or bool(cast(Any, _has_any_global_hook)())
 
 
@@ -85,14 +85,14 @@ def own_hooks(module: nn.Module) -> bool:
 
 
 def slim_relu(module: nn.Module) -> Slim | None:
-    """The slim form of a ReLU: worth its byte where nothing else keeps the result. None for other modules."""
+    """The slim form of a ReLU, which pays if nothing else saves the result. None for other modules."""
     if type(module) is not nn.ReLU or module.inplace:
         return None
     return Slim(module, lambda _, x: cast(Any, _Relu).apply(x)[0], lambda m: not m.inplace)
 
 
 def slim_pool(module: nn.Module) -> Slim | None:
-    """The slim form of a two-dimensional max pooling; None for other modules."""
+    """The slim form of a two-dimensional max pooling. None for other modules."""
     if type(module) is not nn.MaxPool2d or module.return_indices:
         return None
     return Slim(module, _pooled, lambda m: not m.return_indices)

@@ -1,4 +1,4 @@
-"""The processes that torchrun has started for one run, and what they tell each other apart from gradients."""
+"""The processes that torchrun started for one run, and their communication apart from gradients."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FAILED = "fractal_dsl/failed"
 
 @dataclass(frozen=True)
 class World:
-    """Process ``rank`` of ``size``. The one of rank 0 leads: it alone writes, prints and downloads.
+    """Process ``rank`` of ``size``. Rank 0 leads: it alone writes, prints and downloads.
 
-    Every method must be called by all processes, in one order.
+    All processes must call the methods in the same order.
     """
 
     rank: int = 0
@@ -34,27 +34,27 @@ class World:
         return self.rank == 0
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Each flag: whether some process has it set."""
+        """For each flag, whether any process sets it."""
         if self.size == 1:
             return flags
-        found = torch.tensor(flags, dtype=torch.uint8)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return tuple([bool(flag) for flag in found.bool()])
+        any_set = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(any_set, dist.ReduceOp.MAX)
+        return tuple([bool(flag) for flag in any_set.bool()])
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """The sum over the processes of a tensor of one shape."""
+        """The sum of a tensor over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(numbers)
         return numbers
 
     def gather(self, x: Tensor) -> Tensor:
-        """A tensor of one shape from each process: [size, …]."""
-        found = [torch.empty_like(x) for _ in range(self.size)]
-        dist.all_gather(found, x)
-        return torch.stack(found)
+        """The tensors of all processes, which have one shape: [size, …]."""
+        tensors = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(tensors, x)
+        return torch.stack(tensors)
 
     def lead(self, do: Callable[[], T]) -> T:
-        """What the first process gets from ``do``, which it alone calls; its UserError is everyone's."""
+        """Call ``do`` in the first process only. All processes get its result, or its UserError."""
         if self.size == 1:
             return do()
         told: list[Any] = [None, None]
@@ -69,7 +69,7 @@ class World:
         return cast(T, told[0])
 
     def lead_first(self, do: Callable[[], T]) -> T:
-        """What ``do`` gives, which the first process calls before all others."""
+        """Call ``do`` in the first process, and then in all others."""
         if self.size == 1:
             return do()
         result = [do()] if self.leads else []
@@ -82,9 +82,9 @@ ALONE = World()
 
 @contextmanager
 def joined(device: torch.device) -> Generator[World]:
-    """The processes that torchrun has started, connected: by NCCL where the device is CUDA, by gloo elsewhere.
+    """Connect the processes that torchrun started: by NCCL on CUDA, by gloo elsewhere.
 
-    Raises UserError if another process has ended. What goes wrong everywhere is said by the first process alone.
+    Raises UserError if another process has ended. Only the first process reports an error that all have.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -101,13 +101,13 @@ def joined(device: torch.device) -> Generator[World]:
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        raise _said(world, UserError("another process of this run has ended, or cannot be reached any more")) from None
+        raise _said(world, UserError("another process of this run has ended or cannot be reached")) from None
     finally:
         dist.destroy_process_group()
 
 
 def _said(world: World, error: UserError) -> BaseException:
-    """The error for the first process; silence for others if that one has an error to tell, too."""
+    """The error for the first process. The others stay silent if that one reports an error, too."""
     store = cast(Any, dist.distributed_c10d)._get_default_store()
     if world.leads:
         store.set(_FAILED, "1")

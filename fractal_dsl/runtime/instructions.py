@@ -1,4 +1,4 @@
-"""The calls that a schedule is made of: single steps, and regions whose activations the backward pass recomputes."""
+"""The instructions of a schedule: single calls, and regions that the backward pass recomputes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Values = dict[int, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One call: ``values[result] = call(*operands)``; then the values in ``free`` are not needed any more.
+class Instruction:
+    """One call: ``values[result] = call(*operands)``. Afterwards the values in ``free`` are no longer needed.
 
-    Steps that were keyed together and have equal keys give equal values for equal inputs in eval mode.
+    In eval mode and for equal inputs, instructions that were keyed together and have equal keys give equal values.
     """
 
     call: Callable[..., Tensor]
@@ -30,7 +30,7 @@ class Step:
     key: int
 
     def run(self, values: Values) -> None:
-        """Put the result among the values."""
+        """Add the result to the values."""
         values[self.result] = self.call(*[values[o] for o in self.operands])
         for number in self.free:
             del values[number]
@@ -38,15 +38,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Steps of which only the inputs are kept for the backward pass, which runs them again."""
+    """Instructions that the backward pass runs again: only their inputs are kept for it."""
 
-    steps: tuple[Step, ...]
+    instructions: tuple[Instruction, ...]
     operands: tuple[int, ...]
     results: tuple[int, ...]
     free: tuple[int, ...]
 
     def run(self, values: Values) -> None:
-        """Put the results among the values."""
+        """Add the results to the values."""
         given = [values[o] for o in self.operands]
         results = cast(Any, checkpoint).checkpoint(self._again, *given, use_reentrant=False, context_fn=self._contexts)
         for number in self.free:
@@ -54,26 +54,26 @@ class Region:
         values.update(zip(self.results, results, strict=True))
 
     def _contexts(self) -> tuple[Any, Any]:
-        return nullcontext(), _Frozen(self.steps)
+        return nullcontext(), _Frozen(self.instructions)
 
     def _again(self, *operands: Tensor) -> tuple[Tensor, ...]:
         inner = dict(zip(self.operands, operands, strict=True))
-        for step in self.steps:
-            inner[step.result] = step.call(*[inner[o] for o in step.operands])
+        for instruction in self.instructions:
+            inner[instruction.result] = instruction.call(*[inner[o] for o in instruction.operands])
         return tuple([inner[r] for r in self.results])
 
 
 class _Frozen:
-    """While it is entered, copies stand in for buffers: running statistics have counted the mini-batch already.
+    """Replaces buffers by copies inside the block, because running statistics already include the mini-batch.
 
     The backward pass may enter it more than once.
     """
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = steps
+    def __init__(self, instructions: Sequence[Instruction]) -> None:
+        self.instructions = instructions
 
     def __enter__(self) -> None:
-        modules = {id(module): module for step in self.steps for module in modules_of(step.call)}
+        modules = {id(module): module for instruction in self.instructions for module in modules_of(instruction.call)}
         self.ours = [(m, name, buffer) for m in modules.values() for name, buffer in m.named_buffers(recurse=False)]
         for module, name, buffer in self.ours:
             setattr(module, name, buffer.clone())
@@ -83,14 +83,14 @@ class _Frozen:
             setattr(module, name, buffer)
 
 
-def flat(steps: Iterable[Step | Region]) -> Iterable[Step]:
-    """The steps, with those of regions one by one."""
-    for step in steps:
-        yield from step.steps if isinstance(step, Region) else (step,)
+def flat(instructions: Iterable[Instruction | Region]) -> Iterable[Instruction]:
+    """The instructions, including those inside regions."""
+    for instruction in instructions:
+        yield from instruction.instructions if isinstance(instruction, Region) else (instruction,)
 
 
 def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:
-    """All the modules of a call."""
+    """All modules of a call."""
     if isinstance(call, Slim):
         call = call.module
     if isinstance(call, partial):
