@@ -176,7 +176,7 @@ def test_compile_then_extract(run, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert "column2" in (tmp_path / "plain" / "model.py").read_text()
     again = run("extract", tmp_path / "plain", "--column", "1", "-o", tmp_path / "again")
-    assert (again.code, "is a column already" in again.err) == (1, True)
+    assert (again.code, "is already a column" in again.err) == (1, True)
 
 
 # --- how it fails

@@ -1,3 +1,3 @@
-"""What comes after training: columns as plain networks.
+"""After training: turns the columns of a run into plain networks.
 
-In: a run. Out: artifacts. Nothing is trained here."""
+Reads runs and writes compiled networks. Nothing is trained here."""

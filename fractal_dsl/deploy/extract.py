@@ -1,4 +1,4 @@
-"""A column taken out of a trained or compiled net, and made ready to be deployed."""
+"""Extracts a column of a trained or compiled net for deployment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Recalibration:
-    """How batch-norm statistics were re-estimated, and loss and accuracy on the test images before and after."""
+    """The data that batch-norm statistics were re-estimated on, and the test loss and accuracy before and after."""
 
     dataset: str
     images: int
@@ -37,7 +37,7 @@ class Recalibration:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was written. ``folded`` and ``left`` count batch norms; both are None where none were to be folded."""
+    """The result of an extraction. ``folded`` and ``left`` count batch norms; both are None without folding."""
 
     net: str
     recalibration: Recalibration | None
@@ -57,24 +57,23 @@ def extract(
     max_layers: int = MAX_LAYERS,
     allow_python: bool = False,
 ) -> Extraction:
-    """Write column ``column`` of a run, or of an artifact of a whole net, as an artifact of its own.
+    """Write column ``column`` of a run, or of a compiled whole net, as a compiled network.
 
-    ``recalibrate_bn`` re-estimates its batch-norm statistics on the training images (an artifact's are those that the
-    train block of its spec names); ``fold`` folds its batch norms. Raises UserError if there is no such column, no
-    data, or the output is the source. The manifest says how the images of a run were normalised, and what re-estimating
-    has changed.
+    ``recalibrate_bn`` re-estimates batch-norm statistics on the training images (for a compiled network, those that
+    its train block names). ``fold`` folds batch norms. The manifest records how a run's images were normalised, and
+    what re-estimation changed. Raises UserError if there is no such column or no data, or the output is the source.
     """
     if output.exists() and source.exists() and output.samefile(source):
-        raise UserError(f"{output} is the network itself, and the column would replace it: choose another folder")
+        raise UserError(f"{output} is the network itself, which the column would replace: choose another folder")
     compiled, config, model, trained, facts = _network(source, weights, max_layers, allow_python)
     net = compiled.program.net
     if not model.join_graph.columns:
-        raise UserError(f"net {net} has no columns to extract: no rule of it joins any; it is a plain network already")
+        raise UserError(f"net {net} has no columns to extract, because none of its rules has a join")
     plain = model.extract(column).eval()
     recalibration = None
     if recalibrate_bn:
         if not count_batchnorms(plain):
-            raise UserError(f"column {column} of {net} has no batch norm: leave --recalibrate-bn away")
+            raise UserError(f"column {column} of {net} has no batch norm: omit --recalibrate-bn")
         place = choose_device(device)
         images = images_for(plain, compiled, _with_data(config, source), place, allow_python)
         if trained is not None:
@@ -92,9 +91,9 @@ def extract(
 
 
 def export(run: Path, output: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
-    """Write the whole net of a run, with its best weights, as an artifact; its spec.
+    """Write the whole net of a run, with its best weights, as a compiled network. Return its spec.
 
-    The manifest says how the run normalised its images. Raises UserError if the run is not whole.
+    The manifest records how the run normalised its images. Raises UserError if the run is damaged.
     """
     compiled, _, model, _, facts = _of_run(run, "best", max_layers, allow_python)
     save_artifact(compiled, model, output, facts={**facts, "trained": {"run": run.resolve().name, "weights": "best"}})
@@ -102,7 +101,7 @@ def export(run: Path, output: Path, max_layers: int = MAX_LAYERS, *, allow_pytho
 
 
 _Network = tuple[Compiled, TrainConfig, FractalModule, DataRecord | None, dict[str, Any]]
-"""A spec, its training settings, its net, what a run was trained on, and what the manifest says of that."""
+"""A spec, its training settings, its net, the data record of a run, and the entries about it in the manifest."""
 
 
 def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Network:
@@ -110,7 +109,7 @@ def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool
         return _of_run(folder, weights, max_layers, allow_python)
     stored = open_stored(folder, max_layers, allow_python=allow_python)
     if stored.column is not None:
-        raise UserError(f"{folder} is a column already: extract from the run or the whole net that it came from")
+        raise UserError(f"{folder} is already a column: extract from the run or the whole net that it came from")
     told = {"classes": stored.network.classes, "normalisation": stored.network.normalisation}
     facts = {name: value for name, value in told.items() if value is not None}
     return stored.compiled, parse_config(stored.settings), network_of(stored), None, facts
@@ -135,8 +134,8 @@ def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
 def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
     """Re-estimate the running statistics of an extracted column's batch norms, in place.
 
-    They become the averages over all training images in their order, in mini-batches of one size of at most 256: each
-    batch norm works with the statistics of its mini-batch, as in training; everything else, as in eval mode.
+    They become averages over all training images, taken in order in equal mini-batches of at most 256. Batch norms run
+    in train mode, everything else in eval mode.
     """
     before = measure(model, images, images.test, model.full_plan())
     model.eval()

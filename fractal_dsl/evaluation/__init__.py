@@ -1,3 +1,3 @@
-"""What a trained net answers: accuracy, predictions, the trade-off of anytime answers.
+"""What a trained net can do: accuracy, predictions, and the trade-off of anytime answers.
 
-In: the folder of a run. Out: figures. Nothing is trained here."""
+Reads the folder of a run and produces figures. Nothing is trained here."""

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a net and of each of its columns."""
+"""The loss and accuracy of a net and of each of its columns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HUGE = torch.finfo(torch.float32).max
 
 
 def to_stderr(text: str) -> None:
-    """Tell the user something beside the results."""
+    """Print a note for the user, apart from the results."""
     print(terminal(text), file=sys.stderr)
 
 
@@ -46,13 +46,12 @@ def evaluate(
     allow_python: bool = False,
     say: Callable[[str], object] = to_stderr,
 ) -> dict[str, Any]:
-    """What a run's weights make of the test images; with ``ten_crops``, the mean softmax over ten parts of each.
+    """Measure a run on the test images; with ``ten_crops``, by the mean softmax over ten crops of each image.
 
-    Raises UserError if the data are not of the kind that the run was trained on; ``say`` is told of other examples.
-
-    Keys: ``loss`` (mean cross-entropy, nats an image), ``accuracy`` (0 to 1), ``columns`` (a list of
-    ``{column, loss, accuracy}``, shallow first; empty unless asked for), ``weights_sha256`` and, if it is asked for,
-    ``anytime``: what ``measure_tradeoff`` gives.
+    Keys: ``loss`` (mean cross-entropy in nats per image), ``accuracy`` (0 to 1), ``columns`` (a list of
+    ``{column, loss, accuracy}`` from shallow to deep, empty unless requested), ``weights_sha256`` and, if requested,
+    ``anytime``, the result of ``measure_tradeoff``. Raises UserError if the data are not of the kind that the run was
+    trained on; calls ``say`` if only the examples differ.
     """
     place = choose_device(device)
     model = run.load(weights).to(place)
@@ -69,13 +68,13 @@ def evaluate(
 def as_trained(images: ImageSet, trained: DataRecord, run: Path, say: Callable[[str], object]) -> ImageSet:
     """The data of a run, normalised as in training.
 
-    Raises UserError if they are not of the kind that it was trained on; ``say`` is told if examples have changed.
+    Raises UserError if they are not of the kind that it was trained on; calls ``say`` if only the examples differ.
     """
-    found = compare(trained, images.record, run, exact=False)
-    if "refuse" in found:
-        raise UserError(found["refuse"])
-    if "note" in found:
-        say(f"note: {found['note']}")
+    verdict = compare(trained, images.record, run, exact=False)
+    if "refuse" in verdict:
+        raise UserError(verdict["refuse"])
+    if "note" in verdict:
+        say(f"note: {verdict['note']}")
     return images.normalised_as(trained)
 
 
@@ -88,7 +87,7 @@ def images_for(
     *,
     ten_crops: bool = False,
 ) -> ImageSet:
-    """The configured data set for a net or a column of it, on the device. Raises UserError as ``load`` does."""
+    """The configured data set for a net or one of its columns, on the device. Raises UserError as ``load`` does."""
     vocabulary = vocabulary_of(model.join_graph)
     return load(
         config,
@@ -103,7 +102,7 @@ def images_for(
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of that name, or CUDA when present, else the CPU. Raises UserError if it cannot be used."""
+    """The device of that name; by default CUDA if present, else the CPU. Raises UserError if it cannot be used."""
     wanted = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
@@ -118,17 +117,17 @@ def choose_device(name: str | None) -> torch.device:
 
 
 def _devices() -> str:
-    """The devices that can be named."""
+    """The names of the available devices."""
     names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     return ", ".join(names + ["mps"] * torch.backends.mps.is_available())
 
 
 Logits = Callable[[Tensor, Plan], Tensor | None]
-"""What gives the logits of a mini-batch under a plan; None where another process has them."""
+"""A function for the logits of a mini-batch under a plan, or None if another process has them."""
 
 
 def _over_crops(model: FractalModule) -> Logits:
-    """Logits whose softmax is the mean of those of an image's parts: [batch, parts, …] to [batch, classes]."""
+    """Logits whose softmax is the mean softmax over an image's crops: [batch, crops, …] to [batch, classes]."""
 
     def run(x: Tensor, plan: Plan) -> Tensor:
         parts = model(x.flatten(0, 1), plan).float().unflatten(0, x.shape[:2])
@@ -148,21 +147,21 @@ def measure_all(
     world: World | None = None,
     batch: int = _BATCH,
 ) -> dict[str, Any]:
-    """``loss`` and ``accuracy`` of the whole net, and ``columns``: the same for each column alone.
+    """``loss`` (nats per image) and ``accuracy`` of the whole net, and ``columns``: the same for each column alone.
 
-    The processes of ``shares`` take turns with the mini-batches; the figures are of all in ``world``, by default the
-    same ones.
+    The processes of ``shares`` divide the mini-batches among them. The figures cover all processes in ``world``, by
+    default the same ones.
     """
     numbers = range(1, model.n_columns + 1) if columns else ()
     plans = [model.full_plan(), *map(model.column_plan, numbers)]
     whole, *alone = _measure(model, images, part, plans, run or model, shares, world or shares, batch)
-    return whole | {"columns": [{"column": k} | found for k, found in zip(numbers, alone, strict=True)]}
+    return whole | {"columns": [{"column": k} | figures for k, figures in zip(numbers, alone, strict=True)]}
 
 
 def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> dict[str, float]:
-    """``loss`` and ``accuracy`` in eval mode under a plan; the model is left in the mode it was in.
+    """``loss`` (nats per image) and ``accuracy`` in eval mode under a plan. The model keeps its mode.
 
-    A column that has hardly been trained may overflow: a loss beyond float32 counts as its largest number.
+    A barely trained column may overflow: a loss beyond float32 is replaced by the largest float32.
     """
     return _measure(model, images, part, [plan], model, ALONE, ALONE, _BATCH)[0]
 
@@ -177,9 +176,9 @@ def _measure(
     world: World,
     batch: int,
 ) -> list[dict[str, float]]:
-    """The figures under each plan; the images are read once.
+    """The figures under each plan. The images are read once.
 
-    All processes run the same number of mini-batches, for weights may have to be gathered.
+    All processes run the same number of mini-batches, because weights may have to be gathered.
     """
     mode = model.training
     model.eval()
@@ -201,7 +200,7 @@ def _measure(
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """SHA-256 over name and bytes of every parameter and buffer, in the order of names."""
+    """SHA-256 over the names and bytes of all parameters and buffers, sorted by name."""
     total = hashlib.sha256()
     for name, value in sorted(tensors_of(model).items()):
         total.update(name.encode())

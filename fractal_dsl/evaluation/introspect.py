@@ -1,4 +1,4 @@
-"""What goes on inside a net while it trains, measured on one fixed batch of training images at the end of an epoch."""
+"""Measures the inside of a net during training, on one fixed batch of training images after each epoch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _IMAGES = 256
 
 
 class Tracker:
-    """Measures a net on up to 256 training images, the same ones each time, not augmented, in eval mode.
+    """Measures a net in eval mode on up to 256 fixed training images without augmentation.
 
-    ``norms`` has the L2 norm of the gradient of each weighted layer by its module's name, as measured last.
+    ``norms`` has the latest L2 norm of the gradient of each weighted layer, by module name.
     """
 
     def __init__(self, model: FractalModule, images: ImageSet, seed: int, batch: int) -> None:
@@ -30,8 +30,9 @@ class Tracker:
         self.norms: dict[str, float] = {}
 
     def measure(self) -> dict[str, Any]:
-        """``loss`` of the whole net, ``columns``: that of each column alone, and ``gradients``: for each depth, counted
-        in weighted layers from 1, the mean over the layers at that depth of their gradient's L2 norm.
+        """``loss`` of the whole net (nats per image), the same for each column alone (``columns``), and ``gradients``.
+
+        ``gradients`` lists, for each depth in weighted layers from 1, the mean L2 norm of the layers' gradients there.
         """
         self.model.eval()
         columns = [
@@ -56,14 +57,14 @@ class Tracker:
                 loss = F.cross_entropy(self.model.run(x, plan), y, reduction="sum") / len(self.rows)
             total += loss.item()
             if gradients:
-                found = torch.autograd.grad(loss, parameters, allow_unused=True)
-                for s, g in zip(sums, cast(tuple[Tensor | None, ...], found), strict=True):
+                grads = torch.autograd.grad(loss, parameters, allow_unused=True)
+                for s, g in zip(sums, cast(tuple[Tensor | None, ...], grads), strict=True):
                     if g is not None:
                         s.add_(g)
         return total, sums
 
     def _by_depth(self) -> list[float]:
-        found: dict[int, list[float]] = {}
+        norms_at: dict[int, list[float]] = {}
         for name, depth in self.depths.items():
-            found.setdefault(depth, []).append(self.norms[name])
-        return [sum(norms) / len(norms) for _, norms in sorted(found.items())]
+            norms_at.setdefault(depth, []).append(self.norms[name])
+        return [sum(norms) / len(norms) for _, norms in sorted(norms_at.items())]

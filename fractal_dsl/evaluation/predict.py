@@ -1,4 +1,4 @@
-"""What a trained net makes of inputs: the answer of the first column that is sure enough, or that there is time for."""
+"""Predictions of a trained net: by the first confident column, or the last one within a time budget."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Naming = Callable[[int], str]
 class Prediction:
     """The most probable classes of one input, by the softmax, which is not calibrated.
 
-    ``classes`` are numbers, ``names`` their names. ``column`` answered; None is the whole net. ``macs`` and ``ms`` are
-    what was computed and how long it took.
+    ``classes`` are numbers and ``names`` their names. ``column`` is the one that answered; None is the whole net.
+    ``macs`` counts the multiply-accumulates, and ``ms`` is the time in milliseconds.
     """
 
     file: str
@@ -60,19 +60,20 @@ def predict(
     device: str | None = None,
     say: Callable[[str], object] = to_stderr,
 ) -> Iterator[Prediction]:
-    """A prediction for each input in the files, in their order.
+    """Yield a prediction for each input in the files, in order.
 
-    Inputs are answered one at a time by the first column whose confidence is at least ``confidence``, or by the last
-    one within ``budget_ms``, from the normalised input on; with neither, in mini-batches by the whole net. All files
-    are read first: raises UserError if one cannot be, or does not fit the net; ``say`` is told what looks wrong.
+    With ``confidence`` (0 to 1), the first column that is so confident answers; with ``budget_ms``, the last one within
+    the budget, which starts after normalisation. Inputs then run one at a time. With neither, the whole net answers in
+    mini-batches. All files are read first. Raises UserError if one cannot be read or does not fit the net; calls
+    ``say`` for probable mistakes.
     """
     place = choose_device(device)
     trained = run.data()
     model = run.load(weights).to(place)
     vocabulary = vocabulary_of(model.join_graph)
-    inputs = [found for path in paths for found in read_inputs(path, model.input, trained, vocabulary, say)]
+    inputs = [named for path in paths for named in read_inputs(path, model.input, trained, vocabulary, say)]
     if not inputs:
-        raise UserError("there is nothing to predict: the files hold no inputs")
+        raise UserError("there is nothing to predict: the files contain no inputs")
     names, values = [name for name, _ in inputs], [x for _, x in inputs]
     normalised = _normalised(trained, values, place)
     planned, name = Anytime(model), trained.name_of
@@ -82,7 +83,7 @@ def predict(
 
 
 def _normalised(trained: DataRecord, values: Sequence[Tensor], place: torch.device) -> Sequence[Tensor]:
-    """What the net gets; tokens are taken as they are."""
+    """The inputs of the net: normalised values, or tokens as they are."""
     if values[0].dtype == torch.int64:
         return [x.to(place) for x in values]
     by_channel = (-1, *(1,) * (values[0].ndim - 1))

@@ -1,21 +1,21 @@
-"""A training run as a folder: what was trained, how, what came of it, and the weights.
+"""A training run as a folder: the net, the settings, the results and the weights.
 
 ``spec/``              the spec under its own name; the files that it imports, of any name, keep their places beside it
-``last.safetensors``   the weights after the last epoch
-``best.safetensors``   those that did best on validation images
+``last.safetensors``   the last weights
+``best.safetensors``   the best weights, by validation
 ``params.json``        the net, its parameters, and which file in ``spec/`` is the main one
 ``config.json``        the resolved settings        ``metrics.jsonl``     a line for each epoch
-``result.json``        the figures on test images   ``report.html``       and its pictures, ``*.svg``
-``paths.json``         paths by length, whole and expected under drop-path, where the net is not too large
-``gradients.json``     with --track-columns, after the last epoch: the L2 norm of the gradient of each layer by module
-``data.json``          what it was trained on: classes, inputs, normalisation, split, identity of the examples
-``initial.safetensors`` the weights that training began with, where they are not those that the seed draws
+``result.json``        the test figures             ``report.html``       the report; its pictures, ``*.svg``
+``paths.json``         the paths by length, in the whole net and under drop-path, if the net is not too large
+``gradients.json``     with --track-columns: the L2 norm of each layer's gradient, by module, after the last epoch
+``data.json``          the training data: classes, inputs, normalisation, split, identity of the examples
+``initial.safetensors`` the initial weights, if they were not drawn from the seed
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
-``checkpoints/``       the whole state, twice, to resume from; not in the manifest, for it changes at any time
-``plain/``             where asked for: one column's architecture trained alone, with a metrics.jsonl of its own
-``.lock``              the process that trains it holds a lock on it, and its host and number stand there
-``.weights.json``      hashes of the weights, by which ``--resume`` knows them, though the manifest be older
-``tensorboard/``       where asked for; not in the manifest
+``checkpoints/``       the two newest states to resume from; not in the manifest, because they change
+``plain/``             on request: one column's architecture trained alone, with its own metrics.jsonl
+``.lock``              the lock of the process that trains the run, with its host and process number
+``.weights.json``      hashes of the weights, by which ``--resume`` recognises them even if the manifest is older
+``tensorboard/``       on request; not in the manifest
 
 These names are the program's (``runs/parts.py``); it leaves all other files in the folder alone. In format 1 the spec
 was ``spec.frac`` at the top, with what it imports beside it; such runs still open and resume.
@@ -48,7 +48,7 @@ Status = Literal["running", "finished", "interrupted", "out of time", "diverged"
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was opened and found whole."""
+    """A run that was opened and checked."""
 
     folder: Path
     compiled: Compiled
@@ -59,36 +59,36 @@ class Run:
     def open(cls, folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Run:
         """Check a run's files against its manifest and compile its spec.
 
-        Raises UserError if a part is missing, altered, of another version, or does not compile any more; FracError if
-        it has Python code that is not allowed, or more layers than the limit.
+        Raises UserError if a part is missing, altered or of another version, or the spec no longer compiles; FracError
+        if it has Python code that is not allowed, or more layers than the limit.
         """
         folder = Path(folder)
         found = open_stored(folder, max_layers, expected="training run", allow_python=allow_python)
         config, manifest = _config(folder, found.settings), found.run
         if graph_sha256(found.compiled.graph) != manifest.graph_sha256:
             raise UserError(
-                f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to another graph"
+                f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to a different graph"
             )
         return cls(folder, found.compiled, config, manifest)
 
     def load(self, weights: Weights = "best") -> FractalModule:
-        """The net with the run's weights, in eval mode, on the CPU. Raises UserError if they do not fit."""
+        """The net with the run's weights, in eval mode on the CPU. Raises UserError if they do not fit."""
         graph = self.compiled.graph
         model = FractalModule(graph, graph_to_modules(graph), self.config.seed)
         load_weights(model, [self.folder / f"{weights}.safetensors"])
         return model.eval()
 
     def data(self) -> DataRecord:
-        """What the run was trained on. Raises UserError for a run of a version that did not record it."""
+        """The run's data record. Raises UserError for a run of an earlier version, which did not write it."""
         return data_of(self.folder)
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the best weights' on the test images.
+    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the test figures of the best weights.
 
-    ``ended`` is why: epochs, patience, interrupted, minutes. ``plain`` has the figures of one column's architecture
-    trained alone, where that was asked for.
+    ``ended`` is the reason: epochs, patience, interrupted or minutes. ``plain`` has the figures of one column's
+    architecture trained alone, if requested.
     """
 
     folder: Path
@@ -106,18 +106,18 @@ class RunResult:
 
 
 def data_of(folder: Path) -> DataRecord:
-    """What a run, finished or not, was trained on. Raises UserError if it is not recorded, or damaged."""
+    """The data record of a run, finished or not. Raises UserError if it is missing or damaged."""
     record = DataRecord.read(folder)
     if record is None:
         raise UserError(
-            f"{folder} was trained with an earlier version of fractal_dsl and has no data.json, which says what it was "
-            "trained on: train it again"
+            f"{folder} was trained with an earlier version of fractal_dsl and has no data.json, "
+            "the record of its data: train it again"
         )
     return record
 
 
 def unfinished(folder: Path) -> Path:
-    """The folder of a run. Raises UserError if it is none."""
+    """The folder of a run, which need not be finished. Raises UserError if it is not a run."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     expect(folder, "training run")
@@ -129,17 +129,17 @@ def unfinished(folder: Path) -> Path:
 def spec_of_unfinished(
     folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False
 ) -> tuple[Compiled, TrainConfig]:
-    """The spec and the settings of a run that is to be resumed, whose files need not fit its manifest.
+    """The spec and settings of a run to resume, whose files are not checked against its manifest.
 
-    Raises UserError if it ended for good, or its spec does not compile; FracError if it has Python code that is not
-    allowed, or more layers than the limit.
+    Raises UserError if the run has finished or diverged, or its spec does not compile; FracError if the spec has Python
+    code that is not allowed, or more layers than the limit.
     """
     status = _status(folder)
     if status == "finished":
         look = command("fractal-dsl", "report", str(folder))
         raise UserError(f"{folder} is finished: there is nothing to resume. `{look}` shows it")
     if status == "diverged":
-        raise UserError(f"{folder} diverged, and would again: train anew with a lower rate")
+        raise UserError(f"{folder} diverged, and would diverge again: train a new run with a lower learning rate")
     return run_spec(folder, max_layers, allow_python=allow_python), _config(folder, run_settings(folder))
 
 
@@ -154,4 +154,4 @@ def _config(folder: Path, settings: Mapping[str, Any]) -> TrainConfig:
     try:
         return parse_config(settings)
     except ConfigError as error:
-        raise UserError(f"{folder / 'config.json'}: settings that this version does not take:\n{error}") from None
+        raise UserError(f"{folder / 'config.json'}: this version does not accept these settings: \n{error}") from None

@@ -1,4 +1,4 @@
-"""What accuracy costs: each column, the whole net, and stopping at the first answer that is sure enough."""
+"""The cost of accuracy: for each column, for the whole net, and for stopping at the first confident answer."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fractal_dsl.runtime.module import FractalModule
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 _REPEATS = (5, 50)  # at least, and at most
-_SECONDS = 5.0  # in which to repeat
+_SECONDS = 5.0  # time limit for the repeats
 _BATCH = 256
 
 
 def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict[str, Any]:
-    """Accuracy, latency and multiply-accumulates an image of each way to answer, in eval mode.
+    """The accuracy, latency and multiply-accumulates per image of each way to answer, in eval mode.
 
-    ``networks``: each column by itself and the whole net (``column`` None). ``policies``: columns one after another,
-    shallow first, then the whole net, until the softmax's largest probability is at least ``confidence``; ``answered``
-    is the share of images that each of them answered. Latency ``ms`` is for one image at a time: the median of
-    ``repeats``, of which a policy's is the mean over the images. ``threads`` are torch's, of a CPU.
+    ``networks`` are each column by itself and the whole net (``column`` None). ``policies`` ask the columns from
+    shallow to deep, then the whole net, until the softmax's largest probability reaches ``confidence``; ``answered`` is
+    the share of images that each of them answered. ``ms`` is the latency of one image at a time, a median over
+    ``repeats``; a policy's latency is averaged over the images. ``threads`` counts torch's CPU threads.
     """
     planned = Anytime(model.eval())
     sure, right = _answers(planned, images, part)
@@ -63,7 +63,7 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
 
 
 def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[Tensor, Tensor]:
-    """The confidence of each answer for each image, and whether it is right: [answers, images] both."""
+    """The confidence of each answer for each image, and whether it is right, both [answers, images]."""
     sure: list[Tensor] = []
     right: list[Tensor] = []
     for x, y in images.batches(part, in_order(len(part), _BATCH)):
@@ -74,7 +74,7 @@ def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[Tensor, Te
 
 
 def _latencies(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[float], list[float], int]:
-    """Milliseconds for one image: of each network alone, of the answers so far; and how often was measured."""
+    """Milliseconds for one image, by network and by number of answers, and the number of repeats."""
     model = planned.model
     plans = [model.full_plan() if p.column is None else model.column_plan(p.column) for p in planned.increments]
     alone: list[list[float]] = []
@@ -99,10 +99,10 @@ def _milliseconds(model: FractalModule, x: Tensor, plan: Plan) -> float:
     return 1000 * (perf_counter() - start)
 
 
-def tradeoff_svg(found: Mapping[str, Any]) -> str:
-    """Accuracy against latency and against multiply-accumulates."""
-    networks: Sequence[Mapping[str, Any]] = found["networks"]
-    policies: Sequence[Mapping[str, Any]] = found["policies"]
+def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
+    """Draw accuracy against latency and against multiply-accumulates."""
+    networks: Sequence[Mapping[str, Any]] = tradeoff["networks"]
+    policies: Sequence[Mapping[str, Any]] = tradeoff["policies"]
     with Drawing(2, "anytime") as drawing:
         for axes, key, unit in zip(drawing.axes, ("ms", "macs"), (1, 1e6), strict=True):
             for i, row in enumerate(networks):
@@ -129,7 +129,7 @@ def tradeoff_svg(found: Mapping[str, Any]) -> str:
             axes.set_xlim(left=0)
             axes.margins(y=0.12)
         latency, macs = drawing.axes
-        latency.set(title="Latency", xlabel=f"ms an image, one at a time (median of {found['repeats']})")
-        macs.set(title="Work", xlabel="million multiply-accumulates an image")
+        latency.set(title="Latency", xlabel=f"ms per image, one at a time (median of {tradeoff['repeats']})")
+        macs.set(title="Work", xlabel="million multiply-accumulates per image")
         drawing.figure.legend(*latency.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return drawing.svg
