@@ -21,6 +21,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import beside, remove
 
 MAX_JSON_BYTES = 256 << 20
+MAX_DIGITS = 4000  # Python's own limit may be lifted
 
 
 def part_folder(folder: Path, name: str) -> Path:
@@ -107,9 +108,15 @@ def read_json(folder: Path, name: str) -> Any:
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"it has over {MAX_JSON_BYTES:,} bytes")
     try:
-        return json.loads(data, object_pairs_hook=_unique)
+        return json.loads(data, object_pairs_hook=_unique, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"it has a number of over {MAX_DIGITS:,} digits")
+    return int(digits)
 
 
 def remove_parts(folder: Path, names: Iterable[str], folders: Iterable[str] = ()) -> None:

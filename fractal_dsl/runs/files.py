@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
+from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.stored.manifests import Given, read_given
 
@@ -38,16 +39,18 @@ class RunFiles:
             raise UserError(f"there is no folder {folder}")
         if not all(is_part(folder, name) for name in ("params.json", "config.json", "metrics.jsonl")):
             raise UserError(f"{folder} is not a training run: it has no params.json, config.json or metrics.jsonl")
-        manifest = _json(folder, "manifest.json") or {}
-        result = _json(folder, "result.json")
+        manifest = _json(folder, "manifest.json", schema.State) or {}
+        result = _json(folder, "result.json", schema.Result)
+        epochs = _lines(folder, "metrics.jsonl")
+        _check_columns(folder, "result.json", [*epochs, *([result] if result else [])])
         return cls(
             folder,
             read_given(folder),
-            _json(folder, "config.json") or {},
-            _lines(folder, "metrics.jsonl"),
+            _json(folder, "config.json", schema.Settings) or {},
+            epochs,
             result,
             _lines(folder, "plain/metrics.jsonl"),
-            _json(folder, "paths.json"),
+            _json(folder, "paths.json", schema.Paths),
             DataRecord.read(folder),
             result["status"] if result else manifest.get("status", "running"),
             manifest.get("versions", {}),
@@ -93,23 +96,35 @@ def _flat(data: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _json(folder: Path, name: str) -> dict[str, Any] | None:
+def _json(folder: Path, name: str, type: Any) -> dict[str, Any] | None:
     try:
         data = read_json(folder, name)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / name} cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{folder / name} cannot be read: it is not a JSON object")
+    if fault := schema.fault(data, type):
+        raise UserError(f"{folder / name} is damaged: {fault}")
     return cast(dict[str, Any], data)
 
 
 def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
     try:
         with open_part(folder, name) as file:
-            return [json.loads(line) for line in file]
+            epochs = [json.loads(line) for line in file]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / name} cannot be read: {error}") from None
+    for line, epoch in enumerate(epochs, 1):
+        if fault := schema.fault(epoch, schema.Epoch):
+            raise UserError(f"{folder / name} is damaged in line {line}: {fault}")
+    _check_columns(folder, name, epochs)
+    return epochs
+
+
+def _check_columns(folder: Path, name: str, measured: list[dict[str, Any]]) -> None:
+    """Raise UserError if not all figures are of the same columns."""
+    listed = [columns for one in measured for columns in schema.columns_of(one)]
+    if any(columns != listed[0] for columns in listed):
+        raise UserError(f"{folder / name} is damaged: its figures are of different columns")

@@ -1,0 +1,112 @@
+"""What the files of a run must hold for a report: a run may come from others, or be edited by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import msgspec
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Measured(TypedDict):
+    """``loss`` in nats an image, ``accuracy`` from 0 to 1."""
+
+    loss: float
+    accuracy: float
+
+
+class Column(Measured):
+    """A column alone, counted from 1."""
+
+    column: Count
+
+
+class Validated(Measured):
+    """The whole net and each column."""
+
+    columns: list[Column]
+
+
+class ColumnLoss(TypedDict):
+    """The loss of a column on training images."""
+
+    column: Count
+    loss: float
+
+
+class Tracked(TypedDict):
+    """Losses on training images, and the norm of the gradient by depth."""
+
+    loss: float
+    columns: list[ColumnLoss]
+    gradients: list[float | None]
+
+
+class Epoch(TypedDict):
+    """A line of ``metrics.jsonl``."""
+
+    epoch: Count
+    train_loss: float
+    train_accuracy: float
+    memory: float
+    validation: Validated | None
+    training: NotRequired[Tracked]
+
+
+class Result(Validated):
+    """``result.json``."""
+
+    status: str
+    ended: str
+    best_epoch: Count
+    validation_images: Count
+    plain: Column | None
+    seconds: float
+    images_per_second: float
+
+
+class Paths(TypedDict):
+    """``paths.json``: of each length, the share of paths."""
+
+    lengths: list[Count]
+    whole: list[float]
+    live: list[float]
+    total: Count
+    expected: float
+
+
+class _Named(TypedDict):
+    name: str
+
+
+class Settings(TypedDict):
+    """The settings in ``config.json`` that a report names."""
+
+    dataset: _Named
+    ema: float | None
+    plain: Count | None
+
+
+class State(TypedDict):
+    """What a report needs of ``manifest.json``, which a run that has just begun does not have."""
+
+    status: str
+    versions: dict[str, str]
+
+
+def fault(data: Any, type: Any) -> str | None:
+    """What is wrong with data that should be of a type; None if nothing is."""
+    try:
+        msgspec.convert(data, type)
+    except msgspec.ValidationError as error:
+        return str(error)
+    if type is Paths and len({len(data[key]) for key in ("lengths", "whole", "live")}) > 1:
+        return "`lengths`, `whole` and `live` differ in length"
+    return None
+
+
+def columns_of(measured: Any) -> list[list[int]]:
+    """The columns that an epoch or a result lists, for each part of the data that it was measured on."""
+    parts = [measured.get(key) for key in ("validation", "training")] if "epoch" in measured else [measured]
+    return [[column["column"] for column in part["columns"]] for part in parts if part]
