@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 from hypothesis import strategies as st
@@ -21,7 +22,10 @@ Columns = list[tuple[int, Tensor]]
 
 @dataclass(frozen=True)
 class Spec:
-    """A net of ``blocks`` rule mentions of ``level``; ``each`` puts a layer on every column before the last join."""
+    """A net of ``blocks`` rule mentions of ``level``; ``each`` puts a layer on every column before the last join.
+
+    ``marks`` are the annotations of steps, columns and bundles, in turn; they change no meaning.
+    """
 
     base: Body
     step: Body
@@ -29,15 +33,22 @@ class Spec:
     level: int
     blocks: int
     each: bool
+    marks: tuple[str, ...] = ("",)
 
     def text(self) -> str:
         """The spec in Frac. Inputs are f32[4, 5, 5]."""
         words = {"conv": "conv", "id": "id", "F": "F[n]"}
 
-        def body(columns: Body) -> str:
-            return " | ".join(" >> ".join(words[s] for s in column) for column in columns)
+        marks = cycle(self.marks)
 
-        mention = f"F[{self.level}]" + (".each(point)" if self.each else "")
+        def marked(text: str) -> str:
+            mark = next(marks)
+            return f"(({text}){mark})" if mark else text
+
+        def body(columns: Body) -> str:
+            return marked(" | ".join(marked(" >> ".join(marked(words[s]) for s in column)) for column in columns))
+
+        mention = marked(marked(f"F[{self.level}]") + (".each(point)" if self.each else ""))
         return f"""
         layer conv = conv2d(4, 3, padding=1) >> tanh
         layer point = conv2d(4, 1)
@@ -63,6 +74,7 @@ specs = st.builds(
     level=st.integers(1, 4),
     blocks=st.integers(1, 2),
     each=st.booleans(),
+    marks=st.lists(st.sampled_from(["", "", ' @tag("t")', ' @tag("u") @checkpoint']), min_size=1).map(tuple),
 )
 
 Choose = Callable[[list[tuple[int, int]]], list[bool]]
