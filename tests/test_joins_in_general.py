@@ -17,6 +17,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Join, Layer
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.runtime.fit import tensors_of
@@ -44,7 +45,8 @@ class General(Evaluator):
         self.labels.append(labels)
         on = self.live(labels)
         if self.spec.join == "wide(4)":
-            parts = [t if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)]
+            factor = len(on) / sum(on) if self.local else 1
+            parts = [t * factor if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)]
             return next(self.layers)(torch.cat(parts, 1))
         logits = next(self.gates)
         total = sum(g.exp() for g, flag in zip(logits, on, strict=True) if flag)
@@ -62,10 +64,10 @@ def compiled(spec: Spec, shared: bool = False) -> Compiled:
     return result
 
 
-def oracle(spec: Spec, model: FractalModule, choose: object = None) -> General:
+def oracle(spec: Spec, model: FractalModule, choose: object = None, local: bool = False) -> General:
     nodes = [n for _, n in model.join_graph.items()]
     layers = iter([model.get_submodule(n.module) for n in nodes if isinstance(n, Layer) and n.spec.weighted])
-    result = General(spec, layers, choose)  # type: ignore[arg-type]
+    result = General(spec, layers, choose, local)  # type: ignore[arg-type]
     gates = [model.get_submodule(n.name) for n in nodes if isinstance(n, Join) and n.spec.name == "gated"]
     result.gates = iter([g.logits for g in gates if isinstance(g, Gated)])
     return result
@@ -100,8 +102,8 @@ def test_every_join_means_what_the_recurrence_says(spec: Spec, join: str, seed: 
                 torch.testing.assert_close(alone(x), expected, **close)
         for step in range(3):
             plan = model.plan(seed, step)
-            live = iter(plan.live)
-            expected = oracle(spec, model, lambda labels, live=live: list(next(live))).net(x)
+            live, local = iter(plan.live), plan.route == FULL
+            expected = oracle(spec, model, lambda labels, live=live: list(next(live)), local).net(x)
             torch.testing.assert_close(model.run(x, plan), expected, **close)
 
 

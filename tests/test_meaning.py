@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Input, Join, Layer, Output
 from fractal_dsl.pipeline import compile_text
+from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import FractalModule, build
 from tests.support.effort import examples
 from tests.support.oracle import Evaluator, Spec, column_choice, specs
@@ -58,8 +59,8 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
             torch.testing.assert_close(model.extract(k).eval()(x), expected, rtol=1e-9, atol=1e-12)
         for step in range(3):
             plan = model.plan(seed, step)
-            live = iter(plan.live)
-            expected = Evaluator(spec, weighted(model), lambda labels, live=live: list(next(live))).net(x)
+            live, local = iter(plan.live), plan.route == FULL
+            expected = Evaluator(spec, weighted(model), lambda labels, live=live: list(next(live)), local).net(x)
             torch.testing.assert_close(model.run(x, plan), expected, rtol=1e-9, atol=1e-12)
 
 

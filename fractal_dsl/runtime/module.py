@@ -225,8 +225,10 @@ class FractalModule(Counted):
         """The output under a plan: [batch, …] to [batch, …]. Dropped paths are not computed.
 
         Joins use only their live operands. A dropped operand of ``concat`` counts as zeros, and one of ``gated`` gets
-        no weight. Batch norms read, and in train mode update, the running statistics of the plan's route. Raises
-        UserError for a plan of another net.
+        no weight. In a plan of the whole net with k of n operands live, ``sum`` and ``concat`` multiply by n / k, which
+        keeps their expectation. Batch norms read, and in train mode update, the running statistics of the plan's route.
+
+        Raises UserError for a plan of another net.
         """
         return cast(Tensor, self(x, plan))
 

@@ -15,10 +15,10 @@ from torch import nn
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
-from fractal_dsl.runtime.calls import SUMS, Concat, call_of
+from fractal_dsl.runtime.calls import call_of, keeps_nothing
 from fractal_dsl.runtime.instructions import Instruction, Region, flat, modules_of, same
 from fractal_dsl.runtime.segments import Segments
-from fractal_dsl.runtime.slim import Slim, slim_pool, slim_relu
+from fractal_dsl.runtime.slim import slim_pool, slim_relu
 
 RegionKey = tuple[int | None, int]
 _Keys = dict[object, int]
@@ -126,12 +126,12 @@ class Scheduler:
         for number in self.numbers:
             if number not in needed or not isinstance(self.graph[number], Layer | Join | Output):
                 continue
-            call, route = call_of(self.graph, self.modules, number, live.get(number), plan.route)
+            call, variant = call_of(self.graph, self.modules, number, live.get(number), plan.route)
             read = reads[number]
             key = number
             if keys is not None:
                 inner = tuple([key_of[o] for o in read])
-                identity = (number, route, live.get(number), inner)
+                identity = (number, variant, live.get(number), inner)
                 key = inner[0] if call is same else keys.setdefault(identity, len(keys))
                 key_of[number] = key
             instructions.append(Instruction(call, read, number, tuple(free.get(number, ())), key))
@@ -145,11 +145,7 @@ class Scheduler:
             call = self.slim_pools.get(id(instruction.call), instruction.call)
             if not kept.get(instruction.result, True):
                 call = self.slim_relus.get(id(call), call)
-            keeps = (
-                kept.get(instruction.result, True)
-                if call is same
-                else not (isinstance(call, Slim | Concat) or call in SUMS)
-            )
+            keeps = kept.get(instruction.result, True) if call is same else not keeps_nothing(call)
             for operand in instruction.operands:
                 kept[operand] = kept.get(operand, False) or keeps
             result.append(replace(instruction, call=call))

@@ -82,10 +82,12 @@ Choose = Callable[[list[tuple[int, int]]], list[bool]]
 
 class Evaluator:
     """Evaluates a spec. ``layers`` yields the net's layers in the order of the text; ``live`` tells which
-    operands of a join, given their labels, are live."""
+    operands of a join, given their labels, are live. In a ``local`` plan `sum` and `concat` make up for the others."""
 
-    def __init__(self, spec: Spec, layers: Iterator[torch.nn.Module], live: Choose | None = None) -> None:
-        self.spec, self.layers = spec, layers
+    def __init__(
+        self, spec: Spec, layers: Iterator[torch.nn.Module], live: Choose | None = None, local: bool = False
+    ) -> None:
+        self.spec, self.layers, self.local = spec, layers, local
         self.live: Choose = live or (lambda labels: [True] * len(labels))
         self.labels: list[list[tuple[int, int]]] = []
 
@@ -124,15 +126,17 @@ class Evaluator:
         self.labels.append(labels)
         on = self.live(labels)
         alive = [t for t, flag in zip(tensors, on, strict=True) if flag]
+        factor = len(on) / len(alive) if self.local else 1
         match self.spec.join:
             case "mean":
                 return torch.stack(alive).mean(0)
             case "sum":
-                return torch.stack(alive).sum(0)
+                return torch.stack(alive).sum(0) * factor
             case "max":
                 return torch.stack(alive).amax(0)
             case _:
-                return torch.cat([t if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)], 1)
+                parts = [t * factor if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)]
+                return torch.cat(parts, 1)
 
 
 def column_choice(order: list[tuple[int, int]], column: int) -> Choose:
