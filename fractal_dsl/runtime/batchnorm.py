@@ -7,10 +7,10 @@ by itself. Scale and shift are shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 from fractal_dsl.plans.plan import FULL
@@ -69,9 +69,11 @@ class Routed(_Base):
         return 1 / self.counts[route]
 
     def forward(self, input: torch.Tensor, route: int = FULL) -> torch.Tensor:
+        recorded = isinstance(input, fx.Proxy)
         if route == FULL:
-            return super().forward(input)
-        self._check_input_dim(input)
+            return self._recorded(cast(fx.Proxy, input)) if recorded else super().forward(input)
+        if not recorded:
+            self._check_input_dim(input)
         return F.batch_norm(
             input,
             self.get_buffer(f"{_MEAN}{route}"),
@@ -82,6 +84,20 @@ class Routed(_Base):
             self.share(route) if self.training else 0.0,
             self.eps,
         )
+
+    @property
+    def full(self) -> nn.Module:
+        """torch's own batch norm with this one's parameters and the statistics of the full net, all of them shared."""
+        kind = next(plain for routed, plain in _PLAIN.items() if isinstance(self, routed))
+        plain = kind(self.num_features, self.eps, self.momentum, self.affine, device="meta")
+        for own in (plain._parameters, plain._buffers):  # pyright: ignore[reportPrivateUsage]
+            own.update({name: getattr(self, name) for name in own})
+        return plain.train(self.training)
+
+    def _recorded(self, input: fx.Proxy) -> torch.Tensor:
+        """A call of ``full`` in a graph that torch.fx traces: its passes fold and quantize torch's own classes only."""
+        tracer = cast(fx.Tracer, input.tracer)
+        return tracer.create_proxy("call_module", f"{tracer.path_of_module(self)}.full", (input,), {})
 
 
 class RoutedBatchNorm1d(Routed, nn.BatchNorm1d):
@@ -102,7 +118,7 @@ ROUTED: dict[str, Callable[..., Routed]] = {
     "nn.BatchNorm3d": RoutedBatchNorm3d,
 }
 
-_PLAIN: dict[type, type] = {
+_PLAIN: dict[type, Callable[..., nn.Module]] = {
     RoutedBatchNorm1d: nn.BatchNorm1d,
     RoutedBatchNorm2d: nn.BatchNorm2d,
     RoutedBatchNorm3d: nn.BatchNorm3d,

@@ -90,7 +90,8 @@ class Concat:
     def __init__(self, graph: JoinGraph, number: int, node: Join, live: Live, factor: float) -> None:
         dim = node.args["dim"]
         assert isinstance(dim, int)
-        self.dim = dim if dim > 0 else dim + len(node.out.shape) + 1
+        self.rank = len(node.out.shape) + 1
+        self.dim = dim if dim > 0 else dim + self.rank
         self.sizes = [graph[o].out.shape[self.dim - 1] for o in graph.operands(number)]
         self.live = live or (True,) * len(self.sizes)
         self.factor = factor
@@ -99,7 +100,7 @@ class Concat:
         given = iter(operands)
         like = operands[0]
         parts = [
-            next(given) if on else like.new_zeros([*like.shape[: self.dim], size, *like.shape[self.dim + 1 :]])
+            next(given) if on else like.new_zeros([size if i == self.dim else like.shape[i] for i in range(self.rank)])
             for on, size in zip(self.live, self.sizes, strict=True)
         ]
         joined = join_concat(parts, self.dim)

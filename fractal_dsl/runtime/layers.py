@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mask = None
         if self.causal:
-            mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+            mask = x.new_ones((x.shape[1], x.shape[1]), dtype=torch.bool).triu(1)
         return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
 
 

@@ -139,11 +139,17 @@ class FractalModule(Counted):
         if plan is not None:
             return self._run(x, plan)
         if self.training and self.drop_path:
-            if recorder := recorder_of(x):
+            recorder = recorder_of(x)
+            if recorder:
                 warn_of_recording(recorder, self.join_graph.net)
-            return self._drawn(x)
+            return self.dense(x) if recorder == "torch.fx" else self._drawn(x)
+        if isinstance(x, fx.Proxy):
+            return self.dense(x)
         as_written = self._segments is None and not (self.training and self._regions)
         return self.dense(x) if as_written else self._whole(x)
+
+    # torch.fx makes an input of each argument that it finds here, and a plan is none
+    cast(Any, forward).__wrapped__ = cast(Any, _forward).__wrapped__ = lambda self, x: self(x)
 
     @cast(Any, torch.compiler.disable)
     def _whole(self, x: Tensor) -> Tensor:

@@ -6,11 +6,13 @@ import warnings
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 
 def recorder_of(x: Tensor) -> str | None:
     """The tool that records the call with this input, or None."""
+    if isinstance(x, fx.Proxy):
+        return "torch.fx"
     if cast(Any, torch.jit).is_tracing():
         return "torch.jit.trace"
     if torch.compiler.is_exporting():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
 
 
@@ -66,7 +66,11 @@ class Slim:
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module
-        if hooked(module) or not (x.requires_grad and torch.is_grad_enabled() and self.fits(module)):
+        if (
+            isinstance(x, fx.Proxy)
+            or hooked(module)
+            or not (x.requires_grad and torch.is_grad_enabled() and self.fits(module))
+        ):
             return module(x)
         return self.form(module, x)
 
