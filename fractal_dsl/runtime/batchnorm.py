@@ -7,7 +7,7 @@ by itself. Scale and shift are shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import fx, nn
@@ -89,7 +89,7 @@ class Routed(_Base):
     def full(self) -> nn.Module:
         """torch's own batch norm with this one's parameters and the statistics of the full net, all of them shared."""
         kind = next(plain for routed, plain in _PLAIN.items() if isinstance(self, routed))
-        plain = kind(self.num_features, self.eps, self.momentum, self.affine, device="meta")
+        plain = cast(nn.Module, cast(Any, kind)(self.num_features, self.eps, self.momentum, self.affine, device="meta"))
         for own in (plain._parameters, plain._buffers):  # pyright: ignore[reportPrivateUsage]
             own.update({name: getattr(self, name) for name in own})
         return plain.train(self.training)
@@ -97,7 +97,7 @@ class Routed(_Base):
     def _recorded(self, input: fx.Proxy) -> torch.Tensor:
         """A call of ``full`` in a graph that torch.fx traces: its passes fold and quantize torch's own classes only."""
         tracer = cast(fx.Tracer, input.tracer)
-        return tracer.create_proxy("call_module", f"{tracer.path_of_module(self)}.full", (input,), {})
+        return cast(Any, tracer).create_proxy("call_module", f"{tracer.path_of_module(self)}.full", (input,), {})
 
 
 class RoutedBatchNorm1d(Routed, nn.BatchNorm1d):
@@ -118,7 +118,7 @@ ROUTED: dict[str, Callable[..., Routed]] = {
     "nn.BatchNorm3d": RoutedBatchNorm3d,
 }
 
-_PLAIN: dict[type, Callable[..., nn.Module]] = {
+_PLAIN: dict[type, type] = {
     RoutedBatchNorm1d: nn.BatchNorm1d,
     RoutedBatchNorm2d: nn.BatchNorm2d,
     RoutedBatchNorm3d: nn.BatchNorm3d,

@@ -148,8 +148,11 @@ class FractalModule(Counted):
         as_written = self._segments is None and not (self.training and self._regions)
         return self.dense(x) if as_written else self._whole(x)
 
-    # torch.fx makes an input of each argument that it finds here, and a plan is none
-    cast(Any, forward).__wrapped__ = cast(Any, _forward).__wrapped__ = lambda self, x: self(x)
+    def _signature(self, x: Tensor) -> Tensor:
+        """The signature that torch.fx sees: it makes an input of each argument, and a plan is not an input."""
+        return self(x)
+
+    cast(Any, forward).__wrapped__ = cast(Any, _forward).__wrapped__ = _signature
 
     @cast(Any, torch.compiler.disable)
     def _whole(self, x: Tensor) -> Tensor:
