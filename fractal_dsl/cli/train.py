@@ -53,7 +53,10 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Folder to write; by default runs/NET-N.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume a run. --max-minutes inf lifts its limit.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Resume a run. --epochs N trains it for longer, --max-minutes inf lifts its limit."
+        ),
     ] = None,
     flags: Flags,
     set_: Annotated[
@@ -75,12 +78,19 @@ def train(
     """Train a net with the settings of its train block, and write a run folder with a report."""
     mode = None if parallel is None else parallel.value
     if resume is not None:
-        allowed = {"resume", "device", "max_minutes", "allow_python", "parallel", "max_layers"}
+        allowed = {"resume", "epochs", "device", "max_minutes", "allow_python", "parallel", "max_layers"}
         only(context, allowed, "a resumed run keeps its spec and its settings")
         from fractal_dsl.training.train import resume as go_on
 
-        limit = flags.get("max_minutes")
-        result = go_on(resume, max_layers, device=device, max_minutes=limit, allow_python=allow_python, parallel=mode)
+        result = go_on(
+            resume,
+            max_layers,
+            device=device,
+            max_minutes=flags.get("max_minutes"),
+            epochs=flags.get("epochs"),
+            allow_python=allow_python,
+            parallel=mode,
+        )
     else:
         given = pairs(set_, "--set")
         settings = {key: literal(text, key) for key, text in given.items()} | settings_of(flags, given)

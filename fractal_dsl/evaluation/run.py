@@ -10,6 +10,7 @@
 ``gradients.json``     with --track-columns: the L2 norm of each layer's gradient, by module, after the last epoch
 ``data.json``          the training data: classes, inputs, normalisation, split, identity of the examples
 ``initial.safetensors`` the initial weights, if they were not drawn from the seed
+``epochs.json``        the numbers of epochs, in order, if the run was resumed with more
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the two newest states to resume from; not in the manifest, because they change
 ``plain/``             on request: one column's architecture trained alone, with its own metrics.jsonl
@@ -127,20 +128,26 @@ def unfinished(folder: Path) -> Path:
 
 
 def spec_of_unfinished(
-    folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False
+    folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False, epochs: int | None = None
 ) -> tuple[Compiled, TrainConfig]:
     """The spec and settings of a run to resume, whose files are not checked against its manifest.
 
-    Raises UserError if the run has finished or diverged, or its spec does not compile; FracError if the spec has Python
+    ``epochs`` replaces the number of epochs in the settings. Raises UserError if it is lower, if the run has finished
+    these epochs or diverged, or if its spec does not compile; FracError if the spec has Python
     code that is not allowed, or more layers than the limit.
     """
     status = _status(folder)
-    if status == "finished":
+    before = _config(folder, run_settings(folder))
+    config = before if epochs is None else _config(folder, {**run_settings(folder), "epochs": epochs})
+    if config.epochs < before.epochs:
+        raise UserError(f"{folder} has {before.epochs} epochs, and --epochs can only raise that, not to {epochs}")
+    if status == "finished" and config.epochs == before.epochs:
         look = command("fractal-dsl", "report", str(folder))
-        raise UserError(f"{folder} is finished: there is nothing to resume. `{look}` shows it")
+        more = command("fractal-dsl", "train", "--resume", str(folder), "--epochs", str(2 * before.epochs))
+        raise UserError(f"{folder} is finished. `{look}` shows it, and `{more}`, for example, trains it for longer")
     if status == "diverged":
         raise UserError(f"{folder} diverged, and would diverge again: train a new run with a lower learning rate")
-    return run_spec(folder, max_layers, allow_python=allow_python), _config(folder, run_settings(folder))
+    return run_spec(folder, max_layers, allow_python=allow_python), config
 
 
 def _status(folder: Path) -> Status | None:

@@ -15,12 +15,14 @@ TENSORBOARD: Final = "tensorboard"
 PLAIN: Final = "plain"
 INITIAL: Final = "initial.safetensors"
 """The initial weights, if they were not drawn from the seed."""
+LENGTHENED: Final = "epochs.json"
+"""The numbers of epochs of the run, in order, if a resumed run was given more."""
 WRITTEN: Final = ".weights.json"
 """Beside the weights: the hashes of the present files, and of those about to replace them."""
 
 _TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
 SEALED: Final = (
-    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json", INITIAL),
+    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json", INITIAL, LENGTHENED),
     *_TRAINED,
     *(f"{PLAIN}/{name}" for name in _TRAINED),
 )

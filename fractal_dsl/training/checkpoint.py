@@ -42,7 +42,8 @@ class Progress:
     """How far a run is: its state apart from tensors.
 
     ``epoch`` epochs are done, and ``batch`` mini-batches of ``images`` images of the next; ``ended`` tells why it
-    stopped. Seconds are those of training, of all the processes that worked on the run.
+    stopped. ``patience`` counts from the best epoch, or from ``patient_from`` if that is later.
+    Seconds are those of training, of all the processes that worked on the run.
     """
 
     step: Count = 0
@@ -53,6 +54,7 @@ class Progress:
     seconds: float = 0.0
     best: list[float] = field(default_factory=list[float])
     best_epoch: Count = 0
+    patient_from: Count = 0
     ended: Ended = ""
     scaler: dict[str, Any] = field(default_factory=dict[str, Any])
 

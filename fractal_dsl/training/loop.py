@@ -66,7 +66,11 @@ class Loop:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up the state that was saved."""
-        self.progress, self.epochs = checkpoint.progress, checkpoint.epochs
+        self.progress, self.epochs = p, _ = checkpoint.progress, checkpoint.epochs
+        if checkpoint.manifest.config["epochs"] < self.config.epochs and p.ended in ("epochs", "patience"):
+            if p.ended == "patience":
+                p.patient_from = p.epoch
+            p.ended = ""
         tensors = self.stepper.load(checkpoint)
         self.loss.copy_(tensors["epoch/loss"])
         self.right.copy_(tensors["epoch/right"])
@@ -207,7 +211,7 @@ class Loop:
         p, patience = self.progress, self.config.patience
         if p.epoch == self.config.epochs:
             return "epochs", True
-        if patience is not None and p.epoch - p.best_epoch >= patience:
+        if patience is not None and p.epoch - max(p.best_epoch, p.patient_from) >= patience:
             return "patience", True
         _, ended, due = self._agreed(False, min(60 * self.config.save_minutes, _SHARE * self.saving))
         return ended, due or bool(ended)

@@ -27,12 +27,13 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import parse
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runs.parts import INITIAL, SEALED, discard
+from fractal_dsl.runs.parts import INITIAL, LENGTHENED, SEALED, discard
 from fractal_dsl.runtime.artifact import graph_sha256
 from fractal_dsl.runtime.world import ALONE, World
 from fractal_dsl.stored.kinds import RUN_FORMAT
 from fractal_dsl.stored.manifests import RUN_VERSION
-from fractal_dsl.training.store import Store
+from fractal_dsl.stored.spec import run_settings
+from fractal_dsl.training.store import Store, lengths
 
 _PATHS_COUNTED = 500
 
@@ -107,6 +108,24 @@ class RunWriter:
         """Write what the run is trained on."""
         self.classes = record.classes
         self.world.lead(lambda: record.write(self.folder))
+
+    def lengthen(self) -> None:
+        """Record that the run has the epochs of ``config`` now, where it had fewer.
+
+        Files are written in an order in which the run can be resumed at any time: until its settings say otherwise, it
+        has the epochs that it had.
+        """
+        self.world.lead(self._lengthen)
+
+    def _lengthen(self) -> None:
+        before, now = run_settings(self.folder)["epochs"], self.config.epochs
+        if now == before:
+            return
+        (self.folder / "result.json").unlink(missing_ok=True)
+        self._seal("running")
+        self._write_json(LENGTHENED, sorted({*lengths(self.folder), before, now}))
+        self._write_json("config.json", self.config.model_dump(mode="json"))
+        self._seal("running")
 
     def result(self, result: Mapping[str, Any]) -> None:
         """Write the figures of the finished run."""

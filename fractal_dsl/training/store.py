@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import safetensors.torch as st
 import torch
 from safetensors import safe_open
@@ -18,7 +19,7 @@ from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST, sha256
 from fractal_dsl.base.parts import is_part, part_folder, read_json, replacing_part, write_part
 from fractal_dsl.evaluation.run import Status, Weights
-from fractal_dsl.runs.parts import WRITTEN
+from fractal_dsl.runs.parts import LENGTHENED, WRITTEN
 from fractal_dsl.runtime.world import World
 from fractal_dsl.training.checkpoint import (
     Checkpoint,
@@ -123,6 +124,11 @@ class Store:
         """Write the whole state. Raises UserError where the disk is full."""
         save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
 
+    def _lengthened(self, was: Mapping[str, Any]) -> bool:
+        """Whether the run was given more epochs after a checkpoint of these settings."""
+        known, before, now = lengths(self.run), was.get("epochs"), self.facts["config"]["epochs"]
+        return before in known and now in known and before < now
+
     def resumable(self) -> bool:
         """Whether there is a state to go on from, in a run that is sealed: one that is not is taken away again."""
         return (self.run / MANIFEST).is_file() and self._saved()
@@ -171,7 +177,10 @@ class Store:
             "initial": "first weights",
         }
         for key, what in same.items():
-            if getattr(found.manifest, key) != self.facts[key]:
+            was = getattr(found.manifest, key)
+            if key == "config" and self._lengthened(was):
+                was = {**was, "epochs": self.facts[key]["epochs"]}
+            if was != self.facts[key]:
                 verb = "are" if what.endswith("s") else "is"
                 raise UserError(
                     f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "
@@ -182,6 +191,18 @@ class Store:
             if was != now:
                 say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
         return found
+
+
+def lengths(run: Path) -> list[int]:
+    """The numbers of epochs that a run has had, in order; none if it was never given more. Raises UserError if they
+    cannot be read."""
+    if not is_part(run, LENGTHENED):
+        return []
+    try:
+        found = msgspec.convert(read_json(run, LENGTHENED), list[int])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run / LENGTHENED} cannot be read: {error}") from None
+    return found
 
 
 def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:

@@ -35,6 +35,7 @@ from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop, shares
 from fractal_dsl.training.mixing import check_mixing
 from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
@@ -109,19 +110,22 @@ def resume(
     max_minutes: float | None = None,
     allow_python: bool = False,
     parallel: Parallel | None = None,
+    epochs: int | None = None,
 ) -> RunResult:
     """Go on with a run that was stopped or killed, from its newest checkpoint that is whole.
 
     It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
     fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
-    this part of it, by default the setting's; infinity lifts that. Raises UserError if the run is finished, cannot be
-    resumed, or is being trained by another process.
+    this part of it, by default the setting's; infinity lifts that. ``epochs`` gives the run more epochs, even if it is
+    finished or was stopped early. It then follows the schedule of a run of that length, and is bit-identical to such a
+    run if the schedule does not depend on the number of epochs. Raises UserError if the run is finished, cannot
+    be resumed, or is being trained by another process.
     """
     if max_minutes is not None and not max_minutes > 0:
         raise UserError(f"max_minutes is a time above 0, not {max_minutes:g}")
     place = choose_device(device_of(device))
     with processes(parallel, place) as world, locked(unfinished(folder), world):
-        compiled, config = spec_of_unfinished(folder, max_layers, allow_python=allow_python)
+        compiled, config = spec_of_unfinished(folder, max_layers, allow_python=allow_python, epochs=epochs)
         _check(compiled, config, place, parallel)
         run = RunWriter(
             folder,
@@ -136,6 +140,7 @@ def resume(
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = _initial(run).to(place)
         run.data(images.record)
+        run.lengthen()
         job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
@@ -272,6 +277,9 @@ def _fit(loop: Loop, saved: _Saved | None, view: View) -> None:
     """Train, from what was saved if anything was."""
     if saved is not None:
         checkpoint, lost = saved
+        before = checkpoint.manifest.config["epochs"]
+        if before < loop.config.epochs:
+            view.line(lengthened(loop.config, before, checkpoint.progress))
         loop.restore(checkpoint)
         loop.rewrite(lost)
         loop.store.reopen()

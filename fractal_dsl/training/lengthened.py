@@ -1,0 +1,23 @@
+"""What more epochs change in a run that is resumed."""
+
+from __future__ import annotations
+
+from fractal_dsl.config import TrainConfig
+from fractal_dsl.training.checkpoint import Progress
+
+
+def lengthened(config: TrainConfig, before: int, progress: Progress) -> str:
+    """A message for people: the run had ``before`` epochs when its checkpoint was written."""
+    schedule, now, done = config.schedule, config.epochs, progress.epoch
+    text = f"the run has {now:,} epochs now, not {before:,}"
+    if progress.ended == "patience":
+        text += f", and another {config.patience:,} epochs to improve on epoch {progress.best_epoch}"
+    if all(schedule.factor(i / 2, before) == schedule.factor(i / 2, now) for i in range(2 * done)):
+        same = "" if progress.ended == "patience" else ", and so the result will be"
+        return f"{text}. The learning rate so far was that of a run of {now:,} epochs{same}"
+    last, rate = max(0, done - 1), config.optimizer.lr
+    was, new = (rate * schedule.factor(epoch, epochs) for epoch, epochs in ((last, before), (done, now)))
+    return (
+        f"{text}. The {schedule.name} schedule follows that: the learning rate goes from {was:.2g} to {new:.2g}, "
+        f"as in a run of {now:,} epochs at this point. Its rates before were different, so the result will be, too"
+    )
