@@ -308,7 +308,7 @@ def test_predict_tells_which_column_answered(run: Path, tmp_path: Path) -> None:
         assert f"   {row['name']} " in line
         assert (f"column {row['column']}," if row["column"] else "whole net,") in line
     late = cli("predict", run, tmp_path / "x.npy", "--budget-ms", 0)
-    assert late.count("column 1,") == late.count("over the budget") == 30
+    assert late.count("column 1,") == late.count("over budget") == 30
 
 
 def test_eval_anytime_measures_each_way_to_answer(run: Path) -> None:

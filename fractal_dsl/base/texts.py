@@ -1,8 +1,9 @@
-"""Times, sizes and counts as texts."""
+"""Times, sizes, counts and tables as texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 from fractal_dsl.base.escaping import one_line
 
@@ -29,3 +30,26 @@ def shortened(names: Sequence[str], most: int = 6) -> str:
     if len(names) > most:
         names = [*names[: most - 1], "…", names[-1]]
     return ", ".join(map(one_line, names))
+
+
+def display_width(text: str) -> int:
+    """The columns of a terminal that a text takes: two for a wide character, none for a combining one."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def aligned(rows: Iterable[Sequence[str]], sides: str = "<>") -> list[str]:
+    """The rows of a table as lines, with columns as wide as their widest cells.
+
+    ``sides`` aligns each column to the left, ``<``, or right, ``>``; its last sign applies to all further columns.
+    ``rich.table`` could do this, but takes longer to import than ``info`` takes to run.
+    """
+    cells = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    sides += sides[-1] * len(widths)
+    return ["  ".join(map(_padded, row, sides, widths)).rstrip() for row in cells]
+
+
+def _padded(cell: str, side: str, width: int) -> str:
+    space = " " * (width - display_width(cell))
+    return cell + space if side == "<" else space + cell

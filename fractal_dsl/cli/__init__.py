@@ -74,7 +74,8 @@ def _main() -> None:
 
 
 def _summary(error: FracError) -> str:
-    from fractal_dsl.cli.say import coloured, counted, warnings_text
+    from fractal_dsl.base.texts import counted
+    from fractal_dsl.cli.say import coloured, warnings_text
 
     found = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
     if error.warnings:

@@ -20,6 +20,7 @@ from fractal_dsl.language.source import MAX_SOURCE_BYTES, Located, Source, Span
 from fractal_dsl.program.literals import param_text
 
 STDIN = "-"
+PLANS = "full, column:K, local:SEED, global:SEED, mixed:SEED (:STEP may follow SEED), or the text of a plan"
 
 
 class ParallelMode(enum.StrEnum):
@@ -28,6 +29,13 @@ class ParallelMode(enum.StrEnum):
     ddp = "ddp"
     fsdp = "fsdp"
     pipeline = "pipeline"
+
+
+class Weights(enum.StrEnum):
+    """Which weights of a run: those of its best epoch, or of its last one."""
+
+    best = "best"
+    last = "last"
 
 
 def _allow(allowed: bool) -> bool:
@@ -49,6 +57,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a traini
 Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default CUDA if it is available.")
 ]
+WhichWeights = Annotated[Weights, typer.Option(help="Use the weights of the best or the last epoch.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -32,12 +32,7 @@ def report(
 
 def compare(runs: Runs, json_: JSON = False) -> None:
     """Compare the results of runs, and the settings in which they differ."""
-    from rich.console import Console
-
     from fractal_dsl.runs.comparison import compare_runs, table
 
     found = compare_runs(runs)
-    if json_:
-        say(json.dumps(found, indent=2))
-    else:
-        Console(soft_wrap=True).print(table(found))
+    say(json.dumps(found, indent=2) if json_ else "\n".join(table(found)))

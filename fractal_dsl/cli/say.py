@@ -1,4 +1,4 @@
-"""Printing for people: no name, value or path of others reaches a terminal as a command."""
+"""Printing for people, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 
 from fractal_dsl.base.escaping import terminal
+from fractal_dsl.base.texts import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ _MOST = 50
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print a text; characters that a terminal would obey, or that nobody sees, are written as escapes."""
+    """Print a text. Escape control characters, which a terminal would obey, and invisible characters."""
     print(terminal(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def warn(warnings: Collection[Diagnostic]) -> None:
-    """Print warnings about a spec to standard error; of the processes of torchrun only the first one does."""
+    """Print warnings about a spec to standard error. Of the processes of torchrun, only the first prints them."""
     if warnings and os.environ.get("RANK", "0") == "0":
         print(warnings_text(warnings), file=sys.stderr, flush=True)
 
@@ -33,11 +34,6 @@ def warnings_text(warnings: Collection[Diagnostic]) -> str:
     more = len(warnings) - len(texts)
     texts += [f"{counted(more, 'more warning')} not shown"] * bool(more)
     return "\n\n".join(texts)
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: ``2 errors``."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def coloured() -> bool:

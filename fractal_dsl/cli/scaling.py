@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli.given import given_spec
 from fractal_dsl.cli.options import (
     AllowPython,
@@ -81,7 +82,10 @@ def scaling(
                 "images/s": config.batch / (work + messages) if work + messages else None,
             }
         )
-    say(json.dumps(rows, indent=2) if json_ else _table(rows))
+    if json_:
+        say(json.dumps(rows, indent=2))
+    else:
+        say("\n".join(aligned([list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]], ">")))
 
 
 def _numbers(text: str) -> list[int]:
@@ -92,12 +96,6 @@ def _numbers(text: str) -> list[int]:
     if min(numbers) < 1:
         raise typer.BadParameter(f"{text!r} is no list of numbers such as 1,8,64", param_hint="--processes")
     return numbers
-
-
-def _table(rows: list[dict[str, float | None]]) -> str:
-    cells = [list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
 
 
 def _shown(value: float | None) -> str:

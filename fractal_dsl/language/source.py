@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import unicodedata
 from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
 
 from msgspec import Struct
+
+from fractal_dsl.base.texts import display_width
 
 MAX_SOURCE_BYTES = 1_000_000
 
@@ -96,15 +97,9 @@ class Source(Struct, frozen=True, dict=True):
         shown = "".join(c if c.isprintable() else " " if c == "\t" else "·" for c in text)
         width = max(1, min(width, len(shown) - column + 2))
         before, under = shown[: column - 1], shown[column - 1 : column - 1 + width]
-        carets = "^" * (_cells(under) + width - len(under))
+        carets = "^" * (display_width(under) + width - len(under))
         gutter = f"{number:>4}"
-        return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * _cells(before)}{carets}"
-
-
-def _cells(text: str) -> int:
-    """The width of a text in terminal columns: two for a wide character, none for a combining one."""
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+        return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * display_width(before)}{carets}"
 
 
 class Located(str):

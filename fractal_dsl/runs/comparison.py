@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import write_text
-from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.base.texts import aligned, duration, memory_text
 from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import comparison_html, pictures, report_html, write_report
@@ -56,24 +52,12 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def table(comparison: dict[str, Any]) -> Table:
-    """The result of ``compare_runs`` as a table for a terminal."""
-    result = Table(box=None, pad_edge=False)
-    result.add_column("")
-    for name in comparison["runs"]:
-        result.add_column(_cell(name), justify="right")
-    for key, values in comparison["figures"].items():
-        result.add_row(*map(_cell, [key, *values]))
-    if comparison["settings"]:
-        result.add_section()
-        result.add_row("settings that differ", style="bold")
-        for key, values in comparison["settings"].items():
-            result.add_row(*map(_cell, [key, *values]))
-    return result
-
-
-def _cell(text: str) -> Text:
-    return Text(one_line(text))
+def table(comparison: dict[str, Any]) -> list[str]:
+    """The result of ``compare_runs`` as lines for a terminal."""
+    rows = [("", *comparison["runs"]), *((key, *values) for key, values in comparison["figures"].items())]
+    settings = [(key, *values) for key, values in comparison["settings"].items()]
+    lines = aligned([*rows, *settings])
+    return [*lines[: len(rows)], *["", "settings that differ", *lines[len(rows) :]] * bool(settings)]
 
 
 def _keys(rows: Sequence[dict[str, str]]) -> list[str]:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.base.texts import duration
+from fractal_dsl.base.texts import aligned, duration
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.sweep.folder import Home, lines_of
 from fractal_dsl.sweep.ledger import ERROR, Ledger
@@ -84,15 +83,11 @@ class Results:
 
     def show(self, console: Console) -> None:
         """Print the table, and below it why trials failed."""
-        table, head = Table(box=None, pad_edge=False), self._head()
-        for i, name in enumerate(head):
-            table.add_column(Text(one_line(name)), justify="left" if i in (0, len(head) - 1) else "right", no_wrap=True)
-        for row in self.rows:
-            cells = self._cells(replace(row, note="") if row.state == "failed" else row)
-            table.add_row(*[Text(one_line(cell)) for cell in cells], style="bold" if row.best else None)
-        if not console.is_terminal:
-            console = Console(file=console.file, width=1000)  # nothing is cut off in files
-        console.print(table)
+        rows = [self._cells(replace(row, note="") if row.state == "failed" else row) for row in self.rows]
+        head, *lines = aligned([self._head(), *rows], "<" + ">" * (len(self._head()) - 2) + "<")
+        console.print(Text(head, style="bold"), soft_wrap=True)
+        for row, line in zip(self.rows, lines, strict=True):
+            console.print(Text(line, style="bold" if row.best else ""), soft_wrap=True)
         for row in self.rows:
             if row.state == "failed":
                 line = f"trial {row.number} failed: {row.note}"

@@ -1,0 +1,57 @@
+"""The command extract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl.base.escaping import one_line
+from fractal_dsl.cli.options import AllowPython, Device, MaxLayers, Weights, WhichWeights
+from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
+
+
+def extract(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A training run or a compiled network.", show_default=False)
+    ],
+    column: Annotated[int, typer.Option(metavar="K", help="Number of the column; 1 is the shallowest.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write.")],
+    recalibrate_bn: Annotated[
+        bool,
+        typer.Option("--recalibrate-bn", help="Estimate its batch-norm statistics again on the training images."),
+    ] = False,
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="Fold batch norms into the layers before them, for faster inference.")
+    ] = False,
+    weights: WhichWeights = Weights.best,
+    device: Device = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Write one column with its trained weights as a plain network."""
+    from fractal_dsl.deploy import extract as runtime
+
+    done = runtime.extract(
+        run,
+        column,
+        output,
+        recalibrate_bn=recalibrate_bn,
+        fold=fuse,
+        weights=weights.value,
+        device=device,
+        max_layers=max_layers,
+        allow_python=allow_python,
+    )
+    if done.recalibration:
+        found = done.recalibration
+        say(
+            f"batch-norm statistics from {found.images:,} training images of {found.dataset}; test images: "
+            f"accuracy {found.before['accuracy']:.2%} before, {found.after['accuracy']:.2%} after; "
+            f"loss {found.before['loss']:.4f} before, {found.after['loss']:.4f} after"
+        )
+    if done.folded is not None:
+        say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))
+    say(f"{one_line(str(output))}: column {column} of {done.net}; see {output / 'model.py'}")

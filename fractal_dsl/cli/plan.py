@@ -1,0 +1,110 @@
+"""The command plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from fractal_dsl.base.texts import aligned
+from fractal_dsl.cli.given import given_spec
+from fractal_dsl.cli.options import JSON, PLANS, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.plans.plan import plan_of_text
+
+if TYPE_CHECKING:
+    from fractal_dsl.compiled import Compiled
+    from fractal_dsl.graph.graph import Join, JoinGraph
+    from fractal_dsl.plans.plan import Plan
+    from fractal_dsl.program.columns import Label
+
+_SHOWN = 40
+"""Joins in the table for people."""
+
+
+def plan(
+    spec: Spec,
+    plan: Annotated[str, typer.Option(metavar="PLAN", help=f"Plan to print: {PLANS}.")] = "mixed:0",
+    param: Params = None,
+    params: ParamsFile = None,
+    net: Net = None,
+    json_: JSON = False,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Print a drop-path plan: the live inputs of each join, and the share of the net that it uses."""
+    from fractal_dsl.plans.plan_on_graph import plan_of_spec
+
+    given = parameters(param, params)
+    compiled, _ = given_spec("plan", spec, given, net, max_layers, allow_python, settings=False)
+    chosen = plan_of_spec(plan, compiled.graph)
+    facts = _plan_facts(compiled, chosen)
+    say(json.dumps(facts, indent=2) if json_ else _plan_table(facts))
+
+
+def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
+    """A plan of a net as plain data: its text, its joins, and the part of the net that it needs."""
+    from fractal_dsl.plans.plan_on_graph import cost, live_operands, needed, route_text
+
+    graph = compiled.graph
+    used = needed(graph, plan)
+    live = live_operands(graph, plan)
+    joins: list[dict[str, Any]] = []
+    for number, join in graph.joins():
+        columns = [_column(graph, join, i) for i, _ in enumerate(join.labels)]
+        alive = [column for column, on in zip(columns, live[number], strict=True) if on]
+        joins.append({"name": join.name, "columns": columns, "live": alive, "needed": number in used})
+    part, whole = cost(graph, used), cost(graph, graph.g.nodes)
+    return {
+        "net": graph.net,
+        "plan": plan.text(),
+        "kind": route_text(plan),
+        "route": plan.route,
+        "macs": part.macs,
+        "macs_of_all": whole.macs,
+        "macs_share": part.macs / whole.macs if whole.macs else 1.0,
+        "params": part.params,
+        "params_of_all": whole.params,
+        "joins": joins,
+    }
+
+
+def _column(graph: JoinGraph, join: Join, operand: int) -> int | None:
+    """The column of an operand: its own, or the first that uses it; None if none does."""
+    if join.labels[operand] in graph.columns:
+        return 1 + graph.columns.index(cast("Label", join.labels[operand]))
+    return next((k for k, chosen in enumerate(join.choice, 1) if chosen == operand), None)
+
+
+def _plan_table(facts: dict[str, Any]) -> str:
+    text, joins = facts["plan"], facts["joins"]
+    norms = "of its own" if facts["route"] else "of the whole net"
+    rows = [
+        ("kind", facts["kind"]),
+        ("route", f"{facts['route']} (batch norm {norms})"),
+        ("MACs a sample", f"{facts['macs']:,} of {facts['macs_of_all']:,} ({facts['macs_share']:.1%})"),
+        ("parameters", f"{facts['params']:,} of {facts['params_of_all']:,}"),
+        ("plan", text if len(text) <= 500 else text[:500] + " … (--json prints all of it)"),
+    ]
+    if not joins:
+        table = ["no joins for drop-path to act on"]
+    else:
+        table = aligned([("join", "columns", "live"), *_join_rows(text, joins[:_SHOWN])], "<")
+    if len(joins) > _SHOWN:
+        table.append(f"… {len(joins) - _SHOWN:,} more joins (--json prints all of them)")
+    return "\n".join([f"net {facts['net']}", *(f"  {line}".rstrip() for line in [*aligned(rows, "<"), "", *table])])
+
+
+def _join_rows(plan: str, joins: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Each join with the columns of its operands, and which of them are live."""
+    for join, flags in zip(joins, plan_of_text(plan).live, strict=False):
+        columns = [_named(column) for column in join["columns"]]
+        alive = " ".join(column if on else "·" for column, on in zip(columns, flags, strict=True))
+        yield join["name"], " ".join(columns), alive if join["needed"] else "not needed"
+
+
+def _named(column: int | None) -> str:
+    return "–" if column is None else str(column)

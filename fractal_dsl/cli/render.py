@@ -1,0 +1,133 @@
+"""The command render."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import one_line
+from fractal_dsl.cli.given import given_spec, place_beside
+from fractal_dsl.cli.options import PLANS, STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
+
+if TYPE_CHECKING:
+    from fractal_dsl.picture.graph_to_dot import Look
+
+
+class ThemeName(enum.StrEnum):
+    """Colours; in an SVG, ``auto`` follows the reader's settings."""
+
+    light = "light"
+    dark = "dark"
+    auto = "auto"
+
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Picture to write: .svg, .png, .pdf, .dot or .html; - prints an SVG; by default NAME.svg beside NAME.frac "
+        "or beside the folder.",
+    ),
+]
+PlanOption = Annotated[
+    str | None,
+    typer.Option(metavar="PLAN", help=f"Grey out what a plan drops: {PLANS}; all: several plans in a row."),
+]
+Depth = Annotated[int | None, typer.Option(min=0, help="Open nested parts to this depth; by default all.")]
+Expand = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Open this part. Repeat for more.")]
+Wrap = Annotated[int | None, typer.Option(min=1, help="Number of stretches side by side; by default as fits a page.")]
+
+
+def render(
+    spec: Spec,
+    output: Output = None,
+    view: Annotated[
+        View, typer.Option(help="Draw the net, a block, the rule, or all three as in the paper's figure.")
+    ] = View.net,
+    block: Annotated[int, typer.Option(min=1, help="Number of the block for --view block and figure.")] = 1,
+    stage: Annotated[
+        GraphStage, typer.Option(help="Draw the graph with the two-input joins of the rule (raw) or collapsed joins.")
+    ] = GraphStage.collapsed,
+    plan: PlanOption = None,
+    label: Annotated[BoxLabel, typer.Option(help="Second line in each box.")] = BoxLabel.none,
+    heat: Annotated[
+        HeatOf | None, typer.Option(help="Colour boxes by their cost, or by measurements of a training run.")
+    ] = None,
+    depth: Depth = None,
+    expand: Expand = None,
+    wrap: Wrap = None,
+    theme: Annotated[
+        ThemeName, typer.Option(help="Colours; auto follows the reader's light or dark mode.")
+    ] = ThemeName.light,
+    legend: Annotated[bool, typer.Option(help="Explain the colours.")] = True,
+    param: Params = None,
+    params: ParamsFile = None,
+    net: Net = None,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Draw a net in the style of the paper's figures."""
+    from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening
+    from fractal_dsl.runs.measured import measured
+
+    place = _picture_place(spec, output)
+    given = parameters(param, params)
+    compiled, stored = given_spec("render", spec, given, net, max_layers, allow_python, settings=False)
+    measures = partial(measured, stored.folder) if stored and stored.kind == "training run" else None
+    colours = DARK if theme is ThemeName.dark else LIGHT
+    look = Look(label.value, None, colours, legend, wrap, Opening(depth, frozenset(expand or ())))
+    try:
+        shown = Shown(compiled, measured=measures, view=view, block=block, stage=stage, plan=plan, heat=heat)
+    except NotDrawn as error:
+        raise typer.BadParameter(str(error), param_hint=error.option) from None
+    _write(shown, look, place, theme)
+    if note := shown.note:
+        say(note, error=place is None)
+
+
+def _picture_place(spec: str, output: Path | None) -> Path | None:
+    """The file to draw; None for standard output. Raises UserError if it cannot or should not be written."""
+    from fractal_dsl.picture.dot_to_picture import FORMATS, is_picture_of_ours
+
+    if output == Path(STDIN):
+        return None
+    place = output or place_beside(spec, ".svg", "the picture")
+    if place.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
+        raise UserError(f"cannot draw {place}: its name must end in {', '.join(known)}")
+    if not place.parent.is_dir():
+        raise UserError(f"cannot write {place}: no folder {place.parent}. Create it, or choose another with -o")
+    if output is None and place.exists() and not is_picture_of_ours(place):
+        raise UserError(
+            f"{place} exists and was not drawn by fractal-dsl: choose another name with -o, or replace it with "
+            f"-o {place}"
+        )
+    return place
+
+
+def _write(shown: Shown, look: Look, place: Path | None, theme: ThemeName) -> None:
+    """Write the picture and print its place, or print the picture."""
+    from fractal_dsl.picture.dot_to_picture import draw, svg_text
+    from fractal_dsl.picture.graph_to_dot import follow_reader
+
+    style = follow_reader() if theme is ThemeName.auto else ""
+    if place is None:
+        sys.stdout.write(svg_text(shown.dot(look), Path("standard output"), style=style))
+        return
+    if place.suffix.lower() == ".html":
+        from fractal_dsl.picture.dot_to_page import write_page
+
+        write_page(*shown.page(look), shown.compiled.program.net, follow_reader(), place)
+    else:
+        draw(shown.dot(look), place, style=style)
+    say(one_line(str(place)))
