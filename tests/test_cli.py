@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli import main
+from fractal_dsl.cli.app import _PANELS
 from fractal_dsl.config import ConfigError, parse_config
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
@@ -387,3 +389,34 @@ def test_errors_go_from_process_to_process() -> None:
             wrong()
         again = pickle.loads(pickle.dumps(told.value))
         assert (type(again), str(again)) == (told.type, str(told.value))
+
+
+# --- help, and tables
+
+
+def test_help_groups_the_commands(run) -> None:
+    shown = run("--help").out
+    places = [shown.index(f"─ {panel} ─") for panel in ("Write", "Look", "Train", "Deploy")]
+    assert places == sorted(places) and "Show the version and exit." in shown
+
+
+@pytest.mark.parametrize("command", [name for names in _PANELS.values() for name in names])
+def test_each_help_has_an_example_and_flags_have_no_type(run, command: str) -> None:
+    shown = run(command, "--help").out
+    assert f"Example: fractal-dsl {command} " in shown
+    assert "bool" not in shown.lower()
+
+
+@pytest.mark.parametrize("arguments", [["info", "--nett", "x"], ["info", "--help"], ["--help"]])
+def test_usage_and_help_obey_no_color(arguments: list[str]) -> None:
+    for no_color, escapes in (("", True), ("1", False)):
+        environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent), "FORCE_COLOR": "1", "NO_COLOR": no_color}
+        command = [sys.executable, "-m", "fractal_dsl", *arguments]
+        ran = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+        assert (b"\x1b" in ran.stdout + ran.stderr) is escapes
+
+
+def test_tables_align_wide_characters_too() -> None:
+    rows = [("", "漢字", "c"), ("name", "1", "x y"), ("é", "1,000", "")]
+    assert aligned(rows, "<><") == ["       漢字  c", "name      1  x y", "é     1,000"]
+    assert aligned(rows, ">") == ["       漢字    c", "name      1  x y", "   é  1,000"]

@@ -1,7 +1,8 @@
-"""The commands by name. The module of a command is imported when the command is called, or listed by ``--help``."""
+"""The commands by name. A module is imported when a command of it is called or listed by ``--help``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,29 +15,48 @@ from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.say import say
 
-_MODULES = {
-    "check": ("specs", "check net.frac"),
-    "explain": ("specs", "explain E0501"),
-    "fmt": ("fmt", "fmt --check net.frac"),
-    "info": ("specs", "info net.frac -p columns=4"),
-    "compile": ("compile", "compile net.frac"),
-    "render": ("pictures", "render net.frac"),
-    "plan": ("pictures", "plan net.frac --plan mixed:0:7"),
-    "play": ("play", "play net.frac"),
-    "train": ("train", "train net.frac --epochs 5 --set optimizer.lr=0.05"),
-    "sweep": ("sweep", "sweep net.frac -p columns=2..5 --trials 4"),
-    "eval": ("runs", "eval runs/net-1 --columns"),
-    "predict": ("runs", "predict runs/net-1 image.png --confidence 0.9"),
-    "extract": ("runs", "extract runs/net-1 --column 3 -o column3"),
-    "report": ("reports", "report runs/net-1 runs/net-2"),
-    "compare": ("reports", "compare runs/net-1 runs/net-2"),
-    "scaling": ("scaling", "scaling net.frac -n 1,8,64"),
+_PANELS = {
+    "Write": {
+        "check": ("specs", "check net.frac"),
+        "fmt": ("fmt", "fmt --check net.frac"),
+        "explain": ("specs", "explain E0501"),
+    },
+    "Look": {
+        "info": ("info", "info net.frac -p columns=4"),
+        "render": ("render", "render net.frac"),
+        "plan": ("plan", "plan net.frac --plan mixed:0:7"),
+        "play": ("play", "play net.frac"),
+        "scaling": ("scaling", "scaling net.frac -n 1,8,64"),
+    },
+    "Train": {
+        "train": ("train", "train net.frac --epochs 5 --set optimizer.momentum=0.8"),
+        "sweep": ("sweep", "sweep net.frac -p columns=2..5 --trials 4"),
+        "eval": ("runs", "eval runs/net-1 --columns"),
+        "predict": ("runs", "predict runs/net-1 image.png --confidence 0.9"),
+        "report": ("reports", "report runs/net-1"),
+        "compare": ("reports", "compare runs/net-1 runs/net-2"),
+    },
+    "Deploy": {
+        "compile": ("compile", "compile net.frac"),
+        "extract": ("extract", "extract runs/net-1 --column 3 -o column3"),
+    },
 }
-"""The module of each command, and an example of its use."""
+"""The commands in groups for ``--help``: the module of each, and an example."""
+_COMMANDS = {
+    name: (panel, module, example) for panel, names in _PANELS.items() for name, (module, example) in names.items()
+}
+
+
+def _obey_no_color() -> None:
+    """Print help and wrong usage without escape sequences where NO_COLOR is set; rich would still print bold text."""
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None
 
 
 def _without_types(params: Any) -> Any:
-    """Flags take no value, so the help shows none."""
+    """Flags take no value, so their help shows no type."""
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = ""
@@ -47,9 +67,13 @@ class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
         return _without_types(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _obey_no_color()
+        super().format_help(ctx, formatter)
+
 
 class _Training(_Command):
-    """A command with settings of the train block: what is no option may be one of them."""
+    """A command that takes ``--set``. The error for an unknown option says if there is a setting of its name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -61,17 +85,20 @@ class _Training(_Command):
 
                 path = path_of(option.lstrip("-").replace("-", "_"))
                 if path:
-                    raise typer.BadParameter(f"it is a setting: --set {path}=…", ctx, param_hint=option) from None
+                    raise typer.BadParameter(
+                        f"this is a setting: write --set {path}=…", ctx, param_hint=option
+                    ) from None
             raise
 
 
 @contextmanager
 def _plain_errors() -> Generator[None]:
-    """Wrong usage is told in the words of the command line, which may be file names of others."""
+    """Escape control characters in errors of wrong usage, which quote the command line."""
     try:
         yield
     except Exception as error:
         if hasattr(error, "format_message"):  # an error of wrong usage
+            _obey_no_color()
             told = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
             vars(error).update(told)
         raise
@@ -80,7 +107,7 @@ def _plain_errors() -> Generator[None]:
 class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = dict.fromkeys(_MODULES)  # names to list and to suggest
+        self.commands = dict.fromkeys(_COMMANDS)  # the names to list and to suggest
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _plain_errors():
@@ -93,13 +120,19 @@ class _Commands(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         return _without_types(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        _obey_no_color()
+        super().format_help(ctx, formatter)
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if self.commands.get(cmd_name) is None and cmd_name in _MODULES:
+        if self.commands.get(cmd_name) is None and cmd_name in _COMMANDS:
             alone = typer.Typer(add_completion=False)
-            file, example = _MODULES[cmd_name]
+            panel, file, example = _COMMANDS[cmd_name]
             module = import_module(f"fractal_dsl.cli.{file}")
             kind = _Training if cmd_name in ("train", "sweep") else _Command
-            alone.command(cmd_name, cls=kind, epilog=f"Example: fractal-dsl {example}")(getattr(module, cmd_name))
+            epilog = f"Example: fractal-dsl {example}"
+            add = alone.command(cmd_name, cls=kind, epilog=epilog, rich_help_panel=panel)
+            add(getattr(module, cmd_name))
             self.commands[cmd_name] = typer.main.get_command(alone)
         return self.commands.get(cmd_name)
 
@@ -110,7 +143,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Compile fractal neural networks from .frac files: check, draw, compile, train, deploy a column.",
+    help="Compile, draw, train and deploy fractal neural networks written as .frac files.",
 )
 
 
@@ -122,6 +155,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
