@@ -240,7 +240,7 @@ def test_huge_nets_and_random_bytes_are_refused_at_once(tmp_path: Path) -> None:
     noise.write_bytes(bytes((i * 7919 + i // 251) % 256 for i in range(200_000)))
     for args, message in (
         (["info", str(spec), "-p", "columns=60"], "about 5.7e18 base layers; the limit is 200,000"),
-        (["check", str(noise)], "not a text in UTF-8"),
+        (["check", str(noise)], "not UTF-8 text"),
     ):
         start = time.perf_counter()
         result = in_process(*args)

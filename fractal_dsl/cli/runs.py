@@ -91,11 +91,15 @@ def predict(
     ],
     budget_ms: Annotated[
         float | None,
-        typer.Option(min=0, callback=finite, metavar="MS", help="Time limit for an input. Start no answer that would exceed it."),
+        typer.Option(
+            min=0, callback=finite, metavar="MS", help="Time limit for an input. Start no answer that would exceed it."
+        ),
     ] = None,
     confidence: Annotated[
         float | None,
-        typer.Option(min=0, max=1, callback=finite, metavar="P", help="Stop at the first answer with at least this confidence."),
+        typer.Option(
+            min=0, max=1, callback=finite, metavar="P", help="Stop at the first answer with at least this confidence."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of classes to print.")] = 1,
     json_: JSON = False,

@@ -41,7 +41,7 @@ def check(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Check files: syntax, names, types, shapes and sizes. Reports all errors. Loads torch only for `nn.` layers and `extern`."""
+    """Check files: syntax, names, types, shapes and sizes. Loads torch only for `nn.` layers and `extern`."""
     found: dict[str, Diagnostic] = {}  # by text: an error in a file that two specs import appears once
     warned: dict[str, Diagnostic] = {}
     cut = 0
