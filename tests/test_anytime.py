@@ -231,12 +231,12 @@ def bad_files(folder: Path) -> list[tuple[Path, str]]:
     (folder / "cut.npy").write_bytes((folder / "small.npy").read_bytes()[:90])
     (folder / "text.npz").write_text("no archive")
     return [
-        (folder / "small.npy", r"uint8 \[3, 7, 8\], and the net takes f32\[1, 8, 8\]"),
+        (folder / "small.npy", r"uint8 \[3, 7, 8\], but the net takes f32\[1, 8, 8\]"),
         (folder / "objects.npy", "Python objects"),
         (folder / "nan.npy", "infinite"),
-        (folder / "text.npy", "holds <U1"),
+        (folder / "text.npy", "contains <U1"),
         (folder / "none.npy", "nothing to predict"),
-        (folder / "two.npz", "one array alone; it has a, b"),
+        (folder / "two.npz", "one array alone, but has a, b"),
         (folder / "text.png", "cannot be read as an image"),
         (folder / "cut.npy", "damaged"),
         (folder / "text.npz", "damaged|Python objects"),
@@ -268,19 +268,19 @@ def recorded(dtype: str, low: float, high: float, dataset: str = "npz") -> DataR
 def test_image_files_are_for_images_of_known_values(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "x.png")
     for into, record, message in (
-        (Tensor("f32", (5,)), recorded("uint8", 0, 255), "which no image file holds"),
-        (Tensor("f32", (4, 8, 8)), recorded("uint8", 0, 255), "which no image file holds"),
-        (Tensor("i64", (8,)), recorded("int64", 0, 255), "which no image file holds"),
+        (Tensor("f32", (5,)), recorded("uint8", 0, 255), "which image files cannot hold"),
+        (Tensor("f32", (4, 8, 8)), recorded("uint8", 0, 255), "which image files cannot hold"),
+        (Tensor("i64", (8,)), recorded("int64", 0, 255), "which image files cannot hold"),
         (Tensor("f32", (1, 8, 8)), recorded("float32", 0, 1), r"trained on float32 \[1, 8, 8\] from 0 to 1"),
         (Tensor("f32", (1, 8, 8)), recorded("uint8", 0, 16), r"trained on uint8 \[1, 8, 8\] from 0 to 16"),
     ):
         with pytest.raises(UserError, match=message):
             read_inputs(tmp_path / "x.png", into, record, None, print)
     np.save(tmp_path / "tokens.npy", np.array([1, 9]))
-    with pytest.raises(UserError, match="tokens from 1 to 9, and the net takes 0 to 4"):
+    with pytest.raises(UserError, match="tokens from 1 to 9, but the net takes 0 to 4"):
         read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), recorded("int64", 0, 4), 5, print)
     np.save(tmp_path / "tokens.npy", np.array([-1, 9]))
-    with pytest.raises(UserError, match="tokens from -1 to 9, and the net takes 0 or more"):
+    with pytest.raises(UserError, match="tokens from -1 to 9, but the net takes 0 or more"):
         read_inputs(tmp_path / "tokens.npy", Tensor("i64", (2,)), recorded("int64", 0, 4), None, print)
 
 

@@ -173,13 +173,13 @@ def test_synthetic_examples_are_the_same_everywhere(into: str, dtype: str, sha25
         ({"dataset": {"name": "synthetic", "size": 1_000_000}}, "3,99,99", 10, "f32", "lower `dataset.size`"),
         ({"dataset": "synthetic", "augment": "translate"}, "54", 10, "f32", "`augment` is for images"),
         ({"dataset": "synthetic", "augment": "translate"}, "8", 10, "i64", "`augment` is for images"),
-        ({"dataset": "digits", "augment": "resized_crop"}, "1,8,8", 10, "f32", "is for images in files"),
+        ({"dataset": "digits", "augment": "resized_crop"}, "1,8,8", 10, "f32", "is for image files"),
         (
             {"dataset": "digits", "augment": {"name": "translate", "padding": "reflect", "pixels": 8}},
             "1,8,8",
             10,
             "f32",
-            "too few pixels to reflect 8",
+            "is too small to reflect 8",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_what_does_not_fit_is_explained(
 
 
 def test_a_net_without_classes_is_refused() -> None:
-    with pytest.raises(UserError, match="a number for each class"):
+    with pytest.raises(UserError, match="one number for each class"):
         load(parse_config({"dataset": "digits"}), "Net", Tensor("f32", (1, 8, 8)), Tensor("f32", (4, 2, 2)), CPU)
 
 

@@ -24,7 +24,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import parse_config
 from fractal_dsl.data import ImageSet, Part, batch_order, load
 from fractal_dsl.data.folders import ImageFiles
-from fractal_dsl.data.parts import ItemsPart
+from fractal_dsl.data.parts import StreamedPart
 from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.ops import Tensor
@@ -100,7 +100,7 @@ def test_cifar_that_is_missing_or_altered_is_explained(tmp_path: Path, monkeypat
     with (folder / "data_batch_3").open("r+b") as file:
         file.write(b"x")
     altered = refused({"name": "cifar10", "root": str(tmp_path / "there")}, "3,32,32", 10)
-    assert f"{folder / 'data_batch_3'} is not the file of cifar10 that was published" in altered
+    assert f"{folder / 'data_batch_3'} is not the published file of cifar10" in altered
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def test_cifar_is_fetched_once_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
         assert len(get(wanted, "3,32,32", 10).test) == 10
     assert len(get(wanted, "3,32,32", 10).test) == 10  # it is there now, and the server is not
     failed = refused({**wanted, "root": str(tmp_path / "other")}, "3,32,32", 10)
-    assert f"cifar10 could not be fetched into {tmp_path / 'other'}" in failed
+    assert f"cifar10 could not be downloaded into {tmp_path / 'other'}" in failed
 
 
 def test_svhn_is_what_its_files_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_svhn_is_what_its_files_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("fault", "expected"),
     [
         (ModuleNotFoundError("x", name="torchvision"), "no module torchvision: install it with `pip install"),
-        (RuntimeError("operator torchvision::nms does not exist"), "does not work beside this torch (operator torchv"),
+        (RuntimeError("operator torchvision::nms does not exist"), "does not work with this torch (operator torchv"),
     ],
 )
 def test_torchvision_that_does_not_work_is_explained(
@@ -188,7 +188,7 @@ def test_a_folder_in_parts_keeps_them(tmp_path: Path) -> None:
     data = get(f"folder:{tmp_path}", validation=0.25)
     assert len(data.train) + len(data.validation) == 12 and len(data.validation) and len(data.test) == 6
     (tmp_path / "val" / "class1").rename(tmp_path / "val" / "other")
-    assert "must have the same classes; class1, other" in refused(f"folder:{tmp_path}")
+    assert "must have the same classes, but class1, other" in refused(f"folder:{tmp_path}")
 
 
 def test_images_are_cut_to_the_nets_size_and_colours(tmp_path: Path) -> None:
@@ -248,15 +248,15 @@ def test_ten_crops_are_torchvisions_and_their_softmaxes_are_averaged(
     train(spec, parse_config(spec.program.train), tmp_path / "run", console=Console(file=StringIO()))
     run = Run.open(tmp_path / "run")
     data = get({"name": "folder", "path": str(root), "crop_pct": 0.8}, "3,16,16", ten_crops=True)
-    assert isinstance(data.test, ItemsPart) and isinstance(data.test.items, ImageFiles)
+    assert isinstance(data.test, StreamedPart) and isinstance(data.test.reader, ImageFiles)
     mean, std = (torch.tensor(m).view(3, 1, 1) for m in (run.data().mean, run.data().std))
     probabilities: list[Array] = []
     labels: list[int] = []
     for row in data.test.indices:
-        path, label = data.test.items.tree.files[row]
+        path, label = data.test.reader.tree.files[row]
         image = Resize(20)(Image.open(root / path))  # 16 is 0.8 of 20
         crops = torch.stack([PILToTensor()(crop) for crop in TenCrop(16)(image)])
-        assert torch.equal(data.test.items.read(row, 0, None)[0], crops)
+        assert torch.equal(data.test.reader.read(row, 0, None)[0], crops)
         assert torch.equal(Compose([CenterCrop(16), PILToTensor()])(image), crops[4])
         probabilities.append(run.load()((crops.float() - mean) / std).softmax(1).mean(0).detach())
         labels.append(label)
@@ -265,7 +265,7 @@ def test_ten_crops_are_torchvisions_and_their_softmaxes_are_averaged(
     assert found["loss"] == pytest.approx(torch.nn.functional.nll_loss(expected[0].log(), expected[1]).item(), rel=1e-4)
     assert found["accuracy"] == (expected[0].argmax(1) == expected[1]).double().mean().item()
     assert found["columns"][0]["loss"] == pytest.approx(found["loss"])
-    assert "ten crops are for images in files" in refused("synthetic", ten_crops=True)
+    assert "ten crops are for image files" in refused("synthetic", ten_crops=True)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -301,7 +301,7 @@ def test_folders_that_do_not_fit_are_explained(tmp_path: Path) -> None:
     assert "of 3 classes, but net Net takes f32[3, 8, 8] and gives f32[2]" in refused(f"folder:{root}")
     assert "for nets that take f32[3, height, width]" in refused(f"folder:{root}", "54", 3)
     few = refused(f"folder:{fakes.folder(tmp_path / 'few', 2, 1)}")
-    assert "class `class0` (and 1 more) has 1 example, too few to train on some and test with others" in few
+    assert "class `class0` (and 1 more) has 1 example, too few for both training and testing" in few
 
 
 # --- archives
@@ -354,14 +354,17 @@ def test_archives_in_parts_keep_them(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"pixels": np.zeros((4, 3))}, "must have arrays `inputs` and `labels`, or x_train and y_train; it has pixels"),
+        (
+            {"pixels": np.zeros((4, 3))},
+            "`inputs` and `labels`, or x_train and y_train, but it has pixels",
+        ),
         ({"x": np.zeros((4, 3)), "y": np.zeros(5, int)}, "has 4 x and 5 y"),
         ({"x": np.zeros((20, 3)), "y": np.arange(20) % 3}, "inputs f32[3] of 3 classes"),
         ({"x": np.zeros((20, 4)), "y": np.arange(20) % 2}, "inputs f32[4] of 2 classes"),
-        ({"x": np.full((20, 3), np.nan), "y": np.arange(20) % 2}, "infinite or none at all"),
-        ({"x": np.array([["a"] * 3] * 4), "y": np.zeros(4, int)}, "inputs are numbers"),
-        ({"x": np.zeros((4, 3)), "y": np.zeros(4)}, "whole numbers from 0; it is float64 [4]"),
-        ({"x": np.zeros((4, 3)), "y": np.array([None] * 4)}, "holds Python objects"),
+        ({"x": np.full((20, 3), np.nan), "y": np.arange(20) % 2}, "infinite or undefined"),
+        ({"x": np.array([["a"] * 3] * 4), "y": np.zeros(4, int)}, "inputs must be numbers"),
+        ({"x": np.zeros((4, 3)), "y": np.zeros(4)}, "a whole number from 0, but it is float64 [4]"),
+        ({"x": np.zeros((4, 3)), "y": np.array([None] * 4)}, "contains Python objects"),
         ({"x": np.zeros((0, 3)), "y": np.zeros(0, int)}, "of 0 classes"),
     ],
 )
@@ -372,20 +375,20 @@ def test_arrays_that_do_not_fit_are_explained(arrays: dict[str, object], expecte
 def test_tokens_that_do_not_fit_are_explained(tmp_path: Path) -> None:
     y = fakes.labels(20, 2)
     large = archive(tmp_path / "a.npz", x=np.full((20, 3), 50), y=y)
-    assert "from 50 to 50, and the net takes 0 to 49" in refused(large, "3", dtype="i64", vocabulary=50)
+    assert "from 50 to 50, but the net takes 0 to 49" in refused(large, "3", dtype="i64", vocabulary=50)
     negative = archive(tmp_path / "b.npz", x=np.full((20, 3), -1), y=y)
     assert "0 or more" in refused(negative, "3", dtype="i64")
     broken = archive(tmp_path / "c.npz", x=np.zeros((20, 3)), y=y)
-    assert "float64, and the net takes i64[3]" in refused(broken, "3", dtype="i64")
+    assert "float64, but the net takes i64[3]" in refused(broken, "3", dtype="i64")
 
 
 def test_files_that_are_no_archives_are_explained(tmp_path: Path) -> None:
     assert "No such file" in refused(f"npz:{tmp_path / 'none.npz'}", "3")
     (tmp_path / "text.npz").write_text("text")
-    assert "is no archive of arrays" in refused(f"npz:{tmp_path / 'text.npz'}", "3")
+    assert "is not an archive of arrays" in refused(f"npz:{tmp_path / 'text.npz'}", "3")
     archive(tmp_path / "cut.npz", x=np.zeros((20, 3)), y=fakes.labels(20, 2))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-40])
-    assert "is no archive of arrays" in refused(f"npz:{tmp_path / 'cut.npz'}", "3")
+    assert "is not an archive of arrays" in refused(f"npz:{tmp_path / 'cut.npz'}", "3")
 
 
 # --- a Dataset of the user's
@@ -467,19 +470,19 @@ def test_what_a_dataset_does_wrong_is_explained(plugin: str) -> None:
     assert 'make("train") failed: ValueError: no data' in refused(f"{plugin}:broken", "3", allow_python=True).replace(
         "broken", "make"
     )
-    assert "must be examples to train on" in refused(f"{plugin}:nothing", "3", allow_python=True)
+    assert "training needs examples" in refused(f"{plugin}:nothing", "3", allow_python=True)
     data = get(f"{plugin}:faulty", "3", allow_python=True, validation=0)
     for row, expected in (
         (13, "example 13 cannot be read: KeyError: 'thirteen'"),
-        (25, "example 25 is float64 [3], and the net takes f32[3]"),
+        (25, "example 25 is float64 [3], but the net takes f32[3]"),
     ):
         with pytest.raises(UserError) as caught:
             data.batch(data.train, torch.tensor([row]))
         assert expected in str(caught.value)
-    assert "example 0 is float32 [3], and the net takes f32[4]" in refused(f"{plugin}:faulty", "4", allow_python=True)
+    assert "example 0 is float32 [3], but the net takes f32[4]" in refused(f"{plugin}:faulty", "4", allow_python=True)
 
 
 def test_a_worker_that_ends_is_explained(plugin: str) -> None:
     data = get({"name": plugin + ":deadly", "workers": 1}, "3", allow_python=True, validation=0)
-    with pytest.raises(UserError, match=r"has ended, perhaps for want of memory: lower `dataset\.workers`"):
+    with pytest.raises(UserError, match=r"ended, perhaps because memory ran out: lower `dataset\.workers`"):
         list(data.batches(data.train, batch_order(8, 4, 0, 0), epoch=0))

@@ -104,12 +104,12 @@ def test_parts_and_classes_are_known_by_name_and_structure(
         ([], "has no folder of images for each class"),
         (["1", "2"], "has images, but no folder for each class"),
         (["a/1", "b/notes.txt"], "the class b has no images"),
-        (["train/1", "test/1"], "is named as a part of a data set, and must have a folder of images for each"),
-        (["train/a/1", "test/1"], "test is named as a part of a data set"),
-        (["train/a/1", "train/b/1", "c/1"], "has the part `train`, and beside it images in `c`"),
+        (["train/1", "test/1"], "has the name of a part, so it must have a folder of images for each"),
+        (["train/a/1", "test/1"], "test has the name of a part"),
+        (["train/a/1", "train/b/1", "c/1"], "has the part `train` and, beside it, images in `c`"),
         (["train/a/1", "training/a/1"], "has `train` and `training`, which both mean train"),
         (["test/a/1", "val/a/1"], "but no part to train on: name it `train`"),
-        (["train/a/1", "test/b/1"], "must have the same classes; a, b are in one alone"),
+        (["train/a/1", "test/b/1"], "must have the same classes, but a, b are in only one"),
         (["fold1/cat/1", "fold1/dog/1", "fold2/cat/1"], "has no images of its own, only folders such as `cat`"),
         (["images/cat/1", "images/dog/1"], "only folders such as `cat`. If these are the classes"),
     ],
@@ -145,7 +145,7 @@ def test_unreadable_images_are_refused_or_left_out(tmp_path: Path) -> None:
         data = get({"name": "folder", "path": str(root), "skip_unreadable": True, "workers": workers})
         assert data.record.unreadable == ["a/photo.heic", "a/text.png", "b/empty.jpg"]
         assert sum(data.record.examples.values()) == 40
-        assert "passed over: 3 unreadable images" in data.describe()
+        assert "skipped: 3 unreadable images" in data.describe()
     for file in (root / "b").iterdir():
         file.write_text("text")
     said = refused({"name": "folder", "path": str(root), "skip_unreadable": True}, *two)
@@ -167,7 +167,7 @@ def test_pipes_and_broken_links_are_refused(tmp_path: Path) -> None:
 def test_a_class_of_one_image_is_refused_whatever_its_name(tmp_path: Path) -> None:
     for i in range(5):
         root = fill(tmp_path / str(i), *several("a"), f"b/{i}")
-        assert "class `b` has 1 example, too few to train on some" in refused(f"folder:{root}", "1,8,8", 2)
+        assert "class `b` has 1 example, too few for both training" in refused(f"folder:{root}", "1,8,8", 2)
     root = fill(tmp_path / "parts", *[f"train/{x}" for x in several("a")], "train/b/1", "test/a/1", "test/b/1")
     for validation in (0.1, 0.5):
         rows = get(f"folder:{root}", validation=validation).train
@@ -361,7 +361,7 @@ def test_predictions_take_the_values_of_training(tmp_path: Path) -> None:
     told: list[str] = []
     Image.new("L", (900, 300)).save(tmp_path / "wide.png")
     list(predict(run, [tmp_path / "wide.png"], say=told.append))
-    assert "wide.png is 900 x 300 pixels, and the net sees 8 x 8" in told[0] and "33% of it is seen" in told[0]
+    assert "wide.png is 900 x 300 pixels, but the net sees 8 x 8" in told[0] and "the net sees 33% of it" in told[0]
 
 
 def test_predictions_of_a_net_for_floats_tell_of_other_scales(tmp_path: Path) -> None:
@@ -409,7 +409,11 @@ def test_runs_without_a_record_are_refused(tmp_path: Path) -> None:
 def test_labels_that_begin_with_one_are_explained(tmp_path: Path) -> None:
     x, y = np.zeros((60, 3), "f4"), np.arange(60) % 3 + 1
     said = refused(archive(tmp_path / "a.npz", inputs=x, labels=y), "3", 3)
-    assert "labels run from 1 to 3 and none is 0" in said and "Subtract 1 from the labels" in said and "f32[3]" in said
+    assert (
+        "labels run from 1 to 3, but classes start at 0" in said
+        and "Subtract 1 from the labels" in said
+        and "f32[3]" in said
+    )
 
 
 def test_images_need_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

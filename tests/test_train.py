@@ -451,7 +451,7 @@ def test_a_hostile_name_does_not_break_the_page(done: Path, tmp_path: Path) -> N
 
 
 def test_sizes_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`validation` = 0\.001 of 192 training examples is none of them"):
+    with pytest.raises(UserError, match=r"`validation` = 0\.001 of 192 training examples selects none"):
         run(tmp_path / "a", ("validation", 0.001))
     shown = Console(file=StringIO(), width=200)
     run(tmp_path / "b", ("batch", 5000), console=shown)

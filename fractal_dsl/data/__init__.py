@@ -1,8 +1,8 @@
-"""Data sets: what the settings name, in three parts, normalised, in mini-batches that are functions of counters.
+"""Data sets: three normalised parts, in mini-batches that are functions of seed and epoch.
 
-Small sets lie on the device as a whole and are augmented there; image folders of any size, and Datasets of the user's,
-are read by worker processes. ``batch_order`` says which rows make up which mini-batch; ``ImageSet.batch`` gives one,
-``ImageSet.batches`` one after the other, read ahead.
+Small sets are held and augmented on the device. Worker processes read image folders of any size, and Datasets of the
+user. ``batch_order`` assigns rows to mini-batches. ``ImageSet.batch`` reads one mini-batch; ``ImageSet.batches`` reads
+several, ahead of time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fractal_dsl.data.folders import ImageFiles, folder, imagenet
 from fractal_dsl.data.identity import check_classes, identified
 from fractal_dsl.data.parts import Part
 from fractal_dsl.data.plugin import python_dataset
-from fractal_dsl.data.source import Rows, Source, Splits
+from fractal_dsl.data.source import ExampleSource, Rows, Splits
 from fractal_dsl.data.synthetic import synthesised
 from fractal_dsl.data.vision import cifar, svhn
 from fractal_dsl.graph.graph import JoinGraph, Layer
@@ -54,20 +54,21 @@ def load(
     allow_python: bool = False,
     ten_crops: bool = False,
 ) -> ImageSet:
-    """The configured data set for a net with input ``into`` and output ``out``, on the device.
+    """Load the configured data set for a net with input ``into`` and output ``out``, on the device.
 
-    ``vocabulary`` is how many tokens the net knows (``vocabulary_of``); ``allow_python`` lets a data set be Python
-    code. ``ten_crops``: to test on, ten parts of each image file, [batch, 10, …]. Raises UserError if there is none, it
-    is missing (and how to get it) or damaged, it does not fit the net, or too few examples are left to train on.
+    ``vocabulary`` is the number of tokens that the net knows (``vocabulary_of``). ``allow_python`` lets a data set be
+    Python code. With ``ten_crops``, test inputs are ten crops of each image file, [batch, 10, …]. Raises UserError if
+    no data set is set; if it is missing (with how to get it), damaged or does not fit the net; or if it has too few
+    examples.
     """
     choice = config.dataset
     if choice is None:
         raise UserError(
-            f'what shall {net} train on? write `dataset = "digits"` into the file\'s `train` block, '
+            f'{net} has no data set to train on: write `dataset = "digits"` into the file\'s `train` block,  '
             "or add `--set dataset=digits` (or `synthetic`)"
         )
     if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:
-        raise UserError(f"training needs a number for each class, f32[classes]; net {net} gives {out}")
+        raise UserError(f"training needs one number for each class, f32[classes], but net {net} gives {out}")
     splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python, ten_crops)
     _check_fit(choice, splits, net, into, out)
     _check_augmentation(config, splits, into)
@@ -76,7 +77,7 @@ def load(
         parts = (*parts[:2], _ten_crops(choice, *parts[2]))
     check_classes(choice, splits, parts)
     if config.validation and not len(parts[1][1]):
-        share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples is none of them"
+        share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples selects none"
         raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
     source, rows = parts[0]
@@ -87,14 +88,14 @@ def load(
     return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record)
 
 
-def _ten_crops(choice: Dataset, test: Source, rows: Rows) -> tuple[Source, Rows]:
+def _ten_crops(choice: Dataset, test: ExampleSource, rows: Rows) -> tuple[ExampleSource, Rows]:
     if not isinstance(test, ImageFiles):
-        raise UserError(f"ten crops are for images in files, `imagenet` or a `folder`; this run's are `{choice.name}`")
+        raise UserError(f"ten crops are for image files, from `imagenet` or a `folder`, not for `{choice.name}`")
     return replace(test, ten=True), rows
 
 
 def vocabulary_of(graph: JoinGraph) -> int | None:
-    """How many tokens a net's embeddings know; None if it has none."""
+    """The number of tokens that a net's embeddings know; None without embeddings."""
     layers = [node for _, node in graph.items() if isinstance(node, Layer) and node.spec.name == "embedding"]
     return min([integer(node.args, "num_embeddings") for node in layers], default=None)
 
@@ -128,13 +129,13 @@ def _read(
 
 
 def _check_fit(choice: Dataset, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> None:
-    found, names = splits.train.input, splits.train.names
+    given, names = splits.train.input, splits.train.names
     classes = None if names is None else len(names)
-    if found != into or classes not in (None, out.shape[0]):
+    if given != into or classes not in (None, out.shape[0]):
         raise UserError(
-            f"`{choice.name}` has inputs {found} of {classes} classes, but net {net} takes {into} and gives {out}; "
-            f"declare `net {net}(x: {found}) -> f32[{classes}]`, or add `--set dataset=synthetic`, "
-            "which makes examples of the net's own type"
+            f"`{choice.name}` has inputs {given} of {classes} classes, but net {net} takes {into} and gives {out}; "
+            f"declare `net {net}(x: {given}) -> f32[{classes}]`, or add `--set dataset=synthetic`, "
+            "which generates examples of the net's own type"
         )
 
 
@@ -143,8 +144,8 @@ def _check_augmentation(config: TrainConfig, splits: Splits, into: ops.Tensor) -
     if isinstance(how, NoAugmentation):
         return
     if into.dtype != "f32" or len(into.shape) != 3:
-        raise UserError(f"`augment` is for images, f32[channels, height, width]; the net takes {into}")
+        raise UserError(f"`augment` is for images, f32[channels, height, width], but the net takes {into}")
     if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles):
-        raise UserError("`resized_crop` is for images in files: `imagenet`, or a `folder`; use `translate` here")
+        raise UserError("`resized_crop` is for image files, from `imagenet` or a `folder`: use `translate` here")
     if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
-        raise UserError(f"an image of {into} has too few pixels to reflect {how.pixels}: lower `augment.pixels`")
+        raise UserError(f"an image of {into} is too small to reflect {how.pixels} pixels: lower `augment.pixels`")

@@ -1,4 +1,4 @@
-"""Arrays: the packaged digits, and NumPy archives of the user's."""
+"""Arrays: the packaged digits, and the user's NumPy archives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fractal_dsl.config import Npz
 from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
 from fractal_dsl.data.values import checked
 
-# the names that archives have: keras', medmnist's, and plain ones
+# common names of arrays: Keras's, MedMNIST's, and plain ones
 _NAMES = {
     "train": [
         ("inputs", "labels"),
@@ -39,33 +39,33 @@ def digits() -> Splits:
 
 
 def npz(config: Npz, into: ops.Tensor, vocabulary: int | None, outputs: int) -> Splits:
-    """The arrays of an archive, laid out as the net takes them. Raises UserError if it has none that can be used."""
+    """The arrays of an archive, in the net's layout. Raises UserError if it has no usable arrays."""
     path = Path(config.path)
     arrays = _read(path)
-    found = {
+    arrays_of = {
         part: next(((x, y) for x, y in names if x in arrays and y in arrays), None) for part, names in _NAMES.items()
     }
-    if found["train"] is None:
+    if arrays_of["train"] is None:
         there = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"{path} must have arrays `inputs` and `labels`, or x_train and y_train; it has {there}")
-    inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in found.items() if n}
-    labels = {part: _labels(arrays[n[1]], f"{path}: {n[1]}") for part, n in found.items() if n}
-    for part, names in found.items():
+        raise UserError(f"{path} must have arrays `inputs` and `labels`, or x_train and y_train, but it has {there}")
+    inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in arrays_of.items() if n}
+    labels = {part: _labels(arrays[n[1]], f"{path}: {n[1]}") for part, n in arrays_of.items() if n}
+    for part, names in arrays_of.items():
         if names and len(inputs[part]) != len(labels[part]):
             counts = f"{len(inputs[part]):,} {names[0]} and {len(labels[part]):,} {names[1]}"
-            raise UserError(f"{path} has {counts}: it must have a label for each")
+            raise UserError(f"{path} has {counts}, but needs one label for each")
     names = numbered(_classes(path, labels["train"], labels, outputs))
     made = {part: Examples(inputs[part], labels[part], names, "by content") for part in inputs}
     return Splits(made["train"], made.get("validation"), made.get("test"))
 
 
 def _classes(path: Path, train: NDArray[np.int64], labels: Mapping[str, NDArray[np.int64]], outputs: int) -> int:
-    """How many there are, counted from 0. Raises UserError where they are counted from another number."""
+    """The number of classes. Raises UserError if they do not start at 0."""
     low, high = int(train.min()) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
     if low > 0 and outputs != high + 1:
         raise UserError(
-            f"{path}: labels run from {low} to {high} and none is 0, but classes are counted from 0. Subtract {low} "
-            f"from the labels: they then run from 0 to {high - low}, for a net that gives f32[{high - low + 1}]"
+            f"{path}: labels run from {low} to {high}, but classes start at 0. Subtract {low} from the labels: "
+            f"they then run from 0 to {high - low}, for a net that gives f32[{high - low + 1}]"
         )
     return high + 1
 
@@ -76,19 +76,19 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BYTES:
             raise UserError(
-                f"{path} unpacks to {size / 1e9:.1f} GB, and {MAX_BYTES / 1e9:.0f} GB can be held in memory"
+                f"{path} unpacks to {size / 1e9:.1f} GB, but at most {MAX_BYTES / 1e9:.0f} GB fit in memory"
             )
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        said = "it holds Python objects" if "allow_pickle" in str(error) else "it is damaged, or something else"
-        raise UserError(f"{path} is no archive of arrays, as numpy.savez makes them: {said}") from None
+        said = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
+        raise UserError(f"{path} is not an archive of arrays as numpy.savez writes it: {said}") from None
 
 
 def _inputs(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: str) -> NDArray[Any]:
-    """Of the net's type, channels first. What is of another shape stays as it is, to be reported with the net's."""
+    """The inputs in the net's type, channels first. Another shape is kept, and reported later."""
     if x.shape[1:] != into.shape:
         if (1, *x.shape[1:]) == into.shape:
             x = x[:, None]
@@ -102,6 +102,6 @@ def _labels(y: NDArray[Any], where: str) -> NDArray[np.int64]:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "ui" or (y.size and y.min() < 0):
         raise UserError(
-            f"{where} must be a class for each input, whole numbers from 0; it is {y.dtype} {list(y.shape)}"
+            f"{where} must have a class for each input, a whole number from 0, but it is {y.dtype} {list(y.shape)}"
         )
     return y.astype(np.int64)

@@ -11,9 +11,9 @@ from fractal_dsl.data.draws import integers, seed_for
 
 
 def augmented(x: Tensor, how: Augmentation, rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """Normalised images [batch, channels, height, width], mirrored and moved (paper, section 4: "+" and "++").
+    """Mirror and translate normalised images [batch, channels, height, width] (paper, section 4: "+" and "++").
 
-    What happens to an image is a function of (seed, epoch, row of the image) alone.
+    The change of an image is a function of (seed, epoch, row of the image) alone.
     """
     if isinstance(how, NoAugmentation):
         return x
@@ -30,7 +30,7 @@ def augmented(x: Tensor, how: Augmentation, rows: Tensor, seed: int, epoch: int)
 
 
 def _windows(x: Tensor, up: Tensor, left: Tensor, pixels: int, padding: str) -> Tensor:
-    """Of each image, padded all around, the window of its own size that starts at ``up`` and ``left``."""
+    """For each image, padded on all sides, the window of the image's size that starts at ``up`` and ``left``."""
     height, width = x.shape[2:]
     padded = F.pad(x, (pixels,) * 4, mode="reflect" if padding == "reflect" else "constant")
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)

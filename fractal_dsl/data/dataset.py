@@ -1,4 +1,4 @@
-"""A data set as training sees it: three parts, normalised, and augmented where it trains."""
+"""A data set as training sees it: three normalised parts, of which the training images are augmented."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from fractal_dsl.data.tree import passed_text
 from fractal_dsl.runs.data_record import DataRecord
 
 _TOGETHER = 2**18
-"""The most numbers in inputs that are prepared at once."""
+"""The largest number of input values that are prepared at once."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Examples in three parts that share none. ``mean`` and ``std`` are the training examples', by channel.
-    ``seed`` is the run's; ``record`` is what a run keeps of the data."""
+    """Examples in three disjoint parts. ``mean`` and ``std`` are those of the training examples, by channel.
+
+    ``seed`` is the run's seed. ``record`` is what a run stores about its data.
+    """
 
     name: str
     train: Part
@@ -36,24 +38,24 @@ class ImageSet:
     record: DataRecord
 
     def describe(self) -> str:
-        """On one line: the name, how many images or other examples there are for what, their shape and classes."""
+        """One line: the name, the number of images or other examples for each use, their shape and classes."""
         record, what = self.record, "images" if self.mean.ndim == 3 else "examples"
         counts = ", ".join(f"{count:,} {use}" for use, count in record.examples.items())
         classes = f"{counted(len(record.classes), 'class', 'classes')}: {shortened(record.classes)}"
         text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {classes}"
         passed = passed_text(record.passed_over)
-        return f"{text}; passed over: {passed}" if passed else text
+        return f"{text}; skipped: {passed}" if passed else text
 
     def normalised_as(self, record: DataRecord) -> ImageSet:
-        """Normalised by the moments of a record instead of its own."""
+        """The same data, normalised by the moments of a record."""
         mean, std = (torch.tensor(m, device=self.mean.device) for m in (record.mean, record.std))
         return replace(self, mean=mean.reshape(self.mean.shape), std=std.reshape(self.std.shape))
 
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
         """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their labels [batch].
 
-        With an ``epoch`` they are augmented, each example by (seed, epoch, its row): which rows it is together with,
-        and what was read before, makes no difference.
+        With an ``epoch``, each example is augmented by (seed, epoch, its row), whatever the other rows and earlier
+        reads.
         """
         if isinstance(rows, slice):
             rows = torch.arange(*rows.indices(len(part)))
@@ -61,8 +63,8 @@ class ImageSet:
         return self._prepared(x, rows, epoch), y
 
     def batches(self, part: Part, order: Iterable[Tensor], epoch: int | None = None) -> Iterator[Batch]:
-        """``batch`` for the rows of one mini-batch after the other; what lies in files is read ahead, and small
-        mini-batches from memory are prepared several at once."""
+        """Yield ``batch`` for each mini-batch of rows. Files are read ahead, and small mini-batches from memory are
+        prepared several at once."""
         order = list(order)
         many = max(1, _TOGETHER // max(1, self._numbers(part, order))) if isinstance(part, MemoryPart) else 1
         groups = [order[i : i + many] for i in range(0, len(order), many)]
@@ -72,15 +74,15 @@ class ImageSet:
             x = self._prepared(x, rows, epoch)
             parts = (cast(tuple[Tensor, ...], z.split(sizes)) for z in (x, y))
             for inputs, labels in zip(*parts, strict=True):
-                # a copy lies as a mini-batch by itself would: the bits of matrix products can depend on where they lie
+                # a copy is aligned like a single mini-batch: the bits of matrix products can depend on alignment
                 yield inputs.clone() if len(group) > 1 else inputs, labels
 
     def _numbers(self, part: MemoryPart, order: Sequence[Tensor]) -> int:
-        """In the inputs of a mini-batch."""
+        """The number of input values in a mini-batch."""
         return len(order[0]) * part.inputs[0].numel() if order else 0
 
     def _prepared(self, x: Tensor, rows: Tensor, epoch: int | None) -> Tensor:
         if x.dtype == torch.int64:
             return x
-        x = x.float().sub_(self.mean).div_(self.std)  # what was read is a copy
+        x = x.float().sub_(self.mean).div_(self.std)  # the input is a copy
         return x if epoch is None else augmented(x, self.augment, rows, self.seed, epoch)

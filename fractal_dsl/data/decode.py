@@ -1,6 +1,6 @@
-"""The one decoder of image files: training, evaluation and prediction read them by the same rules.
+"""The decoder of image files, for training, evaluation and prediction alike.
 
-``docs/data.md`` states the rules for users. The result has 8 bits for each channel, stands upright, and has no alpha.
+``docs/data.md`` states the rules for users. The result has 8 bits for each channel, is upright, and has no alpha.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ SUFFIXES = frozenset(
     ".png .apng .jpg .jpeg .jpe .jfif .mpo .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .jp2 .j2k "
     ".avif".split()
 )
-"""Of files that hold an image in one of the formats."""
+"""The suffixes of files in these formats."""
 
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 
 
 def decode(path: Path, channels: int, background: str = "white") -> Image:
     """The first frame of an image file, upright, in mode L for 1 channel, and RGB for 3.
 
-    Integers of 16 bits are divided by 257, floats from 0 to 1 are multiplied by 255, and what is transparent shows the
-    background: a name or ``#rrggbb``. Raises UserError, which names the file, if it is missing, damaged, of another
-    format, or has values without a known range.
+    16-bit integers are divided by 257, and floats from 0 to 1 are multiplied by 255. Transparent pixels show the
+    background, a colour name or ``#rrggbb``. Raises UserError, which names the file, if it is missing, damaged or of
+    another format, or the range of its values is unknown.
     """
     image_module = pillow()
     if path.exists() and not (path.is_file() or path.is_dir()):
-        _refuse(path, "it is not a regular file")  # a pipe would be waited for
+        _refuse(path, "it is not a regular file")  # a pipe would block
     try:
         with warnings.catch_warnings(), path.open("rb") as raw:
-            warnings.simplefilter("ignore")  # Pillow's: on tags that it passes over, and images of 90 to 180 megapixels
+            warnings.simplefilter("ignore")  # Pillow warns of skipped tags, and of images of 90 to 180 megapixels
             if not raw.read(1):
                 _refuse(path, "it is empty")
             raw.seek(0)
@@ -55,17 +55,17 @@ def decode(path: Path, channels: int, background: str = "white") -> Image:
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: name the files in it, {path}/*") from None
     except image_module.UnidentifiedImageError:
-        _refuse(path, f"it holds none of the formats {', '.join(FORMATS)}, or is cut off")
+        _refuse(path, f"it is in none of the formats {', '.join(FORMATS)}, or is truncated")
     except Exception as error:  # Pillow's readers raise almost anything for damaged bytes
         _refuse(path, (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__)
 
 
 def pillow() -> Any:
-    """``PIL.Image``. Raises UserError if Pillow is not installed."""
+    """The module ``PIL.Image``. Raises UserError if Pillow is not installed."""
     try:
         from PIL import Image
     except ModuleNotFoundError:
-        raise UserError("image files are read with Pillow: pip install 'fractal_dsl[train]'") from None
+        raise UserError("image files need Pillow: pip install 'fractal_dsl[train]'") from None
     return Image
 
 
@@ -80,7 +80,7 @@ def _refuse(path: Path, why: str) -> NoReturn:
 
 
 def _upright(file: Image) -> Image:
-    """Turned as its EXIF orientation says; a tag that cannot be read counts as none."""
+    """The image turned by its EXIF orientation. An unreadable tag is ignored."""
     from PIL.Image import Transpose
 
     turns = {
@@ -94,20 +94,20 @@ def _upright(file: Image) -> Image:
     }
     try:
         turn = turns.get(file.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged tags, in as many ways as there are
+    except Exception:  # damaged tags can raise anything
         turn = None
     return file if turn is None else file.transpose(turn)
 
 
 def _eight_bits(image: Image, file: Image, path: Path) -> Image:
-    """In mode L, LA, RGB or RGBA. ``file`` is the image as it was opened, with its format and tags."""
+    """The image in mode L, LA, RGB or RGBA. ``file`` is the opened image, with its format and tags."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and file.format in ("PNG", "PPM")):
         return _from_integers(image, file)
     if mode == "F":
         return _from_floats(image, path)
     if mode == "I":
-        _refuse(path, "it holds integers of 32 bits or with a sign, whose range is unknown: save it in 8 or 16 bits")
+        _refuse(path, "it contains 32-bit or signed integers, whose range is unknown: save it with 8 or 16 bits")
     if mode in ("CMYK", "YCbCr"):
         return image.convert("RGB")
     if mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
@@ -118,7 +118,7 @@ def _eight_bits(image: Image, file: Image, path: Path) -> Image:
 
 
 def _from_integers(image: Image, file: Image) -> Image:
-    """16 bits: a pixel of 257 v to 257 v + 256 becomes v. TIFF may have fewer bits, and may have white as 0."""
+    """Convert 16 bits: a pixel from 257 v to 257 v + 256 becomes v. TIFF may have fewer bits, or white as 0."""
     from PIL import Image as image_module
 
     x = np.asarray(image).astype(np.int64)
@@ -135,17 +135,17 @@ def _from_integers(image: Image, file: Image) -> Image:
 
 
 def _from_floats(image: Image, path: Path) -> Image:
-    """0 to 1 becomes 0 to 255, rounded."""
+    """Convert 0 to 1 to 0 to 255, rounded."""
     from PIL import Image as image_module
 
     x: NDArray[np.float32] = np.asarray(image)
     if not (x.size and np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
-        _refuse(path, "it holds floats, and not all are from 0 to 1: scale them, or save it in 8 or 16 bits")
+        _refuse(path, "it contains floats outside 0 to 1: scale them, or save it with 8 or 16 bits")
     return image_module.fromarray((x.astype(np.float64) * 255 + 0.5).astype(np.uint8))
 
 
 def _blended(image: Image, background: str) -> Image:
-    """Without alpha: the image over the background."""
+    """The image over the background, without alpha."""
     if image.mode not in ("LA", "RGBA"):
         return image
     from PIL import Image as image_module

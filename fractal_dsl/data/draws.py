@@ -1,4 +1,4 @@
-"""What is drawn for data: the order of an epoch, and numbers for single examples, as functions of counters."""
+"""Random draws for data as functions of counters: the order of an epoch, and numbers for single examples."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fractal_dsl.base.errors import UserError
 
 
 def seed_for(what: str, *counters: int) -> int:
-    """A seed of 63 bits from counters; neighbours are independent, because a text goes through SHA-512."""
+    """A 63-bit seed from counters. Neighbouring counters give independent seeds, by SHA-512 of a text."""
     return Random(" ".join([what, *map(str, counters)])).getrandbits(63)
 
 
 def batch_order(examples: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:
-    """The rows of each mini-batch of an epoch: a function of seed and epoch alone.
+    """The rows of each mini-batch of an epoch, a function of seed and epoch alone.
 
-    All mini-batches have ``batch`` examples; those left over, others in each epoch, sit it out. Of ``world`` processes
-    the one of this ``rank`` gets its even share of each. Raises UserError if the shares would not be even.
+    All mini-batches have ``batch`` examples. The remaining ones, which differ by epoch, are left out. Process ``rank``
+    of ``world`` gets an even share of each mini-batch. Raises UserError if the shares would not be even.
     """
     generator = torch.Generator().manual_seed(seed_for("batch order", seed, epoch))
     batch = min(batch, examples - examples % world)
@@ -32,15 +32,15 @@ def batch_order(examples: int, batch: int, seed: int, epoch: int, rank: int = 0,
 
 
 def in_order(examples: int, batch: int) -> tuple[Tensor, ...]:
-    """The rows of mini-batches that go once through a part, for evaluation; the last may be smaller."""
+    """The rows of mini-batches for one pass over a part, in order. The last one may be smaller."""
     return tuple([torch.arange(start, min(start + batch, examples)) for start in range(0, examples, batch)])
 
 
 def integers(below: int, seed: int, rows: Tensor) -> Tensor:
-    """Whole numbers from 0 to ``below`` - 1, one for each of ``rows`` (int64), each a function of the seed and its row.
+    """Random integers from 0 to ``below`` - 1, one for each of ``rows`` (int64), each a function of seed and row.
 
-    SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"), whose state is a counter: the
-    same numbers on every device, however rows are put into batches. ``below`` is at most 2**20 or so.
+    They come from SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"), whose state is a
+    counter: they are the same on every device and in any batches. ``below`` must be at most about 2**20.
     """
     x = rows * _signed(0x9E3779B97F4A7C15) + _signed(seed)
     x = (x ^ _shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
@@ -49,10 +49,10 @@ def integers(below: int, seed: int, rows: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """A logical shift to the right; torch's is arithmetic."""
+    """A logical right shift. Torch's is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(number: int) -> int:
-    """64 bits as torch's int64 has them."""
+    """An unsigned 64-bit number as torch's int64."""
     return (number + 2**63) % 2**64 - 2**63

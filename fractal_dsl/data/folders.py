@@ -1,4 +1,4 @@
-"""Images in folders, one for each class: the user's own, and ImageNet."""
+"""Images in one folder for each class: the user's own, and ImageNet."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from fractal_dsl.config import Augmentation, Folder, ImageNet, ResizedCrop
 from fractal_dsl.data.decode import decode, pillow
 from fractal_dsl.data.draws import in_order, seed_for
 from fractal_dsl.data.framing import middle, pixels, random_part, ten_parts
-from fractal_dsl.data.parts import ItemsPart, Part
-from fractal_dsl.data.source import Examples, Facts, Moments, Rows, Splits, imagenet_moments, place
+from fractal_dsl.data.parts import Part, StreamedPart
+from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, place
 from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
 from fractal_dsl.data.vision import data_root
 from fractal_dsl.runs.data_record import Content, Images, Split
 
 _HELD = 1_000_000_000  # bytes
-_FEW = 1000  # images that are read before worker processes have started
+_FEW = 1000  # up to this many images, worker processes do not pay
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files, each with its label, read as uint8 [channels, height, width]: the middle of the image.
+    """Labelled image files, read as uint8 [channels, height, width]: the centre of each image.
 
-    With ``crop``, in training, a random part of it instead. With ``ten``, otherwise, the four corners and the middle,
-    then those of the mirrored image: [10, channels, height, width].
+    With ``crop``, training reads a random part instead. With ``ten``, evaluation reads the four corners and the centre,
+    then the same of the mirrored image: [10, channels, height, width].
     """
 
     tree: Tree
@@ -52,7 +52,7 @@ class ImageFiles:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the folders."""
+        """The folders' names."""
         return self.tree.names
 
     @property
@@ -62,17 +62,17 @@ class ImageFiles:
 
     @property
     def split(self) -> Split:
-        """By the files' names, as paths from the folder of their part."""
+        """By file name: the path within the folder of the part."""
         return "by name"
 
     def places(self) -> NDArray[np.float64]:
-        """A hash of each name; one spelling of accents counts as the other."""
+        """A hash of each name, whose accents are normalised."""
         return np.array([place(_key(name)) for name, _ in self.tree.files], np.float64)
 
-    def facts(self, rows: Rows) -> Facts:
-        """Bytes, and for each class a hash of its files: names and contents, or sizes where they are over 1 GB."""
+    def record(self, rows: Rows) -> SourceRecord:
+        """Bytes, and a hash of the files of each class: of names and contents, or sizes if they exceed 1 GB in all."""
         images = Images(self.config.background, self.config.crop_pct)
-        return Facts("uint8", (0.0, 255.0), self._contents, images, self.tree.passed, self.unreadable)
+        return SourceRecord("uint8", (0.0, 255.0), self._contents, images, self.tree.passed, self.unreadable)
 
     @cached_property
     def _contents(self) -> dict[str, Content]:
@@ -92,15 +92,15 @@ class ImageFiles:
         return {name: Content(counts[i], digests[i].hexdigest()) for i, name in enumerate(self.names)}
 
     def moments(self, rows: Rows) -> Moments:
-        """ImageNet's."""
+        """The moments of ImageNet."""
         return imagenet_moments(self.input.shape[0])
 
     def part(self, rows: Rows, device: torch.device) -> Part:
-        """These files."""
-        return ItemsPart(self, rows.tolist(), device, self.config.workers)
+        """The files of these rows."""
+        return StreamedPart(self, rows.tolist(), device, self.config.workers)
 
     def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """An image and its label. Raises UserError if the file is no image, or damaged."""
+        """An image and its label. Raises UserError if the file is not an image, or is damaged."""
         name, label = self.tree.files[index]
         path, (channels, height, width) = self.tree.root / name, self.input.shape
         image, size = decode(path, channels, self.config.background), (height, width)
@@ -117,13 +117,13 @@ class ImageFiles:
 
 
 def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Splits:
-    """ImageNet's folders. Raises UserError, which says how to get it, if they are not there."""
+    """ImageNet's folders. Raises UserError, with how to get them, if they are missing."""
     root = Path(config.root) if config.root else data_root(None) / "imagenet"
     missing = [name for name in ("train", "val") if not (root / name).is_dir()]
     if missing:
         raise UserError(
-            f"imagenet is not in {root.absolute()}: there is no folder {missing[0]}. It cannot be fetched for you: "
-            "ask for it at https://image-net.org/download.php (ILSVRC2012), unpack it to train/CLASS/*.JPEG and "
+            f"imagenet is not in {root.absolute()}: there is no folder {missing[0]}. It cannot be downloaded for you: "
+            "request it at https://image-net.org/download.php (ILSVRC2012), unpack it to train/CLASS/*.JPEG and "
             "val/CLASS/*.JPEG, and name the folder with `--set dataset.root=FOLDER`"
         )
     trees = [read_part(root / name, nested=False) for name in ("train", "val")]
@@ -133,8 +133,10 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
 
 
 def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: bool = True) -> Splits:
-    """The images of a folder, in the parts that it has; in memory, if ``hold``, they are small enough and not cropped
-    anew in each epoch. Raises UserError if there are none."""
+    """The images of a folder, in its parts. Raises UserError if there are none.
+
+    They are held in memory if ``hold`` is set, they fit, and they are not cropped anew in each epoch.
+    """
     trees = read_parts(Path(config.path), config.nested)
     parts = {name: _images(tree, config, into, augment) for name, tree in trees.items()}
     if "test" not in parts and "validation" in parts:
@@ -145,18 +147,18 @@ def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: boo
 
 def _images(tree: Tree, config: Folder | ImageNet, into: ops.Tensor, augment: Augmentation) -> ImageFiles:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
-        raise UserError(f"images in folders are for nets that take f32[3, height, width] or f32[1, …], not {into}")
+        raise UserError(f"image folders are for nets that take f32[3, height, width] or f32[1, …], not {into}")
     pillow()
     images = ImageFiles(tree, into, config, augment if isinstance(augment, ResizedCrop) else None)
     return _readable(images) if config.skip_unreadable else images
 
 
 def _readable(images: ImageFiles) -> ImageFiles:
-    """Without the files that cannot be read, which are listed. Raises UserError if none of a class is left."""
+    """The readable files; the others are listed. Raises UserError if a class has none left."""
     kept, lost = list[tuple[str, int]](), list[str]()
-    every = ItemsPart(_Trial(images), range(len(images)), torch.device("cpu"), _workers(images))
-    found = torch.cat([good for good, _ in every.stream(in_order(len(images), 64), 0, None)]).numpy()
-    for (name, label), good in zip(images.tree.files, found, strict=True):
+    every = StreamedPart(_Trial(images), range(len(images)), torch.device("cpu"), _workers(images))
+    readable = torch.cat([good for good, _ in every.stream(in_order(len(images), 64), 0, None)]).numpy()
+    for (name, label), good in zip(images.tree.files, readable, strict=True):
         kept.append((name, label)) if good else lost.append(name)
     left = {label for _, label in kept}
     if gone := [name for i, name in enumerate(images.names) if i not in left]:
@@ -167,7 +169,7 @@ def _readable(images: ImageFiles) -> ImageFiles:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Whether images can be read."""
+    """Tests whether images can be read."""
 
     images: ImageFiles
 
@@ -175,7 +177,7 @@ class _Trial:
         return len(self.images)
 
     def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """Whether the image can be, and 0."""
+        """Whether the image can be read, and 0."""
         try:
             self.images.read(index, seed, None)
         except UserError:
@@ -188,7 +190,7 @@ def _workers(images: ImageFiles) -> int | None:
 
 
 def _decoded(images: ImageFiles) -> Examples:
-    every = ItemsPart(images, range(len(images)), torch.device("cpu"), _workers(images))
+    every = StreamedPart(images, range(len(images)), torch.device("cpu"), _workers(images))
     read = [x.numpy() for x, _ in every.stream(in_order(len(images), 64), 0, None)]
     return Examples(np.concatenate(read), images.labels, images.names, images.split, images)
 

@@ -1,4 +1,4 @@
-"""What of an image a net sees: its middle, ten parts of it, or a random part, scaled to the net's size."""
+"""The part of an image that a net sees: its centre, ten crops or a random crop, scaled to the net's size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LIMIT = 2**27
-"""The most pixels that an image is scaled to."""
+"""The largest number of pixels that an image is scaled to."""
 _TRIES = 10
 
 
 def middle(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
-    """The middle, of ``size`` (height, width), of the image as ``scaled`` gives it."""
+    """The centre, of ``size`` (height, width), of the scaled image."""
     height, width = size
     image = scaled(image, size, crop_pct)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
@@ -28,7 +28,7 @@ def middle(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
 
 
 def ten_parts(image: Image, size: tuple[int, int], crop_pct: float) -> list[Image]:
-    """The four corners and the middle, then the same of the mirrored image (Krizhevsky et al. 2012)."""
+    """The four corners and the centre, then the same of the mirrored image (Krizhevsky et al. 2012)."""
     from PIL.Image import Transpose
 
     height, width = size
@@ -40,9 +40,9 @@ def ten_parts(image: Image, size: tuple[int, int], crop_pct: float) -> list[Imag
 
 
 def random_part(image: Image, size: tuple[int, int], smallest: float, rng: Random) -> Image:
-    """A part of random area (from the share ``smallest`` to all) and proportions (3:4 to 4:3), scaled to ``size``.
+    """A crop of random area (a share from ``smallest`` to 1) and aspect ratio (3:4 to 4:3), scaled to ``size``.
 
-    Inception's crop (Szegedy et al. 2014), drawn as torchvision's RandomResizedCrop does.
+    This is Inception's crop (Szegedy et al. 2014), drawn like torchvision's RandomResizedCrop.
     """
     height, width = size
     for _ in range(_TRIES):
@@ -60,7 +60,7 @@ def random_part(image: Image, size: tuple[int, int], smallest: float, rng: Rando
 
 
 def scaled(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
-    """The image, scaled so that ``size`` is ``crop_pct`` of the side that is the scarcer one.
+    """The image, scaled so that ``size`` is the share ``crop_pct`` of its tighter side.
 
     Raises UserError for an image so narrow that it would become too large.
     """
@@ -69,15 +69,15 @@ def scaled(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
     target = (max(width, int(image.width * scale + 1e-6)), max(height, int(image.height * scale + 1e-6)))
     if target[0] * target[1] > _LIMIT:
         raise UserError(
-            f"it is {image.width:,} x {image.height:,} pixels, too narrow to be scaled to {width} x {height}: cut it"
+            f"it is {image.width:,} x {image.height:,} pixels, too narrow to scale to {width} x {height}: crop it"
         )
     return _resized(image, target)
 
 
 def pixels(image: Image) -> NDArray[np.uint8]:
-    """uint8 [channels, height, width]."""
-    found = np.asarray(image, np.uint8)
-    return found[None].copy() if found.ndim == 2 else np.ascontiguousarray(found.transpose(2, 0, 1))
+    """The image as uint8 [channels, height, width]."""
+    x = np.asarray(image, np.uint8)
+    return x[None].copy() if x.ndim == 2 else np.ascontiguousarray(x.transpose(2, 0, 1))
 
 
 def _resized(image: Image, size: tuple[int, int]) -> Image:

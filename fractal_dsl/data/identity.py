@@ -1,4 +1,4 @@
-"""What a run keeps of its data, and whether each class has examples to learn from."""
+"""The record of a run's data, and the check that each class has enough examples."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import numpy as np
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import counted
 from fractal_dsl.config import Dataset, Folder, Npz
-from fractal_dsl.data.source import Facts, Moments, Rows, Source, Splits, numbered
+from fractal_dsl.data.source import ExampleSource, Moments, Rows, SourceRecord, Splits, numbered
 from fractal_dsl.runs.data_record import DataRecord, Inputs
 
 _USES = ("training", "validation", "test")
 
 
 def identified(
-    choice: Dataset, splits: Splits, parts: Sequence[tuple[Source, Rows]], moments: Moments, outputs: int
+    choice: Dataset, splits: Splits, parts: Sequence[tuple[ExampleSource, Rows]], moments: Moments, outputs: int
 ) -> DataRecord:
-    """The record of a data set that is used in these parts: training, validation, test."""
+    """The record of a data set and its parts for training, validation and test."""
     given = splits.given()
-    facts: dict[str, Facts] = {
-        name: source.facts(parts[0][1] if name == "train" else np.arange(len(source))) for name, source in given.items()
+    records: dict[str, SourceRecord] = {
+        name: source.record(parts[0][1] if name == "train" else np.arange(len(source)))
+        for name, source in given.items()
     }
-    train = facts["train"]
+    train = records["train"]
     low, high = train.range or (None, None)
     held = splits.test is None or (splits.validation is None and len(parts[1][1]) > 0)
     return DataRecord(
@@ -35,16 +36,16 @@ def identified(
         std=moments[1].tolist(),
         split=splits.train.split if held else "given",
         examples={use: len(rows) for use, (_, rows) in zip(_USES, parts, strict=True)},
-        passed_over=dict(sum((f.passed for f in facts.values()), train.passed - train.passed)),
-        unreadable=[name for f in facts.values() for name in f.unreadable],
-        contents={name: f.contents for name, f in facts.items()},
+        passed_over=dict(sum((f.passed for f in records.values()), train.passed - train.passed)),
+        unreadable=[name for f in records.values() for name in f.unreadable],
+        contents={name: f.contents for name, f in records.items()},
     )
 
 
-def check_classes(choice: Dataset, splits: Splits, parts: Sequence[tuple[Source, Rows]]) -> None:
-    """Raise UserError if the data, or a class, has too few examples to train on some and test with others.
+def check_classes(choice: Dataset, splits: Splits, parts: Sequence[tuple[ExampleSource, Rows]]) -> None:
+    """Raise UserError if the data set or a class has too few examples for both training and testing.
 
-    Where parts are chosen by name or content, a class of one example is refused wherever that one falls.
+    If parts are chosen by name or content, a class with a single example is refused, whichever part it falls into.
     """
     source, rows = parts[0]
     labels, names = source.labels, source.names
@@ -62,7 +63,7 @@ def check_classes(choice: Dataset, splits: Splits, parts: Sequence[tuple[Source,
 def _too_few(choice: Dataset) -> str:
     way = ""
     if isinstance(choice, Folder):
-        way = f", or make parts of your own, {choice.path}/train and {choice.path}/test"
+        way = f", or create your own parts, {choice.path}/train and {choice.path}/test"
     if isinstance(choice, Npz):
-        way = ", or give parts of your own, x_train, y_train, x_test and y_test"
-    return f"too few to train on some and test with others: add examples{way}"
+        way = ", or give your own parts, x_train, y_train, x_test and y_test"
+    return f"too few for both training and testing: add examples{way}"

@@ -1,4 +1,4 @@
-"""Image files and arrays as a trained net takes them: in the values that it was trained on, before normalisation."""
+"""Reads image files and arrays for a trained net, in the values that it was trained on, before normalisation."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from fractal_dsl.data.framing import middle, pixels
 from fractal_dsl.data.values import checked
 from fractal_dsl.runs.data_record import DataRecord, Images, Inputs
 
-_NAMES = ("inputs", "images", "x", "x_test", "test_images")  # of arrays in an archive
+_NAMES = ("inputs", "images", "x", "x_test", "test_images")  # common names of arrays
 _DIGITS = 16 / 255  # the packaged digits' values are 0 to 16
-_FAR = 16  # times larger than the net's size
+_FAR = 16  # times the net's size
 _SEEN = 0.5  # share of an image
 
 
 def read_inputs(
     path: Path, into: ops.Tensor, trained: DataRecord, vocabulary: int | None, say: Callable[[str], object]
 ) -> list[tuple[str, Tensor]]:
-    """The inputs in a file, each with a name and as a tensor of the shape of ``into``, not yet normalised.
+    """The inputs in a file: a name and a tensor of the shape of ``into`` for each, not yet normalised.
 
-    An image file is decoded as in training, scaled so that it covers the net's size, and its middle is cut out. The
-    arrays of .npy and .npz files hold one input or several, of exactly the net's shape (channels first or last) and
-    with values as in training; tokens are below ``vocabulary``. Raises UserError if a file holds no such thing;
-    ``say`` is told what is likely to be a mistake.
+    An image file is decoded as in training, scaled to cover the net's size, and cropped at the centre. The arrays of
+    .npy and .npz files hold one or several inputs of exactly the net's shape (channels first or last), with values as
+    in training; tokens are below ``vocabulary``. Raises UserError if a file has no such input; calls ``say`` for
+    probable mistakes.
     """
     if path.suffix.lower() not in (".npy", ".npz"):
         return [(str(path), _image(path, into, trained, say))]
     array = _array(path)
     rows = _rows(array, into.shape)
     if rows is None:
-        raise UserError(f"{path} is {array.dtype} {list(array.shape)}, and the net takes {into}, one or several of it")
+        raise UserError(f"{path} is {array.dtype} {list(array.shape)}, but the net takes {into}, one or several")
     inputs = torch.from_numpy(checked(rows, into, vocabulary, str(path)))
     if into.dtype == "f32":
         _check_range(rows, trained.inputs, path, say)
@@ -49,7 +49,7 @@ def read_inputs(
 
 
 def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """An array as [n, *shape]; None if it is of another shape."""
+    """An array as [n, *shape], or None if it has another shape."""
     last = (*shape[1:], shape[0])
     if x.shape == shape:
         return x[None]
@@ -63,39 +63,39 @@ def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
 
 
 def _check_range(x: NDArray[Any], trained: Inputs, path: Path, say: Callable[[str], object]) -> None:
-    """Refuse values on another scale than those of training, as floats from 0 to 1 are for a net trained on bytes."""
+    """Refuse values on another scale than in training, such as floats from 0 to 1 for a net trained on bytes."""
     if trained.low is None or trained.high is None or not x.size:
         return
     low, high, width = float(x.min()), float(x.max()), max(trained.high - trained.low, 1e-6)
-    found = f"{path} holds {x.dtype} from {low:g} to {high:g}, and the net was trained on {trained.text()}"
+    text = f"{path} contains {x.dtype} from {low:g} to {high:g}, but the net was trained on {trained.text()}"
     bytes_trained = trained.dtype == "uint8"
     if bytes_trained and (low < 0 or high > 255):
-        raise UserError(f"{found}: give values as in training")
+        raise UserError(f"{text}: give values as in training")
     if bytes_trained and trained.high > 1 and high <= 1 and x.dtype.kind in "fb":
-        raise UserError(f"{found}: multiply them by {trained.high:g}, if they are the same images")
+        raise UserError(f"{text}: multiply them by {trained.high:g} if they are the same images")
     if not bytes_trained and x.dtype == np.uint8 and high > trained.high + width:
-        raise UserError(f"{found}: scale them as in training")
+        raise UserError(f"{text}: scale them as in training")
     shrunk = 0 <= low <= high <= 1 and trained.high > 16
     if shrunk or low < trained.low - width or high > trained.high + width:
-        say(f"note: {found}: if they are on another scale, the answers mean nothing")
+        say(f"note: {text}: if they are on another scale, the answers are meaningless")
 
 
 def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str], object]) -> Tensor:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
-        raise UserError(f"{path}: the net takes {into}, which no image file holds: give inputs as .npy or .npz")
+        raise UserError(f"{path}: the net takes {into}, which image files cannot hold: give inputs as .npy or .npz")
     inputs, scale = trained.inputs, _DIGITS if trained.dataset == "digits" else 1.0
     if inputs.dtype != "uint8" or (scale == 1 and inputs.high is not None and inputs.high < 128):
         raise UserError(
-            f"{path}: the net was trained on {inputs.text()} (`{trained.dataset}`), and the values of an image file "
-            "are 0 to 255: give inputs as .npy or .npz, with values as in training"
+            f"{path}: the net was trained on {inputs.text()} (`{trained.dataset}`), but image files have values "
+            "from 0 to 255:  give inputs as .npy or .npz, with values as in training"
         )
     how, (channels, height, width) = trained.images or Images("white", 1.0), into.shape
     image = decode(path, channels, how.background)
     ratio = sorted((image.height / height, image.width / width))
     if ratio[0] > _FAR or ratio[1] < 1 / 2 or ratio[0] / ratio[1] < _SEEN:
         say(
-            f"note: {path} is {image.width:,} x {image.height:,} pixels, and the net sees {width} x {height}: it is "
-            f"scaled by {1 / ratio[0]:.2g}, and {ratio[0] / ratio[1]:.0%} of it is seen"
+            f"note: {path} is {image.width:,} x {image.height:,} pixels, but the net sees {width} x {height}: it is "
+            f"scaled by {1 / ratio[0]:.2g}, and the net sees {ratio[0] / ratio[1]:.0%} of it"
         )
     try:
         x = torch.from_numpy(pixels(middle(image, (height, width), how.crop_pct)))
@@ -106,19 +106,19 @@ def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str
 
 def _array(path: Path) -> NDArray[Any]:
     try:
-        found: Any = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return cast(NDArray[Any], found)
-        with found as archive:
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return cast(NDArray[Any], loaded)
+        with loaded as archive:
             names = [n for n in _NAMES if n in archive.files] or archive.files
             if len(names) != 1 and names[0] not in _NAMES:
                 there = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path} must have an array `inputs` or `images`, or one array alone; it has {there}")
+                raise UserError(f"{path} must have an array `inputs` or `images`, or one array alone, but has {there}")
             return archive[names[0]]
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        said = "it holds Python objects" if "allow_pickle" in str(error) else "it is damaged, or something else"
-        raise UserError(f"{path} is no array as NumPy saves them: {said}") from None
+        said = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
+        raise UserError(f"{path} is not an array as NumPy saves it: {said}") from None

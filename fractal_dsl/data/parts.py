@@ -19,12 +19,12 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Part(Protocol):
-    """Examples for one use: to train on, to validate with, or to test with."""
+    """Examples for one use: training, validation or testing."""
 
     def __len__(self) -> int: ...
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
-        """The examples of these rows, on the device, as they are stored."""
+        """The examples of these rows on the device, as stored."""
         ...
 
     def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
@@ -43,7 +43,7 @@ class MemoryPart:
         return len(self.labels)
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
-        """Inputs of the type they are stored in, and labels."""
+        """Inputs in their stored type, and labels."""
         rows = rows.to(self.labels.device)
         return self.inputs[rows], self.labels[rows]
 
@@ -52,22 +52,24 @@ class MemoryPart:
         return (self.read(rows, seed, epoch) for rows in order)
 
 
-class Items(Protocol):
-    """Examples that are read one by one; also in other processes, so it must pickle."""
+class ExampleReader(Protocol):
+    """Reads single examples. It must pickle, because other processes use it too."""
 
     def __len__(self) -> int: ...
 
     def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """An input and its label. What is random is a function of (seed, epoch, index); ``epoch`` is None outside of
-        training. Raises UserError if it cannot be read."""
+        """An input and its label. Randomness is a function of (seed, epoch, index); ``epoch`` is None outside training.
+
+        Raises UserError if the example cannot be read.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class ItemsPart:
-    """Row r is item ``indices[r]``. ``workers`` processes read ahead; by default one for each core, up to 8."""
+class StreamedPart:
+    """Row r is example ``indices[r]``. ``workers`` processes read ahead; by default one for each core, up to 8."""
 
-    items: Items
+    reader: ExampleReader
     indices: Sequence[int]
     device: torch.device
     workers: int | None = None
@@ -76,8 +78,8 @@ class ItemsPart:
         return len(self.indices)
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
-        """The examples, read here and now. Raises UserError if one cannot be read."""
-        fetch = _Fetch(self.items, seed, epoch)
+        """Read the examples in this process. Raises UserError if one cannot be read."""
+        fetch = _Fetch(self.reader, seed, epoch)
         return self._placed(_collated([fetch[self.indices[r]] for r in _whole_numbers(rows)]))
 
     def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
@@ -85,13 +87,13 @@ class ItemsPart:
         batches = [[self.indices[r] for r in _whole_numbers(rows)] for rows in order]
         workers = min(8, os.cpu_count() or 1) if self.workers is None else self.workers
         loader: Iterable[Batch | str] = DataLoader(
-            _Fetch(self.items, seed, epoch),
+            _Fetch(self.reader, seed, epoch),
             batch_sampler=batches,
             num_workers=min(workers, len(batches)),
             collate_fn=_collated,
             worker_init_fn=_ignore_ctrl_c,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),  # else it draws from torch's global one
+            generator=torch.Generator().manual_seed(0),  # otherwise it draws from torch's global generator
         )
         try:
             yield from map(self._placed, loader)
@@ -99,8 +101,8 @@ class ItemsPart:
             if "DataLoader worker" not in str(error):
                 raise
             raise UserError(
-                "a process that reads data has ended, perhaps for want of memory: lower `dataset.workers` "
-                "(0 reads without such processes)"
+                "a process that reads data ended, perhaps because memory ran out: lower `dataset.workers` "
+                "(0 reads without extra processes)"
             ) from None
 
     def _placed(self, batch: Batch | str) -> Batch:
@@ -111,14 +113,14 @@ class ItemsPart:
 
 
 class _Fetch(Dataset[tuple[Tensor, int] | str]):
-    """Items by index. An error of the user's comes as its text: a worker's exception would come with a traceback."""
+    """Examples by index. A UserError becomes its text, because a worker's exception would carry a traceback."""
 
-    def __init__(self, items: Items, seed: int, epoch: int | None) -> None:
-        self.items, self.seed, self.epoch = items, seed, epoch
+    def __init__(self, reader: ExampleReader, seed: int, epoch: int | None) -> None:
+        self.reader, self.seed, self.epoch = reader, seed, epoch
 
     def __getitem__(self, index: int) -> tuple[Tensor, int] | str:
         try:
-            return self.items.read(index, self.seed, self.epoch)
+            return self.reader.read(index, self.seed, self.epoch)
         except UserError as error:
             return str(error)
 
@@ -139,5 +141,5 @@ def _collated(examples: Sequence[tuple[Tensor, int] | str]) -> Batch | str:
 
 
 def _ignore_ctrl_c(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the main one decides what it means."""
+    """Ctrl-C reaches every process of a terminal, but only the main one handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

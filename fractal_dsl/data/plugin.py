@@ -1,15 +1,15 @@
-"""A data set of the user's: a Python function that gives torch Datasets.
+"""A user's own data set: a Python function that returns torch Datasets.
 
     # mydata.py
     def make(part: str) -> torch.utils.data.Dataset | None:
         ...
 
 ``dataset = "python:mydata:make"`` with ``--allow-python`` calls ``make("train")``, ``make("validation")`` and
-``make("test")``. A Dataset has ``__len__`` and ``__getitem__``, which gives an input of the net's shape, and a class
-from 0 on. The input is a tensor or an array: float32, taken as it is; uint8, an image, normalised by ImageNet's
-moments; or int64, tokens. Instead of the validation or the test examples the function may give None: they are held out
-of the training examples then. Random numbers that ``__getitem__`` draws from the global generators of torch, NumPy and
-Python are functions of (seed, epoch, index).
+``make("test")``. A Dataset has ``__len__`` and ``__getitem__``, which returns an input of the net's shape and a class
+number from 0. The input is a tensor or an array: float32, used unchanged; uint8, an image, normalised by ImageNet's
+moments; or int64, tokens. For validation or test examples the function may return None: they are then held out of the
+training examples. Random numbers that ``__getitem__`` draws from the global generators of torch, NumPy and Python are
+functions of (seed, epoch, index).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Python
 from fractal_dsl.data.draws import seed_for
-from fractal_dsl.data.parts import ItemsPart, Part
-from fractal_dsl.data.source import UNCHANGED, Facts, Moments, Rows, Splits, imagenet_moments
+from fractal_dsl.data.parts import Part, StreamedPart
+from fractal_dsl.data.source import UNCHANGED, Moments, Rows, SourceRecord, Splits, imagenet_moments
 from fractal_dsl.ops.foreign_python import Failed, load_object
 from fractal_dsl.runs.data_record import Content, Split
 
@@ -38,7 +38,7 @@ _TYPES = {"f32": (torch.float32, torch.uint8), "i64": (torch.int64,)}
 
 
 @dataclass(frozen=True)
-class PluginItems:
+class PluginExamples:
     """The examples of a torch Dataset, checked against the net one by one."""
 
     dataset: Any
@@ -46,7 +46,7 @@ class PluginItems:
     input: ops.Tensor
     outputs: int
     workers: int
-    names: None = None  # classes and labels are seen only as examples are read
+    names: None = None  # classes and labels are known only when examples are read
     labels: None = None
     split: Split = "by order"
 
@@ -54,27 +54,27 @@ class PluginItems:
         return len(self.dataset)
 
     def places(self) -> NDArray[np.float64]:
-        """Not for a split by order."""
+        """Not available: the split is by order."""
         raise NotImplementedError
 
-    def facts(self, rows: Rows) -> Facts:
-        """The type of the first example, and how many there are: the others are read only as they are needed."""
+    def record(self, rows: Rows) -> SourceRecord:
+        """The type of the first example, and the number of examples. The others are read only when needed."""
         first = self.read(0, 0, None)[0]
-        return Facts(str(first.dtype).removeprefix("torch."), None, {"all": Content(len(self), None)})
+        return SourceRecord(str(first.dtype).removeprefix("torch."), None, {"all": Content(len(self), None)})
 
     def moments(self, rows: Rows) -> Moments:
-        """ImageNet's for images of bytes; 0 and 1 for numbers, which are taken as they are."""
+        """ImageNet's moments for images of bytes; 0 and 1 for other numbers, which stay unchanged."""
         shape = self.input.shape
         if self.read(0, 0, None)[0].dtype == torch.uint8 and len(shape) == 3 and shape[0] in (1, 3):
             return imagenet_moments(shape[0])
         return UNCHANGED
 
     def part(self, rows: Rows, device: torch.device) -> Part:
-        """These examples."""
-        return ItemsPart(self, rows.tolist(), device, self.workers)
+        """The examples of these rows."""
+        return StreamedPart(self, rows.tolist(), device, self.workers)
 
     def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """An example. Raises UserError if it is not what the net takes, or the Dataset's own code fails."""
+        """Read an example. Raises UserError if it does not fit the net, or the Dataset's own code fails."""
         where = f"{self.name}: example {index}"
         with _seeded(seed_for("plugin", seed, -1 if epoch is None else epoch, index)):
             try:
@@ -83,11 +83,11 @@ class PluginItems:
             except Exception as error:  # the user's code may raise anything
                 raise UserError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
         if tuple(x.shape) != self.input.shape or x.dtype not in _TYPES[self.input.dtype]:
-            found = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+            given = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
             way = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
-            raise UserError(f"{where} is {found}, and the net takes {self.input}{way}")
+            raise UserError(f"{where} is {given}, but the net takes {self.input}{way}")
         if not 0 <= y < self.outputs:
-            raise UserError(f"{where} is of class {y}, and the net has classes 0 to {self.outputs - 1}")
+            raise UserError(f"{where} is of class {y}, but the net has classes 0 to {self.outputs - 1}")
         return x, y
 
 
@@ -100,27 +100,27 @@ def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool
     except Failed as error:
         raise UserError(f"the data set {config.factory} cannot be loaded: {error}") from None
 
-    def part(name: str) -> PluginItems | None:
+    def part(name: str) -> PluginExamples | None:
         try:
             dataset = factory(name)
             count = None if dataset is None else len(dataset)
         except Exception as error:  # the user's code may raise anything
             raise UserError(f'{config.factory}("{name}") failed: {type(error).__name__}: {error}') from None
         return (
-            PluginItems(dataset, f'{config.factory}("{name}")', into, classes, config.workers)
+            PluginExamples(dataset, f'{config.factory}("{name}")', into, classes, config.workers)
             if count is not None
             else None
         )
 
     train = part("train")
     if train is None:
-        raise UserError(f'{config.factory}("train") gave None: there must be examples to train on')
+        raise UserError(f'{config.factory}("train") returned None, but training needs examples')
     return Splits(train, part("validation"), part("test"))
 
 
 @contextmanager
 def _seeded(seed: int) -> Generator[None]:
-    """The global generators of torch, NumPy and Python, seeded, and then as they were."""
+    """Seed the global generators of torch, NumPy and Python, and restore them after the block."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What data sets are made of: sources of examples, in the parts that they come in."""
+"""Sources of examples, and how they are split into parts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fractal_dsl.data.parts import MemoryPart, Part
 from fractal_dsl.runs.data_record import Content, Images, Split
 
 MAX_BYTES = 4_000_000_000
-"""What the examples in memory may take."""
+"""The memory limit for examples."""
 TEST_SHARE = 0.2
-_SPLIT = 1605_07648  # which examples are test examples is the same for every run
+_SPLIT = 1605_07648  # every run has the same test examples
 
 Rows = NDArray[np.int64]
 Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -27,8 +27,8 @@ UNCHANGED: Moments = (np.zeros(1, np.float32), np.ones(1, np.float32))
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a run records of a source, apart from its examples. ``range`` is None where it is not known."""
+class SourceRecord:
+    """What a run stores about a source. ``range`` is None if it is unknown."""
 
     dtype: str
     range: tuple[float, float] | None
@@ -38,8 +38,8 @@ class Facts:
     unreadable: tuple[str, ...] = ()
 
 
-class Source(Protocol):
-    """Examples with labels from 0 on, the numbers of ``names``; None where they are known only as they are read."""
+class ExampleSource(Protocol):
+    """Examples with labels from 0, the positions in ``names``. Both are None if they are known only when read."""
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -53,52 +53,52 @@ class Source(Protocol):
 
     @property
     def input(self) -> ops.Tensor:
-        """What one input is."""
+        """The type and shape of one input."""
         ...
 
     @property
     def split(self) -> Split:
-        """What decides which examples are held out: the names of files, the examples' content, or their order."""
+        """What decides which examples are held out: file names, the examples' content, or their order."""
         ...
 
     def __len__(self) -> int: ...
 
     def places(self) -> NDArray[np.float64]:
-        """A number from 0 to 1 for each example, a hash of its name or content. Not for a split by order."""
+        """A number from 0 to 1 for each example, a hash of its name or content. Not available for a split by order."""
         ...
 
-    def facts(self, rows: Rows) -> Facts:
-        """What to record of a source of whose examples these rows are trained on."""
+    def record(self, rows: Rows) -> SourceRecord:
+        """What to store about a source, of which these rows are trained on."""
         ...
 
     def moments(self, rows: Rows) -> Moments:
-        """Mean and deviation to normalise by, of these rows if they are at hand."""
+        """Mean and deviation for normalisation, of these rows if they are in memory."""
         ...
 
     def part(self, rows: Rows, device: torch.device) -> Part:
-        """These rows, for a device."""
+        """The examples of these rows, for a device."""
         ...
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts that a data set comes in; what is None is held out of the training examples."""
+    """The parts that a data set has. A part that is None is held out of the training examples."""
 
-    train: Source
-    validation: Source | None = None
-    test: Source | None = None
+    train: ExampleSource
+    validation: ExampleSource | None = None
+    test: ExampleSource | None = None
 
-    def given(self) -> dict[str, Source]:
-        """The parts that there are, by name."""
+    def given(self) -> dict[str, ExampleSource]:
+        """The existing parts, by name."""
         every = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in every.items() if source is not None}
 
-    def rows(self, validation: float) -> tuple[tuple[Source, Rows], ...]:
-        """What to train on, to validate with (this share of the training examples), and to test with.
+    def rows(self, validation: float) -> tuple[tuple[ExampleSource, Rows], ...]:
+        """The training, validation (this share of the training examples) and test examples.
 
-        Without test examples of its own, a fifth of a data set is tested on. Validation examples of its own are
-        used if the share is not 0. An example's name or content decides which part it goes into, so it stays there when
-        others come or go; the shares are met on average.
+        Without its own test examples, a fifth of a data set is used for testing. Its own validation examples are used
+        if the share is not 0. The name or content of an example decides its part, so it stays there when others come or
+        go. The shares are met on average.
         """
         by_order = self.train.split == "by order"
         train, held, tests = (self._by_order if by_order else self._by_place)(validation)
@@ -121,54 +121,54 @@ class Splits:
         tests = places < share
         held = ~tests & ((places - share) / (1 - share) < (0 if self.validation else validation))
         labels = self.train.labels
-        if labels is not None:  # a class keeps an example to train on
+        if labels is not None:  # each class keeps an example for training
             trained = np.bincount(labels[~tests & ~held], minlength=int(labels.max(initial=0)) + 1)
             held &= trained[labels] > 0
         order = np.argsort(places, kind="stable")
         return order[~(tests | held)[order]], order[held[order]], order[tests[order]]
 
 
-def _whole(source: Source) -> tuple[Source, Rows]:
+def _whole(source: ExampleSource) -> tuple[ExampleSource, Rows]:
     return source, np.arange(len(source))
 
 
 def place(key: bytes) -> float:
-    """A number from 0 to 1, uniform over keys."""
+    """A number from 0 to 1, uniformly distributed over keys."""
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
 
 
 @dataclass(frozen=True)
 class Examples:
-    """In memory: ``inputs`` uint8, float32 or int64 (tokens) [n, …], and ``labels`` int64 [n].
+    """Examples in memory: ``inputs``, uint8, float32 or int64 (tokens) [n, …], and ``labels``, int64 [n].
 
-    Images that were read from files keep the place and the facts of their ``origin``.
+    Images from files keep the place and the record of their ``origin``.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
     split: Split = "by order"
-    origin: Source | None = None
+    origin: ExampleSource | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
     def input(self) -> ops.Tensor:
-        """What one input is."""
+        """The type and shape of one input."""
         return ops.Tensor("i64" if self.inputs.dtype == np.int64 else "f32", self.inputs.shape[1:])
 
     def places(self) -> NDArray[np.float64]:
-        """By the name of each file, or by the bytes of each input."""
+        """A hash of each file's name, or of each input's bytes."""
         return self.origin.places() if self.origin else np.array([place(x.tobytes()) for x in self.inputs], np.float64)
 
-    def facts(self, rows: Rows) -> Facts:
-        """Of files, what these say; else the range of these rows, and a hash of the examples of each class."""
+    def record(self, rows: Rows) -> SourceRecord:
+        """The record of the files, or else the range of these rows and a hash of the examples of each class."""
         if self.origin:
-            return self.origin.facts(rows)
+            return self.origin.record(rows)
         seen = self.inputs[rows]
         span = (float(seen.min()), float(seen.max())) if seen.size else None
-        return Facts(str(self.inputs.dtype), span, dict(map(self._content, range(len(self.names)))))
+        return SourceRecord(str(self.inputs.dtype), span, dict(map(self._content, range(len(self.names)))))
 
     def _content(self, label: int) -> tuple[str, Content]:
         chosen = self.inputs[self.labels == label]
@@ -176,7 +176,7 @@ class Examples:
         return self.names[label], Content(len(chosen), digest.hexdigest())
 
     def moments(self, rows: Rows) -> Moments:
-        """Of these rows, by channel; tokens are left as they are."""
+        """The moments of these rows by channel. Tokens stay unchanged."""
         if self.inputs.dtype == np.int64:
             return UNCHANGED
         mean, std = zip(
@@ -185,7 +185,7 @@ class Examples:
         return np.array(mean, np.float32), np.array(std, np.float32).clip(1e-3)
 
     def part(self, rows: Rows, device: torch.device) -> Part:
-        """These rows on the device."""
+        """The examples of these rows, on the device."""
         inputs, labels = torch.from_numpy(self.inputs).to(device), torch.from_numpy(self.labels).to(device)
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
             return MemoryPart(inputs, labels)
@@ -194,12 +194,12 @@ class Examples:
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """The names of classes that have none."""
+    """Numbers as the names of classes that have no names."""
     return tuple(map(str, range(classes)))
 
 
 def _moments(channel: NDArray[Any], rows: Rows) -> tuple[float, float]:
-    """Mean and deviation; of bytes by counting them, which takes no memory."""
+    """Mean and deviation. Bytes are counted, which takes no memory."""
     if channel.dtype != np.uint8:
         kept = channel[rows].astype(np.float64)
         return float(kept.mean()), float(kept.std())
@@ -209,11 +209,11 @@ def _moments(channel: NDArray[Any], rows: Rows) -> tuple[float, float]:
     return mean, float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
 
 
-# of ImageNet, for images that are not all in memory; of numbers from 0 to 255
+# ImageNet's, on the scale 0 to 255, for images that are not all in memory
 _IMAGENET = {3: ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)), 1: ((114.5,), (57.6,))}
 
 
 def imagenet_moments(channels: int) -> Moments:
-    """The moments that are usual for images of 3 channels or of 1, of numbers from 0 to 255."""
+    """The customary moments for images of 3 channels or 1 channel, on the scale 0 to 255."""
     mean, std = _IMAGENET[channels]
     return np.array(mean, np.float32), np.array(std, np.float32)

@@ -1,4 +1,4 @@
-"""Made-up examples of any net's input type, the same with every version of NumPy: all draws are RandomState's."""
+"""Generated examples of any net's input type. RandomState makes them equal under every version of NumPy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _TOKENS = 256
 
 
 def synthesised(config: Synthetic, into: ops.Tensor, outputs: int, vocabulary: int | None) -> Examples:
-    """Examples of this input type; class k has every ``classes``-th. Raises UserError if they are too many or too few.
+    """Generate examples of this input type. Every ``classes``-th example belongs to the same class.
 
-    Fractal textures, uint8, for images, sequences and volumes; rows of float32; tokens below ``vocabulary``, int64.
+    Images, sequences and volumes are fractal textures, uint8; other inputs are rows of float32, or int64 tokens below
+    ``vocabulary``. Raises UserError for too many or too few examples.
     """
     classes = config.classes or outputs
     number = 1 if len(into.shape) > 1 and into.dtype == "f32" else 4 if into.dtype == "f32" else 8
@@ -42,10 +43,10 @@ def synthesised(config: Synthetic, into: ops.Tensor, outputs: int, vocabulary: i
 def _textures(
     rng: np.random.RandomState, labels: NDArray[np.int64], classes: int, shape: tuple[int, ...], noise: float
 ) -> NDArray[np.uint8]:
-    """Sums of waves with random phases whose power falls with the frequency, as 1 / f**beta: fractal noise.
+    """Fractal noise: sums of waves with random phases whose power falls with the frequency, as 1 / f**beta.
 
-    A class has its own beta (between 1 and 4), its own directions, mix of channels, and one texture. An example of it
-    is this texture, shifted by up to an eighth, plus ``noise`` times a new one of the same kind.
+    A class has its own beta (between 1 and 4), directions, mix of channels, and texture. An example of the class is its
+    texture, shifted by up to an eighth, plus ``noise`` times a new texture of the same kind.
     """
     space = shape[1:]
     amplitudes = _amplitudes(rng, classes, space)
@@ -66,7 +67,7 @@ def _textures(
 
 
 def _amplitudes(rng: np.random.RandomState, classes: int, space: tuple[int, ...]) -> NDArray[np.float64]:
-    """Of every wave, by class [classes, …]: the square root of its power. The constant has none."""
+    """The amplitude of every wave by class [classes, …], the square root of its power. The constant has none."""
     falls = 1 + 3 * (rng.permutation(classes) + 0.5) / classes
     axes = [np.fft.fftfreq(s) for s in space[:-1]] + [np.fft.rfftfreq(space[-1])]
     waves = np.stack(np.meshgrid(*axes, indexing="ij"))
@@ -87,7 +88,7 @@ def _waves(
     mixes: NDArray[np.float64],
     space: tuple[int, ...],
 ) -> NDArray[np.float64]:
-    """A new texture for each kind, of mean 0 and deviation 1 in each channel [n, channels, …]."""
+    """A new texture for each kind, with mean 0 and deviation 1 in each channel [n, channels, …]."""
     channels = mixes.shape[1]
     drawn = (len(kinds), channels, *amplitudes.shape[1:])
     phases = np.frombuffer(rng.bytes(prod(drawn)), np.uint8).reshape(drawn)
@@ -116,8 +117,10 @@ def _tokens(
     vocabulary: int,
     noise: float,
 ) -> NDArray[np.int64]:
-    """Words by Zipf's law, the r-th most frequent one drawn 1/r as often as the first; which word is of which rank
-    differs by class, but for a share of noise / (1 + noise) of the words, which follow one order for all."""
+    """Words by Zipf's law: the r-th most frequent word is drawn 1/r as often as the first.
+
+    The ranking of the words differs by class, except for a share noise / (1 + noise) of the draws.
+    """
     orders = np.stack([rng.permutation(vocabulary) for _ in range(classes + 1)])
     frequencies = 1 / np.arange(1, vocabulary + 1)
     ranks = rng.choice(vocabulary, (len(labels), *shape), p=frequencies / frequencies.sum())

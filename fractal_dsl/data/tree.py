@@ -1,4 +1,4 @@
-"""A folder of images as people have them: which folders are parts, which are classes, and what is no image."""
+"""Interprets a folder of images: which folders are parts, which are classes, and which files are not images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PARTS = {
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "icon\r", "$recycle.bin"}
 _BESIDE = frozenset(".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .pdf .mat .npy .npz .pkl .log .zip".split())
-"""Of files that people keep beside images, and that are no images."""
+"""The suffixes of files that people keep beside images."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The images of one part: ``files`` are paths from ``root``, each with the number of its class in ``names``.
+    """The images of one part. ``files`` are paths from ``root``, each with the position of its class in ``names``.
 
-    ``passed`` counts what is no image of a class: hidden names, files beside the images, images outside of classes.
+    ``passed`` counts the skipped names: hidden ones, files beside the images, and images outside of classes.
     """
 
     root: Path
@@ -37,10 +37,10 @@ class Tree:
 
 
 def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
-    """The parts of a data set by name (``train`` alone, or with ``validation`` and ``test``), of the same classes.
+    """The parts of a data set by name (``train``, perhaps ``validation`` and ``test``), with the same classes.
 
-    Folders are parts where they are named so and hold folders of images. Raises UserError where there are no classes, a
-    class is empty, or what the folders mean is not clear.
+    Folders are parts if they have the name of a part and contain folders of images. Raises UserError if there are no
+    classes, a class is empty, or the meaning of the folders is unclear.
     """
     folders, _, _ = _listed(root)
     named = {name: part for name in folders if (part := _PART_OF.get(_plain(name)))}
@@ -50,26 +50,26 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
             raise UserError(_no_part(root / next(iter(named))))
         return {"train": read_part(root, nested)}
     if flat := [name for name in named if name not in parts]:
-        raise UserError(f"{_no_part(root / flat[0])}. If its images have no classes, move it out of {root}")
+        raise UserError(f"{_no_part(root / flat[0])}. If its images have no classes, move the folder out of {root}")
     strangers = [name for name in folders if name not in parts and _has_images(root / name)]
     if strangers:
         raise UserError(
-            f"{root} has the part `{next(iter(parts))}`, and beside it images in `{strangers[0]}`: put the parts into "
-            "a folder of their own, or rename the one that is no part"
+            f"{root} has the part `{next(iter(parts))}` and, beside it, images in `{strangers[0]}`: move the parts to "
+            "their own folder, or rename the one that is not a part"
         )
     if twice := next((part for part in _PARTS if [*parts.values()].count(part) > 1), None):
         both = " and ".join(f"`{name}`" for name, part in parts.items() if part == twice)
-        raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one")
-    found = {part: read_part(root / name, nested) for name, part in parts.items()}
-    if "train" not in found:
+        raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one of them")
+    trees = {part: read_part(root / name, nested) for name, part in parts.items()}
+    if "train" not in trees:
         raise UserError(f"{root} has `{next(iter(parts))}`, but no part to train on: name it `train`")
-    for tree in found.values():
-        check_same(found["train"], tree)
-    return found
+    for tree in trees.values():
+        check_same(trees["train"], tree)
+    return trees
 
 
 def _no_part(folder: Path) -> str:
-    return f"{folder} is named as a part of a data set, and must have a folder of images for each class: {folder}/CLASS"
+    return f"{folder} has the name of a part, so it must have a folder of images for each class: {folder}/CLASS"
 
 
 def _plain(name: str) -> str:
@@ -77,12 +77,12 @@ def _plain(name: str) -> str:
 
 
 def passed_over(name: str) -> bool:
-    """Whether files and folders of that name are never looked at: hidden ones, and those of file managers."""
+    """Whether a name is skipped: it is hidden, or belongs to a file manager."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 def _listed(folder: Path) -> tuple[list[str], list[str], int]:
-    """The folders and the files in a folder, in order, and how many names are passed over."""
+    """The folders and files in a folder, sorted, and the number of skipped names."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def _listed(folder: Path) -> tuple[list[str], list[str], int]:
 
 
 def _holds_folders(folder: Path) -> bool:
-    """Whether a folder is made as a part is: of folders that have images, with none directly in it."""
+    """Whether a folder looks like a part: its folders contain images, and it has none directly."""
     folders, files, _ = _listed(folder)
     return not any(map(_is_image, files)) and any(_has_images(folder / name) for name in folders)
 
@@ -109,7 +109,7 @@ def _is_image(name: str) -> bool:
 
 
 def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
-    """The files in a folder and the folders in it, by their paths from it; each with whether it lies directly in it.
+    """The files below a folder by relative path, and whether each lies directly in it.
 
     Links are followed, and no folder is entered twice.
     """
@@ -127,7 +127,7 @@ def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
 
 
 def read_part(root: Path, nested: bool) -> Tree:
-    """The classes in a folder and their images. Raises UserError if there are no classes, or one has no images."""
+    """The classes in a folder and their images. Raises UserError if there are no classes, or a class has no images."""
     folders, outside, hidden = _listed(root)
     passed = Counter({"hidden": hidden, "outside of classes": sum(map(_is_image, outside))})
     if not folders:
@@ -140,39 +140,39 @@ def read_part(root: Path, nested: bool) -> Tree:
 
 
 def _of_class(folder: Path, nested: bool, passed: Counter[str]) -> list[str]:
-    """The images of a class, by their paths from its folder. Raises UserError if there are none, or all lie deeper."""
-    found: list[str] = []
+    """The images of a class by relative path. Raises UserError if there are none, or all lie deeper."""
+    images: list[str] = []
     direct = False
     for path, here in _walked(folder, passed):
         if Path(path).suffix.lower() in _BESIDE:
             passed["beside images"] += 1
             continue
-        found.append(path)
+        images.append(path)
         direct |= here
-    if not found:
+    if not images:
         raise UserError(f"the class {folder.name} has no images: add some to {folder}, or remove it")
     if not direct and not nested:
-        first = found[0].partition("/")[0]
+        first = images[0].partition("/")[0]
         raise UserError(
             f"{folder} has no images of its own, only folders such as `{first}`. If these are the classes, name the "
             f"folder that holds them: `folder:{folder}`; if all their images are of class `{folder.name}`, set "
             "`dataset.nested` to true"
         )
-    return found
+    return images
 
 
 def check_same(train: Tree, other: Tree) -> None:
-    """Raise UserError if two parts are not of the same classes."""
+    """Raise UserError if two parts have different classes."""
     odd = sorted({*train.names} ^ {*other.names})
     if odd:
         verb = "is" if len(odd) == 1 else "are"
         raise UserError(
-            f"{train.root} and {other.root} must have the same classes; {', '.join(odd[:5])} {verb} in one alone"
+            f"{train.root} and {other.root} must have the same classes, but {', '.join(odd[:5])} {verb} in only one"
         )
 
 
 def passed_text(passed: Mapping[str, int]) -> str:
-    """What was passed over, as "2 hidden names, 1 other file"; empty if nothing."""
+    """The skipped names as "2 hidden names, 1 other file", or an empty text."""
     words = {
         "hidden": ("hidden name", ""),
         "beside images": ("other file", ""),

@@ -1,4 +1,4 @@
-"""CIFAR and SVHN by torchvision, which fetches, checks and parses them."""
+"""CIFAR and SVHN, which torchvision downloads, checks and parses."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def torchvision(part: str, need: str) -> ModuleType:
     try:
         return importlib.import_module(f"torchvision.{part}")
     except ModuleNotFoundError as error:
-        raise UserError(f"{need} is read with torchvision, and there is no module {error.name}: {install}") from None
-    except (ImportError, RuntimeError, OSError) as error:  # its compiled part was made for another torch
+        raise UserError(f"{need} needs torchvision, but there is no module {error.name}: {install}") from None
+    except (ImportError, RuntimeError, OSError) as error:  # its compiled part was built for another torch
         raise UserError(
-            f"{need} is read with torchvision, which does not work beside this torch ({_first_line(error)}): "
-            "install the one made for it, by https://pytorch.org/get-started/locally"
+            f"{need} needs torchvision, which does not work with this torch ({_first_line(error)}): "
+            "install the matching version, see https://pytorch.org/get-started/locally"
         ) from None
 
 
 def data_root(given: str | None) -> Path:
-    """The folder that a setting names, else that of FRACTAL_DSL_DATA, else ``data`` in the current one."""
+    """The folder that a setting names, else FRACTAL_DSL_DATA, else ``data`` in the current folder."""
     return Path(given or os.environ.get("FRACTAL_DSL_DATA") or "data")
 
 
@@ -73,21 +73,21 @@ def _channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fetch(config: Cifar | Svhn, root: Path, files: list[tuple[str, str]], download: Any) -> None:
-    """Have the files there, each with its checksum."""
+    """Make sure that the files are there, with the right checksums."""
     check = torchvision("datasets.utils", config.name).check_integrity
     wrong = [name for name, md5 in files if not check(str(root / name), md5)]
     if wrong and config.download:
         try:
             download()
         except (OSError, RuntimeError) as error:
-            raise UserError(f"{config.name} could not be fetched into {root}: {_first_line(error)}") from None
+            raise UserError(f"{config.name} could not be downloaded into {root}: {_first_line(error)}") from None
         wrong = [name for name, md5 in files if not check(str(root / name), md5)]
     altered = [name for name in wrong if (root / name).exists()]
-    how = "fetch it with `--download`, or name its folder with `--set dataset.root=FOLDER`"
+    how = "download it with `--download`, or name its folder with `--set dataset.root=FOLDER`"
     if altered:
         raise UserError(
-            f"{root / altered[0]} is not the file of {config.name} that was published, by its checksum: "
-            "remove it, then fetch it again with `--download`"
+            f"{root / altered[0]} is not the published file of {config.name}, by its checksum: "
+            "remove it, then download it again with `--download`"
         )
     if wrong:
         raise UserError(f"{config.name} is not in {root.absolute()}: there is no {wrong[0]}; {how}")
@@ -97,7 +97,7 @@ def _scipy() -> None:
     try:
         importlib.import_module("scipy.io")
     except ImportError:
-        raise UserError("svhn is read with scipy: install it with `pip install 'fractal_dsl[vision]'`") from None
+        raise UserError("svhn needs scipy: install it with `pip install 'fractal_dsl[vision]'`") from None
 
 
 def _first_line(error: BaseException) -> str:
