@@ -189,9 +189,9 @@ def test_compile_then_extract(run, tmp_path: Path) -> None:
     [
         (["check", "nowhere.frac"], "there is no such file"),
         (["info", DIGITS, "-p", "colums=3"], "did you mean `columns`?"),
-        (["info", DIGITS, "-p", "columns=9"], "`columns` is in 1..6, found 9"),
-        (["info", DIGITS, "-p", "columns=2.5"], "`columns` is int, found float"),
-        (["info", DIGITS, "-p", "columns=many"], "`columns` is int, found `many`"),
+        (["info", DIGITS, "-p", "columns=9"], "`columns` must be in 1..6, found 9"),
+        (["info", DIGITS, "-p", "columns=2.5"], "`columns` must be int, found float"),
+        (["info", DIGITS, "-p", "columns=many"], "`columns` must be int, found `many`"),
         (["info", DIGITS, "--net", "Digit"], "did you mean `Digits`?"),
         (["info", DIGITS, "--max-layers", "20"], "21 base layers; the limit is 20"),
         (["extract", "nowhere", "--column", "1", "-o", "x"], "nowhere"),

@@ -73,7 +73,7 @@ def test_a_shared_block_is_one_however_it_is_imported(folder: Path) -> None:
 def test_unknown_and_wrong_parameters_of_imported_files(folder: Path) -> None:
     for params, message in (
         ({"base.colums": "4"}, "did you mean `base.columns`?"),
-        ({"base.columns": "9"}, "`base.columns` is in 1..5, found 9"),
+        ({"base.columns": "9"}, "`base.columns` must be in 1..5, found 9"),
         ({"columns": "3"}, "there is no parameter `columns`"),
     ):
         with pytest.raises(FracError, match=message.replace("?", r"\?")):
@@ -116,7 +116,7 @@ def test_shape_errors_inside_imported_rules_have_their_trail(folder: Path) -> No
         ('import "util.frac" as m\nlet a = m.kernal', "E0805", "did you mean `kernel`"),
         ('import "util.frac" as m\nlet a = m', "", ""),
         ('import "util.frac" as m\nlayer a = m >> relu', "E0301", "found file"),
-        ('import "util.frac" as m\nlet m = 3', "E0202", "declared already"),
+        ('import "util.frac" as m\nlet m = 3', "E0202", "already declared"),
         ('import "main.frac" as m', "E0802", "import each other"),
         ('import "noise.frac" as m', "E0801", "UTF-8"),
     ],

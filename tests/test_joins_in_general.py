@@ -170,8 +170,8 @@ def test_gates_learn_under_drop_path() -> None:
 @pytest.mark.parametrize(
     ("join", "message"),
     [
-        ('gated("a")', "`init` of `gated` is float, found str"),
-        ("gated(1, 2)", "`gated` takes 1 argument;"),
+        ('gated("a")', "`init` of `gated` must be float, found str"),
+        ("gated(1, 2)", "`gated` takes 1 argument:"),
     ],
 )
 def test_wrong_gates_are_refused(join: str, message: str) -> None:
@@ -264,7 +264,7 @@ def test_joins_over_lists_that_are_not_known_by_themselves(text: str, written_ou
 )
 def test_a_join_of_empty_lists_is_told_as_that(body: str) -> None:
     declared = "join j = mean >> relu  layer a(k: int) = sum(linear(8) for i in range(k)) "
-    with pytest.raises(FracError, match="a join needs at least one branch, and this list has none") as error:
+    with pytest.raises(FracError, match="a join needs at least one branch, but this list is empty") as error:
         compile_text(f"{declared}{LINEAR} {body}")
     assert len(error.value.diagnostics) == 1
 

@@ -150,7 +150,7 @@ def test_modules_of_torch_by_name(call: str, into: str, out: str) -> None:
         ("nn.Hardtan()", "did you mean `nn.Hardtanh`"),
         ("nn.LSTM(8, 8)", "`nn.LSTM` does not map one tensor to one tensor"),
         ("nn.ReLU(true)", "works in place"),
-        ("nn.LSTM(8, 8)", "there is the layer `lstm`"),
+        ("nn.LSTM(8, 8)", "use the built-in layer `lstm`"),
         ("nn.functional", "torch.nn has no layer `functional`"),
         ("nn.Parameter", "torch.nn has no layer `Parameter`"),
         ("nn.Linear(4, 4)", r"does not take f32\[8\].*\[5, 8\]"),
@@ -162,7 +162,7 @@ def test_modules_of_torch_by_name(call: str, into: str, out: str) -> None:
         ("nn.BatchNorm1d(8, eps=0.0)", "eps must be positive"),
         ("nn.CELU(0.0)", "`nn.CELU` fails on random numbers: .*alpha cannot be 0"),
         ("nn.Softplus(beta=0.0)", "`nn.Softplus` fails on random numbers: it gives numbers that are not finite"),
-        ("nn.Linear(id, 4)", "`nn.Linear` takes numbers, texts, booleans and lists, found block"),
+        ("nn.Linear(id, 4)", "`nn.Linear` takes numbers, strings, booleans and lists, found block"),
     ],
 )
 def test_wrong_modules_of_torch_are_refused(call: str, message: str) -> None:
@@ -298,15 +298,15 @@ def test_python_classes_are_layers_and_joins() -> None:
     [
         ('extern layer f from "mine.parts:Nothing"', "mine.parts:Nothing cannot be loaded: .*no attribute 'Nothing'"),
         ('extern layer f from "mine.nowhere:F"', "No module named 'mine.nowhere'"),
-        ('extern layer f from "mine.parts"', "names no class of a Python module"),
+        ('extern layer f from "mine.parts"', "does not name a class of a Python module"),
         ('extern layer f from "math:sqrt"', "no class derived from torch.nn.Module"),
         ('extern layer f from "mine.parts:Two"', "`extern f` gives a tuple"),
         ('extern layer f(size: int = 3) from "mine.parts:Two"', "`extern f` cannot be made: .*'size'"),
         ('extern layer f(features: int = 3) from "mine.parts:Scale"', r"`extern f` does not take f32\[8\]"),
-        ('extern layer f(features: block = id) from "mine.parts:Scale"', "takes numbers, texts, booleans and lists"),
+        ('extern layer f(features: block = id) from "mine.parts:Scale"', "takes numbers, strings, booleans and lists"),
         ('extern layer f(features: int) from "mine.parts:Scale"', "`f` needs `features`"),
         ('extern layer f(a: tuple) from "mine.parts:Scale"', r"unknown type `tuple`(.|\n)*write `\[int\]`"),
-        ('extern join f(width: int = 3) from "mine.parts:Farthest"', "a join takes its branches in parentheses"),
+        ('extern join f(width: int = 3) from "mine.parts:Farthest"', "give the join its branches in parentheses"),
     ],
 )
 def test_wrong_python_classes_are_refused(declaration: str, message: str) -> None:

@@ -23,7 +23,7 @@ def doubled(name: str, first: str, times: int) -> str:
     return "\n".join([f"let {name}0 = {first}", *lines, ""])
 
 
-ELEMENTS, STEPS = f"over {MAX_ELEMENTS:,} elements in all", f"over {MAX_STEPS:,} steps"
+ELEMENTS, STEPS = f"more than {MAX_ELEMENTS:,} elements", f"more than {MAX_STEPS:,} steps"
 BIG = "let big = [i for i in range(10_000)]\n"
 NAMED = ", ".join(["big"] * 9000)
 HALVES = "\n".join(f"layer f{i + 1}(a: float) = f{i}(a / 2.0) >> f{i}(a / 2.0 + 1.0)" for i in range(40))

@@ -232,16 +232,16 @@ def test_a_group_has_more_than_one_value() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("conv2d(4, [3])", "`kernel_size` of `conv2d` is a whole number, or a list of 2, .*this is a list of 1"),
+        ("conv2d(4, [3])", "`kernel_size` of `conv2d` must be a whole number, or a list of 2, .*found a list of 1"),
         ("conv2d(4, [3])", "help: write `3`"),
         ("zeropad2d([2, 1])", r"`padding` of `zeropad2d` .*a list of 4, two for each axis(.|\n)*\[1, 1, 2, 2\]"),
         ("maxpool2d(2, 2, 0, 1, true)", "takes 4 arguments by place(.|\n)*name it: `ceil_mode=true`"),
         ("gru(4, 1, true, 0.5)", "takes 3 arguments by place(.|\n)*name it: `dropout=0.5`"),
-        ("upsample([2, 0.0])", r"`scale_factor` of `upsample` is above 0, found \[2, 0.0\]"),
+        ("upsample([2, 0.0])", r"`scale_factor` of `upsample` must be above 0, found \[2, 0.0\]"),
         ("upsample([2, 2, 2])", "`upsample` takes one scale_factor or 2 for"),
         ("upsample(true)", "a number, or a list of one for each axis, found bool"),
         ("upsample(2, align_corners=true)", "align_corners with another mode only"),
-        ("layernorm([8, 8])", r"for several write `nn.LayerNorm\(\[16, 16\]\)`"),
+        ("layernorm([8, 8])", r"for several axes write `nn.LayerNorm\(\[16, 16\]\)`"),
         ("lstm(4, proj_size=4)", "projects to fewer features"),
     ],
 )

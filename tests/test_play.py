@@ -382,7 +382,9 @@ def test_sliders_come_from_domains_and_move_picture_and_figures(reader: Reader) 
     reader.at("= 2 in 1..")
     page.keyboard.press("Delete")
     reader.types("2")
-    assert page.get_attribute("#param-columns", "max") == "2" and "`columns` is in 1..2" in page.inner_text("#problems")
+    assert page.get_attribute("#param-columns", "max") == "2" and "`columns` must be in 1..2" in page.inner_text(
+        "#problems"
+    )
     settled = reader.settled
     page.click(".param .reset")
     reader.settle(settled)

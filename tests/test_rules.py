@@ -343,7 +343,7 @@ def test_a_mention_by_itself_as_an_argument_has_the_arguments_around() -> None:
 )
 def test_a_level_that_arguments_decide_takes_the_guard_that_the_help_names(rule: str, guard: str) -> None:
     (error,) = found(spec(rule, "conv"))
-    assert error[::2] == ("E0404", f"add a guard, under which the level falls: `{guard} = …`")
+    assert error[::2] == ("E0404", f"add a guard that makes the level decrease: `{guard} = …`")
     head = guard.partition(" when")[0]
     start = rule.index(head)
     assert found(spec(f"{rule[:start]}{guard} {rule[rule.index('= K[', start) :]}", "conv")) == []
@@ -362,7 +362,7 @@ def found(text: str) -> list[tuple[str, str, str | None]]:
 
 def cycles(rules: str, body: str = "conv") -> list[str]:
     """The cycles that are reported, each from behind the colon of its message; the codes of other errors."""
-    kinds = {"certain to fall": "may ", "every limit": "rises "}
+    kinds = {"may not decrease": "may ", "without end": "rises "}
     return [
         next((word for text, word in kinds.items() if text in m), "") + m.split(": ")[-1] if code == "E0404" else code
         for code, m, _ in found(spec(rules, body))

@@ -40,7 +40,7 @@ def spatial(name: str, x: Tensor, rank: int) -> tuple[int, ...]:
     if len(x.shape) != rank + 1:
         axes = {1: "[channels, length]", 2: "[channels, height, width]", 3: "[channels, depth, height, width]"}[rank]
         others = {len(x.shape) - 1} & {1, 2, 3}
-        help = f"for this input there is `{name.rstrip('123d')}{others.pop()}d`" if others else None
+        help = f"use `{name.rstrip('123d')}{others.pop()}d` for this input" if others else None
         raise ShapeError(f"`{name}` takes {axes}, but its input is {x}", help)
     return x.shape[1:]
 

@@ -1,8 +1,8 @@
-"""Columns: the label of each operand of a join, their order, and the operand that a column takes.
+"""Columns: the labels of the operands of a join, their order, and the operand that each column takes.
 
-A column is named by the label of its operands: the level of the rule at which it was introduced, and its place among
-the operands of that level at one join. Columns are numbered from shallow to deep: for the paper's rule, column 1 is
-that of the highest level.
+A column is named by the label of its operands: the rule level that introduced it, and its position among the operands
+of that level at one join. Columns are numbered from shallow to deep (paper section 2): for the paper's rule, column 1
+is that of the highest level.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ Label = tuple[int, int]
 
 
 def labels_of(levels: Sequence[int]) -> tuple[Label, ...]:
-    """The labels of a join's operands from their levels."""
+    """The labels of the operands of a join, from their levels."""
     return tuple((level, levels[:i].count(level)) for i, level in enumerate(levels))
 
 
 def column_order(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """All labels of a net, the highest level first; what lies deeper in the recurrence is to the right."""
+    """All labels of a net from the highest level to the lowest, which is left to right in pictures."""
     return tuple(sorted(set(labels), key=lambda label: (-label[0], label[1])))
 
 
 def choose_operands(labels: Sequence[Label], columns: Sequence[Label]) -> tuple[int, ...]:
-    """The operand that each column takes at a join: its own, else the nearest deeper one, else the deepest."""
+    """The operand that each column takes at a join: its own, else the nearest deeper one, else the deepest one."""
     place = {label: i for i, label in enumerate(labels)}
     here = [label for label in columns if label in place]
     chosen: list[int] = []

@@ -1,10 +1,9 @@
-"""Program to a smaller program for a picture: repeated sub-fractals become one layer each.
+"""Fold a program for a picture: repeated sub-fractals become one layer each.
 
     F[9] = F[8] >> F[8] | conv          F[9] = `F[8] ×2` | conv
 
-What stands for a sub-fractal has its shapes and costs, which are counted from the recurrence: a net of a hundred
-thousand layers is never expanded to be drawn.
-"""
+A folded sub-fractal keeps its shapes and costs, which are counted from the recurrence: a net of a hundred thousand
+layers is drawn without being expanded."""
 
 from __future__ import annotations
 
@@ -20,11 +19,11 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.terms import instances, mapped, parts, walk
 
 Measured = tuple[Tensor, int, int]
-"""What a term gives for an input: its output, its parameters, its multiply-accumulates."""
+"""A function from a term and its input to its output, parameters and multiply-accumulates."""
 
 
 class Folded(Struct, frozen=True):
-    """A program without its sub-fractals up to ``level``."""
+    """A program with its sub-fractals up to ``level`` folded."""
 
     program: p.Program
     level: int
@@ -35,8 +34,7 @@ def fold_program(
     most: int,
     measure: Callable[[p.Term, Tensor], Measured],
 ) -> Folded:
-    """The program with the fewest levels folded that has at most ``most`` boxes; with all of them folded, if none has
-    so few."""
+    """Fold as few levels as possible so that at most ``most`` boxes remain, or all levels if that is not enough."""
     levels = range(1, 1 + max((i.level for i in instances(program.body)), default=0))
     folded = Folded(_Folder(program, 0, measure).program(), 0)
     for level in levels:
@@ -47,7 +45,7 @@ def fold_program(
 
 
 def boxes(program: p.Program) -> int:
-    """About how many boxes a picture of the whole net has: counted from the recurrence."""
+    """The approximate number of boxes in a picture of the whole net, counted from the recurrence."""
     return _Boxes().of(program.body)
 
 
@@ -72,7 +70,7 @@ class _Boxes:
 
 
 def _joins(term: p.Term) -> bool:
-    """Whether a layer of the user's is more than a plain run of operations, which is one box."""
+    """Whether a user's layer is more than a plain run of operations, which is drawn as one box."""
     return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge) for part in walk(term))
 
 
@@ -89,7 +87,7 @@ class _Folder:
         return replace(self.whole, body=self.term(self.whole.body))
 
     def term(self, term: p.Term) -> p.Term:
-        """A term, folded; the same object each time that it is asked for."""
+        """A folded term; the same object on each call."""
         if id(term) not in self.known:
             self.known[id(term)] = self._term(term)
         return self.known[id(term)]
@@ -117,7 +115,7 @@ class _Folder:
         return self.instances[id(instance)]
 
     def _items(self, items: tuple[p.Term, ...]) -> tuple[p.Term, ...]:
-        """The items, each run of what is alike as one layer; a run of blocks that are drawn stays."""
+        """The items with each run of equal items folded into one layer, except runs of blocks that are drawn."""
         result: list[p.Term] = []
         for alike, group in groupby(items, key=self.kinds.of):
             run = list(group)
@@ -133,7 +131,7 @@ class _Folder:
         return tuple(result)
 
     def _closed(self, term: p.Term, name: str) -> p.Op:
-        """A term as one layer with its shapes and costs."""
+        """A term as a single layer with its shapes and costs."""
 
         def out(x: Tensor, args: Args) -> Tensor:
             return self.measure(term, x)[0]
@@ -143,16 +141,16 @@ class _Folder:
             return params, macs
 
         def construct(x: Tensor, args: Args) -> TorchModule:
-            raise AssertionError("a folded program is drawn, not run")
+            raise AssertionError("a folded program can be drawn, but not run")
 
         return p.Op(OpSpec(name, (), out, construct, cost, "closed"), {}, term.span)
 
 
 class _Kinds:
-    """A number for each term: equal for what is written alike, whatever its place in the file."""
+    """A number for each term; terms written alike have equal numbers, wherever they are in the file."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[p.Term, int]] = {}  # with the term: an id is one only while it lives
+        self.known: dict[int, tuple[p.Term, int]] = {}  # keep the term alive, so that its id stays unique
         self.numbers: dict[object, int] = {}
 
     def of(self, term: p.Term) -> int:
@@ -193,7 +191,7 @@ _LONGEST = 28
 
 
 def _name(term: p.Term) -> str | None:
-    """What a run of a term is called; None for what has a block in it that is drawn."""
+    """The name of a run of a term; None if it contains a block that is drawn."""
     match term:
         case p.Op():
             return term.spec.name
@@ -213,7 +211,7 @@ def _name(term: p.Term) -> str | None:
 
 
 def _short(names: list[str | None], between: str, left_out: bool) -> str | None:
-    """The names as one, those in the middle left out where they would be too long, or are left out already."""
+    """The names as one string. If they are too long, or already shortened, the middle is left out."""
     found = [name for name in names if name is not None]
     if len(found) < len(names) or not found:
         return None

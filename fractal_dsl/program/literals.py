@@ -1,4 +1,4 @@
-"""Values as the command line writes them: literals of the language, read and written."""
+"""Values on the command line: read and write literals of the language."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fractal_dsl.program.syntax_to_program import literal_value
 
 
 def literal(text: str, name: str) -> Any:
-    """The value of a setting on the command line, as Python data.
+    """The value of the setting ``name`` on the command line, as Python data.
 
-    A number, percentage, text, boolean, list, or a name with settings is read as in the train block. ``none`` is
-    None. Anything else is a text. ``name`` is the setting. Raises UserError for a name with a setting that is no finite
-    number, such as ``sgd(lr=inf)``.
+    A number, percentage, string, boolean, list, or name with settings is read as in the train block. ``none`` is None.
+    Anything else is a string. Raises UserError for a name with a setting that is not a finite number, such as
+    ``sgd(lr=inf)``.
     """
     if text.strip() == "none":
         return None
@@ -36,7 +36,7 @@ def literal(text: str, name: str) -> Any:
 
 
 def param_text(value: object) -> str:
-    """A plain value as a literal of the language. Raises ValueError for a value that the language cannot write."""
+    """A plain value as a literal of the language. Raises ValueError for a value without a literal."""
     match value:
         case bool():
             return str(value).lower()
@@ -49,8 +49,8 @@ def param_text(value: object) -> str:
         case str() if '"' not in value and "\n" not in value:
             return f'"{value}"'
         case str():
-            raise ValueError("is a text with a quotation mark or a line break, which texts of the language do not have")
+            raise ValueError("contains a quotation mark or a line break, which strings of the language cannot contain")
         case list() | tuple():
             return f"[{', '.join(map(param_text, cast(Sequence[object], value)))}]"
         case _:
-            raise ValueError(f"is no number, text, boolean or list of these: {value}")
+            raise ValueError(f"is not a number, string, boolean or list of these: {value}")

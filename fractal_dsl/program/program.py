@@ -1,7 +1,7 @@
 """A resolved program: every name bound, every parameter known, every type checked.
 
-A program is a term, a small DAG: a rule instance such as ``F[3](64)`` is one object however often it is
-mentioned, so a program has O(levels) terms where the network has O(2^levels) layers.
+A program is a term, a small DAG: a rule instance such as ``F[3](64)`` is one object however often it is used, so a
+program has O(levels) terms where the network has O(2^levels) layers.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class Op(Struct, frozen=True, eq=False):
 
 
 class Seq(Struct, frozen=True, eq=False):
-    """Composition; an item may stand in it many times."""
+    """Composition. An item may occur many times."""
 
     items: tuple[Term, ...]
     span: Span
 
 
 class Bundle(Struct, frozen=True, eq=False):
-    """Columns side by side, open until the join of the rule closes them."""
+    """Parallel columns, open until the join of the rule closes them."""
 
     columns: tuple[Term, ...]
     span: Span
 
 
 class JoinUse(Struct, frozen=True, eq=False):
-    """A join with its arguments, and the processing that follows it, if any."""
+    """A join with its arguments, and the block that follows it, if any."""
 
     spec: JoinSpec
     args: Args
@@ -59,7 +59,7 @@ class Instance(Struct, frozen=True, eq=False):
 
 
 class Mention(Struct, frozen=True, eq=False):
-    """A mention of a rule. ``inside`` is true within the same rule, where the bundle stays open."""
+    """A use of a rule instance. ``inside`` is true inside the same rule, where the bundle stays open."""
 
     instance: Instance
     inside: bool
@@ -67,7 +67,7 @@ class Mention(Struct, frozen=True, eq=False):
 
 
 class Each(Struct, frozen=True, eq=False):
-    """``target.each(block)``: the block on every column of the target's open bundle."""
+    """``target.each(block)``: the block at the end of every column of the target's open bundle."""
 
     target: Term
     block: Term
@@ -75,7 +75,7 @@ class Each(Struct, frozen=True, eq=False):
 
 
 class Merge(Struct, frozen=True, eq=False):
-    """A join on the spot, ``sum(id, conv(64))``: never merged with a neighbour, never dropped."""
+    """An inline join, ``sum(id, conv(64))``: never merged with a neighbour, never dropped."""
 
     join: JoinUse
     branches: tuple[Term, ...]
@@ -83,8 +83,9 @@ class Merge(Struct, frozen=True, eq=False):
 
 
 class Group(Struct, frozen=True, eq=False):
-    """A call of a user's layer: its body under its name; or, ``shared``, a block that has one set of weights
-    however often it is mentioned: one object, known by its identity."""
+    """A call of a user's layer: its body under its name.
+
+    With ``shared``, a block with one set of weights however often it is used: one object, compared by identity."""
 
     name: str
     body: Term
@@ -93,7 +94,7 @@ class Group(Struct, frozen=True, eq=False):
 
 
 class Tagged(Struct, frozen=True, eq=False):
-    """An annotated block; annotations never change the topology."""
+    """An annotated block. Annotations never change the topology."""
 
     body: Term
     annotation: str
@@ -102,7 +103,7 @@ class Tagged(Struct, frozen=True, eq=False):
 
 
 class Hole(Struct, frozen=True, eq=False):
-    """Stands for a block with an error that is reported already."""
+    """A placeholder for a block with an error that has been reported."""
 
     span: Span
 
@@ -111,7 +112,7 @@ Term = Op | Seq | Bundle | Mention | Each | Merge | Group | Tagged | Hole
 
 
 def opens(term: Term) -> bool:
-    """Whether a term hands on an open bundle: only within the rule that builds it."""
+    """Whether a term outputs an open bundle, which only happens inside the rule that builds it."""
     match term:
         case Mention():
             return term.inside
@@ -128,7 +129,7 @@ def opens(term: Term) -> bool:
 
 
 def closing(term: Term, instances: Sequence[Instance]) -> Instance:
-    """The rule instance whose join closes an open term; ``instances`` are those around it, innermost last."""
+    """The rule instance whose join closes an open term. ``instances`` are the enclosing ones, innermost last."""
     match term:
         case Mention():
             return term.instance
@@ -143,7 +144,8 @@ def closing(term: Term, instances: Sequence[Instance]) -> Instance:
 
 
 class DropPath(Struct, frozen=True):
-    """``drop_path(local=p, global=g)``: probabilities; ``all_columns`` trains every column on each batch."""
+    """``drop_path(local=p, global=g)``: probabilities (paper section 3.1). ``all_columns`` trains every column on each
+    batch."""
 
     local: float = 0.0
     global_: float = 0.0
@@ -168,5 +170,5 @@ class Program(Struct, frozen=True):
 
     @property
     def source(self) -> Source:
-        """The file of the net itself."""
+        """The source that declares the net."""
         return self.sources.all[0]

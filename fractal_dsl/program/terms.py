@@ -1,4 +1,4 @@
-"""Walking and mapping terms: one place that knows what stands in what."""
+"""Walk and map terms: the one place that knows the children of each term."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fractal_dsl.program import program as p
 
 
 def parts(term: p.Term) -> tuple[p.Term, ...]:
-    """The terms that stand directly in a term, of a mention the body of its instance; not what follows a join."""
+    """The direct children of a term; for a use of a rule, the body of its instance. Excludes the block after a join."""
     match term:
         case p.Seq():
             return term.items
@@ -27,7 +27,7 @@ def parts(term: p.Term) -> tuple[p.Term, ...]:
 
 
 def walk(term: p.Term) -> Iterator[p.Term]:
-    """A term and all that is in it, each object once, before its parts."""
+    """A term and everything in it in preorder, each object once."""
     seen: set[int] = set()
     waiting = [term]
     while waiting:
@@ -39,12 +39,12 @@ def walk(term: p.Term) -> Iterator[p.Term]:
 
 
 def instances(term: p.Term) -> Iterator[p.Instance]:
-    """The instances that a term mentions, those around others first; one that is mentioned twice comes twice."""
+    """The rule instances that a term uses, outer ones first. An instance used twice occurs twice."""
     return (t.instance for t in walk(term) if isinstance(t, p.Mention))
 
 
 def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
-    """A term with each of its parts changed. A mention gets an instance of its own."""
+    """A term with a function applied to each child. A use of a rule gets a new instance."""
     match term:
         case p.Seq():
             return p.Seq(tuple(map(change, term.items)), term.span)

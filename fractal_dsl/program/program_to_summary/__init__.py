@@ -1,7 +1,7 @@
-"""Program to figures: shapes are checked and sizes counted from the recurrence, never on the expanded net.
+"""Program to figures: check shapes and count sizes from the recurrence, never on the expanded net.
 
-A term is measured once for each shape that reaches it, so a net of level C costs O(C) here, however many
-layers it expands to. Numbers are Python's integers and stay exact.
+A term is measured once for each input shape, so a net of level C costs O(C) here, however many layers it expands to.
+Numbers are Python integers, so they are exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_COLUMNS = 1_000
 def program_to_summary(program: p.Program, report: Report, max_layers: int) -> Summary | None:
     """Check shapes and count. Errors go to ``report``; the result is None after an error.
 
-    A net over ``max_layers`` base layers is refused before any shape is computed.
+    A net with more than ``max_layers`` base layers is refused before any shape is computed.
     """
     count = Count()
     base, ops = count.term(program.body, False)
@@ -34,12 +34,12 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
         limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
         message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
-        help = "lower the levels or parameters, or raise the limit with --max-layers"
+        help = "lower the levels or parameters, or raise the limit with `--max-layers`"
         report.error("E0601", program.span, message, help=help)
         return None
     if count.widest > MAX_COLUMNS:
-        message = f"net `{program.net}` would join {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
-        help = "lower the levels: where several columns of a case are mentions of the rule, they multiply"
+        message = f"a join of net `{program.net}` has {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
+        help = "lower the levels: columns multiply if a case uses its rule in several of them"
         report.error("E0601", program.span, message, help=help)
         return None
     errors = len(report.found)
@@ -72,7 +72,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
 
 
 def distinct_columns(order: Sequence[Label], costs: Sequence[Cost]) -> dict[Label, Cost]:
-    """The columns by number, each way through the net once, shallow to deep; equals stay in their order."""
+    """The distinct columns by number, from shallow to deep; columns of equal depth keep their order."""
     first: dict[int, Label] = {}
     for label, cost in zip(order, costs, strict=True):
         first.setdefault(cost.route, label)

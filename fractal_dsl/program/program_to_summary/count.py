@@ -1,4 +1,4 @@
-"""Layers counted without shapes: a net that is too large is refused before any other work."""
+"""Count layers without shapes, to refuse a net that is too large before any other work."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fractal_dsl.program import program as p
 
 
 class Count:
-    """Base layers and built-in layers of a term, without shapes: cheap whatever the size of the net."""
+    """Counts the base layers and built-in layers of a term, without shapes and without expanding it."""
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, bool], tuple[int, int]] = {}
         self.widths: dict[int, int] = {}
         self.widest = 0
-        """The most columns of a rule among the terms that were counted."""
+        """The largest number of columns of a rule among the counted terms."""
 
     def term(self, term: p.Term, placed: bool) -> tuple[int, int]:
-        """Base layers and built-in layers; ``placed`` by a rule, blocks count as base layers."""
+        """Base layers and built-in layers of a term. If a rule places it (``placed``), blocks count as base layers."""
         key = (id(term), placed)
         if key not in self.known:
             self.known[key] = self._term(term, placed)
@@ -30,7 +30,7 @@ class Count:
         return sum([n * base for n, base, _ in counted]), sum([n * ops for n, _, ops in counted])
 
     def _columns(self, term: p.Term) -> int:
-        """How many columns the open bundle of a term has."""
+        """The number of columns in the open bundle of a term."""
         if id(term) not in self.widths:
             self.widths[id(term)] = self._width(term)
         return self.widths[id(term)]

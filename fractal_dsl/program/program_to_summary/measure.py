@@ -1,4 +1,4 @@
-"""One walk over the terms: shapes, and what each column has on its way. A term is measured once for each shape."""
+"""One walk over the terms: shapes, and the cost along each column. A term is measured once for each input shape."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from fractal_dsl.program.program_to_summary.hints import layer_help, operand_nam
 from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
 from fractal_dsl.program.program_to_summary.summary import Cost, approximate
 
-MAX_NUMBERS = 10**11  # of a tensor, and parameters of a net: 400 GB
+MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB
 
 
 class Shared(Struct, frozen=True):
-    """A shared block as it was first measured: its input, its parameters, all and by column, and its modules."""
+    """A shared block as first measured: its input, its parameters in total and by column, and its modules."""
 
     into: Tensor
     params: int
@@ -34,7 +34,7 @@ Open = tuple[tuple[Signal, ...], Totals]
 
 
 class Measure:
-    """One walk over the program's terms, for the columns given; collects the labels that it meets."""
+    """One walk over the terms of a program, for the given columns. It collects the labels on its way."""
 
     def __init__(self, program: p.Program, report: Report, columns: Sequence[Label]) -> None:
         self.program, self.report, self.order = program, report, columns
@@ -45,12 +45,12 @@ class Measure:
         self.shared: dict[int, Shared] = {}
 
     def net(self) -> tuple[Signal, Totals]:
-        """The whole net; its output is compared with the declared one."""
+        """Measure the whole net and compare its output with the declaration."""
         program = self.program
         into = program.input if self._affordable(program.input, 0, "the input", program.span) else None
         signal, totals = self.closed(program.body, into, False)
         if signal.out is not None and signal.out != self.program.output:
-            message = f"net `{self.program.net}` declares {self.program.output}, but its body gives {signal.out}"
+            message = f"net `{self.program.net}` declares {self.program.output}, but its body outputs {signal.out}"
             help = output_help(self.program, signal.out)
             self.report.error("E0503", self.program.output_span, message, help=help)
         columns = tuple(
@@ -71,14 +71,15 @@ class Measure:
         self.report.error(error.code, span, message or error.message, help=error.help, trail=reversed(self.trail))
 
     def closed(self, term: p.Term, x: Tensor | None, placed: bool) -> tuple[Signal, Totals]:
-        """A term as one signal: what is open is closed by the join of its rule."""
+        """Measure a term as one signal. The join of its rule closes an open bundle."""
         signals, totals = self.open(term, x, placed)
         if p.opens(term):
             signals, totals = self._close(signals, totals, p.closing(term, self.instances), term.span)
         return signals[0], totals
 
     def open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
-        """A term as the columns that it hands on. ``placed``: by a rule, so blocks count as base layers."""
+        """Measure a term as the columns that it outputs. If a rule places it (``placed``), blocks count as base
+        layers."""
         key = (id(term), x, placed)
         if key not in self.known:
             self.known[key] = self._open(term, x, placed)
@@ -114,12 +115,12 @@ class Measure:
                 return (self._signal(None, term.span),), Totals()
 
     def _shared(self, term: p.Group, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
-        """A mention of a shared block: its parameters are set aside, to be counted once."""
+        """Measure a use of a shared block. Its parameters are set aside, to be counted once."""
         params = tuple([c.params for c in signal.columns])
         first = self.shared.setdefault(id(term), Shared(x, totals.params, params, totals.modules))
         if first.modules != totals.modules:
-            message = f"`{term.name}` is shared, but takes other weights for {first.into} than for {x}"
-            help = f"a shared block has one set of weights; with `let {term.name} = …` each mention has its own"
+            message = f"`{term.name}` is shared, but needs different weights for {first.into} and {x}"
+            help = f"a shared block has one set of weights; write `let {term.name} = …` to give each use its own"
             self._error(ShapeError(message, help), term.span)
         one = frozenset((id(term),))
         columns = tuple([replace(c, params=0, shared=c.shared | one) for c in signal.columns])
@@ -151,7 +152,7 @@ class Measure:
         return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
 
     def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
-        """Whether tensors and weights have no more numbers than MAX_NUMBERS; if not, that is reported."""
+        """Whether tensors and weights have at most MAX_NUMBERS elements. Reports if not."""
         size = prod(out.shape) if out else 0
         if max(size, params) <= MAX_NUMBERS:
             return True
@@ -166,7 +167,7 @@ class Measure:
             run = list(alike)
             while run:
                 signal, more = self.closed(run.pop(), before.out, placed)
-                if run and signal.out == before.out:  # so it stays, and the rest of the run costs the same
+                if run and signal.out == before.out:  # the shape is a fixed point: the rest of the run costs the same
                     signal, more = repeated(signal, more, 1 + len(run))
                     run.clear()
                 before, totals = signal.after(before), totals + more
@@ -181,7 +182,7 @@ class Measure:
     def _bundle(
         self, term: p.Term, x: Tensor | None, placed: bool
     ) -> tuple[tuple[Signal, ...], Totals, p.Instance | None]:
-        """The open columns of a mention or of an ``each``, and the instance whose join closes them, if any."""
+        """The open columns of a use of a rule or of an ``each``, and the instance whose join closes them, if any."""
         match term:
             case p.Mention():
                 instance = term.instance
@@ -218,7 +219,7 @@ class Measure:
     def _join(
         self, signals: Sequence[Signal], totals: Totals, join: p.JoinUse, labels: Sequence[Label] | None
     ) -> tuple[Signal, Totals]:
-        """Close signals by a join: of columns if there are labels, else on the spot."""
+        """Close signals by a join: of columns if there are labels, else inline."""
         if len(signals) == 1 and labels is None:
             signal = signals[0]
         else:
@@ -243,7 +244,7 @@ class Measure:
         return processed.after(signal), totals + more
 
     def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
-        """Parameters of a join and, for ``Totals.modules``, what it constructs."""
+        """The parameters of a join and, for ``Totals.modules``, what it constructs."""
         operands = tuple([s.out for s in signals if s.out is not None])
         modules = Digest.of(join.spec.torch(len(operands), join.args)) if join.spec.torch else Digest()
         return join.spec.cost(operands, join.args), modules
@@ -268,7 +269,7 @@ class Measure:
             if join.spec.name != "concat":
                 last = [signals[i].last for i in (a, b)]
                 error.help = operands_help(texts, (known[a], known[b]), last, error.help)
-            message = f"{error.message}, but {names[0]} gives {known[a]} and {names[1]} gives {known[b]}"
+            message = f"{error.message}, but {names[0]} outputs {known[a]} and {names[1]} outputs {known[b]}"
             self._error(error, signals[b].span, message)
             return None
 
@@ -278,13 +279,13 @@ class Measure:
 
 
 def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
-    """A join of columns takes any of them, and hands on one alone: the shape must be one. Raises ShapeError."""
-    if join.spec.name == "concat":  # what is not there is zeros
+    """Check that a join of columns keeps its output shape for any subset of live columns. Raises ShapeError."""
+    if join.spec.name == "concat":  # dropped operands become zeros
         return
     for count in range(1, len(operands) + 1):
         found = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
         other = next((x for x in (*operands, found) if x != out), None)
         if other is not None:
-            message = f"`{join.spec.name}` gives {out} for {len(operands)} columns, but for fewer of them {other}"
-            help = "columns can be dropped, and one alone is handed on as it is: let it give the shape of its operands"
+            message = f"`{join.spec.name}` outputs {out} for {len(operands)} columns, but {other} for fewer"
+            help = "drop-path drops columns, and passes a single one unchanged: use a join that keeps their shape"
             raise ShapeError(message, help, "E0501")

@@ -1,4 +1,4 @@
-"""What is measured of a part of a net: a signal for each of its columns, and totals over all of it."""
+"""Measurements of a part of a net: a signal for each of its columns, and totals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MODULUS, _BASE = 2**61 - 1, 1_000_003
 
 
 class Digest(Struct, frozen=True):
-    """A hash of a sequence (Rabin and Karp's), of so many elements: that of ``a + b`` does not tell where a ends."""
+    """A Rabin-Karp hash of a sequence, with its length. The hash of ``a + b`` does not depend on where a ends."""
 
     value: int = 0
     length: int = 0
 
     @classmethod
     def of(cls, element: object) -> Digest:
-        """A sequence of one."""
+        """The hash of a sequence of one element."""
         return cls(hash(element) % _MODULUS, 1)
 
     def __add__(self, other: Digest) -> Digest:
@@ -34,8 +34,10 @@ class Digest(Struct, frozen=True):
 
 
 class Totals(Struct, frozen=True):
-    """Sums over a part of the net; ``joins`` counts the collapsed joins by arity, ``raw`` two-input ones.
-    ``shared`` is as in Cost; ``modules`` is a digest of all that is constructed, in its order."""
+    """Sums over a part of the net.
+
+    ``joins`` counts collapsed joins by arity, ``raw`` counts two-input joins. ``shared`` is as in ColumnCost.
+    ``modules`` is a digest of all constructed modules, in order."""
 
     params: int = 0
     macs: int = 0
@@ -63,11 +65,10 @@ class Totals(Struct, frozen=True):
 
 
 class Signal(Struct, frozen=True):
-    """One column of an open bundle, or a closed signal (``level`` is None: introduced where it stands).
+    """One column of an open bundle, or a closed signal. ``level`` is None if the enclosing rule introduces it.
 
-    ``out`` is None after an error; ``columns`` holds each column's cost on the way here; ``last`` is the last layer
-    with weights.
-    """
+    ``out`` is None after an error. ``columns`` holds the cost of each column up to here. ``last`` is the last layer
+    with weights."""
 
     out: Tensor | None
     span: Span
@@ -79,7 +80,7 @@ class Signal(Struct, frozen=True):
     last: OpSpec | None = None
 
     def after(self, before: Signal) -> Signal:
-        """This signal, measured from the input of ``before`` on."""
+        """This signal, measured from the input of ``before``."""
         return replace(
             self,
             depth=before.depth + self.depth,
@@ -91,7 +92,7 @@ class Signal(Struct, frozen=True):
 
 
 def repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
-    """A closed signal and its totals, so many times one behind the other; log2(times) sums."""
+    """A closed signal and its totals, repeated ``times`` times in sequence, in log2(times) sums."""
     if times == 1:
         return signal, totals
     half, more = repeated(signal, totals, times // 2)
@@ -100,14 +101,15 @@ def repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals
 
 
 def merged(costs: Sequence[Cost]) -> Cost:
-    """A column's cost where it goes through all operands of a join: the deepest counts, and the sum of the rest."""
+    """The cost of a column that goes through all operands of a join: the maximum depth, and the sum of everything
+    else."""
     shared = frozenset[int]().union(*[c.shared for c in costs])
     route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
     return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route)
 
 
 def sum_of(totals: Sequence[Totals]) -> Totals:
-    """All of them together, in their order."""
+    """The sum of all totals, in order."""
     result = Totals()
     for t in totals:
         result = result + t

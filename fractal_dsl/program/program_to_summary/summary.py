@@ -10,12 +10,11 @@ from fractal_dsl.program.columns import Label
 
 
 class Cost(Struct, frozen=True):
-    """One column's share: base layers on its path, parameters, multiply-accumulates a sample.
+    """The cost of one column: base layers on its path, parameters, multiply-accumulates per sample.
 
-    ``shared`` are the blocks (ids of their terms) whose parameters are not in ``params`` yet: they count
-    once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns of one route
-    are one.
-    """
+    ``shared`` are the shared blocks (ids of their terms) whose parameters are not in ``params`` yet, since they count
+    once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns with equal
+    routes are the same."""
 
     depth: int = 0
     params: int = 0
@@ -30,8 +29,10 @@ class Cost(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """The figures of a net, as ``fractal-dsl info`` prints them. MACs are those of convolutions and
-    products of matrices, a sample; ``joins`` counts the collapsed joins by arity; ``labels`` name the columns."""
+    """The figures of a net, as ``fractal-dsl info`` prints them.
+
+    MACs count convolutions and matrix products, per sample. ``joins`` counts the collapsed joins by arity. ``labels``
+    name the columns."""
 
     net: str
     input_shape: tuple[int, ...]
@@ -60,7 +61,7 @@ class Summary(Struct, frozen=True):
 
 
 def approximate(n: int) -> str:
-    """A number for people: exact below 10**15, else to two digits."""
+    """A number for people: exact below 10**15, else with two digits."""
     if n < 10**15:
         return f"{n:,}"
     exponent = max(0, int((n.bit_length() - 1) * 0.30102999566398120))

@@ -1,25 +1,25 @@
 """Syntax trees to programs: names, kinds, parameters, types. Collects every independent error.
 
-Each declaration is evaluated by itself with unknown parameters, which finds what is wrong whatever the arguments
-(``declarations``, ``termination``). Then each net is evaluated with the real ones (``nets``).
+First each declaration is evaluated alone with unknown parameters, which finds the errors that do not depend on
+arguments (``declarations``, ``termination``). Then each net is evaluated with the real parameters (``nets``).
 
-A file imports only files that this list has below it. To see what happens to ``F[n] >> conv(8)``, read
+A module imports only modules below it in this list. To follow ``F[n] >> conv(8)``, read
 
-    evaluate        the forms of expressions: each evaluates its parts, then asks a function below. ``>>`` makes a Seq
-    names           what ``F``, ``n`` and ``conv`` stand for: a rule, a number, a user's layer
+    evaluate        the forms of expressions: each evaluates its parts, then calls a function below. ``>>`` makes a Seq
+    names           what ``F``, ``n`` and ``conv`` refer to: a rule, a number, a user's layer
     lists           ``F[n]``: the rule at a level
-    calls           what can be called, by its kind; ``F[n]`` is called without arguments where it stands as a block
-    rules, cases    a rule at a level: its arguments, the case that takes the level, its body
+    calls           calls by kind of callee; ``F[n]`` is called without arguments where a block is expected
+    rules, cases    a rule at a level: its arguments, the case that matches the level, its body
     layers          a user's layer: its arguments, its body
-    joins           the same for joins, which tell branches from arguments (``branches``)
-    binding         arguments to parameters: matched (``arguments``), checked (``typed``), defaults filled in
-    op_arguments    the same for built-in layers; one argument by itself in ``op_values``
-    core            how bodies and defaults come to be evaluated: as any expression is
-    context, scope  the report, the trail, the budget and what was evaluated before; local names
+    joins           the same for joins, which separate branches from arguments (``branches``)
+    binding         arguments to parameters: match (``arguments``), check (``typed``), fill in defaults
+    op_arguments    the same for built-in layers; ``op_values`` checks a single argument
+    core            the interface by which bodies and defaults are evaluated
+    context, scope  the report, the trail, the budget, the memo; local names
     values, types   what expressions evaluate to
 
-``operators``, ``functions``, ``blocks`` and ``foreign`` serve other forms in the same way. Above the evaluator stand
-``modules`` and ``params``: a file's names and parameters, which are evaluated when they are first asked for.
+``operators``, ``functions``, ``blocks`` and ``foreign`` handle other forms in the same way. ``modules`` and ``params``
+use the evaluator: they evaluate a file's names and parameters on first use.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def syntax_to_programs(
     max_layers: int,
     allow_python: bool = False,
 ) -> tuple[list[p.Program], dict[str, Any]]:
-    """The programs of all nets of a file, in its order, and the settings of its train block. Errors go to ``report``.
+    """The programs of all nets of a file, in file order, and the settings of its train block. Errors go to ``report``.
 
-    ``find`` gives an imported file by the span of its path. ``overrides`` are the values of ``-p name=value``,
-    texts that ``parse_value`` reads as expressions. ``allow_python`` lets ``extern`` load Python code.
+    ``find`` maps the span of an import's path to the imported file. ``overrides`` are the values of ``-p name=value``,
+    which ``parse_value`` parses as expressions. ``allow_python`` lets ``extern`` load Python code.
     """
     library = Library(Evaluator(Context(report, max_layers)), find, parse_value, allow_python)
     try:
@@ -70,7 +70,7 @@ def syntax_to_programs(
 
 
 def literal_value(expr: s.Expr, report: Report) -> Any:
-    """The value of a setting that stands by itself, as Python data. Errors go to ``report``."""
+    """The value of a single setting, as Python data. Errors go to ``report``."""
     try:
         return train.data(Evaluator(Context(report, 0)), Nowhere(), expr, "the value")
     except OutOfSteps:
@@ -89,7 +89,7 @@ def _programs(main: Module) -> tuple[list[p.Program], dict[str, Any]]:
 
 
 def _check(library: Library) -> None:
-    """Find the values of each file, and check its declarations by themselves."""
+    """Evaluate each file, and check its declarations alone."""
     checked: set[int] = set()
     for module in library.modules:  # grows while imports are resolved
         out_of_reach = module not in library.reached.values()
@@ -103,7 +103,7 @@ def _check(library: Library) -> None:
 
 
 def _check_apart(library: Library, file: s.File) -> None:
-    """A file of which names are imported, with parameters that have no values: these need one where they are used."""
+    """A file imported by name, with parameters that have no values: they need a value where they are used."""
     context = library.core.context
     report = Report(context.report.source, context.report.imported)
     core = Evaluator(Context(report, context.max_repeat))
@@ -123,7 +123,7 @@ def _resolve(module: Module) -> None:
 
 
 def _check_overrides(library: Library, overrides: Mapping[str, str]) -> None:
-    """Report values that are given for parameters that there are not."""
+    """Report values for parameters that do not exist."""
     known = [f"{prefix}{d.name.id}" for prefix, module in library.reached.items() for d in module.params()]
     hidden = {d.name.id: m.title() for m in library.modules for d in m.params()}
     for name, text in overrides.items():
@@ -132,6 +132,6 @@ def _check_overrides(library: Library, overrides: Mapping[str, str]) -> None:
         near = nearest(name, known)
         help = f"did you mean `{near}`?" if near else f"the parameters are {', '.join(known) or '(none)'}"
         if name in hidden:
-            help = f"{hidden[name]} has it: `import` that file `as m`, use its names as `m.…`, and say `-p m.{name}=…`"
+            help = f"{hidden[name]} declares it: `import` it `as m`, use its names as `m.…`, and pass `-p m.{name}=…`"
         report = library.core.context.report
         report.found.append(unknown_parameter(name, text, help, library.modules[0].file.source))

@@ -1,22 +1,22 @@
-"""Names of PyTorch, Keras and Python, and what stands for them here: tables for the help of messages."""
+"""Names from PyTorch, Keras and Python and their counterparts here: tables for help texts."""
 
 from __future__ import annotations
 
 from fractal_dsl.ops import LAYERS
 
-WHOLE = "`//` divides whole numbers to a whole one: `64 * 25 // 100`"
-"""How to come by a whole number."""
+WHOLE = "`//` divides whole numbers and rounds down: `64 * 25 // 100`"
+"""How to get a whole number."""
 
-NO_FUNCTIONS = "numbers have operators, and no functions: work it out outside, and give it as a `param`"
-_EXTERN = "`extern` brings one in from Python"
+NO_FUNCTIONS = "there are no functions of numbers: compute it elsewhere and pass it as a `param`"
+_EXTERN = "import one from Python by `extern`"
 
 NAMES = {
     "True": "write `true`",
     "False": "write `false`",
-    "None": "leave the argument out: its default stands for it",
-    **dict.fromkeys(("batch", "batch_size"), "the batch is implicit: leave it out of shapes"),
-    "int": f"numbers are not converted; {WHOLE}",
-    "self": "the input flows in by itself: leave the name out",
+    "None": "leave the argument out: its default applies",
+    **dict.fromkeys(("batch", "batch_size"), "leave it out: the batch is implicit"),
+    "int": f"numbers are not converted: {WHOLE}",
+    "self": "leave it out: a block gets its input implicitly",
     "same": 'write `"same"`',
     "valid": 'write `"valid"`',
     **dict.fromkeys(("Dense", "dense"), "did you mean `linear`?"),
@@ -24,25 +24,25 @@ NAMES = {
     **dict.fromkeys(
         ("view", "reshape", "unflatten"), "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis"
     ),
-    **dict.fromkeys(("transpose", "permute", "movedim", "swapaxes"), f"no layer swaps axes; {_EXTERN}"),
-    **dict.fromkeys(("mul", "multiply", "Multiply"), f"no join multiplies; {_EXTERN}"),
+    **dict.fromkeys(("transpose", "permute", "movedim", "swapaxes"), f"no layer permutes axes: {_EXTERN}"),
+    **dict.fromkeys(("mul", "multiply", "Multiply"), f"no join multiplies: {_EXTERN}"),
     **dict.fromkeys(
-        ("residual", "skip", "shortcut"), "a shortcut is a branch `id`: `sum(id, conv2d(64, 3, padding=1))`"
+        ("residual", "skip", "shortcut"), "write a shortcut as a branch `id`: `sum(id, conv2d(64, 3, padding=1))`"
     ),
     **dict.fromkeys(("swish", "Swish"), "did you mean `silu`?"),
     **dict.fromkeys(("lrelu", "leaky"), "did you mean `leakyrelu`?"),
     **dict.fromkeys(("mha", "MHA", "MultiheadAttention", "multihead_attention"), "did you mean `attention`?"),
     **dict.fromkeys(
-        ("torch", "functional"), "layers go by their bare names, such as `relu`; those of torch.nn also by `nn.…`"
+        ("torch", "functional"), "use the layer's name alone, such as `relu`, or `nn.…` for a module of torch.nn"
     ),
-    "F": "declare it, such as by `rule F { … }`; layers go by their bare names, such as `relu`",
+    "F": "declare it, for example by `rule F { … }`, or use a layer's name alone, such as `relu`",
     **dict.fromkeys(("min", "abs", "prod", "round", "floor", "ceil", "sqrt", "pow", "log2"), NO_FUNCTIONS),
     **dict.fromkeys(("Add", "add"), "did you mean `sum`?"),
     **dict.fromkeys(("Average", "average", "avg"), "did you mean `mean`?"),
     **dict.fromkeys(("Concatenate", "concatenate", "cat"), "did you mean `concat`?"),
     **dict.fromkeys(("Identity", "identity"), "did you mean `id`?"),
 }
-"""Names that stand for values elsewhere."""
+"""Names with a meaning in other libraries or languages."""
 
 ALIASES = {
     "epsilon": "eps",
@@ -54,21 +54,21 @@ ALIASES = {
     "rate": "p",
     "units": "out_features",
 }
-"""Parameters of built-ins by the names that they have elsewhere."""
+"""Parameters of built-ins by their names in other libraries."""
 
 NEEDLESS = {
     **dict.fromkeys(("in_channels", "in_features", "num_features", "num_channels"), "it is inferred"),
     **dict.fromkeys(("input_shape", "input_size"), "it is inferred"),
     "batch_first": "the batch always comes first",
-    "inplace": "nothing is written in place",
-    "name": 'a block is named with `let`, `layer`, or `@tag("name")`',
+    "inplace": "no layer works in place",
+    "name": 'name a block with `let`, `layer`, or `@tag("name")`',
 }
-"""Parameters elsewhere that built-ins do without, and why."""
+"""Parameters in other libraries that built-ins do not need, and why."""
 
-_INDICES = {"return_indices": "layers hand on one tensor: its values"}
+_INDICES = {"return_indices": "a layer outputs one tensor: the values"}
 _AFFINE = "`affine=false` leaves out weight and bias"
 _BATCH_NORM = {
-    "track_running_stats": "statistics are always kept, those of the whole net and those of each column",
+    "track_running_stats": "statistics are always tracked, for the whole net and for each column",
     "bias": _AFFINE,
 }
 _ROWS = ("max_norm", "norm_type", "scale_grad_by_freq", "sparse")
@@ -76,29 +76,29 @@ OMITTED: dict[str, dict[str, str]] = {
     **{f"{kind}{r}d": _INDICES for kind in ("maxpool", "adaptivemaxpool") for r in (1, 2, 3)},
     **{f"batchnorm{r}d": _BATCH_NORM for r in (1, 2, 3)},
     **{
-        f"convtranspose{r}d": {"padding_mode": f"pad before it, by zeros: `zeropad{r}d(…) >> convtranspose{r}d(…)`"}
+        f"convtranspose{r}d": {"padding_mode": f"pad with zeros before it: `zeropad{r}d(…) >> convtranspose{r}d(…)`"}
         for r in (1, 2, 3)
     },
     **{
         f"instancenorm{r}d": {
-            **dict.fromkeys(("momentum", "track_running_stats"), f"write `nn.InstanceNorm{r}d(…)`, which has it"),
+            **dict.fromkeys(("momentum", "track_running_stats"), f"write `nn.InstanceNorm{r}d(…)` instead"),
             "bias": _AFFINE,
         }
         for r in (1, 2, 3)
     },
     "groupnorm": {"bias": _AFFINE},
-    "layernorm": {"normalized_shape": "it works on the last axis; for several write `nn.LayerNorm([16, 16])`"},
-    "embedding": dict.fromkeys(_ROWS, "write `nn.Embedding(…)`, which has it"),
+    "layernorm": {"normalized_shape": "it works on the last axis; for several axes write `nn.LayerNorm([16, 16])`"},
+    "embedding": dict.fromkeys(_ROWS, "write `nn.Embedding(…)` instead"),
     "upsample": {
         "size": "write `scale_factor=…`, or `nn.Upsample([64, 64])`",
-        "recompute_scale_factor": "write `nn.Upsample(…)`, which has it",
+        "recompute_scale_factor": "write `nn.Upsample(…)` instead",
     },
     "attention": {
-        **dict.fromkeys(("add_bias_kv", "add_zero_attn"), "it attends to the sequence alone"),
+        **dict.fromkeys(("add_bias_kv", "add_zero_attn"), "it attends only to the sequence itself"),
         **dict.fromkeys(("embed_dim", "kdim", "vdim"), "it is inferred: queries, keys and values are the input"),
     },
 }
-"""Parameters of torch's that a built-in does not have, and why or what to write instead."""
+"""Parameters of torch that a built-in lacks, and why or what to write instead."""
 
 
 _TORCH = (
@@ -109,11 +109,11 @@ _TORCH = (
     *(f"{kind}{r}d" for kind in ("FractionalMaxPool", "ReplicationPad") for r in (2, 3)),
 )
 TORCH = {name.lower(): name for name in _TORCH}
-"""Layers of torch.nn that are not built in."""
+"""Layers of torch.nn without a built-in counterpart."""
 
 
 def name_help(name: str) -> str | None:
-    """Help with an unknown name that has a meaning elsewhere."""
+    """Help for an unknown name that has a meaning elsewhere."""
     base = name.lower().replace("_", "")
     if base in TORCH:
         return f"write `nn.{TORCH[base]}(…)`"

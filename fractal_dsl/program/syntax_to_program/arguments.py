@@ -1,4 +1,4 @@
-"""Arguments matched to the names of parameters, by place and by name."""
+"""Match arguments to parameters, by position and by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fractal_dsl.program.syntax_to_program.values import Value, type_of
 
 
 class Argument(Struct, frozen=True):
-    """An argument of a call with its value; ``expr`` is how it is written."""
+    """An argument of a call with its value; ``expr`` is its syntax."""
 
     name: str | None
     value: Value
@@ -27,7 +27,7 @@ class Argument(Struct, frozen=True):
 
 
 class Callee(Struct, frozen=True):
-    """What is called: its name, and those of its parameters; ``by_place`` are the ones that need no name."""
+    """The callee: its name and its parameters. ``by_place`` are the parameters that accept a positional argument."""
 
     name: str
     names: Sequence[str]
@@ -35,7 +35,7 @@ class Callee(Struct, frozen=True):
 
 
 def match_arguments(context: Context, callee: Callee, given: Sequence[Argument]) -> dict[str, Argument] | None:
-    """The arguments by the names of their parameters; None after an error."""
+    """The arguments by parameter name; None after an error."""
     chosen: dict[str, Argument] = {}
     free = iter(callee.by_place)
     sound = True
@@ -55,20 +55,20 @@ def match_arguments(context: Context, callee: Callee, given: Sequence[Argument])
 
 
 def texts(context: Context, args: Sequence[Argument | s.Arg]) -> str:
-    """Arguments as the file has them."""
+    """The arguments as written in the file."""
     return ", ".join([context.written(a.span) for a in args])
 
 
 def flow_help(context: Context, callee: str, takes_any: bool, arg: Argument) -> str | None:
-    """Help with a block as an argument of a layer, as if the layer were a function of its input."""
+    """Help for a layer that is called on a block, as if it were a function of its input."""
     if type_of(arg.value) == "block":
         return f"compose with `>>`: `{context.written(arg.span)} >> {callee}{'(…)' if takes_any else ''}`"
     return None
 
 
 def _report_surplus(context: Context, callee: Callee, chosen: dict[str, Argument], arg: Argument) -> None:
-    """Report an argument for which no place is left."""
-    if arg.value is ANY:  # it may be a branch of a join that is reported already
+    """Report a positional argument without a parameter."""
+    if arg.value is ANY:  # it may be a branch of a join with a reported error
         return
     name, names, count = callee.name, callee.names, len(callee.by_place)
     unplaced = [n for n in names if n not in callee.by_place and n not in chosen]
@@ -78,11 +78,11 @@ def _report_surplus(context: Context, callee: Callee, chosen: dict[str, Argument
     if unplaced:
         help = help or f"name it: `{unplaced[0]}={context.written(arg.span)}`"
     help = help or (f"they are {', '.join(names)}" if names else None)
-    context.error("E0206", arg.span, f"{takes}; this is one too many", help=help)
+    context.error("E0206", arg.span, f"{takes}: this is one too many", help=help)
 
 
 def _report_unknown(context: Context, callee: Callee, target: str, arg: Argument) -> None:
-    """Report an argument whose name no parameter has."""
+    """Report a named argument without a parameter."""
     name, names = callee.name, callee.names
 
     def help() -> str:
@@ -93,7 +93,7 @@ def _report_unknown(context: Context, callee: Callee, target: str, arg: Argument
 
 
 def _elsewhere(callee: Callee, target: str, arg: Argument) -> str | None:
-    """Help with a parameter's name that comes from elsewhere."""
+    """Help for a parameter name from another library."""
     name = callee.name
     if ALIASES.get(target) in callee.names:
         return f"it is called `{ALIASES[target]}`"
@@ -101,14 +101,14 @@ def _elsewhere(callee: Callee, target: str, arg: Argument) -> str | None:
         return None
     if target == "activation":
         block = arg.value if isinstance(arg.value, str) and arg.value in LAYERS else "relu"
-        return f"activations are blocks: `{name}(…) >> {block}`"
+        return f"write the activation as a block: `{name}(…) >> {block}`"
     return f"leave it out: {NEEDLESS[target]}" if target in NEEDLESS else OMITTED.get(name, {}).get(target)
 
 
 def _report_twice(context: Context, callee: Callee, target: str, first: Argument, arg: Argument) -> None:
-    """Report an argument for a parameter that has one."""
+    """Report a second argument for one parameter."""
     help = None
     if callee.name in LAYERS and first.name is None:
         place = callee.names.index(target) + 1
-        help = f"argument {place} is `{target}` already: input channels and features are inferred"
+        help = f"argument {place} is already `{target}`: leave input channels and features out"
     context.error("E0204", arg.span, f"`{target}` of `{callee.name}` is given twice", help=help)

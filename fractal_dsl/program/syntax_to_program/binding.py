@@ -1,4 +1,4 @@
-"""Arguments of a user's layer, join or rule: checked against the declared types, defaults filled in."""
+"""Bind the arguments of a user's layer, join or rule: check declared types, fill in defaults."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def bind(
     span: Span,
     inherited: Mapping[str, Value] | None = None,
 ) -> dict[str, Value] | None:
-    """The arguments by the names of the parameters; None after an error. Defaults see earlier parameters.
+    """The arguments by parameter name; None after an error. Defaults can use earlier parameters.
 
-    ``inherited`` are the arguments of the same rule around: they stand for those that are not given.
+    ``inherited`` are the arguments of the enclosing instance of the same rule; they replace missing arguments.
     """
     context, names = core.context, [q.name.id for q in params]
     chosen = match_arguments(context, Callee(name, names, names), given)
@@ -44,14 +44,14 @@ def bind(
             args[id] = checked(core, value, declared_type(context, param.type), at, what, param.default)
         else:
             shape = ", ".join(f"{q.name.id}: {q.type}" for q in params)
-            context.error("E0205", span, f"`{name}` needs `{id}`", help=f"it takes `{name}({shape})`")
+            context.error("E0205", span, f"`{name}` needs `{id}`", help=f"the signature is `{name}({shape})`")
             return None
     context.spend(sum([context.weigh(v)[0] for v in args.values()]), span)
     return args
 
 
 def checked(core: Core, value: Value, type: Type, span: Span, what: str, expr: s.Expr | None = None) -> Value:
-    """A value of the declared type, a block as a term; ``ANY`` after an error. See ``typed.conforming``."""
+    """A value of the declared type, with a block as a term; ``ANY`` after an error. See ``typed.conforming``."""
     held = conforming(core.context, value, type, span, what, expr)
     if held is None:
         return ANY

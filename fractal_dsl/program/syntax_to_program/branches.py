@@ -1,4 +1,4 @@
-"""The arguments of a join: which are branches, and which are its own."""
+"""Separate the branches of a join from its other arguments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fractal_dsl.program.syntax_to_program.values import Value, is_list, type_of
 def split(
     context: Context, given: Sequence[Argument], params: Sequence[s.Parameter] = ()
 ) -> tuple[list[Argument], list[Argument]]:
-    """Branches (blocks by position, and those of lists) and the other arguments of a join.
+    """The branches of a join (positional blocks, and blocks in lists) and its other arguments.
 
-    What is not known, and so may be either, stands among the branches as ``ANY``, as does a branch after the
-    error that all lists of branches are empty.
+    An unknown value, which may be either, counts as the branch ``ANY``. So does the missing branch after the error that
+    all lists of branches are empty.
     """
     blocks = {i for i, q in enumerate(params) if q.type.name == "block"}
     takes_lists = any(q.type.item is not None for q in params)
@@ -34,14 +34,14 @@ def split(
         else:
             rest.append(arg)
     if empty and not branches:
-        help = "a block beside the list is there whatever the list has: `sum(id, […])`"
-        context.error("E0205", empty[0].span, "a join needs at least one branch, and this list has none", help=help)
+        help = "add a branch that does not depend on the list: `sum(id, […])`"
+        context.error("E0205", empty[0].span, "a join needs at least one branch, but this list is empty", help=help)
         branches.append(Argument(None, ANY, empty[0].span))
     return branches, rest
 
 
 def _branches(value: Value) -> Sequence[Value] | None:
-    """The branches that an argument stands for; None where it is none."""
+    """The branches that an argument stands for; None if it is not a branch."""
     if is_list(value):
         return value if value and type_of(value[0]) in ("block", "any") else None
     if isinstance(value, Unknown) and value.type.item is not None:
@@ -50,5 +50,5 @@ def _branches(value: Value) -> Sequence[Value] | None:
 
 
 def unclear(branches: Sequence[Argument]) -> bool:
-    """Whether it is not known if some of these are branches."""
+    """Whether some of these may or may not be branches."""
     return any(b.value is ANY for b in branches)

@@ -1,4 +1,4 @@
-"""Calls: each kind of value that can be called goes its way from here."""
+"""Calls: dispatch on the kind of the callee."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 def apply(core: Core, func: Value, given: Sequence[Argument], span: Span) -> Value:
-    """Call a value with arguments. The result is a block, a join or a plain value; Unknown or a Hole after an error."""
+    """Call a value. The result is a block, a join or a plain value; Unknown or a Hole after an error."""
     match func:
         case LayerFn() | ExternFn() | JoinFn() | p.JoinUse() | Unknown() if type_of(func) == "join":
             return call_join(core, func, given, span)
@@ -71,13 +71,12 @@ def _sequence(core: Core, given: Sequence[Argument], span: Span) -> Value:
 
 
 def call_block(context: Context, expr: s.Call, block: p.Term, given: Sequence[Argument]) -> Value:
-    """``a()`` for ``let a = relu``, as ``relu()`` is ``relu``. With arguments, as in ``linear(4)(x)``, that is an
-    error: a block takes none."""
+    """``a()`` for ``let a = relu``, which equals ``relu()``. Arguments, as in ``linear(4)(x)``, are an error."""
     if isinstance(block, p.Hole) or not given:
         return block
     kinds = [type_of(arg.value) for arg in given]
-    why = "the input flows in by itself" if "tensor" in kinds else "the block has its arguments already"
-    help = f"{why}: leave `({texts(context, expr.args)})` out"
+    why = "a block gets its input implicitly" if "tensor" in kinds else "the block already has its arguments"
+    help = f"leave `({texts(context, expr.args)})` out: {why}"
     if kinds == ["block"]:
         help = f"compose with `>>`: `{texts(context, expr.args)} >> {context.written(expr.func.span)}`"
     return context.error("E0303", expr.span, "a block cannot be called", help=help)

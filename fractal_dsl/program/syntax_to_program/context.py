@@ -1,4 +1,4 @@
-"""What every part of the evaluation shares: the report, the trail, the budget, and what was evaluated before."""
+"""The state that all parts of the evaluator share: the report, the trail, the budget, and the memo."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fractal_dsl.program.syntax_to_program.limits import MAX_STEPS, OutOfSteps
 from fractal_dsl.program.syntax_to_program.types import ANY, Unknown
 from fractal_dsl.program.syntax_to_program.values import Value, is_list
 
-_MAX_COMPARED = 50_000  # names that unknown ones are compared with; the errors beyond have no suggestion
+_MAX_COMPARED = 50_000  # comparisons with known names; errors past this limit get no suggestion
 
 Active = list[tuple[s.RuleDecl | s.LayerDecl, int | None]]
-"""The rules at their levels, layers and arguments (both without a level) that are being evaluated."""
+"""The rules (with a level), layers and arguments (without one) that are being evaluated."""
 
 
 class Context(Struct):
-    """Errors go to ``report``, with the ``trail`` of rules and layers that they came about in.
+    """The state of one evaluation. Errors go to ``report``, with the ``trail`` of rules and layers that led to them.
 
-    ``remembered`` holds the bodies of layers and the instances of rules by their identity, each with what must live as
-    long as it. ``max_repeat`` is the most that a block may be repeated.
+    ``remembered`` maps the identity of layer bodies and rule instances to their values, each with the objects whose ids
+    are in the key, to keep them alive. ``max_repeat`` is the largest repetition of a block.
     """
 
     report: Report
@@ -38,13 +38,13 @@ class Context(Struct):
     compared: int = 0
 
     def error(self, code: str, span: Span, message: str, *, label: str = "", help: Help = None) -> Unknown:
-        """Report an error; the result stands for the value that there is not."""
+        """Report an error. The result replaces the missing value."""
         self.report.error(code, span, message, label=label, help=help, trail=reversed(self.trail))
         return ANY
 
     @contextmanager
     def within(self, what: str) -> Generator[None]:
-        """Name the rule or layer that errors come about in."""
+        """Add a rule or layer to the trail of errors inside it."""
         self.trail.append(what)
         try:
             yield
@@ -52,27 +52,26 @@ class Context(Struct):
             self.trail.pop()
 
     def spend(self, steps: int, span: Span) -> None:
-        """Count steps of evaluation. Over the limit, report that and raise OutOfSteps."""
+        """Count steps of evaluation. Past the limit, report an error and raise OutOfSteps."""
         self.steps += steps
         if self.steps > MAX_STEPS:
-            help = "loops in loops multiply, and so do arguments that differ at every level of a rule"
-            self.report.error("E0602", span, f"this file takes over {MAX_STEPS:,} steps to evaluate", help=help)
+            help = "nested loops multiply, and so do arguments that differ at every level of a rule"
+            self.report.error("E0602", span, f"this file takes more than {MAX_STEPS:,} steps to evaluate", help=help)
             raise OutOfSteps
 
     def weigh(self, value: Value) -> tuple[int, int]:
-        """The elements of a list with those of the lists in it, and how deep lists stand in lists; (1, 0) for
-        anything else."""
+        """The number of elements of a list, including nested lists, and its depth; (1, 0) for anything else."""
         if not is_list(value):
             return 1, 0
         if id(value) not in self.weighed:
             inner = [self.weigh(v) for v in value if is_list(v)]
             weight = 1 + len(value) - len(inner) + sum([w for w, _ in inner])
             depth = 1 + max([d for _, d in inner], default=0)
-            self.weighed[id(value)] = (value, weight, depth)  # the list lives on: its id stays its own
+            self.weighed[id(value)] = (value, weight, depth)  # keep the list alive, so that its id stays unique
         return self.weighed[id(value)][1:]
 
     def written(self, span: Span) -> str:
-        """An expression as the file has it, on one line."""
+        """An expression as written in the file, on one line."""
         return " ".join(self.report.sources.slice(span).split())
 
     def suggestion(self, name: str, known: Sequence[str]) -> str | None:

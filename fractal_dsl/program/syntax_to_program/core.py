@@ -1,4 +1,4 @@
-"""The evaluation as what has a body sees it: layers, joins and rules evaluate their bodies and defaults by it."""
+"""The interface of the evaluator by which layers, joins and rules evaluate their bodies and defaults."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Core(Protocol):
         ...
 
     def block(self, value: Value, span: Span) -> p.Term:
-        """A value as a block: what is not called yet is called without arguments; a Hole after an error."""
+        """Convert a value to a block, calling it without arguments if needed; a Hole after an error."""
         ...
 
     def join(self, value: Value, span: Span) -> p.JoinUse | None:
-        """A value as a join: what is not called yet is called without arguments; None after an error."""
+        """Convert a value to a join, calling it without arguments if needed; None after an error."""
         ...

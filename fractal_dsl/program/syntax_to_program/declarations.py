@@ -1,4 +1,4 @@
-"""Declarations checked by themselves, their parameters unknown: what is wrong whatever the arguments."""
+"""Check declarations alone, with unknown parameters: errors that do not depend on arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fractal_dsl.program.syntax_to_program.values import EnclosingRule, Value, t
 
 
 def check_declarations(module: Module) -> None:
-    """Report what is wrong with a file's layers, joins and rules, and with the parameters of its Python classes."""
+    """Report errors in the layers, joins and rules of a file, and in the parameters of its Python classes."""
     check_termination(module)
     for decl in module.file.decls:
         match decl:
@@ -32,7 +32,7 @@ def check_declarations(module: Module) -> None:
 
 
 def _check_params(module: Module, params: tuple[s.Parameter, ...]) -> dict[str, Value]:
-    """Parameters as unknowns of their types; their types and defaults are checked by the way."""
+    """Parameters as unknown values of their types. Reports errors in their types and defaults."""
     context, result = module.context, dict[str, Value]()
     for param in params:
         name = param.name.id
@@ -71,32 +71,32 @@ def _check_rule(module: Module, decl: s.RuleDecl) -> None:
             _check_head(module, decl, case, args, id(case) in reached)
             _check_case(module, decl, case, args)
         if not decl.cases or not has_base(decl):
-            help = f"add a case that does not mention `{name}`, such as `{name}[1] = …`"
+            help = f"add a case that does not use `{name}`, such as `{name}[1] = …`"
             context.error("E0403", decl.name.span, f"rule `{name}` has no base case", help=help)
 
 
 def _check_head(module: Module, decl: s.RuleDecl, case: s.Case, args: dict[str, Value], is_reached: bool) -> None:
-    """The name, the level and the variable of a case."""
+    """Check the name, the level and the variable of a case."""
     context, name = module.context, decl.name.id
     if case.rule.id != name:
         help = f"did you mean `{name}`?"
         context.error("E0201", case.rule.span, f"a case of `{case.rule.id}` in rule `{name}`", help=help)
     if not is_reached:
-        help = "of the cases that fit a level, one of a fixed level goes first, else the first in the text"
-        context.error("E0405", case.head, "other cases take each level of this one", help=help)
+        help = "a case of a fixed level takes precedence, then the first matching case in the file"
+        context.error("E0405", case.head, "this case is unreachable: other cases match all its levels", help=help)
     if case.var is not None and case.var.id in args:
-        help = f"call one of them otherwise, such as `{name}[k]`"
-        context.error("E0202", case.var.span, f"`{case.var.id}` is a parameter of the rule already", help=help)
+        help = f"rename one of them, for example to `{name}[k]`"
+        context.error("E0202", case.var.span, f"`{case.var.id}` is already a parameter of the rule", help=help)
 
 
 def _check_case(module: Module, decl: s.RuleDecl, case: s.Case, args: dict[str, Value]) -> None:
-    """The guard and the body of a case, its variable unknown."""
+    """Check the guard and the body of a case, with an unknown variable."""
     core = module.core
     names = names_of(case, Unknown(Type("int"), -case.offset), args)
     scope = Scope(module, names, None, EnclosingRule(decl, module, args, Unknown(Type("int"), 0)))
     if case.guard is not None:
         guard = core.evaluate(case.guard, scope)
         if fits(guard, Type("bool")) is None:
-            message = f"a guard is true or false, found {type_of(guard)}"
+            message = f"a guard must be true or false, found {type_of(guard)}"
             core.context.error("E0301", case.guard.span, message)
     core.block(core.evaluate(case.body, scope), case.body.span)

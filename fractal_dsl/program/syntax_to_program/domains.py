@@ -1,4 +1,4 @@
-"""The domains of a file's parameters: ``in 1..8``, ``in {"a", "b"}``."""
+"""The domains of file parameters: ``in 1..8``, ``in {"a", "b"}``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fractal_dsl.program.syntax_to_program.values import Home, Value, show
 
 
 class Domain(Struct, frozen=True):
-    """The values that a parameter may have: those of ``allowed``, or the numbers from ``low`` to ``high``."""
+    """The values that a parameter may have: ``allowed``, or the numbers from ``low`` to ``high``."""
 
     allowed: tuple[Value, ...] = ()
     low: Value = None
@@ -30,14 +30,14 @@ class Domain(Struct, frozen=True):
 
 
 def domain_of(core: Core, home: Home, decl: s.Param, item: Type) -> Domain | None:
-    """The domain of a parameter whose elements are of type ``item``; None without one, and after an error."""
+    """The domain of a parameter with elements of type ``item``; None if it has none, or after an error."""
     context, domain = core.context, decl.domain
     if domain is None or item.name == "any":
         return None
     is_range = isinstance(domain, s.RangeDomain)
     if is_range and item.name not in NUMBERS:
         values = '"a", "b"' if item.name == "str" else "true, false"
-        message, help = f"a range holds numbers, and this is {item}", f"write a set: {{{values}}}"
+        message, help = f"a range needs numbers, found {item}", f"write a set: {{{values}}}"
         context.error("E0301", domain.span, message, help=help)
         return None
     exprs = (domain.low, domain.high) if is_range else domain.values
@@ -53,21 +53,21 @@ def _range(context: Context, expr: s.RangeDomain, ends: list[Value]) -> Domain |
     if low <= high:
         return Domain(low=low, high=high)
     help = f"write the lower end first: `{show(high)}..{show(low)}`"
-    context.error("E0302", expr.span, f"no value lies in {show(low)}..{show(high)}", help=help)
+    context.error("E0302", expr.span, f"the range {show(low)}..{show(high)} is empty", help=help)
     return None
 
 
 def _set(context: Context, expr: s.SetDomain, values: list[Value], what: str) -> Domain:
     for i, value in enumerate(values):
         if value in values[:i]:
-            context.error("E0302", expr.values[i].span, f"{show(value)} stands in {what} twice")
+            context.error("E0302", expr.values[i].span, f"{what} contains {show(value)} twice")
     return Domain(tuple(values))
 
 
 def in_domain(context: Context, domain: Domain | None, value: Value, what: str, expr: s.Expr) -> bool:
-    """Whether a value, or each element of a list, lies in the domain; if not, that is reported."""
+    """Whether a value, or each element of a list, is in the domain. Reports if not."""
     for part, span in elements(value, expr, expr.span):
         if domain is not None and not isinstance(part, Unknown) and part not in domain:
-            context.error("E0302", span, f"{what} is in {domain}, found {show(part)}")
+            context.error("E0302", span, f"{what} must be in {domain}, found {show(part)}")
             return False
     return True

@@ -1,7 +1,7 @@
-"""Expressions to values: each form evaluates its parts, then a function of another file makes its value.
+"""Expressions to values: each form evaluates its parts, then a function of another module makes its value.
 
-One evaluator serves both the concrete program and the check of a declaration by itself, whose parameters are then
-``Unknown``. Bodies of layers and rules come back here by ``core.Core``.
+The same evaluator evaluates the concrete program and checks declarations alone, with ``Unknown`` parameters. Layers and
+rules evaluate their bodies here, through ``core.Core``.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 class Evaluator(Struct):
-    """Evaluates expressions; errors go to the report of ``context``.
+    """Evaluates expressions. Errors go to the report of ``context``.
 
-    Raises OutOfSteps, having reported it, where a file takes more than MAX_STEPS.
+    Raises OutOfSteps, after reporting it, if a file takes more than MAX_STEPS.
     """
 
     context: Context
@@ -86,7 +86,7 @@ class Evaluator(Struct):
                 return ANY
 
     def block(self, value: Value, span: Span) -> p.Term:
-        """A value as a block: what is not called yet is called without arguments; a Hole after an error."""
+        """Convert a value to a block, calling it without arguments if needed; a Hole after an error."""
         match value:
             case _ if isinstance(value, TERMS):
                 return value
@@ -99,7 +99,8 @@ class Evaluator(Struct):
                 return no_block(self.context, value, span)
 
     def join(self, value: Value, span: Span) -> p.JoinUse | None:
-        """A value as a join: a built-in one, a user's, or the value of a user's join body; None after an error."""
+        """Convert a value to a join: a built-in one, a user's, or the value of a user's join body; None after an
+        error."""
         match value:
             case p.JoinUse():
                 return value
@@ -108,13 +109,13 @@ class Evaluator(Struct):
                 return use if isinstance(use, p.JoinUse) else None
             case Unknown() if value.type.name in ("any", "join"):
                 return None
-            case p.Hole() | p.Seq(items=(p.Hole(), *_)):  # begins with what is reported already
+            case p.Hole() | p.Seq(items=(p.Hole(), *_)):  # begins with a reported error
                 return None
             case _:
                 return no_join(self.context, value, span)
 
     def _flow(self, expr: s.Flow, scope: Scope) -> Value:
-        """``a >> b``; and ``concat >> conv2d(64, 1)``, a join and a block after it."""
+        """``a >> b``, and ``concat >> conv2d(64, 1)``: a join followed by a block."""
         values = [self.evaluate(e, scope) for e in expr.steps]
         if type_of(values[0]) != "join":
             return p.Seq(self._blocks(values, expr.steps), expr.span)
@@ -150,7 +151,7 @@ class Evaluator(Struct):
                 return ANY
             result.append(self.evaluate(expr.body, scope.inner(dict(zip(names, row, strict=True)))))
             weight += context.weigh(result[-1])[0]
-            if len(context.report.found) > errors:  # once told is enough
+            if len(context.report.found) > errors:  # report it once
                 return ANY_LIST
             if weight > MAX_ELEMENTS:
                 break

@@ -1,4 +1,4 @@
-"""``extern`` declarations: whether the Python class may be used, and is there."""
+"""``extern`` declarations: check that the Python class may be used and exists."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fractal_dsl.program.syntax_to_program.context import Context
 
 
 def check_extern(context: Context, decl: s.Extern, allow_python: bool) -> bool:
-    """Whether the Python class of a declaration may be used, and is there; reports why not."""
+    """Whether the Python class of a declaration may be used and exists. Reports if not."""
     target = str(decl.target.value)
     if not allow_python:
-        help = "where you trust the file and that code, say --allow-python"
+        help = "if you trust the file and that code, pass `--allow-python`"
         context.report.error("E0106", decl.span, f"`extern` runs the Python code of {target}", help=help)
         return False
     from fractal_dsl.ops.foreign_python import Failed, load_class, nn_names, search_first
@@ -21,9 +21,9 @@ def check_extern(context: Context, decl: s.Extern, allow_python: bool) -> bool:
     parts = re.split("[.:]", target)
     help = None
     if parts[0] == "nn" and parts[1:] and parts[1] in nn_names():
-        help = f"the layers of torch.nn need no declaration: write `nn.{parts[1]}(…)` where the layer stands"
+        help = f"modules of torch.nn need no declaration: write `nn.{parts[1]}(…)` where you use it"
     if target.count(":") != 1 or not all(map(str.isidentifier, parts)):
-        message = f'"{target}" names no class of a Python module'
+        message = f'"{target}" does not name a class of a Python module'
         context.report.error("E0302", decl.target.span, message, help=help or 'write `from "package.module:Class"`')
         return False
     search_first(Path(context.report.sources.at(decl.span).name).parent)

@@ -1,4 +1,4 @@
-"""Values and types: whether a value fits a type, and which type a value has."""
+"""Values and types: whether a value has a type, and which type a value has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from fractal_dsl.program.syntax_to_program.types import ANY, SCALARS, Type, Unkn
 from fractal_dsl.program.syntax_to_program.values import BLOCKS, Prob, Value, is_list, type_of
 
 _WIDER = {"float": ("int", "prob"), "prob": ("float", "int")}
-"""The types whose values a type takes besides its own."""
+"""The other types that convert to a type."""
 
 
 def fits(value: Value, type: Type) -> Value | None:
-    """The value as the type holds it (an int becomes a float where one is asked for), or None.
+    """Convert a value to a type (an int to a float, for example), or None.
 
-    Blocks and joins are told by kind only; a probability's range is the caller's to check.
+    Blocks and joins are checked by kind only. The caller checks the range of a probability.
     """
     match type.name, value:
         case _, Unknown():
@@ -42,7 +42,7 @@ def fits(value: Value, type: Type) -> Value | None:
 
 
 def type_as(value: Value) -> Type:
-    """A value's type as a declaration names it; any where it cannot."""
+    """The type of a value as a declaration names it, or any."""
     if isinstance(value, Unknown):
         return value.type
     if is_list(value):
@@ -52,14 +52,14 @@ def type_as(value: Value) -> Type:
 
 
 def item_type(values: tuple[Value, ...]) -> Type:
-    """The type of a list's elements: any where they are of several, such as ``int`` and ``float``."""
+    """The type of the elements of a list; any if they have several, such as ``int`` and ``float``."""
     filled = [v for v in values if v != ()]
     return type_as(filled[0]) if len({type_of(v) for v in filled}) == 1 else ANY.type
 
 
 def odd_one(values: tuple[Value, ...]) -> int | None:
-    """The place of the first value that cannot stand in a list with the first one: numbers of any kind can, and
-    values of one type."""
+    """The index of the first value that cannot share a list with the first one. Numbers of any type can, and values of
+    one type."""
     names = [type_of(v) for v in values]
     kinds = {name: _kind(name) for name in dict.fromkeys(names)}
     if len(kinds) < 2:
@@ -76,6 +76,6 @@ def odd_one(values: tuple[Value, ...]) -> int | None:
 
 
 def _kind(name: str) -> tuple[int, str]:
-    """How deep lists stand in lists, and what the innermost hold."""
+    """The depth of nested lists, and the values in the innermost ones."""
     item = name.strip("[]")
     return name.count("["), "number" if item in ("int", "float", "prob") else item

@@ -1,4 +1,4 @@
-"""Calls of Python classes: modules of torch.nn, and layers and joins that a file declares by ``extern``."""
+"""Calls of Python classes: modules of torch.nn, and layers and joins declared by ``extern``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 def torch_layer(context: Context, func: TorchFn, given: Sequence[Argument], span: Span) -> p.Term:
-    """``nn.Name(args)``: the arguments are torch's, in plain values."""
+    """``nn.Name(args)``, with torch's arguments as plain values."""
     name = f"nn.{func.name}"
     if not _plain(context, name, [(a.value, a.span) for a in given]):
         return p.Hole(span)
@@ -34,7 +34,7 @@ def torch_layer(context: Context, func: TorchFn, given: Sequence[Argument], span
 
 
 def extern_layer(core: Core, func: ExternFn, given: Sequence[Argument], span: Span) -> p.Term:
-    """A call of a Python class that is declared as a layer."""
+    """A call of a Python class declared as a layer."""
     args = extern_args(core, func, given, span)
     if args is None:
         return p.Hole(span)
@@ -42,7 +42,7 @@ def extern_layer(core: Core, func: ExternFn, given: Sequence[Argument], span: Sp
 
 
 def extern_args(core: Core, func: ExternFn, given: Sequence[Argument], span: Span) -> dict[str, Value] | None:
-    """The arguments of a declared Python class; None after an error, and where one is not known."""
+    """The arguments of a declared Python class; None after an error, or if one is unknown."""
     name, params = func.decl.name.id, func.decl.params
     args = bind(core, func.home, name, params, given, span)
     if args is None or not _plain(core.context, name, [(v, span) for v in args.values()]):
@@ -51,13 +51,13 @@ def extern_args(core: Core, func: ExternFn, given: Sequence[Argument], span: Spa
 
 
 def _plain(context: Context, name: str, values: Sequence[tuple[Value, Span]]) -> bool:
-    """Whether all arguments of a Python class are known and plain; reports those that cannot be."""
+    """Whether all arguments of a Python class are known plain values. Reports others."""
     sound = True
     for value, span in values:
         if has_unknown(value):
             sound = False
         elif not is_literal(value):
-            message = f"`{name}` takes numbers, texts, booleans and lists, found {type_of(value)}"
+            message = f"`{name}` takes numbers, strings, booleans and lists, found {type_of(value)}"
             context.error("E0301", span, message)
             sound = False
     return sound

@@ -1,4 +1,4 @@
-"""The built-in functions on lists: zip, range, len, enumerate, reversed; and the items of seq."""
+"""The built-in functions on lists, zip, range, len, enumerate and reversed; and the items of seq."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Function = Callable[[Context, Sequence[Argument], Span], Value]
 
 
 def unnamed(context: Context, name: str, given: Sequence[Argument], span: Span, counts: Sequence[int] = ()) -> bool:
-    """Whether all arguments go by place, as many of them as ``counts`` allow; if not, that is reported."""
+    """Whether all arguments are positional and their number is one of ``counts``. Reports if not."""
     if any(a.name is not None for a in given) or (counts and len(given) not in counts):
         wanted = " or ".join(map(str, counts)) if counts else "only"
         context.error("E0206", span, f"`{name}` takes {wanted} unnamed argument{'' if counts == (1,) else 's'}")
@@ -26,7 +26,7 @@ def unnamed(context: Context, name: str, given: Sequence[Argument], span: Span, 
 
 
 def sequence_items(given: Sequence[Argument]) -> Iterator[tuple[Value, Span]]:
-    """The items that ``seq`` composes, those of lists one by one. An unknown list is one item, ``ANY``."""
+    """The items that ``seq`` composes, with lists flattened. An unknown list is one item, ``ANY``."""
     for arg in given:
         if is_list(arg.value):
             yield from ((value, arg.span) for value in arg.value)
@@ -51,7 +51,7 @@ def _zip(context: Context, given: Sequence[Argument], span: Span) -> Value:
     known = [v for v in lists if isinstance(v, tuple)]
     if len({len(v) for v in known}) > 1:
         lengths = " and ".join(str(len(v)) for v in known)
-        return context.error("E0306", span, f"`zip` needs lists of one length, found {lengths}")
+        return context.error("E0306", span, f"`zip` needs lists of equal length, found {lengths}")
     if len(known) < len(lists):
         return ANY_LIST
     if len(known) * len(known[0]) > MAX_ELEMENTS:
@@ -64,11 +64,11 @@ def _range(context: Context, given: Sequence[Argument], span: Span) -> Value:
         return ANY
     for arg in given:
         if fits(arg.value, Type("int")) is None:
-            return context.error("E0301", arg.span, f"`range` counts whole numbers, found {type_of(arg.value)}")
+            return context.error("E0301", arg.span, f"`range` takes whole numbers, found {type_of(arg.value)}")
     if any(isinstance(a.value, Unknown) for a in given):
         return Unknown(Type("list", Type("int")))
     if len(given) == 3 and given[2].value == 0:
-        return context.error("E0305", given[2].span, "the step of `range` is not 0")
+        return context.error("E0305", given[2].span, "the step of `range` cannot be 0")
     numbers = range(*[a.value for a in given])
     if len(numbers) > MAX_LIST:
         return too_long(context, len(numbers), span)
@@ -76,7 +76,7 @@ def _range(context: Context, given: Sequence[Argument], span: Span) -> Value:
 
 
 def _of_a_list(name: str, result: Callable[[tuple[Value, ...]], Value], unknown: Unknown) -> _Function:
-    """A function of one list; ``unknown`` is its value where the list is not known."""
+    """A function of one list. ``unknown`` is its value if the list is unknown."""
 
     def function(context: Context, given: Sequence[Argument], span: Span) -> Value:
         if not unnamed(context, name, given, span, (1,)):

@@ -1,4 +1,4 @@
-"""Calls of joins: with branches a join on the spot, without them a join for a rule."""
+"""Calls of joins: with branches an inline join, without branches a join for a rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fractal_dsl.program.syntax_to_program.values import ExternFn, JoinFn, Layer
 def call_join(
     core: Core, func: JoinFn | LayerFn | ExternFn | p.JoinUse | Unknown, given: Sequence[Argument], span: Span
 ) -> Value:
-    """A call of a join: a Merge of its branches, or a JoinUse where it has none. After an error a Hole or Unknown."""
+    """A call of a join: a Merge of its branches, or a JoinUse without branches; a Hole or Unknown after an error."""
     match func:
         case JoinFn():
             return _built_in(core, func, given, span)
@@ -29,7 +29,7 @@ def call_join(
         case p.JoinUse():
             branches, rest = split(core.context, given)
             if rest:
-                return core.context.error("E0206", rest[0].span, "this join has its arguments already")
+                return core.context.error("E0206", rest[0].span, "this join already has its arguments")
             return _merge(core, func, branches, span)
         case Unknown():
             branches, _ = split(core.context, given)
@@ -41,8 +41,8 @@ def _built_in(core: Core, func: JoinFn, given: Sequence[Argument], span: Span) -
     branches, rest = split(context, given)
     if joins := [a for a in rest if branches and a.name is None and type_of(a.value) == "join"]:
         at = joins[0].span
-        help = f"give it branches of its own: `{context.written(at)}(id, …)`"
-        context.error("E0301", at, f"a branch is a block, and `{context.written(at)}` is a join", help=help)
+        help = f"give it its own branches: `{context.written(at)}(id, …)`"
+        context.error("E0301", at, f"a branch must be a block, but `{context.written(at)}` is a join", help=help)
         return p.Hole(span)
     if not params and not branches and joins_numbers(context, name, rest, span):
         return ANY
@@ -53,7 +53,7 @@ def _built_in(core: Core, func: JoinFn, given: Sequence[Argument], span: Span) -
 
 
 def _declared(core: Core, func: LayerFn | ExternFn, given: Sequence[Argument], span: Span) -> Value:
-    """A call of a user's join, or of a Python class that is declared as a join."""
+    """A call of a user's join, or of a Python class declared as a join."""
     branches, rest = split(core.context, given, func.decl.params)
     if unclear(branches):
         return ANY
@@ -67,12 +67,12 @@ def _declared(core: Core, func: LayerFn | ExternFn, given: Sequence[Argument], s
 
 
 def _failed(branches: Sequence[Argument], span: Span) -> Value:
-    """What stands for a call of a join after an error."""
+    """The placeholder for a call of a join after an error."""
     return p.Hole(span) if branches else Unknown(Type("join"))
 
 
 def _merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span) -> Value:
-    """A join on the spot; without branches, the join itself."""
+    """An inline join; without branches, the join itself."""
     if not branches:
         return use
     if unclear(branches):

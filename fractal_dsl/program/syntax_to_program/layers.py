@@ -1,4 +1,4 @@
-"""Bodies of a user's layers and joins, each evaluated once for each set of arguments."""
+"""The bodies of a user's layers and joins, evaluated once for each set of arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.values import LayerFn, Value, identity
 
-_CALL = 10  # steps that a layer with other arguments costs beside its body
+_CALL = 10  # steps for a layer with new arguments, in addition to its body
 
 
 def layer(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> p.Term:
@@ -26,10 +26,10 @@ def body(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> Va
     context, decl, home, name = core.context, func.decl, func.home, func.decl.name.id
     if any(d is decl for d, _ in context.active):
         path = " -> ".join([d.name.id for d, _ in context.active] + [name])
-        help = "recursion is written as a rule, with levels"
+        help = "write recursion as a rule with levels"
         context.error("E0407", span, f"`{name}` needs itself: {path}", help=help)
         return None
-    context.active.append((decl, None))  # a default may not need the layer either
+    context.active.append((decl, None))  # a default must not need the layer either
     args = bind(core, home, name, decl.params, given, span)
     context.active.pop()
     if args is None:
@@ -41,6 +41,6 @@ def body(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> Va
         with context.within(name):
             value, at = core.evaluate(decl.body, Scope(home, args)), decl.body.span
             made = core.join(value, at) if decl.is_join else core.block(value, at)
-            context.remembered[key] = (made, args)  # args live on: keys hold their ids
+            context.remembered[key] = (made, args)  # keep args alive: the key contains their ids
         context.active.pop()
     return context.remembered[key][0]

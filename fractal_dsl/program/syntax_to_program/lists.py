@@ -1,4 +1,4 @@
-"""Lists: their limits, their elements, and what the names of a loop stand for."""
+"""Lists: their limits, their elements, and the values of loop names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 def sized(context: Context, value: tuple[Value, ...], span: Span, spans: Sequence[Span] = ()) -> Value:
-    """A list within its limits, of values of one type. ``spans`` are those of its elements."""
+    """Make a list, within its limits, of values of one type. ``spans`` are the spans of its elements."""
     context.spend(len(value), span)
     if len(value) > MAX_LIST:
         return too_long(context, len(value), span)
@@ -32,40 +32,46 @@ def sized(context: Context, value: tuple[Value, ...], span: Span, spans: Sequenc
     if weight > MAX_ELEMENTS:
         return too_heavy(context, span)
     if depth > MAX_DEPTH:
-        return context.error("E0602", span, f"lists in lists, over {MAX_DEPTH} deep")
+        return context.error("E0602", span, f"lists are nested deeper than {MAX_DEPTH}")
     odd = odd_one(value)
     if odd is not None:
         first, other = type_of(value[0]), type_of(value[odd])
-        message = f"a list has elements of one type: the first is {first}, this is {other}"
+        message = f"the elements of a list must have one type: the first is {first}, this is {other}"
         return context.error("E0301", spans[odd] if spans else span, message)
     return value
 
 
 def too_long(context: Context, length: int, span: Span) -> Unknown:
     """Report a list of more than MAX_LIST elements."""
-    return context.error("E0602", span, f"a list of {length:,}; the limit is {MAX_LIST:,}")
+    return context.error("E0602", span, f"the list would have {length:,} elements; the limit is {MAX_LIST:,}")
 
 
 def too_heavy(context: Context, span: Span) -> Unknown:
-    """Report a list that has more than MAX_ELEMENTS elements with those of the lists in it."""
-    return context.error("E0602", span, f"a list of lists that have over {MAX_ELEMENTS:,} elements in all")
+    """Report a list with more than MAX_ELEMENTS elements, including nested lists."""
+    return context.error(
+        "E0602", span, f"the list would have more than {MAX_ELEMENTS:,} elements, including nested lists"
+    )
 
 
 def element(context: Context, expr: s.Index, base: Value, index: Value, rule: EnclosingRule | None) -> Value:
-    """``base[index]``: an element of a list, or a rule at a level. ``rule`` is the rule around the expression."""
+    """``base[index]``: an element of a list, or a rule at a level. ``rule`` is the enclosing rule."""
     if base is ANY or index is ANY:
         return ANY
     if type_of(index) != "int":
         what = "a level" if isinstance(base, RuleFn) else "an index"
-        help = "what chooses is an `int`: 0 or 1" if type_of(index) == "bool" else None
-        return context.error("E0301", expr.index.span, f"{what} is a whole number, found {type_of(index)}", help=help)
+        help = "use an `int`, 0 or 1" if type_of(index) == "bool" else None
+        return context.error(
+            "E0301", expr.index.span, f"{what} must be a whole number, found {type_of(index)}", help=help
+        )
     if isinstance(base, RuleFn):
         return RuleAt(base.decl, base.home, index, expr.span, rule)
     if isinstance(base, Unknown) and base.type.name == "list":
         return unknown(base.type.item)
     if not is_list(base):
-        help = "arguments stand in parentheses, levels of a rule in brackets" if isinstance(base, BLOCKS) else None
-        help = "its names stand behind a dot: `m.F[3]`" if isinstance(base, ModuleValue) else help
+        help = (
+            "write arguments in parentheses and the level of a rule in brackets" if isinstance(base, BLOCKS) else None
+        )
+        help = "write its names after a dot: `m.F[3]`" if isinstance(base, ModuleValue) else help
         return context.error("E0303", expr.span, f"{kind_of(base)} has no elements", help=help)
     if isinstance(index, Unknown):
         context.spend(len(base) // 10, expr.span)
@@ -77,16 +83,16 @@ def element(context: Context, expr: s.Index, base: Value, index: Value, rule: En
 
 
 def unknown_element(context: Context, expr: s.Comprehension, iterable: Value) -> Unknown | None:
-    """What the names of a loop stand for where the list is not known; None, after an error, if it is no list."""
+    """The values of loop names for an unknown list; None, after an error, if it is not a list."""
     if isinstance(iterable, Unknown) and iterable.type.name in ("any", "list"):
         return unknown(iterable.type.item) if len(expr.targets) == 1 else ANY
-    help = "loops run over lists: `range(n)` counts from 0"
+    help = "loop over a list: `range(n)` counts from 0"
     context.error("E0301", expr.iterable.span, f"expected a list, found {type_of(iterable)}", help=help)
     return None
 
 
 def unpacked(context: Context, expr: s.Comprehension, value: Value) -> tuple[Value, ...] | None:
-    """The values of a loop's names for one element of its list; None after an error."""
+    """The values of loop names for one element of the list; None after an error."""
     count = len(expr.targets)
     if count == 1:
         return (value,)

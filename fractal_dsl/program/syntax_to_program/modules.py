@@ -1,4 +1,4 @@
-"""A file's declared names and their values, each found when it is first asked for."""
+"""The declared names of a file and their values, evaluated on first use."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from fractal_dsl.program.syntax_to_program.values import ExternFn, LayerFn, Modu
 
 
 class Library(Struct):
-    """What all modules of a program share. ``find`` gives an imported file by the span of its path;
-    ``allow_python`` lets ``extern`` run code. ``reached`` are the modules by the prefixes that ``-p`` has for them."""
+    """The state that all modules of a program share.
+
+    ``find`` maps the span of an import's path to the imported file. ``allow_python`` lets ``extern`` run code.
+    ``reached`` maps each prefix of ``-p`` to its module."""
 
     core: Evaluator
     find: Callable[[Span], s.File | None]
@@ -31,8 +33,8 @@ class Library(Struct):
     by_identity: dict[object, Module] = field(default_factory=dict[object, "Module"])
 
     def module(self, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> Module:
-        """A file with these values of ``-p``, each as it is named there: one module however it is imported, so
-        that a ``shared`` block is one block."""
+        """The module of a file with these values of ``-p``. The same file with the same values is one module however it
+        is imported, so that a ``shared`` block is one block."""
         identity = (id(file), tuple(sorted(overrides.items())))
         if identity not in self.by_identity:
             self.by_identity[identity] = Module(self, file, overrides, prefix)
@@ -43,8 +45,10 @@ class Library(Struct):
 
 
 class Module:
-    """One file's names: the ``Home`` of its declarations. ``prefix`` is how ``-p`` reaches its parameters: ``""`` for
-    the file itself, ``base.`` for one that is imported ``as base``; None where it cannot (``from … import``)."""
+    """The names of one file, as the ``Declarations`` that its expressions see.
+
+    ``prefix`` is the prefix of its parameters in ``-p``: ``""`` for the main file, ``base.`` for a file imported
+    ``as base``, None if ``-p`` cannot set them (``from … import``)."""
 
     def __init__(self, library: Library, file: s.File, overrides: Mapping[str, str], prefix: str | None) -> None:
         self.library, self.core, self.file = library, library.core, file
@@ -67,11 +71,11 @@ class Module:
             if isinstance(decl, s.TrainDecl):
                 trains += 1
                 if trains > 1:
-                    self.context.report.error("E0202", decl.span, "a file has one `train` block; this is the second")
+                    self.context.report.error("E0202", decl.span, "a file can have only one `train` block")
                 continue
             for name in _names(decl):
                 if name.id in self.decls:
-                    self.context.report.error("E0202", name.span, f"`{name.id}` is declared already")
+                    self.context.report.error("E0202", name.span, f"`{name.id}` is already declared")
                 else:
                     self.decls[name.id] = decl
             if isinstance(decl, s.FromImport):
@@ -79,11 +83,11 @@ class Module:
                     self.origins.setdefault(here.id, there)
 
     def names(self) -> list[str]:
-        """All declared names that expressions may have: nets do not nest."""
+        """All declared names that expressions can use. Nets are excluded, since they do not nest."""
         return [name for name, decl in self.decls.items() if not isinstance(decl, s.NetDecl)]
 
     def qualified(self, name: str) -> str | None:
-        """A name of an imported file as it is written here: ``cnn.conv_bn``."""
+        """A name of an imported file as written here: ``cnn.conv_bn``."""
         files = ((alias, v.module) for alias, v in self.values.items() if isinstance(v, ModuleValue))
         return next((f"{alias}.{name}" for alias, module in files if name in module.names()), None)
 
@@ -108,8 +112,8 @@ class Module:
             case s.RuleDecl():
                 return RuleFn(decl, self)
             case s.NetDecl():
-                help = "a part that several nets share is a `layer` or a `rule`"
-                return self.context.error("E0301", span, f"`{name}` is a net, and nets do not nest", help=help)
+                help = "write a part that several nets share as a `layer` or a `rule`"
+                return self.context.error("E0301", span, f"`{name}` is a net: nets do not nest", help=help)
             case s.Param() | s.Let():
                 return self._value(name, decl, span)
             case s.Import() | s.FromImport():

@@ -1,4 +1,4 @@
-"""What a name stands for: a local value, a declaration, a built-in, a name of an imported file or of torch.nn."""
+"""Look up names: local values, declarations, built-ins, names of imported files and of torch.nn."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] = (*LAYERS, *JOINS, *BUILTINS)) -> Value:
-    """The value of a name: a local one, else one of the file, else a built-in. Where there is none, that is reported,
-    and a declared name or one of ``wanted`` is suggested."""
+    """The value of a name: local, else declared in the file, else built in.
+
+    An unknown name is reported, with a suggestion from the declared names and ``wanted``."""
     name = expr.id
     value = scope.find(name)
     if value is not None:
@@ -55,22 +56,23 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
 
 
 def _local(context: Context, expr: s.Name, value: Value, home: Home) -> Value:
-    """The value of a local name. A net's input is none, so one that has a declared name hides what was meant."""
+    """The value of a local name. A net's input is not a value: if it has the name of a declaration, report that it
+    hides it."""
     if type_of(value) != "tensor" or expr.id not in home.names():
         return value
-    message = f"`{expr.id}` is the input of the net here, which hides the declared `{expr.id}`"
-    return context.error("E0301", expr.span, message, help="give the input another name")
+    message = f"the input `{expr.id}` of the net hides the declared `{expr.id}`"
+    return context.error("E0301", expr.span, message, help="rename the input")
 
 
 def attribute(context: Context, base: Value, name: str, span: Span) -> Value:
-    """``m.name`` of an imported file, ``nn.Name`` of torch.nn; anything else has no attributes."""
+    """``m.name`` of an imported file or ``nn.Name`` of torch.nn; other values have no attributes."""
     match base:
         case ModuleValue():
             return _member(context, base.module, name, span)
         case TorchNn():
             return _torch_module(context, name, span)
         case _:
-            help = "a block has `.each(block)`" if type_of(base) == "block" else None
+            help = "the only attribute of a block is `.each(block)`" if type_of(base) == "block" else None
             return context.error("E0201", span, f"{kind_of(base)} has no `.{name}`", help=help)
 
 
@@ -95,7 +97,7 @@ def _torch_module(context: Context, name: str, span: Span) -> Value:
 
     def help() -> str | None:
         if name.lower() in ("rnn", "lstm", "gru"):
-            return f"there is the layer `{name.lower()}`, which hands on the outputs"
+            return f"use the built-in layer `{name.lower()}`, which returns the outputs"
         near = suggestion(name, known)
         return near.replace("`", "`nn.", 1) if near else None
 

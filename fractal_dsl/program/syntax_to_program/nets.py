@@ -1,4 +1,4 @@
-"""Nets: their tensors, their options, their bodies with the real arguments."""
+"""Nets: their tensors, their options, and their bodies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ELEMENTS = {
     **dict.fromkeys(("float", "float16", "float32", "float64", "f16", "f64", "double"), "f32"),
     **dict.fromkeys(("int", "int32", "int64", "i32", "long"), "i64"),
 }
-"""The element types of others, with ours."""
+"""Element types of other libraries and their counterparts here."""
 
 
 def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]) -> p.Program | None:
-    """The program of a net; None where its input or output is wrong, and with it every shape.
+    """The program of a net; None if its input or output type is invalid.
 
     ``params`` are the values of the file's parameters, ``train`` the settings of its train block.
     """
@@ -53,12 +53,12 @@ def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train
 def _tensor(core: Core, home: Home, expr: s.TypeExpr) -> Tensor | None:
     """A declared tensor; None after an error."""
     if expr.dims is None or expr.name not in ("f32", "i64"):
-        otherwise = "a net maps tensors, such as `f32[3, 32, 32]` or `i64[256]`"
+        otherwise = "write a tensor type, such as `f32[3, 32, 32]` or `i64[256]`"
         help = suggesting(expr.name, ("f32", "i64"), otherwise)
         if expr.name in _ELEMENTS:
             help = f"did you mean `{_ELEMENTS[expr.name]}`?"
         if expr.name in ("f32", "i64"):
-            help = f"write its shape: `{expr.name}[8]`, `{expr.name}[3, 32, 32]`"
+            help = f"add its shape: `{expr.name}[8]`, `{expr.name}[3, 32, 32]`"
         core.context.error("E0301", expr.span, f"expected a tensor type, found `{expr.name}`", help=help)
         return None
     sizes: list[int] = []
@@ -75,10 +75,10 @@ def _size(core: Core, expr: s.Expr, scope: Scope) -> int | None:
     value = core.evaluate(expr, scope)
     size = fits(value, Type("int"))
     if size is None:
-        core.context.error("E0301", expr.span, f"a size is a whole number, found {type_of(value)}")
+        core.context.error("E0301", expr.span, f"a size must be a whole number, found {type_of(value)}")
     elif isinstance(size, Unknown):
         return None
     elif size < 1:
-        core.context.error("E0302", expr.span, f"a size is at least 1, found {size}")
+        core.context.error("E0302", expr.span, f"a size must be at least 1, found {size}")
         return None
     return size

@@ -1,4 +1,4 @@
-"""Arguments of built-in layers and joins: complete and in the order of the parameters."""
+"""Bind the arguments of built-in layers and joins, in the order of their parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fractal_dsl.program.syntax_to_program.values import Value, is_list, show, t
 def bind_op(
     context: Context, name: str, params: Sequence[OpParam], given: Sequence[Argument], span: Span
 ) -> dict[str, OpValue] | None:
-    """The arguments of a built-in, defaults filled in. None after an error, and where one is not known."""
+    """The arguments of a built-in, with defaults filled in; None after an error, or if one is unknown."""
     callee = Callee(name, [q.name for q in params], [q.name for q in params if not q.keyword])
     chosen = match_arguments(context, callee, given)
     if chosen is None:
@@ -28,7 +28,7 @@ def bind_op(
         if param.name in chosen:
             args[param.name] = op_value(context, name, param, chosen[param.name])
         elif param.default is REQUIRED:
-            help = f"it takes `{name}({signature(params)})`"
+            help = f"the signature is `{name}({signature(params)})`"
             context.error("E0205", span, f"`{name}` needs `{param.name}`", help=help)
             return None
         else:
@@ -37,8 +37,8 @@ def bind_op(
 
 
 def signature(params: Sequence[OpParam]) -> str:
-    """A built-in's parameters as Python shows them: those behind ``*`` are given by name. ``…`` is a default that
-    the layer finds itself."""
+    """The parameters of a built-in in Python's notation: those after ``*`` are passed by name. ``…`` is a default that
+    depends on other arguments."""
     parts: list[str] = []
     for q in params:
         if q.keyword and "*" not in parts:
@@ -48,7 +48,7 @@ def signature(params: Sequence[OpParam]) -> str:
 
 
 def joins_numbers(context: Context, name: str, given: Sequence[Argument], span: Span) -> bool:
-    """Whether a join is called as a function of numbers; that is reported."""
+    """Whether a join is called as a function of numbers. Reports if so."""
     if not any(arg.name is None and _numeric(arg.value) for arg in given):
         return False
     context.error("E0301", span, f"`{name}` joins the outputs of blocks, not numbers", help=NO_FUNCTIONS)

@@ -1,4 +1,4 @@
-"""One argument of a built-in against its parameter: type, number of axes, choices, bounds."""
+"""Check one argument of a built-in: type, number of axes, choices, bounds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _EACH = {
     **dict.fromkeys(("size", "padding", "scale"), "one for each axis"),
     "sides": "two for each axis",
 }
-"""What a list of several numbers holds, by the kind of the parameter."""
+"""The contents of a list of several numbers, by the kind of the parameter."""
 
 
 def op_value(context: Context, name: str, param: OpParam, arg: Argument) -> Value:
-    """The argument for a parameter of the built-in ``name``; Unknown after an error, and where it is not known."""
+    """The argument for a parameter of the built-in ``name``; Unknown after an error, or if it is unknown."""
     value = arg.value
     if param.kind == "padding" and value in ("same", "valid"):
         return value
@@ -29,7 +29,7 @@ def op_value(context: Context, name: str, param: OpParam, arg: Argument) -> Valu
     held, wanted = _held(param, value)
     if held is None:
         help = _elsewhere(context, name, param, arg) or type_help(value, param.kind)
-        message = f"`{param.name}` of `{name}` is {wanted}, found {type_of(value)}"
+        message = f"`{param.name}` of `{name}` must be {wanted}, found {type_of(value)}"
         return context.error("E0301", arg.span, message, help=help)
     if isinstance(held, Unknown):
         return held
@@ -38,7 +38,7 @@ def op_value(context: Context, name: str, param: OpParam, arg: Argument) -> Valu
 
 
 def _held(param: OpParam, value: Value) -> tuple[Value | None, str]:
-    """A value as a parameter takes it, or None; and what it takes, in words."""
+    """The value converted for a parameter, or None; and a description of what the parameter accepts."""
     each = _EACH.get(param.kind)
     if each is None:
         return fits(value, Type(param.kind)), param.kind
@@ -54,7 +54,7 @@ def _held(param: OpParam, value: Value) -> tuple[Value | None, str]:
 
 
 def _wrong_length(context: Context, name: str, param: OpParam, arg: Argument, held: Value) -> Unknown | None:
-    """Report a list that does not have a number for each axis."""
+    """Report a list with the wrong number of elements."""
     axes = LAYERS[name].rank if name in LAYERS else None
     if axes is None or not is_list(held):
         return None
@@ -62,39 +62,39 @@ def _wrong_length(context: Context, name: str, param: OpParam, arg: Argument, he
     if len(held) == count:
         return None
     wanted = f"a whole number, or a list of {count}, {_EACH[param.kind]}"
-    message = f"`{param.name}` of `{name}` is {wanted}; this is a list of {len(held)}"
+    message = f"`{param.name}` of `{name}` must be {wanted}, found a list of {len(held)}"
     return context.error("E0302", arg.span, message, help=_sizes_help(held, count, param.kind))
 
 
 def _out_of_domain(context: Context, name: str, param: OpParam, arg: Argument, held: Value) -> Unknown | None:
-    """Report a value that is none of the choices, or a number out of bounds."""
+    """Report a value that is not a choice, or a number out of bounds."""
     what, span = f"`{param.name}` of `{name}`", arg.span
     numbers: tuple[Value, ...] = held if is_list(held) else (held,)
     if param.choices and held not in param.choices:
-        help = suggesting(str(held), param.choices, f"it is one of {', '.join(map(show, param.choices))}")
+        help = suggesting(str(held), param.choices, f"choose one of {', '.join(map(show, param.choices))}")
         return context.error("E0302", span, f"{what} cannot be {show(held)}", help=help)
     if param.kind == "prob" and not 0 <= numbers[0] <= 1:
         width = name == "attention" and arg.name is None and type_of(arg.value) == "int"
         return not_a_probability(context, numbers[0], span, _inferred(context, name, arg) if width else None)
     if bound := param.exceeded(numbers):
         inferred = param.name == "eps" and arg.name is None and type_of(arg.value) == "int"
-        help = f"channels and features are inferred: leave {show(arg.value)} out" if inferred else None
-        return context.error("E0302", span, f"{what} is {bound}, found {show(arg.value)}", help=help)
+        help = f"leave {show(arg.value)} out: channels and features are inferred" if inferred else None
+        return context.error("E0302", span, f"{what} must be {bound}, found {show(arg.value)}", help=help)
     return None
 
 
 def _sizes_help(sizes: tuple[int, ...], count: int, kind: str) -> str | None:
-    """Help with a list of sizes of the wrong length."""
-    if kind == "sides" and 2 * len(sizes) == count:  # one for each axis, the first axis first
+    """Help for a list of sizes with the wrong length."""
+    if kind == "sides" and 2 * len(sizes) == count:  # one for each axis, first axis first
         both = [n for size in reversed(sizes) for n in (size, size)]
-        return f"two for each axis, the last axis first: `{show(tuple(both))}`"
+        return f"write two for each axis, last axis first: `{show(tuple(both))}`"
     if kind == "sides":
-        return "two for each axis, the last axis first: left and right, top and bottom, front and back"
+        return "write two for each axis, last axis first: left, right, top, bottom, front, back"
     return f"write `{sizes[0]}`" if len({*sizes}) == 1 else None
 
 
 def _elsewhere(context: Context, name: str, param: OpParam, arg: Argument) -> str | None:
-    """Help with an argument of the wrong type that is right elsewhere."""
+    """Help for an argument of the wrong type that is right in another library."""
     value = arg.value
     if param.kind == "padding" and isinstance(value, str) and value.lower() in ("same", "valid"):
         return f'did you mean `"{value.lower()}"`?'
@@ -106,4 +106,4 @@ def _elsewhere(context: Context, name: str, param: OpParam, arg: Argument) -> st
 
 
 def _inferred(context: Context, name: str, arg: Argument) -> str:
-    return f"input features are inferred: `{name}({context.written(arg.span)})`"
+    return f"leave the input features out: `{name}({context.written(arg.span)})`"

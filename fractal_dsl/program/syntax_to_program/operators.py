@@ -1,4 +1,4 @@
-"""Numbers and operators: arithmetic, comparisons, truth values, and the repetition of blocks."""
+"""Numbers and operators: arithmetic, comparisons, boolean operators, and the repetition of blocks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def literal(context: Context, expr: s.Literal) -> Value:
     if expr.prob:
         assert isinstance(value, float)
         if value > 1:
-            help = "a probability lies between 0% and 100%"
+            help = "a probability is between 0% and 100%"
             return context.error("E0302", expr.span, f"{show(Prob(value))} is not a probability", help=help)
         return Prob(value)
     return number(context, value, expr.span) if isinstance(value, int | float) else value
@@ -49,7 +49,7 @@ def literal(context: Context, expr: s.Literal) -> Value:
 def number(context: Context, value: float, span: Span) -> Value:
     """A number within its limits."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INT:
-        return context.error("E0602", span, "this number is over the limit of 2**63 - 1")
+        return context.error("E0602", span, "this number exceeds the limit of 2**63 - 1")
     if isinstance(value, float) and not math.isfinite(value):
         return context.error("E0305", span, "this number is too large for a float")
     return value
@@ -78,13 +78,13 @@ def repeated(context: Context, expr: s.Binary, block: p.Term, times: Value) -> V
     if isinstance(times, Unknown) and times.type.name in ("any", "int"):
         return p.Hole(expr.span)
     if not isinstance(times, int) or isinstance(times, bool):
-        message = f"a block is repeated a whole number of times, found {type_of(times)}"
+        message = f"the number of repetitions must be a whole number, found {type_of(times)}"
         return context.error("E0303", expr.right.span, message)
     if times < 0:
         return context.error("E0302", expr.right.span, f"a block cannot be repeated {times} times")
     if times > context.max_repeat:
-        message = f"a block repeated {times:,} times; the limit is {context.max_repeat:,} layers"
-        return context.error("E0601", expr.right.span, message, help="--max-layers sets the limit")
+        message = f"the block would be repeated {times:,} times; the limit is {context.max_repeat:,} layers"
+        return context.error("E0601", expr.right.span, message, help="raise the limit with `--max-layers`")
     context.spend(times // 10, expr.span)
     return p.Seq((block,) * times, expr.span)
 
@@ -111,12 +111,12 @@ def binary(context: Context, expr: s.Binary, left: Value, right: Value) -> Value
         return Unknown(types[0]) if types[0] == types[-1] else ANY_LIST
     if op in _ARITHMETIC and numbers:
         return _arithmetic(context, expr, left, right)
-    message = f"`{op}` does not take {kinds[0]} and {kinds[1]}"
+    message = f"`{op}` does not accept {kinds[0]} and {kinds[1]}"
     return context.error("E0303", expr.span, message, help=_operands_help(context, expr, kinds))
 
 
 def _operands_help(context: Context, expr: s.Binary, kinds: tuple[str, str]) -> str | None:
-    """Help with an operator on blocks."""
+    """Help for an operator on blocks."""
     if "block" not in kinds:
         return None
     if expr.op == "+":
@@ -126,8 +126,8 @@ def _operands_help(context: Context, expr: s.Binary, kinds: tuple[str, str]) -> 
     if expr.op == "*" and "int" in kinds:
         block, times = (expr.left, expr.right) if kinds[0] == "block" else (expr.right, expr.left)
         factors = [_factor(context.written(e.span)) for e in (block, times)]
-        return f"a block is repeated with `**`: `{' ** '.join(factors)}`"
-    return "blocks are composed with `>>`, and repeated with `**`"
+        return f"repeat a block with `**`: `{' ** '.join(factors)}`"
+    return "compose blocks with `>>`, and repeat a block with `**`"
 
 
 def _factor(text: str) -> str:
@@ -153,7 +153,7 @@ def _arithmetic(context: Context, expr: s.Binary, left: Value, right: Value) -> 
 
 
 def _no_result(op: str, left: float, right: float) -> str | None:
-    """Why an operation has no result for two numbers; None where it has one, which may be over the limits."""
+    """Why an operation on two numbers has no result; None if it has one, which may exceed the limits."""
     if right == 0 and op in ("/", "//", "%"):
         return "division by zero"
     if op != "**":
@@ -161,7 +161,7 @@ def _no_result(op: str, left: float, right: float) -> str | None:
     if left == 0 and right < 0:
         return "division by zero: this is a negative power of 0"
     if isinstance(left, int) and isinstance(right, int) and right < 0:
-        return "a negative power of a whole number is not a whole number: write a float"
+        return "a negative power of a whole number is not a whole number: use a float as the base"
     if left < 0 and right != int(right):
         return "a negative number has no fractional power"
     return None

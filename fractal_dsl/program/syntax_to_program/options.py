@@ -17,7 +17,7 @@ INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "ort
 
 
 def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
-    """The drop-path (None where it is not known or not given) and the name of the initialisation of a net."""
+    """The drop-path of a net (None if unknown or not given) and the name of its initialisation."""
     context, drop_path, init, seen = core.context, None, "default", set[str]()
     for option in decl.options:
         assert isinstance(option.func, s.Name)
@@ -42,19 +42,19 @@ def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
     for i, arg in enumerate(option.args):
         name = arg.name or known[min(i, 2)]
         if name not in known:
-            help = suggesting(name, known, "it has local, global and columns")
+            help = suggesting(name, known, "its parameters are `local`, `global` and `columns`")
             context.error("E0203", arg.span, f"`drop_path` has no parameter `{name}`", help=help)
         elif name in values:
             context.error("E0204", arg.span, f"`{name}` of `drop_path` is given twice")
         elif name == "columns":
             if not (isinstance(arg.value, s.Name) and arg.value.id == "all"):
-                context.error("E0702", arg.value.span, "the value of `columns` is `all`")
+                context.error("E0702", arg.value.span, "`columns` must be `all`")
             values[name] = True
         else:
             values[name] = _probability(core, home, arg, f"`{name}` of `drop_path`")
     if values.get("columns") and values.get("global"):
-        help = "`columns=all` trains every column on every mini-batch, which leaves nothing to draw"
-        context.error("E0702", option.span, "`drop_path` takes `global` or `columns=all`, not both", help=help)
+        help = "`columns=all` already trains every column on each mini-batch"
+        context.error("E0702", option.span, "`drop_path` takes either `global` or `columns=all`, not both", help=help)
     if any(isinstance(v, Unknown) for v in values.values()):
         return None
     return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
@@ -77,10 +77,10 @@ def _init(core: Core, home: Home, option: s.Call) -> str:
         case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
             return name
         case [str() as name]:
-            help = suggesting(name, INITS, f"it is one of {', '.join(map(show, INITS))}")
+            help = suggesting(name, INITS, f"choose one of {', '.join(map(show, INITS))}")
             context.error("E0702", option.args[0].span, f'there is no initialisation "{name}"', help=help)
         case [Unknown()]:
             pass
         case _:
-            context.error("E0702", option.span, '`init` takes one text: `init("xavier")`')
+            context.error("E0702", option.span, '`init` takes one string: `init("xavier")`')
     return "default"

@@ -1,4 +1,4 @@
-"""Parameters of a file: their defaults, and the values that ``-p`` gives them."""
+"""The parameters of a file: defaults, and values from ``-p``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ParseValue = Callable[[Source, Report], s.Expr]
 def param(
     core: Evaluator, home: Home, decl: s.Param, prefix: str | None, override: str | None, parse_value: ParseValue
 ) -> Value:
-    """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` reads.
+    """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` parses.
 
-    ``prefix`` is how ``-p`` reaches the parameters of the file; None where it cannot. ``ANY`` after an error.
+    ``prefix`` is the prefix of the file's parameters in ``-p``; None if ``-p`` cannot set them. ``ANY`` after an error.
     """
     context, name, type = core.context, decl.name.id, declared_type(core.context, decl.type, PLAIN)
     item = innermost(type)
     if item.name in ("block", "join"):
-        message = "a parameter of a file is a number, text, boolean, or a list of these"
+        message = "a parameter of a file must be a number, string, boolean, or a list of these"
         return context.error("E0301", decl.type.span, message)
     domain = domain_of(core, home, decl, item)
     default = ANY if decl.default is None else _default(core, home, decl.default, type, domain, f"`{name}`")
@@ -43,7 +43,7 @@ def param(
         way = f"-p {prefix}{name}=…"
         if prefix is None:
             way = f"-p m.{name}=…` where the file is imported by `import … as m"
-        help = f"give it with `{way}`, or a default: `param {name}: {type} = …`"
+        help = f"set it with `{way}`, or add a default: `param {name}: {type} = …`"
         context.error("E0205", decl.name.span, f"parameter `{name}` has no value", help=help)
     return default
 
@@ -71,7 +71,7 @@ def _override(
     value: Value | None = None
     if isinstance(expr, s.Broken) and not report.found:
         help = f"write a literal, such as `-p {name}={_example(type)}`"
-        report.error("E0301", Span(0, len(text)), f"{what} is {type}, found `{text}`", help=help)
+        report.error("E0301", Span(0, len(text)), f"{what} must be {type}, found `{text}`", help=help)
     else:
         value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, what, expr)
     sound = value is not None and in_domain(apart.context, domain, value, what, expr)
@@ -84,7 +84,7 @@ def _override(
 
 
 def unknown_parameter(name: str, text: str, help: str, main: Source) -> Diagnostic:
-    """The finding that a value is given for a parameter that there is not."""
+    """The error that there is no such parameter."""
     message, trail = f"there is no parameter `{name}`", (f"the parameters of {main.name}",)
     if isinstance(text, Located):
         return Diagnostic("E0203", message, text.source, text.name, help=help, trail=trail)
@@ -96,7 +96,7 @@ def _place(text: Located) -> dict[str, Source | Span]:
 
 
 def _literal(expr: s.Expr, type: Type) -> s.Expr:
-    """An expression as a literal of the type: a name stands for a text there. What is no literal is Broken."""
+    """Read an expression as a literal of the type, with a bare name as a string; Broken if it is not a literal."""
     match expr:
         case s.Literal() | s.Unary(op="-", operand=s.Literal()):
             return expr

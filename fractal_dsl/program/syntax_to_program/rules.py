@@ -1,4 +1,4 @@
-"""Rules at their levels: mentions, instances, and ``.each``. An instance is expanded once for each set of arguments."""
+"""Rules at their levels: calls, instances, and ``.each``. An instance is expanded once for each set of arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import Unknown
 from fractal_dsl.program.syntax_to_program.values import EachFn, EnclosingRule, RuleAt, RuleFn, Value, identity
 
-_EXPANSION = 20  # steps that a rule at a level costs beside its expressions
+_EXPANSION = 20  # steps for a rule at a level, in addition to its expressions
 
 
 def mention(core: Core, rule: RuleAt, given: Sequence[Argument], span: Span) -> p.Term:
@@ -48,10 +48,11 @@ def mention(core: Core, rule: RuleAt, given: Sequence[Argument], span: Span) -> 
 def _arguments(
     core: Core, rule: RuleAt, given: Sequence[Argument], span: Span, inherited: Mapping[str, Value] | None
 ) -> dict[str, Value] | None:
-    """The arguments of a mention; None after an error. A default may mention the rule, but not with that default."""
+    """The arguments of a call of a rule; None after an error. A default can call the rule, but not with that
+    default."""
     context, decl, name = core.context, rule.decl, rule.decl.name.id
     if sum(d is decl and level is None for d, level in context.active) > len(decl.params):
-        help = f"give `{name}` its arguments where a default mentions it"
+        help = f"pass all arguments to `{name}` where a default calls it"
         context.error("E0407", span, f"the default arguments of `{name}` need themselves", help=help)
         return None
     context.active.append((decl, None))
@@ -61,7 +62,7 @@ def _arguments(
 
 
 def _check_change(context: Context, rule: RuleAt, level: Unknown) -> None:
-    """Report a mention of a rule within itself at its own level, or above."""
+    """Report a call of a rule inside itself at the same level or a higher one."""
     name = rule.decl.name.id
     if level.offset is not None and level.offset >= 0 and not is_reported(context, [rule.decl]):
         rise = f"+{level.offset}" if level.offset else ""
@@ -69,8 +70,8 @@ def _check_change(context: Context, rule: RuleAt, level: Unknown) -> None:
 
 
 def _same_join(decl: s.RuleDecl, args: Mapping[str, Value], around: Mapping[str, Value]) -> bool:
-    """Whether a mention of a rule within itself has the join of the rule around: the same arguments where the join
-    is named. With others its columns are closed by a join of their own."""
+    """Whether a call of a rule inside itself shares the join of the enclosing rule: it does if the arguments of the
+    join are the same. Otherwise its columns get their own join."""
     named = names_in(decl.join) if decl.join is not None else ()
     return all(identity(args[q]) == identity(around[q]) for q in args if q in named)
 
@@ -78,8 +79,8 @@ def _same_join(decl: s.RuleDecl, args: Mapping[str, Value], around: Mapping[str,
 def _instance(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
     context, decl, name = core.context, rule.decl, rule.decl.name.id
     if level > MAX_LEVEL:
-        help = "a plain chain is written `block ** n`"
-        context.error("E0602", rule.span, f"level {level:,} of `{name}` is over the limit of {MAX_LEVEL}", help=help)
+        help = "write a plain chain as `block ** n`"
+        context.error("E0602", rule.span, f"level {level:,} of `{name}` exceeds the limit of {MAX_LEVEL}", help=help)
         return None
     if _is_active(context, rule, level):
         return None
@@ -87,7 +88,7 @@ def _instance(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p
     if key not in context.remembered:
         context.remembered[key] = (None, args)
         with context.within(f"{name}[{level}]"):
-            # a layer or an argument around may be needed again within: the levels of the rules fall, so that ends
+            # an enclosing layer or argument may recur inside: this ends, since the levels of rules decrease
             outer, context.active = context.active, [entry for entry in context.active if entry[1] is not None]
             context.active.append((decl, level))
             context.remembered[key] = (_expand(core, rule, level, args), args)
@@ -96,7 +97,7 @@ def _instance(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p
 
 
 def _is_active(context: Context, rule: RuleAt, level: int) -> bool:
-    """Whether a rule is being expanded at this level already. That is reported, unless the termination check has."""
+    """Whether a rule is already being expanded at this level. Reports it, unless the termination check has."""
     decl, name = rule.decl, rule.decl.name.id
     around = [(d, above) for d, above in context.active if isinstance(d, s.RuleDecl) and above is not None]
     if (decl, level) not in around:
@@ -109,7 +110,7 @@ def _is_active(context: Context, rule: RuleAt, level: int) -> bool:
 
 
 def _expand(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
-    """The first case that takes the level, its body evaluated; None after an error."""
+    """The evaluated body of the first case that matches the level; None after an error."""
     context, decl, home = core.context, rule.decl, rule.home
     inner = EnclosingRule(decl, home, args, level)
     context.spend(_EXPANSION + len(decl.cases), rule.span)
@@ -131,7 +132,7 @@ def _expand(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.I
 
 
 def join_of(core: Core, expr: s.Expr, scope: Scope) -> p.JoinUse | None:
-    """The join that a rule names; None after an error, which suggests joins only."""
+    """The join of a rule; None after an error, which suggests only joins."""
     value = lookup(core.context, expr, scope, JOINS) if isinstance(expr, s.Name) else core.evaluate(expr, scope)
     return core.join(value, expr.span)
 
@@ -146,14 +147,13 @@ def each(core: Core, func: EachFn, given: Sequence[Argument], span: Span) -> p.T
     while isinstance(target, p.Tagged):
         target = target.body
     if not isinstance(target, p.Mention | p.Bundle | p.Each | p.Hole):
-        help = "write `.each` behind a mention of a rule, such as `F[3](64).each(maxpool2d(2))`; else use `>>`"
-        return context.error("E0408", span, "`.each` needs columns, and this is a single block", help=help)
+        help = "write `.each` after a rule, such as `F[3](64).each(maxpool2d(2))`; otherwise use `>>`"
+        return context.error("E0408", span, "`.each` needs columns, but this is a single block", help=help)
     return p.Each(func.target, block, span)
 
 
 def without_level(context: Context, rule: RuleFn, given: Sequence[Argument], span: Span) -> Unknown:
-    """Report a call of a rule without its level. The help tells the level from the arguments where there is one too
-    many."""
+    """Report a call of a rule without a level. If there is one argument too many, the help takes it for the level."""
     name, params = rule.decl.name.id, rule.decl.params
     level, args = "3", texts(context, given) or ("…" if params else "")
     if len(given) > len(params):

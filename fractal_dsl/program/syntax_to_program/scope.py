@@ -1,4 +1,4 @@
-"""Local names and what is around them."""
+"""Scopes: local names, and the enclosing file and rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractal_dsl.program.syntax_to_program.values import EnclosingRule, Home, Va
 
 
 class Nowhere:
-    """No file: the home of a value on the command line."""
+    """No file: the declarations that a value on the command line sees."""
 
     def resolve(self, name: str, span: Span) -> Value | None:
         """None."""
@@ -31,7 +31,7 @@ class Nowhere:
 
 
 class Scope(Struct, frozen=True):
-    """Local names, the file and the rule around them."""
+    """Local names, and the enclosing file and rule."""
 
     home: Home
     local: Mapping[str, Value] = field(default_factory=dict[str, Value])
@@ -39,11 +39,11 @@ class Scope(Struct, frozen=True):
     rule: EnclosingRule | None = None
 
     def inner(self, local: Mapping[str, Value]) -> Scope:
-        """A scope within this one."""
+        """A scope nested in this one."""
         return Scope(self.home, local, self, self.rule)
 
     def find(self, name: str) -> Value | None:
-        """The value of a local name, the innermost of that name; None if there is none."""
+        """The value of a local name, innermost first; None if there is none."""
         at: Scope | None = self
         while at is not None:
             if name in at.local:

@@ -13,7 +13,7 @@ from fractal_dsl.program.syntax_to_program.values import Home, Value, is_list, t
 
 
 def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
-    """The settings of a train block; names that the file declares stand for their values."""
+    """The settings of a train block. Names declared in the file are replaced by their values."""
     result: dict[str, Any] = {}
     for setting in decl.settings:
         if setting.key.id in result:
@@ -23,7 +23,7 @@ def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
 
 
 def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
-    """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``; everything else is a plain value, None after an error.
+    """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``. Everything else is a plain value; None after an error.
 
     ``where`` is the setting: ``optimizer``, ``optimizer.lr``.
     """
@@ -38,14 +38,14 @@ def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
             result: dict[str, Any] = {"name": name}
             for arg in expr.args:
                 if arg.name is None or arg.name == "name":
-                    context.error("E0701", arg.span, f"settings of `{name}` are named: `{name}(lr=0.1)`")
+                    context.error("E0701", arg.span, f"pass settings of `{name}` by name: `{name}(lr=0.1)`")
                 else:
                     result[arg.name] = data(core, home, arg.value, f"{where}.{arg.name}")
             return result
         case s.Items():
             return [data(core, home, e, where) for e in expr.items]
         case s.Name() if expr.id not in declared:
-            help = f'a text stands in quotes: "{expr.id}"'
+            help = f'quote the string: "{expr.id}"'
             context.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
             return None
         case _:
@@ -53,19 +53,19 @@ def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
             if _is_plain(value):
                 return _plain(value)
             if not isinstance(value, Unknown):
-                context.error("E0701", expr.span, f"a setting is plain data, found a {type_of(value)}")
+                context.error("E0701", expr.span, f"a setting must be plain data, found a {type_of(value)}")
             return None
 
 
 def _is_plain(value: Value) -> bool:
-    """Whether a value is a number, text, boolean, or a list of such."""
+    """Whether a value is a number, string, boolean, or a list of these."""
     if is_list(value):
         return all(isinstance(v, Unknown) or _is_plain(v) for v in value)
     return type_of(value) in PLAIN
 
 
 def _plain(value: Value) -> Any:
-    """A value as Python data; None where it is unknown."""
+    """A value as Python data; None if it is unknown."""
     if isinstance(value, Unknown):
         return None
     if is_list(value):

@@ -1,4 +1,4 @@
-"""Values against declared types: numbers, texts, booleans, blocks, joins, and lists of them."""
+"""Check values against declared types: numbers, strings, booleans, blocks, joins, and lists of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fractal_dsl.program.syntax_to_program.values import Prob, Value, is_list, s
 
 
 def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = SCALARS) -> Type:
-    """A declared type. Tensors type nets only. Help with an unknown type names those of ``known``."""
+    """A declared type. Only nets have tensor types. The help for an unknown type suggests one of ``known``."""
     if expr.item is not None:
         return Type("list", declared_type(context, expr.item, known))
     if expr.name in SCALARS and expr.dims is None:
@@ -34,15 +34,16 @@ def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = SCA
 def conforming(
     context: Context, value: Value, type: Type, span: Span, what: str, expr: s.Expr | None = None
 ) -> Value | None:
-    """A value as its declared type holds it; None after an error. The error stands at the element that is wrong where
-    ``expr``, the value as it is written, has it. ``what`` names the parameter."""
+    """Convert a value to its declared type; None after an error.
+
+    The error is at the wrong element if ``expr``, the value as written, contains it. ``what`` names the parameter."""
     if type.name == "any":
         return ANY
     held = fits(value, type)
     if held is None:
         wrong, wanted, span = _misfit(value, type, expr, span)
         why = f"found {type_of(value)}" if wrong is value else f"but its element {show(wrong)} is {type_of(wrong)}"
-        context.error("E0301", span, f"{what} is {type}, {why}", help=type_help(wrong, wanted.name))
+        context.error("E0301", span, f"{what} must be {type}, {why}", help=type_help(wrong, wanted.name))
         return None
     for part, at in elements(held, expr, span) if innermost(type).name == "prob" else ():
         if not isinstance(part, Unknown) and not 0 <= part <= 1:
@@ -52,7 +53,7 @@ def conforming(
 
 
 def _misfit(value: Value, type: Type, expr: s.Expr | None, span: Span) -> tuple[Value, Type, Span]:
-    """The part of a value that does not fit, its type as it should be, and its place."""
+    """The part of a value with the wrong type, the type it should have, and its span."""
     if type.item is None or not is_list(value):
         return value, type, span
     i = next(i for i, v in enumerate(value) if fits(v, type.item) is None)
@@ -61,7 +62,7 @@ def _misfit(value: Value, type: Type, expr: s.Expr | None, span: Span) -> tuple[
 
 
 def elements(value: Value, expr: s.Expr | None, span: Span) -> Iterator[tuple[Value, Span]]:
-    """The elements of a list, and of the lists in it, each where it is written; else the value itself."""
+    """The elements of a list, including nested lists, each with its span; else the value itself."""
     if not is_list(value):
         yield value, span
         return
@@ -75,19 +76,19 @@ def _item_at(expr: s.Expr | None, i: int, value: tuple[Value, ...]) -> s.Expr | 
 
 
 def not_a_probability(context: Context, value: float, span: Span, otherwise: str | None = None) -> Unknown:
-    """Report a number that is no probability; ``otherwise`` says what else the number may have been meant for."""
-    help = "a probability lies between 0 and 1, or 0% and 100%"
+    """Report a number that is not a probability. ``otherwise`` suggests what else it may have been meant for."""
+    help = "a probability is between 0 and 1, or 0% and 100%"
     if value in range(2, 101):
         help = f"{otherwise}; as a probability it is `{value:g}%`" if otherwise else f"did you mean `{value:g}%`?"
     return context.error("E0302", span, f"{float(value):g} is not a probability", help=help)
 
 
 def type_help(value: Value, wanted: str) -> str | None:
-    """Help with a value of the wrong type; ``wanted`` is the name of the right one."""
+    """Help for a value of the wrong type. ``wanted`` is the name of the right type."""
     if wanted == "int" and isinstance(value, float) and not isinstance(value, Prob):
         return f"write a whole number, such as {round(value)}; {WHOLE}"
     if wanted == "bool" and value in (0, 1):
         return "write `true` or `false`"
     if type_of(value) == "tensor":
-        return "the input flows in by itself: leave it out"
+        return "leave it out: a block gets its input implicitly"
     return None

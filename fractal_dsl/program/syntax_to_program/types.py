@@ -1,4 +1,4 @@
-"""Types as declarations name them, and the values of which only the type is known."""
+"""Types as declared, and values of which only the type is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 NUMBERS = ("int", "float", "prob")
 PLAIN = (*NUMBERS, "bool", "str")
-"""The types of a file's parameters, besides lists of them."""
+"""The scalar types of a file's parameters."""
 SCALARS = (*PLAIN, "block", "join")
 
 
@@ -21,7 +21,7 @@ class Type(Struct, frozen=True):
 
 
 class Unknown(Struct, frozen=True):
-    """A value of a known type (``any``: of no known type). ``offset`` relates a level to the rule's own."""
+    """An unknown value of a known type (``any`` if unknown, too). ``offset`` relates a level to that of the rule."""
 
     type: Type
     offset: int | None = None
@@ -32,10 +32,10 @@ ANY_LIST = Unknown(Type("list", ANY.type))
 
 
 def unknown(type: Type | None) -> Unknown:
-    """A value of a type, ``ANY`` itself where the type is not known either."""
+    """An unknown value of a type; ``ANY`` if the type is unknown, too."""
     return ANY if type is None or type == ANY.type else Unknown(type)
 
 
 def innermost(type: Type) -> Type:
-    """The type of the elements of a list, and of the lists in it; else the type itself."""
+    """The type of the innermost elements of a list; else the type itself."""
     return innermost(type.item) if type.item else type

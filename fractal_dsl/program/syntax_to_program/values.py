@@ -1,8 +1,8 @@
 """What expressions evaluate to.
 
 A value is an int, float, Prob, bool, str, tuple (a list), a term of ``program`` (a block), a JoinUse, one of the
-callables below, or Unknown. Unknown stands for a value that is not known: a parameter while a declaration is checked
-by itself, or the result of something that is reported already.
+callables below, or Unknown. Unknown is a parameter while a declaration is checked alone, or the result of an expression
+with a reported error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.types import Unknown
 
 Value = Any
-"""The union in the module's docstring; it is recursive through lists and checked by ``match``."""
+"""The union in the module's docstring. It is recursive through lists and checked by ``match``."""
 
 
 class Prob(float):
@@ -27,18 +27,18 @@ class Prob(float):
 
 
 class Home(Protocol):
-    """The file that a declaration stands in: where names that are not local are looked up."""
+    """The declarations of a file: where names that are not local are looked up."""
 
     def resolve(self, name: str, span: Span) -> Value | None:
         """The value of a declared name; None if there is no such name."""
         ...
 
     def names(self) -> list[str]:
-        """All declared names that expressions may have."""
+        """All declared names that expressions can use."""
         ...
 
     def qualified(self, name: str) -> str | None:
-        """A name of an imported file as it is written here; None if no import has it."""
+        """A name of an imported file as written here; None if no import has it."""
         ...
 
     def title(self) -> str:
@@ -66,7 +66,7 @@ class LayerFn(Struct, frozen=True):
 
 
 class ExternFn(Struct, frozen=True):
-    """A Python class that is declared as a layer or join, not yet called."""
+    """A Python class declared as a layer or join, not yet called."""
 
     decl: s.Extern
     home: Home
@@ -90,7 +90,7 @@ class RuleFn(Struct, frozen=True):
 
 
 class EnclosingRule(Struct, frozen=True, eq=False):
-    """The rule whose body is being read, with the arguments that inner mentions inherit."""
+    """The rule whose body is being evaluated, with the arguments that inner calls inherit."""
 
     decl: s.RuleDecl
     home: Home
@@ -99,7 +99,7 @@ class EnclosingRule(Struct, frozen=True, eq=False):
 
 
 class RuleAt(Struct, frozen=True, eq=False):
-    """A rule at a level, its arguments not yet given: ``F[3]``; ``enclosing`` is the rule it stands in."""
+    """A rule at a level without arguments: ``F[3]``. ``enclosing`` is the enclosing rule."""
 
     decl: s.RuleDecl
     home: Home
@@ -109,7 +109,7 @@ class RuleAt(Struct, frozen=True, eq=False):
 
 
 class ModuleValue(Struct, frozen=True, eq=False):
-    """An imported file, by the name that it has here."""
+    """An imported file, by its name here."""
 
     module: Home
 
@@ -187,22 +187,22 @@ def show(value: Value) -> str:
 
 
 def is_literal(value: Value) -> bool:
-    """Whether a value is a number, text, boolean, or a list of such, and known."""
+    """Whether a value is a number, string, boolean, or a list of these, and known."""
     return all(map(is_literal, value)) if is_list(value) else isinstance(value, int | float | str)
 
 
 def to_python(value: Value) -> Value:
-    """A literal as Python has it: a probability is a float."""
+    """A literal as a Python value: a probability becomes a float."""
     return tuple(map(to_python, value)) if is_list(value) else float(value) if isinstance(value, Prob) else value
 
 
 def has_unknown(value: Value) -> bool:
-    """Whether a value, or an element of it, is not known."""
+    """Whether a value, or an element of it, is unknown."""
     return any(map(has_unknown, value)) if is_list(value) else isinstance(value, Unknown)
 
 
 def identity(value: Value) -> object:
-    """A hashable identity of a value, for remembering what was evaluated; blocks count by identity."""
+    """A hashable key of a value, for the memo. Blocks are compared by identity."""
     if is_list(value):
         return tuple([identity(v) for v in value])
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):

@@ -16,12 +16,12 @@ from fractal_dsl.program.syntax_to_program.termination.rule_calls import Reader,
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
 _Step = tuple[s.RuleDecl, int, RuleCall]
-"""A rule at a level, and a call from there."""
+"""A rule at a level, and a call from it."""
 
 
 def check_absolute(module: Module, reader: Reader, rules: Sequence[s.RuleDecl], reported: set[Span]) -> None:
-    """Report cycles between rules at levels, from each level where one may begin; ``reported`` are the spans of the
-    mentions that are reported already."""
+    """Report cycles between rules at levels, from each level where one may begin. ``reported`` are the spans of calls
+    that have been reported."""
     components = _odd_components(reader, rules)
     search = _Search(module, reader, components, reported)
     starts = [(rule, case.offset) for rule in rules for case in rule.cases if case.var is None]
@@ -33,8 +33,8 @@ def check_absolute(module: Module, reader: Reader, rules: Sequence[s.RuleDecl], 
 
 
 def _odd_components(reader: Reader, rules: Sequence[s.RuleDecl]) -> dict[int, int]:
-    """The rules that can come back to themselves by a level that is neither relative nor a number, each with the
-    number of its component: the rules that it calls and that call it."""
+    """The rules that can reach themselves by a level that is neither relative nor a number, each with the number of its
+    strongly connected component."""
     edges: list[Edge] = []
     odd: set[Span] = set()
     for rule in rules:
@@ -47,7 +47,7 @@ def _odd_components(reader: Reader, rules: Sequence[s.RuleDecl]) -> dict[int, in
 
 
 class _Search:
-    """Walks from a rule at a level to those that it calls, in depth."""
+    """A depth-first search from a rule at a level along its calls."""
 
     def __init__(self, module: Module, reader: Reader, components: dict[int, int], reported: set[Span]) -> None:
         self.module, self.context, self.reader = module, module.context, reader
@@ -57,7 +57,7 @@ class _Search:
         self.places: dict[tuple[int, int], int] = {}
 
     def visit(self, rule: s.RuleDecl, level: int) -> None:
-        """Everything that a rule at a level leads to."""
+        """Search everything that a rule at a level reaches."""
         node = (id(rule), level)
         if node in self.done or not 0 <= level <= MAX_LEVEL or len(self.done) > MAX_WORK // 10:
             return
@@ -113,7 +113,8 @@ class _Search:
             rises(self.context, name, call.span, [f"{name}[{level}]", *call.via, f"{name}[{call.level}]"])
 
     def _guard(self, rule: s.RuleDecl, case: s.Case, call: RuleCall) -> str | None:
-        """Help with a level of the rule itself that arguments decide: the guard under which it falls."""
+        """Help for a call of the rule itself at a level that depends on arguments: the guard under which it
+        decreases."""
         known = {q.name.id for q in rule.params} | {*self.module.decls, *BUILTINS}
         known |= {case.var.id} if case.var is not None else set()
         if call.rule is not rule or call.via or call.index is None or not names_in(call.index) <= known:
@@ -131,4 +132,4 @@ class _Search:
             guard = self.context.written(case.guard.span)
             falls = f"({guard}) and {falls}" if " or " in guard else f"{guard} and {falls}"
         at = f"{rule.name.id}[{level.replace(' ', '')}]"
-        return f"add a guard, under which the level falls: `{at} when {falls} = …`"
+        return f"add a guard that makes the level decrease: `{at} when {falls} = …`"

@@ -1,4 +1,4 @@
-"""The graph of calls between rules: its cycles, and those around which the level does not fall."""
+"""The graph of calls between rules: its cycles, and those around which the level does not decrease."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fractal_dsl.program.syntax_to_program.limits import MAX_WORK
 
 
 class Edge(Struct, frozen=True):
-    """A mention in a case: from a rule to a rule, the level changed by ``change``."""
+    """A call in a case, from a rule to a rule, which changes the level by ``change``."""
 
     start: s.RuleDecl
     case: s.Case
@@ -62,9 +62,9 @@ def _component_of(edges: Sequence[Edge]) -> dict[int, int]:
 
 
 def rising_cycle(edges: Sequence[Edge]) -> list[Edge]:
-    """A cycle whose changes add up to 0 or more, if there is one: Bellman and Ford's algorithm.
+    """A cycle whose changes add up to 0 or more, if there is one, by the Bellman-Ford algorithm.
 
-    A change counts (nodes + 1) times its size plus 1, so that a cycle of sum 0 counts more than nothing.
+    Each change is weighted as (nodes + 1) * change + 1, so that a cycle of sum 0 has a positive weight.
     """
     scale = len({id(e.start) for e in edges}) + 1
     distance = {id(rule): 0 for e in edges for rule in (e.start, e.end)}
@@ -83,7 +83,7 @@ def rising_cycle(edges: Sequence[Edge]) -> list[Edge]:
 
 
 def _closed(into: Mapping[int, Edge]) -> list[Edge]:
-    """A cycle among the edges that lead back from each node, if there is one."""
+    """A cycle among the predecessor edges, if there is one."""
     seen: dict[int, int] = {}
     for walk, first in enumerate(into):
         node = first
@@ -100,5 +100,5 @@ def _closed(into: Mapping[int, Edge]) -> list[Edge]:
 
 
 def head(rule: s.RuleDecl, var: str, offset: int) -> str:
-    """A rule at a level relative to a variable, as messages show it: ``F[n+1]``."""
+    """A rule at a level relative to a variable, for messages: ``F[n+1]``."""
     return f"{rule.name.id}[{var}{f'{offset:+}' if offset else ''}]"

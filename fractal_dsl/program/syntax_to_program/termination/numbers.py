@@ -1,4 +1,4 @@
-"""Numbers in the text of a rule: known, relative to the level of the case, or within bounds."""
+"""Numbers in the syntax of a rule: known, relative to the level of the case, or within bounds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Relative(Struct, frozen=True):
 
 
 Number = int | Relative | None
-"""A whole number or a truth value, a level relative to the case's variable, or what is not known."""
+"""A whole number, a boolean, a level relative to the case's variable, or None."""
 Names = Mapping[str, Value]
-"""Numbers, levels relative to the case's variable, other plain values, and None for what is not known."""
+"""Numbers, levels relative to the case's variable, other plain values, and None for unknown values."""
 
 
 def number(expr: s.Expr | None, names: Names, declared: Names) -> Number:
-    """The number that an expression is, as far as the text tells. ``names`` are local, ``declared`` those of the
-    file."""
+    """The number that an expression evaluates to, as far as the syntax tells. ``names`` are local names, ``declared``
+    those of the file."""
     match expr:
         case s.Literal(value=int() as value):
             return value
@@ -44,7 +44,7 @@ def number(expr: s.Expr | None, names: Names, declared: Names) -> Number:
 
 
 def _combined(op: str, a: Number, b: Number) -> Number:
-    """An operator on numbers, as far as it can be told."""
+    """An operator on numbers; None if the result is unknown."""
     match a, b:
         case bool(), bool():
             return (a and b) if op == "and" else (a or b) if op == "or" else None
@@ -94,7 +94,7 @@ Bounds = tuple[int, int]
 
 
 def bounds(op: str, left: Bounds | None, right: Bounds | None) -> Bounds | None:
-    """The bounds of an operator's value from those of its operands; None where it has none."""
+    """The bounds of an operator's result from those of its operands; None if it has none."""
     divisor = right[0] if right and right[0] == right[1] > 0 else None
     if op == "%" and divisor:
         return 0, divisor - 1

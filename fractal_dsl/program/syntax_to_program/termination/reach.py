@@ -1,4 +1,4 @@
-"""Which cases of a rule some level reaches."""
+"""Reachability of the cases of a rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractal_dsl.program.syntax_to_program.termination.numbers import Number, nu
 
 
 def reached_cases(module: Module, rule: s.RuleDecl) -> list[s.Case]:
-    """The cases of a rule that some level reaches, whatever the parameters of the file and of the rule."""
+    """The cases of a rule that some level reaches, for some parameters of the file and of the rule."""
     names: dict[str, Number] = dict.fromkeys([*module.decls, *[q.name.id for q in rule.params]])
     reached = {id(c): c for c in rule.cases if c.offset > MAX_LEVEL}
     relative = [c for c in rule.cases if c.var is not None]

@@ -14,8 +14,8 @@ from fractal_dsl.program.syntax_to_program.termination.rule_calls import Reader
 
 
 def check_relative(context: Context, reader: Reader, rules: Sequence[s.RuleDecl]) -> set[Span]:
-    """Report cycles over relative levels around which the level does not fall. The result has the spans of the
-    mentions that were reported."""
+    """Report cycles over relative levels around which the level does not decrease. Returns the spans of the reported
+    calls."""
     reported: set[Span] = set()
     for component in components(_edges(reader, rules)):
         while cycle := rising_cycle(component):
@@ -39,7 +39,7 @@ def _edges(reader: Reader, rules: Sequence[s.RuleDecl]) -> list[Edge]:
 
 
 def _report(context: Context, cycle: Sequence[Edge]) -> None:
-    """Report a cycle at its first mention."""
+    """Report a cycle at its first call."""
     worst, name = cycle[0], cycle[0].start.name.id
     assert worst.case.var is not None
     var, level = worst.case.var.id, worst.case.offset

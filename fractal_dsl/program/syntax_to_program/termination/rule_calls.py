@@ -1,4 +1,4 @@
-"""The calls between the rules of a file: what their text mentions, at relative levels or at numbers."""
+"""The calls between the rules of a file, at relative levels or at numbers, read from their syntax."""
 
 from __future__ import annotations
 
@@ -32,8 +32,10 @@ from fractal_dsl.program.syntax_to_program.values import (
 
 
 class RuleCall(Struct, frozen=True):
-    """A mention of ``rule`` at ``level`` in the text, by way of the layers ``via``. A level that is one of several
-    is not ``certain``; one that may be any is None. ``index`` is the level as it is written."""
+    """A call of ``rule`` at ``level``, through the layers ``via``.
+
+    ``certain`` is false if the level is one of several; ``level`` is None if it may be any. ``index`` is the level as
+    written."""
 
     rule: s.RuleDecl
     level: int | Relative | None
@@ -43,7 +45,7 @@ class RuleCall(Struct, frozen=True):
     index: s.Expr | None = None
 
     def __eq__(self, other: object) -> bool:
-        """One mention read by several ways is one."""
+        """Calls read in several ways from one place are equal."""
         return isinstance(other, RuleCall) and self._key() == other._key()
 
     def __hash__(self) -> int:
@@ -54,7 +56,7 @@ class RuleCall(Struct, frozen=True):
 
 
 class Reader:
-    """Reads the mentions of a file's rules, also within the layers that it calls."""
+    """Reads the calls of a file's rules, including those inside the layers they call."""
 
     def __init__(self, module: Module) -> None:
         self.module, self.steps = module, 0
@@ -62,7 +64,7 @@ class Reader:
         self.calls: dict[object, list[RuleCall]] = {}
 
     def case(self, rule: s.RuleDecl, case: s.Case, n: int | Relative) -> list[RuleCall]:
-        """The mentions in a case whose variable is ``n``, those of the rule's join included."""
+        """The calls in a case whose variable is ``n``, including those of the rule's join."""
         key = (id(case), n)
         if key not in self.calls:
             names = _names(rule, case, n)
@@ -72,7 +74,7 @@ class Reader:
         return self.calls[key]
 
     def matching(self, rule: s.RuleDecl, level: int) -> Iterator[s.Case]:
-        """The case that takes a level; where a guard is not known, that one is left out."""
+        """The case that matches a level. Cases with an unknown guard are skipped."""
         for case, n in candidates(rule, level):
             self.exact = True
             allowed = True if case.guard is None else self._value(case.guard, _names(rule, case, n))
@@ -103,9 +105,9 @@ class Reader:
                 return [c for part in parts(node) for c in self._in(part, names)]
 
     def _layer(self, decl: s.LayerDecl, args: Sequence[s.Arg], names: Names) -> list[RuleCall]:
-        """The mentions in the body of a layer, or a join, that is called."""
+        """The calls in the body of a called layer or join."""
         given: dict[str, s.Expr] = {a.name: a.value for a in args if a.name is not None}
-        if not decl.is_join:  # the branches of a join stand before its arguments
+        if not decl.is_join:  # the branches of a join come before its arguments
             given.update(zip([q.name.id for q in decl.params], [a.value for a in args if a.name is None], strict=False))
         inner: dict[str, Value] = {}
         calls: list[RuleCall] = []
@@ -116,13 +118,13 @@ class Reader:
             inner[name] = self._value(given[name], names) if name in given else self._value(q.default, inner)
         key = (id(decl), self.exact, tuple(inner.values()))
         if key not in self.calls:
-            self.calls[key] = []  # a layer that needs itself is another error
+            self.calls[key] = []  # a layer that needs itself is reported elsewhere
             inside = [replace(c, via=(decl.name.id, *c.via)) for c in self._in(decl.body, inner)]
             self.calls[key] = list(dict.fromkeys(inside))
         return calls + self.calls[key]
 
     def _declared(self, name: s.Name, names: Names) -> s.RuleDecl | s.LayerDecl | None:
-        """The rule or layer of this file that a name stands for."""
+        """The rule or layer of this file that a name refers to."""
         if name.id in names:
             return None
         decl = self.module.decls.get(name.id)
@@ -135,8 +137,8 @@ class Reader:
                 return None
 
     def _levels(self, expr: s.Expr, names: Names) -> list[tuple[int | Relative | None, bool]]:
-        """The levels that an expression may be, and whether each is certain. There are none where it has an error,
-        which is told where it is used."""
+        """The levels that an expression may have, and whether each is certain. None of them if it has an error, which
+        is reported where it is used."""
         errors = self._start_anew()
         value = self._value(expr, names)
         if errors.found:
@@ -149,7 +151,7 @@ class Reader:
         return [(level, False) for level in range(max(ends[0], 0), min(ends[1], MAX_LEVEL) + 1)]
 
     def _bounds(self, expr: s.Expr, names: Names) -> Bounds | None:
-        """The least and the greatest value of an expression that is not known; None where it has none."""
+        """The least and the greatest value of an unknown expression; None if it has no bounds."""
         value = self._value(expr, names)
         if isinstance(value, int):
             return value, value
@@ -158,8 +160,8 @@ class Reader:
         return bounds(expr.op, self._bounds(expr.left, names), self._bounds(expr.right, names))
 
     def _rounds(self, node: s.Comprehension, names: Names) -> list[dict[str, Value]]:
-        """What the names of a comprehension stand for, round by round; None where that is not known. There are no
-        rounds over a list that has an error, which is told where it is used."""
+        """The values of a comprehension's names, iteration by iteration; None if unknown. There are no iterations over
+        a list with an error, which is reported where it is used."""
         targets = [t.id for t in node.targets]
         errors = self._start_anew()
         values = self._value(node.iterable, names)
@@ -171,12 +173,12 @@ class Reader:
         return [dict(zip(targets, row, strict=True)) for row in rows if is_list(row) and len(row) == len(targets)]
 
     def _start_anew(self) -> Report:
-        """An empty report for the errors of what is evaluated next."""
+        """A fresh report for the errors of the next evaluation."""
         self.quiet.context.report = Report(self.module.file.source)
         return self.quiet.context.report
 
     def _value(self, expr: s.Expr | None, names: Names) -> Value:
-        """A plain value, or a relative level; None where that is not known. Read of the text, it is a number."""
+        """A plain value, or a relative level; None if unknown."""
         value = number(expr, names, self.module.values)
         if value is not None or expr is None or not self.exact or not self._plain(expr, set(names)):
             return value
@@ -188,7 +190,7 @@ class Reader:
         return value if is_literal(value) and not has_unknown(value) else None
 
     def _plain(self, node: Node, bound: set[str]) -> bool:
-        """Whether an expression is of plain values only, with no block in it, and so is evaluated in no time."""
+        """Whether an expression has only plain values and no block in it, so that evaluating it is cheap."""
         match node:
             case s.Name(id=id):
                 value = self.module.values.get(id)
@@ -204,7 +206,7 @@ class Reader:
 
 
 def _names(rule: s.RuleDecl, case: s.Case, n: int | Relative) -> dict[str, Value]:
-    """The names of a case whose variable is ``n``; those of the rule's parameters are not known."""
+    """The names of a case whose variable is ``n``, with unknown rule parameters."""
     names: dict[str, Value] = dict.fromkeys([q.name.id for q in rule.params])
     if case.var is not None:
         names[case.var.id] = n
