@@ -36,7 +36,10 @@ MONSTROUS = {
         f"{doubled('a', '[1]', 14)}{doubled('b', '[1]', 14)}let e = [a14 == b14 for i in range(10_000)]{NET}id",
         STEPS,
     ),
-    "deep lists": ("let a0 = [1]\n" + "\n".join(f"let a{i + 1} = [a{i}]" for i in range(2000)) + NET + "id", "deeper than 40"),
+    "deep lists": (
+        "let a0 = [1]\n" + "\n".join(f"let a{i + 1} = [a{i}]" for i in range(2000)) + NET + "id",
+        "deeper than 40",
+    ),
     "a rule with arguments that differ": (
         "rule F(a: float) { F[1] = leakyrelu(a)  F[n+1] = F[n](a / 2.0) >> F[n](a / 2.0 + 1.0) }" + NET + "F[60](1.0)",
         STEPS,
