@@ -328,8 +328,8 @@ def test_scaling_tells_the_cost_of_a_step_by_processes(run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-n", "x"], "is no list of numbers such as 1,8,64"),
-        (["-n", "0"], "is no list of numbers such as 1,8,64"),
+        (["-n", "x"], "is not a list of numbers such as 1,8,64"),
+        (["-n", "0"], "is not a list of numbers such as 1,8,64"),
         (["-n", "3", "--batch", "32"], "make `batch` a multiple of 3"),
         (["-n", "2", "--batch", "32", "--accumulate", "3"], "make `batch` a multiple of 6"),
         (["-n", "50", "--parallel", "pipeline"], "can be cut into"),

@@ -107,7 +107,7 @@ def test_compile_leaves_folders_of_others_alone(run, place: Path, made: Path) ->
     run("compile", "tiny.frac")
     run("compile", "tiny.frac")
     run("compile", str(made / "run"), "-o", "tiny")
-    assert "has weights that this would not make again" in run("compile", "tiny.frac", code=1)
+    assert "has trained weights" in run("compile", "tiny.frac", code=1)
     run("compile", "tiny.frac", "-o", "tiny")
 
 
@@ -117,7 +117,7 @@ def test_render_draws_beside_the_spec(run, place: Path, made: Path) -> None:
     for name in ("tiny", "run"):
         assert run("render", str(made / name)) == f"{made / name}.svg\n"
     (place / "tiny.svg").write_text("<svg>my own</svg>")
-    assert "tiny.svg exists, and fractal-dsl has not drawn it" in run("render", "tiny.frac", code=1)
+    assert "tiny.svg exists and was not drawn by fractal-dsl" in run("render", "tiny.frac", code=1)
     assert (place / "tiny.svg").read_text() == "<svg>my own</svg>"
     run("render", "tiny.frac", "-o", "tiny.svg")
     run("render", "tiny.frac")
@@ -242,14 +242,14 @@ def test_info_counts_a_column_as_it_is(run, made: Path) -> None:
         ("train --resume tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("eval tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("predict tiny x.npy", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
-        ("compile tiny", 1, "is compiled already"),
+        ("compile tiny", 1, "is already compiled"),
         ("compile run --seed 3", 2, "a run has its own net, parameters and weights"),
         ("sweep tiny -p columns=1..2", 1, "give the .frac file"),
-        ("fmt tiny", 1, "must stay as it was written"),
-        ("fmt run/spec/tiny.frac", 1, "must stay as it was written"),
+        ("fmt tiny", 1, "must not change"),
+        ("fmt run/spec/tiny.frac", 1, "must not change"),
         ("info tiny -p columns=2", 2, "keeps its parameters"),
         ("render run -p columns=2", 2, "keeps its parameters"),
-        ("plan tiny --net Other", 2, "give another net with the .frac file"),
+        ("plan tiny --net Other", 2, "use the .frac file for another net"),
         ("info tiny --max-layers 3", 1, "E0601"),
         ("info .", 1, "neither a compiled network nor a training run"),
         ("train .", 1, "neither a compiled network nor a training run"),

@@ -1,6 +1,6 @@
-"""The command line. Commands are thin: they parse options, call the API, print.
+"""The command line. Commands are thin: they parse options, call the API and print.
 
-Exit codes: 0 done, 1 an error in what was given, 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 an error in the input, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import sys
 
-TYPE_CHECKING = False  # typing takes a while to import, in which Ctrl-C would end in a traceback
+TYPE_CHECKING = False  # importing typing takes time, and Ctrl-C meanwhile would print a traceback
 if TYPE_CHECKING:
     from typing import NoReturn
 
     from fractal_dsl.language.diagnostics import FracError
 
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for some takes a twentieth of a `check`
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # searching for plugins takes 5% of a `check`
 
 
 def run() -> NoReturn:
-    """The process ``fractal-dsl``. Where nothing is left to wait for, it ends at once, as mypy does: to take what was
-    imported to pieces is a fifth of a `check`."""
+    """Run the process ``fractal-dsl``. End it at once, as mypy does, if no thread or child process can be left.
+
+    Python's own cleanup takes a fifth of the time of a `check`.
+    """
     try:
         main()
         code = 0
@@ -31,7 +33,7 @@ def run() -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; whatever goes wrong ends in a message, not in a traceback."""
+    """Run the command line. Any failure ends with a message, not a traceback."""
     try:
         _main()
     except KeyboardInterrupt:
@@ -49,19 +51,19 @@ def _main() -> None:
         try:
             app()
         finally:
-            if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # it is, where it was closed
-                sys.stdout.flush()  # what cannot be written is told here, not when Python ends
+            if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # it is None if it was closed
+                sys.stdout.flush()  # report a failed write here, not when Python exits
     except FracError as error:
         _fail(_summary(error))
     except UserError as error:
         _fail(terminal(f"error: {error}"))
-    except BrokenPipeError:  # the reader of our output, `head` perhaps, has gone
+    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except OSError as error:
         _fail(terminal(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else "")))
     except MemoryError:
-        _fail("error: out of memory: lower the parameters, the batch, or --max-layers")
+        _fail("error: out of memory: reduce the parameters, the batch, or --max-layers")
     except Exception as error:
         if os.environ.get("FRACTAL_DSL_TRACEBACK"):
             import traceback
@@ -69,7 +71,7 @@ def _main() -> None:
             traceback.print_exc()
         _fail(
             f"internal error: {type(error).__name__}: {terminal(str(error))}\n"
-            "This is a bug in fractal_dsl. FRACTAL_DSL_TRACEBACK=1 shows where it happened; please report it."
+            "This is a bug in fractal_dsl. Please report it with the traceback, which FRACTAL_DSL_TRACEBACK=1 prints."
         )
 
 

@@ -1,4 +1,4 @@
-"""The command that writes a network as a folder, or prints a stage on the way."""
+"""The command compile."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ def compile(
     spec: Spec,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The folder to write; if not given, NAME/ beside NAME.frac."),
+        typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write; by default NAME/ beside NAME.frac."),
     ] = None,
-    emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline, and write nothing.")] = None,
+    emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline. Write nothing.")] = None,
     param: Params = None,
     params: ParamsFile = None,
     net: Net = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="The seed of the weights; if not given, the train block's, which is 0 by default."),
+        typer.Option(min=0, help="Seed of the weights; by default the seed of the train block, or 0."),
     ] = None,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Compile a spec to a folder: model.py (source that needs only torch), weights, spec and manifest.
+    """Compile a spec to a folder with the source of the model, which needs only torch, and its weights.
 
-    A run is compiled with its best weights, into RUN-compiled/ if -o is not given.
+    A training run is compiled with its best weights, by default to RUN-compiled/.
     """
     given = parameters(param, params)
     if emit is not None:
         if output is not None:
-            raise typer.BadParameter("--emit prints a stage, and writes no folder: leave one of them away")
+            raise typer.BadParameter("--emit prints a stage and writes no folder: leave one option out")
         compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
         say(_emitted(compiled, emit).removesuffix("\n"))
         return
     kind = None if spec == STDIN else kind_of(Path(spec))
     if kind == "compiled network":
-        raise UserError(f"{spec} is compiled already: give its .frac file to compile it with other options")
+        raise UserError(f"{spec} is already compiled: give its .frac file to compile it with other options")
     run = Path(spec) if kind == "training run" else None
     if run and (seed is not None or given or net):
         raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
@@ -70,18 +70,15 @@ def compile(
 
 
 def _default_place(spec: str, ending: str) -> Path:
-    """Beside the spec, where nothing that training or `extract` made is replaced without being asked to."""
+    """The folder beside the spec. Trained weights there are replaced only if the user names the folder."""
     place = place_beside(spec, ending, "the network")
     if trained_weights(place):
-        raise UserError(
-            f"{place} has weights that this would not make again: choose another folder with -o, or give -o {place} to "
-            "replace it"
-        )
+        raise UserError(f"{place} has trained weights: choose another folder with -o, or replace it with -o {place}")
     return place
 
 
 def _what_next(compiled: Compiled, place: Path, allow_python: bool, *, trained: bool) -> str:
-    """What was written, and the commands that come next."""
+    """A message with what was written, and the next commands."""
     s = compiled.summary
     data = () if trained or compiled.program.train.get("dataset") else ("--dataset", "NAME")
     lines = [

@@ -1,4 +1,4 @@
-"""The command that formats .frac files."""
+"""The command fmt."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ from fractal_dsl.stored.kinds import kind_of, owner
 def fmt(
     specs: Annotated[
         list[str],
-        typer.Argument(help="Files; folders, searched for *.frac; - for standard input.", show_default=False),
+        typer.Argument(
+            metavar="SPEC...",
+            help="Files, folders to search for *.frac, or - for standard input.",
+            show_default=False,
+        ),
     ],
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing. Exit with 1 if a file would change.")] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Write nothing; print what would change, and exit with 1 if anything would.")
+        bool, typer.Option("--diff", help="Write nothing. Print the changes, and exit with 1 if there are any.")
     ] = False,
 ) -> None:
-    """Format files in the one canonical style; comments stay, and so does the kind of line ends.
+    """Format files in the canonical style. Keeps comments and line endings.
 
-    Files with syntax errors are left as they are. Standard input is formatted to standard output.
+    Files with syntax errors stay unchanged. Standard input is formatted to standard output.
     """
     changed = False
     found: list[Diagnostic] = []
@@ -69,7 +73,7 @@ def fmt(
 
 
 def _files(specs: Sequence[str]) -> Iterator[str]:
-    """The files that are meant: for a folder all .frac files below it but hidden ones and those of our folders."""
+    """The files to format; of a folder, all .frac files but hidden ones and those of compiled folders, runs, sweeps."""
     for spec in specs:
         if not Path(spec).is_dir():
             yield spec
@@ -81,21 +85,21 @@ def _files(specs: Sequence[str]) -> Iterator[str]:
             folders[:] = [name for name in folders if name[0] != "." and kind_of(Path(folder, name)) is None]
             inside += [str(Path(folder, n)) for n in names if n.endswith(".frac") and n[0] != "."]
         if not inside:
-            say(f"{one_line(spec)}: no .frac files are there", error=True)
+            say(f"{one_line(spec)}: no .frac files found", error=True)
         yield from sorted(inside)
 
 
-_KEPT = "whose spec must stay as it was written: format the file that it was made from"
+_KEPT = "whose spec must not change: format the original file"
 
 
 def _refuse_stored(spec: str) -> None:
-    """A spec that is part of a folder of ours cannot be changed: the folder would be damaged."""
+    """Refuse a spec inside a compiled folder, a run or a sweep: a change would damage the folder."""
     if spec != STDIN and (folder := owner(Path(spec))):
         raise UserError(f"{spec} belongs to the {kind_of(folder)} {folder.name}, {_KEPT}")
 
 
 def _formatted(source: Source) -> str:
-    """A source in the canonical style, with the line ends of its first line."""
+    """A source in the canonical style, with the line ending of its first line."""
     from fractal_dsl.language.syntax_to_text import syntax_to_text
 
     formatted = syntax_to_text(pipeline.parse(source))

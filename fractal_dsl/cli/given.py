@@ -1,4 +1,4 @@
-"""What a user may give as SPEC: a .frac file, standard input, a compiled folder or a run."""
+"""The net that SPEC names: a .frac file, standard input, a compiled folder or a training run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fractal_dsl.stored.spec import Stored, open_stored
 
 
 class Given(NamedTuple):
-    """The net that SPEC stands for; ``stored`` is its folder, where it is one."""
+    """The net that SPEC names. ``stored`` is its folder; None for a file or standard input."""
 
     compiled: Compiled
     stored: Stored | None
@@ -33,10 +33,10 @@ def given_spec(
     *,
     settings: bool = True,
 ) -> Given:
-    """The net that SPEC stands for, for a command that takes whole nets. Prints the warnings about it.
+    """Read the net that SPEC names, for a command that takes whole nets, and print the warnings about it.
 
-    ``settings`` is false where the settings of training do not matter. Raises FracError or UserError with what is
-    wrong; a parameter or a net for a folder is wrong usage.
+    ``settings`` is false if the settings of training do not matter. Raises FracError or UserError if the spec has
+    errors. A parameter or another net for a folder is wrong usage.
     """
     if Path(spec).is_dir():
         stored = given_folder(spec, params, net, max_layers, allow_python, settings=settings).whole(command)
@@ -57,33 +57,33 @@ def given_folder(
     *,
     settings: bool = True,
 ) -> Stored:
-    """The compiled folder or run that SPEC stands for; it keeps its own parameters and net."""
+    """Open the compiled folder or run that SPEC names. It keeps its own parameters and net."""
     stored = open_stored(Path(spec), max_layers, allow_python=allow_python, settings=settings)
     if params:
         raise typer.BadParameter(
-            f"{spec} is a {stored.kind}, which keeps its parameters: give them with the .frac file", param_hint="-p"
+            f"{spec} is a {stored.kind} and keeps its parameters: use the .frac file to change them", param_hint="-p"
         )
     if net not in (None, stored.compiled.program.net):
         raise typer.BadParameter(
-            f"{spec} is a {stored.kind} of net {stored.compiled.program.net}: give another net with the .frac file",
+            f"{spec} is a {stored.kind} of net {stored.compiled.program.net}: use the .frac file for another net",
             param_hint="--net",
         )
     return stored
 
 
 def place_beside(spec: str, ending: str, what: str) -> Path:
-    """Where output goes if nothing else is said: beside the file or folder, under its name with another ending."""
+    """The default place of output: beside the file or folder, with its name and another ending."""
     path = Path(spec)
     if spec == STDIN:
-        raise typer.BadParameter(f"standard input has no name: say where {what} goes with -o", param_hint="SPEC")
+        raise typer.BadParameter(f"standard input has no name: choose a place for {what} with -o", param_hint="SPEC")
     stem = path.stem if path.suffix == ".frac" else path.name
     if not stem.strip(".") or path.with_name(stem + ending) == path:
-        raise typer.BadParameter(f"say where {what} goes with -o: {spec} gives it no name", param_hint="SPEC")
+        raise typer.BadParameter(f"{spec} gives no name for {what}: choose a place with -o", param_hint="SPEC")
     return path.with_name(stem + ending)
 
 
 def command_line(command: str, place: Path, compiled: Compiled, allow_python: bool, *more: str) -> str:
-    """A command to type next on a folder or a file, quoted for a shell, with the options that the spec needs."""
+    """The command to run next on a folder or a file, quoted for a shell, with the options that the spec needs."""
     words = ["fractal-dsl", command, f"./{place}" if str(place).startswith("-") else str(place), *more]
     words += ["--max-layers", str(compiled.max_layers)] if compiled.max_layers != MAX_LAYERS else []
     words += ["--allow-python"] * allow_python

@@ -62,9 +62,9 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def finite(number: float | None) -> float | None:
-    """The number of an option; one that is not finite is wrong usage."""
+    """Refuse an infinite number or NaN as an option."""
     if number is not None and not math.isfinite(number):
-        raise typer.BadParameter(f"a finite number is needed, found {number}")
+        raise typer.BadParameter(f"{number} is not a finite number")
     return number
 
 

@@ -1,4 +1,4 @@
-"""The command that serves the playground."""
+"""The command play."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ def play(
         Path | None,
         typer.Argument(
             metavar="SPEC",
-            help="The .frac file to open and save; a compiled folder or a run, whose spec can be tried but not saved; "
-            "a new net, if not given.",
+            help="A .frac file to edit and save, or a compiled folder or run, whose spec can be edited but not saved; "
+            "by default a new net.",
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; the next free port, if taken.")] = 8501,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; if it is taken, the next free one.")
+    ] = 8501,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     param: Params = None,
     params: ParamsFile = None,
     net: Net = None,
 ) -> None:
-    """Edit a net in the browser, with its picture, its figures and sliders for its parameters, on this machine only."""
+    """Edit a net in the browser, with its picture, its figures and sliders for its parameters.
+
+    The page is available on this machine only.
+    """
     from fractal_dsl.play import Documents, Server
 
     given = parameters(param, params)
@@ -44,7 +49,7 @@ def play(
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:
-        say(f"{server.address}\nThe page is there until Ctrl-C.")
+        say(f"{server.address}\nPress Ctrl-C to stop.")
         if browser and _has_display():
             webbrowser.open(server.address)
         server.serve_forever()
@@ -55,5 +60,5 @@ def play(
 
 
 def _has_display() -> bool:
-    """Whether a browser has a window to open in: one that runs in the terminal would take it."""
+    """Whether a browser can open a window. One that runs in the terminal would take it over."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

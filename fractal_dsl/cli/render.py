@@ -106,7 +106,9 @@ def _picture_place(spec: str, output: Path | None) -> Path | None:
     if place.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
         raise UserError(f"cannot draw {place}: its name must end in {', '.join(known)}")
     if not place.parent.is_dir():
-        raise UserError(f"cannot write {place}: no folder {place.parent}. Create it, or choose another with -o")
+        raise UserError(
+            f"cannot write {place}: there is no folder {place.parent}. Create it, or choose another with -o"
+        )
     if output is None and place.exists() and not is_picture_of_ours(place):
         raise UserError(
             f"{place} exists and was not drawn by fractal-dsl: choose another name with -o, or replace it with "

@@ -29,7 +29,7 @@ def warn(warnings: Collection[Diagnostic]) -> None:
 
 
 def warnings_text(warnings: Collection[Diagnostic]) -> str:
-    """Warnings as people read them, up to a limit."""
+    """Warnings as text for people, up to a limit."""
     texts = [w.text(colour=coloured()) for w in list(warnings)[:_MOST]]
     more = len(warnings) - len(texts)
     texts += [f"{counted(more, 'more warning')} not shown"] * bool(more)

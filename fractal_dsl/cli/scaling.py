@@ -1,9 +1,9 @@
-"""The command scaling: what training on many processes would cost."""
+"""The command scaling."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli.given import given_spec
 from fractal_dsl.cli.options import (
+    JSON,
     AllowPython,
     MaxLayers,
     Net,
@@ -24,6 +25,9 @@ from fractal_dsl.cli.options import (
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 
+if TYPE_CHECKING:
+    from fractal_dsl.training.scaling import Cost
+
 _USUAL = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -31,29 +35,34 @@ def scaling(
     spec: Spec,
     processes: Annotated[
         str | None,
-        typer.Option("-n", "--processes", metavar="N,N,…", help="How many; powers of two that fit if not given."),
+        typer.Option(
+            "-n",
+            "--processes",
+            metavar="N,N,…",
+            help="Numbers of processes; by default 1, 2, 4, … 64 as far as they fit.",
+        ),
     ] = None,
-    parallel: Annotated[ParallelMode, typer.Option(help="How they share the work.")] = ParallelMode.ddp,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch, of all processes.")] = None,
+    parallel: Annotated[ParallelMode, typer.Option(help="How the processes share the work.")] = ParallelMode.ddp,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch, over all processes.")] = None,
     accumulate: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Parts that a mini-batch is run in.")
+        int | None, typer.Option(metavar="N", min=1, help="Run each mini-batch in this many parts.")
     ] = None,
     tflops: Annotated[
-        float, typer.Option(min=1e-9, callback=finite, help="What one of them computes, in 10^12 operations a second.")
+        float, typer.Option(min=1e-9, callback=finite, help="Speed of a process, in 10^12 operations a second.")
     ] = 50,
     gigabytes: Annotated[
-        float, typer.Option(min=1e-9, callback=finite, help="What one of them sends, in 10^9 bytes a second.")
+        float, typer.Option(min=1e-9, callback=finite, help="Bandwidth of a process, in 10^9 bytes a second.")
     ] = 25,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: JSON = False,
     param: Params = None,
     params: ParamsFile = None,
     net: Net = None,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Print what a training step would cost each of N processes: work, messages, memory, from the net's own numbers."""
+    """Estimate the cost of a training step on N processes: work, communication and memory of each."""
     from fractal_dsl.config import parse_config
-    from fractal_dsl.training.scaling import Cost, cost
+    from fractal_dsl.training.scaling import cost
 
     numbers = _numbers(processes) if processes is not None else None
     compiled, stored = given_spec("scaling", spec, parameters(param, params), net, max_layers, allow_python)
@@ -66,26 +75,27 @@ def scaling(
         except UserError:
             if numbers or number == 1:
                 raise
-    rows: list[dict[str, float | None]] = []
-    for c in costs:
-        work, messages = 2 * c.macs / tflops / 1e12 / (1 - c.idle), c.sent / gigabytes / 1e9
-        rows.append(
-            {
-                "processes": c.processes,
-                "GMACs": c.macs / 1e9,
-                "idle %": 100 * c.idle,
-                "MB sent": c.sent / 1e6,
-                "MB state": c.state / 1e6,
-                "MB activations": c.activations / 1e6,
-                "ms work": 1000 * work,
-                "ms messages": 1000 * messages,
-                "images/s": config.batch / (work + messages) if work + messages else None,
-            }
-        )
+    rows = [_row(c, config.batch, tflops, gigabytes) for c in costs]
     if json_:
         say(json.dumps(rows, indent=2))
     else:
         say("\n".join(aligned([list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]], ">")))
+
+
+def _row(cost: Cost, batch: int, tflops: float, gigabytes: float) -> dict[str, float | None]:
+    """The figures of a number of processes, by their titles."""
+    work, messages = 2 * cost.macs / tflops / 1e12 / (1 - cost.idle), cost.sent / gigabytes / 1e9
+    return {
+        "processes": cost.processes,
+        "GMACs": cost.macs / 1e9,
+        "idle %": 100 * cost.idle,
+        "MB sent": cost.sent / 1e6,
+        "MB state": cost.state / 1e6,
+        "MB activations": cost.activations / 1e6,
+        "ms work": 1000 * work,
+        "ms messages": 1000 * messages,
+        "images/s": batch / (work + messages) if work + messages else None,
+    }
 
 
 def _numbers(text: str) -> list[int]:
@@ -94,7 +104,7 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = [0]
     if min(numbers) < 1:
-        raise typer.BadParameter(f"{text!r} is no list of numbers such as 1,8,64", param_hint="--processes")
+        raise typer.BadParameter(f"{text!r} is not a list of numbers such as 1,8,64", param_hint="--processes")
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Flags that stand for settings of the train block, made from the schema in ``fractal_dsl.config``."""
+"""Flags for settings of the train block, made from the schema in ``fractal_dsl.config``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
 
 Flags = Mapping[str, Any]
-"""The settings that flags have given, by key: ``{"epochs": 5, "optimizer.lr": 0.1}``."""
+"""The settings that flags give, by key: ``{"epochs": 5, "optimizer.lr": 0.1}``."""
 
 TRAINING = (
     "epochs",
@@ -30,14 +30,14 @@ TRAINING = (
     "checkpoint_levels",
     "tensorboard",
 )
-"""The settings that are flags of all commands that train."""
+"""The settings that have flags in each command that trains."""
 
 
 def with_flags(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag for each of these settings, in place of its parameter ``flags`` of type ``Flags``.
 
-    The schema has the type, the range and the help of a flag. A nested setting gives its last name to the flag:
-    ``optimizer.lr`` is ``--lr``.
+    The schema gives a flag its type, range and help. A nested setting is named by its last part: ``optimizer.lr``
+    becomes ``--lr``.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,9 +62,9 @@ def with_flags(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that flags stand for; `--max-minutes inf` is no limit.
+    """The settings that flags give. `--max-minutes inf` means no limit.
 
-    A setting that is also among those ``given`` by ``--set``, or a number that is not finite, is wrong usage.
+    Wrong usage: a setting that ``--set`` also gives, in ``given``, or a number that is not finite.
     """
     found: dict[str, Any] = {}
     for key, value in flags.items():
@@ -88,7 +88,7 @@ def _flag(key: str) -> str:
 
 
 def _option(key: str) -> inspect.Parameter:
-    """A command's parameter for a setting; it is None where the flag is not given."""
+    """The parameter of a command for a setting. Without its flag it is None."""
     field, flag = _field(key), _flag(key)
     kind, metavar = _kind(field), None
     if kind is None:
@@ -101,7 +101,7 @@ def _option(key: str) -> inspect.Parameter:
 
 
 def _field(key: str) -> FieldInfo:
-    """The setting in the schema; of a nested one, that of the first variant that has it."""
+    """A setting in the schema. A nested one is taken from the first variant that has it."""
     setting, _, inner = key.partition(".")
     models = variants(setting) if inner else (TrainConfig,)
     return next(model.model_fields[inner or setting] for model in models if (inner or setting) in model.model_fields)

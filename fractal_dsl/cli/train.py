@@ -107,7 +107,9 @@ def _given(spec: str | None, params: Mapping[str, str], net: str | None, max_lay
     if spec is None:
         raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
     if spec == STDIN and "RANK" in os.environ:
-        raise typer.BadParameter("processes of torchrun cannot share standard input: give a file", param_hint="SPEC")
+        raise typer.BadParameter(
+            "the processes of torchrun cannot share standard input: give a file", param_hint="SPEC"
+        )
     _refuse_runs(Path(spec))
     return given_spec("train", spec, params, net, max_layers, allow_python)
 
@@ -168,7 +170,7 @@ def _run(
 
 
 def _rank() -> int:
-    """The number of this process among those of torchrun."""
+    """The rank of this process under torchrun; 0 without it."""
     return int(os.environ.get("RANK", "0"))
 
 
