@@ -78,7 +78,7 @@ def test_the_commands_do_what_is_said(
 def test_the_text_has_its_parts(code: str) -> None:
     text = explain(code)
     assert text.startswith(f"{code}: {CODES[code]}\n\n")
-    places = [text.index(f"\n\n{title}:\n\n    ") for title in ("Wrong", "It gives", "Right")]
+    places = [text.index(f"\n\n{title}:\n\n    ") for title in ("Wrong", "Output", "Right")]
     assert places == sorted(places)
     assert text == explain(code.lower())
 

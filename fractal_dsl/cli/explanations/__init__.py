@@ -26,7 +26,7 @@ EXPLANATIONS = dict(sorted((FILES | TEXT | NAMES | RULES | NETS).items()))
 
 
 def explain(code: str) -> str:
-    """The text to print for a code, in capitals or not. Raises UserError if there is no such code."""
+    """The text that explains a code, in upper or lower case. Raises UserError if there is no such code."""
     code = code.strip().upper()
     if code not in EXPLANATIONS:
         if not code:
@@ -43,14 +43,14 @@ def explain(code: str) -> str:
         textwrap.fill(" ".join(entry.meaning.split()), 80),
         *_part("Wrong", entry.wrong),
         *(line for title, text in beside if not entry.command for line in _part(title, text)),
-        *_part("It gives", entry.error or printed(entry.wrong)),
+        *_part("Output", entry.error or printed(entry.wrong)),
         *_part("Right", entry.right),
     ]
     return "\n\n".join(parts)
 
 
 def printed(text: str) -> str:
-    """The errors of a spec, else its warnings, as ``check`` prints them; empty if there are none."""
+    """The errors of a spec, or else its warnings, as ``check`` prints them. Empty if there are none."""
     from fractal_dsl.pipeline import checked
 
     try:

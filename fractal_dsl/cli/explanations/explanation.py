@@ -10,10 +10,10 @@ from msgspec.structs import force_setattr
 
 
 class Explanation(Struct, frozen=True):
-    """``wrong`` is a spec that gives the code and no other, ``right`` one without errors and warnings.
+    """``wrong`` is a spec with this code and no other, ``right`` is one without errors and warnings.
 
-    Where the code comes from a command or needs other files, ``error`` is what is printed, ``command`` what to
-    type instead of a spec, and ``files`` what lies beside it.
+    If the code comes from a command, ``command`` is true, and ``wrong`` and ``right`` are command lines. ``files`` are
+    files beside the spec. ``error`` is the output, if it depends on a command or on files.
     """
 
     meaning: str

@@ -6,7 +6,7 @@ from fractal_dsl.cli.explanations.explanation import Explanation
 
 FILES: dict[str, Explanation] = {
     "E0001": Explanation(
-        "The file does not exist, or may not be read. A name that is nearly right is suggested.",
+        "The file does not exist or cannot be read. The message suggests a similar name if there is one.",
         "fractal-dsl check digit.frac",
         "fractal-dsl check digits.frac",
         """error[E0001]: there is no such file
@@ -16,8 +16,8 @@ FILES: dict[str, Explanation] = {
         files={"digits.frac": b"net N(x: f32[8]) -> f32[8] = linear(8)\n"},
     ),
     "E0002": Explanation(
-        "A .frac file is text in UTF-8, of at most 1 MB and without NUL bytes. This file is something else: a picture,"
-        " a network's weights, or a text in another encoding. Save it as UTF-8, or give the right file.",
+        "A .frac file is UTF-8 text of at most 1 MB without NUL bytes. This file is something else, such as a "
+        "picture, weights, or text in another encoding. Save it as UTF-8, or give the right file.",
         "fractal-dsl check digits.png",
         "fractal-dsl check digits.frac",
         """error[E0002]: this is not UTF-8 text: byte 0 is invalid
@@ -28,8 +28,7 @@ FILES: dict[str, Explanation] = {
         files={"digits.frac": b"net N(x: f32[8]) -> f32[8] = linear(8)\n", "digits.png": b"\x89PNG\r\n"},
     ),
     "E0801": Explanation(
-        "The file that is imported does not exist or cannot be read. Paths start at the folder of the file that"
-        " imports.",
+        "The imported file does not exist or cannot be read. Paths are relative to the folder of the importing file.",
         'import "block.frac" as blocks',
         'import "blocks.frac" as blocks',
         """error[E0801]: there is no file block.frac
@@ -40,7 +39,7 @@ FILES: dict[str, Explanation] = {
         files={"blocks.frac": b"layer conv(out: int) = conv2d(out, 3) >> relu\n"},
     ),
     "E0802": Explanation(
-        "A file imports itself, by way of others perhaps. Move what both need into a file that imports neither.",
+        "A file imports itself, directly or through other files. Move what both files need into a third file.",
         'import "blocks.frac" as blocks',
         'import "parts.frac" as parts',
         """error[E0802]: these files import each other: spec.frac -> blocks.frac -> spec.frac
@@ -51,8 +50,8 @@ FILES: dict[str, Explanation] = {
         files={"blocks.frac": b'import "spec.frac" as spec\n', "parts.frac": b"let width = 8\n"},
     ),
     "E0803": Explanation(
-        "A spec imports files of its own folder and of the folders in it, and no others: so it can be copied as a"
-        " whole, and reads nothing that it should not. Absolute paths and backslashes are refused as well.",
+        "A spec can import only files in its own folder and in the subfolders. You can therefore copy the folder "
+        "as a whole, and the spec cannot read other files. Absolute paths and backslashes are not allowed either.",
         'import "../blocks.frac" as blocks',
         'import "blocks.frac" as blocks',
         """error[E0803]: "../blocks.frac" is outside nets/, the folder of the spec
@@ -63,12 +62,12 @@ FILES: dict[str, Explanation] = {
         files={"blocks.frac": b"layer conv(out: int) = conv2d(out, 3) >> relu\n"},
     ),
     "E0804": Explanation(
-        "`std:` is the library that comes with the package. It has no part of this name; the help names those it has.",
+        "`std:` is the library that comes with the package. It has no module of this name. The help lists its modules.",
         'import "std:cnns" as cnn',
         'import "std:cnn" as cnn',
     ),
     "E0805": Explanation(
-        "The imported file declares no such name. Only what a file itself declares can be imported from it.",
+        "The imported file declares no such name. You can import only names that the file itself declares.",
         """
         import "blocks.frac" as blocks
         layer twice = blocks.cov(8) ** 2
