@@ -182,6 +182,6 @@ def test_artifact_carries_what_it_imports(folder: Path, tmp_path: Path) -> None:
     again = load_artifact(tmp_path / "net")
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(again(x), model(x))
-    (tmp_path / "net" / "parts" / "base.frac").write_text("let a = 1")
+    (tmp_path / "net" / "spec" / "parts" / "base.frac").write_text("let a = 1")
     with pytest.raises(UserError, match=r"parts/base\.frac"):
         load_artifact(tmp_path / "net")
