@@ -26,7 +26,7 @@ def fmt(
     specs: Annotated[
         list[str],
         typer.Argument(
-            metavar="SPEC...",
+            metavar="SPEC",
             help="Files, folders to search for *.frac, or - for standard input.",
             show_default=False,
         ),

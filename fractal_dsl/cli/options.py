@@ -77,7 +77,10 @@ ParamsFile = Annotated[
 ]
 Net = Annotated[str | None, typer.Option(metavar="NAME", help="Net of the file to use; by default the last.")]
 AllowPython = Annotated[
-    bool, typer.Option("--allow-python", callback=_allow, help="Allow the spec to load Python code. Trust it first.")
+    bool,
+    typer.Option(
+        "--allow-python", callback=_allow, help="Allow Python code to be loaded. Use it only with code you trust."
+    ),
 ]
 MaxLayers = Annotated[int, typer.Option(help="Refuse nets with more base layers.", min=1)]
 

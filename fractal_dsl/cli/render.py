@@ -46,7 +46,7 @@ PlanOption = Annotated[
 ]
 Depth = Annotated[int | None, typer.Option(min=0, help="Open nested parts to this depth; by default all.")]
 Expand = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Open this part. Repeat for more.")]
-Wrap = Annotated[int | None, typer.Option(min=1, help="Number of stretches side by side; by default as fits a page.")]
+Wrap = Annotated[int | None, typer.Option(min=1, help="Stretches side by side; by default as many as fit a page.")]
 
 
 def render(

@@ -12,7 +12,7 @@ from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.options import JSON
 from fractal_dsl.cli.say import say
 
-Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of training runs.", show_default=False)]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of training runs.", show_default=False)]
 
 
 def report(

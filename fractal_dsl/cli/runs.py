@@ -87,7 +87,7 @@ def predict(
     run: Run,
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="Image files, or .npy or .npz files of inputs.", show_default=False),
+        typer.Argument(metavar="INPUT", help="Image files, or .npy or .npz files of inputs.", show_default=False),
     ],
     budget_ms: Annotated[
         float | None,
@@ -110,7 +110,7 @@ def predict(
 ) -> None:
     """Classify images.
 
-    The whole net answers. With --confidence or --budget-ms, the columns answer first, from the shallowest on.
+    By default the whole net answers. With --confidence or --budget-ms, its columns answer first, shallowest first.
     """
     from fractal_dsl.evaluation.predict import predict as answers
     from fractal_dsl.evaluation.run import Run as RunFolder

@@ -34,7 +34,7 @@ class Format(enum.StrEnum):
 
 
 def check(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC...", help=_SPECS, show_default=False)],
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS, show_default=False)],
     param: Params = None,
     params: ParamsFile = None,
     format: Annotated[Format, typer.Option(help="Text for people or JSON for tools.")] = Format.text,
@@ -98,7 +98,7 @@ def explain(
         str, typer.Argument(metavar="CODE", help="Code of an error or a warning, such as E0501.", show_default=False)
     ],
 ) -> None:
-    """Explain an error, with a wrong and a right example."""
+    """Explain an error or a warning, with a wrong and a right example."""
     from fractal_dsl.cli import explanations
 
     say(explanations.explain(code))
