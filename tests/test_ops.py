@@ -19,7 +19,9 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.program.syntax_to_program.aliases import NEEDLESS, OMITTED
+from fractal_dsl.runtime import build
 from fractal_dsl.runtime.graph_to_fx import make_module
+from tests.support.effort import examples
 
 
 def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[Value]:
@@ -188,7 +190,7 @@ def test_parameters_are_torchs_in_torchs_order(name: str) -> None:
     classes = {k.lower(): v for k, v in vars(nn).items() if isinstance(v, type)}
     cls = {"attention": nn.MultiheadAttention}.get(name, classes.get(name))
     if cls is None:
-        assert name in ("global_avgpool", "id", "positions", "project")
+        assert name in ("global_avgpool", "id", "positions", "project", "transpose")
         return
     if name in ("rnn", "lstm", "gru"):  # their signatures are but *args: as the documentation has them
         torchs = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"]
@@ -208,6 +210,25 @@ def test_parameters_are_torchs_in_torchs_order(name: str) -> None:
         with pytest.raises(FracError) as caught:
             compile_text(f"net N(x: f32[4]) -> f32[4] = {name}({parameter}=1)")
         assert OMITTED[name][parameter] in str(caught.value)
+
+
+@settings(max_examples=examples(40))
+@given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=4), data=st.data(), dtype=st.sampled_from(["f32", "i64"]))
+def test_transpose_swaps_two_axes_as_torch_does(shape: list[int], data: st.DataObject, dtype: str) -> None:
+    n = len(shape)
+    a, b = (data.draw(st.integers(1, n)) - data.draw(st.sampled_from([0, n + 1])) for _ in range(2))
+    numbers = torch.rand(2, *shape) if dtype == "f32" else torch.randint(9, (2, *shape))
+    expected = numbers.transpose(a, b)
+    out = Tensor(dtype, tuple(expected.shape[1:]))
+    compiled = compile_text(f"net N(x: {Tensor(dtype, tuple(shape))}) -> {out} = transpose({a}, {b})")
+    assert torch.equal(build(compiled)(numbers), expected)
+    assert (compiled.summary.params, compiled.summary.macs) == (0, 0)
+
+
+@pytest.mark.parametrize("axes", ["0, 1", "1, 3", "-3, 1", "1, -4"])
+def test_transpose_leaves_the_batch_and_knows_its_axes(axes: str) -> None:
+    with pytest.raises(FracError, match=r"cannot swap axes .* axis 0 is the batch"):
+        compile_text(f"net N(x: f32[3, 4]) -> f32[4, 3] = transpose({axes})")
 
 
 def test_numbers_of_a_join_can_be_averaged() -> None:

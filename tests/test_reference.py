@@ -78,6 +78,7 @@ def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> Non
 
 # What the layers' examples are made with: arguments by parameter name, else by kind; the first input that fits.
 _ARGS = {
+    "dim0": 1,
     "out_channels": 16,
     "out": 16,
     "out_features": 10,

@@ -56,6 +56,9 @@ CODES: dict[str, str] = {
     "E0804": "an unknown file of the standard library",
     "E0805": "an unknown name of an imported file",
     "W0101": "a character that reorders the displayed text",
+    "W0501": "a layer that takes channels first, on features that come last",
+    "W0502": "a layer that got the input's size first",
+    "W0701": "drop-path has nothing to work on",
 }
 
 MAX_REPORTED = 50

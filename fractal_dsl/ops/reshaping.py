@@ -1,4 +1,4 @@
-"""Layers that only move numbers: ``flatten``, ``upsample``, ``id``, and ``place``."""
+"""Layers that only move numbers: ``flatten``, ``transpose``, ``upsample``, ``id``, and ``place``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,26 @@ def flatten() -> OpSpec:
         return Tensor(x.dtype, (*axes[1:start], prod(axes[start : end + 1]), *axes[end + 1 :]))
 
     return OpSpec("flatten", params, out, lambda x, a: constructor("nn.Flatten", params, a), free, "shape")
+
+
+def transpose() -> OpSpec:
+    """``transpose``: two axes swap places; axis 0 is the batch, which stays"""
+
+    def axes(x: Tensor, args: Args) -> tuple[int, int]:
+        first, second = (n + len(x.shape) + 1 if n < 0 else n for n in (integer(args, "dim0"), integer(args, "dim1")))
+        if not (1 <= first <= len(x.shape) and 1 <= second <= len(x.shape)):
+            message = f"`transpose` cannot swap axes {args['dim0']} and {args['dim1']} of {x} (axis 0 is the batch)"
+            raise ShapeError(message, "`transpose(1, 2)` swaps the first two axes" if len(x.shape) > 1 else None)
+        return first, second
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        first, second = axes(x, args)
+        shape = list(x.shape)
+        shape[first - 1], shape[second - 1] = shape[second - 1], shape[first - 1]
+        return Tensor(x.dtype, tuple(shape))
+
+    params = (OpParam("dim0", "int"), OpParam("dim1", "int"))
+    return OpSpec("transpose", params, out, lambda x, a: TorchModule("Transpose", axes(x, a)), free, "shape")
 
 
 def upsample() -> OpSpec:

@@ -164,6 +164,7 @@ class Program(Struct, frozen=True):
     span: Span
     output_span: Span
     drop_path: DropPath | None = None
+    drop_path_span: Span | None = None
     init: str = "default"
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     train: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -13,6 +13,17 @@ class GlobalAvgPool(nn.Module):
         return x.flatten(2).mean(2)
 
 
+class Transpose(nn.Module):
+    """Two axes of a tensor swapped; axis 0 is the batch."""
+
+    def __init__(self, dim0: int, dim1: int) -> None:
+        super().__init__()
+        self.dim0, self.dim1 = dim0, dim1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(self.dim0, self.dim1)
+
+
 class Positions(nn.Module):
     """Adds a learned vector to each position: [batch, length, features] to the same shape."""
 

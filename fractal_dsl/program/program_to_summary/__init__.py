@@ -47,6 +47,10 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     signal, totals = first.net()
     if len(report.found) > errors or signal.out is None:
         return None
+    if program.drop_path_span and not first.closes:
+        message = f"the drop-path of net `{program.net}` has nothing to work on: the net has no rule with a join"
+        help = "drop-path drops operands of the joins of rules, and never those of a join on the spot like `sum(id, …)`"
+        report.warning("W0701", program.drop_path_span, message, help=help)
     order = column_order(first.labels)
     if order:
         signal, totals = Measure(program, report, order).net()

@@ -15,6 +15,7 @@ from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, choose_operands, labels_of
 from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
+from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
 from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
 from fractal_dsl.program.program_to_summary.summary import Cost, approximate
 
@@ -39,7 +40,9 @@ class Measure:
     def __init__(self, program: p.Program, report: Report, columns: Sequence[Label]) -> None:
         self.program, self.report, self.order = program, report, columns
         self.labels: set[Label] = set()
-        self.known: dict[tuple[int, Tensor | None, bool], Open] = {}
+        self.known: dict[tuple[int, Tensor | None, bool, str], Open] = {}
+        self.behind = ""  # the layer that makes the present input read [length, features], if any does
+        self.closes = False  # whether a rule with a join was met
         self.trail = [f"net {program.net}"]
         self.instances: list[p.Instance] = []
         self.shared: dict[int, Shared] = {}
@@ -65,7 +68,7 @@ class Measure:
         return replace(signal, columns=columns), totals
 
     def _signal(self, out: Tensor | None, span: Span, cost: Cost | None = None) -> Signal:
-        return Signal(out, span, (cost or Cost(),) * len(self.order))
+        return Signal(out, span, (cost or Cost(),) * len(self.order), behind=self.behind)
 
     def _error(self, error: ShapeError, span: Span, message: str | None = None) -> None:
         self.report.error(error.code, span, message or error.message, help=error.help, trail=reversed(self.trail))
@@ -80,9 +83,10 @@ class Measure:
     def open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
         """Measure a term as the columns that it outputs. If a rule places it (``placed``), blocks count as base
         layers."""
-        key = (id(term), x, placed)
+        key = (id(term), x, placed, self.behind)
         if key not in self.known:
             self.known[key] = self._open(term, x, placed)
+            self.behind = key[-1]
         return self.known[key]
 
     def _open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
@@ -145,11 +149,21 @@ class Measure:
         params, macs = spec.cost(x, out, args)
         if not self._affordable(out, params, f"`{self._text(term.span)}`", term.span):
             return (self._signal(None, term.span),), Totals()
+        self._warn(term, x, params)
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
-        signal = replace(signal, last=spec if weighted else None)
+        signal = replace(signal, last=spec if weighted else None, behind=source(spec, self.behind))
         return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
+
+    def _warn(self, term: p.Op, x: Tensor, params: int) -> None:
+        """Warn of a layer that reads its input otherwise than it is most likely meant."""
+        trail = [*reversed(self.trail)]
+        if message := swapped_axes(term.spec, x, params, self.behind):
+            help = f"`transpose(1, 2)` before `{term.spec.name}` swaps the axes"
+            self.report.warning("W0501", term.span, message, help=help, trail=trail)
+        elif odd := leading_argument(term.spec, x, term.args):
+            self.report.warning("W0502", term.span, odd[0], help=odd[1], trail=trail)
 
     def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
         """Whether tensors and weights have at most MAX_NUMBERS elements. Reports if not."""
@@ -166,13 +180,16 @@ class Measure:
         for _, alike in groupby(items[:-1], key=id):
             run = list(alike)
             while run:
+                self.behind = before.behind
                 signal, more = self.closed(run.pop(), before.out, placed)
-                if run and signal.out == before.out:  # the shape is a fixed point: the rest of the run costs the same
+                if run and (signal.out, signal.behind) == (before.out, before.behind):
+                    # shape and axes are a fixed point: the rest of the run costs the same
                     signal, more = repeated(signal, more, 1 + len(run))
                     run.clear()
                 before, totals = signal.after(before), totals + more
         if not items:
             return (before,), totals
+        self.behind = before.behind
         signals, more = self.open(items[-1], before.out, placed)
         joined = [s.after(before) for s in signals]
         if not p.opens(items[-1]):
@@ -186,6 +203,7 @@ class Measure:
         match term:
             case p.Mention():
                 instance = term.instance
+                self.closes |= instance.join is not None
                 self.trail.append(str(instance))
                 self.instances.append(instance)
                 signals, totals = self.open(instance.body, x, True)
@@ -196,7 +214,10 @@ class Measure:
                 return signals, totals, None if term.inside else instance
             case p.Each():
                 signals, totals, join = self._bundle(term.target, x, placed)
-                parts = [(s, self.closed(term.block, s.out, placed)) for s in signals]
+                parts: list[tuple[Signal, tuple[Signal, Totals]]] = []
+                for signal in signals:
+                    self.behind = signal.behind
+                    parts.append((signal, self.closed(term.block, signal.out, placed)))
                 mapped = tuple([replace(t.after(s), span=s.span, level=s.level) for s, (t, _) in parts])
                 return mapped, sum_of([totals, *[more for _, (_, more) in parts]]), join
             case p.Tagged():
@@ -236,10 +257,12 @@ class Measure:
             params, modules = self._weights(signals, join) if out is not None else (0, Digest())
             if labels is None and params:
                 columns = tuple([c + Cost(params=params) for c in columns])
-            signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals))
+            behind = next((s.behind for s in signals if s.behind), "")
+            signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals), behind=behind)
             totals = totals + Totals(params, raw=1, joins=((len(signals), 1),), modules=modules)
         if join.after is None:
             return signal, totals
+        self.behind = signal.behind
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
 

@@ -68,7 +68,7 @@ class Signal(Struct, frozen=True):
     """One column of an open bundle, or a closed signal. ``level`` is None if the enclosing rule introduces it.
 
     ``out`` is None after an error. ``columns`` holds the cost of each column up to here. ``last`` is the last layer
-    with weights."""
+    with weights. ``behind`` is the layer that makes it read [length, features], or ""."""
 
     out: Tensor | None
     span: Span
@@ -78,6 +78,7 @@ class Signal(Struct, frozen=True):
     paths: int = 1
     level: int | None = None
     last: OpSpec | None = None
+    behind: str = ""
 
     def after(self, before: Signal) -> Signal:
         """This signal, measured from the input of ``before``."""

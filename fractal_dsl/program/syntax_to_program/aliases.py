@@ -24,7 +24,7 @@ NAMES = {
     **dict.fromkeys(
         ("view", "reshape", "unflatten"), "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis"
     ),
-    **dict.fromkeys(("transpose", "permute", "movedim", "swapaxes"), f"no layer permutes axes: {_EXTERN}"),
+    **dict.fromkeys(("permute", "movedim", "swapaxes", "Permute"), "write `transpose(1, 2)`; axis 0 is the batch"),
     **dict.fromkeys(("mul", "multiply", "Multiply"), f"no join multiplies: {_EXTERN}"),
     **dict.fromkeys(
         ("residual", "skip", "shortcut"), "write a shortcut as a branch `id`: `sum(id, conv2d(64, 3, padding=1))`"

@@ -10,7 +10,7 @@ from fractal_dsl.ops import Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.fitting import fits
-from fractal_dsl.program.syntax_to_program.options import options
+from fractal_dsl.program.syntax_to_program.options import name_of, options
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import Home, Value, type_of
@@ -44,6 +44,7 @@ def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train
         decl.body.span,
         decl.output_type.span,
         drop_path,
+        next((option.span for option in decl.options if name_of(option) == "drop_path"), None),
         init,
         params,
         train,

@@ -20,8 +20,7 @@ def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None,
     """The drop-path of a net (None if unknown or not given) and the name of its initialisation."""
     context, drop_path, init, seen = core.context, None, "default", set[str]()
     for option in decl.options:
-        assert isinstance(option.func, s.Name)
-        name = option.func.id
+        name = name_of(option)
         if name in seen:
             context.error("E0204", option.span, f"option `{name}` is given twice")
         seen.add(name)
@@ -34,6 +33,12 @@ def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None,
                 help = suggesting(name, ("drop_path", "init"), "the options are `drop_path(…)` and `init(…)`")
                 context.error("E0702", option.func.span, f"a net has no option `{name}`", help=help)
     return drop_path, init
+
+
+def name_of(option: s.Call) -> str:
+    """The name of an option."""
+    assert isinstance(option.func, s.Name)
+    return option.func.id
 
 
 def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
