@@ -88,18 +88,18 @@ def test_published_data_sets_are_known(name: str) -> None:
         (
             {"schedule": {"name": "step", "at": []}},
             ("schedule", "at"),
-            "`schedule.at` must be a list that is not",
+            "`schedule.at` must be a non-empty list",
             None,
         ),
         (
             {"dataset": "folder:"},
             ("dataset", "path"),
-            '`dataset.path` must be a text that is not empty, found ""',
+            '`dataset.path` must be a non-empty string, found ""',
             None,
         ),
         ({"cuda_graphs": True, "compile": True}, (), "`cuda_graphs` cannot be combined with `compile`", None),
         ({"patience": 2, "validation": 0}, (), "`patience` needs validation images", None),
-        ({"batch": 2, "accumulate": 3}, (), "a mini-batch of 2 cannot be run in 3 parts", None),
+        ({"batch": 2, "accumulate": 3}, (), "a mini-batch of 2 cannot be split into 3 parts", None),
         ({"schedule": {"name": "cosine", "warmup": 11}}, (), "a warm-up of 11 epochs does not fit into 10", None),
         ({"schedule": "halfing"}, ("schedule",), "unknown schedule `halfing`", "did you mean `halving`?"),
         (

@@ -83,7 +83,7 @@ STRICTER = "|".join(
         "axis 0 is the batch",  # torch lets a layer work on the batch
         r"but its input is|does not take f32|takes channels|takes 1 parameter",  # and on fewer axes
         "needs more than one value",  # where there is a batch of several
-        "falls below size 1",  # where torch gives a tensor without numbers
+        "would have a size below 1",  # where torch gives a tensor without numbers
         "stacks at most",
         "wholly in the padding",  # -inf, or worse
         "with a stride needs spatial axes",
@@ -261,7 +261,7 @@ def test_a_group_has_more_than_one_value() -> None:
         ("upsample([2, 0.0])", r"`scale_factor` of `upsample` must be above 0, found \[2, 0.0\]"),
         ("upsample([2, 2, 2])", "`upsample` takes one scale_factor or 2 for"),
         ("upsample(true)", "a number, or a list of one for each axis, found bool"),
-        ("upsample(2, align_corners=true)", "align_corners with another mode only"),
+        ("upsample(2, align_corners=true)", "`align_corners` only with another mode"),
         ("layernorm([8, 8])", r"for several axes write `nn.LayerNorm\(\[16, 16\]\)`"),
         ("lstm(4, proj_size=4)", "projects to fewer features"),
     ],

@@ -59,7 +59,7 @@ def test_the_text_of_a_plan_counts_equal_neighbours() -> None:
     "text", ["", "0", "x:11", "0:12", "0:11..11", "0:00", "0:11*0", "-1:11", "0:11*99999999", "0:" + "1." * 80 + "a"]
 )
 def test_what_is_no_plan_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="is no plan") as error:
+    with pytest.raises(UserError, match="is not a plan") as error:
         plan_of_text(text)
     assert len(str(error.value)) < 200
 
@@ -88,10 +88,10 @@ def test_a_training_step_is_the_plan_of_its_kind_with_the_same_seed_and_step() -
     [
         ("column:4", "there is no column 4: net N has columns 1 to 3"),
         ("column:0", "there is no column 0"),
-        ("column:1:1", "is no plan: a plan is full, column:K, local:SEED"),
-        ("local", "is no plan"),
-        ("local:-1", "is no plan"),
-        ("deep:1", "is no plan"),
+        ("column:1:1", "is not a plan: a plan is full, column:K, local:SEED"),
+        ("local", "is not a plan"),
+        ("local:-1", "is not a plan"),
+        ("deep:1", "is not a plan"),
         ("0:11.11", "of another net: it has 2 joins of 4 operands, net N has 4 of 10"),
         ("4:10.100*2.10", "of another net"),
     ],

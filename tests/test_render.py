@@ -474,7 +474,7 @@ def test_a_block_alone_has_its_lanes_before_and_after_collapse(columns: int) -> 
 def test_a_block_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="there is no block 3: net N has blocks 1 to 2"):
         graph_to_dot(fractal(2, 2).graph, block=3)
-    with pytest.raises(UserError, match="net N has no blocks, which are the mentions of rules"):
+    with pytest.raises(UserError, match="net N has no blocks, since it uses no rule"):
         graph_to_dot(net("conv >> conv").graph, block=1)
 
 
@@ -603,7 +603,7 @@ def test_a_base_layer_opens_in_its_lane() -> None:
 
 
 def test_a_name_that_opens_nothing_suggests_one_that_does() -> None:
-    with pytest.raises(UserError, match=r"nothing in the picture is called 'stagee'.*stage"):
+    with pytest.raises(UserError, match=r"nothing in the picture is named 'stagee'.*stage"):
         graph_to_dot(net("stage", RES).graph, Look(opening=Opening(None, frozenset({"stagee"}))))
 
 
@@ -838,10 +838,10 @@ def test_a_picture_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     run = CliRunner().invoke
     (tmp_path / "n.frac").write_text(f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = F[2]")
     for options, message in (
-        (["--view", "rule", "--plan", "full"], "a plan is drawn on the net or a block"),
-        (["--stage", "raw", "--plan", "full"], "a plan is drawn on the net or a block"),
-        (["--view", "rule", "--heat", "macs"], "a rule alone costs nothing"),
-        (["--heat", "gradient"], "give a run's folder"),
+        (["--view", "rule", "--plan", "full"], "a plan needs the collapsed net or a block"),
+        (["--stage", "raw", "--plan", "full"], "a plan needs the collapsed net or a block"),
+        (["--view", "rule", "--heat", "macs"], "a rule alone has no costs"),
+        (["--heat", "gradient"], "pass the folder of a run"),
     ):
         done = run(app, ["render", str(tmp_path / "n.frac"), "-o", str(tmp_path / "n.dot"), *options])
         assert done.exit_code == 2 and message in " ".join(done.output.replace("│", " ").split()), done.output
@@ -891,12 +891,12 @@ def test_whatever_repeats_is_folded_before_it_is_expanded(
     text = f"{CONV}{FRACTAL}net N(x: f32[4, 8, 8]) -> f32[4, 8, 8] = {body}"
     if expected is None:
         monkeypatch.setattr(JoinGraph, "add", None)
-        with pytest.raises(UserError, match=r"2,501 boxes with all that is alike in a row as one; the limit is 2,400"):
+        with pytest.raises(UserError, match=r"2,501 boxes after folding equal parts; the limit is 2,400"):
             rendered(tmp_path, text=text)
         return
     dot, printed = rendered(tmp_path, text=text)
     assert [b.label for b in read(dot).boxes.values() if b.kind.startswith("closed")] == expected
-    assert "what is alike in a row is folded" in printed
+    assert "equal parts in a row are folded" in printed
 
 
 def test_a_long_net_of_different_layers_is_refused_with_the_limit(tmp_path: Path) -> None:

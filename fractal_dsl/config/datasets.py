@@ -19,12 +19,15 @@ class Digits(Settings):
 
 
 class Synthetic(Settings):
-    """Made-up examples of the net's input type: fractal textures, rows of numbers, or tokens, different by class."""
+    """Synthetic examples of the net's input type: fractal textures, rows of numbers, or tokens, different for each
+    class."""
 
     name: Literal["synthetic"] = "synthetic"
-    classes: int | None = Field(default=None, ge=2, description="by default as many as the net has outputs")
-    size: int = Field(default=2000, ge=10, le=1_000_000, description="number of examples, those to test on among them")
-    noise: float = Field(default=0.5, ge=0, description="deviation within a class; that between classes is 1")
+    classes: int | None = Field(
+        default=None, ge=2, description="number of classes; by default the number of the net's outputs"
+    )
+    size: int = Field(default=2000, ge=10, le=1_000_000, description="number of examples, including the test examples")
+    noise: float = Field(default=0.5, ge=0, description="standard deviation within a class; between classes it is 1")
     seed: int = Field(default=0, ge=0, description="seed of the examples, apart from the run's seed")
 
 
@@ -49,9 +52,11 @@ class _ImageFiles(Settings):
     """What data sets of image files have in common."""
 
     background: str = Field(
-        default="white", pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$", description="shown where images are clear"
+        default="white",
+        pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$",
+        description="colour behind transparent pixels",
     )
-    workers: int | None = Field(default=None, ge=0, le=256, description="processes that read; by default up to 8")
+    workers: int | None = Field(default=None, ge=0, le=256, description="reader processes; by default up to 8")
     skip_unreadable: bool = Field(default=False, description="skip image files that cannot be read, and list them")
 
 
@@ -64,7 +69,7 @@ class ImageNet(_ImageFiles):
 
 
 class Folder(_ImageFiles):
-    """Your images, in a folder for each class: PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such in them.
+    """Your images, one folder per class: PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such folders.
 
     They are cut to the net's size; up to 1 GB of them is held in memory.
     """
@@ -72,7 +77,7 @@ class Folder(_ImageFiles):
     name: Literal["folder"] = "folder"
     path: str = Field(min_length=1, description='`"folder:PATH"` for short')
     crop_pct: float = Field(default=1.0, gt=0, le=1, description="share of the shorter side seen in evaluation")
-    nested: bool = Field(default=False, description="classes may have all their images in folders of their own")
+    nested: bool = Field(default=False, description="images of a class may be in subfolders")
 
 
 class Npz(Settings):
@@ -87,13 +92,13 @@ class Python(Settings):
 
     name: Literal["python"] = "python"
     factory: str = Field(description='`"python:MODULE:FACTORY"` for short')
-    workers: int = Field(default=0, ge=0, le=256, description="processes that read")
+    workers: int = Field(default=0, ge=0, le=256, description="reader processes")
 
     @model_validator(mode="after")
     def _check(self) -> Python:
         module, _, function = self.factory.partition(":")
         if not all(name.isidentifier() for name in [*module.split("."), *function.split(".")]):
-            raise ValueError('a Dataset of yours is "python:MODULE:FACTORY"')
+            raise ValueError('for your own Dataset write "python:MODULE:FACTORY"')
         return self
 
 
@@ -128,19 +133,20 @@ class Translate(Settings):
     """The paper's "+": images mirrored and moved by up to 4 pixels. Its "++": `padding="reflect"`."""
 
     name: Literal["translate"] = "translate"
-    pixels: int = Field(default=4, ge=0, description="how far at most, along each axis")
+    pixels: int = Field(default=4, ge=0, description="largest shift along each axis")
     padding: Literal["zeros", "reflect"] = Field(
-        default="zeros", description="what moves in: zeros, after the mean is subtracted, or the image reflected"
+        default="zeros",
+        description="fill for shifted pixels: zeros, after the mean is subtracted, or the reflected image",
     )
-    mirror: bool = Field(default=True, description="swap left and right in half of the images")
+    mirror: bool = Field(default=True, description="mirror half of the images")
 
 
 class ResizedCrop(Settings):
-    """ImageNet's: a part of the image of random size and proportions, scaled to the net's size. Needs image files."""
+    """ImageNet's: a random crop of random size and aspect ratio, scaled to the net's size. Needs image files."""
 
     name: Literal["resized_crop"] = "resized_crop"
-    smallest: float = Field(default=0.08, gt=0, le=1, description="the smallest part, as a share of the area")
-    mirror: bool = Field(default=True, description="swap left and right in half of the images")
+    smallest: float = Field(default=0.08, gt=0, le=1, description="the smallest crop, as a share of the area")
+    mirror: bool = Field(default=True, description="mirror half of the images")
 
 
 Augmentation = Annotated[NoAugmentation | Translate | ResizedCrop, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in our words."""
+"""Errors in settings, in plain English."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _WANTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
-    "string_type": "a text",
-    "string_too_short": "a text that is not empty",
+    "string_type": "a string",
+    "string_too_short": "a non-empty string",
     "list_type": "a list",
-    "too_short": "a list that is not empty",
+    "too_short": "a non-empty list",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
@@ -51,7 +51,8 @@ _WANTED = {
 
 
 def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
-    """pydantic's error in our words. Its ``loc`` has the variant's name in it, which is no key of the user's."""
+    """Pydantic's error in our words. Its ``loc`` contains the name of the variant, which is not a key in the
+    settings."""
     kind, given = error["type"], error["input"]
     if not error["loc"]:
         return (), error["msg"].removeprefix("Value error, "), None
@@ -93,7 +94,7 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
 
 
 def _choice(what: str, name: str | None, known: list[str]) -> tuple[str, str]:
-    """The message and the help for a name that is none of the known ones."""
+    """The message and the help for an unknown name."""
     message = f"unknown {what} `{name}`" if name else f"the {what} needs a name"
     return message, suggestion(name or "", known) or _there_are(known)
 

@@ -12,11 +12,11 @@ from fractal_dsl.config.settings import Settings
 
 
 class Sgd(Settings):
-    """Stochastic gradient descent. What a drop-path plan leaves out has no gradient and is not updated."""
+    """Stochastic gradient descent. Weights that a drop-path plan drops have no gradient and are not updated."""
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(default=0.02, gt=0, description="highest learning rate; the schedule lowers it")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="share of each update that goes on into the next")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum: share of each update carried into the next")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty on every parameter")
     nesterov: bool = Field(default=False, description="Nesterov's momentum; needs momentum above 0")
 
@@ -34,8 +34,8 @@ class AdamW(Settings):
     lr: float = Field(default=0.001, gt=0, description="highest learning rate; the schedule lowers it")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
-    eps: float = Field(default=1e-8, gt=0, description="added to what is divided by, against division by zero")
-    weight_decay: float = Field(default=0.01, ge=0, description="share of a parameter taken off, times the rate")
+    eps: float = Field(default=1e-8, gt=0, description="added to the denominator to avoid division by zero")
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay, times the learning rate")
 
 
 Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
@@ -44,10 +44,10 @@ Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
 class _Schedule(Settings):
     """What schedules have in common: a rise from a hundredth of the rate, linear in the epochs done."""
 
-    warmup: float = Field(default=0.0, ge=0, description="epochs in which the rate rises to its highest")
+    warmup: float = Field(default=0.0, ge=0, description="epochs of warm-up to the highest rate")
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """What the learning rate is multiplied by when ``epoch`` of ``epochs`` are done."""
+        """The factor of the learning rate after ``epoch`` of ``epochs``."""
         risen = min(1.0, 0.01 + 0.99 * epoch / self.warmup) if self.warmup else 1.0
         return risen * self.fall(epoch, epochs)
 
@@ -57,11 +57,12 @@ class _Schedule(Settings):
 
 
 class Halving(_Schedule):
-    """The paper's: the rate falls each time the remaining epochs halve (at 200, 300, 350, 375, … of 400)."""
+    """The paper's (section 4): the rate drops each time the remaining epochs halve (at 200, 300, 350, 375, … of
+    400)."""
 
     name: Literal["halving"] = "halving"
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each fall")
-    drops: int | None = Field(default=None, ge=0, description="stop after this many falls; by default never")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
+    drops: int | None = Field(default=None, ge=0, description="largest number of drops; by default unlimited")
 
     def fall(self, epoch: float, epochs: int) -> float:
         """``gamma`` to the number of halvings so far; it changes between epochs only."""
@@ -74,7 +75,7 @@ class Cosine(_Schedule):
     """Half a cosine wave, from the end of the warm-up down to ``floor`` (Loshchilov and Hutter, 2016)."""
 
     name: Literal["cosine"] = "cosine"
-    floor: float = Field(default=0.0, ge=0, le=1, description="share of the rate that is left in the end")
+    floor: float = Field(default=0.0, ge=0, le=1, description="share of the rate left at the end")
 
     def fall(self, epoch: float, epochs: int) -> float:
         """From 1 to ``floor``, changing at every step."""
@@ -83,16 +84,16 @@ class Cosine(_Schedule):
 
 
 class Step(_Schedule):
-    """The rate falls after the epochs that are given."""
+    """The rate drops after the given epochs."""
 
     name: Literal["step"] = "step"
-    at: list[int] = Field(min_length=1, description="the epochs after which it falls, as [50, 65]")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each fall")
+    at: list[int] = Field(min_length=1, description="the epochs after which it drops, such as [50, 65]")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
 
     @model_validator(mode="after")
     def _check(self) -> Step:
         if any(b <= a for a, b in zip([0, *self.at], self.at, strict=False)):
-            raise ValueError("`at` must be epochs from 1 up, in order")
+            raise ValueError("`at` must be increasing epochs from 1")
         return self
 
     def fall(self, epoch: float, epochs: int) -> float:
@@ -101,7 +102,7 @@ class Step(_Schedule):
 
 
 class Constant(_Schedule):
-    """One rate throughout."""
+    """A constant rate."""
 
     name: Literal["constant"] = "constant"
 

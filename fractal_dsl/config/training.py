@@ -16,7 +16,7 @@ class TrainConfig(Settings):
 
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
     augment: Annotated[Augmentation, named("none")] = Field(
-        default=NoAugmentation(), description="how training images are changed, anew in each epoch"
+        default=NoAugmentation(), description="augmentation of training images, redrawn in each epoch"
     )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
@@ -28,23 +28,28 @@ class TrainConfig(Settings):
         default=0.1,
         ge=0,
         le=0.5,
-        description="share of the training images held out to choose the best weights by; 0: the last are the best",
+        description="share of training images held out to choose the best weights; 0: keep the last weights",
     )
-    optimizer: Annotated[Optimizer, named("sgd")] = Field(
-        default=Sgd(), description="what turns gradients into new weights"
-    )
+    optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd(), description="the optimizer")
     schedule: Annotated[Schedule, named("halving")] = Field(
-        default=Halving(), description="how the learning rate changes over the epochs"
+        default=Halving(), description="schedule of the learning rate"
     )
-    clip: float | None = Field(default=None, gt=0, description="the largest norm of the gradient; more is scaled down")
+    clip: float | None = Field(
+        default=None, gt=0, description="largest gradient norm; larger gradients are scaled down"
+    )
     ema: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of a running average of the weights, which is then what is kept"
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of a running average of the weights, which replaces them in the result",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each label spread over all classes")
-    mixup: float = Field(default=0.0, ge=0, description="alpha of mixup; 0: none. With cutmix: one of the two a step")
+    mixup: float = Field(
+        default=0.0, ge=0, description="alpha of mixup; 0: none. With cutmix, each step uses one of the two"
+    )
     cutmix: float = Field(default=0.0, ge=0, description="alpha of cutmix; 0: none")
     patience: int | None = Field(
-        default=None, ge=1, description="stop early after this many epochs without better validation figures"
+        default=None, ge=1, description="stop after this many epochs without a better validation result"
     )
 
     precision: Literal["fp32", "bf16", "fp16"] = Field(
@@ -54,15 +59,15 @@ class TrainConfig(Settings):
     compile: bool = Field(default=False, description="use torch.compile, column by column and part by part")
     cuda_graphs: bool = Field(
         default=False,
-        description="on one GPU: launch all kernels of a plan that comes again (a column's, the whole net's) at once",
+        description="on one GPU: launch all kernels of a repeated plan (a column's, the whole net's) at once",
     )
     checkpoint_levels: int | None = Field(
         default=None, ge=1, description="recompute sub-fractals up to this level in the backward pass, to save memory"
     )
     sync_batchnorm: bool = Field(
-        default=True, description="over several processes: batch norms see the whole mini-batch, not only their share"
+        default=True, description="with several processes: batch norms use the whole mini-batch, not only their share"
     )
-    deterministic: bool = Field(default=True, description="on CUDA: only convolutions that repeat to the last bit")
+    deterministic: bool = Field(default=True, description="on CUDA: only bit-reproducible convolutions")
 
     max_minutes: float | None = Field(
         default=None, gt=0, description="stop and save after this many minutes; the run can be resumed"
@@ -83,9 +88,9 @@ class TrainConfig(Settings):
         if self.patience is not None and not self.validation:
             raise ValueError("`patience` needs validation images: set `validation` above 0")
         if self.accumulate > self.batch:
-            raise ValueError(f"a mini-batch of {self.batch} cannot be run in {self.accumulate} parts")
+            raise ValueError(f"a mini-batch of {self.batch} cannot be split into {self.accumulate} parts")
         if self.schedule.warmup > self.epochs:
-            raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs}")
+            raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs} epochs")
         if self.cuda_graphs:
             others = {"compile": self.compile, "mixup": self.mixup, "cutmix": self.cutmix}
             others |= {"checkpoint_levels": self.checkpoint_levels, 'precision = "fp16"': self.precision == "fp16"}

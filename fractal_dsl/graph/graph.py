@@ -1,4 +1,4 @@
-"""The join graph: what a program expands to, before and after collapse.
+"""The join graph: the expansion of a program, before and after collapse.
 
 A networkx DiGraph whose nodes are integers in topological order, each with a typed payload. Operands
 of a node are its predecessors in the order of the edges' ``slot``. One tensor never feeds a node twice:
@@ -39,7 +39,7 @@ class Tag(Struct, frozen=True):
 
 
 class Site(Struct, frozen=True):
-    """Where a node comes from.
+    """The origin of a node in the program.
 
     ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
     from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
@@ -69,10 +69,10 @@ class Input(Struct, frozen=True):
 
 
 class Layer(Struct, frozen=True):
-    """One layer. ``columns`` is the bit mask of the columns that it is part of (bit k-1: column k).
+    """One layer. ``columns`` is the bit mask of its columns (bit k-1: column k).
 
-    ``module`` is where its weights are: its own name, but for one name of all that share them.
-    """
+    ``module`` is the name of the module with its weights: its own name, or the common name of all nodes that share
+    them."""
 
     spec: OpSpec
     args: Args
@@ -85,7 +85,7 @@ class Layer(Struct, frozen=True):
 
     @property
     def idle(self) -> bool:
-        """Whether it hands its input on: ``id``, and a dropout that drops nothing."""
+        """Whether its output is its input: ``id``, and a dropout with probability 0."""
         return self.spec.name == "id" or (self.spec.family == "dropout" and not self.args["p"])
 
 
@@ -124,7 +124,7 @@ Node = Input | Layer | Join | Output
 
 
 Stage = Literal["raw", "collapsed", "labelled", "selected", "column"]
-"""How far a graph has come; ``verify`` says what each stage promises."""
+"""The stage of a graph; ``verify`` lists the invariants of each."""
 
 
 def _empty() -> nx.DiGraph[int]:
@@ -147,7 +147,7 @@ class JoinGraph(Struct):
         return JoinGraph(self.net, self.sources, stage, self.drop_path, self.init, self.columns)
 
     def add(self, node: Node, operands: Sequence[int] = (), *, id: int | None = None) -> int:
-        """Add a node behind its operands and return its number."""
+        """Add a node after its operands and return its number."""
         number = self.g.number_of_nodes() if id is None else id
         self.g.add_node(number, node=node)
         for slot, operand in enumerate(operands):
@@ -173,7 +173,7 @@ class JoinGraph(Struct):
 
     @property
     def reads(self) -> dict[int, dict[int, dict[str, int]]]:
-        """For each node its operands, in their order, with the edges from them.
+        """The operands of each node, in order, with the edges from them.
 
         These are networkx's own dictionaries, to be read only: its views of them take ten times as long.
         """
@@ -222,8 +222,8 @@ class JoinGraph(Struct):
             raise no_column(self.net, k, self.n_columns)
 
     def needed(self, live: Mapping[int, Sequence[int]] | None = None) -> set[int]:
-        """The nodes that the output needs: a walk back from it. ``live`` holds the nodes that read only some of their
-        operands, with those operands."""
+        """The nodes that the output needs, by a walk back from it. ``live`` maps nodes that read only some of their
+        operands to those operands."""
         reads: Mapping[int, Iterable[int]] = self.reads if live is None else {**self.reads, **live}
         found = {self.output[0]}
         for number in reversed(self.reads):
@@ -232,7 +232,7 @@ class JoinGraph(Struct):
         return found
 
     def dump(self) -> str:
-        """The graph as text, a line a node."""
+        """The graph as text, one line per node."""
         lines = [f"{self.stage} graph of {self.net}: {len(self)} nodes"]
         for number, node in self.items():
             match node:
@@ -257,5 +257,5 @@ class JoinGraph(Struct):
 
 
 def no_column(net: str, k: int, columns: int) -> UserError:
-    """What a user is told who asks a net for a column that it does not have."""
+    """The error for a column that a net does not have."""
     return UserError(f"there is no column {k}: net {net} has columns 1 to {columns}")

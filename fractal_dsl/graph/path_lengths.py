@@ -1,4 +1,4 @@
-"""How many paths of what length lead through a net: as it is, and expected under drop-path.
+"""The number of paths of each length through a net: exact, and expected under drop-path.
 
 A path goes from the input to the output along the edges of the join graph; its length is the number of weighted layers
 on it, convolutions and linear ones, as in ``weighted_depth`` of ``info``. The counts are exact: polynomials, in which

@@ -1,4 +1,4 @@
-"""What holds for every join graph. It is checked after each pass.
+"""The invariants of join graphs, checked after each pass.
 
 At every stage a graph has one input and one output, operands stand before their readers and in the order of their
 slots, and shapes are what the rules of layers and joins give. Each stage adds to that:

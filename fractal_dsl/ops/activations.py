@@ -7,13 +7,13 @@ from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, Torc
 
 
 def elementwise(target: str, *params: OpParam) -> OpSpec:
-    """An activation that works on each number by itself; ``target`` is torch's class."""
+    """An elementwise activation. ``target`` is torch's class."""
     name = target.lower()
     return OpSpec(name, params, same(name), lambda x, a: constructor(f"nn.{target}", params, a), free, "activation")
 
 
 def prelu() -> OpSpec:
-    """``prelu``: a learned slope, one for all channels or one for each."""
+    """``prelu``: one learned slope, or one for each channel."""
     params = (OpParam("num_parameters", "int", 1, low=1), OpParam("init", "float", 0.25))
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -30,7 +30,7 @@ def prelu() -> OpSpec:
 
 
 def glu() -> OpSpec:
-    """``glu``: one half of an axis, gated by the other."""
+    """``glu``: one half of an axis gates the other."""
     params = (OpParam("dim", "int", -1),)
 
     def out(x: Tensor, args: Args) -> Tensor:

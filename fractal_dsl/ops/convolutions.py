@@ -34,7 +34,7 @@ def _divisible(name: str, x: Tensor, args: Args) -> None:
 
 
 def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:
-    """Reflected and circular padding take their values from the input, which must have that many."""
+    """Reflected and circular padding copy values from the input, which must be large enough."""
     most = {"reflect": 1, "circular": 0}.get(str(args["padding_mode"]))
     if most is None or args["padding"] == "valid":
         return
@@ -78,7 +78,7 @@ def conv(rank: int) -> OpSpec:
     )
 
 
-_MAX_CROP = 2**14  # the CPU kernels of torch crash where a transposed convolution crops 2**15
+_MAX_CROP = 2**14  # torch's CPU kernels crash if a transposed convolution crops 2**15
 
 
 def conv_transpose(rank: int) -> OpSpec:
@@ -107,7 +107,7 @@ def conv_transpose(rank: int) -> OpSpec:
                 raise ShapeError(f"`{name}` crops at most {_MAX_CROP:,} from each side; its padding {p:,} is too large")
             shape.append((size - 1) * s - 2 * p + d * (k - 1) + extra + 1)
         if min(shape) < 1:
-            raise ShapeError(f"the output of `{name}` on {x} falls below size 1", "use less padding", "E0504")
+            raise ShapeError(f"the output of `{name}` on {x} would have a size below 1", "use less padding", "E0504")
         return Tensor("f32", (integer(args, "out_channels"), *shape))
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def pool(kind: str, rank: int) -> OpSpec:
         if name == "avgpool3d" and any(
             k > n for n, k in zip(x.shape[1:], sizes(args["kernel_size"], rank), strict=False)
         ):
-            raise ShapeError(f"`{name}` takes no window larger than its unpadded input, which is {x}", code="E0504")
+            raise ShapeError(f"the window of `{name}` is larger than its unpadded input {x}", code="E0504")
         shape = windows(name, x, rank, args, ceil=bool(args["ceil_mode"]))
         if kind == "Max":
             _filled(name, x, rank, args)
@@ -147,12 +147,12 @@ def pool(kind: str, rank: int) -> OpSpec:
 
 
 def _filled(name: str, x: Tensor, rank: int, args: Args) -> None:
-    """A window with gaps may step over a small input, and have no number to take the highest of."""
+    """A dilated window can step over a small input and see only padding."""
     kernel = args["kernel_size"]
     given = (kernel if args["stride"] is None else args["stride"], args["padding"], args["dilation"])
     for size, s, p, d in zip(x.shape[1:], *[sizes(v, rank) for v in given], strict=True):
         if any(start % d >= size for start in range(-p, min(0, d * s - p), s)):
-            raise ShapeError(f"`{name}` has windows that lie wholly in the padding of {x}", "use less dilation")
+            raise ShapeError(f"some windows of `{name}` lie wholly in the padding of {x}", "use less dilation")
 
 
 def adaptive_pool(kind: str, rank: int) -> OpSpec:
@@ -170,7 +170,7 @@ def adaptive_pool(kind: str, rank: int) -> OpSpec:
 
 
 def global_avg_pool() -> OpSpec:
-    """``global_avgpool``: the mean over all axes behind the channels."""
+    """``global_avgpool``: the mean over all axes after the channels."""
 
     def out(x: Tensor, args: Args) -> Tensor:
         floating("global_avgpool", x)

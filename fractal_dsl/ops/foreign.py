@@ -1,6 +1,6 @@
-"""Layers and joins that are Python classes: any module of torch.nn, and those of ``extern`` declarations.
+"""Layers and joins that are Python classes: modules of torch.nn, and those of ``extern`` declarations.
 
-What they do to a shape is found by running them on torch's meta device, so only specs that use one load torch.
+Their output shape is found by running them on torch's meta device, so only specs that use one load torch.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fractal_dsl.ops.spec import Args, JoinSpec, OpSpec, ShapeError, Tensor, TorchModule, Value
 
 _BUILT_IN = {"nn.MultiheadAttention": "self-attention is built in: `attention(num_heads)`"}
-"""Modules that cannot be layers, and what is there for them."""
+"""Modules that cannot be layers, and what to use instead."""
 
 
 def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Args) -> OpSpec:
@@ -35,8 +35,8 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
 
 
 def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
-    """A join that constructs ``target`` with these arguments, and calls it with the live operands; one alone
-    is handed on as it is."""
+    """A join that constructs ``target`` with these arguments and calls it with the live operands. A single operand
+    passes unchanged."""
     call = TorchModule(target, (), tuple(named.items()))
 
     def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:

@@ -1,4 +1,4 @@
-"""Python classes by name, and what they do to shapes: found by running them on the meta device."""
+"""Python classes by name, and their output shapes, found by running them on the meta device."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from torch import nn
 
 from fractal_dsl.ops.spec import Tensor, TorchModule
 
-_BATCHES = (5, 7)  # two sizes, so that none can be taken for a number of channels
-_MAX_PARAMS = 20_000_000  # what is larger is not run on numbers
+_BATCHES = (5, 7)  # two sizes, so that neither can be mistaken for a number of channels
+_MAX_PARAMS = 20_000_000  # larger inputs are not run on numbers
 _MAX_MACS = 2_000_000_000
 _TYPES = {torch.float32: "f32", torch.int64: "i64"}
-# they map no tensor to one tensor, and with great counts take long to construct
+# they do not map one tensor to one tensor, and large ones are slow to construct
 NOT_LAYERS = {"LSTM", "GRU", "RNN", "RNNBase", "Transformer", "TransformerDecoder", "TransformerEncoder", "Module"}
 
 
 class Failed(Exception):
-    """A class does not do what a layer or join must; the message goes on from its name."""
+    """A class does not behave like a layer or join. The message continues the name of the class."""
 
 
 def nn_names() -> list[str]:
-    """The modules of torch.nn that ``nn.Name(…)`` may name."""
+    """The modules of torch.nn that ``nn.Name(…)`` can name."""
     return [
         name
         for name, value in vars(nn).items()
@@ -51,12 +51,12 @@ def load_class(target: str) -> type[nn.Module]:
         return getattr(nn, target.removeprefix("nn."))
     found = load_object(target)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise Failed("it is no class derived from torch.nn.Module")
+        raise Failed("it is not a subclass of torch.nn.Module")
     return found
 
 
 def search_first(folder: Path) -> None:
-    """Look for Python modules in this folder before all others."""
+    """Search this folder for Python modules before all others."""
     path = str(folder.resolve())
     if path not in sys.path[:1]:
         sys.path.insert(0, path)
@@ -74,7 +74,7 @@ def load_object(target: str) -> Any:
 
 @contextmanager
 def _foreign_code(what: str) -> Generator[None]:
-    """Code of others: whatever it raises is Failed, ``SystemExit`` as well, but not a Ctrl-C of the user."""
+    """Run foreign code: whatever it raises becomes Failed, including ``SystemExit``, but not Ctrl-C."""
     interrupted = False
     before = signal.getsignal(signal.SIGINT)
 
@@ -108,25 +108,25 @@ class Tried:
 
 
 def try_layer(call: TorchModule, x: Tensor) -> Tried:
-    """What a module does with an input. Raises Failed in torch's own words."""
+    """The effect of a module on an input. Raises Failed with torch's message."""
     return _try(call, (x,), repr(call))
 
 
 def try_join(call: TorchModule, operands: tuple[Tensor, ...]) -> Tried:
-    """What a module does with several operands. Raises Failed."""
+    """The effect of a module on several operands. Raises Failed."""
     return _try(call, operands, repr(call))
 
 
 @lru_cache(10_000)
 def _try(call: TorchModule, operands: tuple[Tensor, ...], text: str) -> Tried:
-    """``text`` tells apart calls with arguments that are equal but of other types: 1 and true."""
+    """``text`` separates calls with equal arguments of different types, such as 1 and true."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         with torch.device("meta"):
             module = _made(call)
             _takes(module, operands)
             if any(getattr(m, "inplace", False) for m in module.modules()):
-                raise Failed("works in place, which changes what other blocks read: leave `inplace` out")
+                raise Failed("works in place, which changes the input of other blocks: leave `inplace` out")
             (first, macs), (second, _) = [_shape(module, operands, batch) for batch in _BATCHES]
             if first != second:
                 raise Failed(f"gives {first} in a batch of {_BATCHES[0]}, but {second} in one of {_BATCHES[1]}")
@@ -146,19 +146,19 @@ def _made(call: TorchModule) -> nn.Module:
 
 
 def _takes(module: nn.Module, operands: Sequence[Tensor]) -> None:
-    """Refuse a module that needs more tensors than there are. Raises Failed."""
+    """Check that a module does not need more tensors than it gets. Raises Failed."""
     try:
         params = inspect.signature(module.forward).parameters.values()
-    except (AttributeError, TypeError, ValueError):  # some have none that Python can read
+    except (AttributeError, TypeError, ValueError):  # some have no signature that Python can read
         return
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [q.name for q in params if q.kind in places and q.default is q.empty]
     if len(needed) > len(operands):
-        raise Failed(f"takes {len(needed)} tensors ({', '.join(needed)}), and {len(operands)} would come in")
+        raise Failed(f"takes {len(needed)} tensors ({', '.join(needed)}), but gets {len(operands)}")
 
 
 def _shape(module: nn.Module, operands: Sequence[Tensor], batch: int) -> tuple[Tensor, int]:
-    """The output for a batch on the meta device, without the batch, and the multiply-accumulates of a sample."""
+    """The output for a batch on the meta device, without the batch axis, and the multiply-accumulates of one sample."""
     from torch.utils.flop_counter import FlopCounterMode
 
     types = {name: dtype for dtype, name in _TYPES.items()}
@@ -169,22 +169,21 @@ def _shape(module: nn.Module, operands: Sequence[Tensor], batch: int) -> tuple[T
     with FlopCounterMode(display=False) as counter, _foreign_code(refusal):
         out = module(*inputs)
     if [x._version for x in inputs] != versions:
-        raise Failed("changes its input in place, which other blocks read: write to a tensor of its own")
+        raise Failed("changes its input in place, which other blocks read: write to a new tensor")
     if not isinstance(out, torch.Tensor):
         raise Failed(f"gives a {type(out).__name__} for {given}, not one tensor")
     if out.dtype not in _TYPES:
-        raise Failed(f"gives a tensor of {out.dtype}, and tensors here are f32 or i64")
+        raise Failed(f"gives a tensor of {out.dtype}, but tensors must be f32 or i64")
     if out.dim() < 1 or out.shape[0] != batch:
         raise Failed(f"does not keep the batch, the first axis: a batch of {batch} became {tuple(out.shape)}")
     return Tensor(_TYPES[out.dtype], tuple(out.shape[1:])), counter.get_total_flops() // (2 * batch)
 
 
 def _run_on_numbers(call: TorchModule, operands: Sequence[Tensor]) -> None:
-    """Run a module on random numbers: one of torch must work, and a sample must not depend on the batch that it is in.
+    """Run a module on random numbers: a torch module must work, and a sample must not depend on the rest of its batch.
 
-    A class of the user may need another device, and tokens may be out of a module's range: where such a run fails, it
-    proves nothing. A module that draws random numbers itself is not compared. Raises Failed.
-    """
+    A failed run of a user's class, or on tokens, proves nothing: the class may need another device, and tokens may be
+    out of range. A module that draws random numbers is not compared. Raises Failed."""
     trusted = not call.target.startswith("nn.") or any(x.dtype == "i64" for x in operands)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -194,7 +193,7 @@ def _run_on_numbers(call: TorchModule, operands: Sequence[Tensor]) -> None:
             copies = [x.clone() for x in given]
             with _foreign_code(""):
                 y, again = module(*given), module(*[x.clone() for x in copies])
-            order = [3, 0, 3]  # another batch, and sample 0 at another place in it
+            order = [3, 0, 3]  # another batch, with sample 0 at another position
             with _foreign_code(""):
                 z = module(*[x[order] for x in copies])
             if not trusted:
@@ -204,12 +203,12 @@ def _run_on_numbers(call: TorchModule, operands: Sequence[Tensor]) -> None:
                 raise Failed(f"fails on random numbers: {error}") from None
             return
     if not all(map(torch.equal, given, copies)):
-        raise Failed("changes its input in place, which other blocks read: write to a tensor of its own")
+        raise Failed("changes its input in place, which other blocks read: write to a new tensor")
     if not torch.equal(y, again):
         return
     if not torch.allclose(y[0], z[1], rtol=1e-3, atol=1e-4, equal_nan=True):
         raise Failed(
-            "mixes the samples of a batch: what it gives for one depends on the others. The first axis is the batch; "
+            "mixes the samples of a batch: its output for one depends on the others. The first axis is the batch: "
             "some modules need `batch_first=true`, or another `dim`"
         )
 
@@ -234,7 +233,7 @@ def _said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if not isinstance(error, Exception):
         text = f"it raises {type(error).__name__}" + (f": {text}" if text else "")
-    elif isinstance(error, KeyError):  # its text is nothing but the key
+    elif isinstance(error, KeyError):  # its text is only the key
         text = f"KeyError: {text}"
     text = text or type(error).__name__
     return text if len(text) <= 300 else text[:299] + "…"

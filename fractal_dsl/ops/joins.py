@@ -22,7 +22,7 @@ def _agree(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
 
 def _agree_help(a: Tensor, b: Tensor) -> str | None:
     if len(a.shape) == len(b.shape) > 1 and a.shape[1:] == b.shape[1:]:
-        return f"`project({a.shape[0]})` at the end of the second operand gives it {a.shape[0]} channels"
+        return f"end the second operand with `project({a.shape[0]})` to give it {a.shape[0]} channels"
     if len(a.shape) == len(b.shape) > 1 and a.shape[0] == b.shape[0]:
         return f"the sizes differ: {_PADDING}"
     return None

@@ -29,12 +29,12 @@ def linear() -> OpSpec:
 
 
 def project() -> OpSpec:
-    """``project``: what a shortcut needs to fit — nothing, a linear layer, or a convolution with window 1."""
+    """``project``: the projection of a shortcut: the identity, a linear layer, or a 1x1 convolution."""
     params = (OpParam("out", "int", low=1), OpParam("stride", "int", 1, low=1))
     layers = {0: linear(), 1: conv(1), 2: conv(2), 3: conv(3)}
 
     def module(x: Tensor, args: Args) -> tuple[OpSpec, Args] | None:
-        """The layer that the projection comes down to; None for the identity."""
+        """The layer that implements the projection; None for the identity."""
         out, stride, rank = integer(args, "out"), integer(args, "stride"), len(x.shape) - 1
         if x.shape[0] == out and stride == 1:
             return None
@@ -74,8 +74,8 @@ def embedding() -> OpSpec:
             raise ShapeError(f"`embedding` takes whole numbers (i64), but its input is {x}")
         count, padding = integer(args, "num_embeddings"), args["padding_idx"]
         if isinstance(padding, int) and not -count <= padding < count:
-            message = f"`padding_idx` of `embedding` is one of its {count} places, found {padding}"
-            raise ShapeError(message, f"they count from 0 to {count - 1}", "E0302")
+            message = f"`padding_idx` of `embedding` must be one of its {count} indices, found {padding}"
+            raise ShapeError(message, f"the indices go from 0 to {count - 1}", "E0302")
         return Tensor("f32", (*x.shape, integer(args, "embedding_dim")))
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:

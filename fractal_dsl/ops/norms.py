@@ -122,5 +122,5 @@ def dropout(suffix: str) -> OpSpec:
             spatial(name, x, int(suffix[0]))
         return x
 
-    # p is what tells one dropout from another: it is written out, default or not
+    # always show p, even if it is the default
     return OpSpec(name, params, out, lambda x, a: TorchModule(target, (a["p"],)), free, "dropout")

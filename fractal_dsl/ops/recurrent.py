@@ -1,4 +1,4 @@
-"""Recurrent layers, where one sequence maps to one sequence."""
+"""Recurrent layers that map one sequence to one sequence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recurrent(kind: str) -> OpSpec:
 
     def torch(x: Tensor, args: Args) -> TorchModule:
         if args["num_layers"] == 1:
-            args = {**args, "dropout": 0.0}  # it stands between stacked layers; torch warns where there are none
+            args = {**args, "dropout": 0.0}  # it applies between stacked layers; torch warns if there is only one
         call = constructor("Recurrent", params, args, x.shape[1])
         return TorchModule(call.target, (kind, *call.args), call.kwargs)
 
@@ -58,5 +58,5 @@ def _projected(args: Args) -> int:
 
 
 def _width(args: Args) -> int:
-    """Features that one direction hands on."""
+    """The number of output features of one direction."""
     return _projected(args) or integer(args, "hidden_size")

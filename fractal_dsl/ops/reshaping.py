@@ -1,4 +1,4 @@
-"""Layers that only move numbers: ``flatten``, ``transpose``, ``upsample``, ``id``, and ``place``."""
+"""Layers that only rearrange numbers: ``flatten``, ``transpose``, ``upsample``, ``id``, and ``place``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def upsample() -> OpSpec:
         if len(x.shape) not in axes:
             raise ShapeError(f"`upsample` with mode {args['mode']!r} does not take {x}")
         if args["align_corners"] and args["mode"] == "nearest":
-            raise ShapeError("`upsample` has align_corners with another mode only", 'write mode="bilinear"', "E0302")
+            raise ShapeError(
+                "`upsample` takes `align_corners` only with an interpolating mode", 'write mode="bilinear"', "E0302"
+            )
         factors = args["scale_factor"]
         if not isinstance(factors, tuple):
             factors = (factors,) * len(x.shape[1:])
@@ -66,7 +68,7 @@ def upsample() -> OpSpec:
             raise ShapeError(message, code="E0302")
         shape = tuple([_scaled(size, factor) for size, factor in zip(x.shape[1:], factors, strict=True)])
         if min(shape) < 1:
-            raise ShapeError(f"the output of `upsample` on {x} falls below size 1", code="E0504")
+            raise ShapeError(f"the output of `upsample` on {x} would have a size below 1", code="E0504")
         return Tensor("f32", (x.shape[0], *shape))
 
     def torch(x: Tensor, args: Args) -> TorchModule:
@@ -97,7 +99,7 @@ def zero_pad(rank: int) -> OpSpec:
 
 
 def pixel_shuffle() -> OpSpec:
-    """``pixelshuffle``: channels to pixels, r*r times fewer of the one, r times more a side of the other."""
+    """``pixelshuffle``: moves channels to pixels: r*r times fewer channels, r times more pixels along each side."""
     params = (OpParam("upscale_factor", "int", low=1),)
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -127,4 +129,4 @@ PLACE = OpSpec(
     free,
     "shape",
 )
-"""Not in the language: zeros before and behind along one axis, where a concatenated operand stands alone."""
+"""Not in the language: zeros before and after the input along one axis, for a single live operand of ``concat``."""

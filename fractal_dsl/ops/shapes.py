@@ -1,4 +1,4 @@
-"""Helpers of shape rules, and parameters that several families have."""
+"""Helpers for shape rules, and parameters that several families share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ STRIDE = OpParam("stride", "size", 1, low=1)
 DILATION = OpParam("dilation", "size", 1, low=1)
 GROUPS = OpParam("groups", "int", 1, low=1)
 BIAS = OpParam("bias", "bool", True)
-SMALL = 1e-20  # its power -3/2, which the gradient of a norm has, still fits into f32
+SMALL = 1e-20  # the gradient of a norm contains its power -3/2, which must fit into f32
 EPS = OpParam("eps", "float", 1e-5, low=SMALL, high=1)
 
 
-_MAX_DIVIDED = 10_000  # divisors above are not looked for
+_MAX_DIVIDED = 10_000  # larger divisors are not searched
 
 
 def sizes(value: Value, rank: int) -> tuple[int, ...]:
@@ -46,14 +46,14 @@ def spatial(name: str, x: Tensor, rank: int) -> tuple[int, ...]:
 
 
 def floating(name: str, x: Tensor) -> None:
-    """Refuse what is not floating point."""
+    """Check that ``x`` is floating point. Raises ShapeError."""
     if x.dtype != "f32":
-        help = "put an `embedding(count, width)` before it" if x.dtype == "i64" else None
+        help = "write an `embedding(count, width)` before it" if x.dtype == "i64" else None
         raise ShapeError(f"`{name}` takes floating-point numbers, but its input is {x}", help)
 
 
 def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) -> tuple[int, ...]:
-    """Output sizes of a sliding window; torch's formula. ``ceil``: a window may stand out beyond the padding."""
+    """The output sizes of a sliding window, by torch's formula. With ``ceil``, a window may extend past the padding."""
     axes = spatial(name, x, rank)
     kernel = sizes(args["kernel_size"], rank)
     stride = sizes(args["kernel_size"] if args["stride"] is None else args["stride"], rank)
@@ -75,7 +75,7 @@ def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) 
             raise ShapeError(
                 f"`{name}` with a window of {d * (k - 1) + 1} does not fit into its input {x}"
                 + (f" padded by {p}" if p else ""),
-                "the input is already too small here: use fewer or smaller poolings or strides, or more padding",
+                "the input is too small here: use fewer or smaller poolings or strides, or more padding",
                 code="E0504",
             )
         result.append(out)
@@ -83,7 +83,7 @@ def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) 
 
 
 def nearest_divisors(number: int, wanted: int) -> str:
-    """The divisors just below and above ``wanted``, for a help text."""
+    """The nearest divisors of a number below and above ``wanted``, for a help text."""
     divisors = [d for d in range(1, min(number, _MAX_DIVIDED) + 1) if number % d == 0]
     below, above = [d for d in divisors if d < wanted], [d for d in divisors if d > wanted]
     return " or ".join(map(str, below[-1:] + above[:1]))
@@ -104,12 +104,12 @@ def same(name: str) -> Callable[[Tensor, Args], Tensor]:
 
 
 def free(x: Tensor, out: Tensor, args: Args) -> tuple[int, int]:
-    """The cost rule of a layer without parameters and multiplications that count."""
+    """The cost rule of a layer without parameters and counted multiplications."""
     return 0, 0
 
 
 def constructor(target: str, params: tuple[OpParam, ...], args: Args, *inferred: Value) -> TorchModule:
-    """A constructor call as a person writes it: required arguments by position, defaults left out."""
+    """A constructor call as a person would write it: required arguments by position, defaults left out."""
     positional = [args[p.name] for p in params if p.default is REQUIRED]
     keywords = [(p.name, args[p.name]) for p in params if p.default is not REQUIRED and args[p.name] != p.default]
     return TorchModule(target, (*inferred, *positional), tuple(keywords))

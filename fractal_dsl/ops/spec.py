@@ -1,4 +1,4 @@
-"""What is known of a built-in: parameters, shape rule, cost rule, torch target."""
+"""The specification of a built-in: parameters, shape rule, cost rule, torch target."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Tensor(Struct, frozen=True):
 
 
 class ShapeError(Exception):
-    """A layer or join does not take a shape. ``code`` is the diagnostic's code; ``operands`` tells
-    which two operands of a join disagree, counted from 0."""
+    """A layer or join does not accept a shape. ``code`` is the code of the diagnostic; ``operands`` are the indices,
+    from 0, of two operands of a join that disagree."""
 
     def __init__(
         self, message: str, help: str | None = None, code: str = "E0502", operands: tuple[int, int] | None = None
@@ -65,7 +65,7 @@ class OpParam(Struct, frozen=True):
     keyword: bool = False
 
     def exceeded(self, numbers: Sequence[object]) -> str | None:
-        """The bound that some of these numbers do not keep to, in words; None if they keep to all."""
+        """The bound that some of these numbers violate, in words; None if they satisfy all."""
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue

@@ -1,4 +1,4 @@
-"""A picture as a page of its own: pan, zoom, fold, search, plans; one file that needs no network."""
+"""A picture as a single-file web page that works offline: pan, zoom, fold, search, plans."""
 
 from __future__ import annotations
 

@@ -34,9 +34,8 @@ graph.draw(path, format=format, prog=graph.graph_attr["layout"] or "dot")
 def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> None:
     """Write a picture; its suffix, one of ``FORMATS``, tells the format; ``style`` is CSS for an SVG.
 
-    The file is there whole or not at all. Raises UserError for another suffix, where Graphviz is missing, fails or
-    takes over ``timeout`` seconds, for a PNG with too many pixels, and for a place that cannot be written.
-    """
+    The file is written completely or not at all. Raises UserError for another suffix, where Graphviz is missing, fails
+    or takes over ``timeout`` seconds, for a PNG with too many pixels, and for a place that cannot be written."""
     format = path.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise UserError(f"cannot draw {path}: the name must end in {', '.join('.' + f for f in FORMATS)}")
@@ -86,7 +85,7 @@ def _paint(dot_text: str, temporary: Path, format: str, path: Path, timeout: flo
 
 
 def _command(path: Path) -> list[str]:
-    """What runs Graphviz: the program, or Python with the wheel."""
+    """The command that runs Graphviz: the program, or Python with the wheel."""
     if dot := shutil.which("dot"):
         return [dot]
     if importlib.util.find_spec("pygraphviz"):
@@ -119,7 +118,7 @@ def _png_dpi(dot_text: str, path: Path) -> float:
 
 
 def _run(command: list[str], dot_text: str, path: Path, timeout: float) -> None:
-    """Run a program on the text; its complaints become a UserError."""
+    """Run a program on the text; its error output becomes a UserError."""
     try:
         done = subprocess.run(command, input=dot_text.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:

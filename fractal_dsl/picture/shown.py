@@ -1,4 +1,4 @@
-"""What is drawn of a net: a view of it at a stage, under plans, coloured by something. For ``render`` and ``play``."""
+"""A drawing of a net for ``render`` and ``play``: a view of it at a stage, under plans, with colours."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class HeatOf(enum.StrEnum):
 
 
 class NotDrawn(UserError):
-    """What makes no sense together; ``option`` is the one to leave away."""
+    """Options that exclude each other; ``option`` is the one to remove."""
 
     def __init__(self, message: str, option: str) -> None:
         super().__init__(message)
@@ -92,11 +92,11 @@ class Shown:
         from fractal_dsl.program.fold_program import boxes
 
         if plan is not None and (view in (View.rule, View.figure) or stage is GraphStage.raw):
-            raise NotDrawn("a plan is drawn on the net or a block after collapse", "--plan")
+            raise NotDrawn("a plan needs the collapsed net or a block of it", "--plan")
         if heat is not None and view is View.rule:
-            raise NotDrawn("a rule alone costs nothing: draw the net or a block", "--heat")
+            raise NotDrawn("a rule alone has no costs: draw the net or a block", "--heat")
         if heat in (HeatOf.gradient, HeatOf.loss) and measured is None:
-            raise NotDrawn(f"{heat} is measured in training: give a run's folder", "--heat")
+            raise NotDrawn(f"{heat} is measured in training: pass the folder of a run", "--heat")
         self.measured, self.view, self.block, self.stage, self.plan, self.heat = (
             measured,
             view,
@@ -124,7 +124,7 @@ class Shown:
             return figure_to_dot(self.compiled.program, graph, look, block=self.block)
         if self.plan == "all":
             if not graph.joins():
-                raise UserError(f"net {graph.net} has no join of a rule: there is nothing that drop-path may drop")
+                raise UserError(f"net {graph.net} has no join of a rule, so drop-path has nothing to drop")
             return plans_to_dot(graph, _sample(graph), look, block=block)
         chosen = None if self.plan is None else plan_of_spec(self.plan, graph)
         return graph_to_dot(graph, look, plan=chosen, block=block)
@@ -154,24 +154,24 @@ class Shown:
         return Heat("test loss of the column", values, total="largest", log=True)
 
     def _folded(self, compiled: Compiled, count: int) -> Compiled:
-        """The net with its repeated sub-fractals as boxes: what is over the limit is not even expanded."""
+        """Fold repeated sub-fractals into boxes, without expanding what is over the limit."""
         from fractal_dsl.picture.graph_to_dot import MAX_UNITS
         from fractal_dsl.program.fold_program import boxes, fold_program
 
         if self.plan is not None or self.heat in (HeatOf.gradient, HeatOf.loss):
             raise UserError(
-                f"a picture of {compiled.program.net} would have {count:,} boxes, and one of over {MAX_UNITS:,} is "
-                "folded; plans and measurements need each box: draw a smaller net, for example with `-p columns=4`"
+                f"a picture of {compiled.program.net} would have {count:,} boxes; one of more than {MAX_UNITS:,} is "
+                "folded, but plans and measurements need each box: draw a smaller net, for example with `-p columns=4`"
             )
         folded = fold_program(compiled.program, _READABLE, _measured(compiled.program))
         if (left := boxes(folded.program)) > _MOST:
             net = compiled.program.net
             raise UserError(
-                f"a picture of {net} would have {left:,} boxes with all that is alike in a row as one; "
+                f"a picture of {net} would have {left:,} boxes after folding equal parts; "
                 f"the limit is {_MOST:,}: draw a smaller net of the same shape, or its rule with `--view rule`"
             )
         rules = f"sub-fractals up to level {folded.level} and " if folded.level else ""
-        self.note = f"{count:,} boxes are over the limit of {MAX_UNITS:,}: {rules}what is alike in a row is folded"
+        self.note = f"{count:,} boxes are over the limit of {MAX_UNITS:,}: {rules}equal parts in a row are folded"
         drawn = replace(compiled, program=folded.program)
         labels = (label for _, join in drawn.collapsed.joins() for label in join.labels if label is not None)
         return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
@@ -207,7 +207,7 @@ def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
 
 
 def _sample(graph: JoinGraph) -> list[tuple[str, Plan]]:
-    """Subnetworks as training draws them, local and global in turn, as in the paper's figure 2."""
+    """Subnetworks as training draws them, alternating local and global, as in the paper's figure 2."""
     from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
 
     columns = graph.n_columns

@@ -40,7 +40,7 @@ def digits(live: Sequence[bool]) -> str:
     return "".join("01"[on] for on in live)
 
 
-_MAX_JOINS = 10_000_000  # more than any net may have; a text of a few characters must not fill the memory
+_MAX_JOINS = 10_000_000  # more than any net can have, so that a short text cannot fill the memory
 
 
 def plan_of_text(text: str) -> Plan:
@@ -48,12 +48,12 @@ def plan_of_text(text: str) -> Plan:
     route, colon, rest = text.strip().partition(":")
     groups = [re.fullmatch(r"([01]{1,10000})(?:\*([1-9]\d{0,7}))?", group) for group in rest.split(".")] if rest else []
     if not (colon and re.fullmatch(r"\d{1,9}", route) and all(groups)):
-        raise UserError(f"{_short(text)!r} is no plan: a plan reads like 0:110.11*3.01, its route and what is live")
+        raise UserError(f"{_short(text)!r} is not a plan: write its route and its live operands, such as 0:110.11*3.01")
     runs = [(tuple(d == "1" for d in found[1]), int(found[2] or 1)) for found in groups if found]
     if sum(n for _, n in runs) > _MAX_JOINS:
-        raise UserError(f"{_short(text)!r} is no plan: no net has so many joins")
+        raise UserError(f"{_short(text)!r} is not a plan: no net has so many joins")
     if not all(any(flags) for flags, _ in runs):
-        raise UserError(f"{_short(text)!r} is no plan: each join needs a live operand, a 1")
+        raise UserError(f"{_short(text)!r} is not a plan: each join needs a live operand, a 1")
     return Plan(int(route), tuple(flags for flags, n in runs for _ in range(n)))
 
 
@@ -62,7 +62,7 @@ def _short(text: str) -> str:
 
 
 def full_plan(arities: Sequence[int]) -> Plan:
-    """Everything is live."""
+    """The plan with every operand live."""
     return Plan(FULL, tuple((True,) * n for n in arities))
 
 
@@ -73,7 +73,8 @@ def column_plan(choices: Sequence[tuple[int, ...]], arities: Sequence[int], colu
 
 
 def local_plan(arities: Sequence[int], drop: float, rng: Random) -> Plan:
-    """Each operand is dropped with probability ``drop``; where all are, one of them, drawn evenly, survives."""
+    """Drop each operand with probability ``drop``. If all operands of a join are dropped, one of them, drawn uniformly,
+    survives (paper section 3.1)."""
     live: list[tuple[bool, ...]] = []
     for n in arities:
         kept = [rng.random() >= drop for _ in range(n)]
@@ -91,7 +92,8 @@ def draw(
     seed: int,
     step: int,
 ) -> Plan:
-    """The plan of a training step: global (one column, drawn evenly) with probability ``global_``, else local."""
+    """The plan of a training step: global (one column, drawn uniformly) with probability ``global_``, else local (paper
+    section 3.1)."""
     rng = Random(f"drop-path {seed} {step}")  # a string seed goes through SHA-512: neighbours are independent
     if rng.random() < drop_path.global_:
         return column_plan(choices, arities, rng.randrange(columns) + 1)

@@ -24,7 +24,7 @@ from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 
 PAPER = DropPath(local=0.15, global_=0.5)
-"""What a net without ``drop_path`` is drawn with: section 3.1 of the paper, half and half."""
+"""The drop-path of pictures of a net without ``drop_path``: half local, half global (paper section 3.1)."""
 
 _MEANT = (
     "a plan is full, column:K, local:SEED, global:SEED, mixed:SEED (each with :STEP behind), or a text like 0:110.01"
@@ -32,7 +32,7 @@ _MEANT = (
 
 
 class Cost(Struct, frozen=True):
-    """Parameters (each shared block once) and multiply-accumulates a sample of some nodes of a graph."""
+    """The parameters (each shared block once) and multiply-accumulates per sample of some nodes of a graph."""
 
     params: int
     macs: int
@@ -54,7 +54,7 @@ def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
     own = graph.drop_path or PAPER
     drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0), "mixed": own}
     if kind not in drawn:
-        raise UserError(f"{text!r} is no plan: {_MEANT}")
+        raise UserError(f"{text!r} is not a plan: {_MEANT}")
     seed, step = (*numbers, 0)[:2]
     return space.drawn(seed, step, drawn[kind])
 
@@ -84,7 +84,7 @@ def needed(graph: JoinGraph, plan: Plan) -> set[int]:
 
 
 def node_cost(graph: JoinGraph, number: int) -> Cost:
-    """What one node costs."""
+    """The cost of one node."""
     node = graph[number]
     match node:
         case Layer():
@@ -96,7 +96,7 @@ def node_cost(graph: JoinGraph, number: int) -> Cost:
 
 
 def cost(graph: JoinGraph, nodes: Iterable[int]) -> Cost:
-    """What some nodes of a graph cost together: the parameters of a shared block count once."""
+    """The total cost of some nodes of a graph. The parameters of a shared block count once."""
     params: dict[str, int] = {}
     macs = 0
     for number in nodes:

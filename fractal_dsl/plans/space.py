@@ -1,4 +1,4 @@
-"""The plans of one net: what it takes to draw, name and check them, without its graph."""
+"""The plans of one net: draw, name and check them without its graph."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PlanSpace(Struct, frozen=True):
         return cls(graph.net, graph.n_columns, arities, choices, drop_path)
 
     def full(self) -> Plan:
-        """Everything is live."""
+        """The plan with every operand live."""
         return full_plan(self.arities)
 
     def column(self, k: int) -> Plan:
@@ -52,7 +52,7 @@ class PlanSpace(Struct, frozen=True):
         return [self.drawn(seed, step), *map(self.column, columns)]
 
     def check(self, plan: Plan) -> Plan:
-        """The plan, if it is one of the net's. Raises UserError if it is another net's."""
+        """Check that a plan belongs to the net. Raises UserError if not."""
         if tuple(map(len, plan.live)) != self.arities:
             raise UserError(
                 f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "

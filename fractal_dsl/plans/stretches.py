@@ -1,4 +1,4 @@
-"""A net in parts, one behind the other, cut where one value alone goes on: what the stages of a pipeline run."""
+"""A net cut into consecutive parts, the stages of a pipeline. Only one value crosses each cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Stretch(Struct, frozen=True):
 
 
 def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
-    """A net in so many parts of about equal work, one behind the other. Raises UserError if it has too few edges."""
+    """Cut a net into consecutive parts of about equal work. Raises UserError if it has too few places to cut."""
     numbers = list(graph.g.nodes)
     work = {number: node_cost(graph, number).macs for number in numbers}
     total = sum(work.values())
@@ -44,8 +44,8 @@ def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
 
 
 def _edges(graph: JoinGraph) -> set[int]:
-    """Nodes behind which the net can be cut: nothing else goes on, no weights are on both sides, and a block ends, or
-    none is around."""
+    """Nodes after which the net can be cut: no other value crosses the cut, no weights are on both sides, and the cut
+    is not inside a block."""
     numbers = list(graph.g.nodes)
     place = {number: i for i, number in enumerate(numbers)}
     last = {node.module: place[i] for i, node in graph.items() if isinstance(node, Layer | Join)}

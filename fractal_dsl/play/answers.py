@@ -1,4 +1,4 @@
-"""What the page asks: is this text right and what are its figures; what is its picture. Runs in a worker."""
+"""Answers to the page: errors and figures of a text, or its picture. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fractal_dsl.program.program_to_summary import Summary, approximate
 
 @dataclass(frozen=True)
 class Text:
-    """A text with what is chosen for it: values of parameters, as ``-p`` takes them, and a net."""
+    """A text with the chosen parameter values, as ``-p`` takes them, and the chosen net."""
 
     source: Source
     params: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -43,7 +43,7 @@ class Picture:
 
 
 def answer(text: Text, picture: Picture | None) -> dict[str, Any]:
-    """What there is to say of a text, or its picture if one is asked for. Whatever goes wrong is in ``error``."""
+    """The errors and figures of a text, or its picture if requested. Any failure is in ``error``."""
     try:
         return _checked(text) if picture is None else _drawn(text, picture)
     except UserError as error:
@@ -70,7 +70,7 @@ def _checked(text: Text) -> dict[str, Any]:
     if nets:
         net = _pick(nets, text.net)
         found |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
-    # What a broken text still declares is not all: the page keeps the sliders that it has.
+    # a broken text may declare only some parameters: the page keeps its sliders
     values = nets[0].program.params if nets else {}
     return {**found, "params": None if report.found else controls(files, values)}
 
@@ -120,7 +120,7 @@ def _figures(s: Summary) -> dict[str, Any]:
     joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items()))
     rows = [
         ("parameters", f"{s.params:,}"),
-        ("MACs a sample", f"{s.macs:,}"),
+        ("MACs per sample", f"{s.macs:,}"),
         ("depth", f"{s.depth:,}"),
         ("base layers", f"{s.base_layers:,}"),
         ("weighted layers", f"{s.weighted_layers:,}"),

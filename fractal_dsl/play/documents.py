@@ -85,7 +85,7 @@ class Documents:
             raise UserError(f"{path} is part of a folder that must stay as it was written")
         text = _sound(text)
         if _digest(path) != digest:
-            raise UserError(f"{path} has changed on disk since it was opened here, and was left as it is")
+            raise UserError(f"{path} has changed on disk since it was opened here, so it was not saved")
         try:
             ends = path.read_bytes()
         except OSError as error:

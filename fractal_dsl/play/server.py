@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
             except OSError as error:
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise UserError(f"cannot listen on {HOST}: {error.strerror}") from None
-        raise UserError(f"no port from {port} on can be used: choose another with --port")
+        raise UserError(f"no free port from {port} on: choose another with `--port`")
 
     def server_bind(self) -> None:
         """As the base class's, but asks no name server for the name of the loopback device."""
@@ -90,7 +90,7 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError):  # a reader that has gone is none
+        if not isinstance(error, OSError):  # a reader that has disconnected is not an error
             print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
 
     # --- what is asked
@@ -169,16 +169,16 @@ class _Handler(BaseHTTPRequestHandler):
         except UserError as error:
             self._json({"error": str(error)})
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            self._json({"error": "this is no question of the page's"}, 400)
+            self._json({"error": "malformed request"}, 400)
 
     def _path(self) -> str:
         """The path behind the key. What is not the page's own request is refused."""
         host = self.headers.get("Host", "")
         if host.rpartition(":")[0] not in _NAMES:
-            raise _Refused(403, "this server answers to its own name only")
+            raise _Refused(403, "wrong Host header: open the address that `fractal-dsl play` has printed")
         origin = self.headers.get("Origin")
         if (self.command == "POST" or origin is not None) and origin != f"http://{host}":
-            raise _Refused(403, "this server answers its own page only")
+            raise _Refused(403, "wrong Origin header: only the page of this server can send requests")
         _, key, path = self.path.split("/", 2) if self.path.count("/") >= 2 else ("", "", "")
         if not hmac.compare_digest(key.encode(), self.server.key.encode()):
             raise _Refused(404, "open the whole address that `fractal-dsl play` has printed")
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "picture" and name in self.server.pictures:
             self._html(self.server.pictures[name], _frame_policy())
         else:
-            raise _Refused(404, "there is nothing here")
+            raise _Refused(404, "not found")
 
     def _post(self, path: str) -> None:
         asked = self._body()
@@ -204,14 +204,14 @@ class _Handler(BaseHTTPRequestHandler):
             case "check" | "picture":
                 self._json(self.server.asked(path, asked))
             case _:
-                raise _Refused(404, "there is nothing here")
+                raise _Refused(404, "not found")
 
     def _body(self) -> Any:
         if self.headers.get_content_type() != "application/json":
-            raise _Refused(415, "questions are JSON")
+            raise _Refused(415, "the request must be JSON")
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
-            raise _Refused(411, "the length of the question is missing")
+            raise _Refused(411, "the Content-Length header is missing")
         if int(length) > MAX_BODY:
             raise _Refused(413, f"the text is over the limit of {MAX_SOURCE_BYTES:,} bytes")
         return json.loads(self.rfile.read(int(length)))

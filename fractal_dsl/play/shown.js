@@ -98,7 +98,7 @@ function showFigures(figures) {
   $("#figures").classList.remove("old");
   $("#figures").hidden = !figures;
   if (!figures) return;
-  const head = ["column", "depth", "parameters", "MACs a sample", "of the net"];
+  const head = ["column", "depth", "parameters", "MACs per sample", "of the net"];
   const rows = figures.columns.map(({cells, share}) => {
     const part = make("span");
     part.style.width = `${Math.min(1, share) * 100}%`;

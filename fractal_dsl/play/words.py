@@ -1,4 +1,4 @@
-"""What the editor colours, from the lists that the language itself uses."""
+"""The words that the editor colours, from the lists of the language itself."""
 
 from __future__ import annotations
 

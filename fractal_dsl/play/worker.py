@@ -1,4 +1,4 @@
-"""A process that answers for the server: stopped when it takes too long, or when nobody waits for its answer."""
+"""A process that answers requests for the server. It is stopped when it takes too long or when nobody waits for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Superseded(Exception):
-    """A newer question has come from the same page."""
+    """The same page has sent a newer request."""
 
 
 class Worker:
@@ -49,9 +49,7 @@ class Worker:
                 return self._pipe.recv()
             except (EOFError, OSError):
                 self._restart()
-                raise UserError(
-                    "the process that compiles has died, out of memory perhaps: lower the parameters"
-                ) from None
+                raise UserError("the compiler process has died, perhaps out of memory: lower the parameters") from None
 
     def _wait(self, superseded: Callable[[], bool]) -> None:
         """Wait for the answer. A stop costs a second, so what may be done by then is not stopped."""
@@ -63,7 +61,9 @@ class Worker:
                 raise Superseded
             if taken > TIME_LIMIT:
                 self._restart()
-                raise UserError(f"this took over {TIME_LIMIT:g} seconds and was stopped: lower the parameters")
+                raise UserError(
+                    f"compiling took more than {TIME_LIMIT:g} seconds and was stopped: lower the parameters"
+                )
 
     def _start(self) -> None:
         self._pipe, theirs = _SPAWN.Pipe()

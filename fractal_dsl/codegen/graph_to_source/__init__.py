@@ -1,4 +1,4 @@
-"""Join graph to Python source that a person would maintain: ``model.py``, which imports torch and nothing else.
+"""Join graph to readable Python source: ``model.py``, which imports only torch.
 
 Names under one dotted prefix that form a region with one input and one output become a class (a user's
 layer, a block); regions of one structure share a class, and the constants in which they differ become its

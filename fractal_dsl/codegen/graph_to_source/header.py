@@ -30,7 +30,7 @@ def header(graph: JoinGraph, title: str, notes: Sequence[str], name: str, module
 
 
 def _left_out(graph: JoinGraph) -> list[str]:
-    """What the spec has and the file has not."""
+    """Features of the spec that the file does not have."""
     lines: list[str] = []
     if graph.drop_path is not None:
         lines.append("In training it has no drop-path: every step runs the whole net.")

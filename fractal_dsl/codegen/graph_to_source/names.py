@@ -1,4 +1,4 @@
-"""Identifiers in ``model.py``: none may hide what the generated code uses, or mean something else to Python."""
+"""Identifiers in ``model.py``: none may shadow a name of the generated code, or mean something else to Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARAMETERS = KEYWORDS | MODULE | {"self", "super", "float"}
 
 
 def distinct(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it if it is taken; it is taken from then on."""
+    """The name, with a number appended if it is taken. Marks the result as taken."""
     result, count = name, 1
     while result in taken:
         count += 1

@@ -1,4 +1,4 @@
-"""The regions of a graph that become classes, each with the constants in which its like may differ."""
+"""The regions of a graph that become classes, each with the constants in which equal regions may differ."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ARGUMENTS = {
 
 
 class Constant(Struct):
-    """A constructor's argument: its value, and what its parameter would be called."""
+    """An argument of a constructor: its value, and the name of its parameter."""
 
     value: Any
     name: str
@@ -107,7 +107,7 @@ class Units:
         return self._unit("", list(self.names), (self.graph.input[0], end))
 
     def _ends(self, prefix: str) -> tuple[int, int] | None:
-        """The value that a region reads and the one that it hands on; None if it is no unit."""
+        """The value that a region reads and the one that it outputs; None if it is not a unit."""
         if re.fullmatch(r"column\d+", prefix.rpartition(".")[2]):
             return None
         inside = set(self.members[prefix])

@@ -21,9 +21,9 @@ P = ParamSpec("P")
 
 
 def run(rewrite: Callable[Concatenate[T, P], JoinGraph], given: T, *args: P.args, **kwargs: P.kwargs) -> JoinGraph:
-    """The graph that ``rewrite``, a pass or ``program_to_graph``, makes of ``given``.
+    """Run ``rewrite``, a pass or ``program_to_graph``, on ``given`` and verify the resulting graph.
 
-    Raises BrokenGraph, which names the pass and the invariant, if the graph is not as its stage promises.
+    Raises BrokenGraph, which names the pass and the invariant, if the graph breaks an invariant of its stage.
     """
     with deep():
         graph = rewrite(given, *args, **kwargs)

@@ -18,7 +18,7 @@ def collapse_joins(graph: JoinGraph) -> JoinGraph:
         %5 = join mean of F levels 1 2 %3 %4      %6 = join mean of F levels 1 2 3 %3 %4 %2
         %6 = join mean of F levels open 3 %5 %2
 
-    A required lowering: nested two-way means weigh columns 1/4, 1/4, 1/2, the collapsed one 1/3 each.
+    A required lowering: nested two-way means weight columns 1/4, 1/4, 1/2; the collapsed join weights them 1/3 each.
     Paper section 2.
     """
     result = graph.without_nodes("collapsed")

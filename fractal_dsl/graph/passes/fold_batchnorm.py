@@ -12,7 +12,7 @@ from fractal_dsl.ops import LAYERS, Args, OpSpec, Value
 from fractal_dsl.ops.spec import REQUIRED
 
 Folds = Mapping[int, tuple[int, ...]]
-"""Weighted layers that can do a batch norm's work, each with the nodes that it stands in for, the batch norm last."""
+"""Weighted layers that can include a batch norm, each with the nodes that it replaces, the batch norm last."""
 
 
 def foldable(graph: JoinGraph) -> Folds:
@@ -38,7 +38,7 @@ def foldable(graph: JoinGraph) -> Folds:
 
 
 def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:
-    """A new graph in which each weighted layer of ``folds`` does the work of the batch norm behind it.
+    """A new graph in which each weighted layer of ``folds`` includes the batch norm after it.
 
     Before::                              After::
 
@@ -47,7 +47,7 @@ def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:
         %4 = batchnorm2d(…) %3
         %5 = relu() %4                        %5 = relu() %2
 
-    A dropout between the two goes away: in inference it does nothing.
+    A dropout between the two is removed: in inference it does nothing.
     """
     alias = {gone: number for number, behind in folds.items() for gone in behind}
     result = graph.without_nodes(graph.stage)
@@ -62,7 +62,7 @@ def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:
 
 
 def _does_nothing(graph: JoinGraph, number: int) -> bool:
-    """Whether a layer hands its input on, in inference, to one reader."""
+    """Whether the output of a layer is its input in inference, with one reader."""
     node = graph[number]
     if not isinstance(node, Layer) or len(graph.consumers(number)) != 1:
         return False
@@ -70,7 +70,7 @@ def _does_nothing(graph: JoinGraph, number: int) -> bool:
 
 
 def _takes(graph: JoinGraph, number: int, node: Layer) -> bool:
-    """Whether a layer can do a batch norm's work."""
+    """Whether a batch norm can be folded into a layer."""
     if len(graph.consumers(number)) != 1:
         return False
     match node.spec.name.rstrip("123d"):

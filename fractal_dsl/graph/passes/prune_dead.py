@@ -1,4 +1,4 @@
-"""Remove what the output does not need."""
+"""Remove nodes that the output does not need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One block of a net by itself: the middle of the paper's figure 1."""
+"""A single block of a net: the middle of the paper's figure 1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def block_of(tree: Series, number: int, net: str) -> Series:
     found = _find(tree, number)
     if found is None:
         count = sum(1 for leaf in leaves(tree) for kind, _ in leaf.unit.frames if kind == "block") and _last(tree)
-        has = f"blocks 1 to {count}" if count else "no blocks, which are the mentions of rules"
+        has = f"blocks 1 to {count}" if count else "no blocks, since it uses no rule"
         raise UserError(f"there is no block {number}: net {net} has {has}")
     title = found.title.partition(" · ")[2] or found.title
     start = _end("input", "z", into(found), _INPUT)

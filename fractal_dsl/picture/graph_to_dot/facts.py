@@ -1,4 +1,4 @@
-"""What a picture says about its boxes: second lines, and what appears where a reader points."""
+"""The facts in a picture about its boxes: second lines and tooltips."""
 
 from __future__ import annotations
 

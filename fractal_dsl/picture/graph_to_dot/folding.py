@@ -1,4 +1,4 @@
-"""What need not be drawn: alike parts in a row become one with its count, frames become boxes.
+"""Shorten a picture: consecutive equal parts become one with a count, frames become boxes.
 
 keep >> keep >> keep        keep ×3
 a frame around `halve`      one box `halve`
@@ -18,7 +18,7 @@ from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, Unit, check_size
 
 
 class Opening(Struct, frozen=True):
-    """How much is opened: frames down to ``depth`` (None: all), and all those that a name in ``names`` opens."""
+    """The frames to open: those down to ``depth`` (None: all), and those that a name in ``names`` opens."""
 
     depth: int | None = None
     names: frozenset[str] = frozenset()
@@ -53,7 +53,7 @@ def check_names(tree: Series, opened: frozenset[str], used: frozenset[str]) -> N
     for name in sorted(opened - known):
         shown = sorted((n for n in known if not n.startswith("@")), key=lambda n: (n.startswith("block"), n))
         help = suggestion(name, shown) or (f"try {', '.join(shown[:8])}" if shown else "there is nothing to open")
-        raise UserError(f"nothing in the picture is called {name!r}: {help}")
+        raise UserError(f"nothing in the picture is named {name!r}: {help}")
 
 
 def _count(tree: Series) -> int:
@@ -131,7 +131,7 @@ def _common(inside: list[Leaf]) -> str:
 
 
 def _merged(series: Series, *, blocks: bool) -> Series:
-    """Alike neighbours as one; not in the lanes of a rule, where the layers of the columns stand side by side."""
+    """Merge equal neighbours, except in the lanes of a rule, where the layers of the columns are side by side."""
     items: list[Item] = []
     run: list[Item] = []
     for item in series.items:

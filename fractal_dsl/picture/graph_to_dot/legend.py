@@ -67,9 +67,9 @@ def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Hea
     if any(unit.kind == "join" and not unit.label for unit in units):
         entries.append(Entry(((theme.bar, theme.bar, 4.0),), "join: the mean of its columns"))
     if "skip" in kinds:
-        entries.append(Entry(((theme.line, theme.line, 0.9),), "id: handed on as it is"))
+        entries.append(Entry(((theme.line, theme.line, 0.9),), "id: passed on unchanged"))
     if any(re.search(r" ×\d+(\n|$)", text) for text in (*titles, *(unit.label for unit in units))):
-        entries.append(Entry((), "×N: N alike in a row"))
+        entries.append(Entry((), "×N: N equal parts in a row"))
     return entries
 
 

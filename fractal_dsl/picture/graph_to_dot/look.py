@@ -1,4 +1,4 @@
-"""How a picture looks, as its reader asks for it."""
+"""The options for how a picture looks."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def cost_heat(graph: JoinGraph, kind: Literal["macs", "params", "activation"]) -
     nodes = [n for n, node in graph.items() if not isinstance(node, Input | Output)]
     match kind:
         case "macs":
-            return Heat("MACs a sample", {n: node_cost(graph, n).macs for n in nodes})
+            return Heat("MACs per sample", {n: node_cost(graph, n).macs for n in nodes})
         case "params":
             return Heat("parameters", {n: node_cost(graph, n).params for n in nodes})
         case "activation":
             sizes = {n: float(prod(graph[n].out.shape)) for n in nodes}
-            return Heat("numbers in the output, a sample", sizes, total="largest")
+            return Heat("output elements per sample", sizes, total="largest")
 
 
 class Look(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What a page needs to know of a picture to fold it and to grey what a plan drops: plain data for its script.
+"""The data that a page's script needs to fold a picture and to grey what a plan drops.
 
 Coordinates are those of the SVG that Graphviz paints: points, y downwards from minus the picture's height.
 """

@@ -1,4 +1,4 @@
-"""Where everything goes: exact coordinates in points, y downwards.
+"""Layout: exact coordinates in points, y downwards.
 
 One stretch from top to bottom; several of them, read from left to right, where one would not fit a page; or an
 encoder and its decoder beside each other.
@@ -49,7 +49,7 @@ def place(tree: Series, stretches: int | None = 1) -> Placed:
 
 
 def _entry(part: Series, x: float, sizes: Sizes) -> float:
-    """Where a line comes down into a stretch whose grid is around ``x``."""
+    """The x at which a line enters a stretch whose grid is centred at ``x``."""
     left, right = sizes.extent(Series(part.items[:1]), x, True)
     return (left + right) / 2
 
@@ -71,7 +71,7 @@ def _stretches(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
     tree = _unframed(tree, sizes, height / 2)
 
     def off(parts: list[Series]) -> float:
-        """How far from the wanted shape, and how empty, the picture would be."""
+        """A penalty for the distance of the picture from the wanted shape, and for its empty area."""
         extents = [sizes.extent(part, 0.0, True) for part in parts]
         widths = [right - left for left, right in extents]
         heights = [sizes.height(part) for part in parts]

@@ -96,7 +96,7 @@ class Placed(Struct):
 
 
 def half_width(text: str) -> float:
-    """About half the width of a small text in Helvetica: Graphviz places texts by their centres."""
+    """About half the width of a small text in Helvetica. Graphviz positions texts by their centres."""
     return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
 
 

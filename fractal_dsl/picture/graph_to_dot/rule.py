@@ -1,6 +1,6 @@
 """An expansion rule as a picture, from its terms: the left of the paper's figure 1.
 
-A mention of a rule is one closed box with the text that it has in the file, ``F[n]``; nothing is expanded.
+A use of a rule is one closed box with its text in the file, ``F[n]``. Nothing is expanded.
 """
 
 from __future__ import annotations

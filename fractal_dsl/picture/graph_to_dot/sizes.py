@@ -1,4 +1,4 @@
-"""How much room everything takes, in points."""
+"""Sizes of everything, in points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Span = tuple[int, int]
 
 
 def text_width(text: str, size: float) -> float:
-    """About the width of a text, rather too much than too little."""
+    """An upper estimate of the width of a text."""
     return _CHAR * size * len(text)
 
 

@@ -1,7 +1,7 @@
-"""How the units lie beside and behind each other.
+"""The series-parallel structure of the units.
 
-Whatever the language can say is series-parallel: a join closes what one tensor opened. So the picture is a tree of
-things one below the other (``Series``) and side by side (``Parallel``), and nothing in it need ever cross.
+Every net of the language is series-parallel: a join closes what one tensor opened. So the picture is a tree of items in
+sequence (``Series``) and side by side (``Parallel``), and no lines need to cross.
 """
 
 from __future__ import annotations

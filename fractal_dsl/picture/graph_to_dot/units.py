@@ -67,7 +67,7 @@ class Units(Struct, frozen=True):
 
 
 def check_size(net: str, units: int) -> None:
-    """Raise UserError if there are too many units to be drawn."""
+    """Raise UserError if there are too many units to draw."""
     if units > MAX_UNITS:
         raise UserError(
             f"the picture of {net} would have {units:,} boxes and bars; the limit is {MAX_UNITS:,}. "
@@ -217,7 +217,7 @@ def shape_text(tensor: Tensor) -> str:
 
 
 def short(number: float) -> str:
-    """A number of three digits for a box: ``36.9 k``."""
+    """A number with three digits for a box: ``36.9 k``."""
     for size, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g} {sign}" if number < 999.5 * size else f"{number / size:.0f} {sign}"

@@ -1,4 +1,4 @@
-"""An encoder and its decoder beside each other: the U of U-Net.
+"""An encoder and its decoder side by side: the U of U-Net.
 
 a >> concat(id, down >> b >> concat(id, down >> c >> up) >> d >> up) >> e
 
