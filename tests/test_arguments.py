@@ -66,7 +66,7 @@ def test_a_transposed_convolution_may_crop_its_output() -> None:
             for target in ("", ":", "a:b:c", " x:Y", "x.:Y", ":Y", "x:1a", "nn.Linear")
         ],
         *[(target, "need no declaration") for target in ("nn.Linear", "nn:Linear", "nn.Linear:X")],
-        *[(target, "no class derived from torch.nn.Module") for target in ("os:getcwd", "builtins:int")],
+        *[(target, "not a subclass of torch.nn.Module") for target in ("os:getcwd", "builtins:int")],
         ("torch.nn:Linear", "cannot be made"),
     ],
 )

@@ -84,7 +84,12 @@ def test_published_data_sets_are_known(name: str) -> None:
         ({"seed": "99999999999999999999"}, ("seed",), "`seed` is too large: 99999999999999999999", None),
         ({"precision": "bf1"}, ("precision",), "unknown precision `bf1`", "did you mean `bf16`?"),
         ({"schedule": "step"}, ("schedule", "at"), "`schedule.at` is missing: `step` needs it", None),
-        ({"schedule": {"name": "step", "at": [3, 2]}}, ("schedule",), "`schedule`: `at` must be epochs", None),
+        (
+            {"schedule": {"name": "step", "at": [3, 2]}},
+            ("schedule",),
+            "`schedule`: `at` must be increasing epochs",
+            None,
+        ),
         (
             {"schedule": {"name": "step", "at": []}},
             ("schedule", "at"),

@@ -299,7 +299,7 @@ def test_python_classes_are_layers_and_joins() -> None:
         ('extern layer f from "mine.parts:Nothing"', "mine.parts:Nothing cannot be loaded: .*no attribute 'Nothing'"),
         ('extern layer f from "mine.nowhere:F"', "No module named 'mine.nowhere'"),
         ('extern layer f from "mine.parts"', "does not name a class of a Python module"),
-        ('extern layer f from "math:sqrt"', "no class derived from torch.nn.Module"),
+        ('extern layer f from "math:sqrt"', "not a subclass of torch.nn.Module"),
         ('extern layer f from "mine.parts:Two"', "`extern f` gives a tuple"),
         ('extern layer f(size: int = 3) from "mine.parts:Two"', "`extern f` cannot be made: .*'size'"),
         ('extern layer f(features: int = 3) from "mine.parts:Scale"', r"`extern f` does not take f32\[8\]"),

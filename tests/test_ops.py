@@ -261,7 +261,7 @@ def test_a_group_has_more_than_one_value() -> None:
         ("upsample([2, 0.0])", r"`scale_factor` of `upsample` must be above 0, found \[2, 0.0\]"),
         ("upsample([2, 2, 2])", "`upsample` takes one scale_factor or 2 for"),
         ("upsample(true)", "a number, or a list of one for each axis, found bool"),
-        ("upsample(2, align_corners=true)", "`align_corners` only with another mode"),
+        ("upsample(2, align_corners=true)", "`align_corners` only with"),
         ("layernorm([8, 8])", r"for several axes write `nn.LayerNorm\(\[16, 16\]\)`"),
         ("lstm(4, proj_size=4)", "projects to fewer features"),
     ],
