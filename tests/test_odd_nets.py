@@ -14,7 +14,7 @@ def warned(x: str, body: str, declarations: str = "", options: str = "") -> tupl
     try:
         return compile_text(text.replace("OUT", "1")).warnings
     except FracError as error:
-        out = str(error.diagnostics[0].message).partition("but its body gives f32[")[2].rstrip("]")
+        out = error.diagnostics[0].message.rpartition("f32[")[2].rstrip("]")
         assert out, error
         return compile_text(text.replace("OUT", out)).warnings
 

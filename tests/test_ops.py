@@ -227,7 +227,7 @@ def test_transpose_swaps_two_axes_as_torch_does(shape: list[int], data: st.DataO
 
 @pytest.mark.parametrize("axes", ["0, 1", "1, 3", "-3, 1", "1, -4"])
 def test_transpose_leaves_the_batch_and_knows_its_axes(axes: str) -> None:
-    with pytest.raises(FracError, match=r"cannot swap axes .* axis 0 is the batch"):
+    with pytest.raises(FracError, match=r"cannot swap axes .* \(axis 0 is the batch\)"):
         compile_text(f"net N(x: f32[3, 4]) -> f32[4, 3] = transpose({axes})")
 
 

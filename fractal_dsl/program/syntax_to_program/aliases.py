@@ -22,12 +22,69 @@ NAMES = {
     **dict.fromkeys(("Dense", "dense"), "did you mean `linear`?"),
     **dict.fromkeys(("Sequential", "sequential"), "write `a >> b`, or `seq(a, b)`"),
     **dict.fromkeys(
-        ("view", "reshape", "unflatten"), "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis"
+        ("view", "reshape", "Reshape", "unflatten"),
+        "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis",
     ),
     **dict.fromkeys(("permute", "movedim", "swapaxes", "Permute"), "write `transpose(1, 2)`; axis 0 is the batch"),
-    **dict.fromkeys(("mul", "multiply", "Multiply"), f"no join multiplies: {_EXTERN}"),
+    **dict.fromkeys(("mul", "multiply", "Multiply", "product", "Dot"), f"no join multiplies: {_EXTERN}"),
+    **dict.fromkeys(("sub", "subtract", "Subtract"), f"no join subtracts: {_EXTERN}"),
+    "stack": "no join adds an axis: `concat(a, b)` joins along the channels",
     **dict.fromkeys(
-        ("residual", "skip", "shortcut"), "write a shortcut as a branch `id`: `sum(id, conv2d(64, 3, padding=1))`"
+        ("droppath", "DropPath", "drop_path", "StochasticDepth", "stochastic_depth"),
+        "write it behind the net's output, as in `with drop_path(local=15%)`: it drops operands of the joins of rules",
+    ),
+    **dict.fromkeys(
+        ("adam", "Adam", "adamw", "AdamW", "sgd", "SGD", "RMSprop", "rmsprop"),
+        "an optimizer belongs in the train block: `train { optimizer = adamw(lr=0.001) }`",
+    ),
+    **dict.fromkeys(
+        ("cosine", "Cosine", "CosineAnnealingLR"),
+        "a schedule belongs in the train block: `train { schedule = cosine() }`",
+    ),
+    **dict.fromkeys(
+        ("labels", "CrossEntropyLoss", "NLLLoss", "cross_entropy"),
+        "the labels and the loss are part of training, not of the net, which ends in one number for each class",
+    ),
+    **dict.fromkeys(
+        ("SeparableConv1D", "SeparableConv2D"),
+        "write two convolutions: `conv2d(c, 3, groups=c) >> conv2d(out, 1)`, with the input's c channels",
+    ),
+    **dict.fromkeys(
+        ("DepthwiseConv1D", "DepthwiseConv2D"), "write `conv2d(c, 3, groups=c)`, with the input's c channels"
+    ),
+    "Activation": "use the activation's name as a layer, such as `relu`",
+    **dict.fromkeys(("Lambda", "lambda"), f"blocks are built of layers: {_EXTERN}"),
+    "Bidirectional": "write `lstm(64, bidirectional=true)`",
+    "TimeDistributed": "leave it out: `linear` works on the last axis, at each position",
+    **dict.fromkeys(("SimpleRNN", "RNNCell"), "did you mean `rnn`?"),
+    **dict.fromkeys(
+        ("Transformer", "TransformerEncoder", "TransformerEncoderLayer"),
+        'write `sum(id, layernorm >> attention(8))`, or import `"std:transformer"`',
+    ),
+    "ModuleList": "write the layers in a row, as in `a >> b`",
+    **dict.fromkeys(("Input", "InputLayer", "input"), "the net declares its input, which flows in by itself"),
+    **dict.fromkeys(
+        ("gap", "GAP", "GlobalAveragePooling1D", "GlobalAveragePooling2D"), "did you mean `global_avgpool`?"
+    ),
+    **dict.fromkeys(
+        ("GlobalMaxPooling2D", "global_max_pool", "global_maxpool"), "write `adaptivemaxpool2d(1) >> flatten`"
+    ),
+    "GlobalMaxPooling1D": "write `adaptivemaxpool1d(1) >> flatten`",
+    **dict.fromkeys(("bn", "BN", "BatchNormalization"), "there are `batchnorm1d`, `batchnorm2d` and `batchnorm3d`"),
+    **dict.fromkeys(("pool", "pooling"), "there are `maxpool2d`, `avgpool2d` and others for 1 and 3 axes"),
+    **{f"Conv{r}{d}Transpose": f"did you mean `convtranspose{r}d`?" for r in (1, 2, 3) for d in "Dd"},
+    "fc": "did you mean `linear`?",
+    **dict.fromkeys(
+        ("repeat", "Repeat"), "write `block ** 3` to repeat a block three times, each with its own weights"
+    ),
+    **dict.fromkeys(("squeeze", "Squeeze"), "write `flatten`, which also drops axes of size 1"),
+    **dict.fromkeys(
+        ("split", "chunk", "RepeatVector", "Masking", "GaussianNoise"), f"there is no such layer: {_EXTERN}"
+    ),
+    **dict.fromkeys(("Cropping1D", "Cropping2D"), f"no layer crops: {_EXTERN}"),
+    **dict.fromkeys(
+        ("residual", "residual_block", "ResidualBlock", "skip", "shortcut"),
+        "write a shortcut as a branch `id`: `sum(id, conv2d(64, 3, padding=1))`",
     ),
     **dict.fromkeys(("swish", "Swish"), "did you mean `silu`?"),
     **dict.fromkeys(("lrelu", "leaky"), "did you mean `leakyrelu`?"),
@@ -43,6 +100,15 @@ NAMES = {
     **dict.fromkeys(("Identity", "identity"), "did you mean `id`?"),
 }
 """Names with a meaning in other libraries or languages."""
+
+FIRST_SETTINGS = {
+    **dict.fromkeys(("sgd", "adamw"), "lr"),
+    **dict.fromkeys(("npz", "folder"), "path"),
+    **dict.fromkeys(("cifar10", "cifar100", "svhn", "imagenet"), "root"),
+    "synthetic": "classes",
+    "python": "factory",
+}
+"""Names of the train block whose first setting is often given without its name, and that name."""
 
 ALIASES = {
     "epsilon": "eps",

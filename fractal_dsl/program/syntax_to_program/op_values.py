@@ -28,7 +28,7 @@ def op_value(context: Context, name: str, param: OpParam, arg: Argument) -> Valu
         return ANY
     held, wanted = _held(param, value)
     if held is None:
-        help = _elsewhere(context, name, param, arg) or type_help(value, param.kind)
+        help = _elsewhere(context, name, param, arg) or type_help(value, "int" if param.kind in _EACH else param.kind)
         message = f"`{param.name}` of `{name}` must be {wanted}, found {type_of(value)}"
         return context.error("E0301", arg.span, message, help=help)
     if isinstance(held, Unknown):

@@ -6,10 +6,13 @@ from typing import Any
 
 from fractal_dsl.base.numbers import not_finite
 from fractal_dsl.language import syntax as s
+from fractal_dsl.program.syntax_to_program.aliases import FIRST_SETTINGS
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import PLAIN, Unknown
 from fractal_dsl.program.syntax_to_program.values import Home, Value, is_list, type_of
+
+_NOT_TEXTS = {"True": "write `true`", "False": "write `false`", "None": "leave the setting out: its default applies"}
 
 
 def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
@@ -38,14 +41,17 @@ def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
             result: dict[str, Any] = {"name": name}
             for arg in expr.args:
                 if arg.name is None or arg.name == "name":
-                    context.error("E0701", arg.span, f"pass settings of `{name}` by name: `{name}(lr=0.1)`")
+                    value = context.written(arg.value.span)
+                    first = FIRST_SETTINGS.get(name)
+                    help = f"write `{name}({first}={value})`" if first else f"write `{name}(SETTING={value})`"
+                    context.error("E0701", arg.span, f"pass settings of `{name}` by name", help=help)
                 else:
                     result[arg.name] = data(core, home, arg.value, f"{where}.{arg.name}")
             return result
         case s.Items():
             return [data(core, home, e, where) for e in expr.items]
         case s.Name() if expr.id not in declared:
-            help = f'quote the string: "{expr.id}"'
+            help = _NOT_TEXTS.get(expr.id) or f'quote the string: "{expr.id}"'
             context.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
             return None
         case _:
