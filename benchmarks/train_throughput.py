@@ -35,7 +35,7 @@ from fractal_dsl.data import ImageSet, load
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runtime import build
 from fractal_dsl.training.loop import Loop
-from fractal_dsl.training.progress import View
+from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter
 from fractal_dsl.training.step import Stepper
 
@@ -73,7 +73,7 @@ def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, home: Pat
     run = RunWriter.new(compiled, config, home, "cpu", 1)
     stepper = Stepper(build(compiled, config.seed), config, CPU)
     clocks = Clocks()
-    with View(Console(file=StringIO(), force_terminal=True), CPU) as view, ExitStack() as patches:
+    with ProgressView(Console(file=StringIO(), force_terminal=True), CPU) as view, ExitStack() as patches:
         loop = Loop(stepper, images, config, run.store(), view, threading.Event())
         for owner, name in [
             (stepper.optimizer, "zero_grad"),

@@ -186,7 +186,7 @@ def test_a_folder_that_is_a_link_is_refused(run: Path, tmp_path: Path, name: str
 def test_a_checkpoint_with_tensors_that_its_manifest_does_not_count_is_not_used(run: Path) -> None:
     for folder in (run / "checkpoints").glob("step-*"):
         (folder / "more.safetensors").symlink_to("/dev/zero")
-    with pytest.raises(UserError, match="no checkpoint that is whole"):
+    with pytest.raises(UserError, match="no undamaged checkpoint"):
         resume(run, console=quiet())
 
 

@@ -37,7 +37,7 @@ from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import save_artifact
 from fractal_dsl.stored.spec import open_stored
-from fractal_dsl.sweep.checks import Checked
+from fractal_dsl.sweep.checks import CheckedSweep
 from fractal_dsl.training.train import resume, train
 from tests.test_datasets import archive, refused
 from tests.test_datasets import get as load
@@ -483,5 +483,5 @@ def test_paths_of_compiled_networks_and_of_sweeps_are_those_of_the_spec(
     save_artifact(compiled, build(compiled, 0), tmp_path / "compiled")
     extract(tmp_path / "compiled", 1, tmp_path / "column", recalibrate_bn=True)
     assert open_stored(tmp_path / "column").compiled.program.train == compiled.program.train
-    checked = Checked(str(spec), {}, {"optimizer.lr": "0.1|0.2"}, None, 1000, False)
+    checked = CheckedSweep(str(spec), {}, {"optimizer.lr": "0.1|0.2"}, None, 1000, False)
     assert checked.settings["dataset.path"] == str(tmp_path / "specs" / "data")

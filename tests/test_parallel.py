@@ -298,7 +298,7 @@ def orphaned(folder: Path, way: Parallel) -> str:
 def test_processes_without_torchrun_stop_together_and_go_on_with_the_same_bits(tmp_path: Path) -> None:
     together(run, tmp_path / "unbroken", "ddp")
     said, _ = together(orphaned, tmp_path / "run", "ddp")
-    assert "stopped by " in said and "To go on: torchrun" in said
+    assert "stopped by " in said and "To resume: torchrun" in said
     assert json.loads((tmp_path / "run" / "result.json").read_text())["ended"] == "interrupted"
     together(run, tmp_path / "run", "ddp")
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "unbroken")
@@ -317,11 +317,11 @@ def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
         UserError, match="cannot share mini-batches of 12 evenly, in 4 parts: make `batch` a multiple of 8"
     ):
         make_stepper("ddp", build(compile_text(NET)), config, CPU, World(0, 2))
-    with pytest.raises(UserError, match="`track_columns` needs a whole net in each process"):
+    with pytest.raises(UserError, match="`track_columns` needs the whole net in each process"):
         make_stepper("fsdp", build(compile_text(NET)), parse_config({"track_columns": True}), CPU, World(0, 2))
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match="torchrun has started 2 processes: add --parallel"), processes(None, CPU):
+    with pytest.raises(UserError, match="torchrun started 2 processes: add --parallel"), processes(None, CPU):
         pass
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     with pytest.raises(UserError, match="name the run's folder, by --out"):

@@ -188,7 +188,7 @@ def test_a_run_that_is_stopped_ends_the_same(tmp_path: Path, monkeypatch: pytest
     interrupted_at(17, monkeypatch)
     shown = Console(file=StringIO(), width=300)
     assert start(tmp_path / "run", *VARIANTS[variant], shown=shown).status == "interrupted"
-    command = f"To go on: fractal-dsl train --resume {tmp_path / 'run'}\n"
+    command = f"To resume: fractal-dsl train --resume {tmp_path / 'run'}\n"
     assert command in shown.file.getvalue()  # type: ignore[attr-defined]
     go_on(tmp_path / "run")
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")
@@ -221,7 +221,7 @@ def test_the_plain_net_is_resumed_too(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_minutes_that_are_over(tmp_path: Path, unbroken: tuple[dict[str, Any], float]) -> None:
     result = start(tmp_path / "run", ("max_minutes", 1e-6))
     assert (result.status, result.epochs) == ("out of time", 0)
-    assert "after step 1. To go on" not in go_on(tmp_path / "run", max_minutes=5)
+    assert "after step 1. To resume" not in go_on(tmp_path / "run", max_minutes=5)
     expected, found = unbroken[0], ends_of(tmp_path / "run")
     assert {key: found[key] for key in ("metrics", "best", "last", "state")} == {
         key: expected[key] for key in ("metrics", "best", "last", "state")
@@ -366,7 +366,7 @@ def test_a_report_that_cannot_be_written_is_finished_by_resume(tmp_path: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "write_report", full)
         with pytest.raises(
-            UserError, match=r"(?s)cannot write .*What is trained is kept in .*fractal-dsl train --resume"
+            UserError, match=r"(?s)cannot write .*The trained state is kept in .*fractal-dsl train --resume"
         ):
             start(tmp_path / "run")
     go_on(tmp_path / "run")
@@ -397,16 +397,16 @@ def test_two_processes_do_not_train_one_run(copy: Path) -> None:
 def test_no_whole_checkpoint(copy: Path) -> None:
     for folder in (copy / "checkpoints").iterdir():
         (folder / "metrics.jsonl").unlink()
-    with pytest.raises(UserError, match="no checkpoint that is whole"):
+    with pytest.raises(UserError, match="no undamaged checkpoint"):
         resume(copy, console=Console(file=StringIO()))
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("spec/spec.frac", "local=15%", "local=16%", "the spec in .* not what its checkpoint"),
+        ("spec/spec.frac", "local=15%", "local=16%", "the spec in .* changed since its checkpoint"),
         ("spec/spec.frac", "linear(4)", "linear(3)", "does not compile any more"),
-        ("config.json", '"epochs": 4', '"epochs": 9', "the settings in .* not what its checkpoint"),
+        ("config.json", '"epochs": 4', '"epochs": 9', "the settings in .* changed since its checkpoint"),
         ("config.json", '"epochs": 4', '"epochz": 9', "epochz"),
     ],
 )

@@ -26,8 +26,8 @@ from fractal_dsl.config import parse_config
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.sweep import run
-from fractal_dsl.sweep.checks import Checked, configured
-from fractal_dsl.sweep.folder import Home, Sweep
+from fractal_dsl.sweep.checks import CheckedSweep, configured
+from fractal_dsl.sweep.folder import Sweep, SweepFolder
 from fractal_dsl.sweep.ledger import Ledger
 from fractal_dsl.sweep.space import Axis, axis
 from fractal_dsl.sweep.trial import Means, command, environment
@@ -68,8 +68,8 @@ def package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def checked(spec: str, params: dict[str, str | None], settings: dict[str, str] | None = None) -> Checked:
-    return Checked(spec, params, settings or {}, None, MAX_LAYERS, False)
+def checked(spec: str, params: dict[str, str | None], settings: dict[str, str] | None = None) -> CheckedSweep:
+    return CheckedSweep(spec, params, settings or {}, None, MAX_LAYERS, False)
 
 
 # --- what ranges and sets mean
@@ -111,11 +111,11 @@ def test_ranges_without_end() -> None:
 @pytest.mark.parametrize(
     ("text", "type", "message"),
     [
-        ("5..2", "int", "no value lies in it; write the lower end first: 2..5"),
+        ("5..2", "int", "it has no values; write the lower end first: 2..5"),
         ("0..1:log", "float", "begins above 0"),
-        ("1..4:step=0", "int", "a step is above 0"),
+        ("1..4:step=0", "int", "a step must be above 0"),
         ("1..2.5", "int", "whole numbers"),
-        ("1..2", "[int]", "ranges are of numbers: write a set"),
+        ("1..2", "[int]", "ranges need numbers: write a set"),
         ("16||32", "int", "a value is missing"),
     ],
 )
@@ -152,8 +152,8 @@ def test_values_outside_their_domain(spec: str, params: dict[str, str | None], m
         ({}, {"optimizer.lr": "0..0.1"}, "optimizer.lr=0..0.1, at 0: `optimizer.lr` must be above 0"),
         ({}, {"optimizer.lrr": "0.1|0.2"}, "unknown setting `lrr`"),
         ({}, {"validation": "0|0.1"}, "set `validation` above 0"),
-        ({"free": None}, {}, "has no domain that could be swept"),
-        ({"widths": None}, {}, "say which are to be tried"),
+        ({"free": None}, {}, "has no domain to sweep"),
+        ({"widths": None}, {}, "name the lists to try"),
     ],
 )
 def test_what_else_is_refused(spec: str, params: dict[str, str | None], settings: dict[str, str], message: str) -> None:
@@ -200,7 +200,7 @@ def a_sweep(*space: Axis, **changes: Any) -> Sweep:
 
 def a_ledger(folder: Path, what: Sweep) -> Ledger:
     folder.mkdir(exist_ok=True)
-    ledger = Ledger(Home(folder), what)
+    ledger = Ledger(SweepFolder(folder), what)
     ledger.plan()
     return ledger
 
@@ -210,10 +210,10 @@ COLUMNS, LR = axis("param", "columns", "1..3", "int"), axis("setting", "optimize
 
 def test_a_sweep_is_read_as_it_was_written(tmp_path: Path) -> None:
     what = a_sweep(COLUMNS, LR, axis("param", "widths", "[1]|[2]", "[int]"), sampler="tpe", prune=2)
-    Home(tmp_path / "s").create(what, {"spec.frac": SPEC})
-    assert Home(tmp_path / "s").read() == what
+    SweepFolder(tmp_path / "s").create(what, {"spec.frac": SPEC})
+    assert SweepFolder(tmp_path / "s").read() == what
     with pytest.raises(UserError, match=r"a sweep with another prune, spec\.frac"):
-        Home(tmp_path / "s").check_same(a_sweep(*what.space, sampler="tpe", prune=3), {"spec.frac": "\n"})
+        SweepFolder(tmp_path / "s").check_same(a_sweep(*what.space, sampler="tpe", prune=3), {"spec.frac": "\n"})
 
 
 def test_a_grid_is_tried_once(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
-    home, what = Home(tmp_path), a_sweep(COLUMNS, LR)
+    home, what = SweepFolder(tmp_path), a_sweep(COLUMNS, LR)
     plain = command(home, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Means(device="cpu"))
     assert plain[1:5] == ["-m", "fractal_dsl", "train", str(home.spec(what))]
     assert plain[plain.index("--out") + 1] == str(tmp_path / "trial-0007")
@@ -374,7 +374,7 @@ def test_flags_of_train_are_settings_of_each_trial(spec: str, tmp_path: Path, mo
 def test_a_sweep_of_which_every_trial_fails_is_an_error(spec: str, tmp_path: Path) -> None:
     line = ["sweep", spec, "-p", "widths=[4, 4, 4, 4]|[4, 4, 4, 4, 4]", "-p", "kind", "--out", str(tmp_path / "s")]
     done = CliRunner().invoke(app, line)
-    assert "no trial was done; the first that failed: E0504" in str(done.exception)
+    assert "no trial finished; the first failure: E0504" in str(done.exception)
     assert "over widths=[4, 4, 4, 4]|[4, 4, 4, 4, 4], kind=" in done.output  # as they were given
 
 
@@ -383,7 +383,7 @@ def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
     params, settings = {"columns": "1..3"}, {"epochs": "500", "optimizer.lr": "1e-6"}
     found = checked(spec, params, settings)
     what = Sweep("Tiny", found.space, {}, found.settings, MAX_LAYERS, "accuracy", None, "grid", 0, 1, 1, "tiny.frac")
-    home = Home(tmp_path / "s")
+    home = SweepFolder(tmp_path / "s")
     home.create(what, found.texts())
     ledger = Ledger(home, what)
     distributions = {a.key: a.distribution() for a in found.space}
@@ -421,7 +421,7 @@ def test_a_sweep_that_was_stopped_goes_on(spec: str, tmp_path: Path, how: signal
     said = sweeping.communicate()[0]
     if how == signal.SIGINT:
         assert sweeping.returncode == 130
-        assert f"To go on: fractal-dsl sweep {folder}" in said
+        assert f"To resume: fractal-dsl sweep {folder}" in said
         assert metrics.read_text().count("\n") < 40
     rest = subprocess.run([*line[:4], str(folder)], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "the best is trial" in rest.stdout
@@ -447,7 +447,7 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     "key", ["net", "space", "params", "settings", "objective", "sampler", "seed", "trials", "spec"]
 )
 def test_a_sweeps_file_may_say_anything(tmp_path: Path, key: str) -> None:
-    home = Home(tmp_path / "s")
+    home = SweepFolder(tmp_path / "s")
     home.create(a_sweep(COLUMNS, LR), {"spec.frac": SPEC})
     file = home.path / "sweep.json"
     data = json.loads(file.read_text())
@@ -462,7 +462,7 @@ def test_a_sweeps_file_may_say_anything(tmp_path: Path, key: str) -> None:
 def test_the_limit_in_a_sweeps_file_is_not_believed(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
     monkeypatch.setattr("fractal_dsl.sweep.run._run", lambda home, sweep, *rest: found.append(sweep.max_layers))
-    home = Home(tmp_path / "s")
+    home = SweepFolder(tmp_path / "s")
     home.create(replace(a_sweep(COLUMNS), max_layers=10**30), {"spec.frac": SPEC})
     run.go_on(home.path)
     run.go_on(home.path, max_layers=7)

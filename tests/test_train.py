@@ -309,7 +309,7 @@ def test_stopped_in_the_first_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shown = Console(file=StringIO(), width=300)
     result = run(tmp_path / "run", console=shown)
     said = shown.file.getvalue()  # type: ignore[attr-defined]
-    assert "stopped by SIGTERM in epoch 1, after step 4. To go on: " in said
+    assert "stopped by SIGTERM in epoch 1, after step 4. To resume: " in said
     assert "test images, with the weights after step 4: " in said
     assert (result.status, result.epochs, result.best_epoch) == ("interrupted", 0, 0)
     assert result.images_per_second > 0
@@ -455,4 +455,4 @@ def test_sizes_that_cannot_be_meant_are_told(tmp_path: Path) -> None:
         run(tmp_path / "a", ("validation", 0.001))
     shown = Console(file=StringIO(), width=200)
     run(tmp_path / "b", ("batch", 5000), console=shown)
-    assert "a mini-batch of 5,000 takes all 173 training images there are" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "a mini-batch of 5,000 takes all 173 training images" in shown.file.getvalue()  # type: ignore[attr-defined]

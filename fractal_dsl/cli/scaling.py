@@ -26,7 +26,7 @@ from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 
 if TYPE_CHECKING:
-    from fractal_dsl.training.scaling import Cost
+    from fractal_dsl.training.scaling import StepCost
 
 _USUAL = (1, 2, 4, 8, 16, 32, 64)
 
@@ -68,7 +68,7 @@ def scaling(
     compiled, stored = given_spec("scaling", spec, parameters(param, params), net, max_layers, allow_python)
     given = {key: value for key, value in (("batch", batch), ("accumulate", accumulate)) if value}
     config = parse_config({**(stored.settings if stored else compiled.program.train), **given})
-    costs: list[Cost] = []
+    costs: list[StepCost] = []
     for number in numbers or _USUAL:
         try:
             costs.append(cost(compiled, config, parallel.value, number))
@@ -82,7 +82,7 @@ def scaling(
         say("\n".join(aligned([list(rows[0]), *[[_shown(value) for value in row.values()] for row in rows]], ">")))
 
 
-def _row(cost: Cost, batch: int, tflops: float, gigabytes: float) -> dict[str, float | None]:
+def _row(cost: StepCost, batch: int, tflops: float, gigabytes: float) -> dict[str, float | None]:
     """The figures of a number of processes, by their titles."""
     work, messages = 2 * cost.macs / tflops / 1e12 / (1 - cost.idle), cost.sent / gigabytes / 1e9
     return {

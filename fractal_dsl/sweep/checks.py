@@ -1,4 +1,4 @@
-"""What is given for a sweep, against the spec: before anything is trained, every value by itself."""
+"""Checks the values of a sweep against the spec, each by itself, before anything is trained."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _WHATEVER_THE_VALUES = ("E00", "E01", "E02", "E08")
 _TRIED = 300
 
 
-class Checked:
-    """A spec and what is swept of it, each value of which was checked against its type and its domain.
+class CheckedSweep:
+    """A spec and its sweep, with each value checked against its type and domain.
 
-    ``params`` and ``settings`` are texts by name: a range, a set or one value; None for a parameter stands for the
-    whole of its declared domain. What some combinations make wrong, such as shapes, is left to the trials. Raises
-    FracError and UserError with what is wrong, whatever the combination.
+    ``params`` and ``settings`` map names to texts: a range, a set or one value. None for a parameter means its whole
+    declared domain. Errors of some combinations only, such as shapes, are left to the trials. Raises FracError and
+    UserError for errors of every combination.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Checked:
         self.net = self._net(net)
         block = self._train_block()
         self._check_settings([a for a in axes if a.kind == "setting"], block)
-        if "dataset" not in settings:  # trials are trained from a copy of the spec
+        if "dataset" not in settings:  # trials train a copy of the spec
             self.settings = {**placed(block, Path(source.name).parent), **self.settings}
 
     def texts(self) -> dict[str, str]:
@@ -78,30 +78,30 @@ class Checked:
 
     def _domain(self, name: str, decl: s.Param | None, source: Source) -> str:
         if decl is None:
-            return "?"  # reported with all that is wrong with the parameters
+            return "?"  # reported with the other errors of the parameters
         if decl.domain is not None and decl.type.item is None:
             return source.slice(decl.domain.span)
         if decl.type.name == "bool":
             return "false|true"
         if decl.type.item is not None:
-            raise UserError(f"-p {name}: `{name}` is a list: say which are to be tried, as in -p '{name}=[16]|[32]'")
+            raise UserError(f"-p {name}: `{name}` is a list: name the lists to try, as in -p '{name}=[16]|[32]'")
         help = f"give a range, as in -p {name}=1..4, or declare one: `param {name}: {decl.type!s} = … in 1..4`"
-        raise UserError(f"-p {name}: `{name}` has no domain that could be swept\n  help: {help}")
+        raise UserError(f"-p {name}: `{name}` has no domain to sweep\n  help: {help}")
 
     def _check_params(self, axes: Sequence[Axis]) -> None:
-        """Each value of each parameter, by the compiler, on the file's parameters alone."""
+        """Let the compiler check each value of each parameter, on the file's parameters alone."""
         kept = s.Param | s.Let | s.Import | s.FromImport
         alone = replace(self.files.main, decls=tuple(d for d in self.files.main.decls if isinstance(d, kept)))
-        found: list[Diagnostic] = []
+        errors: list[Diagnostic] = []
         for a in axes:
             for text in a.ends():
                 findings = self._evaluated(alone, {**self._base, a.name: a.place(text)})[1].found
                 wrong = [d for d in findings if d.source.name == OPTIONS["param"]]
-                found += wrong
+                errors += wrong
                 if wrong and not a.choices:
                     break
-        if found:
-            raise FracError(found)
+        if errors:
+            raise FracError(errors)
 
     def _net(self, name: str | None) -> str:
         names = [d.name.id for d in self.files.main.decls if isinstance(d, s.NetDecl)]
@@ -112,7 +112,7 @@ class Checked:
         return name or names[-1]
 
     def _train_block(self) -> Mapping[str, Any]:
-        """The train block, at the first value of everything."""
+        """The train block at the first value of each axis."""
         settings, report = self._evaluated(self.files.main, self._base)
         wrong = [d for d in report.found if d.code.startswith(_WHATEVER_THE_VALUES)]
         if wrong:
@@ -128,7 +128,7 @@ class Checked:
         return settings, report
 
     def _check_settings(self, axes: Sequence[Axis], block: Mapping[str, Any]) -> None:
-        """Each value of each setting: with some values of the others it must do."""
+        """Check each value of each setting: it must be valid with some values of the others."""
         if not axes:
             configured(block, {})
         for a in axes:
@@ -148,7 +148,7 @@ def _wrong(block: Mapping[str, Any], axes: Sequence[Axis], values: Sequence[str]
 
 
 def configured(block: Mapping[str, Any], settings: Mapping[str, str]) -> TrainConfig:
-    """The settings of a trial. Raises UserError if they are wrong, or leave nothing to compare trials by."""
+    """The settings of a trial. Raises UserError if they are wrong, or trials could not be compared."""
     config = parse_config(merge(block, [(key, literal(text, key)) for key, text in settings.items()]))
     if not config.validation:
         raise UserError("trials are compared on validation images: set `validation` above 0")

@@ -1,4 +1,4 @@
-"""A sweep as a folder: what is swept, how, and who is at work in it."""
+"""A sweep as a folder: what is swept, and how."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Size = Literal["macs", "params"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep does: all that its result depends on. ``params`` and ``settings`` are those that stay the same.
+    """The definition of a sweep: everything that its result depends on.
 
-    ``objective`` is a figure of the best epoch on the validation images, ``minimize`` a size of the net that is made
-    small at the same time. ``prune`` is the epoch from which trials below the median are stopped. There are ``trials``
-    in all. ``spec`` is what the main file of the spec is called.
+    ``params`` and ``settings`` are fixed. ``objective`` is a validation figure of the best epoch, and ``minimize`` a
+    size of the net to keep small as well. From epoch ``prune`` on, trials below the median are stopped. ``trials`` is
+    the total number. ``spec`` is what the main file of the spec is called.
     """
 
     net: str
@@ -48,7 +48,7 @@ class Sweep:
     spec: str = "spec.frac"
 
     def json(self) -> dict[str, Any]:
-        """Plain data; axes as they were given."""
+        """The sweep as plain data, with axes as they were given."""
         space = [{"kind": a.kind, "name": a.name, "given": a.given, "type": a.type} for a in self.space]
         return {"format": SWEEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(self), "space": space}
 
@@ -59,14 +59,14 @@ class Sweep:
         return replace(msgspec.convert({**data, "space": []}, cls), space=tuple(axis(**cast(Any, a)) for a in axes))
 
 
-class Home:
+class SweepFolder:
     """The folder of a sweep."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def exists(self) -> bool:
-        """Whether a sweep is in it."""
+        """Whether it holds a sweep."""
         return is_part(self.path, SWEEP_FILE)
 
     def spec(self, sweep: Sweep) -> Path:
@@ -74,29 +74,29 @@ class Home:
         return self.path / "spec" / sweep.spec
 
     def trial(self, number: int) -> Path:
-        """The run folder of a trial. Raises UserError if a link is in its place."""
+        """The run folder of a trial. Raises UserError if it is a link."""
         folder = self.path / f"trial-{number:04}"
         if folder.is_symlink():
             raise UserError(f"{folder} is a link, and links in a sweep are not followed: put the run itself there")
         return folder
 
     def log(self, number: int) -> Path:
-        """What the process of a trial printed."""
+        """The file with the output of a trial's process."""
         return self.path / f"trial-{number:04}.log"
 
     def create(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
-        """Begin a sweep. Raises UserError if the folder has something in it."""
+        """Begin a sweep. Raises UserError if the folder is not empty."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} exists and is not a sweep: choose another folder with --out")
         write_new_parts(part_folder(self.path, "spec"), texts)
         self.write(sweep)
 
     def write(self, sweep: Sweep) -> None:
-        """Write what the sweep does."""
+        """Write the definition of the sweep."""
         write_part(self.path, SWEEP_FILE, json.dumps(sweep.json(), indent=2) + "\n")
 
     def read(self) -> Sweep:
-        """Raises UserError if the folder is not a sweep, or is one of another version."""
+        """The sweep in the folder. Raises UserError if there is none, or it is of another version."""
         if not self.path.is_dir():
             raise UserError(f"there is no folder {self.path}")
         if not self.exists():
@@ -118,7 +118,7 @@ class Home:
         return sweep
 
     def check_same(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
-        """Raises UserError if the sweep that was begun here was another one; only its trials may be more, or fewer."""
+        """Raise UserError if the folder has a different sweep. Only the number of trials may differ."""
         before = replace(self.read(), trials=sweep.trials).json()
         wanted = json.loads(json.dumps(sweep.json()))
         differ = [key for key in wanted if before[key] != wanted[key]]
@@ -130,13 +130,13 @@ class Home:
             differ += [name] * (not same)
         if differ:
             raise UserError(
-                f"{self.path} has a sweep with another {', '.join(differ)}: go on with it by "
+                f"{self.path} has a sweep with another {', '.join(differ)}: resume it with "
                 f"`{command('fractal-dsl', 'sweep', str(self.path))}`, or choose another folder with --out"
             )
 
 
 def whole_lines(journal: Path) -> None:
-    """Cut off the half of a line that a computer which lost its power may have left in a journal."""
+    """Remove an incomplete last line of a journal, which a power failure may have left."""
     with open_to_append(journal) as file:
         file.seek(0)
         if (data := file.read()) and not data.endswith(b"\n"):
@@ -144,7 +144,7 @@ def whole_lines(journal: Path) -> None:
 
 
 def next_free(net: str) -> Path:
-    """``sweeps/NET-1``, or the next number that is free."""
+    """``sweeps/NET-1``, or the next free number."""
     number = 1
     while (path := Path("sweeps") / f"{net.lower()}-{number}").exists():
         number += 1
@@ -152,7 +152,7 @@ def next_free(net: str) -> Path:
 
 
 def lines_of(path: Path) -> Iterable[dict[str, Any]]:
-    """The whole lines of a ``metrics.jsonl`` that may be in the making. Raises UserError for what is no JSON."""
+    """The complete lines of a ``metrics.jsonl`` that may still grow. Raises UserError for what is no JSON."""
     try:
         with open_part(path.parent, path.name) as file:
             return [cast(dict[str, Any], json.loads(line)) for line in file]

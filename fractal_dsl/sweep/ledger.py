@@ -1,4 +1,4 @@
-"""The trials of a sweep, kept by Optuna in a journal that several processes write to."""
+"""The trials of a sweep, which Optuna keeps in a journal that several processes write to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.lock import LOCK, Lock
-from fractal_dsl.sweep.folder import JOURNAL, Home, Sweep, whole_lines
+from fractal_dsl.sweep.folder import JOURNAL, Sweep, SweepFolder, whole_lines
 from fractal_dsl.sweep.space import combinations
 
 if TYPE_CHECKING:
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 REPEATS, AGAIN, FINAL, ERROR = "repeats", "again", "final", "error"
-"""Attributes of trials: of which number it has the values; which failed one it tries again; whether a failure would
-come again; its message."""
+"""Attributes of trials: the number of the trial with the same values; the number of the failed trial that it repeats;
+whether a failure is permanent; the error message."""
 _COUNTED = 100_000
 _DRAWS = 100
 
 
 def require_optuna() -> None:
-    """Raise UserError, before any work is done, if Optuna is missing."""
+    """Raise UserError if Optuna is not installed. Called before any work is done."""
     if find_spec("optuna") is None:
         raise UserError("sweeps need Optuna: pip install 'fractal-dsl[sweep]'")
 
 
 class Claim:
-    """A trial that this process has: nobody else takes it up before ``release``, or the death of the process.
+    """A trial that this process has claimed: no other process takes it until the lock is released or the process ends.
 
-    ``log`` is the file that what it runs writes to.
+    ``log`` is the file for the trial's output.
     """
 
     def __init__(self, trial: FrozenTrial, lock: Lock) -> None:
@@ -43,9 +43,9 @@ class Claim:
 
 
 class Ledger:
-    """What was tried, and what is to be tried next."""
+    """The trials so far, and the choice of the next one."""
 
-    def __init__(self, home: Home, sweep: Sweep) -> None:
+    def __init__(self, home: SweepFolder, sweep: Sweep) -> None:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -70,15 +70,15 @@ class Ledger:
         self.distributions = {axis.key: axis.distribution() for axis in sweep.space}
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them but those that stand for another with the same values, or were tried again."""
+        """All trials except repetitions of the same values and those that were tried again."""
         return _counted(self.study.get_trials(deepcopy=False))
 
     def total(self) -> int:
-        """How many trials there are to be."""
+        """The total number of trials."""
         return min(self.sweep.trials, combinations(self.sweep.space) or self.sweep.trials)
 
     def plan(self) -> None:
-        """Line up the combinations of a grid, and again what failed for reasons that may have passed."""
+        """Enqueue the combinations of a grid, and the trials whose failure may have been temporary."""
         from optuna.trial import TrialState
 
         with Lock(self.lock).held():
@@ -92,7 +92,7 @@ class Ledger:
                         self.study.enqueue_trial(values)
 
     def take(self) -> Claim | None:
-        """A trial that was left running by a process that died, or a new one; None if there is nothing to take up."""
+        """A trial that a dead process left running, or a new one; None if none is left."""
         from optuna.trial import TrialState
 
         with Lock(self.lock).held():
@@ -108,33 +108,33 @@ class Ledger:
             return self._new()
 
     def running(self) -> list[int]:
-        """The numbers of the trials that somebody is at work on, or left."""
+        """The numbers of the trials that are running or were left running."""
         from optuna.trial import TrialState
 
         return [t.number for t in self.trials() if t.state == TrialState.RUNNING]
 
     def note(self, number: int, attributes: Mapping[str, Any]) -> None:
-        """Put attributes to a trial."""
+        """Add attributes to a trial."""
         for key, value in attributes.items():
             self.storage.set_trial_user_attr(self._id(number), key, value)
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Note the objective after an epoch; whether the trial shall be stopped."""
+        """Record the objective after an epoch. Return whether the trial should be stopped."""
         self.storage.set_trial_intermediate_value(self._id(number), epoch, value)
         return self.study.pruner.prune(self.study, self.storage.get_trial(self._id(number)))
 
     def complete(self, number: int, values: Sequence[float]) -> None:
-        """A trial is done."""
+        """Mark a trial as done."""
         self.study.tell(number, list(values))
 
     def prune(self, number: int) -> None:
-        """A trial was stopped."""
+        """Mark a trial as pruned."""
         from optuna.trial import TrialState
 
         self.study.tell(number, state=TrialState.PRUNED)
 
     def fail(self, number: int, error: str, *, final: bool) -> None:
-        """A trial failed; ``final``: it would again."""
+        """Mark a trial as failed. ``final`` means that it would fail again."""
         from optuna.trial import TrialState
 
         self.note(number, {ERROR: error, FINAL: final})
@@ -148,7 +148,7 @@ class Ledger:
         return Claim(trial, lock) if lock.claim() else None
 
     def _new(self) -> Claim | None:
-        """Ask for a trial whose values were not tried before. Optuna's draws are functions of (seed, trial number)."""
+        """Ask for a trial with new values. Optuna's draws are functions of (seed, trial number)."""
         from optuna.trial import TrialState
 
         for _ in range(_DRAWS):
@@ -169,9 +169,9 @@ class Ledger:
         return None
 
     def _line_up_untried(self, number: int) -> bool:
-        """Where there are few combinations, a sampler may come upon old ones for ever: one of the others is next.
+        """Enqueue an untried combination if there are few, because a sampler might repeat old ones for ever.
 
-        False if there is none."""
+        Return False if none is left."""
         if (combinations(self.sweep.space) or _COUNTED) >= _COUNTED:
             return True
         known = [_values(t) for t in self.trials()]
@@ -181,7 +181,7 @@ class Ledger:
         return bool(left)
 
     def _half_drawn(self, trial: FrozenTrial) -> None:
-        """A process died while it drew the values of a trial: what was lined up is lined up again."""
+        """Handle a trial whose process died while drawing its values: enqueue its fixed values again."""
         from optuna.trial import TrialState
 
         self.note(trial.number, {REPEATS: trial.number})
@@ -210,5 +210,5 @@ def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _values(trial: FrozenTrial) -> dict[str, Any]:
-    """The values of a trial, drawn or lined up."""
+    """The values of a trial, drawn or enqueued."""
     return trial.params or trial.system_attrs.get("fixed_params", {})

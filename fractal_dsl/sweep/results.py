@@ -1,4 +1,4 @@
-"""What a sweep found: a table, a picture, a page."""
+"""The results of a sweep as a table, a picture and a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, duration
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
-from fractal_dsl.sweep.folder import Home, lines_of
+from fractal_dsl.sweep.folder import SweepFolder, lines_of
 from fractal_dsl.sweep.ledger import ERROR, Ledger
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ figcaption, .note {{ color: #555 }}
 
 @dataclass(frozen=True)
 class Row:
-    """A trial for people. ``value`` is its objective, if it is done; ``best``: none is better in all that counts."""
+    """A trial as shown to people. ``value`` is its objective if it is done. ``best`` means that no trial beats it."""
 
     number: int
     state: str
@@ -68,7 +68,7 @@ class Row:
 
 
 class Results:
-    """The trials of a sweep: those that are done, best first, then the others."""
+    """The trials of a sweep: finished ones, best first, then the others."""
 
     def __init__(self, ledger: Ledger) -> None:
         from optuna.trial import TrialState
@@ -82,7 +82,7 @@ class Results:
         self.rows.sort(key=lambda r: (order.index(r.state), sign * (r.value or 0), r.number))
 
     def show(self, console: Console) -> None:
-        """Print the table, and below it why trials failed."""
+        """Print the table, and below it the errors of failed trials."""
         rows = [self._cells(replace(row, note="") if row.state == "failed" else row) for row in self.rows]
         head, *lines = aligned([self._head(), *rows], "<" + ">" * (len(self._head()) - 2) + "<")
         console.print(Text(head, style="bold"), soft_wrap=True)
@@ -100,12 +100,12 @@ class Results:
             write_part(folder, "sweep.svg", svg)
         write_part(folder, "sweep.html", self.html(svg))
 
-    def conclusion(self, home: Home) -> str:
-        """What came of it, and where to look on. Raises UserError if no trial was done."""
+    def conclusion(self, home: SweepFolder) -> str:
+        """The outcome, and the command that shows it. Raises UserError if no trial finished."""
         done = [r for r in self.rows if r.state == "done"]
         if not done:
-            error = next((f"; the first that failed: {r.note}" for r in self.rows if r.state == "failed"), "")
-            raise UserError(f"no trial was done{error}")
+            error = next((f"; the first failure: {r.note}" for r in self.rows if r.state == "failed"), "")
+            raise UserError(f"no trial finished{error}")
         best = [r for r in done if r.best]
         look = command("fractal-dsl", "report", str(home.trial(best[0].number)))
         if self.sweep.minimize:
@@ -113,7 +113,7 @@ class Results:
         return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation images; {look}"
 
     def html(self, svg: str | None) -> str:
-        """A page that needs no other file; trials are linked to their reports."""
+        """The page, which needs no other file. It links to the reports of the trials."""
         head = "".join(f"<th>{markup(name)}</th>" for name in self._head())
         rows = [f"<tr>{head}</tr>"]
         for row in self.rows:
@@ -134,7 +134,7 @@ class Results:
         )
 
     def svg(self) -> str | None:
-        """The objective against parameters, MACs and training time; None as long as no trial is done."""
+        """A plot of the objective against parameters, MACs and training time; None if no trial is done."""
         done = [r for r in self.rows if r.state == "done" and r.value is not None]
         if not done:
             return None
@@ -143,7 +143,7 @@ class Results:
         with Drawing(3, "sweep") as drawing:
             panels = [
                 ("Parameters", "parameters", [r.sizes["params"] for r in done]),
-                ("Work", "multiply-accumulates an image", [r.sizes["macs"] for r in done]),
+                ("Work", "multiply-accumulates per image", [r.sizes["macs"] for r in done]),
                 ("Time", "seconds of training", [r.seconds or 0 for r in done]),
             ]
             y = [percent * (r.value or 0) for r in done]
@@ -214,19 +214,19 @@ class Results:
 
     def _caption(self) -> str:
         best = "the trials that no other beats in both" if self.sweep.minimize else "the best"
-        pruned = " Pruned trials are left out." if any(r.state == "pruned" for r in self.rows) else ""
+        pruned = " Pruned trials are not shown." if any(r.state == "pruned" for r in self.rows) else ""
         return (
-            f"The trials that are done. Ringed: {best}. Numbered, on the dotted line: those that no smaller one, "
-            f"or faster one, beats.{pruned}"
+            f"The finished trials. Ringed: {best}. Numbered, on the dotted line: those that no smaller or "
+            f"faster trial beats.{pruned}"
         )
 
     def _shades(self, done: Sequence[Row]) -> tuple[str, list[tuple[str, str, list[int]]]]:
-        """Colours by the first axis that has few values; its name, and the trials by value and colour."""
+        """Colours by the first axis with few values: its name, and the trials by value and colour."""
         for k, axis in enumerate(self.sweep.space):
-            found = sorted({r.values[k] for r in done}, key=lambda text: (len(text), text))
-            if 2 <= len(found) <= 7:
-                mine = [[i for i, r in enumerate(done) if r.values[k] == value] for value in found]
-                return axis.name, [(v, colour(j), mine[j]) for j, v in enumerate(found)]
+            values = sorted({r.values[k] for r in done}, key=lambda text: (len(text), text))
+            if 2 <= len(values) <= 7:
+                mine = [[i for i, r in enumerate(done) if r.values[k] == value] for value in values]
+                return axis.name, [(v, colour(j), mine[j]) for j, v in enumerate(values)]
         return "", [("", BLUE, list(range(len(done))))]
 
 
@@ -234,7 +234,7 @@ _NAMES = {"macs": "MACs", "params": "parameters"}
 
 
 def _front(x: Sequence[float], y: Sequence[float], *, more: bool) -> list[tuple[float, int]]:
-    """The points that no point with less or equal x is better than or equal to, as (x, index)."""
+    """The Pareto front as (x, index): points that no point with smaller or equal x matches or beats."""
     front: list[tuple[float, int]] = []
     best = float("-inf")
     for i in sorted(range(len(x)), key=lambda i: (x[i], -y[i] if more else y[i])):
@@ -246,7 +246,7 @@ def _front(x: Sequence[float], y: Sequence[float], *, more: bool) -> list[tuple[
 
 
 def _scaled(axes: Axes, x: Sequence[float], units: bool) -> None:
-    """A logarithmic axis for what differs by a factor of ten; 20k for 20,000 where there are ``units``."""
+    """Make the axis logarithmic if values differ by a factor of ten. ``units`` writes 20k for 20,000."""
     from matplotlib.ticker import EngFormatter, LogLocator, StrMethodFormatter
 
     formatter = EngFormatter(sep="") if units else StrMethodFormatter("{x:g}")

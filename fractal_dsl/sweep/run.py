@@ -1,4 +1,4 @@
-"""Sweeps at work: a new one, or one that goes on."""
+"""Starts, resumes and shows sweeps."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fractal_dsl.base.escaping import command, terminal
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.runs.plots import require_matplotlib
-from fractal_dsl.sweep.checks import Checked
-from fractal_dsl.sweep.folder import Home, Objective, Sampler, Size, Sweep, next_free
+from fractal_dsl.sweep.checks import CheckedSweep
+from fractal_dsl.sweep.folder import Objective, Sampler, Size, Sweep, SweepFolder, next_free
 from fractal_dsl.sweep.ledger import Claim, Ledger, require_optuna
 from fractal_dsl.sweep.results import Results
 from fractal_dsl.sweep.space import combinations
@@ -46,27 +46,27 @@ def sweep(
     console: Console | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> bool:
-    """Train a spec at many values of its parameters and of training settings; whether all trials were done.
+    """Train a spec at many values of its parameters and training settings. Return whether all trials are done.
 
-    ``params`` and ``settings`` are texts by name: a range, a set, or one value, which stays; None for a parameter is
-    its whole domain. ``sampler`` is by default the grid where it has no more than ``trials`` combinations, else TPE.
-    The folder ``out``, ``sweeps/NET-1`` if not given, may hold the same sweep, which then goes on. Ctrl-C, or SIGTERM,
-    stops and saves the trials that are running. Raises FracError or UserError before anything is trained for a value
-    that is outside its domain, or a setting that is wrong; and UserError in the end if every trial failed.
+    ``params`` and ``settings`` map names to texts: a range, a set, or a fixed value; None for a parameter means its
+    whole domain. ``sampler`` is by default the grid if it has at most ``trials`` combinations, else TPE. The folder
+    ``out`` (default ``sweeps/NET-1``) may hold the same sweep, which is then resumed. Ctrl-C or SIGTERM stops and saves
+    the running trials. Raises FracError or UserError before training for a value outside its domain or a wrong setting,
+    and UserError at the end if every trial failed.
     ``warn`` is called with the warnings about the spec.
     """
     _require()
     means = means or Means()
-    checked = Checked(spec, params, settings, net, max_layers, means.allow_python)
+    checked = CheckedSweep(spec, params, settings, net, max_layers, means.allow_python)
     if warn is not None:
         warn(checked.warnings)
     if not checked.space:
         raise UserError("nothing is swept: give a range or a set, as in -p columns=2..5 or --set optimizer.lr=0.01|0.1")
     if prune is not None and minimize is not None:
-        raise UserError("--prune compares trials by one figure, and --minimize asks for two: leave one of them away")
+        raise UserError("--prune compares trials by one figure, but --minimize needs two: omit one of them")
     size = combinations(checked.space)
     if trials is None and size is None:
-        raise UserError("a range of numbers that are not whole has no end of values: say how many with --trials N")
+        raise UserError("a range of fractional numbers has no end of values: set a number with --trials N")
     grid = size is not None and (trials is None or size <= trials)
     sampler = sampler or ("grid" if grid else "tpe")
     if sampler == "grid" and size is None:
@@ -85,7 +85,7 @@ def sweep(
         trials or size or 0,
         next(iter(checked.texts())),
     )
-    home = Home(out or next_free(checked.net))
+    home = SweepFolder(out or next_free(checked.net))
     if home.exists():
         home.check_same(found, checked.texts())
     home.create(found, checked.texts()) if not home.exists() else home.write(found)
@@ -100,12 +100,12 @@ def go_on(
     means: Means | None = None,
     console: Console | None = None,
 ) -> bool:
-    """Go on with a sweep that was stopped or killed, or to more trials; whether all were done.
+    """Resume a stopped or killed sweep, or extend one. Return whether all trials are done.
 
     The limit of layers is the caller's: that in the folder may be forged.
     """
     _require()
-    home = Home(folder)
+    home = SweepFolder(folder)
     found = home.read()
     if trials is not None:
         found = replace(found, trials=trials)
@@ -114,9 +114,9 @@ def go_on(
 
 
 def show(folder: Path, console: Console | None = None) -> None:
-    """Print the table of a sweep, and draw its picture and its page again."""
+    """Print the table of a sweep, and redraw its picture and page."""
     _require()
-    home = Home(folder)
+    home = SweepFolder(folder)
     results = Results(Ledger(home, home.read()))
     results.write(home.path)
     results.show(console or Console())
@@ -127,7 +127,7 @@ def _require() -> None:
     require_matplotlib()
 
 
-def _run(home: Home, found: Sweep, means: Means, console: Console) -> bool:
+def _run(home: SweepFolder, found: Sweep, means: Means, console: Console) -> bool:
     ledger, stop = Ledger(home, found), Stop()
     ledger.plan()
     swept = ", ".join(f"{a.name}={a.given}" for a in found.space)
@@ -141,23 +141,25 @@ def _run(home: Home, found: Sweep, means: Means, console: Console) -> bool:
     results.show(console)
     _say(console, f"picture and table: {home.path / 'sweep.html'}")
     if stop.asked.is_set():
-        _say(console, f"stopped. To go on: {_command(home, found, means)}")
+        _say(console, f"stopped. To resume: {_command(home, found, means)}")
         return False
     _say(console, results.conclusion(home))
     return True
 
 
 class _Work:
-    """What the workers share."""
+    """The work that the workers share."""
 
-    def __init__(self, home: Home, found: Sweep, ledger: Ledger, means: Means, stop: Stop, console: Console) -> None:
+    def __init__(
+        self, home: SweepFolder, found: Sweep, ledger: Ledger, means: Means, stop: Stop, console: Console
+    ) -> None:
         self.home, self.found, self.ledger, self.means = home, found, ledger, means
         self.stop, self.console = stop, console
         self.mine: set[int] = set()
         self.awaited: set[int] = set()
 
     def work(self, worker: int) -> None:
-        """Run trials until there are none left; an error stops the other workers, too."""
+        """Run trials until none is left. An error also stops the other workers."""
         try:
             while not self.stop.asked.is_set():
                 claim = self.ledger.take()
@@ -178,18 +180,18 @@ class _Work:
             values = ", ".join(f"{a.name}={a.shown(claim.params[a.key])}" for a in self.found.space)
             _say(self.console, f"trial {number}: {values}")
             outcome = run_trial(self.home, self.found, self.ledger, claim, self.means, worker, self.stop)
-            _say(self.console, f"trial {number}: {outcome or 'saved, to go on later'}")
+            _say(self.console, f"trial {number}: {outcome or 'saved, to resume later'}")
         finally:
             self.mine.discard(number)
             claim.lock.release()
 
     def _wait(self, running: list[int]) -> None:
-        """Others are at work: a trial of theirs is taken up if they die."""
+        """Wait for other processes. A trial of theirs is taken over if they die."""
         others = set(running) - self.mine - self.awaited
         if others and not self.mine:
             self.awaited |= others
             numbers = ", ".join(map(str, sorted(others)))
-            _say(self.console, f"waiting for another process, which runs trial {numbers}")
+            _say(self.console, f"waiting for another process to run trial {numbers}")
         self.stop.asked.wait(_PATIENCE)
 
 
@@ -202,7 +204,7 @@ def _how(found: Sweep, means: Means) -> str:
     return ", ".join(words)
 
 
-def _command(home: Home, found: Sweep, means: Means) -> str:
+def _command(home: SweepFolder, found: Sweep, means: Means) -> str:
     words = ["fractal-dsl", "sweep", str(home.path)]
     words += ["--workers", str(means.workers)] if means.workers > 1 else []
     words += ["--nproc-per-trial", str(means.processes)] if means.processes > 1 else []
@@ -218,7 +220,7 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _interruptible(stop: Stop, console: Console) -> Generator[None]:
-    """The first Ctrl-C, or SIGTERM, saves and stops the trials; the second one kills them."""
+    """The first Ctrl-C or SIGTERM saves and stops the trials. The second one kills them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -227,7 +229,7 @@ def _interruptible(stop: Stop, console: Console) -> Generator[None]:
         if stop.asked.is_set():
             stop.at_once.set()
         else:
-            _say(console, "stopping: the trials that run are saved; once more, and they are killed")
+            _say(console, "stopping: running trials are saved; press Ctrl-C again to kill them")
         stop.asked.set()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

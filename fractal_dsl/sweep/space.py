@@ -1,7 +1,7 @@
-"""What is swept: ranges and sets as the command line writes them.
+"""The axes of a sweep: ranges and sets in the notation of the command line.
 
-``2..5``, ``0.001..0.1:log``, ``16..64:step=16``, ``16|32``, ``{16, 32}``, ``[16, 32]|[32, 64]``; what is none of these
-is one value.
+``2..5``, ``0.001..0.1:log``, ``16..64:step=16``, ``16|32``, ``{16, 32}``, ``[16, 32]|[32, 64]``. Anything else is a
+single value.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(log|step\s*
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that is swept: a parameter of the file or a training setting.
+    """One axis of a sweep: a parameter of the file or a training setting.
 
-    ``choices`` are texts in the language's literals. Where there are none it is a range from ``low`` to ``high``, both
-    included: of whole numbers where ``whole``, in steps of ``step``, or drawn evenly in the logarithm.
+    ``choices`` are texts in the language's literals. Without them the axis is a range from ``low`` to ``high``, both
+    included: of whole numbers if ``whole``, in steps of ``step``, or uniform in the logarithm if ``log``.
     """
 
     kind: Kind
@@ -51,14 +51,14 @@ class Axis:
         return self.name if self.kind == "param" else f"train.{self.name}"
 
     def size(self) -> int | None:
-        """How many values it has; None where they are not counted."""
+        """The number of values; None if they are not countable."""
         if self.choices:
             return len(self.choices)
         step = self.step or (1 if self.whole else None)
         return None if step is None else int((_exact(self.high) - _exact(self.low)) // _exact(step)) + 1
 
     def values(self) -> Iterator[str | int | float]:
-        """Each value, as Optuna has it. Only where there is a size."""
+        """Each value in Optuna's form. Only for an axis with a size."""
         if self.choices:
             yield from self.choices
             return
@@ -71,26 +71,26 @@ class Axis:
         return str(value) if isinstance(value, str | int) else repr(value)
 
     def shown(self, value: object) -> str:
-        """A value for people, to four digits."""
+        """A value for people, with four digits."""
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
     def ends(self, most: int = 256) -> list[str]:
-        """The values that are checked before anything starts: the ends of a range, and those between if not many."""
+        """The values to check before the start: the ends of a range, and the values between if they are few."""
         if self.choices:
             return list(self.choices)
-        found = [self.text(int(v) if self.whole else v) for v in (self.low, self.high)]
+        ends = [self.text(int(v) if self.whole else v) for v in (self.low, self.high)]
         inner = self.values() if (self.size() or most + 1) <= most else ()
-        return list(dict.fromkeys([*found, *map(self.text, inner)]))
+        return list(dict.fromkeys([*ends, *map(self.text, inner)]))
 
     def place(self, text: str) -> Located:
-        """A value of it, with where it stands on the command line."""
+        """A value with its position on the command line."""
         name, whole = Span(0, len(self.name)), f"{self.name}={self.given}"
         start = whole.find(text, len(self.name) + 1)
         value = Span(start, start + len(text)) if start >= 0 else Span(len(self.name) + 1, len(whole))
         return Located.at(text, Source(OPTIONS[self.kind], whole), name, value)
 
     def distribution(self) -> BaseDistribution:
-        """As Optuna has it."""
+        """The axis as an Optuna distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -101,10 +101,10 @@ class Axis:
 
 
 def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
-    """What the text after ``NAME=`` sweeps; an axis of one choice is a fixed value.
+    """The axis that the text after ``NAME=`` describes. An axis with one choice is a fixed value.
 
-    ``type`` is the declared one of a parameter, as ``int`` or ``[int]``; a range of a setting is of whole numbers where
-    both its ends are. Raises UserError for a range that has no values, or of what is no number.
+    ``type`` is the declared one of a parameter, as ``int`` or ``[int]``; a range of a setting has whole numbers if
+    both its ends are whole. Raises UserError for an empty range, or one of a type without numbers.
     """
     found = _RANGE.fullmatch(given)
     if found is None:
@@ -117,18 +117,18 @@ def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
     numbers = [_number(t) for t in texts]
     if type not in (None, "int", "float", "prob"):
         values = "[16, 32]|[32, 64]" if str(type).startswith("[") else "true|false" if type == "bool" else '"a"|"b"'
-        raise UserError(f"{what}: `{name}` is {type}, and ranges are of numbers: write a set, such as {values}")
+        raise UserError(f"{what}: `{name}` is {type}, but ranges need numbers: write a set, such as {values}")
     low, high, *rest = numbers
     step = rest[0] if rest else None
     if low > high:
-        raise UserError(f"{what}: no value lies in it; write the lower end first: {high_text}..{low_text}")
+        raise UserError(f"{what}: it has no values; write the lower end first: {high_text}..{low_text}")
     if log and low <= 0:
-        raise UserError(f"{what}: a range in the logarithm begins above 0")
+        raise UserError(f"{what}: a logarithmic range must begin above 0")
     if step is not None and step <= 0:
-        raise UserError(f"{what}: a step is above 0")
+        raise UserError(f"{what}: a step must be above 0")
     whole = type == "int" or (type is None and all(isinstance(n, int) for n in numbers))
     if whole and not all(isinstance(n, int) for n in numbers):
-        raise UserError(f"{what}: `{name}` is int, so the range is of whole numbers")
+        raise UserError(f"{what}: `{name}` is int, so the range must have whole numbers")
     if step is not None:
         last = _exact(low) + (_exact(high) - _exact(low)) // _exact(step) * _exact(step)
         high = int(last) if whole else float(last)
@@ -147,7 +147,7 @@ def _choices(kind: Kind, name: str, text: str) -> tuple[str, ...]:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The parts of a text between separators that stand outside quotes and brackets."""
+    """Split a text at the separators outside quotes and brackets."""
     parts, depth, quoted = [""], 0, False
     for c in text:
         quoted ^= c == '"'
@@ -167,12 +167,12 @@ def _number(text: str) -> int | float:
 
 
 def _exact(value: float) -> Decimal:
-    """Decimal arithmetic: three steps of 0.1 are 0.3."""
+    """An exact decimal: three steps of 0.1 are 0.3."""
     return Decimal(repr(value))
 
 
 def combinations(axes: Sequence[Axis]) -> int | None:
-    """How many combinations of values there are; None where they are not counted."""
+    """The number of combinations of values; None if they are not countable."""
     product = 1
     for size in [a.size() for a in axes]:
         if size is None:

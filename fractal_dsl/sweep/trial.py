@@ -1,4 +1,4 @@
-"""One trial: a training run in a process of its own, watched epoch by epoch."""
+"""Runs one trial: a training run in its own process, watched epoch by epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runs.parts import CHECKPOINTS, discard
 from fractal_dsl.sweep.checks import configured
-from fractal_dsl.sweep.folder import Home, Sweep, lines_of
+from fractal_dsl.sweep.folder import Sweep, SweepFolder, lines_of
 from fractal_dsl.sweep.ledger import Claim, Ledger
 
 _LOOK = 0.2
@@ -25,7 +25,7 @@ _LOOK = 0.2
 
 @dataclass(frozen=True)
 class Means:
-    """What trials are run with; a sweep's result does not depend on it.
+    """The resources of trials. The result of a sweep does not depend on them.
 
     ``workers`` trials run at once, each on ``processes`` processes.
     """
@@ -37,18 +37,18 @@ class Means:
 
 
 class Stop:
-    """Asks trials to stop: first to save and end, then at once."""
+    """A request to stop trials: first to save and end, then to end at once."""
 
     def __init__(self) -> None:
         self.asked, self.at_once = threading.Event(), threading.Event()
 
 
 def run_trial(
-    home: Home, sweep: Sweep, ledger: Ledger, claim: Claim, means: Means, worker: int, stop: Stop
+    home: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, means: Means, worker: int, stop: Stop
 ) -> str | None:
-    """Run a trial, or go on with it, and note what came of it; None if it was stopped half-way, to go on later.
+    """Run or resume a trial and record its outcome, which is returned; None if it was stopped, to resume later.
 
-    What is wrong with the trial makes it a failed one; the text says so.
+    An error makes it a failed trial, as the text then says.
     """
     number, params, settings = claim.number, *split(sweep, claim.params)
     try:
@@ -78,8 +78,8 @@ def run_trial(
             return f"failed: {message}"
     watched.look()
     if not watched.epochs:
-        ledger.fail(number, "it was stopped before its first epoch was done", final=False)
-        return "failed: it was stopped before its first epoch was done"
+        ledger.fail(number, "it was stopped before its first epoch ended", final=False)
+        return "failed: it was stopped before its first epoch ended"
     ledger.note(number, {"seconds": watched.seconds()})
     size = [getattr(summary, sweep.minimize)] if sweep.minimize else []
     ledger.complete(number, [watched.best(), *size])
@@ -87,7 +87,7 @@ def run_trial(
 
 
 def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """All the parameters and all the settings of a trial, as texts in the language's literals."""
+    """The parameters and the settings of a trial, as texts in the language's literals."""
     found = {
         kind: {a.name: a.text(values[a.key]) for a in sweep.space if a.kind == kind} for kind in ("param", "setting")
     }
@@ -95,9 +95,9 @@ def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[st
 
 
 def command(
-    home: Home, number: int, params: dict[str, str], settings: dict[str, str], sweep: Sweep, means: Means
+    home: SweepFolder, number: int, params: dict[str, str], settings: dict[str, str], sweep: Sweep, means: Means
 ) -> list[str]:
-    """What runs a trial: a new run, or the rest of one that has a checkpoint."""
+    """The command for a trial: a new run, or a resumed one if it has a checkpoint."""
     folder = home.trial(number)
     several = means.processes > 1
     launch = ["-m", "fractal_dsl"]
@@ -118,7 +118,7 @@ def command(
 
 
 def environment(means: Means, worker: int) -> dict[str, str]:
-    """What a worker's trials see of the machine: their share of its GPUs, or of its CPU cores."""
+    """The environment of a worker's trials, with their share of the GPUs or CPU cores."""
     shared = dict(os.environ)
     if means.device is None and (gpus := _gpus()):
         first = worker * means.processes
@@ -138,14 +138,14 @@ def _gpus() -> list[str]:
 
 
 class _Watched:
-    """A run in the making, known by its files. ``on_epoch`` gets an epoch and its objective, and may ask to stop."""
+    """A run in progress, watched by its files. ``on_epoch`` gets an epoch and its objective, and may ask to stop."""
 
     def __init__(self, folder: Path, sweep: Sweep, on_epoch: Callable[[int, float], bool]) -> None:
         self.folder, self.sweep, self.on_epoch = folder, sweep, on_epoch
         self.epochs: list[dict[str, Any]] = []
 
     def train(self, line: Sequence[str], log: int, environment: dict[str, str], stop: Stop) -> tuple[int, bool]:
-        """Run a command to its end, or stop it; its exit code, and whether it was pruned."""
+        """Run a command to its end, or stop it. Return its exit code and whether it was pruned."""
         process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
@@ -154,7 +154,7 @@ class _Watched:
             while True:
                 pruned = pruned or self.look()
                 if (pruned or stop.asked.is_set()) and not told:
-                    process.terminate()  # as by Ctrl-C: it saves, and ends
+                    process.terminate()  # like Ctrl-C: it saves and ends
                     told = True
                 if stop.at_once.is_set():
                     process.kill()
@@ -169,7 +169,7 @@ class _Watched:
                 process.wait()
 
     def look(self) -> bool:
-        """Whether the epochs that are new ask to stop."""
+        """Read the new epochs. Return whether one of them asks to stop."""
         fresh = list(lines_of(self.folder / "metrics.jsonl"))[len(self.epochs) :]
         self.epochs += fresh
         asked = [self.on_epoch(e["epoch"], e["validation"][self.sweep.objective]) for e in fresh]
@@ -181,21 +181,21 @@ class _Watched:
         return max(values) if self.sweep.objective == "accuracy" else min(values)
 
     def shown(self) -> str:
-        """``best`` for people."""
+        """``best`` as text for people."""
         return f"{self.best():.2%}" if self.sweep.objective == "accuracy" else f"{self.best():.4f}"
 
     def seconds(self) -> float:
-        """How long it trained."""
+        """The training time in seconds."""
         return sum(e["seconds"] for e in self.epochs)
 
 
 def _saved(folder: Path) -> bool:
-    """Whether a run has a checkpoint to go on from."""
+    """Whether a run has a checkpoint to resume from."""
     return any((folder / CHECKPOINTS).glob("step-*"))
 
 
 def _status(folder: Path) -> str | None:
-    """How a run that has its result ended; ``running`` and the like before."""
+    """The status of a run, by its result or else by its manifest."""
     for name in ("result.json", "manifest.json"):
         try:
             return read_json(folder, name)["status"]
@@ -205,14 +205,14 @@ def _status(folder: Path) -> str | None:
 
 
 def _first(error: FracError | UserError) -> str:
-    """An error in one line."""
+    """The first line of an error."""
     if isinstance(error, FracError):
         return f"{error.diagnostics[0].code}: {error.diagnostics[0].message}"
     return str(error).splitlines()[0]
 
 
 def _last_words(printed: bytes, code: int) -> str:
-    """Why a process failed, by what it printed."""
+    """The reason why a process failed, from its output."""
     lines = printed.decode("utf-8", "replace").splitlines()
     said = next((line for line in reversed(lines) if "error" in line.lower()), "")
     ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"

@@ -1,3 +1,1 @@
-"""From a spec and settings to a run's folder.
-
-In: a ``Compiled`` net, settings, data. Out: a run. Nothing is deployed here."""
+"""Trains a compiled net, given settings and data, and writes the folder of a run."""

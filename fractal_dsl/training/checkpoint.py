@@ -1,12 +1,12 @@
-"""The whole state of a run as folders ``checkpoints/step-N``, from which it goes on to the last bit.
+"""The whole state of a run as folders ``checkpoints/step-N``, from which it resumes bit-identically.
 
-``state.safetensors``  parameters, buffers, the optimizer's state, the average of the weights, the epoch's sums; where
-                       several processes share them, one file from each, by ``torch.distributed.checkpoint``
+``state.safetensors``  parameters, buffers, the optimizer's state, the average of the weights, the epoch's sums; if
+                       processes share them, one file from each, by ``torch.distributed.checkpoint``
 ``metrics.jsonl``      the figures of the epochs so far
 ``manifest.json``      progress, spec, parameters, settings, graph hash, versions, and the hashes of the files
 
-A folder is written beside its place and renamed; the one before it stays. No pickles. What one number of processes has
-written, another can read.
+A folder is written beside its place and renamed, and the one before it stays. There are no pickles. Any number of
+processes can read a checkpoint, whatever number wrote it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Ended = Literal["", "epochs", "patience", "interrupted", "minutes"]
 
 @dataclass
 class Progress:
-    """How far a run is: its state apart from tensors.
+    """The progress of a run: its state apart from tensors.
 
-    ``epoch`` epochs are done, and ``batch`` mini-batches of ``images`` images of the next; ``ended`` tells why it
-    stopped. ``patience`` counts from the best epoch, or from ``patient_from`` if that is later.
-    Seconds are those of training, of all the processes that worked on the run.
+    ``epoch`` epochs are done, and of the next one ``batch`` mini-batches with ``images`` images. ``ended`` is why the
+    run stopped. ``patience`` counts from the best epoch, or from ``patient_from`` if that is later. Seconds count
+    training time over all sessions of the run.
     """
 
     step: Count = 0
@@ -74,12 +74,12 @@ class CheckpointManifest(Manifest, frozen=True, kw_only=True):
 
 
 Like = Callable[[str], Tensor | None]
-"""By the name of a tensor in a checkpoint: one that is placed as it is to be; None to leave it out."""
+"""Maps a tensor's name in a checkpoint to a tensor with the wanted placement, or to None to leave it out."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back; the tensors are still in the folder."""
+    """A checkpoint that was read. Its tensors are still in the folder."""
 
     folder: Path
     progress: Progress
@@ -87,7 +87,7 @@ class Checkpoint:
     manifest: CheckpointManifest
 
     def tensors(self, like: Like | None = None) -> dict[str, Tensor]:
-        """The tensors by name: whole, or placed as ``like`` says, which all processes must then ask for together.
+        """The tensors by name: whole, or placed as ``like`` says. All processes must then call this together.
 
         Raises UserError if they cannot be read.
         """
@@ -112,9 +112,9 @@ def save_checkpoint(
     world: World = ALONE,
     sharded: bool = False,
 ) -> None:
-    """Write the state of a run; of those before it the newest stays. Raises UserError where the disk is full.
+    """Write the state of a run, and keep the newest earlier one. Raises UserError if the disk is full.
 
-    All processes of the run call it; the first one writes, and where each has a part of the tensors, all do.
+    All processes of the run call this. The first one writes; if each has a part of the tensors, all do.
     """
     with ExitStack() as stack:
         name = f"step-{progress.step:08}"
@@ -139,14 +139,14 @@ def save_checkpoint(
 
 
 def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
-    """The newest checkpoint of a run that is whole; ``say`` is told of those that are not, which are renamed.
+    """The newest undamaged checkpoint of a run. Damaged ones are renamed and reported to ``say``.
 
-    Raises UserError if there is none, or one cannot be read for a reason that the user can put right.
+    Raises UserError if there is none, or one cannot be read for a reason that the user can fix.
     """
-    found = checkpoints(run)
-    if not found:
+    saved = checkpoints(run)
+    if not saved:
         raise UserError(f"{run} has no checkpoint to resume from: train again")
-    for folder in reversed(found):
+    for folder in reversed(saved):
         try:
             return _read(folder)
         except DamagedError as error:
@@ -156,20 +156,20 @@ def load_checkpoint(run: Path, say: Callable[[str], object]) -> Checkpoint:
             say(f"{error}; trying the checkpoint before it")
         except UserError as error:
             raise UserError(
-                f"{error}\nThe checkpoint is left as it is. Make it readable, or resume with the version of "
-                f"fractal_dsl that wrote it; to go on from the checkpoint before it, move {folder} away first"
+                f"{error}\nThe checkpoint is unchanged. Make it readable, or resume with the version of "
+                f"fractal_dsl that wrote it; to resume from the checkpoint before it, move {folder} away first"
             ) from None
-    raise UserError(f"{run} has no checkpoint that is whole: train again")
+    raise UserError(f"{run} has no undamaged checkpoint: train again")
 
 
 def clean(run: Path) -> None:
-    """Take away what a process that was killed left half-written, in a run that this process holds the lock of."""
+    """Delete what a killed process left half-written. This process must hold the run's lock."""
     for folder in (run, run / CHECKPOINTS):
         remove_temporaries(folder)
 
 
 def jsonl(epochs: Sequence[Mapping[str, Any]]) -> str:
-    """Figures as lines of JSON."""
+    """Figures as JSON lines."""
     return "".join(json.dumps(epoch) + "\n" for epoch in epochs)
 
 
@@ -196,7 +196,7 @@ def _read(folder: Path) -> Checkpoint:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first; a link is none. Raises UserError if the folder of them all is a link."""
+    """The checkpoints of a run, oldest first, without links. Raises UserError if their folder is a link."""
     home = run / CHECKPOINTS
     if home.is_symlink():
         raise UserError(f"{home} is a link, and links in a run are not followed: put the folder itself there")
@@ -204,7 +204,7 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write to the disk itself: a power cut must not take a checkpoint that replaced another."""
+    """Write through to the disk, so that a power cut does not lose a checkpoint that replaced another."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

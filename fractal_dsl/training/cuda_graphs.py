@@ -1,7 +1,7 @@
-"""Passes of training steps as CUDA graphs: all their kernels are launched at once.
+"""CUDA graphs for the passes of training steps, which launch all their kernels at once.
 
-It pays where kernels are small and plans come again: the whole net and its columns. Local drop-path has a plan of its
-own for each step, which is run as ever.
+They pay if kernels are small and plans recur, as for the whole net and its columns. Local drop-path has a new plan in
+each step, which runs as usual.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Adds gradients for inputs [batch, …] and labels [batch]; gives the loss, and how many are right."""
+"""Adds gradients for inputs [batch, …] and labels [batch], and returns the loss and the number of correct answers."""
 
 _WARM = 3  # passes before the capture, in which libraries choose their kernels
 
 
 @dataclass(frozen=True)
 class _Captured:
-    """A graph, what it reads and what it writes: always the same memory."""
+    """A graph with its inputs and outputs, which always use the same memory."""
 
     graph: Any
     x: Tensor
@@ -35,11 +35,10 @@ class _Captured:
 
 
 class Graphs:
-    """Captures passes of a model that come again, and replays them.
+    """Captures the recurring passes of a model and replays them.
 
-    A pass is captured where it first comes, so a run that is resumed replays what an unbroken one does. Dropout draws
-    from the device's own generator, which torch registers with each graph: a replay draws by the seed and the offset
-    that it then has.
+    A pass is captured at its first use, so a resumed run replays the same graphs as an uninterrupted one. Dropout draws
+    from the device's generator, which torch registers with each graph: a replay uses the current seed and offset.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -48,25 +47,27 @@ class Graphs:
         self.pool: Any = None
 
     def run(self, key: Hashable, work: Pass, x: Tensor, y: Tensor, *, only: bool) -> tuple[Tensor, Tensor]:
-        """What ``work`` does and gives; passes of one key do the same. ``only``: no other pass adds gradients in this
-        step. Raises UserError if it cannot be captured."""
+        """Do what ``work`` does, and return its result. Passes with equal keys do the same.
+
+        ``only`` means that no other pass adds gradients in this step. Raises UserError if the pass cannot be captured.
+        """
         key = (key, x.shape, x.stride(), x.dtype)
-        found = self.captured.get(key)
-        if found is None:
-            found = self.captured[key] = self._capture(work, x, y)
-        found.x.copy_(x)
-        found.y.copy_(y)
-        found.graph.replay()
-        # the graphs share their memory: what one leaves there is used, or copied, before the next is replayed
-        for parameter, gradient in found.gradients:
+        captured = self.captured.get(key)
+        if captured is None:
+            captured = self.captured[key] = self._capture(work, x, y)
+        captured.x.copy_(x)
+        captured.y.copy_(y)
+        captured.graph.replay()
+        # graphs share memory: the results of one are used or copied before the next is replayed
+        for parameter, gradient in captured.gradients:
             if parameter.grad is None:
                 parameter.grad = gradient if only else gradient.clone()
             else:
                 parameter.grad.add_(gradient)
-        return found.loss.clone(), found.right.clone()
+        return captured.loss.clone(), captured.right.clone()
 
     def _capture(self, work: Pass, x: Tensor, y: Tensor) -> _Captured:
-        """A pass as a graph; weights, statistics, gradients and the generator stay as they are."""
+        """Capture a pass as a graph. Weights, statistics, gradients and the generator stay unchanged."""
         cuda = cast(Any, torch.cuda)
         x, y = torch.empty_like(x).copy_(x), y.clone()
         parameters = list(self.model.parameters())
@@ -106,7 +107,7 @@ class Graphs:
 
 
 def check_graphs(config: TrainConfig, device: torch.device, parallel: str | None) -> None:
-    """Raise UserError if the settings ask for CUDA graphs where there can be none."""
+    """Raise UserError if the settings ask for CUDA graphs where they are impossible."""
     if not config.cuda_graphs:
         return
     if device.type != "cuda":

@@ -13,30 +13,30 @@ from torch import Tensor, nn
 class Average:
     """An exponential moving average of the parameters and floating-point buffers of a model.
 
-    The decay rises to its value as (1 + n) / (10 + n) after n steps, so that the first weights are soon forgotten.
+    After n steps the decay is at most (1 + n) / (10 + n), so that the average soon forgets the first weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         followed = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
         self.tensors = {name: value.clone() for name, value in followed.items()}
-        self._followed, self._values = [list(map(local, found.values())) for found in (followed, self.tensors)]
+        self._followed, self._values = [list(map(local, own.values())) for own in (followed, self.tensors)]
 
     @torch.no_grad()
     def update(self, steps: int) -> None:
-        """Follow the model after its ``steps``-th step."""
+        """Update the average after the model's ``steps``-th step."""
         decay = min(self.decay, (1 + steps) / (10 + steps))
         cast(Any, torch)._foreach_lerp_(self._values, self._followed, 1 - decay)
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take over an average that was saved."""
+        """Load a saved average."""
         for name, value in self.tensors.items():
             value.copy_(tensors[name])
 
     @contextmanager
     def applied(self) -> Generator[None]:
-        """The model has the average's weights within the block."""
+        """Give the model the averaged weights within the block."""
         own = [value.clone() for value in self._followed]
         self._put(self._values)
         try:
@@ -50,5 +50,5 @@ class Average:
 
 
 def local(value: Any) -> Tensor:
-    """What this process has of a tensor that several share (a DTensor)."""
+    """This process's part of a tensor that several share (a DTensor)."""
     return value.to_local() if hasattr(value, "to_local") else value

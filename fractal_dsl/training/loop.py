@@ -1,8 +1,8 @@
-"""The training loop: epochs, steps, and what is saved when.
+"""The training loop: epochs, steps and checkpoints (paper, section 4).
 
 Every draw is a function of the seed and counters: the weights of the seed, the order of the images of (seed, epoch),
-augmentation of (seed, epoch, image), dropout, mixing and the drop-path plan of (seed, step). Nothing depends on what
-was drawn before, so a run that is killed and resumed ends as it would have.
+augmentation of (seed, epoch, image), dropout, mixing and the drop-path plan of (seed, step). No draw depends
+on earlier ones, so a killed and resumed run is bit-identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from fractal_dsl.runtime.compiling import CompileClock
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.training.checkpoint import Checkpoint, Ended, Progress
 from fractal_dsl.training.profiling import Profiler
-from fractal_dsl.training.progress import View
+from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.store import Store
 
 _SHARE = 50
-"""At the end of an epoch the state is saved if that takes at most this part of the time since it was saved last."""
+"""After an epoch the state is saved if the time since the last save is this many times the time of a save."""
 
 
 class Loop:
-    """Trains one net. What it has done stands in ``progress`` and ``epochs``, the lines of ``metrics.jsonl``.
+    """Trains one net. ``progress`` and ``epochs``, the lines of ``metrics.jsonl``, record what it has done.
 
-    ``interrupted`` asks it to stop after the step that it is in, and so does the time ``deadline`` (perf_counter).
+    It stops after the current step when ``interrupted`` is set, or after the time ``deadline`` (perf_counter).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Loop:
         images: ImageSet,
         config: TrainConfig,
         store: Store,
-        view: View,
+        view: ProgressView,
         interrupted: threading.Event,
         deadline: float = math.inf,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -65,7 +65,7 @@ class Loop:
         self.clock: CompileClock | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take up the state that was saved."""
+        """Restore a saved state."""
         self.progress, self.epochs = p, _ = checkpoint.progress, checkpoint.epochs
         if checkpoint.manifest.config["epochs"] < self.config.epochs and p.ended in ("epochs", "patience"):
             if p.ended == "patience":
@@ -77,16 +77,16 @@ class Loop:
         self.store.metrics(self.epochs)
 
     def rewrite(self, names: Sequence[Weights]) -> None:
-        """Write those weights again, from the state that was restored."""
+        """Write these weights again, from the restored state."""
         if names:
             with self._averaged():
                 self.store.weights(names, self.stepper.weights(), self.progress.epoch)
             self.store.flush()
 
     def run(self) -> Progress:
-        """Train until the epochs are done, or something else ends it; ``progress.ended`` tells what.
+        """Train until the epochs are done or something else ends the run; ``progress.ended`` gives the reason.
 
-        Raises UserError if the loss stops being a number, or the disk is full; the last good state is kept.
+        Raises UserError if the loss becomes NaN or infinite, or the disk is full. The last good state is kept.
         """
         p = self.progress
         if p.ended in ("epochs", "patience"):
@@ -110,7 +110,7 @@ class Loop:
         return self.stepper.order(len(self.images.train), self.progress.epoch)
 
     def _first(self) -> None:
-        """Before training: everything that a run needs to be resumed and opened."""
+        """Before training, write everything that is needed to resume and open the run."""
         with self.store.kept():
             self.store.metrics([])
         self.store.weights(("best", "last"), self.stepper.weights(), 0)
@@ -146,12 +146,14 @@ class Loop:
         self._epoch_done(rate)
 
     def _batches(self, order: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        with self.store.kept():  # a file may turn out to be no image
+        with self.store.kept():  # a file may not be an image
             yield from self.images.batches(self.images.train, order, self.progress.epoch)
 
     def _agreed(self, diverged: bool, pause: float) -> tuple[bool, Ended, bool]:
-        """Whether the loss is no number, why the run is to stop, and whether its state is to be saved, which it is
-        after so many seconds: in all processes alike, though each has a clock of its own."""
+        """Whether the loss diverged, why the run should stop, and whether a save is due.
+
+        A save is due after ``pause`` seconds. All processes agree, although each has its own clock.
+        """
         now, every = time.perf_counter(), self.config.save_steps
         due = every is not None and self.progress.step % every == 0
         diverged, interrupted, over, due = self.stepper.world.any(
@@ -169,7 +171,7 @@ class Loop:
         p.epoch_seconds = seconds
         if p.ended:
             with self._averaged():
-                judged = self.config.validation and p.epoch  # the best ones are of an epoch
+                judged = self.config.validation and p.epoch  # the best weights come from the end of an epoch
                 names: tuple[Weights, ...] = ("last",) if judged else ("last", "best")
                 self.store.weights(names, self.stepper.weights(), p.epoch)
         self._save()
@@ -207,7 +209,7 @@ class Loop:
         self.view.line(epoch_line(figures, config.epochs) + (f"  {self.view.left()}" if not p.ended else ""))
 
     def _end(self) -> tuple[Ended, bool]:
-        """Why the run is to stop at the end of an epoch, and whether its state is to be saved."""
+        """Why the run should stop at the end of an epoch, and whether its state should be saved."""
         p, patience = self.progress, self.config.patience
         if p.epoch == self.config.epochs:
             return "epochs", True
@@ -217,7 +219,7 @@ class Loop:
         return ended, due or bool(ended)
 
     def _save(self) -> None:
-        """Write all that a run needs to be resumed and opened."""
+        """Write everything that is needed to resume and open the run."""
         p, began = self.progress, time.perf_counter()
         p.seconds, p.scaler = began - self.start, self.stepper.scaler.state_dict()
         tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
@@ -231,7 +233,7 @@ class Loop:
         self.saving = self.saved - began
 
     def _averaged(self) -> Any:
-        """The weights that are measured and kept: the running average, where there is one."""
+        """Use the weights that are measured and kept: the running average, if there is one."""
         return self.stepper.average.applied() if self.stepper.average is not None else nullcontext()
 
     def _finite(self) -> bool:
@@ -244,17 +246,17 @@ class Loop:
         self.store.seal("diverged")
         saved = self.store.folder / "last.safetensors"
         raise UserError(
-            f"training diverged in epoch {p.epoch + 1}: the loss is not a number any more. "
+            f"training diverged in epoch {p.epoch + 1}: the loss is no longer a number. "
             f"{saved} has the weights {f'after epoch {p.epoch}' if p.epoch else 'from before training'}. "
-            f"Try a lower rate, --set optimizer.lr={self.config.optimizer.lr / 10:g}, "
+            f"Try a lower learning rate, --set optimizer.lr={self.config.optimizer.lr / 10:g}, "
             "bounded gradients, --set clip=1, or a warm-up, --set schedule.warmup=1"
         )
 
 
 def _score(figures: dict[str, Any], columns: bool) -> list[float]:
-    """What the best weights have most of: validation accuracy, then less loss; without validation: the epoch.
+    """The score that the best weights maximise: validation accuracy, then low loss; without validation, the epoch.
 
-    Where columns are trained to stand alone, each of them counts as much as the whole net does.
+    If columns are trained to stand alone, each counts as much as the whole net.
     """
     whole = figures["validation"]
     if not whole:
@@ -264,7 +266,7 @@ def _score(figures: dict[str, Any], columns: bool) -> list[float]:
 
 
 def epoch_line(figures: dict[str, Any], epochs: int) -> str:
-    """An epoch's figures for people."""
+    """An epoch's figures as a line for people."""
     line = (
         f"epoch {figures['epoch']:>{len(str(epochs))}}/{epochs}  loss {figures['train_loss']:.4f}  "
         f"accuracy {figures['train_accuracy']:6.2%}"
@@ -273,7 +275,7 @@ def epoch_line(figures: dict[str, Any], epochs: int) -> str:
         line += f"  validation {shares(figures['validation'])}"
     line += f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
     compiling = figures.get("compile_seconds", 0)
-    return line + (f"  ({compiling:.1f} s of compiling)" if compiling else "")
+    return line + (f"  ({compiling:.1f} s compiling)" if compiling else "")
 
 
 def shares(measured: dict[str, Any]) -> str:

@@ -12,23 +12,21 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 
 Targets = list[tuple[Tensor, float]]
-"""Labels [batch], each list of them with its weight; the weights add up to 1."""
+"""Lists of labels [batch], each with its weight. The weights add up to 1."""
 
 
 def shifted(x: Tensor) -> Tensor:
-    """A mini-batch [batch, …] moved on by one row around its end."""
+    """A mini-batch [batch, …] rotated by one row."""
     return x.roll(1, 0)
 
 
 def mix(
     x: Tensor, y: Tensor, config: TrainConfig, step: int, shift: Callable[[Tensor], Tensor] = shifted
 ) -> tuple[Tensor, Targets]:
-    """Inputs [batch, …] mixed with their neighbours in the batch, and what they are now.
+    """Mix inputs [batch, …] with their neighbours in the batch, and return them with their soft targets.
 
-    ``shift`` gives each row its neighbour's place, also where the batch is shared by several processes.
-
-    mixup (Zhang et al. 2017) averages them, cutmix (Yun et al. 2019) puts a box of one into the other. Where both are
-    on, each step draws one of them.
+    ``shift`` replaces each row by its neighbour, across processes too. Mixup (Zhang et al. 2017) averages the two;
+    cutmix (Yun et al. 2019) copies a box of one into the other. If both are on, each step draws one of them.
     """
     if not (config.mixup or config.cutmix):
         return x, [(y, 1.0)]
@@ -44,7 +42,7 @@ def mix(
 
 
 def _cut(x: Tensor, neighbours: Tensor, kept: float, rng: Random) -> tuple[Tensor, float]:
-    """A box of about ``1 - kept`` of each image comes from its neighbour; the share that is really kept."""
+    """Copy a box of about ``1 - kept`` of each image from its neighbour. Also return the exact share that is kept."""
     sides = [round(size * (1 - kept) ** (1 / (x.dim() - 2))) for size in x.shape[2:]]
     starts = [rng.randrange(size - side + 1) for size, side in zip(x.shape[2:], sides, strict=True)]
     box = (slice(None), slice(None), *(slice(a, a + side) for a, side in zip(starts, sides, strict=True)))
@@ -54,24 +52,24 @@ def _cut(x: Tensor, neighbours: Tensor, kept: float, rng: Random) -> tuple[Tenso
 
 
 def check_mixing(config: TrainConfig, axes: int, floating: bool) -> None:
-    """Raise UserError if inputs of so many axes, without the batch, cannot be mixed as the settings say."""
+    """Raise UserError if inputs with this number of axes, without the batch, cannot be mixed."""
     if config.cutmix and axes < 2:
-        raise UserError("cutmix cuts boxes out of images; these inputs have no height and width: set cutmix=0")
+        raise UserError("cutmix cuts boxes out of images, but these inputs have no height and width: set cutmix=0")
     if (config.mixup or config.cutmix) and not floating:
         raise UserError("tokens cannot be mixed: set mixup=0 and cutmix=0")
 
 
 def loss_of(logits: Tensor, targets: Targets, smoothing: float) -> Tensor:
-    """The mean cross-entropy, nats an image, in float32."""
+    """The mean cross-entropy in nats per image, in float32."""
     logits = logits.float()
     losses = [(F.cross_entropy(logits, labels, label_smoothing=smoothing), weight) for labels, weight in targets]
     return _weighed(losses)
 
 
 def right_of(logits: Tensor, targets: Targets) -> Tensor:
-    """How many of the batch are classified right; a mixed image counts by the weights of its labels."""
-    found = logits.argmax(1)
-    return _weighed([((found == labels).sum(), weight) for labels, weight in targets])
+    """The number of correctly classified images in the batch. A mixed image counts by the weights of its labels."""
+    predicted = logits.argmax(1)
+    return _weighed([((predicted == labels).sum(), weight) for labels, weight in targets])
 
 
 def _weighed(parts: Sequence[tuple[Tensor, float]]) -> Tensor:

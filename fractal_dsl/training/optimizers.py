@@ -12,11 +12,10 @@ from fractal_dsl.config import AdamW, Sgd
 
 
 def make_optimizer(model: nn.Module, config: Sgd | AdamW, *, sharded: bool = False) -> torch.optim.Optimizer:
-    """torch's own optimizer over the model's parameters, in its fused form where the device has one; torch has no fused
-    SGD for weights that are ``sharded``.
+    """Torch's optimizer over the model's parameters, fused if the device supports it and weights are not ``sharded``.
 
-    Fused SGD cannot take up a parameter whose first gradient comes after others' (drop-path left it out so far):
-    momentum starts as zeros, which gives the same numbers.
+    Momentum starts as zeros, which gives the same numbers: fused SGD cannot add a parameter whose first gradient comes
+    later than others', as drop-path makes happen.
     """
     parameters = list(model.parameters())
     fused = parameters[0].device.type in ("cpu", "cuda") if parameters else False
@@ -41,7 +40,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what ``optimizer_tensors`` gave. Layouts in memory are the parameters', as they would have been."""
+    """Load the state that ``optimizer_tensors`` returned, in the memory layout of the parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     named = dict(model.named_parameters())
     places = {name: i for i, name in enumerate(named)}

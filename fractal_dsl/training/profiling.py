@@ -1,4 +1,4 @@
-"""A look at a few training steps with torch's profiler."""
+"""Profiles a few training steps with torch's profiler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEFORE, _STEPS = 5, 10
 
 
 class Profiler:
-    """Leaves the first five steps alone, records ten, then writes ``trace.json`` and ``profile.txt``."""
+    """Skips five steps, records ten, then writes ``trace.json`` and ``profile.txt``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.steps = folder, 0
@@ -32,7 +32,7 @@ class Profiler:
             self._stop()
 
     def step(self) -> bool:
-        """A step is done. True once, when ``table`` is ready."""
+        """Count a finished step. True once, when ``table`` is ready."""
         self.steps += 1
         if self.steps == _BEFORE and self.profile is not None:
             self.profile.start()

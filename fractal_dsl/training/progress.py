@@ -1,4 +1,4 @@
-"""What a user sees while a net trains: a bar on a terminal, plain lines elsewhere."""
+"""The progress that users see during training: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LOOK, _GLANCE = 0.5, 1.0
 _LINE = 60.0
 
 
-class View:
-    """Counts what the steps report and shows it.
+class ProgressView:
+    """Adds up the figures of the steps and shows them.
 
-    The sums stay on the device; they are looked at twice a second on a terminal and once a second elsewhere, where
-    a line is printed once a minute.
+    The sums stay on the device. They are read twice a second on a terminal; elsewhere once a second, with one printed
+    line per minute.
     """
 
     def __init__(self, console: Console, device: torch.device) -> None:
@@ -42,7 +42,7 @@ class View:
         )
         self.task = self.bar.add_task("", total=None, figures="")
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> ProgressView:
         self.bar.start()
         return self
 
@@ -50,20 +50,20 @@ class View:
         self.bar.stop()
 
     def run(self, steps: int, done: int) -> None:
-        """A run, or the rest of one, begins: ``steps`` in all, ``done`` of them."""
+        """Begin a run, of whose ``steps`` steps ``done`` are done."""
         self.steps, self.first, self.done = steps, done, done
         self.start = time.perf_counter()
         self.bar.update(self.task, total=steps, completed=done)
 
     def epoch(self, title: str, loss: Tensor, right: Tensor, images: int, seconds: float) -> None:
-        """An epoch begins, or goes on with the sums that it had."""
+        """Begin an epoch, or continue one with its previous sums."""
         self.title, self.loss, self.right, self.images = title, loss, right, images
         self.began = time.perf_counter() - seconds
         self.looked = self.said = time.perf_counter()
         self.bar.update(self.task, description=title)
 
     def add(self, loss: Tensor, right: Tensor, images: int) -> bool:
-        """A step is done. False if the loss was found not to be a number: it is looked at now and then only."""
+        """Add a finished step. Return False if the loss, which is read only now and then, is NaN or infinite."""
         self.loss.add_(loss, alpha=images)
         self.right.add_(right)
         self.images, self.done = self.images + images, self.done + 1
@@ -84,7 +84,7 @@ class View:
         return math.isfinite(figures["train_loss"])
 
     def figures(self) -> dict[str, Any]:
-        """The figures of the epoch so far. ``memory`` is the most that was in use, in bytes."""
+        """The figures of the epoch so far. ``memory`` is the peak memory in bytes."""
         loss = float(self.loss) / max(1, self.images)
         seconds = time.perf_counter() - self.began
         return {
@@ -96,19 +96,19 @@ class View:
         }
 
     def left(self) -> str:
-        """How long the rest will take, at the pace so far."""
+        """The estimated remaining time, from the pace so far."""
         done = self.done - self.first
         if not done:
             return ""
         return f"{duration((self.steps - self.done) * (time.perf_counter() - self.start) / done)} left"
 
     def line(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(Text(terminal(text)), soft_wrap=True)
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory in use so far, in bytes: the device's on CUDA, else the whole process's; 0 where unknown."""
+    """The peak memory so far in bytes: the device's on CUDA, else the process's; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""Writes the folder of a run, as ``run_folder`` describes it."""
+"""Writes the folder of a run (``evaluation/run.py`` lists its files)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PATHS_COUNTED = 500
 
 
 class RunWriter:
-    """Writes a run's folder."""
+    """Writes the folder of one run, from its beginning to its end."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class RunWriter:
     ) -> RunWriter:
         """Begin a run in an empty folder, with the parts that are known before training.
 
-        ``initial`` are the weights to begin with, where they are not those that the seed draws.
+        ``initial`` are the initial weights, if they were not drawn from the seed.
         """
         if initial is not None:
             world.lead(lambda: _write_tensors(folder, INITIAL, initial))
@@ -91,7 +91,7 @@ class RunWriter:
         return run
 
     def _begin(self) -> None:
-        """Write what is known before training."""
+        """Write the parts that are known before training."""
         compiled = self.compiled
         write_new_parts(self.folder, compiled.spec_files(self.spec))
         given = {"spec": self.spec, "net": compiled.program.net, "params": dict(compiled.overrides)}
@@ -101,11 +101,11 @@ class RunWriter:
             self._write_json("paths.json", _paths(compiled))
 
     def store(self, part: str = "") -> Store:
-        """Where the net's own training is kept, or that of a part of the run in a folder of that name."""
+        """The store for the training of the net, or of a part of the run in a folder of that name."""
         return Store(self.folder / part, self.folder, self.facts, self.seal, self.world)
 
     def data(self, record: DataRecord) -> None:
-        """Write what the run is trained on."""
+        """Write the record of the run's data."""
         self.classes = record.classes
         self.world.lead(lambda: record.write(self.folder))
 
@@ -132,7 +132,7 @@ class RunWriter:
         self.world.lead(lambda: self._write_json("result.json", result))
 
     def seal(self, status: Status) -> None:
-        """Write the manifest over all parts of the run: from here on it can be opened."""
+        """Write the manifest of all parts of the run, which makes the run readable."""
         self.world.lead(lambda: self._seal(status))
 
     def _seal(self, status: Status) -> None:
@@ -148,7 +148,7 @@ class RunWriter:
         write_manifest(self.folder, manifest, [*self.compiled.spec_files(self.spec), *SEALED])
 
     def abandon(self) -> None:
-        """Delete what was written, if it is not sealed: nothing of it can be used."""
+        """Delete what was written if it is not sealed, because it is of no use."""
         if self.world.leads and not (self.folder / MANIFEST).exists():
             discard(self.folder, self.compiled.spec_files(self.spec))
 
@@ -163,14 +163,14 @@ def _write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> No
 
 @contextmanager
 def locked(folder: Path, world: World) -> Generator[None]:
-    """Keep all but the processes of this run from its folder. Raises UserError if others are at work in it."""
+    """Keep the processes of other runs out of a folder. Raises UserError if others use it already."""
     with ExitStack() as stack:
         world.lead(lambda: stack.enter_context(held(folder)))
         yield
 
 
 def _paths(compiled: Compiled) -> dict[str, Any]:
-    """Of each length the share of all paths, and of the paths that are expected to be live in a training step."""
+    """For each length, the share of all paths, and of the paths expected to be live in a training step."""
     whole, live = path_lengths(compiled.graph), expected_path_lengths(compiled.graph)
     total, expected = sum(whole.values()), sum(live.values())
     return {
@@ -188,19 +188,19 @@ def _canonical(name: str, text: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What the run's figures depend on."""
+    """The versions that the run's figures depend on."""
     return {"fractal_dsl": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
 def new_folder(net: str, out: Path | None) -> Path:
-    """Make the folder ``out``, or the next free ``runs/NET-1``.
+    """Create the folder ``out``, or the next free ``runs/NET-1``.
 
-    Raises UserError if ``out`` has something in it or cannot be made.
+    Raises UserError if ``out`` is not empty or cannot be created.
     """
     try:
         if out is not None:
             if out.exists() and (not out.is_dir() or any(f.name != LOCK for f in out.iterdir())):
-                raise UserError(f"{out} exists and is not empty: choose a new folder with --out, or leave --out away")
+                raise UserError(f"{out} exists and is not empty: choose a new folder with --out, or omit --out")
             out.mkdir(parents=True, exist_ok=True)
             return out
         runs, number = Path("runs"), 1
@@ -213,4 +213,4 @@ def new_folder(net: str, out: Path | None) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise UserError(f"cannot make the folder {out or 'runs'}: {error.strerror}") from None
+        raise UserError(f"cannot create the folder {out or 'runs'}: {error.strerror}") from None

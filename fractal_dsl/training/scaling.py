@@ -1,8 +1,8 @@
-"""What a training step costs each of N processes: work, messages and memory, from the graph's own numbers.
+"""The cost of a training step for each of N processes: work, messages and memory, computed from the graph.
 
-Drop-path's part comes from the plans of the first steps, which are functions of the seed: of these steps the numbers
-are exact. A ring sends 2 (N-1)/N of what it reduces, and half of that of what it gathers or scatters (Patarasuk and
-Yuan 2009). A backward pass is twice the work of a forward pass. A pipeline of N stages idles for N-1 of its M+N-1
+Drop-path enters through the plans of the first steps, which are functions of the seed, so the numbers are exact for
+these steps. A ring sends 2 (N-1)/N times what it reduces, and half of that for what it gathers or scatters (Patarasuk
+and Yuan 2009). A backward pass is twice the work of a forward pass. A pipeline of N stages idles for N-1 of its M+N-1
 turns, with M the parts of a mini-batch (Huang et al. 2019).
 """
 
@@ -28,11 +28,14 @@ Parallel = Literal["ddp", "fsdp", "pipeline"]
 _FLOAT = 4
 
 
-class Cost(Struct, frozen=True):
-    """One step of the busiest of ``processes``: multiply-accumulates, forward and backward, and the share of the step
-    in which it waits (``idle``); bytes of gradients and weights that are reduced, gathered or scattered, or of values
-    and gradients that go from stage to stage (``payload``), of batch norms' sums (``statistics``), and bytes that it
-    sends for both; bytes of weights, gradients and optimizer (``state``), and of activations at most."""
+class StepCost(Struct, frozen=True):
+    """One step of the busiest of ``processes``.
+
+    ``macs`` counts the multiply-accumulates of both passes, and ``idle`` is the share of the step spent waiting. The
+    others are bytes: ``payload`` is gradients and weights that are reduced, gathered or scattered, or values and
+    gradients between stages; ``statistics`` is the sums of batch norms; ``sent`` is what the process sends for both;
+    ``state`` is weights, gradients and optimizer; ``activations`` is their peak.
+    """
 
     processes: int
     macs: float
@@ -44,15 +47,15 @@ class Cost(Struct, frozen=True):
     activations: float
 
 
-def cost(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int = 100) -> Cost:
+def cost(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int = 100) -> StepCost:
     """The mean cost of the first ``steps`` steps of a run.
 
-    Raises UserError where the mini-batch cannot be shared by so many, or the net not be cut into so many stages.
+    Raises UserError if that many processes cannot share the mini-batch, or the net has too few stages.
     """
     return (_pipeline if parallel == "pipeline" else _shared)(compiled, config, parallel, processes, steps)
 
 
-def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int) -> Cost:
+def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int) -> StepCost:
     """Each process has a share of each mini-batch."""
     if config.batch % (pieces := processes * config.accumulate):
         parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
@@ -78,13 +81,13 @@ def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, process
     sent = (processes - 1) / processes * (rings * payload + (processes / 2 + 1) * statistics)  # gathered, then reduced
     state = _FLOAT * compiled.summary.params * _copies(config) / (processes if parallel == "fsdp" else 1)
     activations = _FLOAT * share // parts * _values(graph, graph.g.nodes)
-    return Cost(processes, macs, 0.0, payload, statistics, sent, state, activations)
+    return StepCost(processes, macs, 0.0, payload, statistics, sent, state, activations)
 
 
-def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: int, steps: int) -> Cost:
-    """Each process has a stretch of the net, and parts of the mini-batch go through one behind the other."""
+def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: int, steps: int) -> StepCost:
+    """Each process has a stretch of the net, through which the parts of the mini-batch pass one after another."""
     if config.batch % config.accumulate:
-        raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
+        raise UserError(f"a mini-batch of {config.batch} cannot be split into {config.accumulate} equal parts")
     graph, parts = compiled.graph, config.accumulate
     stages = stretches(graph, processes)
     drawn = plans_of_steps(graph, config.seed, steps)
@@ -104,21 +107,21 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: i
         in_flight = min(parts, processes - i) if parts >= processes else parts  # 1F1B; GPipe where parts are few
         activations.append(_FLOAT * config.batch / parts * in_flight * _values(graph, stage.nodes))
     idle = (processes - 1) / (parts + processes - 1)
-    return Cost(processes, max(macs), idle, max(sent), 0.0, max(sent), max(states), max(activations))
+    return StepCost(processes, max(macs), idle, max(sent), 0.0, max(sent), max(states), max(activations))
 
 
 def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> list[list[Plan]]:
-    """The plans of each of the first steps; of one alone for a net without drop-path, whose steps are alike."""
+    """The plans of each of the first steps; of one step for a net without drop-path, whose steps are all alike."""
     space = PlanSpace.of(graph)
     return [space.step(seed, step) for step in range(steps if space.drop_path else 1)]
 
 
 def _values(graph: JoinGraph, nodes: Iterable[int]) -> int:
-    """How many numbers some layers and joins give for one image."""
+    """The number of output values of some layers and joins for one image."""
     return sum(prod(graph[i].out.shape) for i in nodes if isinstance(graph[i], Layer | Join))
 
 
 def _copies(config: TrainConfig) -> int:
-    """Weights, gradients, what the optimizer keeps, and the average."""
+    """The number of copies of the weights: weights, gradients, optimizer state and average."""
     kept = 2 if isinstance(config.optimizer, AdamW) else bool(config.optimizer.momentum)
     return 2 + kept + (config.ema is not None)

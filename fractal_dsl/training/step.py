@@ -30,12 +30,12 @@ _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Stepper:
-    """Trains a model, mini-batch by mini-batch, and holds all that changes while it does."""
+    """Trains a model, one mini-batch at a time, and holds everything that changes in training."""
 
     shares: World = ALONE
     """The processes that have a share of each mini-batch."""
     sharded = False
-    """Whether each process has a part of the weights only."""
+    """Whether each process has only a part of the weights."""
 
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World = ALONE) -> None:
         self.model, self.config, self.device, self.world = model, config, device, world
@@ -54,9 +54,9 @@ class Stepper:
         cast(Any, self.model).to(memory_format=torch.channels_last)
 
     def step(self, x: Tensor, y: Tensor, number: int, rate: float) -> tuple[Tensor, Tensor]:
-        """Learn from inputs [batch, …] and labels [batch], this process' share, in step ``number``, counted from 0.
+        """Train on this process's share of a mini-batch, inputs [batch, …] and labels [batch], in step ``number``.
 
-        Returns the loss under the step's first plan, and how many images it classified right, of all processes.
+        Return the loss under the step's first plan and the number of correctly classified images, over all processes.
         """
         self._seed(seed_for("dropout", self.config.seed, number, *[self.world.rank] * (self.world.rank > 0)))
         x, targets = mix(x, y, self.config, number, self._shift)
@@ -70,7 +70,7 @@ class Stepper:
         return loss, right
 
     def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of a step in the parameters; its loss and how many are right."""
+        """Compute the gradients of a step. Return its loss and the number of correct answers."""
         losses: list[Tensor] = []
         rights: list[Tensor] = []
         parts, todo = self._parts(x, targets), list(plans(self.model, self.config.seed, number))
@@ -84,7 +84,7 @@ class Stepper:
         return sum(losses[1:], losses[0]), sum(rights[1:], rights[0])
 
     def _parts(self, x: Tensor, targets: Targets) -> Iterator[tuple[tuple[Tensor, Targets, float], bool]]:
-        """The mini-batch in so many parts, each with its share of the images, and whether it is the last."""
+        """The parts of the mini-batch, each with its share of the images, and whether it is the last."""
         if self.config.accumulate == 1:
             yield (x, targets, 1.0), True
             return
@@ -94,12 +94,12 @@ class Stepper:
             yield (x[rows], labels, len(rows) / len(x)), i == len(every)
 
     def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
-        """Add a plan's gradients: one pass at a time is in memory. ``last`` is the step's last pass."""
+        """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
         if self.config.channels_last and x.dim() in _LAYOUTS:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
         if self.graphs is None or not lasting(plan):
             return self._pass(x, targets, plan, weight)
-        ((labels, _),) = targets  # nothing is mixed: the settings see to it
+        ((labels, _),) = targets  # the settings exclude mixing
         only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
         return self.graphs.run(
             (plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, labels, only=only
@@ -113,7 +113,7 @@ class Stepper:
         return loss.detach(), right_of(logits.detach(), targets)
 
     def _shift(self, x: Tensor) -> Tensor:
-        """The mini-batch of all processes moved on by one row: this one's share of it."""
+        """This process's share of the whole mini-batch, rotated by one row."""
         return shifted(x)
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -124,8 +124,8 @@ class Stepper:
         return self.model.run(x, plan)
 
     def _seed(self, seed: int) -> None:
-        """Dropout draws from torch's generators. ``torch.manual_seed`` also sees to devices that are not used, which
-        takes a millisecond."""
+        """Seed torch's generators, from which dropout draws. ``torch.manual_seed`` would also seed unused devices,
+        which takes a millisecond."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -145,7 +145,7 @@ class Stepper:
     # --- what a checkpoint holds
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, as tensors by name."""
+        """Everything that training changes: tensors by name."""
         state = {f"model/{name}": value for name, value in tensors_of(self.model).items()}
         state |= {f"optimizer/{name}": v for name, v in optimizer_tensors(self.model, self.optimizer).items()}
         if self.average is not None:
@@ -153,7 +153,7 @@ class Stepper:
         return state
 
     def load(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
-        """Put back what a checkpoint holds; its tensors."""
+        """Restore a checkpoint, and return its tensors."""
         own = tensors_of(self.model)
 
         def like(name: str) -> Tensor | None:
@@ -177,15 +177,15 @@ class Stepper:
     # --- what a run needs of it
 
     def order(self, examples: int, epoch: int) -> tuple[Tensor, ...]:
-        """The rows of this process' share of each mini-batch of an epoch."""
+        """The rows of this process's share of each mini-batch of an epoch."""
         return batch_order(examples, self.config.batch, self.config.seed, epoch)
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters and buffers, whole, where this is the first process."""
+        """The whole parameters and buffers, in the first process."""
         return tensors_of(self.model)
 
     def load_weights(self, file: Path) -> None:
-        """Take over what ``weights`` gave from a file."""
+        """Load the weights in a file."""
         load_weights(self.model, [file])
 
     def measure(self, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
@@ -193,12 +193,12 @@ class Stepper:
         return measure_all(self.model, images, part, columns, shares=self.shares)
 
     def finite(self) -> bool:
-        """Whether all parameters of this process are numbers."""
+        """Whether all parameters of this process are finite."""
         return all(bool(local(p).isfinite().all()) for p in self.model.parameters())
 
 
 def plans(model: FractalModule, seed: int, step: int) -> Iterator[tuple[Plan, float]]:
-    """The plans of a step and the weights of their losses: with ``columns=all`` a local one and every column."""
+    """The plans of a step with the weights of their losses: with ``columns=all``, a local plan and every column."""
     yield model.plan(seed, step), 1.0
     if model.drop_path and model.drop_path.all_columns:
         for k in range(1, model.n_columns + 1):

@@ -1,4 +1,4 @@
-"""Where a net in training puts what comes of it, and from where it is taken up again."""
+"""Writes the results of a net in training, and reads them to resume."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from fractal_dsl.training.checkpoint import (
 
 
 class Store:
-    """Where a net in training puts what comes of it. Every file is written beside its place and renamed.
+    """Holds the results of a net in training. Every file is written beside its place and renamed.
 
-    ``facts`` go into each checkpoint; ``seal`` closes the run's folder after a change of its files.
+    ``facts`` go into each checkpoint. ``seal`` writes the run's manifest after its files change.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Store:
         self.world.lead(lambda: write_part(self.folder, "metrics.jsonl", jsonl(epochs)))
 
     def gradients(self, norms: Callable[[], Mapping[str, float]]) -> None:
-        """Write the gradients' norms by module, which the first process has measured."""
+        """Write the gradient norms by module, which the first process measured."""
         self.world.lead(lambda: write_part(self.folder, "gradients.json", json.dumps(norms(), indent=2) + "\n"))
 
     def weights(self, names: Sequence[Weights], weights: Mapping[str, torch.Tensor], epoch: int) -> None:
-        """Take a copy of parameters and buffers, those of the first process, after this epoch; ``flush`` writes it."""
+        """Copy the first process's parameters and buffers after this epoch. ``flush`` writes them."""
         if self.world.leads:
             state = {key: value.detach().to("cpu", copy=True) for key, value in weights.items()}
             self._held |= dict.fromkeys(names, (state, epoch))
 
     def flush(self) -> None:
-        """Write the copies of weights that are not written yet; each file says after which epoch they were taken."""
+        """Write the pending copies of weights. Each file states the epoch after which they were copied."""
         self.world.lead(self._flush)
 
     def _flush(self) -> None:
@@ -73,7 +73,7 @@ class Store:
                 data[id(state)] = st.save({k: v.contiguous() for k, v in state.items()}, {"epoch": str(epoch)})
         written = {name: data[id(state)] for name, (state, _) in self._held.items()}
         now = {name: hashlib.sha256(written[name]).hexdigest() for name in written}
-        # killed at whatever moment, what lies there is one of the two
+        # if the process is killed at any moment, the file has one of the two hashes
         hashes = {name: [value] for name, value in self._written.items()}
         for name, value in now.items():
             hashes[name] = [*hashes.get(name, ()), value]
@@ -85,9 +85,9 @@ class Store:
         self._held.clear()
 
     def lost(self, checkpoint: Checkpoint) -> list[Weights]:
-        """Which weights are missing or altered, and are to be written again from the checkpoint.
+        """The weights that are missing or altered, and must be written again from the checkpoint.
 
-        Raises UserError if they are not those of the checkpoint: the best ones may be of an epoch before.
+        Raises UserError if the checkpoint does not have them: the best weights may be of an earlier epoch.
         """
         return self.world.lead(lambda: self._lost(checkpoint))
 
@@ -97,11 +97,11 @@ class Store:
         for name in names:
             file = self.folder / f"{name}.safetensors"
             try:
-                found = sha256(file) if is_part(self.folder, file.name) else ""
+                actual = sha256(file) if is_part(self.folder, file.name) else ""
             except OSError as error:
                 raise UserError(f"cannot read {file}: {error.strerror}") from None
-            if found in expected.get(name, []):
-                self._written[name] = found
+            if actual in expected.get(name, []):
+                self._written[name] = actual
             else:
                 lost.append(name)
         p = checkpoint.progress
@@ -114,14 +114,14 @@ class Store:
         return lost
 
     def epoch_of(self, name: Weights) -> int:
-        """After which epoch weights were written."""
+        """The epoch after which weights were written."""
         with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
             return int(file.metadata()["epoch"])
 
     def checkpoint(
         self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool
     ) -> None:
-        """Write the whole state. Raises UserError where the disk is full."""
+        """Write the whole state. Raises UserError if the disk is full."""
         save_checkpoint(self.folder, progress, tensors, epochs, self.facts, world=self.world, sharded=sharded)
 
     def _lengthened(self, was: Mapping[str, Any]) -> bool:
@@ -130,37 +130,37 @@ class Store:
         return before in known and now in known and before < now
 
     def resumable(self) -> bool:
-        """Whether there is a state to go on from, in a run that is sealed: one that is not is taken away again."""
+        """Whether there is a state to resume from, in a sealed run. Unsealed runs are deleted."""
         return (self.run / MANIFEST).is_file() and self._saved()
 
     def _saved(self) -> bool:
         return bool(checkpoints(self.folder))
 
     @contextmanager
-    def kept(self, what: str = "The state before it is kept") -> Generator[None]:
-        """Where something cannot be read or written, the last good state is there: the user is told how to go on."""
+    def kept(self, what: str = "The last good state is kept") -> Generator[None]:
+        """If something cannot be read or written, tell the user how to resume from the last good state."""
         try:
             yield
         except UserError as error:
             if not self.resumable():
                 raise
-            go_on = f"Put right what is wrong, then: {self.resume_command()}"
-            raise UserError(f"{error}\n{what} in {self.folder}. {go_on}") from None
+            remedy = f"Fix the problem, then resume with: {self.resume_command()}"
+            raise UserError(f"{error}\n{what} in {self.folder}. {remedy}") from None
 
     def resume_command(self) -> str:
-        """What to type to go on."""
+        """The command that resumes the run."""
         resume, way = command("train", "--resume", str(self.run)), self.facts["processes"].rpartition(" by ")[2]
         return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
 
     def reopen(self) -> None:
-        """The run goes on: the figures that it stopped with are no longer those of its end."""
+        """Remove the final figures of a run that resumes."""
         self.world.lead(lambda: (self.run / "result.json").unlink(missing_ok=True))
         self.seal("running")
 
     def restored(self, say: Callable[[str], object]) -> Checkpoint | None:
-        """The newest whole checkpoint, if there is any; ``say`` is told what is not whole.
+        """The newest undamaged checkpoint, or None without checkpoints. Damaged ones are reported to ``say``.
 
-        Raises UserError if none is whole, or the run's spec or settings are not those that it was made with.
+        Raises UserError if all are damaged, or the run's spec or settings have changed since.
         """
         return self.world.lead(lambda: self._restored(say))
 
@@ -168,7 +168,7 @@ class Store:
         clean(self.folder)
         if not self._saved():
             return None
-        found = load_checkpoint(self.folder, say)
+        checkpoint = load_checkpoint(self.folder, say)
         same = {
             "spec": "spec",
             "params": "parameters",
@@ -177,38 +177,40 @@ class Store:
             "initial": "first weights",
         }
         for key, what in same.items():
-            was = getattr(found.manifest, key)
+            was = getattr(checkpoint.manifest, key)
             if key == "config" and self._lengthened(was):
                 was = {**was, "epochs": self.facts[key]["epochs"]}
             if was != self.facts[key]:
-                verb = "are" if what.endswith("s") else "is"
+                verb = "have" if what.endswith("s") else "has"
                 raise UserError(
-                    f"the {what} in {self.run} {verb} not what its checkpoint was made with: put back what was there, "
+                    f"the {what} in {self.run} {verb} changed since its checkpoint: restore the original, "
                     "or train again"
                 )
         for key in ("device", "threads", "processes", "versions"):
-            was, now = _listed(getattr(found.manifest, key)), _listed(self.facts[key])
+            was, now = _listed(getattr(checkpoint.manifest, key)), _listed(self.facts[key])
             if was != now:
-                say(f"note: {key} was {was} and is {now}; the last bits may differ from those of an unbroken run")
-        return found
+                say(f"note: {key} was {was} and is now {now}; the last bits may differ from an uninterrupted run")
+        return checkpoint
 
 
 def lengths(run: Path) -> list[int]:
-    """The numbers of epochs that a run has had, in order; none if it was never given more. Raises UserError if they
-    cannot be read."""
+    """The numbers of epochs that a run was set to, in order; empty if it was never extended.
+
+    Raises UserError if they cannot be read.
+    """
     if not is_part(run, LENGTHENED):
         return []
     try:
-        found = msgspec.convert(read_json(run, LENGTHENED), list[int])
+        numbers = msgspec.convert(read_json(run, LENGTHENED), list[int])
     except (OSError, ValueError) as error:
         raise UserError(f"{run / LENGTHENED} cannot be read: {error}") from None
-    return found
+    return numbers
 
 
 def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:
-    """By the name of weights in a folder of the run: the hashes that their file may have.
+    """For each name of weights in a folder of the run, the hashes that their file may have.
 
-    Where the folder was copied without its hidden files, those of the run's manifest.
+    If the folder was copied without its hidden files, they come from the run's manifest.
     """
     try:
         if is_part(folder, WRITTEN):

@@ -1,4 +1,4 @@
-"""What is around a training loop: threads and generators of torch, and signals that stop it."""
+"""The environment of a training loop: torch's threads and generators, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from fractal_dsl.config import TrainConfig
 
 @contextmanager
 def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
-    """The caller's threads, torch's global generators and cuDNN's settings are left as they were. Failures that a user
-    can put right are UserErrors."""
+    """Set up threads and cuDNN, and restore them and torch's global generators afterwards.
+
+    Failures that a user can fix become UserErrors.
+    """
     before, cudnn = torch.get_num_threads(), cast(Any, torch.backends.cudnn)
     chosen = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(threads)
@@ -28,7 +30,7 @@ def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Gen
             yield
     except torch.OutOfMemoryError:
         raise UserError(
-            "the device is out of memory: lower `batch`, or raise `accumulate`, which runs a mini-batch in parts"
+            "the device is out of memory: lower `batch`, or raise `accumulate`, which splits a mini-batch into parts"
         ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -42,15 +44,17 @@ def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Gen
 
 
 class Interruption(threading.Event):
-    """That the run is to stop, and by what: a signal, or that ``parent``, torchrun's process, has ended, which nobody
-    tells the processes that it started if it is killed."""
+    """A request to stop the run, and its cause: a signal, or the end of ``parent``, torchrun's process.
+
+    A killed torchrun does not tell the processes that it started.
+    """
 
     def __init__(self, parent: int | None) -> None:
         super().__init__()
         self.parent, self.signal = parent, "a signal to another of its processes"
 
     def is_set(self) -> bool:
-        """Whether it is to stop."""
+        """Whether the run should stop."""
         if self.parent is not None and os.getppid() != self.parent:
             self.parent, self.signal = None, "the end of torchrun"
             self.set()
@@ -59,7 +63,7 @@ class Interruption(threading.Event):
 
 @contextmanager
 def interruptible(asked: Interruption) -> Generator[Interruption]:
-    """What the first Ctrl-C, or SIGTERM, sets; the second one ends the program as ever."""
+    """Set ``asked`` at the first Ctrl-C or SIGTERM. The second one ends the program as usual."""
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return

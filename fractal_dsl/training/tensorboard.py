@@ -1,4 +1,4 @@
-"""A run's figures for TensorBoard."""
+"""Writes a run's figures for TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fractal_dsl.base.parts import part_folder
 
 
 def require_tensorboard() -> None:
-    """Raise UserError, before any work is done, if the package is missing."""
+    """Raise UserError if TensorBoard is not installed. Called before any work is done."""
     if find_spec("tensorboard") is None:
-        raise UserError("TensorBoard's files need its package: pip install tensorboard")
+        raise UserError("TensorBoard files need a package: pip install tensorboard")
 
 
 class Board:
@@ -35,8 +35,8 @@ class Board:
         if self.writer is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            done = len(list(self.folder.glob("*")))  # a run that goes on writes a file of its own
-            again = figures["epoch"] if done else None  # what was killed may have been ahead of its checkpoint
+            done = len(list(self.folder.glob("*")))  # a resumed run writes a new file
+            again = figures["epoch"] if done else None  # a killed run may have been ahead of its checkpoint
             self.writer = SummaryWriter(str(self.folder), purge_step=again, filename_suffix=f".{done}")
         for name, value in _flat("", figures):
             self.writer.add_scalar(name, value, figures["epoch"])
@@ -44,7 +44,7 @@ class Board:
 
 
 def _flat(prefix: str, figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Numbers under their names; ``columns`` by column, other lists left out."""
+    """Numbers by name. ``columns`` are listed by column, and other lists are left out."""
     for key, value in figures.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}{key}/", cast(dict[str, Any], value))

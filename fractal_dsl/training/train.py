@@ -1,4 +1,4 @@
-"""Training runs: a new one, or one that was stopped and goes on."""
+"""Starts and resumes training runs."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop, shares
 from fractal_dsl.training.mixing import check_mixing
 from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
-from fractal_dsl.training.progress import View
+from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
 
 _ONE_THREAD_MACS = 2_000_000_000
-"""Multiply-accumulates of a mini-batch's forward pass below which a second thread costs more than it brings."""
+"""Multiply-accumulates of a mini-batch's forward pass below which a second thread does not pay."""
 
 
 def train(
@@ -61,17 +61,17 @@ def train(
     parallel: Parallel | None = None,
     start: FractalModule | None = None,
 ) -> RunResult:
-    """Train a net and leave a run folder: ``out``, or the next free ``runs/NET-1``.
+    """Train a net and write the run's folder: ``out``, or the next free ``runs/NET-1``.
 
-    Training begins with the weights of ``start``, a network of the same spec, or with those that the seed draws.
-    ``picture`` is the net as SVG, for the report. CUDA is used when present, unless ``device`` says otherwise.
-    Relative paths of a data set start at the current folder; the run's settings have them absolute.
-    ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that torchrun has started
-    share the work; started anew by it, they go on with the run in ``out``.
+    Training begins with the weights of ``start``, a network of the same spec, or with weights drawn from the seed.
+    ``picture`` is the net as SVG, for the report. CUDA is used if present, unless ``device`` says otherwise. Relative
+    paths of a data set start at the current folder; the run stores absolute ones. ``allow_python`` lets the data set
+    be Python code. ``parallel`` says how the processes that torchrun started share the work. If torchrun restarts them,
+    they resume the run in ``out``.
 
-    Ctrl-C, or SIGTERM, ends the run after the step it is in; it is saved, finished as usual, and can be resumed. Raises
-    UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss stops being a number
-    (the last good state is kept).
+    Ctrl-C or SIGTERM ends the run after the current step. The run is saved, measured as usual, and can be resumed.
+    Raises UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss becomes NaN or
+    infinite (the last good state is kept).
     """
     if parallel and to_restart(out):
         limit = compiled.max_layers
@@ -112,10 +112,10 @@ def resume(
     parallel: Parallel | None = None,
     epochs: int | None = None,
 ) -> RunResult:
-    """Go on with a run that was stopped or killed, from its newest checkpoint that is whole.
+    """Resume a stopped or killed run from its newest undamaged checkpoint.
 
-    It ends with the bits of a run that was never stopped, on the same kind of machine and as many processes; on more or
-    fewer of them, or ones that share the work in another way, it goes on as well. ``max_minutes`` is the time for
+    The resumed run is bit-identical to an uninterrupted one on the same kind of machine with as many processes. It can
+    also resume with another number of processes, or another way to share the work. ``max_minutes`` is the time for
     this part of it, by default the setting's; infinity lifts that. ``epochs`` gives the run more epochs, even if it is
     finished or was stopped early. It then follows the schedule of a run of that length, and is bit-identical to such a
     run if the schedule does not depend on the number of epochs. Raises UserError if the run is finished, cannot
@@ -146,7 +146,7 @@ def resume(
 
 
 def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: Parallel | None) -> None:
-    """All is there that training needs, as far as that can be told before the data are read."""
+    """Check everything that training needs, as far as possible before the data are read."""
     require_matplotlib()
     if config.tensorboard:
         require_tensorboard()
@@ -158,14 +158,14 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
 
 
 def _unlike_the_seed(start: FractalModule, compiled: Compiled, config: TrainConfig) -> dict[str, torch.Tensor] | None:
-    """The weights of a network, where they are not those that the seed draws. A run counts its plans from 0."""
+    """The weights of a network, or None if the seed draws the same ones. A run counts its plans from 0."""
     given = {name: value for name, value in start.state_dict().items() if name != STEP}
     drawn = build(compiled, config.seed).state_dict()
     return None if all(torch.equal(value, drawn[name]) for name, value in given.items()) else given
 
 
 def _initial(run: RunWriter) -> FractalModule:
-    """The net with the weights that the training of a run begins with."""
+    """The net with the initial weights of a run."""
     model = build(run.compiled, run.config.seed)
     if is_part(run.folder, INITIAL):
         load_weights(model, [run.folder / INITIAL])
@@ -185,10 +185,10 @@ def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_
 
 
 def _same_images(folder: Path, images: ImageSet) -> ImageSet:
-    """Raise UserError if these are not the data that the run in ``folder`` was begun with."""
-    found = compare(data_of(folder), images.record, folder, exact=True)
-    if "refuse" in found:
-        raise UserError(found["refuse"])
+    """Raise UserError if these are not the data that the run in ``folder`` began with."""
+    verdict = compare(data_of(folder), images.record, folder, exact=True)
+    if "refuse" in verdict:
+        raise UserError(verdict["refuse"])
     return images
 
 
@@ -212,18 +212,16 @@ class _Job:
         boarded = config.tensorboard and self.world.leads
         with (
             surroundings(run.facts["threads"], config, place),
-            View(self.console, place) as view,
+            ProgressView(self.console, place) as view,
             interruptible(Interruption(os.getppid() if self.parallel else None)) as interrupted,
             Board(run.folder, TENSORBOARD) if boarded else nullcontext() as on_epoch,
         ):
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
             if lost := images.record.unreadable:
-                view.line(f"left out because they cannot be read: {shortened(lost)}")
+                view.line(f"skipped because they cannot be read:  {shortened(lost)}")
             if config.batch > len(images.train):
-                view.line(
-                    f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images there are"
-                )
+                view.line(f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images")
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]
@@ -237,7 +235,7 @@ class _Job:
             loop = fitted(model, 0, on_epoch)
             plain, ended = None, loop.progress.ended
             if config.plain is not None and ended in ("epochs", "patience"):
-                view.line(f"training column {config.plain} alone, from the weights that it began with, the same way")
+                view.line(f"training column {config.plain} alone, from the same initial weights, in the same way")
                 alone = _initial(run).extract(config.plain).to(place)
                 last = fitted(alone, 1, None)
                 ended = last.progress.ended
@@ -247,7 +245,7 @@ class _Job:
             return _finished(run, loop, ended, interrupted.signal, plain, view)
 
     def _how(self) -> str:
-        """The device, and what is not as usual about how it is used."""
+        """The device, and the unusual settings for it."""
         config, words = self.run.config, [str(self.place)]
         words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
         words += [config.precision] * (config.precision != "fp32")
@@ -257,13 +255,13 @@ class _Job:
 
 
 _Saved = tuple[Checkpoint, list[Weights]]
-"""The newest checkpoint, and the weights that are to be written again from it."""
+"""The newest checkpoint, and the weights to write again from it."""
 
 
-def _saved(store: Store, view: View) -> _Saved | None:
-    """From where a run, or a part of it, goes on; None for a part that has not begun.
+def _saved(store: Store, view: ProgressView) -> _Saved | None:
+    """The state from which a run, or a part of it, resumes; None for a part that has not begun.
 
-    Raises UserError if it cannot, before anything in the run's folder is changed.
+    Raises UserError if it cannot resume, before anything in the run's folder changes.
     """
     checkpoint = store.restored(view.line)
     if checkpoint is not None:
@@ -273,8 +271,8 @@ def _saved(store: Store, view: View) -> _Saved | None:
     return None
 
 
-def _fit(loop: Loop, saved: _Saved | None, view: View) -> None:
-    """Train, from what was saved if anything was."""
+def _fit(loop: Loop, saved: _Saved | None, view: ProgressView) -> None:
+    """Train, from the saved state if there is one."""
     if saved is not None:
         checkpoint, lost = saved
         before = checkpoint.manifest.config["epochs"]
@@ -299,14 +297,14 @@ _STATUS: dict[str, Status] = {
 
 
 def _finished(
-    run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: View
+    run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: ProgressView
 ) -> RunResult:
     """Measure the best weights on the test images, and write the report."""
     stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
     if ended in ("interrupted", "minutes"):
-        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: its minutes are over"
+        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"
         where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
-        view.line(f"{why}{where}, after step {p.step}. To go on: {store.resume_command()}")
+        view.line(f"{why}{where}, after step {p.step}. To resume: {store.resume_command()}")
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
     stepper.load_weights(store.folder / "best.safetensors")
@@ -326,7 +324,7 @@ def _finished(
         seconds=p.seconds,
         images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
     )
-    with store.kept("What is trained is kept"):
+    with store.kept("The trained state is kept"):
         run.result({key: value for key, value in asdict(result).items() if key != "folder"})
         run.world.lead(lambda: write_report(run.folder))
         run.seal(result.status)
@@ -342,6 +340,6 @@ def _finished(
 
 
 def _threads(compiled: Compiled, config: TrainConfig) -> int:
-    """One thread for work too small to share, unless the user has set OMP_NUM_THREADS."""
+    """One thread for work too small to share, unless OMP_NUM_THREADS is set."""
     small = compiled.summary.macs * config.batch < _ONE_THREAD_MACS
     return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()

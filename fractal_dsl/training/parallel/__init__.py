@@ -1,1 +1,1 @@
-"""Training with the processes that torchrun has started."""
+"""Training with the processes that torchrun started."""

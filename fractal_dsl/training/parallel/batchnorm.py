@@ -1,8 +1,8 @@
 """Batch norm over the mini-batches of all processes.
 
-torch's SyncBatchNorm runs on GPUs only and knows no routes. Here the forward pass is torch's own batch norm with the
-mean and variance of the whole mini-batch; one message of 2 numbers a channel in each direction (Ioffe & Szegedy 2015,
-their gradients as in algorithm 1).
+Torch's SyncBatchNorm runs on GPUs only and has no routes. Here the forward pass is torch's own batch norm with the mean
+and variance of the whole mini-batch. Each direction sends one message of 2 numbers per channel (gradients as in Ioffe
+and Szegedy 2015).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fractal_dsl.runtime.batchnorm import Routed
 
 
 def synchronise(model: nn.Module) -> None:
-    """Have the batch norms of a model, routed or not, see the mini-batches of all processes while they train.
+    """Let the batch norms of a model, routed or not, see the mini-batches of all processes in training.
 
     All processes must run the same layers in the same order, on mini-batches of one size.
     """
@@ -31,7 +31,7 @@ def synchronise(model: nn.Module) -> None:
 
 
 def _forward(norm: _BatchNorm, alone: Any, x: Tensor, route: int = FULL) -> Tensor:
-    """Batch norm as ``norm`` would do it by itself in ``alone``, but over all processes."""
+    """The forward pass of ``norm`` over all processes; ``alone`` is its original forward pass."""
     if not norm.training:
         return alone(x) if route == FULL else alone(x, route=route)
     cast(Any, norm)._check_input_dim(x)
@@ -64,9 +64,9 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
         var, mean = torch.var_mean(_wide(x), _others(x), correction=0)
-        found = torch.cat([mean, var])
-        each = [torch.empty_like(found) for _ in range(dist.get_world_size())]
-        dist.all_gather(each, found)
+        own = torch.cat([mean, var])
+        each = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(each, own)
         means, variances = torch.stack([pair.view(2, -1) for pair in each], 1)
         mean = means.mean(0)
         var = variances.mean(0) + (means - mean).square().mean(0)
@@ -92,10 +92,10 @@ class _Normalise(torch.autograd.Function):
 
 
 def _wide(x: Tensor) -> Tensor:
-    """In float32 at least."""
+    """The tensor in at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _others(x: Tensor) -> list[int]:
-    """All axes but the channels'."""
+    """All axes except the channels."""
     return [axis for axis in range(x.dim()) if axis != 1]

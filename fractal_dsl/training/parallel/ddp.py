@@ -1,6 +1,6 @@
-"""Every process has the whole net and a share of each mini-batch: torch's DistributedDataParallel.
+"""DDP: every process has the whole net and a share of each mini-batch (torch's DistributedDataParallel).
 
-Annotations are evaluated here: DDP looks at those of its hooks.
+Annotations are not postponed here, because DDP inspects those of its hooks.
 """
 
 import warnings
@@ -23,10 +23,10 @@ from fractal_dsl.training.step import plans
 
 
 class ReplicatedStepper(SharedBatchStepper):
-    """Gradients are averaged while the backward pass goes on, in buckets.
+    """Averages gradients in buckets during the backward pass.
 
-    All processes know the plans of the step, so each bucket sends the gradients of live layers only. Buffers are not
-    sent: with synchronised batch norms they are the same everywhere, and without, those of the first process count.
+    All processes know the plans of the step, so each bucket sends only the gradients of live layers. Buffers are not
+    sent: synchronised batch norms keep them equal, and otherwise those of the first process are used.
     """
 
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
@@ -49,14 +49,14 @@ class ReplicatedStepper(SharedBatchStepper):
 
 
 class Live:
-    """The parameters that the plans of a step touch, and how many bytes of gradients were sent so far."""
+    """The parameters that the plans of a step use, and the bytes of gradients sent so far."""
 
     def __init__(self) -> None:
         self.parameters: set[int] = set()
         self.sent = 0
 
     def take(self, model: FractalModule, plans: Iterable[Plan]) -> None:
-        """Those of a step's plans."""
+        """Set the parameters to those of a step's plans."""
         modules = {module for plan in plans for module in model.live(plan)}
         self.parameters = {id(p) for module in modules for p in module.parameters(recurse=False)}
 
@@ -65,7 +65,7 @@ def average_live(
     live: Live,
     bucket: dist.GradBucket,  # pyright: ignore[reportPrivateImportUsage]
 ) -> torch.futures.Future[Tensor]:
-    """A communication hook of DDP: the mean over the processes of the gradients of live parameters."""
+    """A communication hook for DDP that averages the gradients of live parameters over the processes."""
     buffer = bucket.buffer()
     pairs = zip(bucket.parameters(), bucket.gradients(), strict=True)
     gradients = [gradient for parameter, gradient in pairs if id(parameter) in live.parameters]

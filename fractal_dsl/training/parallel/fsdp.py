@@ -1,4 +1,4 @@
-"""Every process has a share of each mini-batch and of each weight: torch's FSDP2, ``fully_shard``."""
+"""FSDP: every process has a share of each mini-batch and of each weight (torch's ``fully_shard``)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from fractal_dsl.training.parallel.shares import SharedBatchStepper
 
 
 class ShardedStepper(SharedBatchStepper):
-    """Weights are gathered for the layers that run, when they run, and their gradients are scattered at once.
+    """Gathers the weights of a layer when it runs, and scatters its gradients at once.
 
-    A layer that no plan of a step touches is not called, so nothing of it is sent. Gradients are scattered after each
-    pass of a step: that is what saves memory.
+    A layer outside all plans of a step is not called, so nothing is sent for it. Gradients are scattered after each
+    pass of a step, which saves memory.
     """
 
     sharded = True
@@ -39,7 +39,7 @@ class ShardedStepper(SharedBatchStepper):
         super().__init__(model, config, device, world)
 
     def _channels_last(self) -> None:
-        """The images alone: weights are gathered as they were before."""
+        """Only images change their layout: weights are gathered as they were before."""
 
     def _logits(self, x: Tensor, plan: Plan) -> Tensor:
         return self.model(x, plan)
@@ -56,9 +56,9 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def groups(model: FractalModule) -> list[list[str]]:
-    """Modules with weights that run together or not at all: those of one base layer, one behind the other.
+    """Groups of modules with weights that always run together: consecutive ones of one base layer.
 
-    Those that run more than once a pass, shared weights, are left out: they are the whole net's.
+    Modules that run more than once per pass (shared weights) belong to no group, but to the whole net.
     """
     graph = model.join_graph
     made = [(i, node) for i, node in graph.items() if isinstance(node, Layer | Join) and node.module]

@@ -1,4 +1,4 @@
-"""The processes that torchrun has started, and the three ways in which they share the work."""
+"""The processes that torchrun started, and the three ways in which they share the work."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Parallel = Literal["ddp", "fsdp", "pipeline"]
 
 @contextmanager
 def processes(parallel: Parallel | None, device: torch.device) -> Generator[World]:
-    """The processes of this run: those that torchrun has started, or this one alone.
+    """The processes of this run: those that torchrun started, or this one alone.
 
-    Raises UserError if torchrun has started some and ``parallel`` does not say what for, or the other way round.
+    Raises UserError if torchrun started some but ``parallel`` is not set, or the other way round.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel is None and size > 1:
         if os.environ.get("RANK") != "0":
-            raise SystemExit(1)  # one of them is enough to say it
-        raise UserError(f"torchrun has started {size} processes: add --parallel ddp, fsdp or pipeline")
+            raise SystemExit(1)  # one message is enough
+        raise UserError(f"torchrun started {size} processes: add --parallel ddp, fsdp or pipeline")
     if parallel is not None and "RANK" not in os.environ:
         raise UserError(
             f"--parallel {parallel} is for processes that torchrun starts: "
@@ -43,7 +43,7 @@ def processes(parallel: Parallel | None, device: torch.device) -> Generator[Worl
 
 
 def device_of(name: str | None) -> str | None:
-    """Of several GPUs the one of this process, unless another one is named."""
+    """The GPU of this process, if there are several and none is named."""
     local = os.environ.get("LOCAL_RANK")
     several = local is not None and name in (None, "cuda") and torch.cuda.is_available()
     return f"cuda:{local}" if several else name
@@ -52,7 +52,7 @@ def device_of(name: str | None) -> str | None:
 def make_stepper(
     parallel: Parallel | None, model: FractalModule, config: TrainConfig, device: torch.device, world: World
 ) -> Stepper:
-    """What trains a model in that way. Raises UserError for settings that it cannot follow."""
+    """The stepper for this kind of parallel training. Raises UserError for settings that it does not support."""
     match parallel:
         case None:
             return Stepper(model, config, device)
@@ -65,16 +65,16 @@ def make_stepper(
     if parallel != "ddp":
         for key in ("compile", "track_columns"):
             if getattr(config, key):
-                raise UserError(f"`{key}` needs a whole net in each process: use --parallel ddp, or leave it out")
+                raise UserError(f"`{key}` needs the whole net in each process: use --parallel ddp, or omit it")
     return Chosen(model, config, device, world)
 
 
 def to_restart(out: Path | None) -> bool:
-    """Whether torchrun has started the processes anew, and a run that began is to go on.
+    """Whether torchrun restarted the processes, so that an existing run should resume.
 
-    Raises UserError if torchrun may do so (``--max-restarts``) and the run's folder has no name to find it by.
+    Raises UserError if torchrun may do so (``--max-restarts``) but the run's folder is not named.
     """
     if out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
-        raise UserError("with --max-restarts name the run's folder, by --out: the processes that start anew look there")
+        raise UserError("--max-restarts needs --out FOLDER, where the restarted processes find the run")
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     return again and out is not None and any((out / "checkpoints").glob("step-*"))

@@ -1,7 +1,7 @@
-"""Every process has a stretch of the net: torch's ``PipelineStage`` and its 1F1B schedule (Narayanan et al. 2019).
+"""Pipeline: every process has a stretch of the net (torch's ``PipelineStage`` with 1F1B, Narayanan et al. 2019).
 
-The net is cut where one value alone goes on, at the edges of its blocks. A mini-batch goes through in ``accumulate``
-parts, one behind the other, and gives what ``accumulate`` gives on one process.
+The net is cut where a single value passes, at the edges of its blocks. A mini-batch passes through in ``accumulate``
+parts, one after another, with the same result as ``accumulate`` on one process.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from fractal_dsl.training.step import Stepper, plans
 
 
 class PipelineStepper(Stepper):
-    """A training step through all stages. Each process reads the whole mini-batch; between stages go the values where
-    the net is cut, and their gradients."""
+    """A training step through all stages. Each process reads the whole mini-batch. Stages exchange the values at the
+    cuts and their gradients."""
 
     sharded = True
 
@@ -41,13 +41,13 @@ class PipelineStepper(Stepper):
         if config.precision == "fp16":
             raise UserError("--parallel pipeline cannot scale fp16's gradients: use `precision` bf16, or fp32")
         if config.batch % config.accumulate:
-            raise UserError(f"a mini-batch of {config.batch} cannot go through in {config.accumulate} equal parts")
+            raise UserError(f"a mini-batch of {config.batch} cannot be split into {config.accumulate} equal parts")
         self.names = list(tensors_of(model))
         stretch = stretches(model.join_graph, world.size)[world.rank]
         model.keep_modules(stretch.nodes)
         super().__init__(model, config, device, world)
         self.last = world.rank == world.size - 1
-        self.stage = Stage(model, stretch, self._precision)
+        self.stage = StageModule(model, stretch, self._precision)
         each = config.batch // config.accumulate
         graph = model.join_graph
         made = PipelineStage(
@@ -76,7 +76,7 @@ class PipelineStepper(Stepper):
         return total[0] / self.config.accumulate, total[1]
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the last stage does with the logits of one part of the mini-batch."""
+        """The loss of one part of the mini-batch, which the last stage computes."""
         targets = list(zip(labels.unbind(1), self.shares_of, strict=True))
         loss = loss_of(logits, targets, self.config.label_smoothing)
         self.sums += torch.stack([loss.detach().double(), right_of(logits.detach(), targets).double()])
@@ -103,7 +103,7 @@ class PipelineStepper(Stepper):
         return measure_all(self.model, images, part, columns, run=self._through, world=self.world)
 
     def _through(self, x: Tensor, plan: Plan) -> Tensor | None:
-        """The logits, in the process of the last stage."""
+        """The logits in the process of the last stage; None in the others."""
         rank, graph, stretch = self.world.rank, self.model.join_graph, self.stage.stretch
         if rank:
             x = _like(graph, stretch.entry, len(x), x.device)
@@ -116,8 +116,8 @@ class PipelineStepper(Stepper):
         return None
 
 
-class Stage(nn.Module):
-    """One stretch of a net under ``plan``."""
+class StageModule(nn.Module):
+    """One stretch of a net, run under ``plan``."""
 
     plan: Plan
 
@@ -128,13 +128,13 @@ class Stage(nn.Module):
         self.model, self.stretch, self.precision = model, stretch, precision
 
     def forward(self, x: Tensor) -> Tensor:
-        """From the value that comes in to the one that goes out, both [batch, …]; between stages it is float32."""
+        """From the stage's input to its output, both [batch, …]. Values between stages are float32."""
         with self.precision():
             result = self.model.run_part(x, self.plan, self.stretch.nodes, self.stretch.entry, self.stretch.exit)
         return result.float().contiguous()
 
 
 def _like(graph: JoinGraph, number: int, batch: int, device: torch.device) -> Tensor:
-    """A tensor of the shape and type of a node's value."""
+    """An empty tensor with the shape and type of a node's value."""
     out = graph[number].out
     return torch.empty(batch, *out.shape, dtype=torch.int64 if out.dtype != "f32" else torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""Tensors that several processes hold between them, in files of safetensors: ``torch.distributed.checkpoint``."""
+"""Saves and loads tensors that are spread over processes as safetensors, by ``torch.distributed.checkpoint``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from fractal_dsl.base.errors import UserError
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write what each process has of the tensors, a file for each. All processes call it.
+    """Write each process's part of the tensors into its own file. All processes call this.
 
-    What several have in common is written once. Raises UserError, in all of them, if one cannot write.
+    Common parts are written once. Raises UserError in all processes if one cannot write.
     """
     state = {name: value.detach().contiguous() for name, value in tensors.items()}
     try:
@@ -32,9 +32,9 @@ def write_shards(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_shards(folder: Path, like: Callable[[str], Tensor | None] | None) -> dict[str, Tensor]:
-    """The tensors in a folder's files of safetensors, whole, or placed as ``like`` says.
+    """The tensors in a folder's safetensors files, whole or placed as ``like`` says.
 
-    ``like`` gives, by the name of a tensor, one that is placed as it is to be; None to leave the tensor out.
+    ``like`` maps a tensor's name to a tensor with the wanted placement, or to None to leave it out.
     """
     reader = HuggingFaceStorageReader(str(folder))
     state: dict[str, Tensor] = {}
@@ -46,7 +46,7 @@ def read_shards(folder: Path, like: Callable[[str], Tensor | None] | None) -> di
         elif like is None or model is not None:
             state[name] = torch.empty(stored.size, dtype=stored.properties.dtype)
     try:
-        with warnings.catch_warnings(action="ignore"):  # that one process reads by itself
+        with warnings.catch_warnings(action="ignore"):  # a warning that one process reads alone
             load(cast(dict[str, Any], state), storage_reader=reader, no_dist=not dist.is_initialized())
     except CheckpointException as error:
         raise UserError(f"{folder} cannot be read: {_reason(error)}") from None
@@ -54,6 +54,6 @@ def read_shards(folder: Path, like: Callable[[str], Tensor | None] | None) -> di
 
 
 def _reason(error: CheckpointException) -> str:
-    """What the first process that failed has to say."""
+    """The error of the first process that failed."""
     rank, (reason, _) = min(error.failures.items())
     return f"process {rank}: {reason}"

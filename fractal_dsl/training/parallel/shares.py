@@ -1,4 +1,4 @@
-"""What the two ways have in common in which every process has a share of each mini-batch."""
+"""What DDP and FSDP have in common: every process has a share of each mini-batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fractal_dsl.training.step import Stepper
 
 
 class SharedBatchStepper(Stepper):
-    """A training step of which each process does its share; batch norms see the whole mini-batch, if so chosen."""
+    """A training step that processes share. On request, batch norms see the whole mini-batch."""
 
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
         super().__init__(model, config, device, world)
@@ -32,8 +32,10 @@ class SharedBatchStepper(Stepper):
             synchronise(model)
 
     def order(self, examples: int, epoch: int) -> tuple[Tensor, ...]:
-        """The rows of an even share of each of the ``accumulate`` parts of each mini-batch: the parts hold what they
-        hold on one process."""
+        """The rows of an even share of each of the ``accumulate`` parts of each mini-batch.
+
+        The parts hold the same rows as on one process.
+        """
         config, (rank, size) = self.config, (self.shares.rank, self.shares.size)
         parts = [
             batch_order(examples, config.batch, config.seed, epoch, part * size + rank, config.accumulate * size)
