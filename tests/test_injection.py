@@ -118,7 +118,7 @@ def test_a_picture_of_others_keeps_what_draws_and_nothing_else() -> None:
 def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> None:
     def page(value: str) -> Elements:
         run = RunFiles(
-            Path(value.replace("\0", "") or "run"),
+            Path(re.sub("[\0\ud800-\udc7f\udd00-\udfff]", "", value) or "run"),  # a name that a file can have
             Given(value, {value: value}),
             {"dataset": {"name": value}, "ema": None},
             [],

@@ -404,7 +404,7 @@ def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
         Run.open(tmp_path)
     folder = copied(done, tmp_path / "copy")
     change(folder, graph_sha256="0")
-    with pytest.raises(UserError, match="another graph"):
+    with pytest.raises(UserError, match="a different graph"):
         Run.open(folder)
     change(folder, format_version=99)
     with pytest.raises(UserError, match="format 99"):
