@@ -24,7 +24,7 @@ from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
 from fractal_dsl.picture import dot_to_picture
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.play import worker
-from fractal_dsl.play.answers import Picture, Text
+from fractal_dsl.play.answers import Picture, SpecText
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.params import controls
 
@@ -152,7 +152,7 @@ def test_an_older_question_has_a_stale_answer(address: str) -> None:
 
 def test_a_worker_that_is_stopped_is_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too slow, superseded, killed: each is told, and the next question has its answer."""
-    asked = Text(Source("<text>", TEXT))
+    asked = SpecText(Source("<text>", TEXT))
     one = worker.Worker()
     try:
         with monkeypatch.context() as patched:
@@ -187,8 +187,8 @@ def test_ctrl_c_stops_the_server_and_a_taken_port_is_passed_over(spec: Path, add
 
 def test_neither_the_server_nor_its_workers_load_torch() -> None:
     code = (
-        "import sys; from fractal_dsl.play import Server; from fractal_dsl.play.answers import Picture, Text, answer\n"
-        f"from fractal_dsl.language.source import Source; text = Text(Source('<text>', {TEXT!r}))\n"
+        "import sys; from fractal_dsl.play import Server; from fractal_dsl.play.answers import Picture, SpecText, answer\n"  # noqa: E501
+        f"from fractal_dsl.language.source import Source; text = SpecText(Source('<text>', {TEXT!r}))\n"
         "print(answer(text, None)['errors'], answer(text, Picture()).get('error'), 'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

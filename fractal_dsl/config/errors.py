@@ -28,7 +28,7 @@ class ConfigError(UserError):
         return "\n".join([message + (f"\n  help: {help}" if help else "") for message, help in texts])
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Finding]]]:
-        """Pools of processes pickle errors."""
+        """Errors must survive pickling, which passes them between processes."""
         return ConfigError, ([(path, message, help_text(help)) for path, message, help in self.findings],)
 
 

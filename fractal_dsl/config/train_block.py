@@ -16,7 +16,7 @@ def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -
 
     What overlaps with an error of ``report`` counts as reported already.
     """
-    told = [d.span for d in report.found if block.span.start <= d.span.start < block.span.end]
+    told = [d.span for d in report.errors if block.span.start <= d.span.start < block.span.end]
     by_key = {setting.key.id: setting for setting in block.settings}
     try:
         parse_config(settings)

@@ -97,7 +97,7 @@ class _Expander:
                 return _Column(self._close(tree, instance, inner))
             case p.Merge():
                 return _Column(self._merge(term, x, self._base(at)))
-            case p.Group():
+            case p.NamedBlock():
                 self.groups += 1
                 inner = self._base(at)
                 groups = (*inner.groups, (term.name, self.groups))

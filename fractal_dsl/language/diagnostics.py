@@ -151,7 +151,7 @@ class FracError(Exception):
         super().__init__(self.text())
 
     def __reduce__(self) -> tuple[type[FracError], tuple[list[Diagnostic], int, tuple[Diagnostic, ...]]]:
-        """Pools of processes pickle errors."""
+        """Errors must survive pickling, which passes them between processes."""
         return FracError, (self.diagnostics, self.cut, self.warnings)
 
     def text(self, *, colour: bool = False) -> str:
@@ -161,14 +161,14 @@ class FracError(Exception):
 
 
 class Report(Struct):
-    """Collects the errors (``found``) and warnings of a source and its imports.
+    """Collects the errors (``errors``) and warnings of a source and its imports.
 
     Of several diagnostics with the same code at the same place, the first counts.
     """
 
     source: Source
     imported: list[Source] = field(default_factory=list[Source])
-    found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    errors: list[Diagnostic] = field(default_factory=list[Diagnostic])
     warned: list[Diagnostic] = field(default_factory=list[Diagnostic])
     _seen: set[tuple[str, Span]] = field(default_factory=set[tuple[str, Span]])
 
@@ -198,11 +198,11 @@ class Report(Struct):
         self._seen.add((d.code, d.span))
         if len(d.message) > 1000:
             d = replace(d, message=d.message[:1000] + "…")
-        (self.found if d.severity == "error" else self.warned).append(d)
+        (self.errors if d.severity == "error" else self.warned).append(d)
 
-    def take(self, found: Iterable[Diagnostic]) -> None:
+    def take(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Add the diagnostics of another report on the same sources."""
-        for d in found:
+        for d in diagnostics:
             self._note(replace(d, source=self.sources.at(d.span)))
 
     @property
@@ -217,8 +217,8 @@ class Report(Struct):
 
     def raise_if_any(self) -> None:
         """Raise FracError with all errors in file order, if there are any."""
-        if self.found:
-            ordered = sorted(self.found, key=_place)
+        if self.errors:
+            ordered = sorted(self.errors, key=_place)
             raise FracError(ordered[:MAX_REPORTED], max(0, len(ordered) - MAX_REPORTED), self.warnings)
 
 

@@ -21,7 +21,7 @@ from fractal_dsl.program.program_to_summary import Summary, approximate
 
 
 @dataclass(frozen=True)
-class Text:
+class SpecText:
     """A text with the chosen parameter values, as ``-p`` takes them, and the chosen net."""
 
     source: Source
@@ -42,7 +42,7 @@ class Picture:
     depth: int | None = None
 
 
-def answer(text: Text, picture: Picture | None) -> dict[str, Any]:
+def answer(text: SpecText, picture: Picture | None) -> dict[str, Any]:
     """The errors and figures of a text, or its picture if requested. Any failure is in ``error``."""
     try:
         return _checked(text) if picture is None else _drawn(text, picture)
@@ -54,7 +54,7 @@ def answer(text: Text, picture: Picture | None) -> dict[str, Any]:
         return {"error": f"internal error: {type(error).__name__}: {error}. This is a bug in fractal_dsl."}
 
 
-def _checked(text: Text) -> dict[str, Any]:
+def _checked(text: SpecText) -> dict[str, Any]:
     report = Report(text.source)
     with deep():
         files = load(text.source, report)
@@ -72,10 +72,10 @@ def _checked(text: Text) -> dict[str, Any]:
         found |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
     # a broken text may declare only some parameters: the page keeps its sliders
     values = nets[0].program.params if nets else {}
-    return {**found, "params": None if report.found else controls(files, values)}
+    return {**found, "params": None if report.errors else controls(files, values)}
 
 
-def _drawn(text: Text, picture: Picture) -> dict[str, Any]:
+def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:
     from fractal_dsl.picture.dot_to_page import write_page
     from fractal_dsl.picture.graph_to_dot import LIGHT, Look, Opening, follow_reader
 

@@ -61,7 +61,7 @@ def _plain(expr: s.Expr | None, files: Files) -> Any:
     """The value of an expression without names; None for any other."""
     report = Report(files.main.source, list(files.paths.values()))
     value = None if expr is None else literal_value(expr, report)
-    return None if report.found else value
+    return None if report.errors else value
 
 
 def _literal(value: Any, type: str) -> str | None:

@@ -30,7 +30,7 @@ from fractal_dsl.base.escaping import json_in_html
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.source import MAX_SOURCE_BYTES
 from fractal_dsl.picture.shown import BoxLabel
-from fractal_dsl.play.answers import Picture, Text
+from fractal_dsl.play.answers import Picture, SpecText
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.words import words
 from fractal_dsl.play.worker import Superseded, Worker
@@ -120,7 +120,7 @@ class Server(ThreadingHTTPServer):
         self.latest[kind, page] = max(number, self.latest.get((kind, page), 0))
         params = {str(name): str(value) for name, value in asked["params"].items()}
         source = self.documents.source(str(asked["document"]), str(asked["text"]))
-        text = Text(source, params, asked.get("net"))
+        text = SpecText(source, params, asked.get("net"))
         picture = Picture(**asked["picture"]) if kind == "picture" else None
         try:
             answer = self.workers[kind].ask(text, picture, lambda: self.latest[kind, page] > number)

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.play.answers import Picture, Text, answer
+from fractal_dsl.play.answers import Picture, SpecText, answer
 
 TIME_LIMIT = 20.0
 """Seconds that one answer may take."""
@@ -35,7 +35,7 @@ class Worker:
         self._turn = threading.Lock()
         self._start()
 
-    def ask(self, text: Text, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any]:
+    def ask(self, text: SpecText, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any]:
         """The answer to a question. Raises Superseded as soon as it is known to be of no use, and UserError when it
         takes too long."""
         with self._turn:

@@ -62,7 +62,7 @@ class _Boxes:
         match term:
             case p.Op() | p.Hole():
                 return 1
-            case p.Group() if not _joins(term.body):
+            case p.NamedBlock() if not _joins(term.body):
                 return 1
             case _:
                 times, distinct = Counter(map(id, parts(term))), {id(part): part for part in parts(term)}
@@ -169,7 +169,7 @@ class _Kinds:
                 after = None if term.join.after is None else self.of(term.join.after)
                 join = (term.join.spec.name, repr(sorted(term.join.args.items())), after)
                 return "merge", join, *map(self.of, term.branches)
-            case p.Group() if not term.shared:
+            case p.NamedBlock() if not term.shared:
                 return "group", term.name, self.of(term.body)
             case p.Mention():
                 return "mention", id(term.instance)
@@ -195,7 +195,7 @@ def _name(term: p.Term) -> str | None:
     match term:
         case p.Op():
             return term.spec.name
-        case p.Group():
+        case p.NamedBlock():
             return term.name
         case p.Tagged():
             return _name(term.body)

@@ -28,11 +28,11 @@ def literal(text: str, name: str) -> Any:
     report = Report(Source(name, text))
     with deep():
         value = literal_value(parse_expression(report.source, report), report)
-    if report.found and (inner := re.fullmatch(r"\w+\((.*)\)", text.strip())):
+    if report.errors and (inner := re.fullmatch(r"\w+\((.*)\)", text.strip())):
         for key, number in re.findall(r"(\w+)\s*=\s*([^,)=]+)", inner[1]):
             if wrong := first_not_finite(number):
                 raise UserError(f"`{name}.{key}` must be a finite number, found {wrong}")
-    return text if report.found else value
+    return text if report.errors else value
 
 
 def param_text(value: object) -> str:

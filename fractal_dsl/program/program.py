@@ -82,7 +82,7 @@ class Merge(Struct, frozen=True, eq=False):
     span: Span
 
 
-class Group(Struct, frozen=True, eq=False):
+class NamedBlock(Struct, frozen=True, eq=False):
     """A call of a user's layer: its body under its name.
 
     With ``shared``, a block with one set of weights however often it is used: one object, compared by identity."""
@@ -108,7 +108,7 @@ class Hole(Struct, frozen=True, eq=False):
     span: Span
 
 
-Term = Op | Seq | Bundle | Mention | Each | Merge | Group | Tagged | Hole
+Term = Op | Seq | Bundle | Mention | Each | Merge | NamedBlock | Tagged | Hole
 
 
 def opens(term: Term) -> bool:

@@ -20,7 +20,7 @@ def parts(term: p.Term) -> tuple[p.Term, ...]:
             return (term.instance.body,)
         case p.Each():
             return (term.target, term.block)
-        case p.Group() | p.Tagged():
+        case p.NamedBlock() | p.Tagged():
             return (term.body,)
         case p.Op() | p.Hole():
             return ()
@@ -58,8 +58,8 @@ def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
             return p.Mention(new, term.inside, term.span)
         case p.Each():
             return p.Each(change(term.target), change(term.block), term.span)
-        case p.Group():
-            return p.Group(term.name, change(term.body), term.span, term.shared)
+        case p.NamedBlock():
+            return p.NamedBlock(term.name, change(term.body), term.span, term.shared)
         case p.Tagged():
             return p.Tagged(change(term.body), term.annotation, term.value, term.span)
         case p.Op() | p.Hole():

@@ -95,7 +95,7 @@ class CheckedSweep:
         errors: list[Diagnostic] = []
         for a in axes:
             for text in a.ends():
-                findings = self._evaluated(alone, {**self._base, a.name: a.place(text)})[1].found
+                findings = self._evaluated(alone, {**self._base, a.name: a.place(text)})[1].errors
                 wrong = [d for d in findings if d.source.name == OPTIONS["param"]]
                 errors += wrong
                 if wrong and not a.choices:
@@ -114,7 +114,7 @@ class CheckedSweep:
     def _train_block(self) -> Mapping[str, Any]:
         """The train block at the first value of each axis."""
         settings, report = self._evaluated(self.files.main, self._base)
-        wrong = [d for d in report.found if d.code.startswith(_WHATEVER_THE_VALUES)]
+        wrong = [d for d in report.errors if d.code.startswith(_WHATEVER_THE_VALUES)]
         if wrong:
             raise FracError(wrong)
         return settings

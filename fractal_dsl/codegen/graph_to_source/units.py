@@ -30,7 +30,7 @@ _ARGUMENTS = {
 }
 
 
-class Constant(Struct):
+class ConstructorArgument(Struct):
     """An argument of a constructor: its value, and the name of its parameter."""
 
     value: Any
@@ -44,20 +44,20 @@ class Statement(Struct):
     operands: tuple[int, ...]
     path: str = ""
     target: str = ""
-    constants: tuple[Constant, ...] = ()
+    constants: tuple[ConstructorArgument, ...] = ()
     keywords: tuple[str, ...] = ()
-    unit: Unit | None = None
+    unit: Region | None = None
     join: Join | None = None
 
 
-class Unit(Struct):
+class Region(Struct):
     """A region of the net under one prefix, with one input and one output."""
 
     prefix: str
     input: int
     output: int
     statements: list[Statement]
-    constants: list[Constant] = field(default_factory=list[Constant])
+    constants: list[ConstructorArgument] = field(default_factory=list[ConstructorArgument])
     signature: Signature = ()
 
 
@@ -74,7 +74,7 @@ def _path(name: str, skip: int) -> str:
     return re.sub(r"@\d+", "", name[skip:])
 
 
-class Units:
+class Regions:
     """Finds the units of a graph; ``alike`` holds those below the net by their structure, innermost first."""
 
     def __init__(self, graph: JoinGraph) -> None:
@@ -99,9 +99,9 @@ class Units:
             while "." in name:
                 name = name.rpartition(".")[0]
                 self.members[name].append(number)
-        self.alike: dict[Signature, list[Unit]] = {}
+        self.alike: dict[Signature, list[Region]] = {}
 
-    def net(self) -> Unit:
+    def net(self) -> Region:
         """The whole net."""
         end = self.operands[self.graph.output[0]][0]
         return self._unit("", list(self.names), (self.graph.input[0], end))
@@ -115,10 +115,10 @@ class Units:
         hands = {n for n in inside if any(r not in inside for r in self.readers[n])}
         return (reads.pop(), hands.pop()) if len(reads) == len(hands) == 1 else None
 
-    def _unit(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Unit:
-        unit = Unit(prefix, *ends, [])
+    def _unit(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Region:
+        unit = Region(prefix, *ends, [])
         skip = len(prefix) + 1 if prefix else 0
-        done: dict[str, Unit | None] = {}
+        done: dict[str, Region | None] = {}
         for number in numbers:
             child = self._child(prefix, number, done)
             if child is None:
@@ -129,7 +129,7 @@ class Units:
         self._sign(unit)
         return unit
 
-    def _child(self, prefix: str, number: int, done: dict[str, Unit | None]) -> Unit | None:
+    def _child(self, prefix: str, number: int, done: dict[str, Region | None]) -> Region | None:
         """The unit below ``prefix`` that a node belongs to, if any."""
         name = self.names[number]
         parts = name.split(".")
@@ -153,13 +153,15 @@ class Units:
             return Statement(number, self.operands[number], join=join)
         kind = re.sub(r"(Transpose)?\d?d?$", "", torch.target.rpartition(".")[2])
         known = _ARGUMENTS.get(kind, ())
-        constants = [Constant(v, known[i] if i < len(known) else f"argument{i + 1}") for i, v in enumerate(torch.args)]
-        constants += [Constant(v, k) for k, v in torch.kwargs]
+        constants = [
+            ConstructorArgument(v, known[i] if i < len(known) else f"argument{i + 1}") for i, v in enumerate(torch.args)
+        ]
+        constants += [ConstructorArgument(v, k) for k, v in torch.kwargs]
         keywords = tuple([k for k, _ in torch.kwargs])
         path = _path(self.names[number], skip)
         return Statement(number, self.operands[number], path, torch.target, tuple(constants), keywords, join=join)
 
-    def _sign(self, unit: Unit) -> None:
+    def _sign(self, unit: Region) -> None:
         """The structure of a unit without its constants, which are collected; its like are found by it."""
         place = {unit.input: 0} | {s.result: i for i, s in enumerate(unit.statements, 1)}
         signature: list[Signature] = []

@@ -1,4 +1,4 @@
-"""Units to the text of classes."""
+"""Regions to the text of classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from fractal_dsl.base.escaping import docstring
 from fractal_dsl.codegen.graph_to_source.header import header
 from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, parameter_name, plain
-from fractal_dsl.codegen.graph_to_source.units import Constant, Signature, Statement, Unit, Units
+from fractal_dsl.codegen.graph_to_source.units import ConstructorArgument, Region, Regions, Signature, Statement
 from fractal_dsl.graph.graph import JoinGraph
 
 
@@ -21,7 +21,7 @@ class _Class(Struct):
     """The source of all units of one signature. ``parameters`` maps a constant's place to its parameter."""
 
     name: str
-    units: list[Unit]
+    units: list[Region]
     parameters: dict[int, str] = field(default_factory=dict[int, str])
 
 
@@ -29,7 +29,7 @@ class Writer:
     """Writes the module of a graph."""
 
     def __init__(self, graph: JoinGraph, helpers: Mapping[str, str]) -> None:
-        self.graph, self.units, self.helpers = graph, Units(graph), helpers
+        self.graph, self.units, self.helpers = graph, Regions(graph), helpers
         self.classes: dict[Signature, _Class] = {}
         self.taken = {*CLASSES, *helpers}
         calls = [graph.construction(number) for number, _ in graph.items()]
@@ -113,7 +113,7 @@ class Writer:
         init = ["super().__init__()", *self._containers(self._members(cls, unit))]
         return _definition(cls.name, "nn.Module", signature, "\n".join(init), self._forward(unit))
 
-    def _members(self, cls: _Class, unit: Unit) -> dict[str, str]:
+    def _members(self, cls: _Class, unit: Region) -> dict[str, str]:
         """The constructor call of each submodule by its path."""
         members: dict[str, str] = {}
         offset = 0
@@ -151,7 +151,7 @@ class Writer:
 
         return [f"self.{name} = {text(value)}" for name, value in tree.items()]
 
-    def _forward(self, unit: Unit) -> str:
+    def _forward(self, unit: Region) -> str:
         last_use = {o: i for i, s in enumerate(unit.statements) for o in s.operands}
         last_use[unit.output] = len(unit.statements)
         held: dict[str, int] = {"x": unit.input}
@@ -193,7 +193,7 @@ def _call(s: Statement, reads: Sequence[str]) -> str:
             return f"torch.cat([{', '.join(reads)}], {s.join.args['dim']})"
 
 
-def _value(cls: _Class, constant: Constant, place: int) -> str:
+def _value(cls: _Class, constant: ConstructorArgument, place: int) -> str:
     return cls.parameters.get(place) or repr(constant.value)
 
 

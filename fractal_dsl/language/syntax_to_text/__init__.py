@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from fractal_dsl.language import syntax as s
-from fractal_dsl.language.syntax_to_text.comments import Gap, Text, Weaver, Word, overlong, settle, words
+from fractal_dsl.language.syntax_to_text.comments import CommentedSource, Gap, Weaver, Word, overlong, settle, words
 from fractal_dsl.language.syntax_to_text.expressions import POSTFIX, Expressions
 from fractal_dsl.language.syntax_to_text.layout import (
     INDENT,
@@ -42,14 +42,14 @@ def syntax_to_text(file: s.File) -> str:
 
 
 def _formatted(file: s.File) -> str:
-    text = Text(file.source, file.comments)
+    text = CommentedSource(file.source, file.comments)
     rows = _Rows(file, text, all=False).file()
     if any(overlong(_words([row])) for row in rows):
         rows = _Rows(file, text, all=True).file()
     written = list(_words(rows))
     gaps = text.gaps(written)
     settle(gaps, written)
-    lines, _ = _Writer(gaps, Weaver(gaps, written)).lines(rows, 0, WIDTH)
+    lines, _ = _LineWriter(gaps, Weaver(gaps, written)).lines(rows, 0, WIDTH)
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -77,7 +77,7 @@ def _words(rows: Iterable[_Row]) -> Iterator[Word]:
 class _Rows:
     """The nodes of a file as rows."""
 
-    def __init__(self, file: s.File, text: Text, *, all: bool) -> None:
+    def __init__(self, file: s.File, text: CommentedSource, *, all: bool) -> None:
         self.tree, self.text = file, text
         self.e = Expressions(file.source, text, all=all)
 
@@ -151,7 +151,7 @@ class _Rows:
         return group(head, self.e.type(node.output_type), Nest((options, body)))
 
 
-class _Writer:
+class _LineWriter:
     """Rows as lines, with the comments between them."""
 
     def __init__(self, gaps: dict[int, Gap], weaver: Weaver) -> None:

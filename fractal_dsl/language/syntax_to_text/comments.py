@@ -23,7 +23,7 @@ from fractal_dsl.language.syntax_to_text.layout import (
     Infix,
     Line,
     Nest,
-    Opening,
+    Paren,
     Remarks,
     group,
     join,
@@ -35,7 +35,7 @@ _PARENTHESIS = re.compile(r'"[^"\n]*"|#[^\n]*|[()]')
 
 _RUN = 100  # the parser's MAX_RUN, which counts one token where this may count several words
 
-Word = str | Infix | Opening
+Word = str | Infix | Paren
 
 
 class Gap(Struct):
@@ -52,7 +52,7 @@ class Gap(Struct):
         return bool(self.trailing or self.own)
 
 
-class Text:
+class CommentedSource:
     """A source with its comments and its matching brackets."""
 
     def __init__(self, source: Source, comments: Sequence[Comment]) -> None:
@@ -102,8 +102,8 @@ class Text:
         position, number = 0, -1
         closing: list[int] = []
         for number, word in enumerate(words):
-            shown = word.text if isinstance(word, Infix) else "(" if isinstance(word, Opening) else word
-            least = word.at if isinstance(word, Opening) else closing.pop() if shown == ")" else 0
+            shown = word.text if isinstance(word, Infix) else "(" if isinstance(word, Paren) else word
+            least = word.at if isinstance(word, Paren) else closing.pop() if shown == ")" else 0
             gap = found[number] = Gap()
             while True:
                 position = self._pass(position, gap)
@@ -156,7 +156,7 @@ def words(doc: Doc) -> Iterator[Word]:
                 yield from _WORD.findall(", ".join(items))
             case Infix(text=text):
                 yield Infix(text.strip())
-            case Opening() as opening:
+            case Paren() as opening:
                 yield opening
             case Line() | Remarks():
                 pass
@@ -166,7 +166,7 @@ def overlong(written: Iterable[Word]) -> bool:
     """Whether a run of words is longer than the parser accepts: removed parentheses may have separated them."""
     runs = [0]
     for word in written:
-        text = word.text if isinstance(word, Infix) else "(" if isinstance(word, Opening) else word
+        text = word.text if isinstance(word, Infix) else "(" if isinstance(word, Paren) else word
         runs[-1] += 1
         if runs[-1] > _RUN:
             return True
@@ -235,7 +235,7 @@ class Weaver:
                 self._at += 1
                 remarks = self._remarks()
                 return (text.rstrip(), remarks) if remarks else text
-            case Opening():
+            case Paren():
                 self._at += 1
                 return ("(", self._remarks())
             case Line() | Remarks():

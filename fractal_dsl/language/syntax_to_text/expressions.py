@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Source
-from fractal_dsl.language.syntax_to_text.comments import Text
+from fractal_dsl.language.syntax_to_text.comments import CommentedSource
 from fractal_dsl.language.syntax_to_text.layout import (
     SPACE,
     Doc,
@@ -14,7 +14,7 @@ from fractal_dsl.language.syntax_to_text.layout import (
     Hug,
     Infix,
     Nest,
-    Opening,
+    Paren,
     bracketed,
     group,
     join,
@@ -36,7 +36,7 @@ _NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, POSTFIX, _ATOM = 3, 5, 6, 7,
 class Expressions:
     """Documents of the expressions and types of one file. ``all`` keeps redundant parentheses, too."""
 
-    def __init__(self, source: Source, text: Text, *, all: bool) -> None:
+    def __init__(self, source: Source, text: CommentedSource, *, all: bool) -> None:
         self.source, self.text, self.all = source, text, all
         self._calls: set[int] = set()
 
@@ -44,7 +44,7 @@ class Expressions:
         """An expression in a place where precedence ``least`` or higher needs no parentheses."""
         doc = self._doc(expr)
         for opening in self._parentheses(expr, least):
-            doc = bracketed(Opening(opening), doc, ")")
+            doc = bracketed(Paren(opening), doc, ")")
         return doc
 
     def body(self, expr: s.Expr) -> Doc:

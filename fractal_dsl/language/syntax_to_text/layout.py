@@ -63,13 +63,13 @@ class Infix(Struct, frozen=True):
     text: str
 
 
-class Opening(Struct, frozen=True):
+class Paren(Struct, frozen=True):
     """The opening parenthesis at an offset of the source; other parentheses around the expression are dropped."""
 
     at: int
 
 
-Doc = str | Line | Remarks | Nest | Group | Fill | Hug | Infix | Opening | tuple["Doc", ...]
+Doc = str | Line | Remarks | Nest | Group | Fill | Hug | Infix | Paren | tuple["Doc", ...]
 
 SOFT = Line("")
 SPACE = Line()
@@ -170,7 +170,7 @@ def layout(doc: Doc, width: int) -> str:
                 stack += [(indent, flat, at.body), (indent, flat, " ")]
             case Infix(text=text):
                 stack.append((indent, flat, text))
-            case Opening():
+            case Paren():
                 stack.append((indent, flat, "("))
     return "\n".join(line.rstrip() for line in "".join(out).split("\n"))
 
@@ -199,7 +199,7 @@ def _fits(doc: Doc, rest: Sequence[tuple[int, bool, Doc]], room: int) -> bool:
                 todo += [(flat, at.body), (flat, " ")]
             case Infix(text=text):
                 room -= len(text)
-            case Opening():
+            case Paren():
                 room -= 1
     return room >= 0
 

@@ -39,7 +39,7 @@ EDITION = 1
 def text_to_syntax(source: Source, report: Report) -> s.File:
     """Parse a file. Errors go to ``report``; a broken declaration becomes a ``BrokenDecl``."""
     tokens, comments = lex(source, report)
-    sound = not report.found
+    sound = not report.errors
     shallow = check_nesting(tokens, report)
     if not shallow:
         return s.File(source, None, (), comments)
@@ -50,9 +50,9 @@ def text_to_syntax(source: Source, report: Report) -> s.File:
 def parse_expression(source: Source, report: Report) -> s.Expr:
     """Parse one expression, such as the value of ``-p name=value``."""
     tokens, _ = lex(source, report)
-    if not report.found and not tokens:
+    if not report.errors and not tokens:
         report.error("E0102", Span(source.base, source.end), "expected a value, but the text is empty")
-    if report.found or not check_nesting(tokens, report):
+    if report.errors or not check_nesting(tokens, report):
         return s.Broken(Span(source.base, source.end))
     try:
         return feed("expr", tokens, source.end)
@@ -86,7 +86,7 @@ def _parse_pieces(source: Source, tokens: Sequence[Token], report: Report) -> tu
             report_token(source, error, piece, report)
             name = next((t.value for t in piece[1::-1] if t.type == "NAME"), None)  # the first word in `width = 64`
             decls.append(s.BrokenDecl(name, span_of(piece[0]).to(span_of(piece[-1]))))
-        if len(report.found) >= MAX_ERRORS:
+        if len(report.errors) >= MAX_ERRORS:
             break
     return None, decls
 

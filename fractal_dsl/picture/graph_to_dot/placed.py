@@ -29,14 +29,14 @@ class Rect(Struct, frozen=True):
         return (self.left + self.right) / 2
 
 
-class Text(Struct, frozen=True):
+class Label(Struct, frozen=True):
     """A text and the point at which it is centred."""
 
     text: str
     at: Point
 
 
-class Edge(Struct, frozen=True):
+class Connector(Struct, frozen=True):
     """Straight pieces from the edge of a unit to that of another; a corner at each point between."""
 
     source: int
@@ -53,10 +53,10 @@ class Placed(Struct):
     """
 
     units: dict[int, Rect] = field(default_factory=dict[int, Rect])
-    frames: dict[FrameKey, tuple[Rect, Text]] = field(default_factory=dict[FrameKey, tuple[Rect, Text]])
-    edges: list[Edge] = field(default_factory=list[Edge])
-    entering: dict[int, Text] = field(default_factory=dict[int, Text])
-    leaving: dict[int, Text] = field(default_factory=dict[int, Text])
+    frames: dict[FrameKey, tuple[Rect, Label]] = field(default_factory=dict[FrameKey, tuple[Rect, Label]])
+    edges: list[Connector] = field(default_factory=list[Connector])
+    entering: dict[int, Label] = field(default_factory=dict[int, Label])
+    leaving: dict[int, Label] = field(default_factory=dict[int, Label])
     parts: list[Series] = field(default_factory=list[Series])
     movable: bool = True
 
@@ -74,7 +74,7 @@ class Placed(Struct):
         """The same layout with its top at the bottom; titles of frames stay at their tops."""
         turned = self._mapped(lambda at: (at[0], -at[1]))
         for key, (rect, title) in turned.frames.items():
-            turned.frames[key] = rect, Text(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
+            turned.frames[key] = rect, Label(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
         return turned
 
     def _mapped(self, to: Callable[[Point], Point]) -> Placed:
@@ -82,14 +82,14 @@ class Placed(Struct):
             (left, a), (right, b) = to((r.left, r.top)), to((r.right, r.bottom))
             return Rect(left, min(a, b), right, max(a, b))
 
-        def text(t: Text) -> Text:
-            return Text(t.text, to(t.at))
+        def text(t: Label) -> Label:
+            return Label(t.text, to(t.at))
 
         return replace(
             self,
             units={key: rect(r) for key, r in self.units.items()},
             frames={key: (rect(r), text(t)) for key, (r, t) in self.frames.items()},
-            edges=[Edge(e.source, e.target, tuple(map(to, e.points))) for e in self.edges],
+            edges=[Connector(e.source, e.target, tuple(map(to, e.points))) for e in self.edges],
             entering={key: text(t) for key, t in self.entering.items()},
             leaving={key: text(t) for key, t in self.leaving.items()},
         )
@@ -100,7 +100,7 @@ def half_width(text: str) -> float:
     return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
 
 
-def beside(tensor: Tensor, x: float, y: float) -> Text:
+def beside(tensor: Tensor, x: float, y: float) -> Label:
     """A shape to the right of a line at ``x``."""
     text = shape_text(tensor)
-    return Text(text, (x + 6 + half_width(text), y))
+    return Label(text, (x + 6 + half_width(text), y))

@@ -11,7 +11,7 @@ from itertools import pairwise, takewhile
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Edge, Placed, Point, Rect, Text, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Point, Rect, beside, half_width
 from fractal_dsl.picture.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, Sizes, gap, grid, into, out, top
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import shape_text
@@ -134,7 +134,7 @@ class Placer:
         x = route.points[-1][0]
         if isinstance(first, Leaf) or not left + room <= x <= right - room:
             x = rect.middle
-        title = Text(item.title, (left + 10 + half_width(item.title), y + TITLE / 2 + 2))
+        title = Label(item.title, (left + 10 + half_width(item.title), y + TITLE / 2 + 2))
         self.placed.frames[item.key] = (rect, title)
 
         crossing, body_top = len(self.placed.edges), y + top(item)
@@ -153,7 +153,7 @@ class Placer:
         for here, after in pairwise(points[1:]):
             if not kept[-1][0] == here[0] == after[0]:
                 kept.append(here)
-        self.placed.edges.append(Edge(source, target, (*kept, points[-1])))
+        self.placed.edges.append(Connector(source, target, (*kept, points[-1])))
 
 
 def _turned(route: Route, item: Item, y: float, distance: float) -> Route:

@@ -73,7 +73,7 @@ class _Drawer:
             case p.Op():
                 label = " ".join(filter(None, (term.spec.name, window_text([(term.spec, term.args)]))))
                 return (self._leaf("layer", label, term.spec.family),)
-            case p.Group():
+            case p.NamedBlock():
                 ops = list(_ops(term.body))
                 family = next(
                     (op.spec.family for op in ops if op.spec.weighted), ops[0].spec.family if ops else "shape"
@@ -132,7 +132,7 @@ def _ops(term: p.Term) -> Iterator[p.Op]:
     match term:
         case p.Op():
             yield term
-        case p.Seq() | p.Merge() | p.Group() | p.Tagged():
+        case p.Seq() | p.Merge() | p.NamedBlock() | p.Tagged():
             for part in parts(term):
                 yield from _ops(part)
         case _:

@@ -14,7 +14,7 @@ from math import prod
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Edge, Placed, Rect, Text, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Rect, beside, half_width
 from fractal_dsl.picture.graph_to_dot.placer import Area, Placer, Route
 from fractal_dsl.picture.graph_to_dot.sizes import (
     BOTTOM,
@@ -199,9 +199,9 @@ class _Valley:
         placed = self.left.placed
         placed.units[skip.number] = rect
         x, _ = route.points[-1]
-        placed.edges.append(Edge(route.source, skip.number, (*route.points, (x, y), (rect.left, y))))
+        placed.edges.append(Connector(route.source, skip.number, (*route.points, (x, y), (rect.left, y))))
         end = self.x - self.half[1]
-        placed.edges.append(Edge(skip.number, join.number, ((rect.right, y), (end, y))))
+        placed.edges.append(Connector(skip.number, join.number, ((rect.right, y), (end, y))))
 
     def _framed(self, placed: Placed) -> Placed:
         """The layout with the frames that are around both sides."""
@@ -215,7 +215,7 @@ class _Valley:
                 shape = out(level.frame)
                 right = max(right + SIDE, self.x + SIDE + text_width(shape_text(shape) if shape else "", SMALL))
                 at = (left + 10 + half_width(title), self.edges[i] + TITLE / 2 + 2)
-                placed.frames[level.frame.key] = Rect(left, self.edges[i], right, bottom), Text(title, at)
+                placed.frames[level.frame.key] = Rect(left, self.edges[i], right, bottom), Label(title, at)
         return placed
 
 

@@ -17,7 +17,7 @@ from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.picture.graph_to_dot.look import Look
 from fractal_dsl.picture.graph_to_dot.page import page_data
-from fractal_dsl.picture.graph_to_dot.placed import Edge, Placed, Point, Rect, Text
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Point, Rect
 from fractal_dsl.picture.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
 from fractal_dsl.picture.graph_to_dot.units import Unit, short
@@ -54,7 +54,7 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
     canvas = Canvas(left, bottom)
     picture = _picture(name, look, f"0,0,{decimal(right - left)},{decimal(bottom - top)}")
     for number, panel in enumerate(drawn):
-        _Writer(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "").write(picture, top)
+        _PanelWriter(panel, look, canvas, f"p{number + 1}" if len(drawn) > 1 else "").write(picture, top)
     for number, mark in enumerate(pieces):
         picture.node(f"legend{number}", **_attributes(_mark(mark, look, canvas)))
     return picture.source
@@ -67,12 +67,12 @@ def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> d
     left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
     width = max(r.right for r in rects) - left
     bottom = max([bottom, *(mark.rect.bottom for mark in _legend([drawn], look, left, bottom + 16.0, width))])
-    writers = [_Writer(replace(drawn, plan=plan), look, Canvas(left, bottom), "") for _, plan in plans]
+    writers = [_PanelWriter(replace(drawn, plan=plan), look, Canvas(left, bottom), "") for _, plan in plans]
     dropped = [
         {"name": name, "nodes": writer.dropped_nodes(), "edges": writer.dropped_edges()}
         for (name, _), writer in zip(plans, writers, strict=True)
     ]
-    own = _Writer(drawn, look, Canvas(left, bottom), "")
+    own = _PanelWriter(drawn, look, Canvas(left, bottom), "")
     return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
 
 
@@ -126,7 +126,7 @@ def _mark(mark: Mark, look: Look, canvas: Canvas) -> dict[str, str]:
     return attributes | swatch | ({"penwidth": _HEAVY} if mark.heavy else {})
 
 
-class _Writer:
+class _PanelWriter:
     """Writes one panel; ``prefix`` keeps its names apart from those of others."""
 
     def __init__(self, panel: Panel, look: Look, canvas: Canvas, prefix: str) -> None:
@@ -184,7 +184,7 @@ class _Writer:
         unit = self.drawn[number]
         return f"{self.prefix}{f'n{unit.members[-1]}' if unit.members else unit.kind}"
 
-    def _live(self, edge: Edge) -> bool | None:
+    def _live(self, edge: Connector) -> bool | None:
         """Whether a plan leaves a line live; None without a plan."""
         if self.needed is None or self.panel.graph is None:
             return None
@@ -205,7 +205,7 @@ class _Writer:
         ends = unit.kind in ("input", "output")
         return self.needed is None or ends or not self.needed.isdisjoint(unit.members)
 
-    def _edge(self, edge: Edge, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
+    def _edge(self, edge: Connector, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
         arrow = self.drawn[edge.target].kind != "skip"
         attributes = {"pos": spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
         if live is None:
@@ -237,7 +237,7 @@ class _Writer:
                     self._parts(item.body, cluster)
                     picture.subgraph(cluster)
 
-    def _frame(self, item: Frame, kind: str, rect: Rect, title: Text) -> dict[str, str]:
+    def _frame(self, item: Frame, kind: str, rect: Rect, title: Label) -> dict[str, str]:
         fill, outline = self.look.theme.frames[kind]
         return {
             "label": title.text,

@@ -15,9 +15,17 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, column_order
 from fractal_dsl.program.program_to_summary.count import Count
 from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
-from fractal_dsl.program.program_to_summary.summary import Cost, Summary, approximate
+from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate
 
-__all__ = ["MAX_COLUMNS", "MAX_NUMBERS", "MAX_OPS_PER_LAYER", "Cost", "Summary", "approximate", "program_to_summary"]
+__all__ = [
+    "MAX_COLUMNS",
+    "MAX_NUMBERS",
+    "MAX_OPS_PER_LAYER",
+    "ColumnCost",
+    "Summary",
+    "approximate",
+    "program_to_summary",
+]
 
 MAX_OPS_PER_LAYER = 16
 MAX_COLUMNS = 1_000
@@ -42,10 +50,10 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         help = "lower the levels: columns multiply if a case uses its rule in several of them"
         report.error("E0601", program.span, message, help=help)
         return None
-    errors = len(report.found)
+    errors = len(report.errors)
     first = Measure(program, report, ())
     signal, totals = first.net()
-    if len(report.found) > errors or signal.out is None:
+    if len(report.errors) > errors or signal.out is None:
         return None
     if program.drop_path_span and not first.closes:
         message = f"the drop-path of net `{program.net}` has nothing to work on: the net has no rule with a join"
@@ -56,7 +64,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         signal, totals = Measure(program, report, order).net()
     assert signal.out is not None
     columns = distinct_columns(order, signal.columns) if order else {}
-    whole = Cost(signal.depth, totals.params, totals.macs)
+    whole = ColumnCost(signal.depth, totals.params, totals.macs)
     return Summary(
         program.net,
         program.input.shape,
@@ -75,7 +83,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     )
 
 
-def distinct_columns(order: Sequence[Label], costs: Sequence[Cost]) -> dict[Label, Cost]:
+def distinct_columns(order: Sequence[Label], costs: Sequence[ColumnCost]) -> dict[Label, ColumnCost]:
     """The distinct columns by number, from shallow to deep; columns of equal depth keep their order."""
     first: dict[int, Label] = {}
     for label, cost in zip(order, costs, strict=True):

@@ -73,7 +73,7 @@ class Count:
                 base, ops = self._sum(term.branches, False)
                 after = self.term(term.join.after, False) if term.join.after else (0, 0)
                 return base + after[0] + int(placed), ops + after[1]
-            case p.Group():
+            case p.NamedBlock():
                 base, ops = self.term(term.body, False)
                 return base + int(placed), ops
             case p.Tagged():

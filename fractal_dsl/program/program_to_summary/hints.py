@@ -86,7 +86,7 @@ def output_help(program: p.Program, out: Tensor) -> str | None:
 def _chain(term: p.Term) -> Iterator[p.Term]:
     """The blocks on the path of a signal, with layers and sequences flattened."""
     match term:
-        case p.Seq() | p.Group() | p.Tagged():
+        case p.Seq() | p.NamedBlock() | p.Tagged():
             for part in parts(term):
                 yield from _chain(part)
         case _:

@@ -17,7 +17,7 @@ from fractal_dsl.program.columns import Label, choose_operands, labels_of
 from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
 from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
 from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
-from fractal_dsl.program.program_to_summary.summary import Cost, approximate
+from fractal_dsl.program.program_to_summary.summary import ColumnCost, approximate
 
 MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB
 
@@ -67,8 +67,8 @@ class Measure:
             signal = replace(signal, out=None)
         return replace(signal, columns=columns), totals
 
-    def _signal(self, out: Tensor | None, span: Span, cost: Cost | None = None) -> Signal:
-        return Signal(out, span, (cost or Cost(),) * len(self.order), behind=self.behind)
+    def _signal(self, out: Tensor | None, span: Span, cost: ColumnCost | None = None) -> Signal:
+        return Signal(out, span, (cost or ColumnCost(),) * len(self.order), behind=self.behind)
 
     def _error(self, error: ShapeError, span: Span, message: str | None = None) -> None:
         self.report.error(error.code, span, message or error.message, help=error.help, trail=reversed(self.trail))
@@ -106,7 +106,7 @@ class Measure:
                 branches = [replace(s, span=b.span) for (s, _), b in zip(parts, term.branches, strict=True)]
                 signal, totals = self._join(branches, sum_of([t for _, t in parts]), term.join, None)
                 return self._base(signal, totals, placed)
-            case p.Group():
+            case p.NamedBlock():
                 self.trail.append(term.name)
                 signal, totals = self.closed(term.body, x, False)
                 self.trail.pop()
@@ -118,7 +118,7 @@ class Measure:
             case p.Hole():
                 return (self._signal(None, term.span),), Totals()
 
-    def _shared(self, term: p.Group, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
+    def _shared(self, term: p.NamedBlock, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
         """Measure a use of a shared block. Its parameters are set aside, to be counted once."""
         params = tuple([c.params for c in signal.columns])
         first = self.shared.setdefault(id(term), Shared(x, totals.params, params, totals.modules))
@@ -133,7 +133,7 @@ class Measure:
     def _base(self, signal: Signal, totals: Totals, placed: bool) -> Open:
         if not placed:
             return (signal,), totals
-        columns = tuple([c + Cost(1) for c in signal.columns])
+        columns = tuple([c + ColumnCost(1) for c in signal.columns])
         return (replace(signal, depth=signal.depth + 1, columns=columns),), totals + Totals(base=1)
 
     def _op(self, term: p.Op, x: Tensor | None, placed: bool) -> Open:
@@ -152,7 +152,7 @@ class Measure:
         self._warn(term, x, params)
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
-        signal = replace(self._signal(out, term.span, Cost(base, params, macs)), depth=base, weighted=weighted)
+        signal = replace(self._signal(out, term.span, ColumnCost(base, params, macs)), depth=base, weighted=weighted)
         signal = replace(signal, last=spec if weighted else None, behind=source(spec, self.behind))
         return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
 
@@ -247,7 +247,7 @@ class Measure:
             depth, weighted = max(s.depth for s in signals), max(s.weighted for s in signals)
             if labels is not None:
                 chosen = choose_operands(labels, self.order) if self.order else ()
-                routes = [Cost(route=hash((i + 1, len(signals)))) for i in range(len(signals))]
+                routes = [ColumnCost(route=hash((i + 1, len(signals)))) for i in range(len(signals))]
                 columns = tuple([signals[i].columns[k] + routes[i] for k, i in enumerate(chosen)])
             else:
                 columns = tuple([merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
@@ -256,7 +256,7 @@ class Measure:
                 out = None
             params, modules = self._weights(signals, join) if out is not None else (0, Digest())
             if labels is None and params:
-                columns = tuple([c + Cost(params=params) for c in columns])
+                columns = tuple([c + ColumnCost(params=params) for c in columns])
             behind = next((s.behind for s in signals if s.behind), "")
             signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals), behind=behind)
             totals = totals + Totals(params, raw=1, joins=((len(signals), 1),), modules=modules)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import OpSpec, Tensor
-from fractal_dsl.program.program_to_summary.summary import Cost
+from fractal_dsl.program.program_to_summary.summary import ColumnCost
 
 _MODULUS, _BASE = 2**61 - 1, 1_000_003
 
@@ -72,7 +72,7 @@ class Signal(Struct, frozen=True):
 
     out: Tensor | None
     span: Span
-    columns: tuple[Cost, ...]
+    columns: tuple[ColumnCost, ...]
     depth: int = 0
     weighted: int = 0
     paths: int = 1
@@ -101,12 +101,14 @@ def repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals
     return (signal.after(twice), both + totals) if times % 2 else (twice, both)
 
 
-def merged(costs: Sequence[Cost]) -> Cost:
+def merged(costs: Sequence[ColumnCost]) -> ColumnCost:
     """The cost of a column that goes through all operands of a join: the maximum depth, and the sum of everything
     else."""
     shared = frozenset[int]().union(*[c.shared for c in costs])
     route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
-    return Cost(max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route)
+    return ColumnCost(
+        max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route
+    )
 
 
 def sum_of(totals: Sequence[Totals]) -> Totals:

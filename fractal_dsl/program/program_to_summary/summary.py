@@ -9,7 +9,7 @@ from msgspec import Struct
 from fractal_dsl.program.columns import Label
 
 
-class Cost(Struct, frozen=True):
+class ColumnCost(Struct, frozen=True):
     """The cost of one column: base layers on its path, parameters, multiply-accumulates per sample.
 
     ``shared`` are the shared blocks (ids of their terms) whose parameters are not in ``params`` yet, since they count
@@ -22,10 +22,10 @@ class Cost(Struct, frozen=True):
     shared: frozenset[int] = frozenset()
     route: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: ColumnCost) -> ColumnCost:
         shared = self.shared | other.shared
         route = hash((self.route, other.route)) if self.route and other.route else self.route or other.route
-        return Cost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
+        return ColumnCost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
 
 
 class Summary(Struct, frozen=True):
@@ -46,7 +46,7 @@ class Summary(Struct, frozen=True):
     joins_raw: int
     joins: dict[int, int]
     paths: int
-    columns: tuple[Cost, ...]
+    columns: tuple[ColumnCost, ...]
     labels: tuple[Label, ...]
 
     def json(self) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _check_apart(library: Library, file: s.File) -> None:
     _resolve(module)
     check_declarations(module)
     required = {d.name.span for m in apart.modules for d in m.params() if d.default is None}
-    context.report.take([d for d in (*report.found, *report.warned) if d.span not in required])
+    context.report.take([d for d in (*report.errors, *report.warned) if d.span not in required])
 
 
 def _resolve(module: Module) -> None:
@@ -134,4 +134,4 @@ def _check_overrides(library: Library, overrides: Mapping[str, str]) -> None:
         if name in hidden:
             help = f"{hidden[name]} declares it: `import` it `as m`, use its names as `m.…`, and pass `-p m.{name}=…`"
         report = library.core.context.report
-        report.found.append(unknown_parameter(name, text, help, library.modules[0].file.source))
+        report.errors.append(unknown_parameter(name, text, help, library.modules[0].file.source))

@@ -11,12 +11,12 @@ from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.typed import conforming, declared_type
 from fractal_dsl.program.syntax_to_program.types import ANY, Type
-from fractal_dsl.program.syntax_to_program.values import Home, Value
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value
 
 
 def bind(
     core: Core,
-    home: Home,
+    home: Declarations,
     name: str,
     params: Sequence[s.Parameter],
     given: Sequence[Argument],

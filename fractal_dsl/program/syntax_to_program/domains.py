@@ -10,7 +10,7 @@ from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.typed import conforming, elements
 from fractal_dsl.program.syntax_to_program.types import NUMBERS, Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import Home, Value, show
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value, show
 
 
 class Domain(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Domain(Struct, frozen=True):
         return f"{show(self.low)}..{show(self.high)}"
 
 
-def domain_of(core: Core, home: Home, decl: s.Param, item: Type) -> Domain | None:
+def domain_of(core: Core, home: Declarations, decl: s.Param, item: Type) -> Domain | None:
     """The domain of a parameter with elements of type ``item``; None if it has none, or after an error."""
     context, domain = core.context, decl.domain
     if domain is None or item.name == "any":

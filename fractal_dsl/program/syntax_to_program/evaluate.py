@@ -144,14 +144,14 @@ class Evaluator(Struct):
                 return ANY
             return Unknown(Type("list", type_as(self.evaluate(expr.body, scope.inner(dict.fromkeys(names, value))))))
         result: list[Value] = []
-        errors, weight = len(context.report.found), 0
+        errors, weight = len(context.report.errors), 0
         for item in iterable:
             row = unpacked(context, expr, item)
             if row is None:
                 return ANY
             result.append(self.evaluate(expr.body, scope.inner(dict(zip(names, row, strict=True)))))
             weight += context.weigh(result[-1])[0]
-            if len(context.report.found) > errors:  # report it once
+            if len(context.report.errors) > errors:  # report it once
                 return ANY_LIST
             if weight > MAX_ELEMENTS:
                 break

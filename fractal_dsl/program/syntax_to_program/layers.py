@@ -18,7 +18,7 @@ _CALL = 10  # steps for a layer with new arguments, in addition to its body
 def layer(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> p.Term:
     """A call of a user's layer."""
     block = body(core, func, given, span)
-    return p.Hole(span) if block is None else p.Group(func.decl.name.id, block, span)
+    return p.Hole(span) if block is None else p.NamedBlock(func.decl.name.id, block, span)
 
 
 def body(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> Value | None:

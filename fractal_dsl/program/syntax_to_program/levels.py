@@ -31,5 +31,5 @@ def _must_fall(name: str) -> str:
 
 def is_reported(context: Context, rules: Sequence[s.RuleDecl]) -> bool:
     """Whether a level that does not decrease has been reported in one of these rules."""
-    known = [d.span for d in context.report.found if d.code == "E0404"]
+    known = [d.span for d in context.report.errors if d.code == "E0404"]
     return any(r.span.start <= at.start < r.span.end for at in known for r in rules)

@@ -149,7 +149,7 @@ class Module:
         value, span = self.core.evaluate(decl.value, Scope(self)), decl.value.span
         if decl.shared:
             block = self.core.block(value, span)
-            return block if isinstance(block, p.Hole) else p.Group(decl.name.id, block, span, shared=True)
+            return block if isinstance(block, p.Hole) else p.NamedBlock(decl.name.id, block, span, shared=True)
         return self.core.block(value, span) if type_of(value) == "block" else value
 
     def _imported(self, name: str, decl: s.Import | s.FromImport) -> Value:

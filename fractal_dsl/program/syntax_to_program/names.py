@@ -14,7 +14,7 @@ from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.values import (
     BUILTINS,
     Builtin,
-    Home,
+    Declarations,
     JoinFn,
     ModuleValue,
     OpFn,
@@ -55,7 +55,7 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
     return context.error("E0201", expr.span, f"unknown name `{name}`", help=help)
 
 
-def _local(context: Context, expr: s.Name, value: Value, home: Home) -> Value:
+def _local(context: Context, expr: s.Name, value: Value, home: Declarations) -> Value:
     """The value of a local name. A net's input is not a value: if it has the name of a declaration, report that it
     hides it."""
     if type_of(value) != "tensor" or expr.id not in home.names():
@@ -76,7 +76,7 @@ def attribute(context: Context, base: Value, name: str, span: Span) -> Value:
             return context.error("E0201", span, f"{kind_of(base)} has no `.{name}`", help=help)
 
 
-def _member(context: Context, module: Home, name: str, span: Span) -> Value:
+def _member(context: Context, module: Declarations, name: str, span: Span) -> Value:
     value = module.resolve(name, span)
     if value is not None:
         return value

@@ -13,7 +13,7 @@ from fractal_dsl.program.syntax_to_program.fitting import fits
 from fractal_dsl.program.syntax_to_program.options import name_of, options
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import Home, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value, type_of
 
 _ELEMENTS = {
     **dict.fromkeys(("float", "float16", "float32", "float64", "f16", "f64", "double"), "f32"),
@@ -22,7 +22,9 @@ _ELEMENTS = {
 """Element types of other libraries and their counterparts here."""
 
 
-def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]) -> p.Program | None:
+def net(
+    core: Core, home: Declarations, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]
+) -> p.Program | None:
     """The program of a net; None if its input or output type is invalid.
 
     ``params`` are the values of the file's parameters, ``train`` the settings of its train block.
@@ -51,7 +53,7 @@ def net(core: Core, home: Home, decl: s.NetDecl, params: dict[str, Value], train
     )
 
 
-def _tensor(core: Core, home: Home, expr: s.TypeExpr) -> Tensor | None:
+def _tensor(core: Core, home: Declarations, expr: s.TypeExpr) -> Tensor | None:
     """A declared tensor; None after an error."""
     if expr.dims is None or expr.name not in ("f32", "i64"):
         otherwise = "write a tensor type, such as `f32[3, 32, 32]` or `i64[256]`"

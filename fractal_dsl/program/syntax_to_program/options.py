@@ -11,12 +11,12 @@ from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.typed import conforming
 from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import Home, Value, show
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value, show
 
 INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "orthogonal")
 
 
-def options(core: Core, home: Home, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
+def options(core: Core, home: Declarations, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
     """The drop-path of a net (None if unknown or not given) and the name of its initialisation."""
     context, drop_path, init, seen = core.context, None, "default", set[str]()
     for option in decl.options:
@@ -41,7 +41,7 @@ def name_of(option: s.Call) -> str:
     return option.func.id
 
 
-def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
+def _drop_path(core: Core, home: Declarations, option: s.Call) -> p.DropPath | None:
     context, known = core.context, ("local", "global", "columns")
     values: dict[str, Any] = {}
     for i, arg in enumerate(option.args):
@@ -65,12 +65,12 @@ def _drop_path(core: Core, home: Home, option: s.Call) -> p.DropPath | None:
     return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
 
 
-def _probability(core: Core, home: Home, arg: s.Arg, what: str) -> Value:
+def _probability(core: Core, home: Declarations, arg: s.Arg, what: str) -> Value:
     value = conforming(core.context, core.evaluate(arg.value, Scope(home)), Type("prob"), arg.span, what)
     return ANY if value is None else value
 
 
-def _init(core: Core, home: Home, option: s.Call) -> str:
+def _init(core: Core, home: Declarations, option: s.Call) -> str:
     context = core.context
     match option.args:
         case (s.Arg(value=s.Name(id=name)) as arg,) if name in INITS and name not in home.names():

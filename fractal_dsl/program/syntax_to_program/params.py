@@ -16,13 +16,18 @@ from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.scope import Nowhere, Scope
 from fractal_dsl.program.syntax_to_program.typed import conforming, declared_type
 from fractal_dsl.program.syntax_to_program.types import ANY, PLAIN, Type, innermost
-from fractal_dsl.program.syntax_to_program.values import Home, Value
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value
 
 ParseValue = Callable[[Source, Report], s.Expr]
 
 
 def param(
-    core: Evaluator, home: Home, decl: s.Param, prefix: str | None, override: str | None, parse_value: ParseValue
+    core: Evaluator,
+    home: Declarations,
+    decl: s.Param,
+    prefix: str | None,
+    override: str | None,
+    parse_value: ParseValue,
 ) -> Value:
     """The value of a parameter: its default, or ``override``, the text of ``-p``, which ``parse_value`` parses.
 
@@ -48,7 +53,7 @@ def param(
     return default
 
 
-def _default(core: Evaluator, home: Home, expr: s.Expr, type: Type, domain: Domain | None, what: str) -> Value:
+def _default(core: Evaluator, home: Declarations, expr: s.Expr, type: Type, domain: Domain | None, what: str) -> Value:
     value = conforming(core.context, core.evaluate(expr, Scope(home)), type, expr.span, what, expr)
     if value is None:
         return ANY
@@ -69,14 +74,14 @@ def _override(
     elif type.name != "str" or text.strip().startswith('"'):
         expr = _literal(parse_value(report.source, report), type)
     value: Value | None = None
-    if isinstance(expr, s.Broken) and not report.found:
+    if isinstance(expr, s.Broken) and not report.errors:
         help = f"write a literal, such as `-p {name}={_example(type)}`"
         report.error("E0301", Span(0, len(text)), f"{what} must be {type}, found `{text}`", help=help)
     else:
         value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, what, expr)
     sound = value is not None and in_domain(apart.context, domain, value, what, expr)
     main = core.context.report
-    for findings, here in ((main.found, report.found), (main.warned, report.warned)):
+    for findings, here in ((main.errors, report.errors), (main.warned, report.warned)):
         for d in here:
             d = replace(d, trail=(f"the parameters of {main.source.name}",))
             findings.append(replace(d, **_place(text)) if isinstance(text, Located) else d)

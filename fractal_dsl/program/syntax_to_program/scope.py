@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from fractal_dsl.language.source import Span
-from fractal_dsl.program.syntax_to_program.values import EnclosingRule, Home, Value
+from fractal_dsl.program.syntax_to_program.values import Declarations, EnclosingRule, Value
 
 
 class Nowhere:
@@ -33,7 +33,7 @@ class Nowhere:
 class Scope(Struct, frozen=True):
     """Local names, and the enclosing file and rule."""
 
-    home: Home
+    home: Declarations
     local: Mapping[str, Value] = field(default_factory=dict[str, Value])
     parent: Scope | None = None
     rule: EnclosingRule | None = None

@@ -10,12 +10,12 @@ from fractal_dsl.program.syntax_to_program.aliases import FIRST_SETTINGS
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import PLAIN, Unknown
-from fractal_dsl.program.syntax_to_program.values import Home, Value, is_list, type_of
+from fractal_dsl.program.syntax_to_program.values import Declarations, Value, is_list, type_of
 
 _NOT_TEXTS = {"True": "write `true`", "False": "write `false`", "None": "leave the setting out: its default applies"}
 
 
-def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
+def settings(core: Core, home: Declarations, decl: s.TrainDecl) -> dict[str, Any]:
     """The settings of a train block. Names declared in the file are replaced by their values."""
     result: dict[str, Any] = {}
     for setting in decl.settings:
@@ -25,7 +25,7 @@ def settings(core: Core, home: Home, decl: s.TrainDecl) -> dict[str, Any]:
     return result
 
 
-def data(core: Core, home: Home, expr: s.Expr, where: str) -> Any:
+def data(core: Core, home: Declarations, expr: s.Expr, where: str) -> Any:
     """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``. Everything else is a plain value; None after an error.
 
     ``where`` is the setting: ``optimizer``, ``optimizer.lr``.

@@ -26,7 +26,7 @@ class Prob(float):
     """A probability, written ``15%``."""
 
 
-class Home(Protocol):
+class Declarations(Protocol):
     """The declarations of a file: where names that are not local are looked up."""
 
     def resolve(self, name: str, span: Span) -> Value | None:
@@ -62,14 +62,14 @@ class LayerFn(Struct, frozen=True):
     """A user's layer or join, not yet called."""
 
     decl: s.LayerDecl
-    home: Home
+    home: Declarations
 
 
 class ExternFn(Struct, frozen=True):
     """A Python class declared as a layer or join, not yet called."""
 
     decl: s.Extern
-    home: Home
+    home: Declarations
 
 
 class TorchNn(Struct, frozen=True):
@@ -86,14 +86,14 @@ class RuleFn(Struct, frozen=True):
     """A rule without its level."""
 
     decl: s.RuleDecl
-    home: Home
+    home: Declarations
 
 
 class EnclosingRule(Struct, frozen=True, eq=False):
     """The rule whose body is being evaluated, with the arguments that inner calls inherit."""
 
     decl: s.RuleDecl
-    home: Home
+    home: Declarations
     args: Mapping[str, Value]
     level: int | Unknown
 
@@ -102,7 +102,7 @@ class RuleAt(Struct, frozen=True, eq=False):
     """A rule at a level without arguments: ``F[3]``. ``enclosing`` is the enclosing rule."""
 
     decl: s.RuleDecl
-    home: Home
+    home: Declarations
     level: int | Unknown
     span: Span
     enclosing: EnclosingRule | None
@@ -111,7 +111,7 @@ class RuleAt(Struct, frozen=True, eq=False):
 class ModuleValue(Struct, frozen=True, eq=False):
     """An imported file, by its name here."""
 
-    module: Home
+    module: Declarations
 
 
 class Builtin(Struct, frozen=True):
@@ -127,7 +127,7 @@ class EachFn(Struct, frozen=True):
 
 
 BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
-TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.Group, p.Tagged, p.Hole)
+TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.NamedBlock, p.Tagged, p.Hole)
 BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn)
 
 

@@ -139,9 +139,9 @@ class Reader:
     def _levels(self, expr: s.Expr, names: Names) -> list[tuple[int | Relative | None, bool]]:
         """The levels that an expression may have, and whether each is certain. None of them if it has an error, which
         is reported where it is used."""
-        errors = self._start_anew()
+        report = self._start_anew()
         value = self._value(expr, names)
-        if errors.found:
+        if report.errors:
             return []
         if isinstance(value, int | Relative):
             return [(value, True)]
@@ -163,9 +163,9 @@ class Reader:
         """The values of a comprehension's names, iteration by iteration; None if unknown. There are no iterations over
         a list with an error, which is reported where it is used."""
         targets = [t.id for t in node.targets]
-        errors = self._start_anew()
+        report = self._start_anew()
         values = self._value(node.iterable, names)
-        if errors.found:
+        if report.errors:
             return []
         if not is_list(values) or len(values) > MAX_LEVEL + 1:
             return [dict.fromkeys(targets)]
