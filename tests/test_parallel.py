@@ -105,7 +105,7 @@ def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: Wo
     images = load(config, p.net, p.input, p.output, CPU)
     model = build(compiled, config.seed)
     stepper = make_stepper(parallel, model, config, CPU, world)
-    model.train()
+    stepper.train()
     steps: list[tuple[float, float]] = []
     with FlopCounterMode(display=False) if parallel in (None, "ddp") else nullcontext() as flops:
         for x, y in images.batches(images.train, stepper.order(len(images.train), 0), 0):
@@ -161,6 +161,20 @@ def test_losses_are_those_of_one_process(case: str, parallel_losses: dict[Any, d
         for name, value in alone["weights"].items():  # the running statistics of each route among them
             assert np.allclose(found["weights"][name], value, atol=1e-4), (way, name)
         assert found["measured"]["loss"] == pytest.approx(alone["measured"]["loss"], abs=1e-4)
+
+
+def test_frozen_parts_stay_as_they_are_in_all_processes() -> None:
+    text = NET.replace("F[3](6).each(maxpool2d(2))", '(F[3](6).each(maxpool2d(2)) @tag("body")) >> conv(5)')
+    case: tuple[str, Overrides] = (text, (("freeze", ["body"]),))
+    alone, (found, other) = losses(None, *case), [each[0] for each in together(all_losses, [("ddp", *case)])]
+    assert np.abs(np.array(found["steps"]) - alone["steps"]).max() < 1e-5
+    model = build(compile_text(text), 0)
+    before = model.state_dict()
+    for name, value in found["weights"].items():
+        assert np.array_equal(value, other["weights"][name])
+        assert np.allclose(value, alone["weights"][name], atol=1e-4), name
+        assert np.array_equal(value, before[name]) or not name.startswith("block1."), name
+    assert not np.array_equal(found["weights"]["linear.weight"], before["linear.weight"])
 
 
 def test_layers_that_a_plan_skips_cost_no_communication(parallel_losses: dict[Any, dict[str, Any]]) -> None:

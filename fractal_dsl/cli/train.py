@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from fractal_dsl.training.train import RunResult
 
 
-@with_flags(*TRAINING, "dataset.skip_unreadable", "seed", "max_minutes", "track_columns", "plain", "profile")
+@with_flags(
+    *TRAINING, "dataset.skip_unreadable", "seed", "init_from", "max_minutes", "track_columns", "plain", "profile"
+)
 def train(
     context: typer.Context,
     *,

@@ -1,4 +1,4 @@
-"""Paths of data sets: in a train block they start at the folder of the spec, elsewhere at the current folder."""
+"""Paths of data and weights: in a train block they start at the folder of the spec, elsewhere at the current folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _SHORT = ("folder", "npz")  # as in "folder:PATH"
 
 def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The settings of a train block, with absolute paths: a relative one starts at the spec's folder."""
+    if isinstance(source := block.get("init_from"), str) and source:
+        block = {**block, "init_from": os.path.normpath(Path.cwd() / folder / source)}
     dataset = block.get("dataset")
     settings = dict(cast(Mapping[str, Any], dataset)) if isinstance(dataset, Mapping) else {"name": dataset}
     kind, _, path = str(settings.get("name", "")).partition(":")
@@ -29,16 +31,19 @@ def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """The settings, by dotted names, with which a copy of the block in any folder names the same files."""
-    dataset = located(block, folder).get("dataset")
+    block = located(block, folder)
+    dataset, found = block.get("dataset"), {key: block[key] for key in ("init_from",) if block.get(key)}
     if not isinstance(dataset, Mapping):
-        return {}
-    return {
+        return found
+    return found | {
         f"dataset.{key}": value for key, value in cast(Mapping[str, Any], dataset).items() if key in _KEYS and value
     }
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """Settings with absolute paths: a relative one starts at the current folder."""
+    if config.init_from is not None:
+        config = config.model_copy(update={"init_from": os.path.normpath(Path.cwd() / config.init_from)})
     dataset = config.dataset
     changed = {key: os.path.normpath(Path.cwd() / path) for key in _KEYS if (path := getattr(dataset, key, None))}
     if dataset is None or not changed:

@@ -30,6 +30,14 @@ class TrainConfig(Settings):
         le=0.5,
         description="share of training images held out to choose the best weights; 0: keep the last weights",
     )
+    init_from: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a run, a compiled folder or a .safetensors file to take initial weights from, by name and shape",
+    )
+    freeze: list[str] = Field(
+        default=[], description="tags (`@tag`) or modules that do not learn; their batch norms keep their statistics"
+    )
     optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd(), description="the optimizer")
     schedule: Annotated[Schedule, named("halving")] = Field(
         default=Halving(), description="schedule of the learning rate"

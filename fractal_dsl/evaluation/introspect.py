@@ -45,7 +45,7 @@ class Tracker:
         return {"loss": loss, "columns": columns, "gradients": self._by_depth()}
 
     def _weights(self, name: str) -> list[torch.nn.Parameter]:
-        return list(self.model.get_submodule(name).parameters())
+        return [p for p in self.model.get_submodule(name).parameters() if p.requires_grad]
 
     def _loss(self, plan: Plan, gradients: bool) -> tuple[float, list[Tensor]]:
         parameters = [p for name in self.depths for p in self._weights(name) if gradients]

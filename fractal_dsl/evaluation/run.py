@@ -10,6 +10,7 @@
 ``gradients.json``     with --track-columns: the L2 norm of each layer's gradient, by module, after the last epoch
 ``data.json``          the training data: classes, inputs, normalisation, split, identity of the examples
 ``initial.safetensors`` the initial weights, if they were not drawn from the seed
+``initial.json``       the source of the initial weights, with its hash, if the setting ``init_from`` names one
 ``epochs.json``        the numbers of epochs, in order, if the run was resumed with more
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the two newest states to resume from; not in the manifest, because they change

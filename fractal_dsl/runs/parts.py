@@ -15,6 +15,8 @@ TENSORBOARD: Final = "tensorboard"
 PLAIN: Final = "plain"
 INITIAL: Final = "initial.safetensors"
 """The initial weights, if they were not drawn from the seed."""
+ORIGIN: Final = "initial.json"
+"""The source of the initial weights, if the setting ``init_from`` names one."""
 LENGTHENED: Final = "epochs.json"
 """The numbers of epochs of the run, in order, if a resumed run was given more."""
 WRITTEN: Final = ".weights.json"
@@ -22,7 +24,7 @@ WRITTEN: Final = ".weights.json"
 
 _TRAINED = ("metrics.jsonl", "gradients.json", "last.safetensors", "best.safetensors", "profile.txt", "trace.json")
 SEALED: Final = (
-    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json", INITIAL, LENGTHENED),
+    *("params.json", "config.json", "paths.json", "data.json", "graph.svg", "result.json", INITIAL, ORIGIN, LENGTHENED),
     *_TRAINED,
     *(f"{PLAIN}/{name}" for name in _TRAINED),
 )

@@ -122,7 +122,7 @@ class Loop:
             self.loss.zero_()
             self.right.zero_()
             p.images, p.epoch_seconds = 0, 0.0
-        self.model.train()
+        self.stepper.train()
         title = f"epoch {p.epoch + 1}/{config.epochs}"
         self.view.epoch(title, self.loss, self.right, p.images, p.epoch_seconds)
         rate = 0.0

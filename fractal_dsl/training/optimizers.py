@@ -17,7 +17,7 @@ def make_optimizer(model: nn.Module, config: Sgd | AdamW, *, sharded: bool = Fal
     Momentum starts as zeros, which gives the same numbers: fused SGD cannot add a parameter whose first gradient comes
     later than others', as drop-path makes happen.
     """
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda") if parameters else False
     if isinstance(config, AdamW):
         options = config.model_dump(exclude={"name", "beta1", "beta2"})
@@ -42,7 +42,7 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Load the state that ``optimizer_tensors`` returned, in the memory layout of the parameters."""
     state: dict[int, dict[str, Tensor]] = {}
-    named = dict(model.named_parameters())
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     places = {name: i for i, name in enumerate(named)}
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/")

@@ -27,12 +27,13 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import parse
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runs.parts import INITIAL, LENGTHENED, SEALED, discard
+from fractal_dsl.runs.parts import INITIAL, LENGTHENED, ORIGIN, SEALED, discard
 from fractal_dsl.runtime.artifact import graph_sha256
 from fractal_dsl.runtime.world import ALONE, World
 from fractal_dsl.stored.kinds import RUN_FORMAT
 from fractal_dsl.stored.manifests import RUN_VERSION
 from fractal_dsl.stored.spec import run_settings
+from fractal_dsl.training.initial import Origin
 from fractal_dsl.training.store import Store, lengths
 
 _PATHS_COUNTED = 500
@@ -79,6 +80,7 @@ class RunWriter:
         world: World = ALONE,
         processes: str = "1",
         initial: Mapping[str, Tensor] | None = None,
+        origin: Origin | None = None,
     ) -> RunWriter:
         """Begin a run in an empty folder, with the parts that are known before training.
 
@@ -86,6 +88,8 @@ class RunWriter:
         """
         if initial is not None:
             world.lead(lambda: _write_tensors(folder, INITIAL, initial))
+        if origin is not None:
+            world.lead(lambda: write_part(folder, ORIGIN, json.dumps(origin.record(), indent=2) + "\n"))
         run = cls(folder, compiled, config, device, threads, world, processes)
         world.lead(run._begin)
         return run

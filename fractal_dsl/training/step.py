@@ -22,6 +22,7 @@ from fractal_dsl.runtime.world import ALONE, World
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import Graphs
 from fractal_dsl.training.ema import Average, local
+from fractal_dsl.training.freezing import freeze
 from fractal_dsl.training.mixing import Targets, loss_of, mix, right_of, shifted
 from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 
@@ -39,6 +40,7 @@ class Stepper:
 
     def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World = ALONE) -> None:
         self.model, self.config, self.device, self.world = model, config, device, world
+        self.frozen_norms = freeze(model, config.freeze)
         if config.channels_last:
             self._channels_last()
         if config.checkpoint_levels is not None:
@@ -52,6 +54,12 @@ class Stepper:
 
     def _channels_last(self) -> None:
         cast(Any, self.model).to(memory_format=torch.channels_last)
+
+    def train(self) -> None:
+        """Put the model in train mode, apart from frozen batch norms."""
+        self.model.train()
+        for norm in self.frozen_norms:
+            norm.eval()
 
     def step(self, x: Tensor, y: Tensor, number: int, rate: float) -> tuple[Tensor, Tensor]:
         """Train on this process's share of a mini-batch, inputs [batch, …] and labels [batch], in step ``number``.

@@ -29,12 +29,13 @@ from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
-from fractal_dsl.runtime.counted import STEP
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.freezing import check_frozen
+from fractal_dsl.training.initial import initial_weights
 from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop, shares
 from fractal_dsl.training.mixing import check_mixing
@@ -64,6 +65,7 @@ def train(
     """Train a net and write the run's folder: ``out``, or the next free ``runs/NET-1``.
 
     Training begins with the weights of ``start``, a network of the same spec, or with weights drawn from the seed.
+    The setting ``init_from`` replaces those that its source has, and ``initial.json`` records them.
     ``picture`` is the net as SVG, for the report. CUDA is used if present, unless ``device`` says otherwise. Relative
     paths of a data set start at the current folder; the run stores absolute ones. ``allow_python`` lets the data set
     be Python code. ``parallel`` says how the processes that torchrun started share the work. If torchrun restarts them,
@@ -82,19 +84,20 @@ def train(
     with processes(parallel, place) as world:
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
-        weights = None if start is None else _unlike_the_seed(start, compiled, config)
+        weights, origin = initial_weights(compiled, config, start)
+        console = console or Console(quiet=not world.leads)
+        if origin is not None:
+            console.print(origin.table())
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
         with locked(folder, world):
             threads, number = _threads(compiled, config), _processes(parallel, world)
-            run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights)
+            run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights, origin)
             try:
                 model = _initial(run).to(place)
                 run.data(images.record)
                 if picture and world.leads:
                     write_part(run.folder, "graph.svg", picture)
-                job = _Job(
-                    run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=False
-                )
+                job = _Job(run, images, place, console, world, parallel, resumed=False)
                 return job.train(model, config.max_minutes)
             except BaseException:
                 run.abandon()
@@ -155,13 +158,7 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
     check_graphs(config, place, parallel)
     if config.plain is not None:
         compiled.column(config.plain)
-
-
-def _unlike_the_seed(start: FractalModule, compiled: Compiled, config: TrainConfig) -> dict[str, torch.Tensor] | None:
-    """The weights of a network, or None if the seed draws the same ones. A run counts its plans from 0."""
-    given = {name: value for name, value in start.state_dict().items() if name != STEP}
-    drawn = build(compiled, config.seed).state_dict()
-    return None if all(torch.equal(value, drawn[name]) for name, value in given.items()) else given
+    check_frozen(compiled.graph, config.freeze, config.plain)
 
 
 def _initial(run: RunWriter) -> FractalModule:
@@ -250,7 +247,7 @@ class _Job:
         words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
         words += [config.precision] * (config.precision != "fp32")
         words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
-        words += ["CUDA graphs"] * config.cuda_graphs
+        words += ["CUDA graphs"] * config.cuda_graphs + [f"{shortened(config.freeze)} frozen"] * bool(config.freeze)
         return ", ".join(words)
 
 

@@ -63,7 +63,7 @@ def make_stepper(
         case "pipeline":
             from fractal_dsl.training.parallel.pipeline import PipelineStepper as Chosen
     if parallel != "ddp":
-        for key in ("compile", "track_columns"):
+        for key in ("compile", "track_columns", "freeze"):
             if getattr(config, key):
                 raise UserError(f"`{key}` needs the whole net in each process: use --parallel ddp, or omit it")
     return Chosen(model, config, device, world)

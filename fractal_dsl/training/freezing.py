@@ -1,0 +1,79 @@
+"""Parts of a net that do not learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+
+from fractal_dsl.base.errors import UserError, suggestion
+from fractal_dsl.base.texts import shortened
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Node, Tag
+from fractal_dsl.graph.lone_column import lone_column
+from fractal_dsl.plans.plan_on_graph import node_cost
+from fractal_dsl.runtime.module import FractalModule
+
+
+def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = None) -> None:
+    """Raise UserError if a name is neither a tag nor a module of a net, or if nothing is left to learn: in
+    some plan, or in column ``plain``, which is trained alone."""
+    tags = dict.fromkeys(tag.text for _, node in graph.items() for tag in _tags(node))
+    for name in names:
+        if not frozen_modules(graph, [name]):
+            known = f"its tags are {shortened([*tags])}" if tags else 'it has no tags: write @tag("NAME") after a part'
+            hint = suggestion(name, tags)
+            raise UserError(
+                f"freeze: net {graph.net} has no tag and no module {name!r}; {known}"
+                + (f"\n  help: {hint}" if hint else "")
+            )
+    alone = [] if plain is None or not names else [lone_column(graph, plain)]
+    if names and any(_may_learn_nothing(g, frozen_modules(graph, names)) for g in (graph, *alone)):
+        plans = " in some drop-path plans" if graph.drop_path else ""
+        raise UserError(
+            f"freeze: nothing is left to learn{plans}. Leave out a part that always runs, such as the last layer"
+        )
+
+
+def frozen_modules(graph: JoinGraph, names: Iterable[str]) -> set[str]:
+    """The modules of layers and joins inside a tag of these names, or at or below a module of these names.
+
+    A shared block is frozen everywhere if one of its uses is.
+    """
+    found: set[str] = set()
+    for _, node in graph.items():
+        if isinstance(node, Layer | Join) and node.module:
+            tags = {tag.text for tag in _tags(node)}
+            if any(name in tags or f"{node.module}.".startswith(f"{name}.") for name in names):
+                found.add(node.module)
+    return found
+
+
+def freeze(model: FractalModule, names: Sequence[str]) -> list[nn.Module]:
+    """Stop the gradients of the frozen parameters. Returns the norms whose running statistics must not change, which
+    have to be in eval mode. A name may lack: a single column does not have all parts of its net."""
+    ours = model.modules_now().modules if names else {}
+    norms: list[nn.Module] = []
+    for name in sorted(frozen_modules(model.join_graph, names) & ours.keys()):
+        ours[name].requires_grad_(False)
+        norms += [m for m in ours[name].modules() if isinstance(m, _NormBase) and m.running_mean is not None]
+    return norms
+
+
+def _tags(node: Node) -> tuple[Tag, ...]:
+    return node.site.tags if isinstance(node, Layer | Join) else ()
+
+
+def _may_learn_nothing(graph: JoinGraph, frozen: set[str]) -> bool:
+    """Whether a plan can have a live part without parameters to learn: drop-path may leave one operand of a join."""
+    nothing: dict[int, bool] = {}
+    for number, node in graph.items():
+        operands = [nothing[o] for o in graph.operands(number)]
+        if isinstance(node, Join) and node.droppable and graph.drop_path is not None:
+            nothing[number] = any(operands)
+        else:
+            learns = (
+                isinstance(node, Layer | Join) and node.module not in frozen and node_cost(graph, number).params > 0
+            )
+            nothing[number] = not learns and all(operands)
+    return nothing[graph.output[0]]
