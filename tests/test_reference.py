@@ -140,7 +140,7 @@ def joins() -> str:
 def settings() -> str:
     def default(name: str) -> str:
         value = TrainConfig.model_fields[name].default
-        return f"`{value.name}`" if hasattr(value, "name") else "" if value is None else f"`{show(value)}`"
+        return f"`{value.name}`" if hasattr(value, "name") else "" if value in (None, []) else f"`{show(value)}`"
 
     rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
     for name in TrainConfig.model_fields:
