@@ -1,4 +1,4 @@
-# Each target makes its own virtual environment first; the stamps in it keep the second call fast.
+# Each target first creates the virtual environment; stamps in it keep the second call fast.
 VENV   ?= .venv
 PYTHON ?= python3
 
@@ -43,13 +43,13 @@ demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a
 	@echo
 	@echo "To use fractal-dsl by its name: source $(BIN)/activate"
 
-gallery: $(RUNTIME) ## draw docs/gallery anew
+gallery: $(RUNTIME) ## redraw docs/gallery
 	$(BIN)/python docs/gallery/make.py
 
 test: $(DEV) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)
 
-test-all: $(DEV) ## run all tests, a minute of fuzzing among them
+test-all: $(DEV) ## run all tests, including a minute of fuzzing
 	@$(PIP) -e '.[fuzz]' || echo "atheris is not to be had here: its test is left out"
 	EXAMPLES=4 $(BIN)/python -m pytest -n auto $(ARGS)
 
