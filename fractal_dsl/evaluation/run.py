@@ -69,7 +69,7 @@ class Run:
         config, manifest = _config(folder, found.settings), found.run
         if graph_sha256(found.compiled.graph) != manifest.graph_sha256:
             raise UserError(
-                f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to a different graph"
+                f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to another graph"
             )
         return cls(folder, found.compiled, config, manifest)
 
