@@ -112,7 +112,7 @@ def test_ranges_without_end() -> None:
     ("text", "type", "message"),
     [
         ("5..2", "int", "it has no values; write the lower end first: 2..5"),
-        ("0..1:log", "float", "begins above 0"),
+        ("0..1:log", "float", "must begin above 0"),
         ("1..4:step=0", "int", "a step must be above 0"),
         ("1..2.5", "int", "whole numbers"),
         ("1..2", "[int]", "ranges need numbers: write a set"),
