@@ -78,4 +78,4 @@ def test_the_command_says_which_file_and_value(run: Path, tmp_path: Path) -> Non
     (folder / "result.json").write_text(json.dumps({**result, "accuracy": "high"}), encoding="utf-8")
     done = CliRunner().invoke(app, ["compare", str(folder), str(run)])
     assert isinstance(done.exception, UserError)
-    assert str(done.exception) == (f"{folder}/result.json is damaged: Expected `float`, got `str` - at `$.accuracy`")
+    assert str(done.exception) == (f"{folder}/result.json is damaged: `accuracy` must be a number, but is text")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.json_faults import explained
 from fractal_dsl.base.parts import is_part, open_part, read_json, write_part
 
 MANIFEST = "manifest.json"
@@ -91,7 +92,9 @@ def read_manifest(
         manifest = _parsed(folder, what, type, format, version)
     except FileNotFoundError:
         raise UserError(f"{folder} is not a {what}: it has no {MANIFEST}") from None
-    except (ValueError, RecursionError) as error:  # msgspec's ValidationError is a ValueError
+    except msgspec.ValidationError as error:
+        raise DamagedError(f"{path} is damaged ({explained(error)}): {remedy}") from None
+    except (ValueError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged ({error}): {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
@@ -122,7 +125,7 @@ def _parsed(folder: Path, what: str, type: type[M], format: str, version: int) -
     if "fractal_dsl" not in manifest.versions:
         raise ValueError("its versions have no fractal_dsl")
     if manifest.sha256 != _digest(given):
-        raise ValueError("its hash does not match its text")
+        raise ValueError("it was edited: its hash does not match")
     return manifest
 
 

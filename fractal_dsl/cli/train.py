@@ -134,6 +134,7 @@ def _configured(found: Given, settings: Mapping[str, Any]) -> TrainConfig:
     if stored is None or stored.trained:
         return parse_config(merge(block, settings.items()))
     seed = stored.network.seed
+    parse_config(block)  # a seed that is no number is an error, though the folder's seed takes its place
     config = parse_config(merge({**block, "seed": seed}, settings.items()))
     if seed != config.seed and _rank() == 0:
         say(

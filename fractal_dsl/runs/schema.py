@@ -6,6 +6,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 
+from fractal_dsl.base.json_faults import explained
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -100,7 +102,7 @@ def fault(data: Any, type: Any) -> str | None:
     try:
         msgspec.convert(data, type)
     except msgspec.ValidationError as error:
-        return str(error)
+        return explained(error)
     if type is Paths and len({len(data[key]) for key in ("lengths", "whole", "live")}) > 1:
         return "`lengths`, `whole` and `live` differ in length"
     return None
