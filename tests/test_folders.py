@@ -30,7 +30,7 @@ from fractal_dsl.runs.parts import discard
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.sweep.folder import Home, lines_of, whole_lines
+from fractal_dsl.sweep.folder import SweepFolder, lines_of, whole_lines
 from fractal_dsl.training.train import resume, train
 
 SPEC = """
@@ -220,7 +220,7 @@ def test_a_lock_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
 def test_a_trial_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trial-0003").symlink_to(tmp_path)
     with pytest.raises(UserError, match="is a link"):
-        Home(tmp_path).trial(3)
+        SweepFolder(tmp_path).trial(3)
 
 
 def test_where_the_disk_has_no_locks_runs_go_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
