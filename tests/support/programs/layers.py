@@ -79,6 +79,8 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x
         case "global_avgpool":
             return x.flatten(2).mean(2)
+        case "transpose":
+            return x.transpose(1, -1)
         case "flatten":
             return x.flatten(1)
         case "convtranspose":

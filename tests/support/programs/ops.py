@@ -92,8 +92,10 @@ class Ops(Numbers):
                 f'upsample(2, mode="{_SMOOTH[r]}", align_corners=true)', "upsample", mode=_SMOOTH[r], align=True
             )
             half = self.op(f"maxpool{r}d(2)", "maxpool", kernel=2, stride=2, padding=0)
+            swap, back = self.op("transpose(1, -1)", "transpose"), self.op(f"transpose({r + 1}, 1)", "transpose")
             options += [
                 self.flow(self.pick([near, smooth]), half),
+                self.flow(swap, self.op("logsoftmax", "logsoftmax"), back),
                 self.op("localresponsenorm(3)", "localresponsenorm"),
                 self.op("groupnorm(1)", "groupnorm", groups=1),
                 self.op(f"instancenorm{r}d()", "instancenorm"),
