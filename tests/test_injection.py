@@ -27,7 +27,7 @@ from fractal_dsl.runs.report import comparison_html
 from fractal_dsl.runs.svg import clean_svg
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
-from fractal_dsl.stored.manifests import Given
+from fractal_dsl.stored.manifests import RunParameters
 from tests.support.effort import examples
 from tests.test_escaping import HIDDEN, Elements, hostile
 
@@ -119,7 +119,7 @@ def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> Non
     def page(value: str) -> Elements:
         run = RunFiles(
             Path(re.sub("[\0\ud800-\udc7f\udd00-\udfff]", "", value) or "run"),  # a name that a file can have
-            Given(value, {value: value}),
+            RunParameters(value, {value: value}),
             {"dataset": {"name": value}, "ema": None},
             [],
             None,

@@ -13,7 +13,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime import FractalModule, build
-from fractal_dsl.runtime.instructions import Region
+from fractal_dsl.runtime.instructions import RecomputedRegion
 from fractal_dsl.runtime.schedule import Scheduler
 
 TEXT = """
@@ -120,9 +120,9 @@ def test_slim_layers_have_second_derivatives_and_leave_hooks_alone() -> None:
     assert len(ran) == sum(isinstance(m, nn.MaxPool2d | nn.ReLU) for m in model.modules())
 
 
-def regions(model: FractalModule) -> list[Region]:
+def regions(model: FractalModule) -> list[RecomputedRegion]:
     scheduler = Scheduler(model.join_graph, dict(model.named_modules()))
-    return [s for s in scheduler.schedule(model.full_plan()) if isinstance(s, Region)]
+    return [s for s in scheduler.schedule(model.full_plan()) if isinstance(s, RecomputedRegion)]
 
 
 def test_what_is_marked_is_recomputed_and_nothing_else() -> None:

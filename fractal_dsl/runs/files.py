@@ -12,7 +12,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.stored.manifests import Given, read_given
+from fractal_dsl.stored.manifests import RunParameters, read_given
 
 Figures = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ class RunFiles:
     """A run, finished or not. ``result`` is None until the test images are measured."""
 
     folder: Path
-    given: Given
+    given: RunParameters
     config: Figures
     epochs: list[dict[str, Any]]
     result: Figures | None
@@ -46,7 +46,7 @@ class RunFiles:
         return cls(
             folder,
             read_given(folder),
-            _json(folder, "config.json", schema.Settings) or {},
+            _json(folder, "config.json", schema.NamedSettings) or {},
             epochs,
             result,
             _lines(folder, "plain/metrics.jsonl"),

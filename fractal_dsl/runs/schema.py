@@ -82,7 +82,7 @@ class _Named(TypedDict):
     name: str
 
 
-class Settings(TypedDict):
+class NamedSettings(TypedDict):
     """The settings in ``config.json`` that a report names."""
 
     dataset: _Named

@@ -87,7 +87,7 @@ class Increment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Schedule:
+class _AnswerSchedule:
     """The instructions that an answer adds to those before it, the key of its result, and its whole work."""
 
     column: int | None
@@ -128,7 +128,7 @@ class Anytime:
         if columns:
             bound.check_routes()
         made: set[int] = {_INPUT}
-        planned: list[_Schedule] = []
+        planned: list[_AnswerSchedule] = []
         operands: dict[int, tuple[int, ...]] = {}
         schedules = Scheduler(model.join_graph, bound.modules).keyed([plan for _, plan in plans])
         for (column, _), schedule in zip(plans, schedules, strict=True):
@@ -148,11 +148,11 @@ class Anytime:
                     needed |= {*operands[instruction.key]} - made
                     new.append(instruction)
             made |= {instruction.key for instruction in new}
-            planned.append(_Schedule(column, new[::-1], result, sum(map(self._macs, instructions))))
+            planned.append(_AnswerSchedule(column, new[::-1], result, sum(map(self._macs, instructions))))
         return self._increments(planned, operands)
 
     def _increments(
-        self, planned: Sequence[_Schedule], operands: Mapping[int, tuple[int, ...]]
+        self, planned: Sequence[_AnswerSchedule], operands: Mapping[int, tuple[int, ...]]
     ) -> tuple[Increment, ...]:
         """The increments. Every value is freed after its last use in any of them."""
         kept = {answer.result for answer in planned}

@@ -37,7 +37,7 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class RecomputedRegion:
     """Instructions that the backward pass runs again: only their inputs are kept for it."""
 
     instructions: tuple[Instruction, ...]
@@ -83,10 +83,10 @@ class _Frozen:
             setattr(module, name, buffer)
 
 
-def flat(instructions: Iterable[Instruction | Region]) -> Iterable[Instruction]:
+def flat(instructions: Iterable[Instruction | RecomputedRegion]) -> Iterable[Instruction]:
     """The instructions, including those inside regions."""
     for instruction in instructions:
-        yield from instruction.instructions if isinstance(instruction, Region) else (instruction,)
+        yield from instruction.instructions if isinstance(instruction, RecomputedRegion) else (instruction,)
 
 
 def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:

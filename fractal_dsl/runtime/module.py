@@ -21,7 +21,7 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
-from fractal_dsl.runtime.instructions import Instruction, Region
+from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
@@ -189,7 +189,7 @@ class FractalModule(Counted):
             instruction.run(values)
         return values[self.join_graph.output[0]]
 
-    def _schedule(self, plan: Plan) -> list[Instruction | Region]:
+    def _schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
         if plan.route != FULL or self.training:
             self.modules_now().check_routes()
         return self._scheduler.schedule(plan)
@@ -275,7 +275,7 @@ class FractalModule(Counted):
         """Run these nodes only: from ``x``, the value of node ``entry``, to the value of node ``exit``."""
         values = {entry: x}
         for instruction in self._schedule(plan):
-            if (instruction.results[0] if isinstance(instruction, Region) else instruction.result) in nodes:
+            if (instruction.results[0] if isinstance(instruction, RecomputedRegion) else instruction.result) in nodes:
                 instruction.run(values)
         return values[exit]
 

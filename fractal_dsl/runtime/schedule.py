@@ -16,7 +16,7 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
-from fractal_dsl.runtime.instructions import Instruction, Region, flat, modules_of, same
+from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, same
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import slim_pool, slim_relu
 
@@ -45,19 +45,19 @@ class Scheduler:
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
         self.joins = [number for number, _ in graph.joins()]
         self.regions = regions(graph, level)
-        self.lasting: dict[Plan, list[Instruction | Region]] = {}
+        self.lasting: dict[Plan, list[Instruction | RecomputedRegion]] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
         self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
-        self.newest: tuple[Plan, list[Instruction | Region]] | None = None
+        self.newest: tuple[Plan, list[Instruction | RecomputedRegion]] | None = None
 
-    def schedule(self, plan: Plan) -> list[Instruction | Region]:
+    def schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
         """The calls that a plan needs, in order. Raises UserError for a plan of another net."""
         if plan in self.lasting:
             return self.lasting[plan]
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
         single = self._checked(plan, None)
-        instructions = self._grouped(single) if self.regions else list[Instruction | Region](single)
+        instructions = self._grouped(single) if self.regions else list[Instruction | RecomputedRegion](single)
         self.newest = plan, instructions
         if lasting(plan):
             if len(self.lasting) > len(
@@ -151,13 +151,13 @@ class Scheduler:
             result.append(replace(instruction, call=call))
         return result[::-1]
 
-    def _grouped(self, instructions: list[Instruction]) -> list[Instruction | Region]:
+    def _grouped(self, instructions: list[Instruction]) -> list[Instruction | RecomputedRegion]:
         """Merge the instructions of each region. Its nodes are consecutive, because expansion is depth first."""
         readers: dict[int, int] = {}
         for i, instruction in enumerate(instructions):
             for operand in instruction.operands:
                 readers[operand] = i
-        result: list[Instruction | Region] = []
+        result: list[Instruction | RecomputedRegion] = []
         done = 0
         for region, group in groupby(instructions, lambda instruction: self.regions.get(instruction.result)):
             part = list(group)
@@ -169,7 +169,7 @@ class Scheduler:
             operands = tuple(dict.fromkeys(o for instruction in part for o in instruction.operands if o not in inside))
             results = tuple([instruction.result for instruction in part if readers[instruction.result] >= done])
             free = tuple({f for instruction in part for f in instruction.free} - inside)
-            result.append(Region(tuple(part), operands, results, free))
+            result.append(RecomputedRegion(tuple(part), operands, results, free))
         return result
 
 

@@ -49,7 +49,7 @@ class RunManifest(Manifest, frozen=True, kw_only=True):
     graph_sha256: str
 
 
-class Given(msgspec.Struct, frozen=True):
+class RunParameters(msgspec.Struct, frozen=True):
     """``params.json``: a run's net and parameters, and the part of the folder that is the spec's main file."""
 
     net: str
@@ -92,10 +92,10 @@ def read_run_manifest(folder: Path) -> RunManifest:
     return manifest
 
 
-def read_given(folder: Path) -> Given:
+def read_given(folder: Path) -> RunParameters:
     """What a run trains, whether it is sealed or not. Raises UserError if its ``params.json`` is missing or damaged."""
     try:
-        given = msgspec.convert(read_json(folder, "params.json"), Given)
+        given = msgspec.convert(read_json(folder, "params.json"), RunParameters)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'params.json'} is damaged: {error}; restore it, or train again") from None
     if not is_part(folder, given.spec):

@@ -17,9 +17,9 @@ from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import check, pick
 from fractal_dsl.stored.kinds import Kind, kind_of
 from fractal_dsl.stored.manifests import (
-    Given,
     NetworkManifest,
     RunManifest,
+    RunParameters,
     read_given,
     read_network_manifest,
     read_run_manifest,
@@ -137,7 +137,7 @@ def run_settings(folder: Path) -> Mapping[str, Any]:
 
 
 def _compiled(
-    folder: Path, given: Given | NetworkManifest, max_layers: int, allow_python: bool, settings: bool
+    folder: Path, given: RunParameters | NetworkManifest, max_layers: int, allow_python: bool, settings: bool
 ) -> Compiled:
     """The net that a folder names, with its parameters. The limit is the caller's: a folder can be forged."""
     try:

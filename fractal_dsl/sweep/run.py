@@ -65,13 +65,7 @@ def sweep(
     if prune is not None and minimize is not None:
         raise UserError("--prune compares trials by one figure, but --minimize needs two: omit one of them")
     size = combinations(checked.space)
-    if trials is None and size is None:
-        raise UserError("a range of fractional numbers has no end of values: set a number with --trials N")
-    grid = size is not None and (trials is None or size <= trials)
-    sampler = sampler or ("grid" if grid else "tpe")
-    if sampler == "grid" and size is None:
-        raise UserError("a grid needs steps: write 0.1..0.5:step=0.1, or a set such as 0.01|0.1")
-    found = Sweep(
+    planned = Sweep(
         checked.net,
         checked.space,
         checked.params,
@@ -79,7 +73,7 @@ def sweep(
         max_layers,
         objective,
         minimize,
-        sampler,
+        _sampler(sampler, size, trials),
         seed,
         prune,
         trials or size or 0,
@@ -87,9 +81,18 @@ def sweep(
     )
     home = SweepFolder(out or next_free(checked.net))
     if home.exists():
-        home.check_same(found, checked.texts())
-    home.create(found, checked.texts()) if not home.exists() else home.write(found)
-    return _run(home, found, means, console or Console())
+        home.check_same(planned, checked.texts())
+    home.create(planned, checked.texts()) if not home.exists() else home.write(planned)
+    return _run(home, planned, means, console or Console())
+
+
+def _sampler(given: Sampler | None, size: int | None, trials: int | None) -> Sampler:
+    """The sampler for a space of ``size`` combinations, None if a range is unbounded. Raises UserError if none fits."""
+    if trials is None and size is None:
+        raise UserError("a float range is unbounded: give a step or a list, or the number of trials with --trials N")
+    if given == "grid" and size is None:
+        raise UserError("a grid needs steps: write 0.1..0.5:step=0.1, or a set such as 0.01|0.1")
+    return given or ("grid" if size is not None and (trials is None or size <= trials) else "tpe")
 
 
 def go_on(
