@@ -157,7 +157,7 @@ def test_a_worker_that_is_stopped_is_started_anew(monkeypatch: pytest.MonkeyPatc
     try:
         with monkeypatch.context() as patched:
             patched.setattr(worker, "TIME_LIMIT", 0.0)
-            with pytest.raises(UserError, match="took over 0 seconds and was stopped"):
+            with pytest.raises(UserError, match="took more than 0 seconds and was stopped"):
                 one.ask(asked, None, lambda: False)
         with monkeypatch.context() as patched:
             patched.setattr(worker, "_PATIENCE", 0.0)
