@@ -8,12 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
-from rich.console import Console
 
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.language.source import Source
@@ -112,7 +110,7 @@ def test_a_picture_of_others_keeps_what_draws_and_nothing_else() -> None:
     assert clean_svg(deep).count("<g") <= 101
 
 
-@settings(max_examples=examples(20), deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 @given(hostile)
 @example("</script><script>alert(1)</script>")
 def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> None:
@@ -139,9 +137,7 @@ def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> Non
 
 def test_a_table_of_runs_shows_names_as_they_are() -> None:
     names = ["[bold]a[/bold]", "[/x]", "\x1b[31mred", ":smile:"]
-    console = Console(file=StringIO(), width=300, force_terminal=True)
-    console.print(table({"runs": names, "figures": dict.fromkeys(names, names), "settings": {}}))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = "\n".join(table({"runs": names, "figures": dict.fromkeys(names, names), "settings": {}}))
     assert all(one_line(name) in shown for name in names) and "\x1b[31m" not in shown
 
 
@@ -171,7 +167,14 @@ def fractal_dsl(*words: str | bytes, folder: Path) -> tuple[int, str]:
     return done.returncode, text
 
 
-@pytest.mark.parametrize("name", [b"a\xff.frac", b"a\x1b[31m\x1b]0;x\x07\n.frac", "a\u202e.frac".encode()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"a\x1b[31m\x1b]0;\xff\x07\n.frac",
+        pytest.param(b"a\xff.frac", marks=pytest.mark.slow),
+        pytest.param("a\u202e.frac".encode(), marks=pytest.mark.slow),
+    ],
+)
 def test_commands_take_files_of_any_name_and_show_them_as_text(name: bytes, tmp_path: Path) -> None:
     file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     file.write_text(SPEC)
@@ -183,7 +186,7 @@ def test_commands_take_files_of_any_name_and_show_them_as_text(name: bytes, tmp_
     assert fractal_dsl("render", name, "-o", name + b".dot", folder=tmp_path) == (0, f"{shown}.dot\n")
     assert fractal_dsl("compile", name, "-o", name + b".net", folder=tmp_path)[0] == 0
     code, said = fractal_dsl("train", name, folder=tmp_path)
-    assert code == 1 and "what shall N train on?" in said
+    assert code == 1 and "N has no data set to train on" in said
     file.write_text(SPEC.replace("linear", "liner"))
     assert fractal_dsl("check", b"--" + name, folder=tmp_path)[0] == 2
     code, said = fractal_dsl("check", name, folder=tmp_path)

@@ -256,7 +256,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Pat
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "unbroken")
 
     said = run(tmp_path / "alone", None)  # what two have written, one can read
-    assert f"note: processes was 2 by {way} and is 1" in said
+    assert f"note: processes was 2 by {way} and is now 1" in said
     ends = ends_of(tmp_path / "alone")
     assert [line["step"] for line in ends["metrics"]] == [10, 20]
     assert ends["result"]["status"] == "finished"
@@ -338,6 +338,6 @@ def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(UserError, match="torchrun started 2 processes: add --parallel"), processes(None, CPU):
         pass
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
-    with pytest.raises(UserError, match="name the run's folder, by --out"):
+    with pytest.raises(UserError, match="--max-restarts needs --out FOLDER"):
         to_restart(None)
     assert not to_restart(tmp_path)

@@ -134,7 +134,7 @@ def test_ranges_that_are_none(text: str, type: str, message: str) -> None:
         ({"columns": "1|7"}, "`columns` must be in 1..3, found 7", "7"),
         ({"drop": "10%..60%"}, "`drop` must be in .*, found", "10%..60%"),
         ({"widths": "[4]|[4, 99]"}, "`widths` must be in 1..64, found 99", "[4, 99]"),
-        ({"widths": "[4]|x"}, "`widths` is \\[int\\], found `x`", "x"),
+        ({"widths": "[4]|x"}, "`widths` must be \\[int\\], found `x`", "x"),
         ({"kind": "he|she"}, '`kind` must be in {"xavier", "he"}, found "she"', "she"),
         ({"colums": "1..2"}, "there is no parameter `colums`", "colums"),
     ],

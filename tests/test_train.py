@@ -387,7 +387,7 @@ def test_python_code_that_is_not_allowed_is_told_as_that(tmp_path: Path, monkeyp
     for opened in (Run.open, resume):
         with pytest.raises(FracError) as caught:
             opened(tmp_path / "run")
-        assert "say --allow-python" in str(caught.value.diagnostics[0].help)
+        assert "pass `--allow-python`" in str(caught.value.diagnostics[0].help)
     resume(tmp_path / "run", allow_python=True, console=quiet())
     Run.open(tmp_path / "run", allow_python=True)
 
@@ -404,7 +404,7 @@ def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
         Run.open(tmp_path)
     folder = copied(done, tmp_path / "copy")
     change(folder, graph_sha256="0")
-    with pytest.raises(UserError, match="a different graph"):
+    with pytest.raises(UserError, match="another graph"):
         Run.open(folder)
     change(folder, format_version=99)
     with pytest.raises(UserError, match="format 99"):

@@ -64,7 +64,7 @@ def load(
     choice = config.dataset
     if choice is None:
         raise UserError(
-            f'{net} has no data set to train on: write `dataset = "digits"` into the file\'s `train` block,  '
+            f'{net} has no data set to train on: write `dataset = "digits"` into the file\'s `train` block, '
             "or add `--set dataset=digits` (or `synthetic`)"
         )
     if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:

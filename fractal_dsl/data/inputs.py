@@ -87,7 +87,7 @@ def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str
     if inputs.dtype != "uint8" or (scale == 1 and inputs.high is not None and inputs.high < 128):
         raise UserError(
             f"{path}: the net was trained on {inputs.text()} (`{trained.dataset}`), but image files have values "
-            "from 0 to 255:  give inputs as .npy or .npz, with values as in training"
+            "from 0 to 255: give inputs as .npy or .npz, with values as in training"
         )
     how, (channels, height, width) = trained.images or Images("white", 1.0), into.shape
     image = decode(path, channels, how.background)

@@ -59,7 +59,7 @@ class Bound:
         module = parent._modules.get(name)  # pyright: ignore[reportPrivateUsage]
         if module is None:
             raise UserError(
-                f"net {self.graph.net} no longer has module {path}, which its spec runs:  "
+                f"net {self.graph.net} no longer has module {path}, which its spec runs: "
                 f"put one there (nn.Identity() does nothing), or build the net again"
             )
         if above:
