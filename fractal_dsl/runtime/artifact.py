@@ -143,7 +143,7 @@ def read_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for file in files:
         try:
-            state.update(st.load_file(file))
+            state.update(st.load(file.read_bytes()))  # load_file needs a path in UTF-8
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} cannot be read: {error}") from None
     return state

@@ -94,12 +94,21 @@ class Checkpoint:
         try:
             whole = self.folder / "state.safetensors"
             if like is None and whole.exists():
-                return st.load_file(whole)
+                return st.load(whole.read_bytes())  # load_file needs a path in UTF-8
+            require_utf8(self.folder)
             from fractal_dsl.training.parallel.shards import read_shards  # takes a second to import
 
             return read_shards(self.folder, like)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{self.folder} cannot be read: {error}") from None
+
+
+def require_utf8(folder: Path) -> None:
+    """Raise UserError if a path is not UTF-8. Torch reads the state of several processes only from UTF-8 paths."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the path {folder} is not UTF-8, which --parallel fsdp and pipeline need: rename it") from None
 
 
 def save_checkpoint(

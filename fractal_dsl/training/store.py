@@ -12,12 +12,11 @@ from typing import Any, cast
 import msgspec
 import safetensors.torch as st
 import torch
-from safetensors import safe_open
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST, sha256
-from fractal_dsl.base.parts import is_part, part_folder, read_json, replacing_part, write_part
+from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, replacing_part, write_part
 from fractal_dsl.evaluation.run import Status, Weights
 from fractal_dsl.runs.parts import LENGTHENED, WRITTEN
 from fractal_dsl.runtime.world import World
@@ -115,8 +114,9 @@ class Store:
 
     def epoch_of(self, name: Weights) -> int:
         """The epoch after which weights were written."""
-        with cast(Any, safe_open)(self.folder / f"{name}.safetensors", "pt") as file:
-            return int(file.metadata()["epoch"])
+        with open_part(self.folder, f"{name}.safetensors") as file:  # safe_open needs a path in UTF-8
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return int(header["__metadata__"]["epoch"])
 
     def checkpoint(
         self, progress: Progress, tensors: Mapping[str, torch.Tensor], epochs: Sequence[Any], sharded: bool

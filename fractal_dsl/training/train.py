@@ -32,7 +32,7 @@ from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
-from fractal_dsl.training.checkpoint import Checkpoint
+from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
@@ -75,6 +75,8 @@ def train(
     Raises UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss becomes NaN or
     infinite (the last good state is kept).
     """
+    if parallel in ("fsdp", "pipeline") and out is not None:
+        require_utf8(out)
     if parallel and to_restart(out):
         limit = compiled.max_layers
         return resume(
