@@ -113,6 +113,7 @@ def _given(spec: str | None, params: Mapping[str, str], net: str | None, max_lay
             "the processes of torchrun cannot share standard input: give a file", param_hint="SPEC"
         )
     _refuse_runs(Path(spec))
+    _refuse_missing_folders(Path(spec))
     return given_spec("train", spec, params, net, max_layers, allow_python)
 
 
@@ -125,6 +126,13 @@ def _refuse_runs(spec: Path) -> None:
             f"{spec} is a training run: `{resume}` resumes it. To start a new run from its best weights, compile it "
             f"with `{compiles}`, then train the folder that this writes"
         )
+
+
+def _refuse_missing_folders(spec: Path) -> None:
+    file = Path(f"{spec}.frac")
+    if not spec.exists() and file.is_file():
+        trains, compiles = (command("fractal-dsl", word, str(file)) for word in ("train", "compile"))
+        raise UserError(f"there is no {spec}: `{trains}` trains its spec, and `{compiles}` creates the folder")
 
 
 def _configured(found: Given, settings: Mapping[str, Any]) -> TrainConfig:

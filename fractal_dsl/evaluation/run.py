@@ -120,9 +120,9 @@ def data_of(folder: Path) -> DataRecord:
 
 def unfinished(folder: Path) -> Path:
     """The folder of a run, which need not be finished. Raises UserError if it is not a run."""
+    expect(folder, "training run")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    expect(folder, "training run")
     if not has_settings(folder):
         raise UserError(f"{folder} is not a training run that can be resumed: it has no spec or no settings")
     return folder

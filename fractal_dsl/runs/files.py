@@ -12,6 +12,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.stored.kinds import expect
 from fractal_dsl.stored.manifests import RunParameters, read_given
 
 Figures = Mapping[str, Any]
@@ -35,6 +36,7 @@ class RunFiles:
     @classmethod
     def read(cls, folder: Path) -> RunFiles:
         """Read a run's folder. Raises UserError if it is not a run, or one of its files is damaged."""
+        expect(folder, "training run")
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")
         if not all(is_part(folder, name) for name in ("params.json", "config.json", "metrics.jsonl")):
