@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -88,7 +90,7 @@ def test_compile_writes_beside_the_spec_and_says_what_comes_next(run, place: Pat
     assert behind and [words[:2] for words in commands] == [["fractal-dsl", c] for c in ("train", "render", "info")]
     for words in commands:
         run(*words[1:])
-    assert (home / "tiny.svg").is_file() and kind_of(place / "runs" / "tiny-1") == "training run"
+    assert (home / "tiny-compiled.svg").is_file() and kind_of(place / "runs" / "tiny-1") == "training run"
 
 
 def test_what_comes_next_has_the_options_that_the_net_needs(run, place: Path) -> None:
@@ -114,8 +116,9 @@ def test_compile_leaves_folders_of_others_alone(run, place: Path, made: Path) ->
 def test_render_draws_beside_the_spec(run, place: Path, made: Path) -> None:
     assert run("render", "tiny.frac") == "tiny.svg\n"
     assert run("render", "tiny.frac", "--view", "rule") == "tiny.svg\n"
-    for name in ("tiny", "run"):
-        assert run("render", str(made / name)) == f"{made / name}.svg\n"
+    for name, ending in (("tiny", "-compiled.svg"), ("run", "-run.svg")):
+        assert run("render", str(made / name)) == f"{made / name}{ending}\n"
+    assert not (made / "tiny.svg").exists()  # the name of the spec's own picture
     (place / "tiny.svg").write_text("<svg>my own</svg>")
     assert "tiny.svg exists and was not drawn by fractal-dsl" in run("render", "tiny.frac", code=1)
     assert (place / "tiny.svg").read_text() == "<svg>my own</svg>"
@@ -131,10 +134,78 @@ def test_render_prints_a_picture(run, place: Path) -> None:
     assert [f.name for f in place.iterdir()] == ["tiny.frac"]
 
 
-@pytest.mark.parametrize("words", ["compile -", "compile .", "compile ..", "compile bare", "render -", "render .."])
-def test_what_gives_no_name_needs_an_output(run, place: Path, words: str) -> None:
-    (place / "bare").write_text(TINY)
-    assert "with -o" in run(*words.split(), code=2)
+@pytest.mark.parametrize("words", ["compile -", "render -", "compile .", "render .", "compile bare", "compile a.FRAC"])
+def test_what_gives_no_name_needs_an_output(
+    run, place: Path, made: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bare", "a.FRAC"):
+        (place / name).write_text(TINY)
+    if words.endswith("."):
+        monkeypatch.chdir(made / "run")
+    printed = run(*words.split(), code=2)
+    assert "with -o" in printed and ("does not end in .frac" in printed) == words.endswith(("bare", "FRAC"))
+
+
+@pytest.mark.parametrize("command", ["compile", "render"])
+def test_what_is_no_spec_is_told_before_a_place_is_asked_for(run, place: Path, command: str) -> None:
+    (place / "empty").mkdir()
+    assert "there is no such file" in run(command, "nothing", code=1)
+    for folder in ("empty", "."):
+        assert "neither a compiled network nor a training run" in run(command, folder, code=1)
+    assert sorted(path.name for path in place.iterdir()) == ["empty", "tiny.frac"]
+
+
+@pytest.mark.parametrize("target", ["new", "empty", "ours"])
+@pytest.mark.parametrize(
+    ("words", "link"),
+    [("compile tiny.frac", "tiny"), ("render tiny.frac", "tiny.svg"), ("compile run", "run-compiled")],
+)
+def test_a_link_at_a_default_place_is_followed_only_if_it_is_named(
+    run, place: Path, made: Path, tmp_path_factory: pytest.TempPathFactory, words: str, link: str, target: str
+) -> None:
+    """A link may come with somebody else's files, and lead out of them."""
+    shutil.copytree(made / "run", place / "run")
+    there = tmp_path_factory.mktemp("outside") / ("there.svg" if "render" in words else "there")
+    if target == "ours":
+        run(*words.split(), "-o", str(there))
+    elif target == "empty":
+        there.touch() if "render" in words else there.mkdir()
+    (place / link).symlink_to(there)
+    before = {path: path.stat().st_mtime_ns for path in [there, *there.rglob("*")] if path.exists()}
+    assert f"{link} is a link: choose another place with -o" in run(*words.split(), code=1)
+    assert {path: path.stat().st_mtime_ns for path in [there, *there.rglob("*")] if path.exists()} == before
+    run(*words.split(), "-o", link)
+    assert (place / link).is_symlink() and there.exists()
+
+
+@pytest.mark.parametrize("part", ["model.py", "spec/tiny.frac", "manifest.json", "weights.safetensors"])
+def test_compile_replaces_an_edited_folder_only_if_it_is_named(run, place: Path, part: str) -> None:
+    run("compile", "tiny.frac")
+    file = place / "tiny" / part
+    edited = file.read_bytes().replace(b'"seed": 3', b'"seed": 4') if part == "manifest.json" else b"mine"
+    file.write_bytes(edited)
+    printed = run("compile", "tiny.frac", code=1)
+    assert part in printed and "choose another folder with -o" in printed and file.read_bytes() == edited
+    run("compile", "tiny.frac", "-o", "tiny")
+    file.unlink()
+    if part != "manifest.json":
+        run("compile", "tiny.frac")  # nothing is lost
+
+
+def test_folders_whose_names_are_not_utf8_work(run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = place / os.fsdecode(b"caf\xe9")
+    try:
+        home.mkdir()
+    except OSError:
+        pytest.skip("this disk takes only UTF-8 names")
+    (home / "tiny.frac").write_text(TINY)
+    net, trained = str(home / "tiny"), str(home / "run")
+    run("compile", str(home / "tiny.frac"))
+    run("train", net, "--seed", "9", "--out", trained, "--max-minutes", "1e-9")
+    run("train", "--resume", trained, "--max-minutes", "inf")
+    run("eval", trained)
+    run("compile", trained)
+    assert "is not UTF-8" in run("train", net, "--parallel", "fsdp", "--out", str(home / "b"), code=1)
 
 
 # --- trained
@@ -195,6 +266,11 @@ def test_a_run_compiles_to_its_best_weights_which_train_on(run, place: Path, mad
     run("extract", "net", "--column", "1", "-o", "column")
 
 
+def test_a_folder_that_was_not_compiled_yet_is_told(run) -> None:
+    printed = run("train", "tiny", code=1)
+    assert "`fractal-dsl train tiny.frac`" in printed and "`fractal-dsl compile tiny.frac`" in printed
+
+
 # --- inspected
 
 
@@ -239,6 +315,8 @@ def test_info_counts_a_column_as_it_is(run, made: Path) -> None:
         ("train column", 1, "`train` takes whole nets"),
         ("render column", 1, "`render` takes whole nets"),
         ("train run", 1, "`fractal-dsl train --resume run` resumes it"),
+        ("train --resume tiny.frac", 1, "tiny.frac is a spec, not the folder of a training run"),
+        ("report tiny.frac", 1, "tiny.frac is a spec, not the folder of a training run"),
         ("train --resume tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("eval tiny", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),
         ("predict tiny x.npy", 1, "it is a compiled network, and `fractal-dsl train tiny` trains it"),

@@ -105,6 +105,23 @@ def read_manifest(
     return manifest
 
 
+def altered_files(folder: Path) -> list[str]:
+    """The files of a folder that no longer have the hash in its manifest, which may be one of them. Missing files
+    do not count. Raises OSError or ValueError if the manifest cannot be read."""
+    data = read_json(folder, MANIFEST)
+    if not isinstance(data, dict):
+        return [MANIFEST]
+    given = cast(dict[str, Any], data)
+    files = given.get("files")
+    hashes = cast(dict[str, Any], files) if isinstance(files, dict) else {}
+    altered = [
+        name
+        for name, digest in hashes.items()
+        if os.path.lexists(folder / name) and not (is_part(folder, name) and sha256(folder / name) == digest)
+    ]
+    return altered + [MANIFEST] * (given.get("sha256") != _digest(given))
+
+
 def require(folder: Path, manifest: Manifest, part: str, remedy: str) -> None:
     """Raise DamagedError, with the remedy, if a part is not among the files of a manifest."""
     if part not in manifest.files:

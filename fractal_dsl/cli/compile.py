@@ -10,12 +10,13 @@ import typer
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
+from fractal_dsl.base.manifest import altered_files
 from fractal_dsl.cli.given import command_line, given_spec, place_beside
 from fractal_dsl.cli.options import STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.pipeline import Stage
-from fractal_dsl.stored.kinds import kind_of, trained_weights
+from fractal_dsl.stored.kinds import is_network, kind_of, trained_weights
 
 if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
@@ -25,7 +26,12 @@ def compile(
     spec: Spec,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write; by default NAME/ beside NAME.frac."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Folder to write; by default NAME/ beside NAME.frac, or RUN-compiled/ beside a run.",
+        ),
     ] = None,
     emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline. Write nothing.")] = None,
     param: Params = None,
@@ -70,10 +76,13 @@ def compile(
 
 
 def _default_place(spec: str, ending: str) -> Path:
-    """The folder beside the spec. Trained weights there are replaced only if the user names the folder."""
+    """The folder beside the spec. Trained weights and edited files there are lost only if the user names the folder."""
     place = place_beside(spec, ending, "the network")
-    if trained_weights(place):
-        raise UserError(f"{place} has trained weights: choose another folder with -o, or replace it with -o {place}")
+    what = "has trained weights" if trained_weights(place) else ""
+    if is_network(place) and (altered := altered_files(place)):
+        what = f"has files that were changed after it was compiled ({', '.join(altered[:5])})"
+    if what:
+        raise UserError(f"{place} {what}: choose another folder with -o, or replace it with -o {place}")
     return place
 
 

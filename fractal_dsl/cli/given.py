@@ -9,11 +9,13 @@ from typing import NamedTuple
 import typer
 
 from fractal_dsl import pipeline
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command as shell
 from fractal_dsl.cli.options import STDIN, read_spec
 from fractal_dsl.cli.say import warn
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
-from fractal_dsl.stored.spec import Stored, open_stored
+from fractal_dsl.language.read import read
+from fractal_dsl.stored.spec import Stored, open_stored, stored_kind
 
 
 class Given(NamedTuple):
@@ -72,14 +74,26 @@ def given_folder(
 
 
 def place_beside(spec: str, ending: str, what: str) -> Path:
-    """The default place of output: beside the file or folder, with its name and another ending."""
+    """The default place of output: beside the file or folder, with its name and another ending.
+
+    Raises FracError or UserError if SPEC is no spec, or if a link is at that place: it may have come with somebody
+    else's files, so only a link that the user names is followed.
+    """
     path = Path(spec)
     if spec == STDIN:
         raise typer.BadParameter(f"standard input has no name: choose a place for {what} with -o", param_hint="SPEC")
+    if path.is_dir():
+        stored_kind(path)
+    else:
+        read(path)
     stem = path.stem if path.suffix == ".frac" else path.name
     if not stem.strip(".") or path.with_name(stem + ending) == path:
-        raise typer.BadParameter(f"{spec} gives no name for {what}: choose a place with -o", param_hint="SPEC")
-    return path.with_name(stem + ending)
+        reason = "" if path.is_dir() or spec.endswith(".frac") else "does not end in .frac, so it "
+        raise typer.BadParameter(f"{spec} {reason}gives no name for {what}: choose a place with -o", param_hint="SPEC")
+    place = path.with_name(stem + ending)
+    if place.is_symlink():
+        raise UserError(f"{place} is a link: choose another place with -o, or follow the link with -o {place}")
+    return place
 
 
 def command_line(command: str, place: Path, compiled: Compiled, allow_python: bool, *more: str) -> str:

@@ -17,6 +17,7 @@ from fractal_dsl.cli.options import PLANS, STDIN, AllowPython, MaxLayers, Net, P
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
+from fractal_dsl.stored.kinds import kind_of
 
 if TYPE_CHECKING:
     from fractal_dsl.picture.graph_to_dot import Look
@@ -36,8 +37,8 @@ Output = Annotated[
         "-o",
         "--output",
         metavar="FILE",
-        help="Picture to write: .svg, .png, .pdf, .dot or .html; - prints an SVG; by default NAME.svg beside NAME.frac "
-        "or beside the folder.",
+        help="Picture to write: .svg, .png, .pdf, .dot or .html; - prints an SVG; by default NAME.svg beside "
+        "NAME.frac, FOLDER-compiled.svg beside a compiled folder, or RUN-run.svg beside a run.",
     ),
 ]
 PlanOption = Annotated[
@@ -102,7 +103,7 @@ def _picture_place(spec: str, output: Path | None) -> Path | None:
 
     if output == Path(STDIN):
         return None
-    place = output or place_beside(spec, ".svg", "the picture")
+    place = output or place_beside(spec, _ending(spec), "the picture")
     if place.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
         raise UserError(f"cannot draw {place}: its name must end in {', '.join(known)}")
     if not place.parent.is_dir():
@@ -115,6 +116,13 @@ def _picture_place(spec: str, output: Path | None) -> Path | None:
             f"-o {place}"
         )
     return place
+
+
+def _ending(spec: str) -> str:
+    """The end of a picture's default name. A folder often has the name of its spec, but has a picture of its own."""
+    if spec == STDIN or not Path(spec).is_dir():
+        return ".svg"
+    return "-run.svg" if kind_of(Path(spec)) == "training run" else "-compiled.svg"
 
 
 def _write(shown: Shown, look: Look, place: Path | None, theme: ThemeName) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -97,12 +97,22 @@ def open_stored(
     Raises UserError if the folder is of another kind, a part of it is missing or altered, or its spec does not compile
     any more; FracError if it has Python code that is not allowed, or more layers than the limit.
     """
-    kind = expected or kind_of(folder)
+    kind = expected or stored_kind(folder)
     if kind == "training run":
         manifest = read_run_manifest(folder)
         given = read_given(folder)
         compiled = _compiled(folder, given, max_layers, allow_python, settings=False)
         return Stored(folder, kind, manifest, given.spec, compiled, run_settings(folder) if settings else {})
+    manifest = read_network_manifest(folder)
+    compiled = _compiled(folder, manifest, max_layers, allow_python, settings)
+    if manifest.train is not None:  # its paths start where the spec was compiled
+        compiled = replace(compiled, program=replace(compiled.program, train=manifest.train))
+    return Stored(folder, kind, manifest, manifest.spec, compiled, compiled.program.train)
+
+
+def stored_kind(folder: Path) -> Literal["compiled network", "training run"]:
+    """Which folder with a spec this is. Raises UserError if it is a sweep or not a folder of ours."""
+    kind = kind_of(folder)
     if kind == "sweep":
         trials = [path.name for path in sorted(folder.glob("trial-*")) if path.is_dir()]
         help = f"give one of its trials, such as {folder / trials[0]}" if trials else "it has no trials yet"
@@ -112,11 +122,7 @@ def open_stored(
             f"{folder} is neither a compiled network nor a training run: give a .frac file, or a folder that "
             "`fractal-dsl compile` or `fractal-dsl train` wrote"
         )
-    manifest = read_network_manifest(folder)
-    compiled = _compiled(folder, manifest, max_layers, allow_python, settings)
-    if manifest.train is not None:  # its paths start where the spec was compiled
-        compiled = replace(compiled, program=replace(compiled.program, train=manifest.train))
-    return Stored(folder, kind, manifest, manifest.spec, compiled, compiled.program.train)
+    return kind
 
 
 def run_spec(folder: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
