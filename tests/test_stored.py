@@ -205,6 +205,9 @@ def test_folders_whose_names_are_not_utf8_work(run, place: Path, monkeypatch: py
     run("train", "--resume", trained, "--max-minutes", "inf")
     run("eval", trained)
     run("compile", trained)
+    monkeypatch.chdir(home)
+    assert "init_from: the path" in run("train", "tiny.frac", "--init-from", "run", "--out", "more", code=1)
+    assert not Path("more").exists()
     assert "is not UTF-8" in run("train", net, "--parallel", "fsdp", "--out", str(home / "b"), code=1)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.config.training import TrainConfig
 
 _KEYS = ("path", "root")
@@ -41,11 +42,23 @@ def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
-    """Settings with absolute paths: a relative one starts at the current folder."""
+    """Settings with absolute paths: a relative one starts at the current folder.
+
+    Raises UserError for a path that is not UTF-8: the settings of a run, which are text, could not be read again.
+    """
     if config.init_from is not None:
-        config = config.model_copy(update={"init_from": os.path.normpath(Path.cwd() / config.init_from)})
+        config = config.model_copy(update={"init_from": _absolute("init_from", config.init_from)})
     dataset = config.dataset
-    changed = {key: os.path.normpath(Path.cwd() / path) for key in _KEYS if (path := getattr(dataset, key, None))}
+    changed = {key: _absolute(f"dataset.{key}", path) for key in _KEYS if (path := getattr(dataset, key, None))}
     if dataset is None or not changed:
         return config
     return config.model_copy(update={"dataset": dataset.model_copy(update=changed)})
+
+
+def _absolute(key: str, path: str) -> str:
+    whole = os.path.normpath(Path.cwd() / path)
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{key}: the path {whole} is not UTF-8: rename it") from None
+    return whole
