@@ -143,9 +143,10 @@ def read_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = {}
     for file in files:
         try:
-            state.update(st.load(file.read_bytes()))  # load_file needs a path in UTF-8
+            tensors = st.load(file.read_bytes())  # load_file needs a path in UTF-8
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} cannot be read: {error}") from None
+        state.update(sorted(tensors.items()))  # the order of `load` differs between processes, which must agree on it
     return state
 
 

@@ -94,7 +94,7 @@ class Checkpoint:
         try:
             whole = self.folder / "state.safetensors"
             if like is None and whole.exists():
-                return st.load(whole.read_bytes())  # load_file needs a path in UTF-8
+                return dict(sorted(st.load(whole.read_bytes()).items()))  # load_file needs a path in UTF-8
             require_utf8(self.folder)
             from fractal_dsl.training.parallel.shards import read_shards  # takes a second to import
 
