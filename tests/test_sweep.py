@@ -30,7 +30,7 @@ from fractal_dsl.sweep.checks import CheckedSweep, configured
 from fractal_dsl.sweep.folder import Sweep, SweepFolder
 from fractal_dsl.sweep.ledger import Ledger
 from fractal_dsl.sweep.space import Axis, axis
-from fractal_dsl.sweep.trial import Means, command, environment
+from fractal_dsl.sweep.trial import Resources, command, environment
 
 ROOT = Path(__file__).parents[1]
 SPEC = """
@@ -287,16 +287,16 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
-    home, what = SweepFolder(tmp_path), a_sweep(COLUMNS, LR)
-    plain = command(home, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Means(device="cpu"))
-    assert plain[1:5] == ["-m", "fractal_dsl", "train", str(home.spec(what))]
+    folder, what = SweepFolder(tmp_path), a_sweep(COLUMNS, LR)
+    plain = command(folder, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Resources(device="cpu"))
+    assert plain[1:5] == ["-m", "fractal_dsl", "train", str(folder.spec(what))]
     assert plain[plain.index("--out") + 1] == str(tmp_path / "trial-0007")
     assert plain[-6:] == ["-p", "columns=2", "--set", "optimizer.lr=0.02", "--device", "cpu"]
-    several = command(home, 7, {}, {}, what, Means(processes=4))
+    several = command(folder, 7, {}, {}, what, Resources(processes=4))
     launch = "-m torch.distributed.run --standalone --nproc-per-node 4 -m fractal_dsl train"
     assert several[1:9] == launch.split() and several[-2:] == ["--parallel", "ddp"]
     (tmp_path / "trial-0007" / "checkpoints" / "step-00000010").mkdir(parents=True)
-    resumed = command(home, 7, {"columns": "2"}, {}, what, Means())
+    resumed = command(folder, 7, {"columns": "2"}, {}, what, Resources())
     limit = ["--max-layers", str(what.max_layers)]
     assert resumed[3:] == ["train", "--resume", str(tmp_path / "trial-0007"), *limit]
 
@@ -304,10 +304,10 @@ def test_the_command_of_a_trial(tmp_path: Path) -> None:
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert environment(Means(workers=2, device="cpu"), 1)["OMP_NUM_THREADS"] == "4"
+    assert environment(Resources(workers=2, device="cpu"), 1)["OMP_NUM_THREADS"] == "4"
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    seen = [environment(Means(workers=3, processes=2), worker)["CUDA_VISIBLE_DEVICES"] for worker in range(3)]
+    seen = [environment(Resources(workers=3, processes=2), worker)["CUDA_VISIBLE_DEVICES"] for worker in range(3)]
     assert seen == ["4,5", "6,7", "4,5"]
 
 
@@ -383,9 +383,9 @@ def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
     params, settings = {"columns": "1..3"}, {"epochs": "500", "optimizer.lr": "1e-6"}
     found = checked(spec, params, settings)
     what = Sweep("Tiny", found.space, {}, found.settings, MAX_LAYERS, "accuracy", None, "grid", 0, 1, 1, "tiny.frac")
-    home = SweepFolder(tmp_path / "s")
-    home.create(what, found.texts())
-    ledger = Ledger(home, what)
+    folder = SweepFolder(tmp_path / "s")
+    folder.create(what, found.texts())
+    ledger = Ledger(folder, what)
     distributions = {a.key: a.distribution() for a in found.space}
     for _ in range(5):
         good = optuna.trial.create_trial(
@@ -398,10 +398,10 @@ def test_a_trial_below_the_median_is_stopped(spec: str, tmp_path: Path) -> None:
         ledger.study.add_trial(good)
     ledger.study.enqueue_trial({"columns": 1})
     console = Console(width=200, record=True, file=(tmp_path / "said").open("w"))
-    assert run.go_on(home.path, trials=6, console=console)
+    assert run.go_on(folder.path, trials=6, console=console)
     trial = next(t for t in ledger.trials() if t.params == {"columns": 1})
     assert trial.state == TrialState.PRUNED
-    assert Run.open(home.trial(trial.number)).manifest.status == "interrupted"  # it could be resumed
+    assert Run.open(folder.trial(trial.number)).manifest.status == "interrupted"  # it could be resumed
     assert f"trial {trial.number}: pruned after epoch" in console.export_text()
 
 
@@ -447,23 +447,23 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     "key", ["net", "space", "params", "settings", "objective", "sampler", "seed", "trials", "spec"]
 )
 def test_a_sweeps_file_may_say_anything(tmp_path: Path, key: str) -> None:
-    home = SweepFolder(tmp_path / "s")
-    home.create(a_sweep(COLUMNS, LR), {"spec.frac": SPEC})
-    file = home.path / "sweep.json"
+    folder = SweepFolder(tmp_path / "s")
+    folder.create(a_sweep(COLUMNS, LR), {"spec.frac": SPEC})
+    file = folder.path / "sweep.json"
     data = json.loads(file.read_text())
     for value in (None, True, 1.5, [], [[]], [{"kind": 1}], {"a": 1}, "../x", "/etc/passwd"):
         if not (isinstance(value, str) and key in ("net", "given")) and not (key == "space" and value == []):
             file.write_text(json.dumps({**data, key: value}))
             if not (key in ("params", "settings") and value == {}):
                 with pytest.raises(UserError, match=r"is damaged|is missing"):
-                    home.read()
+                    folder.read()
 
 
 def test_the_limit_in_a_sweeps_file_is_not_believed(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[int] = []
-    monkeypatch.setattr("fractal_dsl.sweep.run._run", lambda home, sweep, *rest: found.append(sweep.max_layers))
-    home = SweepFolder(tmp_path / "s")
-    home.create(replace(a_sweep(COLUMNS), max_layers=10**30), {"spec.frac": SPEC})
-    run.go_on(home.path)
-    run.go_on(home.path, max_layers=7)
+    monkeypatch.setattr("fractal_dsl.sweep.run._run", lambda folder, sweep, *rest: found.append(sweep.max_layers))
+    folder = SweepFolder(tmp_path / "s")
+    folder.create(replace(a_sweep(COLUMNS), max_layers=10**30), {"spec.frac": SPEC})
+    run.go_on(folder.path)
+    run.go_on(folder.path, max_layers=7)
     assert found == [MAX_LAYERS, 7]

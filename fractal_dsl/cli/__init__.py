@@ -79,10 +79,10 @@ def _summary(error: FracError) -> str:
     from fractal_dsl.base.texts import counted
     from fractal_dsl.cli.say import coloured, warnings_text
 
-    found = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
+    parts = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
     if error.warnings:
-        found = [warnings_text(error.warnings), found[0], f"{found[1]}, {counted(len(error.warnings), 'warning')}"]
-    return "\n\n".join(found)
+        parts = [warnings_text(error.warnings), parts[0], f"{parts[1]}, {counted(len(error.warnings), 'warning')}"]
+    return "\n\n".join(parts)
 
 
 def _fail(message: str, code: int = 1) -> None:

@@ -99,8 +99,8 @@ def _plain_errors() -> Generator[None]:
     except Exception as error:
         if hasattr(error, "format_message"):  # an error of wrong usage
             _obey_no_color()
-            told = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
-            vars(error).update(told)
+            escaped = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
+            vars(error).update(escaped)
         raise
 
 

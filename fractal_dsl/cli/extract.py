@@ -46,11 +46,11 @@ def extract(
         allow_python=allow_python,
     )
     if done.recalibration:
-        found = done.recalibration
+        estimate = done.recalibration
         say(
-            f"batch-norm statistics from {found.images:,} training images of {found.dataset}; test images: "
-            f"accuracy {found.before['accuracy']:.2%} before, {found.after['accuracy']:.2%} after; "
-            f"loss {found.before['loss']:.4f} before, {found.after['loss']:.4f} after"
+            f"batch-norm statistics from {estimate.images:,} training images of {estimate.dataset}; test images: "
+            f"accuracy {estimate.before['accuracy']:.2%} before, {estimate.after['accuracy']:.2%} after; "
+            f"loss {estimate.before['loss']:.4f} before, {estimate.after['loss']:.4f} after"
         )
     if done.folded is not None:
         say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))

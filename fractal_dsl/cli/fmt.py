@@ -41,7 +41,7 @@ def fmt(
     Files with syntax errors stay unchanged. Standard input is formatted to standard output.
     """
     changed = False
-    found: list[Diagnostic] = []
+    errors: list[Diagnostic] = []
     cut = 0
     for spec in dict.fromkeys(_files(specs)):
         _refuse_stored(spec)
@@ -49,7 +49,7 @@ def fmt(
             source = read_spec(spec)
             formatted = _formatted(source)
         except FracError as error:
-            found, cut = found + error.diagnostics, cut + error.cut
+            errors, cut = errors + error.diagnostics, cut + error.cut
             continue
         if spec == STDIN and not (check or diff):
             sys.stdout.write(formatted)
@@ -66,8 +66,8 @@ def fmt(
         else:
             rewrite_text(Path(spec), formatted)
             say(f"{one_line(spec)}: formatted")
-    if found:
-        raise FracError(found, cut)
+    if errors:
+        raise FracError(errors, cut)
     if changed and (check or diff):
         raise typer.Exit(1)
 

@@ -155,12 +155,12 @@ def _from_file(file: Path) -> dict[str, str]:
 
 def _no_toml(message: str, source: Source) -> Diagnostic:
     """Turn tomllib's message, which ends with the place ``(at line 3, column 5)``, into a diagnostic."""
-    found = re.search(r" \(at line (\d+), column (\d+)\)$", message)
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", message)
     at = len(source.text.rstrip())
     message = message.removesuffix(" (at end of document)")
-    if found:
-        at = sum(len(line) for line in source.text.splitlines(True)[: int(found[1]) - 1]) + int(found[2]) - 1
-        message = message[: found.start()]
+    if place:
+        at = sum(len(line) for line in source.text.splitlines(True)[: int(place[1]) - 1]) + int(place[2]) - 1
+        message = message[: place.start()]
     help = 'write parameters as `columns = 4`, `widths = [16, 32]` or `init = "xavier"`'
     return Diagnostic(
         "E0102", f"this is not valid TOML: {message[:1].lower()}{message[1:]}", source, Span(at, at), help=help
@@ -186,11 +186,11 @@ def _places(text: str) -> _Places:
     places: _Places = {}
     prefix, start = "", 0
     for line in text.splitlines(True):
-        if found := _HEADER.match(line):
-            prefix = _name(found[1]) + "."
-        elif found := _PAIR.match(line):
-            name, value = (Span(start + found.start(i), start + found.end(i)) for i in (1, 2))
-            places.setdefault(prefix + _name(found[1]), (name, value))
+        if match := _HEADER.match(line):
+            prefix = _name(match[1]) + "."
+        elif match := _PAIR.match(line):
+            name, value = (Span(start + match.start(i), start + match.end(i)) for i in (1, 2))
+            places.setdefault(prefix + _name(match[1]), (name, value))
         start += len(line)
     return places
 

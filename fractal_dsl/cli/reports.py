@@ -34,5 +34,5 @@ def compare(runs: Runs, json_: JSON = False) -> None:
     """Compare the results of runs, and the settings in which they differ."""
     from fractal_dsl.runs.comparison import compare_runs, table
 
-    found = compare_runs(runs)
-    say(json.dumps(found, indent=2) if json_ else "\n".join(table(found)))
+    comparison = compare_runs(runs)
+    say(json.dumps(comparison, indent=2) if json_ else "\n".join(table(comparison)))

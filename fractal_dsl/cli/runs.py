@@ -46,10 +46,10 @@ def eval(
         raise typer.BadParameter("--anytime takes one image at a time: leave one option out", param_hint="--crops")
     if anytime:
         require_matplotlib()
-    found = RunFolder.open(run, max_layers, allow_python=allow_python)
-    warn(found.compiled.warnings)
+    folder = RunFolder.open(run, max_layers, allow_python=allow_python)
+    warn(folder.compiled.warnings)
     result = evaluate(
-        found, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
+        folder, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
     )
     if anytime:
         write_part(run, "anytime.svg", tradeoff_svg(result["anytime"]))
@@ -63,18 +63,18 @@ def eval(
         say("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
 
 
-def _tradeoff(found: dict[str, Any]) -> list[str]:
+def _tradeoff(facts: dict[str, Any]) -> list[str]:
     """The table of accuracy against its cost, as lines."""
-    names = [*(f"column {row['column']}" for row in found["networks"][:-1]), "whole net"]
+    names = [*(f"column {row['column']}" for row in facts["networks"][:-1]), "whole net"]
     rows = [("", "accuracy", "ms an image", "MACs an image", "answered by")]
-    rows += [(name, *_costs(row), "") for name, row in zip(names, found["networks"], strict=True)]
-    for row in found["policies"]:
+    rows += [(name, *_costs(row), "") for name, row in zip(names, facts["networks"], strict=True)]
+    for row in facts["policies"]:
         shares = [f"{name} {share:.1%}" for name, share in zip(names, row["answered"], strict=True) if share]
         rows.append((f"confidence >= {100 * row['confidence']:g} %", *_costs(row), ", ".join(shares)))
-    threads = f", {counted(found['threads'], 'thread')}" if found["device"] == "cpu" else ""
+    threads = f", {counted(facts['threads'], 'thread')}" if facts["device"] == "cpu" else ""
     return [
         *aligned(rows, "<>>><"),
-        f"Latency: one image at a time on {found['device']}{threads}, median of {found['repeats']}. "
+        f"Latency: one image at a time on {facts['device']}{threads}, median of {facts['repeats']}. "
         "Confidence: largest softmax probability, not calibrated.",
     ]
 
@@ -117,7 +117,7 @@ def predict(
 
     opened = RunFolder.open(run, max_layers, allow_python=allow_python)
     warn(opened.compiled.warnings)
-    found = answers(
+    rows = answers(
         opened,
         images,
         confidence=confidence,
@@ -127,9 +127,9 @@ def predict(
         device=device,
     )
     if json_:
-        say(json.dumps([row.as_json() for row in found], indent=2))
+        say(json.dumps([row.as_json() for row in rows], indent=2))
         return
-    for row in found:
+    for row in rows:
         classes = ", ".join(one_line(f"{name} {p:.1%}") for name, p in zip(row.names, row.probabilities, strict=True))
         who = "whole net" if row.column is None else f"column {row.column}"
         late = "   over budget" if budget_ms is not None and row.ms > budget_ms else ""

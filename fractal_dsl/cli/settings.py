@@ -66,7 +66,7 @@ def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
 
     Wrong usage: a setting that ``--set`` also gives, in ``given``, or a number that is not finite.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in flags.items():
         if key in given:
             raise typer.BadParameter(
@@ -75,8 +75,8 @@ def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
         unlimited = key == "max_minutes" and value == math.inf
         if isinstance(value, float) and not math.isfinite(value) and not unlimited:
             raise typer.BadParameter(f"`{key}` must be a finite number, found {value}", param_hint=_flag(key))
-        found[key] = None if unlimited else value
-    return found
+        settings[key] = None if unlimited else value
+    return settings
 
 
 def _name(key: str) -> str:

@@ -42,7 +42,7 @@ def check(
     allow_python: AllowPython = False,
 ) -> None:
     """Check files: syntax, names, types, shapes and sizes. Loads torch only for `nn.` layers and `extern`."""
-    found: dict[str, Diagnostic] = {}  # by text: an error in a file that two specs import appears once
+    errors: dict[str, Diagnostic] = {}  # by text: an error in a file that two specs import appears once
     warned: dict[str, Diagnostic] = {}
     cut = 0
     with errors_as_json(format is Format.json):
@@ -52,14 +52,14 @@ def check(
                 names, warnings = _checked(spec, given, max_layers, allow_python)
                 warned |= {d.text(): d for d in warnings}
             except FracError as error:
-                found |= {d.text(): d for d in error.diagnostics}
+                errors |= {d.text(): d for d in error.diagnostics}
                 warned |= {d.text(): d for d in error.warnings}
                 cut += error.cut
             else:
                 if format is Format.text:
                     say(f"{one_line(spec)}: ok ({names})")
-        if found:
-            raise FracError(found.values(), cut, warned.values())
+        if errors:
+            raise FracError(errors.values(), cut, warned.values())
     if format is Format.json:
         say(json.dumps([d.json() for d in warned.values()], indent=2))
     elif warned:
@@ -72,8 +72,8 @@ def _checked(
 ) -> tuple[str, tuple[Diagnostic, ...]]:
     """The names of the nets of a spec, and the warnings about it. Raises FracError if it has errors."""
     if not Path(spec).is_dir() or kind_of(Path(spec)) is None:
-        found = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
-        return ", ".join(net.program.net for net in found.nets) or "no nets", found.warnings
+        checked = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
+        return ", ".join(net.program.net for net in checked.nets) or "no nets", checked.warnings
     try:
         stored = given_folder(spec, given, None, max_layers, allow_python)
     except UserError as error:

@@ -98,20 +98,20 @@ def sweep(
         raise typer.BadParameter("give the folder of a sweep", param_hint="--show")
 
     from fractal_dsl.sweep import run
-    from fractal_dsl.sweep.trial import Means
+    from fractal_dsl.sweep.trial import Resources
 
-    means = Means(workers, nproc_per_trial, device, allow_python)
+    resources = Resources(workers, nproc_per_trial, device, allow_python)
     if folder and show:
         run.show(folder)
         return
     if folder:
-        done = run.go_on(folder, trials=trials, max_layers=max_layers, means=means)
+        done = run.go_on(folder, trials=trials, max_layers=max_layers, resources=resources)
     else:
         given, fixed = _values(param, params), pairs(set_, "--set")
         fixed |= {key: param_text(value) for key, value in settings_of(flags, fixed).items()}
         done = run.sweep(
             spec, given, fixed, out, trials=trials, sampler=sampler, objective=objective, minimize=minimize,
-            prune=prune, seed=seed, net=net, max_layers=max_layers, means=means, warn=warn,
+            prune=prune, seed=seed, net=net, max_layers=max_layers, resources=resources, warn=warn,
         )  # fmt: skip
     if not done:
         raise typer.Exit(130)

@@ -94,12 +94,12 @@ def train(
             parallel=mode,
         )
     else:
-        given = pairs(set_, "--set")
-        settings = {key: literal(text, key) for key, text in given.items()} | settings_of(flags, given)
-        with _told_once():
-            found = _given(spec, parameters(param, params), net, max_layers, allow_python)
-            config = _configured(found, settings)
-        result = _run(found, config, out, device, mode, allow_python)
+        texts = pairs(set_, "--set")
+        settings = {key: literal(text, key) for key, text in texts.items()} | settings_of(flags, texts)
+        with _errors_once():
+            given = _given(spec, parameters(param, params), net, max_layers, allow_python)
+            config = _configured(given, settings)
+        result = _run(given, config, out, device, mode, allow_python)
     if result.status == "interrupted":
         raise typer.Exit(130)
 
@@ -135,10 +135,10 @@ def _refuse_missing_folders(spec: Path) -> None:
         raise UserError(f"there is no {spec}: `{trains}` trains its spec, and `{compiles}` creates the folder")
 
 
-def _configured(found: Given, settings: Mapping[str, Any]) -> TrainConfig:
+def _configured(given: Given, settings: Mapping[str, Any]) -> TrainConfig:
     """The settings of the run. A compiled folder that was never trained gives the seed that drew its weights."""
-    stored = found.stored
-    block = found.compiled.program.train
+    stored = given.stored
+    block = given.compiled.program.train
     if stored is None or stored.trained:
         return parse_config(merge(block, settings.items()))
     seed = stored.network.seed
@@ -155,7 +155,7 @@ def _configured(found: Given, settings: Mapping[str, Any]) -> TrainConfig:
 
 
 def _run(
-    found: Given,
+    given: Given,
     config: TrainConfig,
     out: Path | None,
     device: str | None,
@@ -169,14 +169,14 @@ def _run(
     from fractal_dsl.training.train import train as run
 
     return run(
-        found.compiled,
+        given.compiled,
         config,
         out,
         device=device,
-        picture=_picture(found.compiled) if _rank() == 0 else None,
+        picture=_picture(given.compiled) if _rank() == 0 else None,
         allow_python=allow_python,
         parallel=parallel,
-        start=network_of(found.stored) if found.stored else None,
+        start=network_of(given.stored) if given.stored else None,
     )
 
 
@@ -186,7 +186,7 @@ def _rank() -> int:
 
 
 @contextmanager
-def _told_once() -> Generator[None]:
+def _errors_once() -> Generator[None]:
     """All processes find the same errors in a spec or its settings. Only the first one prints them."""
     try:
         yield

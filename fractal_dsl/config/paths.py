@@ -26,17 +26,18 @@ def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     given = {key: str(settings[key]) for key in _KEYS if settings.get(key)}
     if not given:
         return dict(block)
-    found = {key: os.path.normpath(Path.cwd() / folder / path) for key, path in given.items()}
-    return {**block, "dataset": settings | found}
+    paths = {key: os.path.normpath(Path.cwd() / folder / path) for key, path in given.items()}
+    return {**block, "dataset": settings | paths}
 
 
 def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """The settings, by dotted names, with which a copy of the block in any folder names the same files."""
     block = located(block, folder)
-    dataset, found = block.get("dataset"), {key: block[key] for key in ("init_from",) if block.get(key)}
+    paths = {"init_from": block["init_from"]} if block.get("init_from") else {}
+    dataset = block.get("dataset")
     if not isinstance(dataset, Mapping):
-        return found
-    return found | {
+        return paths
+    return paths | {
         f"dataset.{key}": value for key, value in cast(Mapping[str, Any], dataset).items() if key in _KEYS and value
     }
 

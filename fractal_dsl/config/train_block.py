@@ -16,7 +16,7 @@ def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -
 
     What overlaps with an error of ``report`` counts as reported already.
     """
-    told = [d.span for d in report.errors if block.span.start <= d.span.start < block.span.end]
+    reported = [d.span for d in report.errors if block.span.start <= d.span.start < block.span.end]
     by_key = {setting.key.id: setting for setting in block.settings}
     try:
         parse_config(settings)
@@ -24,7 +24,7 @@ def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -
         for path, message, help in error.findings:
             setting = by_key.get(str(path[0])) if path else None
             span = block.span if setting is None else _place(setting, path)
-            if not any(span.start <= at.start < span.end or at.start <= span.start < at.end for at in told):
+            if not any(span.start <= at.start < span.end or at.start <= span.start < at.end for at in reported):
                 report.error("E0701", span, message, help=help)
 
 

@@ -110,8 +110,8 @@ def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool
     stored = open_stored(folder, max_layers, allow_python=allow_python)
     if stored.column is not None:
         raise UserError(f"{folder} is already a column: extract from the run or the whole net that it came from")
-    told = {"classes": stored.network.classes, "normalisation": stored.network.normalisation}
-    facts = {name: value for name, value in told.items() if value is not None}
+    known = {"classes": stored.network.classes, "normalisation": stored.network.normalisation}
+    facts = {name: value for name, value in known.items() if value is not None}
     return stored.compiled, parse_config(stored.settings), network_of(stored), None, facts
 
 

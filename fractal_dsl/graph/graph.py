@@ -156,9 +156,9 @@ class JoinGraph(Struct):
 
     def extend(self, nodes: Iterable[tuple[int, Node, Sequence[int]]]) -> None:
         """Add many nodes at once: their numbers, payloads and operands."""
-        found = list(nodes)
-        self.g.add_nodes_from([(number, {"node": node}) for number, node, _ in found])
-        edges = [(o, number, {"slot": i}) for number, _, operands in found for i, o in enumerate(operands)]
+        nodes = list(nodes)
+        self.g.add_nodes_from([(number, {"node": node}) for number, node, _ in nodes])
+        edges = [(o, number, {"slot": i}) for number, _, operands in nodes for i, o in enumerate(operands)]
         self.g.add_edges_from(edges)
 
     def __getitem__(self, number: int) -> Node:
@@ -225,11 +225,11 @@ class JoinGraph(Struct):
         """The nodes that the output needs, by a walk back from it. ``live`` maps nodes that read only some of their
         operands to those operands."""
         reads: Mapping[int, Iterable[int]] = self.reads if live is None else {**self.reads, **live}
-        found = {self.output[0]}
+        needed = {self.output[0]}
         for number in reversed(self.reads):
-            if number in found:
-                found.update(reads[number])
-        return found
+            if number in needed:
+                needed.update(reads[number])
+        return needed
 
     def dump(self) -> str:
         """The graph as text, one line per node."""

@@ -25,8 +25,8 @@ _Weight = Callable[[int, int], int | Fraction]
 
 def path_lengths(graph: JoinGraph) -> Lengths:
     """The number of paths of each length, every operand live."""
-    found = _counted(graph, lambda join, i: 1)
-    return {length: int(count) for length, count in found.items()}
+    counts = _counted(graph, lambda join, i: 1)
+    return {length: int(count) for length, count in counts.items()}
 
 
 def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:

@@ -86,10 +86,10 @@ class _Loader:
         for decl in file.decls:
             if not isinstance(decl, s.Import | s.FromImport):
                 continue
-            found = self._find(decl.path, folder)
-            if found is None:
+            place = self._find(decl.path, folder)
+            if place is None:
                 continue
-            key, path = found
+            key, path = place
             if any(key == k for k, _ in chain):
                 names = [name for _, name in chain]
                 circle = " -> ".join([*names[[k for k, _ in chain].index(key) :], str(decl.path.value)])

@@ -49,10 +49,10 @@ def load_class(target: str) -> type[nn.Module]:
     """The class of ``nn.X`` or of ``package.module:Class``. Raises Failed if there is none."""
     if ":" not in target:
         return getattr(nn, target.removeprefix("nn."))
-    found = load_object(target)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    cls = load_object(target)
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise Failed("it is not a subclass of torch.nn.Module")
-    return found
+    return cls
 
 
 def search_first(folder: Path) -> None:
@@ -66,10 +66,10 @@ def load_object(target: str) -> Any:
     """What ``package.module:name`` names. Raises Failed if there is none."""
     path, _, name = target.partition(":")
     with _foreign_code(""):
-        found: Any = importlib.import_module(path)
+        value: Any = importlib.import_module(path)
         for part in name.split("."):
-            found = getattr(found, part)
-    return found
+            value = getattr(value, part)
+    return value
 
 
 @contextmanager

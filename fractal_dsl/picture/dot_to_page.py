@@ -26,4 +26,4 @@ def write_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style:
         "data": json_in_html(data or {"tree": None, "edges": [], "plans": []}),
     }
     template = files("fractal_dsl.picture").joinpath("page.html").read_text("utf-8")
-    write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template))
+    write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template))

@@ -130,5 +130,5 @@ def _run(command: list[str], dot_text: str, path: Path, timeout: float) -> None:
     except OSError as error:
         raise UserError(f"cannot run {command[0]}: {error.strerror}") from None
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UserError(f"cannot draw {path}: {Path(command[0]).name} says: {said[-1]}")
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"cannot draw {path}: {Path(command[0]).name} says: {lines[-1]}")

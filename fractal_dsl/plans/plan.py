@@ -49,7 +49,7 @@ def plan_of_text(text: str) -> Plan:
     groups = [re.fullmatch(r"([01]{1,10000})(?:\*([1-9]\d{0,7}))?", group) for group in rest.split(".")] if rest else []
     if not (colon and re.fullmatch(r"\d{1,9}", route) and all(groups)):
         raise UserError(f"{_short(text)!r} is not a plan: write its route and its live operands, such as 0:110.11*3.01")
-    runs = [(tuple(d == "1" for d in found[1]), int(found[2] or 1)) for found in groups if found]
+    runs = [(tuple(d == "1" for d in group[1]), int(group[2] or 1)) for group in groups if group]
     if sum(n for _, n in runs) > _MAX_JOINS:
         raise UserError(f"{_short(text)!r} is not a plan: no net has so many joins")
     if not all(any(flags) for flags, _ in runs):

@@ -61,8 +61,8 @@ def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
 
 def _kind(text: str) -> tuple[str, list[int]] | None:
     """``local:7:3`` as its word and numbers."""
-    found = re.fullmatch(r"(column|local|global|mixed):(\d{1,18})(?::(\d{1,18}))?", text)
-    return (found[1], [int(n) for n in found.groups()[1:] if n is not None]) if found else None
+    match = re.fullmatch(r"(column|local|global|mixed):(\d{1,18})(?::(\d{1,18}))?", text)
+    return (match[1], [int(n) for n in match.groups()[1:] if n is not None]) if match else None
 
 
 def live_operands(graph: JoinGraph, plan: Plan) -> dict[int, tuple[bool, ...]]:

@@ -49,7 +49,7 @@ def _edges(graph: JoinGraph) -> set[int]:
     numbers = list(graph.g.nodes)
     place = {number: i for i, number in enumerate(numbers)}
     last = {node.module: place[i] for i, node in graph.items() if isinstance(node, Layer | Join)}
-    found: set[int] = set()
+    edges: set[int] = set()
     values = weights = 0
     for i, number in enumerate(numbers[:-1]):
         node, following = graph[number], graph[numbers[i + 1]]
@@ -61,9 +61,9 @@ def _edges(graph: JoinGraph) -> set[int]:
                 and isinstance(following, Layer | Join)
                 and _apart(node.site, following.site)
             ):
-                found.add(number)
+                edges.add(number)
         values = max(values, *[place[c] for c in graph.consumers(number)])
-    return found
+    return edges
 
 
 def _apart(a: Site, b: Site) -> bool:

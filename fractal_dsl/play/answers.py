@@ -59,20 +59,20 @@ def _checked(text: SpecText) -> dict[str, Any]:
     with deep():
         files = load(text.source, report)
     params = _declared(text.params, controls(files, {}))
-    found: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
+    answer: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
     nets: list[Compiled] = []
     try:
         nets, warnings = pipeline.checked(text.source, params)
     except FracError as error:
         warnings = error.warnings
-        found |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
-    found["warnings"] = [d.json() for d in warnings]
+        answer |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
+    answer["warnings"] = [d.json() for d in warnings]
     if nets:
         net = _pick(nets, text.net)
-        found |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
+        answer |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
     # a broken text may declare only some parameters: the page keeps its sliders
     values = nets[0].program.params if nets else {}
-    return {**found, "params": None if report.errors else controls(files, values)}
+    return {**answer, "params": None if report.errors else controls(files, values)}
 
 
 def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:

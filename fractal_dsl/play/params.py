@@ -48,8 +48,8 @@ def _domain(decl: s.Param, type: str, files: Files) -> dict[str, Any]:
                 low, high = (round(float(end) * scale, 10) for end in ends)
                 step = 1 if type == "int" else 10.0 ** math.floor(math.log10((high - low) / _STEPS))
                 return {"kind": "range", "low": low, "high": high, "step": step, "unit": "%" if scale == 100 else ""}
-        case s.SetDomain(found) if not type.startswith("["):
-            texts = [_literal(_plain(value, files), type) for value in found]
+        case s.SetDomain(values) if not type.startswith("["):
+            texts = [_literal(_plain(value, files), type) for value in values]
             if None not in texts:
                 return {"kind": "choice", "choices": texts}
         case _:

@@ -112,7 +112,7 @@ class Server(ThreadingHTTPServer):
             "style": _file("fractal_dsl.play", "page.css"),
             "script": "\n".join(_file("fractal_dsl.play", name) for name in _SCRIPTS),
         }
-        return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("fractal_dsl.play", "page.html"))
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("fractal_dsl.play", "page.html"))
 
     def asked(self, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a worker; ``stale`` if the page has asked again meanwhile."""

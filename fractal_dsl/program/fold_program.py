@@ -212,8 +212,8 @@ def _name(term: p.Term) -> str | None:
 
 def _short(names: list[str | None], between: str, left_out: bool) -> str | None:
     """The names as one string. If they are too long, or already shortened, the middle is left out."""
-    found = [name for name in names if name is not None]
-    if len(found) < len(names) or not found:
+    known = [name for name in names if name is not None]
+    if len(known) < len(names) or not known:
         return None
-    text = between.join(found)
-    return text if len(text) <= _LONGEST and not left_out else f"{found[0]} … {found[-1]}"
+    text = between.join(known)
+    return text if len(text) <= _LONGEST and not left_out else f"{known[0]} … {known[-1]}"

@@ -86,26 +86,26 @@ def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
         return norm
     if ":" in spec.target:
         return load_class(spec.target)(*spec.args, **dict(spec.kwargs))
-    home, _, name = spec.target.rpartition(".")
-    cls: type[nn.Module] = getattr(nn if home else layers, name)
+    package, _, name = spec.target.rpartition(".")
+    cls: type[nn.Module] = getattr(nn if package else layers, name)
     return cls(*spec.args, **dict(spec.kwargs))
 
 
 def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
     """A module that holds the given ones under their dotted names."""
     root = nn.Module()
-    homes: dict[str, nn.Module] = {"": root}
+    containers: dict[str, nn.Module] = {"": root}
 
-    def home(path: str) -> nn.Module:
-        if path not in homes:
+    def container(path: str) -> nn.Module:
+        if path not in containers:
             above, _, name = path.rpartition(".")
-            homes[path] = nn.Module()
-            home(above).add_module(name, homes[path])
-        return homes[path]
+            containers[path] = nn.Module()
+            container(above).add_module(name, containers[path])
+        return containers[path]
 
     for path, module in modules.items():
         above, _, name = path.rpartition(".")
-        home(above).add_module(name, module)
+        container(above).add_module(name, module)
     return root
 
 

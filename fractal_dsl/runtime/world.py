@@ -57,16 +57,16 @@ class World:
         """Call ``do`` in the first process only. All processes get its result, or its UserError."""
         if self.size == 1:
             return do()
-        told: list[Any] = [None, None]
+        outcome: list[Any] = [None, None]
         if self.leads:
             try:
-                told[0] = do()
+                outcome[0] = do()
             except UserError as error:
-                told[1] = str(error)
-        dist.broadcast_object_list(told)
-        if told[1] is not None:
-            raise UserError(told[1])
-        return cast(T, told[0])
+                outcome[1] = str(error)
+        dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise UserError(outcome[1])
+        return cast(T, outcome[0])
 
     def lead_first(self, do: Callable[[], T]) -> T:
         """Call ``do`` in the first process, and then in all others."""

@@ -45,19 +45,19 @@ class Claim:
 class Ledger:
     """The trials so far, and the choice of the next one."""
 
-    def __init__(self, home: SweepFolder, sweep: Sweep) -> None:
+    def __init__(self, folder: SweepFolder, sweep: Sweep) -> None:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.home, self.sweep = home, sweep
-        self.lock = home.path / LOCK
+        self.folder, self.sweep = folder, sweep
+        self.lock = folder.path / LOCK
         with Lock(self.lock).held(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            whole_lines(home.path / JOURNAL)
+            whole_lines(folder.path / JOURNAL)
             self.storage = JournalStorage(
-                JournalFileBackend(str(home.path / JOURNAL), Lock(home.path / ".journal-lock"))  # pyright: ignore[reportArgumentType]
+                JournalFileBackend(str(folder.path / JOURNAL), Lock(folder.path / ".journal-lock"))  # pyright: ignore[reportArgumentType]
             )
             if not self.storage.get_all_studies():
                 up: Literal["maximize", "minimize"] = "maximize" if sweep.objective == "accuracy" else "minimize"
@@ -144,7 +144,7 @@ class Ledger:
         return self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
 
     def _claim(self, trial: FrozenTrial) -> Claim | None:
-        lock = Lock(self.home.log(trial.number))
+        lock = Lock(self.folder.log(trial.number))
         return Claim(trial, lock) if lock.claim() else None
 
     def _new(self) -> Claim | None:

@@ -100,14 +100,14 @@ class Results:
             write_part(folder, "sweep.svg", svg)
         write_part(folder, "sweep.html", self.html(svg))
 
-    def conclusion(self, home: SweepFolder) -> str:
+    def conclusion(self, folder: SweepFolder) -> str:
         """The outcome, and the command that shows it. Raises UserError if no trial finished."""
         done = [r for r in self.rows if r.state == "done"]
         if not done:
             error = next((f"; the first failure: {r.note}" for r in self.rows if r.state == "failed"), "")
             raise UserError(f"no trial finished{error}")
         best = [r for r in done if r.best]
-        look = command("fractal-dsl", "report", str(home.trial(best[0].number)))
+        look = command("fractal-dsl", "report", str(folder.trial(best[0].number)))
         if self.sweep.minimize:
             return f"{len(best)} trials are best for their {_NAMES[self.sweep.minimize]}, marked *; {look}"
         return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation images; {look}"
@@ -189,7 +189,7 @@ class Results:
         sizes = {name: attributes[name] for name in ("params", "macs") if name in attributes}
         seconds: Any = attributes.get("seconds")
         if seconds is None and state == "running":
-            metrics = self.ledger.home.trial(trial.number) / "metrics.jsonl"
+            metrics = self.ledger.folder.trial(trial.number) / "metrics.jsonl"
             seconds = sum(epoch["seconds"] for epoch in lines_of(metrics))
         return Row(trial.number, state, values, value, sizes, seconds, note, best)
 

@@ -23,7 +23,7 @@ from fractal_dsl.sweep.folder import Objective, Sampler, Size, Sweep, SweepFolde
 from fractal_dsl.sweep.ledger import Claim, Ledger, require_optuna
 from fractal_dsl.sweep.results import Results
 from fractal_dsl.sweep.space import combinations
-from fractal_dsl.sweep.trial import Means, Stop, run_trial
+from fractal_dsl.sweep.trial import Resources, Stop, run_trial
 
 _PATIENCE = 0.5
 
@@ -42,7 +42,7 @@ def sweep(
     seed: int = 0,
     net: str | None = None,
     max_layers: int,
-    means: Means | None = None,
+    resources: Resources | None = None,
     console: Console | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> bool:
@@ -56,8 +56,8 @@ def sweep(
     ``warn`` is called with the warnings about the spec.
     """
     _require()
-    means = means or Means()
-    checked = CheckedSweep(spec, params, settings, net, max_layers, means.allow_python)
+    resources = resources or Resources()
+    checked = CheckedSweep(spec, params, settings, net, max_layers, resources.allow_python)
     if warn is not None:
         warn(checked.warnings)
     if not checked.space:
@@ -79,11 +79,11 @@ def sweep(
         trials or size or 0,
         next(iter(checked.texts())),
     )
-    home = SweepFolder(out or next_free(checked.net))
-    if home.exists():
-        home.check_same(planned, checked.texts())
-    home.create(planned, checked.texts()) if not home.exists() else home.write(planned)
-    return _run(home, planned, means, console or Console())
+    folder = SweepFolder(out or next_free(checked.net))
+    if folder.exists():
+        folder.check_same(planned, checked.texts())
+    folder.create(planned, checked.texts()) if not folder.exists() else folder.write(planned)
+    return _run(folder, planned, resources, console or Console())
 
 
 def _sampler(given: Sampler | None, size: int | None, trials: int | None) -> Sampler:
@@ -96,11 +96,11 @@ def _sampler(given: Sampler | None, size: int | None, trials: int | None) -> Sam
 
 
 def go_on(
-    folder: Path,
+    path: Path,
     *,
     trials: int | None = None,
     max_layers: int = MAX_LAYERS,
-    means: Means | None = None,
+    resources: Resources | None = None,
     console: Console | None = None,
 ) -> bool:
     """Resume a stopped or killed sweep, or extend one. Return whether all trials are done.
@@ -108,20 +108,20 @@ def go_on(
     The limit of layers is the caller's: that in the folder may be forged.
     """
     _require()
-    home = SweepFolder(folder)
-    found = home.read()
+    folder = SweepFolder(path)
+    sweep = folder.read()
     if trials is not None:
-        found = replace(found, trials=trials)
-        home.write(found)
-    return _run(home, replace(found, max_layers=max_layers), means or Means(), console or Console())
+        sweep = replace(sweep, trials=trials)
+        folder.write(sweep)
+    return _run(folder, replace(sweep, max_layers=max_layers), resources or Resources(), console or Console())
 
 
-def show(folder: Path, console: Console | None = None) -> None:
+def show(path: Path, console: Console | None = None) -> None:
     """Print the table of a sweep, and redraw its picture and page."""
     _require()
-    home = SweepFolder(folder)
-    results = Results(Ledger(home, home.read()))
-    results.write(home.path)
+    folder = SweepFolder(path)
+    results = Results(Ledger(folder, folder.read()))
+    results.write(folder.path)
     results.show(console or Console())
 
 
@@ -130,23 +130,23 @@ def _require() -> None:
     require_matplotlib()
 
 
-def _run(home: SweepFolder, found: Sweep, means: Means, console: Console) -> bool:
-    ledger, stop = Ledger(home, found), Stop()
+def _run(folder: SweepFolder, sweep: Sweep, resources: Resources, console: Console) -> bool:
+    ledger, stop = Ledger(folder, sweep), Stop()
     ledger.plan()
-    swept = ", ".join(f"{a.name}={a.given}" for a in found.space)
-    _say(console, f"sweep of {found.net} over {swept}: {ledger.total()} trials, {_how(found, means)}; into {home.path}")
-    work = _Work(home, found, ledger, means, stop, console)
-    with _interruptible(stop, console), ThreadPoolExecutor(means.workers) as pool:
-        for future in [pool.submit(work.work, worker) for worker in range(means.workers)]:
+    swept, how = ", ".join(f"{a.name}={a.given}" for a in sweep.space), _how(sweep, resources)
+    _say(console, f"sweep of {sweep.net} over {swept}: {ledger.total()} trials, {how}; into {folder.path}")
+    work = _Work(folder, sweep, ledger, resources, stop, console)
+    with _interruptible(stop, console), ThreadPoolExecutor(resources.workers) as pool:
+        for future in [pool.submit(work.work, worker) for worker in range(resources.workers)]:
             future.result()
     results = Results(ledger)
-    results.write(home.path)
+    results.write(folder.path)
     results.show(console)
-    _say(console, f"picture and table: {home.path / 'sweep.html'}")
+    _say(console, f"picture and table: {folder.path / 'sweep.html'}")
     if stop.asked.is_set():
-        _say(console, f"stopped. To resume: {_command(home, found, means)}")
+        _say(console, f"stopped. To resume: {_command(folder, sweep, resources)}")
         return False
-    _say(console, results.conclusion(home))
+    _say(console, results.conclusion(folder))
     return True
 
 
@@ -154,9 +154,9 @@ class _Work:
     """The work that the workers share."""
 
     def __init__(
-        self, home: SweepFolder, found: Sweep, ledger: Ledger, means: Means, stop: Stop, console: Console
+        self, folder: SweepFolder, sweep: Sweep, ledger: Ledger, resources: Resources, stop: Stop, console: Console
     ) -> None:
-        self.home, self.found, self.ledger, self.means = home, found, ledger, means
+        self.folder, self.sweep, self.ledger, self.resources = folder, sweep, ledger, resources
         self.stop, self.console = stop, console
         self.mine: set[int] = set()
         self.awaited: set[int] = set()
@@ -180,9 +180,9 @@ class _Work:
         number = claim.number
         self.mine.add(number)
         try:
-            values = ", ".join(f"{a.name}={a.shown(claim.params[a.key])}" for a in self.found.space)
+            values = ", ".join(f"{a.name}={a.shown(claim.params[a.key])}" for a in self.sweep.space)
             _say(self.console, f"trial {number}: {values}")
-            outcome = run_trial(self.home, self.found, self.ledger, claim, self.means, worker, self.stop)
+            outcome = run_trial(self.folder, self.sweep, self.ledger, claim, self.resources, worker, self.stop)
             _say(self.console, f"trial {number}: {outcome or 'saved, to resume later'}")
         finally:
             self.mine.discard(number)
@@ -198,22 +198,22 @@ class _Work:
         self.stop.asked.wait(_PATIENCE)
 
 
-def _how(found: Sweep, means: Means) -> str:
+def _how(sweep: Sweep, resources: Resources) -> str:
     names = {"grid": "a grid", "random": "at random", "tpe": "by TPE"}
-    words = [names[found.sampler]]
-    words += [f"pruned from epoch {found.prune}"] if found.prune is not None else []
-    words += [f"{means.workers} at once"] * (means.workers > 1)
-    words += [f"{means.processes} processes each"] * (means.processes > 1)
+    words = [names[sweep.sampler]]
+    words += [f"pruned from epoch {sweep.prune}"] if sweep.prune is not None else []
+    words += [f"{resources.workers} at once"] * (resources.workers > 1)
+    words += [f"{resources.processes} processes each"] * (resources.processes > 1)
     return ", ".join(words)
 
 
-def _command(home: SweepFolder, found: Sweep, means: Means) -> str:
-    words = ["fractal-dsl", "sweep", str(home.path)]
-    words += ["--workers", str(means.workers)] if means.workers > 1 else []
-    words += ["--nproc-per-trial", str(means.processes)] if means.processes > 1 else []
-    words += ["--device", means.device] if means.device else []
-    words += ["--max-layers", str(found.max_layers)] if found.max_layers != MAX_LAYERS else []
-    words += ["--allow-python"] * means.allow_python
+def _command(folder: SweepFolder, sweep: Sweep, resources: Resources) -> str:
+    words = ["fractal-dsl", "sweep", str(folder.path)]
+    words += ["--workers", str(resources.workers)] if resources.workers > 1 else []
+    words += ["--nproc-per-trial", str(resources.processes)] if resources.processes > 1 else []
+    words += ["--device", resources.device] if resources.device else []
+    words += ["--max-layers", str(sweep.max_layers)] if sweep.max_layers != MAX_LAYERS else []
+    words += ["--allow-python"] * resources.allow_python
     return command(*words)
 
 

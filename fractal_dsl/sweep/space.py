@@ -106,11 +106,11 @@ def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
     ``type`` is the declared one of a parameter, as ``int`` or ``[int]``; a range of a setting has whole numbers if
     both its ends are whole. Raises UserError for an empty range, or one of a type without numbers.
     """
-    found = _RANGE.fullmatch(given)
-    if found is None:
+    match = _RANGE.fullmatch(given)
+    if match is None:
         return Axis(kind, name, given, type, _choices(kind, name, given))
     what = f"{OPTIONS[kind]} {name}={given}"
-    low_text, high_text, log, step_text = found[1], found[2], found[3] == "log", cast(str | None, found[4])
+    low_text, high_text, log, step_text = match[1], match[2], match[3] == "log", cast(str | None, match[4])
     texts = [t for t in (low_text, high_text, step_text) if t is not None]
     if wrong := next((t for t in texts if not_finite(t.rstrip("%"))), None):
         raise UserError(f"{what}: `{name}` must be a finite number, found {wrong}")

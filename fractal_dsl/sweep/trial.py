@@ -24,7 +24,7 @@ _LOOK = 0.2
 
 
 @dataclass(frozen=True)
-class Means:
+class Resources:
     """The resources of trials. The result of a sweep does not depend on them.
 
     ``workers`` trials run at once, each on ``processes`` processes.
@@ -44,7 +44,7 @@ class Stop:
 
 
 def run_trial(
-    home: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, means: Means, worker: int, stop: Stop
+    folder: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, resources: Resources, worker: int, stop: Stop
 ) -> str | None:
     """Run or resume a trial and record its outcome, which is returned; None if it was stopped, to resume later.
 
@@ -52,7 +52,8 @@ def run_trial(
     """
     number, params, settings = claim.number, *split(sweep, claim.params)
     try:
-        compiled = compile_file(home.spec(sweep), params, sweep.net, sweep.max_layers, allow_python=means.allow_python)
+        spec, allow_python = folder.spec(sweep), resources.allow_python
+        compiled = compile_file(spec, params, sweep.net, sweep.max_layers, allow_python=allow_python)
         configured(compiled.program.train, settings)
     except (FracError, UserError) as error:
         claim.log.write(f"{error}\n".encode())
@@ -60,12 +61,12 @@ def run_trial(
         return f"failed: {_first(error)}"
     summary = compiled.summary
     ledger.note(number, {"params": summary.params, "macs": summary.macs, "depth": summary.depth})
-    watched = _Watched(home.trial(number), sweep, lambda epoch, value: ledger.report(number, epoch, value))
+    watched = _Watched(folder.trial(number), sweep, lambda epoch, value: ledger.report(number, epoch, value))
     if _status(watched.folder) != "finished":
         if not _saved(watched.folder):  # a process was killed before its first checkpoint
             discard(watched.folder, compiled.spec_files(compiled.stored))
-        line, said = command(home, number, params, settings, sweep, means), home.log(number).stat().st_size
-        code, pruned = watched.train(line, claim.log.fileno(), environment(means, worker), stop)
+        line, before = command(folder, number, params, settings, sweep, resources), folder.log(number).stat().st_size
+        code, pruned = watched.train(line, claim.log.fileno(), environment(resources, worker), stop)
         if stop.asked.is_set() and _status(watched.folder) != "finished":
             return None
         if pruned:
@@ -73,7 +74,7 @@ def run_trial(
             ledger.prune(number)
             return f"pruned after epoch {watched.epochs[-1]['epoch']}: {sweep.objective} {watched.shown()}"
         if code != 0:
-            message = _last_words(home.log(number).read_bytes()[said:], code)
+            message = _last_words(folder.log(number).read_bytes()[before:], code)
             ledger.fail(number, message, final=_status(watched.folder) == "diverged")
             return f"failed: {message}"
     watched.look()
@@ -88,44 +89,49 @@ def run_trial(
 
 def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """The parameters and the settings of a trial, as texts in the language's literals."""
-    found = {
+    varied = {
         kind: {a.name: a.text(values[a.key]) for a in sweep.space if a.kind == kind} for kind in ("param", "setting")
     }
-    return {**sweep.params, **found["param"]}, {**sweep.settings, **found["setting"]}
+    return {**sweep.params, **varied["param"]}, {**sweep.settings, **varied["setting"]}
 
 
 def command(
-    home: SweepFolder, number: int, params: dict[str, str], settings: dict[str, str], sweep: Sweep, means: Means
+    folder: SweepFolder,
+    number: int,
+    params: dict[str, str],
+    settings: dict[str, str],
+    sweep: Sweep,
+    resources: Resources,
 ) -> list[str]:
     """The command for a trial: a new run, or a resumed one if it has a checkpoint."""
-    folder = home.trial(number)
-    several = means.processes > 1
+    run = folder.trial(number)
+    several = resources.processes > 1
     launch = ["-m", "fractal_dsl"]
     if several:
-        per_node = ["--nproc-per-node", str(means.processes)]
+        per_node = ["--nproc-per-node", str(resources.processes)]
         launch = ["-m", "torch.distributed.run", "--standalone", *per_node, *launch]
     limit = ["--max-layers", str(sweep.max_layers)]
-    if _saved(folder):
-        what = ["--resume", str(folder), *limit]
+    if _saved(run):
+        what = ["--resume", str(run), *limit]
     else:
-        what = [str(home.spec(sweep)), "--out", str(folder), "--net", sweep.net, *limit]
+        what = [str(folder.spec(sweep)), "--out", str(run), "--net", sweep.net, *limit]
         what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
         what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
     what += ["--parallel", "ddp"] * several
-    what += ["--device", means.device] if means.device else []
-    what += ["--allow-python"] * means.allow_python
+    what += ["--device", resources.device] if resources.device else []
+    what += ["--allow-python"] * resources.allow_python
     return [sys.executable, *launch, "train", *what]
 
 
-def environment(means: Means, worker: int) -> dict[str, str]:
+def environment(resources: Resources, worker: int) -> dict[str, str]:
     """The environment of a worker's trials, with their share of the GPUs or CPU cores."""
     shared = dict(os.environ)
-    if means.device is None and (gpus := _gpus()):
-        first = worker * means.processes
-        mine = [gpus[(first + i) % len(gpus)] for i in range(means.processes)]
+    if resources.device is None and (gpus := _gpus()):
+        first = worker * resources.processes
+        mine = [gpus[(first + i) % len(gpus)] for i in range(resources.processes)]
         shared["CUDA_VISIBLE_DEVICES"] = ",".join(dict.fromkeys(mine))
-    if means.workers > 1 and "OMP_NUM_THREADS" not in shared:
-        shared["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // (means.workers * means.processes)))
+    if resources.workers > 1 and "OMP_NUM_THREADS" not in shared:
+        shared["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // (resources.workers * resources.processes)))
     return shared
 
 
@@ -149,13 +155,13 @@ class _Watched:
         process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
-        told = pruned = False
+        stopping = pruned = False
         try:
             while True:
                 pruned = pruned or self.look()
-                if (pruned or stop.asked.is_set()) and not told:
+                if (pruned or stop.asked.is_set()) and not stopping:
                     process.terminate()  # like Ctrl-C: it saves and ends
-                    told = True
+                    stopping = True
                 if stop.at_once.is_set():
                     process.kill()
                 try:
@@ -214,6 +220,6 @@ def _first(error: FracError | UserError) -> str:
 def _last_words(printed: bytes, code: int) -> str:
     """The reason why a process failed, from its output."""
     lines = printed.decode("utf-8", "replace").splitlines()
-    said = next((line for line in reversed(lines) if "error" in line.lower()), "")
+    reason = next((line for line in reversed(lines) if "error" in line.lower()), "")
     ended = f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
-    return said.removeprefix("error: ") or ended
+    return reason.removeprefix("error: ") or ended

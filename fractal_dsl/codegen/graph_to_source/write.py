@@ -40,21 +40,21 @@ class Writer:
 
         What Python would read otherwise, or a name that the module has, is imported under a name of its own.
         """
-        found: dict[str, tuple[str, str]] = {}
+        imports: dict[str, tuple[str, str]] = {}
         for target in sorted(targets):
             module, _, cls = target.partition(":")
             *above, last = cls.split(".")
             parts = [*module.split("."), *above, last]
             if all(map(plain, parts)) and parts[0] not in self.taken:
-                found[target] = f"import {module}", f"{module}.{cls}"
+                imports[target] = f"import {module}", f"{module}.{cls}"
                 continue
             name = distinct(class_name(last), self.taken)
             value = f"import_module({module!r})"
             for part in (*above, last):
                 value = f"getattr({value}, {part!r})"
-            found[target] = f"{name} = {value}", name
-        self.taken |= {line.split(".")[0].split()[1] for line, _ in found.values() if line.startswith("import ")}
-        return found
+            imports[target] = f"{name} = {value}", name
+        self.taken |= {line.split(".")[0].split()[1] for line, _ in imports.values() if line.startswith("import ")}
+        return imports
 
     def _finish(self, cls: _Class, name: str) -> None:
         cls.name = distinct(name, self.taken)

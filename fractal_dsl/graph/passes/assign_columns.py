@@ -67,11 +67,11 @@ def assign_columns(graph: JoinGraph, columns: Sequence[Label]) -> JoinGraph:
 def _choices(graph: JoinGraph, columns: Sequence[Label]) -> dict[int, tuple[int, ...]]:
     """For each join of a rule, the operand that each column takes."""
     labels = {number: [label for label in join.labels if label is not None] for number, join in graph.joins()}
-    order = column_order(label for found in labels.values() for label in found)
+    order = column_order(label for operands in labels.values() for label in operands)
     places = [order.index(label) for label in columns]
     choices: dict[int, tuple[int, ...]] = {}
-    for number, found in labels.items():
-        chosen = choose_operands(found, order)
+    for number, operands in labels.items():
+        chosen = choose_operands(operands, order)
         choices[number] = tuple([chosen[i] for i in places])
     return choices
 

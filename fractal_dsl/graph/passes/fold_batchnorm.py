@@ -22,7 +22,7 @@ def foldable(graph: JoinGraph) -> Folds:
     axis (the batch norm behind works on another), and transposed convolutions in groups.
     """
     uses = Counter(node.module for _, node in graph.items() if isinstance(node, Layer | Join))
-    found: dict[int, tuple[int, ...]] = {}
+    folds: dict[int, tuple[int, ...]] = {}
     for number, node in graph.items():
         if not (isinstance(node, Layer) and node.spec.name.startswith("batchnorm")):
             continue
@@ -33,8 +33,8 @@ def foldable(graph: JoinGraph) -> Folds:
             before = graph.operands(before)[0]
         weighted = graph[before]
         if isinstance(weighted, Layer) and uses[weighted.module] == 1 and _takes(graph, before, weighted):
-            found[before] = tuple(reversed(between))
-    return found
+            folds[before] = tuple(reversed(between))
+    return folds
 
 
 def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:

@@ -98,13 +98,13 @@ class CommentedSource:
 
     def gaps(self, words: Iterable[Word]) -> dict[int, Gap]:
         """The gaps before words, by word number, and the gap after the last word."""
-        found: dict[int, Gap] = {}
+        gaps: dict[int, Gap] = {}
         position, number = 0, -1
         closing: list[int] = []
         for number, word in enumerate(words):
             shown = word.text if isinstance(word, Infix) else "(" if isinstance(word, Paren) else word
             least = word.at if isinstance(word, Paren) else closing.pop() if shown == ")" else 0
-            gap = found[number] = Gap()
+            gap = gaps[number] = Gap()
             while True:
                 position = self._pass(position, gap)
                 if position >= least and self.text.startswith(shown, position):
@@ -114,10 +114,10 @@ class CommentedSource:
             if shown == "(":
                 closing.append(self.closes[position])
             position += len(shown)
-        last = found[number + 1] = Gap()
+        last = gaps[number + 1] = Gap()
         while position < len(self.text):
             position = self._pass(position, last) + 1
-        return found
+        return gaps
 
     def _pass(self, position: int, gap: Gap) -> int:
         """Collect white space and comments from a position into the gap; return the position after them."""

@@ -82,10 +82,10 @@ def _report_character(source: Source, at: int, report: Report) -> None:
 
 def _warn_of_reordering(source: Source, report: Report) -> None:
     """Warn of characters in comments and texts with which a reader sees other code than the compiler."""
-    told = {d.span.start for d in report.errors}
+    reported = {d.span.start for d in report.errors}
     for run in _REORDERING.finditer(source.text):
         span = Span(source.base + run.start(), source.base + run.end())
-        if span.start not in told:
+        if span.start not in reported:
             names = " ".join([f"U+{ord(c):04X}" for c in dict.fromkeys(run[0])])
             message = f"{names} changes the order in which the text around it is shown"
             help = "remove it: what you see may not be what is compiled"

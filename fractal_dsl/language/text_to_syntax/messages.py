@@ -62,7 +62,7 @@ def report_token(source: Source, error: Unexpected, piece: Sequence[Token], repo
     at_end = token.type == "$END"
     open_bracket = _unclosed(piece[: _place(token, piece)])
     accepted = error.accepted - {"$END"}
-    found = "the declaration ends here" if at_end else f"found `{token}`"
+    instead = "the declaration ends here" if at_end else f"found `{token}`"
     span = Span(max(0, (piece[-1].end_pos or 0) - 1), piece[-1].end_pos or 0) if at_end else span_of(token)
     if not at_end and token.type in OPEN.values() and open_bracket is None:
         report.error("E0103", span, f"`{token}` closes nothing", help="remove it, or add the opening bracket")
@@ -71,14 +71,14 @@ def report_token(source: Source, error: Unexpected, piece: Sequence[Token], repo
     if open_bracket and (at_end or token.type in OPEN.values()):
         line, column = source.position(open_bracket.start_pos or 0)
         shown = TERMINALS[closing or ""]
-        message = f"`{open_bracket}` is not closed: expected {shown}, but {found}"
+        message = f"`{open_bracket}` is not closed: expected {shown}, but {instead}"
         if not at_end and token.type == closing:
             message = f"something is missing before `{token}`: expected {_phrase(accepted)}"
             report.error("E0102", span, message, help=_hint(source, token, piece, accepted))
             return
         report.error("E0103", span, message, help=f"the bracket opens at line {line}, column {column}")
         return
-    message, help = f"expected {_phrase(accepted)}, but {found}", _hint(source, token, piece, accepted)
+    message, help = f"expected {_phrase(accepted)}, but {instead}", _hint(source, token, piece, accepted)
     report.error("E0102", span, message, label="" if at_end else "not expected here", help=help)
 
 

@@ -35,8 +35,8 @@ def lark() -> Lark:
 
 def _cache_file() -> str | None:
     """The folder of Lark's cached parse tables. Nobody else can write to it, since it contains pickles."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(home) / "fractal_dsl"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache) / "fractal_dsl"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()

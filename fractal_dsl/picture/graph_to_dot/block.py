@@ -16,15 +16,15 @@ def block_of(tree: Series, number: int, net: str) -> Series:
 
     Raises UserError if there is none.
     """
-    found = _find(tree, number)
-    if found is None:
+    frame = _find(tree, number)
+    if frame is None:
         count = sum(1 for leaf in leaves(tree) for kind, _ in leaf.unit.frames if kind == "block") and _last(tree)
         has = f"blocks 1 to {count}" if count else "no blocks, since it uses no rule"
         raise UserError(f"there is no block {number}: net {net} has {has}")
-    title = found.title.partition(" · ")[2] or found.title
-    start = _end("input", "z", into(found), _INPUT)
-    end = _end("output", f"{title}(z)", out(found), _OUTPUT)
-    return Series((start, *found.body.items, end))
+    title = frame.title.partition(" · ")[2] or frame.title
+    start = _end("input", "z", into(frame), _INPUT)
+    end = _end("output", f"{title}(z)", out(frame), _OUTPUT)
+    return Series((start, *frame.body.items, end))
 
 
 def _end(kind: str, label: str, tensor: Tensor | None, number: int) -> Leaf:
@@ -46,6 +46,6 @@ def _find(item: Item | Series, number: int) -> Frame | None:
         case Frame():
             return _find(item.body, number)
         case Parallel():
-            return next((found for b in item.branches if (found := _find(b, number))), None)
+            return next((frame for b in item.branches if (frame := _find(b, number))), None)
         case Series():
-            return next((found for i in item.items if (found := _find(i, number))), None)
+            return next((frame for i in item.items if (frame := _find(i, number))), None)

@@ -75,8 +75,8 @@ def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Hea
 
 def scale(units: Iterable[Unit], heat: Heat) -> tuple[float, float] | None:
     """The lowest and the highest number among some units."""
-    found = [value for unit in units if (value := heat.of(unit)) is not None and (value > 0 or not heat.log)]
-    return (min(found), max(found)) if found else None
+    values = [value for unit in units if (value := heat.of(unit)) is not None and (value > 0 or not heat.log)]
+    return (min(values), max(values)) if values else None
 
 
 def _heat(units: Sequence[Unit], theme: Theme, heat: Heat) -> list[Entry]:

@@ -27,16 +27,16 @@ class Heat(Struct, frozen=True):
 
     def of(self, unit: Unit) -> float | None:
         """The number of a box; None where there is none."""
-        found = [self.values[n] for n in unit.members if n in self.values]
-        if not found or unit.kind not in ("layer", "closed"):
+        values = [self.values[n] for n in unit.members if n in self.values]
+        if not values or unit.kind not in ("layer", "closed"):
             return None
         match self.total:
             case "sum":
-                return sum(found)
+                return sum(values)
             case "largest":
-                return max(found)
+                return max(values)
             case "norm":
-                return hypot(*found)
+                return hypot(*values)
 
     def place(self, value: float, low: float, high: float) -> float:
         """Where a number lies between the lowest and the highest drawn, from 0 to 1."""

@@ -113,8 +113,8 @@ class Placer:
         if route is not None:
             self._edge(route.source, item.number, route.to(rect.middle, y))
         leaving = item.unit.out
-        told = leaving is None or shape_text(leaving) in item.unit.label
-        if item.unit.kind == "closed" and leaving is not None and not told and not self.parallels:
+        labelled = leaving is None or shape_text(leaving) in item.unit.label
+        if item.unit.kind == "closed" and leaving is not None and not labelled and not self.parallels:
             self.placed.leaving[item.number] = beside(leaving, rect.middle, rect.bottom + GAP / 2 - 1)
         return Route(item.number, ((rect.middle, rect.bottom),))
 

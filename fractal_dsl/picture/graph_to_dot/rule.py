@@ -22,11 +22,11 @@ def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]
 
     Raises UserError if the net has no such rule.
     """
-    found = {instance.rule: instance for instance in reversed(list(instances(program.body)))}
-    if not found or (rule is not None and rule not in found):
-        has = f"its rules are {', '.join(reversed(found))}" if found else "draw it with `--view net`"
+    rules = {instance.rule: instance for instance in reversed(list(instances(program.body)))}
+    if not rules or (rule is not None and rule not in rules):
+        has = f"its rules are {', '.join(reversed(rules))}" if rules else "draw it with `--view net`"
         raise UserError(f"net {program.net} has no rule{f' {rule}' if rule else ''}: {has}")
-    top = found[rule] if rule is not None else next(reversed(found.values()))
+    top = rules[rule] if rule is not None else next(reversed(rules.values()))
     cases: dict[p.Span, p.Instance] = {}
     for instance in (top, *instances(top.body)):
         if instance.rule == top.rule:

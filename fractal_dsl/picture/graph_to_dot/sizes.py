@@ -205,13 +205,13 @@ def grid(item: Parallel) -> list[_Span] | None:
 
 def _span(series: Series) -> _Span | None:
     """The first and last lane of the columns in a series; None if there are none on the grid."""
-    found: list[_Span] = []
+    spans: list[_Span] = []
     for item in series.items:
         if isinstance(item, Frame) and (inner := _span(item.body)):
-            found.append(inner)
-        elif isinstance(item, Parallel) and (spans := grid(item)):
-            found += spans
-    return (min(s[0] for s in found), max(s[1] for s in found)) if found else None
+            spans.append(inner)
+        elif isinstance(item, Parallel):
+            spans += grid(item) or ()
+    return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
 
 
 def gap(above: Item, below: Item) -> float:

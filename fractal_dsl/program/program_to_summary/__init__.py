@@ -88,5 +88,6 @@ def distinct_columns(order: Sequence[Label], costs: Sequence[ColumnCost]) -> dic
     first: dict[int, Label] = {}
     for label, cost in zip(order, costs, strict=True):
         first.setdefault(cost.route, label)
-    found = dict(zip(order, costs, strict=True))
-    return {label: replace(found[label], route=0) for label in sorted(first.values(), key=lambda x: found[x].depth)}
+    by_label = dict(zip(order, costs, strict=True))
+    distinct = sorted(first.values(), key=lambda label: by_label[label].depth)
+    return {label: replace(by_label[label], route=0) for label in distinct}

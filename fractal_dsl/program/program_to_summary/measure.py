@@ -306,8 +306,8 @@ def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> 
     if join.spec.name == "concat":  # dropped operands become zeros
         return
     for count in range(1, len(operands) + 1):
-        found = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
-        other = next((x for x in (*operands, found) if x != out), None)
+        fewer = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
+        other = next((x for x in (*operands, fewer) if x != out), None)
         if other is not None:
             message = f"`{join.spec.name}` outputs {out} for {len(operands)} columns, but {other} for fewer"
             help = "drop-path drops columns, and passes a single one unchanged: use a join that keeps their shape"

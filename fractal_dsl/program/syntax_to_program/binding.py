@@ -16,7 +16,7 @@ from fractal_dsl.program.syntax_to_program.values import Declarations, Value
 
 def bind(
     core: Core,
-    home: Declarations,
+    module: Declarations,
     name: str,
     params: Sequence[s.Parameter],
     given: Sequence[Argument],
@@ -40,7 +40,7 @@ def bind(
         elif inherited is not None:
             args[id] = inherited[id]
         elif param.default is not None:
-            value, at = core.evaluate(param.default, Scope(home, dict(args))), param.default.span
+            value, at = core.evaluate(param.default, Scope(module, dict(args))), param.default.span
             args[id] = checked(core, value, declared_type(context, param.type), at, what, param.default)
         else:
             shape = ", ".join(f"{q.name.id}: {q.type}" for q in params)

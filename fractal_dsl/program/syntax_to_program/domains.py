@@ -29,7 +29,7 @@ class Domain(Struct, frozen=True):
         return f"{show(self.low)}..{show(self.high)}"
 
 
-def domain_of(core: Core, home: Declarations, decl: s.Param, item: Type) -> Domain | None:
+def domain_of(core: Core, module: Declarations, decl: s.Param, item: Type) -> Domain | None:
     """The domain of a parameter with elements of type ``item``; None if it has none, or after an error."""
     context, domain = core.context, decl.domain
     if domain is None or item.name == "any":
@@ -41,7 +41,7 @@ def domain_of(core: Core, home: Declarations, decl: s.Param, item: Type) -> Doma
         context.error("E0301", domain.span, message, help=help)
         return None
     exprs = (domain.low, domain.high) if is_range else domain.values
-    what, scope = f"the domain of `{decl.name.id}`", Scope(home)
+    what, scope = f"the domain of `{decl.name.id}`", Scope(module)
     values = [conforming(context, core.evaluate(e, scope), item, e.span, what) for e in exprs]
     if any(v is None or isinstance(v, Unknown) for v in values):
         return None

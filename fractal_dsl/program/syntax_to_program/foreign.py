@@ -44,7 +44,7 @@ def extern_layer(core: Core, func: ExternFn, given: Sequence[Argument], span: Sp
 def extern_args(core: Core, func: ExternFn, given: Sequence[Argument], span: Span) -> dict[str, Value] | None:
     """The arguments of a declared Python class; None after an error, or if one is unknown."""
     name, params = func.decl.name.id, func.decl.params
-    args = bind(core, func.home, name, params, given, span)
+    args = bind(core, func.module, name, params, given, span)
     if args is None or not _plain(core.context, name, [(v, span) for v in args.values()]):
         return None
     return {k: to_python(v) for k, v in args.items()}

@@ -23,23 +23,23 @@ def layer(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> p
 
 def body(core: Core, func: LayerFn, given: Sequence[Argument], span: Span) -> Value | None:
     """The body of a user's layer as a block, or of a user's join as a JoinUse; None after an error."""
-    context, decl, home, name = core.context, func.decl, func.home, func.decl.name.id
+    context, decl, module, name = core.context, func.decl, func.module, func.decl.name.id
     if any(d is decl for d, _ in context.active):
         path = " -> ".join([d.name.id for d, _ in context.active] + [name])
         help = "write recursion as a rule with levels"
         context.error("E0407", span, f"`{name}` needs itself: {path}", help=help)
         return None
     context.active.append((decl, None))  # a default must not need the layer either
-    args = bind(core, home, name, decl.params, given, span)
+    args = bind(core, module, name, decl.params, given, span)
     context.active.pop()
     if args is None:
         return None
-    key = (id(decl), id(home), tuple([identity(v) for v in args.values()]))
+    key = (id(decl), id(module), tuple([identity(v) for v in args.values()]))
     if key not in context.remembered:
         context.spend(_CALL, span)
         context.active.append((decl, None))
         with context.within(name):
-            value, at = core.evaluate(decl.body, Scope(home, args)), decl.body.span
+            value, at = core.evaluate(decl.body, Scope(module, args)), decl.body.span
             made = core.join(value, at) if decl.is_join else core.block(value, at)
             context.remembered[key] = (made, args)  # keep args alive: the key contains their ids
         context.active.pop()

@@ -64,7 +64,7 @@ def element(context: Context, expr: s.Index, base: Value, index: Value, rule: En
             "E0301", expr.index.span, f"{what} must be a whole number, found {type_of(index)}", help=help
         )
     if isinstance(base, RuleFn):
-        return RuleAt(base.decl, base.home, index, expr.span, rule)
+        return RuleAt(base.decl, base.module, index, expr.span, rule)
     if isinstance(base, Unknown) and base.type.name == "list":
         return unknown(base.type.item)
     if not is_list(base):

@@ -33,8 +33,8 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
     name = expr.id
     value = scope.find(name)
     if value is not None:
-        return _local(context, expr, value, scope.home)
-    value = scope.home.resolve(name, expr.span)
+        return _local(context, expr, value, scope.module)
+    value = scope.module.resolve(name, expr.span)
     if value is not None:
         return value
     if name in LAYERS:
@@ -47,7 +47,7 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
         return TorchNn()
 
     def help() -> str | None:
-        imported = scope.home.qualified(name)
+        imported = scope.module.qualified(name)
         if imported:
             return f"write `{imported}`"
         return name_help(name) or context.suggestion(name, [*scope.known(), *wanted])
@@ -55,10 +55,10 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
     return context.error("E0201", expr.span, f"unknown name `{name}`", help=help)
 
 
-def _local(context: Context, expr: s.Name, value: Value, home: Declarations) -> Value:
+def _local(context: Context, expr: s.Name, value: Value, module: Declarations) -> Value:
     """The value of a local name. A net's input is not a value: if it has the name of a declaration, report that it
     hides it."""
-    if type_of(value) != "tensor" or expr.id not in home.names():
+    if type_of(value) != "tensor" or expr.id not in module.names():
         return value
     message = f"the input `{expr.id}` of the net hides the declared `{expr.id}`"
     return context.error("E0301", expr.span, message, help="rename the input")

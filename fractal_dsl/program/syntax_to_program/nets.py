@@ -23,16 +23,16 @@ _ELEMENTS = {
 
 
 def net(
-    core: Core, home: Declarations, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]
+    core: Core, module: Declarations, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]
 ) -> p.Program | None:
     """The program of a net; None if its input or output type is invalid.
 
     ``params`` are the values of the file's parameters, ``train`` the settings of its train block.
     """
     with core.context.within(f"net {decl.name.id}"):
-        input, output = _tensor(core, home, decl.input_type), _tensor(core, home, decl.output_type)
-        drop_path, init = options(core, home, decl)
-        scope = Scope(home, {decl.input.id: Unknown(Type("tensor"))})
+        input, output = _tensor(core, module, decl.input_type), _tensor(core, module, decl.output_type)
+        drop_path, init = options(core, module, decl)
+        scope = Scope(module, {decl.input.id: Unknown(Type("tensor"))})
         body = core.block(core.evaluate(decl.body, scope), decl.body.span)
     if input is None or output is None:
         return None
@@ -53,7 +53,7 @@ def net(
     )
 
 
-def _tensor(core: Core, home: Declarations, expr: s.TypeExpr) -> Tensor | None:
+def _tensor(core: Core, module: Declarations, expr: s.TypeExpr) -> Tensor | None:
     """A declared tensor; None after an error."""
     if expr.dims is None or expr.name not in ("f32", "i64"):
         otherwise = "write a tensor type, such as `f32[3, 32, 32]` or `i64[256]`"
@@ -66,7 +66,7 @@ def _tensor(core: Core, home: Declarations, expr: s.TypeExpr) -> Tensor | None:
         return None
     sizes: list[int] = []
     for dim in expr.dims:
-        size = _size(core, dim, Scope(home))
+        size = _size(core, dim, Scope(module))
         if size is None:
             return None
         sizes.append(size)

@@ -16,7 +16,7 @@ from fractal_dsl.program.syntax_to_program.values import Declarations, Value, sh
 INITS = ("default", "xavier", "xavier_normal", "kaiming", "kaiming_normal", "orthogonal")
 
 
-def options(core: Core, home: Declarations, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
+def options(core: Core, module: Declarations, decl: s.NetDecl) -> tuple[p.DropPath | None, str]:
     """The drop-path of a net (None if unknown or not given) and the name of its initialisation."""
     context, drop_path, init, seen = core.context, None, "default", set[str]()
     for option in decl.options:
@@ -26,9 +26,9 @@ def options(core: Core, home: Declarations, decl: s.NetDecl) -> tuple[p.DropPath
         seen.add(name)
         match name:
             case "drop_path":
-                drop_path = _drop_path(core, home, option)
+                drop_path = _drop_path(core, module, option)
             case "init":
-                init = _init(core, home, option)
+                init = _init(core, module, option)
             case _:
                 help = suggesting(name, ("drop_path", "init"), "the options are `drop_path(…)` and `init(…)`")
                 context.error("E0702", option.func.span, f"a net has no option `{name}`", help=help)
@@ -41,7 +41,7 @@ def name_of(option: s.Call) -> str:
     return option.func.id
 
 
-def _drop_path(core: Core, home: Declarations, option: s.Call) -> p.DropPath | None:
+def _drop_path(core: Core, module: Declarations, option: s.Call) -> p.DropPath | None:
     context, known = core.context, ("local", "global", "columns")
     values: dict[str, Any] = {}
     for i, arg in enumerate(option.args):
@@ -56,7 +56,7 @@ def _drop_path(core: Core, home: Declarations, option: s.Call) -> p.DropPath | N
                 context.error("E0702", arg.value.span, "`columns` must be `all`")
             values[name] = True
         else:
-            values[name] = _probability(core, home, arg, f"`{name}` of `drop_path`")
+            values[name] = _probability(core, module, arg, f"`{name}` of `drop_path`")
     if values.get("columns") and values.get("global"):
         help = "`columns=all` already trains every column on each mini-batch"
         context.error("E0702", option.span, "`drop_path` takes either `global` or `columns=all`, not both", help=help)
@@ -65,19 +65,19 @@ def _drop_path(core: Core, home: Declarations, option: s.Call) -> p.DropPath | N
     return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
 
 
-def _probability(core: Core, home: Declarations, arg: s.Arg, what: str) -> Value:
-    value = conforming(core.context, core.evaluate(arg.value, Scope(home)), Type("prob"), arg.span, what)
+def _probability(core: Core, module: Declarations, arg: s.Arg, what: str) -> Value:
+    value = conforming(core.context, core.evaluate(arg.value, Scope(module)), Type("prob"), arg.span, what)
     return ANY if value is None else value
 
 
-def _init(core: Core, home: Declarations, option: s.Call) -> str:
+def _init(core: Core, module: Declarations, option: s.Call) -> str:
     context = core.context
     match option.args:
-        case (s.Arg(value=s.Name(id=name)) as arg,) if name in INITS and name not in home.names():
+        case (s.Arg(value=s.Name(id=name)) as arg,) if name in INITS and name not in module.names():
             context.error("E0201", arg.span, f"unknown name `{name}`", help=f'write `init("{name}")`')
             return "default"
         case _:
-            values = [core.evaluate(a.value, Scope(home)) for a in option.args]
+            values = [core.evaluate(a.value, Scope(module)) for a in option.args]
     match values:
         case [str() as name] if name in INITS and option.args[0].name in (None, "name"):
             return name

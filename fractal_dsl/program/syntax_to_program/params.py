@@ -23,7 +23,7 @@ ParseValue = Callable[[Source, Report], s.Expr]
 
 def param(
     core: Evaluator,
-    home: Declarations,
+    module: Declarations,
     decl: s.Param,
     prefix: str | None,
     override: str | None,
@@ -38,8 +38,8 @@ def param(
     if item.name in ("block", "join"):
         message = "a parameter of a file must be a number, string, boolean, or a list of these"
         return context.error("E0301", decl.type.span, message)
-    domain = domain_of(core, home, decl, item)
-    default = ANY if decl.default is None else _default(core, home, decl.default, type, domain, f"`{name}`")
+    domain = domain_of(core, module, decl, item)
+    default = ANY if decl.default is None else _default(core, module, decl.default, type, domain, f"`{name}`")
     if item.name == "any":
         return ANY
     if override is not None:
@@ -53,8 +53,10 @@ def param(
     return default
 
 
-def _default(core: Evaluator, home: Declarations, expr: s.Expr, type: Type, domain: Domain | None, what: str) -> Value:
-    value = conforming(core.context, core.evaluate(expr, Scope(home)), type, expr.span, what, expr)
+def _default(
+    core: Evaluator, module: Declarations, expr: s.Expr, type: Type, domain: Domain | None, what: str
+) -> Value:
+    value = conforming(core.context, core.evaluate(expr, Scope(module)), type, expr.span, what, expr)
     if value is None:
         return ANY
     in_domain(core.context, domain, value, what, expr)

@@ -27,7 +27,7 @@ _EXPANSION = 20  # steps for a rule at a level, in addition to its expressions
 def mention(core: Core, rule: RuleAt, given: Sequence[Argument], span: Span) -> p.Term:
     """A rule at a level with its arguments, as a block."""
     decl, level, around = rule.decl, rule.level, rule.enclosing
-    inside = around is not None and around.decl is decl and around.home is rule.home
+    inside = around is not None and around.decl is decl and around.module is rule.module
     args = _arguments(core, rule, given, span, around.args if around and inside else None)
     if args is None:
         return p.Hole(span)
@@ -56,7 +56,7 @@ def _arguments(
         context.error("E0407", span, f"the default arguments of `{name}` need themselves", help=help)
         return None
     context.active.append((decl, None))
-    args = bind(core, rule.home, name, decl.params, given, span, inherited)
+    args = bind(core, rule.module, name, decl.params, given, span, inherited)
     context.active.pop()
     return args
 
@@ -84,7 +84,7 @@ def _instance(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p
         return None
     if _is_active(context, rule, level):
         return None
-    key = (id(decl), id(rule.home), level, tuple([(k, identity(v)) for k, v in args.items()]))
+    key = (id(decl), id(rule.module), level, tuple([(k, identity(v)) for k, v in args.items()]))
     if key not in context.remembered:
         context.remembered[key] = (None, args)
         with context.within(f"{name}[{level}]"):
@@ -111,11 +111,11 @@ def _is_active(context: Context, rule: RuleAt, level: int) -> bool:
 
 def _expand(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.Instance | None:
     """The evaluated body of the first case that matches the level; None after an error."""
-    context, decl, home = core.context, rule.decl, rule.home
-    inner = EnclosingRule(decl, home, args, level)
+    context, decl, module = core.context, rule.decl, rule.module
+    inner = EnclosingRule(decl, module, args, level)
     context.spend(_EXPANSION + len(decl.cases), rule.span)
     for case, n in candidates(decl, level):
-        scope = Scope(home, names_of(case, n, args), None, inner)
+        scope = Scope(module, names_of(case, n, args), None, inner)
         if case.guard is not None:
             allowed = guard_allows(context, case.guard, core.evaluate(case.guard, scope))
             if allowed is None:
@@ -125,7 +125,7 @@ def _expand(core: Core, rule: RuleAt, level: int, args: dict[str, Value]) -> p.I
         body = core.block(core.evaluate(case.body, scope), case.body.span)
         if decl.join is None:
             return p.Instance(decl.name.id, level, None, body)
-        use = join_of(core, decl.join, Scope(home, args))
+        use = join_of(core, decl.join, Scope(module, args))
         return None if use is None else p.Instance(decl.name.id, level, use, body)
     no_case(context, decl, level, rule.span)
     return None

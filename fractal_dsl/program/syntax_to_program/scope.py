@@ -33,14 +33,14 @@ class Nowhere:
 class Scope(Struct, frozen=True):
     """Local names, and the enclosing file and rule."""
 
-    home: Declarations
+    module: Declarations
     local: Mapping[str, Value] = field(default_factory=dict[str, Value])
     parent: Scope | None = None
     rule: EnclosingRule | None = None
 
     def inner(self, local: Mapping[str, Value]) -> Scope:
         """A scope nested in this one."""
-        return Scope(self.home, local, self, self.rule)
+        return Scope(self.module, local, self, self.rule)
 
     def find(self, name: str) -> Value | None:
         """The value of a local name, innermost first; None if there is none."""
@@ -53,4 +53,4 @@ class Scope(Struct, frozen=True):
 
     def known(self) -> list[str]:
         """All names, local ones first."""
-        return [*self.local, *(self.parent.known() if self.parent else self.home.names())]
+        return [*self.local, *(self.parent.known() if self.parent else self.module.names())]

@@ -15,22 +15,22 @@ from fractal_dsl.program.syntax_to_program.values import Declarations, Value, is
 _NOT_TEXTS = {"True": "write `true`", "False": "write `false`", "None": "leave the setting out: its default applies"}
 
 
-def settings(core: Core, home: Declarations, decl: s.TrainDecl) -> dict[str, Any]:
+def settings(core: Core, module: Declarations, decl: s.TrainDecl) -> dict[str, Any]:
     """The settings of a train block. Names declared in the file are replaced by their values."""
     result: dict[str, Any] = {}
     for setting in decl.settings:
         if setting.key.id in result:
             core.context.error("E0204", setting.key.span, f"`{setting.key.id}` is set twice")
-        result[setting.key.id] = data(core, home, setting.value, setting.key.id)
+        result[setting.key.id] = data(core, module, setting.value, setting.key.id)
     return result
 
 
-def data(core: Core, home: Declarations, expr: s.Expr, where: str) -> Any:
+def data(core: Core, module: Declarations, expr: s.Expr, where: str) -> Any:
     """``sgd(lr=0.1)`` becomes ``{"name": "sgd", "lr": 0.1}``. Everything else is a plain value; None after an error.
 
     ``where`` is the setting: ``optimizer``, ``optimizer.lr``.
     """
-    context, declared = core.context, home.names()
+    context, declared = core.context, module.names()
     match expr:
         case s.Name() | s.Unary() | s.Literal() if not_finite(text := context.written(expr.span)) and (
             text.lstrip("+- ") not in declared
@@ -46,16 +46,16 @@ def data(core: Core, home: Declarations, expr: s.Expr, where: str) -> Any:
                     help = f"write `{name}({first}={value})`" if first else f"write `{name}(SETTING={value})`"
                     context.error("E0701", arg.span, f"pass settings of `{name}` by name", help=help)
                 else:
-                    result[arg.name] = data(core, home, arg.value, f"{where}.{arg.name}")
+                    result[arg.name] = data(core, module, arg.value, f"{where}.{arg.name}")
             return result
         case s.Items():
-            return [data(core, home, e, where) for e in expr.items]
+            return [data(core, module, e, where) for e in expr.items]
         case s.Name() if expr.id not in declared:
             help = _NOT_TEXTS.get(expr.id) or f'quote the string: "{expr.id}"'
             context.error("E0201", expr.span, f"unknown name `{expr.id}`", help=help)
             return None
         case _:
-            value = core.evaluate(expr, Scope(home))
+            value = core.evaluate(expr, Scope(module))
             if _is_plain(value):
                 return _plain(value)
             if not isinstance(value, Unknown):

@@ -62,14 +62,14 @@ class LayerFn(Struct, frozen=True):
     """A user's layer or join, not yet called."""
 
     decl: s.LayerDecl
-    home: Declarations
+    module: Declarations
 
 
 class ExternFn(Struct, frozen=True):
     """A Python class declared as a layer or join, not yet called."""
 
     decl: s.Extern
-    home: Declarations
+    module: Declarations
 
 
 class TorchNn(Struct, frozen=True):
@@ -86,14 +86,14 @@ class RuleFn(Struct, frozen=True):
     """A rule without its level."""
 
     decl: s.RuleDecl
-    home: Declarations
+    module: Declarations
 
 
 class EnclosingRule(Struct, frozen=True, eq=False):
     """The rule whose body is being evaluated, with the arguments that inner calls inherit."""
 
     decl: s.RuleDecl
-    home: Declarations
+    module: Declarations
     args: Mapping[str, Value]
     level: int | Unknown
 
@@ -102,7 +102,7 @@ class RuleAt(Struct, frozen=True, eq=False):
     """A rule at a level without arguments: ``F[3]``. ``enclosing`` is the enclosing rule."""
 
     decl: s.RuleDecl
-    home: Declarations
+    module: Declarations
     level: int | Unknown
     span: Span
     enclosing: EnclosingRule | None
@@ -208,5 +208,5 @@ def identity(value: Value) -> object:
     if isinstance(value, (*TERMS, p.JoinUse, RuleAt)):
         return id(value)
     if isinstance(value, LayerFn | RuleFn | ExternFn):
-        return (id(value.decl), id(value.home))
+        return (id(value.decl), id(value.module))
     return (type(value).__name__, value)

@@ -131,7 +131,7 @@ class Reader:
         if isinstance(decl, s.RuleDecl | s.LayerDecl):
             return decl
         match self.module.values.get(name.id):
-            case RuleFn(decl=decl, home=home) | LayerFn(decl=decl, home=home) if home is self.module:
+            case RuleFn(decl=decl, module=module) | LayerFn(decl=decl, module=module) if module is self.module:
                 return decl
             case _:
                 return None
