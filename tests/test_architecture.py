@@ -1,11 +1,18 @@
-"""``docs/architecture.md`` names what is there."""
+"""``docs/architecture.md`` and the docstrings of folders describe what is there."""
 
 from __future__ import annotations
 
+import ast
 import re
+import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (ROOT / "fractal_dsl").glob("*/__init__.py"))
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+RANKS = {name: rank for rank, layer in enumerate(CONTRACTS[0]["layers"]) for name in layer.split(" | ")}
 TEXT = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
@@ -20,3 +27,13 @@ def test_every_folder_is_listed() -> None:
     folders = {f.parent.name for f in (ROOT / "fractal_dsl").glob("*/__init__.py")}
     first_column = "".join(re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE))
     assert folders <= set(re.findall(r"`(\w+)/`", first_column))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_each_folder_says_what_comes_in_what_goes_out_and_what_it_does_not_import(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
+    match = re.search(r"^In: .+ Out: .+\n(?:.+\n)?Not imported here: (.+)", text, re.MULTILINE)
+    assert match, text
+    excluded = [name for name in re.findall(r"``(\w+)``", match[1]) if name in RANKS]
+    assert excluded or folder.name == "cli"
+    assert all(RANKS[name] <= RANKS[folder.name] for name in excluded), "a folder may import what is below it"

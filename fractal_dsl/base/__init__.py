@@ -1,3 +1,4 @@
 """Files, locks, errors and texts: helpers that know nothing about nets.
 
-Every folder may import this one, and it imports nothing else of the package."""
+In: paths, bytes and texts. Out: the same, safely read, written, locked, escaped and laid out.
+Not imported here: torch, ``language`` and above."""

@@ -1,7 +1,9 @@
 """The command line. Commands are thin: they parse options, call the API and print.
 
-Exit codes: 0 success, 1 an error in the input, 2 wrong usage, 130 interrupted.
-"""
+In: the words of a command line. Out: text, JSON or files, and an exit code.
+Not imported here: torch, except inside the commands that need it. No folder imports this one.
+
+Exit codes: 0 success, 1 an error in the input, 2 wrong usage, 130 interrupted."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
 """From graph to ``model.py``.
 
-In: a ``JoinGraph``. Out: Python source. Torch is not imported here: the source imports it."""
+In: a ``JoinGraph``. Out: Python source, which imports torch itself.
+Not imported here: torch, ``picture``, ``config`` and above."""

@@ -1,8 +1,10 @@
 """Training settings: one schema for the ``train { }`` block, the command line and a run's ``config.json``.
 
+In: settings as plain data. Out: a checked ``TrainConfig``, or a ``ConfigError`` that names each wrong setting.
+Not imported here: torch, ``compiled``, ``pipeline`` and above.
+
 A setting with variants (data set, optimizer, schedule) is a union of models told apart by ``name``. In a file
-``sgd(lr=0.1)`` arrives as ``{"name": "sgd", "lr": 0.1}``, and a bare text as the name alone.
-"""
+``sgd(lr=0.1)`` arrives as ``{"name": "sgd", "lr": 0.1}``, and a bare text as the name alone."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Data sets: three normalised parts, in mini-batches that are functions of seed and epoch.
 
+In: the settings of a data set, and its files. Out: training, validation and test parts, and their mini-batches.
+Not imported here: ``evaluation`` and above.
+
 Small sets are held and augmented on the device. Worker processes read image folders of any size, and Datasets of the
 user. ``batch_order`` assigns rows to mini-batches. ``ImageSet.batch`` reads one mini-batch; ``ImageSet.batches`` reads
 several, ahead of time.

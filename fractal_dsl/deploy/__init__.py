@@ -1,3 +1,4 @@
-"""After training: turns the columns of a run into plain networks.
+"""After training: turns runs and their columns into plain networks.
 
-Reads runs and writes compiled networks. Nothing is trained here."""
+In: a run or a compiled network. Out: a compiled network with trained weights. Nothing is trained here.
+Not imported here: ``sweep``, ``play`` and ``cli``."""

@@ -1,3 +1,4 @@
 """What a trained net can do: accuracy, predictions, and the trade-off of anytime answers.
 
-Reads the folder of a run and produces figures. Nothing is trained here."""
+In: the folder of a run. Out: figures. Nothing is trained here.
+Not imported here: ``training`` and above."""

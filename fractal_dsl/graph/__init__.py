@@ -1,3 +1,4 @@
 """The join graph: nodes, edges, and the passes that rewrite them.
 
-In: a ``Program``. Out: a ``JoinGraph``, raw, collapsed and labelled. Neither plans nor torch are imported here."""
+In: a ``Program``. Out: a ``JoinGraph``, raw, collapsed and labelled.
+Not imported here: torch, ``plans`` and above."""

@@ -1,3 +1,4 @@
 """The language: text to syntax tree, and back to text.
 
-In: text. Out: ``syntax`` trees, diagnostics, canonical text. Nothing here knows layers or shapes."""
+In: text. Out: ``syntax`` trees, diagnostics, canonical text.
+Not imported here: torch, and anything that knows layers or shapes (``ops``, ``program`` and above)."""

@@ -1,9 +1,10 @@
 """The built-in layers and joins: parameters, shape rule, cost rule, torch target.
 
-Names follow torch: the class name of ``torch.nn`` in lower case, torch's keyword names, arguments in
-torch's order with the inferred ones (input channels, features) left out. Targets are strings, so that
-nothing here imports torch. Shapes leave the batch out; costs are per sample.
-"""
+In: arguments and input shapes. Out: an ``OpSpec`` or ``JoinSpec`` for each name; output shapes and costs.
+Not imported here: torch (targets are strings; only ``foreign_python`` loads it), ``program`` and above.
+
+Names follow torch: the class name of ``torch.nn`` in lower case, torch's keyword names, and torch's order of arguments
+without the inferred ones (input channels, features). Shapes leave the batch out; costs are per sample."""
 
 from __future__ import annotations
 

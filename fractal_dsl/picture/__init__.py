@@ -1,3 +1,4 @@
 """From graph to picture: layout, DOT, SVG, page.
 
-In: a ``Compiled`` net. Out: a picture. Torch is not imported here."""
+In: a ``Compiled`` net and its graph. Out: a picture.
+Not imported here: torch, ``codegen``, ``config`` and above."""

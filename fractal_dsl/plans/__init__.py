@@ -1,3 +1,4 @@
 """Drop-path plans as values, and the part of a graph that a plan leaves live.
 
-In: a ``JoinGraph``. Out: ``Plan`` and the nodes that it needs. Neither pictures nor torch are imported here."""
+In: a ``JoinGraph``. Out: a ``Plan``, and the nodes that it needs.
+Not imported here: torch, ``picture``, ``codegen`` and above."""

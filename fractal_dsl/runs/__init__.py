@@ -1,3 +1,4 @@
 """A run's folder as data: manifest, figures, report, comparison.
 
-Reads the files of a run and produces tables, plots and pages. Torch is not imported here."""
+In: the files of a run. Out: tables, plots and pages.
+Not imported here: torch, ``runtime`` and above."""

@@ -1,4 +1,7 @@
-"""The network as torch modules, and how it runs. Folders before this one do not import torch."""
+"""The network as torch modules, and how it runs.
+
+In: a labelled ``JoinGraph``. Out: a ``FractalModule``, the schedules of its plans and columns, artifacts.
+Not imported here: ``data`` and above. Folders below this one do not import torch."""
 
 from __future__ import annotations
 
