@@ -1,10 +1,10 @@
 """Drop-path plans as values: which operands of which joins are live, and by which route.
 
-Drop-path: paper section 3.1. A plan is a function of (seed, step) alone, so every rank draws the same one and a
-resumed run draws what the killed one would have drawn.
+The paper describes drop-path in section 3.1. A plan is a function of (seed, step) alone: every rank draws the same one,
+and a resumed run draws the same plans as an uninterrupted run.
 
-As text a plan is its route, a colon, and a group of digits for each join, 1 for a live operand and 0 for a dropped
-one, with dots between; equal neighbours are written once: ``0:110.11*3.01`` is route 0 and five joins.
+As text, a plan is its route, a colon, and one group of digits per join, separated by dots: 1 is a live operand, 0 a
+dropped one. A repeated group is written once, with its count: ``0:110.11*3.01`` is route 0 and five joins.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.program.program import DropPath
 
 FULL = 0
-"""The route of the whole network, and of local drop-path; route k is column k."""
+"""The route of the whole network and of local drop-path. Route k is column k, from 1."""
 
 
 class Plan(Struct, frozen=True):
-    """``live[j][i]`` tells whether operand i of the j-th droppable join is live; ``route`` is 0, or a column."""
+    """``live[j][i]`` tells whether operand i of the j-th droppable join is live. ``route`` is ``FULL`` or a column."""
 
     route: int
     live: tuple[tuple[bool, ...], ...]
 
     def text(self) -> str:
-        """The plan as text, which ``plan_of_text`` reads."""
+        """The plan as text. ``plan_of_text`` reads it."""
         runs = ((digits(flags), sum(1 for _ in run)) for flags, run in groupby(self.live))
         return f"{self.route}:" + ".".join(group if n == 1 else f"{group}*{n}" for group, n in runs)
 
 
 def digits(live: Sequence[bool]) -> str:
-    """The operands of one join as in a plan's text: ``110``."""
+    """The operands of one join as in the text of a plan: ``110``."""
     return "".join("01"[on] for on in live)
 
 
-_MAX_JOINS = 10_000_000  # more than any net can have, so that a short text cannot fill the memory
+_MAX_JOINS = 10_000_000  # more than any net has: without a limit, a short text could fill the memory
 
 
 def plan_of_text(text: str) -> Plan:
-    """The plan that ``Plan.text`` wrote. Raises UserError for anything else."""
+    """The plan that ``Plan.text`` wrote. Raises UserError for any other text."""
     route, colon, rest = text.strip().partition(":")
     groups = [re.fullmatch(r"([01]{1,10000})(?:\*([1-9]\d{0,7}))?", group) for group in rest.split(".")] if rest else []
     if not (colon and re.fullmatch(r"\d{1,9}", route) and all(groups)):
@@ -62,19 +62,24 @@ def _short(text: str) -> str:
 
 
 def full_plan(arities: Sequence[int]) -> Plan:
-    """The plan with every operand live."""
+    """The plan with every operand live. ``arities[j]`` is the number of operands of join j."""
     return Plan(FULL, tuple((True,) * n for n in arities))
 
 
 def column_plan(choices: Sequence[tuple[int, ...]], arities: Sequence[int], column: int) -> Plan:
-    """One column, counted from 1, for the whole net. ``choices[j][k-1]`` is the operand of join j for column k."""
+    """Keep one column, from 1, in the whole net: global drop-path (paper, section 3.1).
+
+    ``arities[j]`` is the number of operands of join j, and ``choices[j][k-1]`` the operand that column k takes there.
+    """
     live = tuple(tuple(i == c[column - 1] for i in range(n)) for c, n in zip(choices, arities, strict=True))
     return Plan(column, live)
 
 
 def local_plan(arities: Sequence[int], drop: float, rng: Random) -> Plan:
-    """Drop each operand with probability ``drop``. If all operands of a join are dropped, one of them, drawn uniformly,
-    survives (paper section 3.1)."""
+    """Drop each operand with probability ``drop``: local drop-path (paper, section 3.1).
+
+    ``arities[j]`` is the number of operands of join j. If a join loses all of them, one survives, drawn uniformly.
+    """
     live: list[tuple[bool, ...]] = []
     for n in arities:
         kept = [rng.random() >= drop for _ in range(n)]
@@ -92,9 +97,14 @@ def draw(
     seed: int,
     step: int,
 ) -> Plan:
-    """The plan of a training step: global (one column, drawn uniformly) with probability ``global_``, else local (paper
-    section 3.1)."""
-    rng = Random(f"drop-path {seed} {step}")  # a string seed goes through SHA-512: neighbours are independent
+    """The plan of a training step (paper, section 3.1).
+
+    With probability ``drop_path.global_`` it is one of ``columns`` columns, drawn uniformly, else local drop-path.
+    ``arities`` and ``choices`` are as in ``column_plan``.
+    """
+    rng = Random(
+        f"drop-path {seed} {step}"
+    )  # string seeds are hashed with SHA-512, so neighbouring steps are independent
     if rng.random() < drop_path.global_:
         return column_plan(choices, arities, rng.randrange(columns) + 1)
     return local_plan(arities, drop_path.local, rng)

@@ -1,13 +1,13 @@
-"""Plans on the graph of a net: drawn by a short text, and what they leave live.
+"""Plans on the graph of a net: the plan that a short text describes, and the nodes that a plan needs.
 
     full                  everything
     column:K              column K alone, for the whole net
-    local:SEED[:STEP]     each operand dropped with the net's local probability; one of each join survives
-    global:SEED[:STEP]    one column, drawn evenly
+    local:SEED[:STEP]     each operand dropped with the net's local probability; at least one per join survives
+    global:SEED[:STEP]    one column, drawn uniformly
     mixed:SEED[:STEP]     what training draws at that step: global with the net's probability, else local
     0:110.11*3.01         a plan as ``Plan.text`` writes it
 
-The same seed and step of ``mixed``, and of the kind that it happens to draw, give the same plan.
+``mixed`` picks ``local`` or ``global``, and then gives the same plan as that kind at the same seed and step.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 
 PAPER = DropPath(local=0.15, global_=0.5)
-"""The drop-path of pictures of a net without ``drop_path``: half local, half global (paper section 3.1)."""
+"""The drop-path of pictures of a net without ``drop_path``: half local, half global (paper, section 3.1)."""
 
 _MEANT = (
-    "a plan is full, column:K, local:SEED, global:SEED, mixed:SEED (each with :STEP behind), or a text like 0:110.01"
+    "a plan is full, column:K, local:SEED, global:SEED, mixed:SEED (:STEP may follow SEED), or a text such as 0:110.01"
 )
 
 
 class Cost(Struct, frozen=True):
-    """The parameters (each shared block once) and multiply-accumulates per sample of some nodes of a graph."""
+    """What some nodes of a graph cost: parameters, each shared block once, and multiply-accumulates per sample."""
 
     params: int
     macs: int
 
 
 def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
-    """The plan that a text (see above) gives for a labelled graph.
+    """The plan that a text (see above) describes, for a labelled graph.
 
-    Raises UserError for another text, a column that the net does not have, and a plan of another net.
+    Raises UserError for a malformed text, a column that the net does not have, or a plan of another net.
     """
     space = PlanSpace.of(graph)
     if re.match(r"\d", text):
@@ -66,12 +66,12 @@ def _kind(text: str) -> tuple[str, list[int]] | None:
 
 
 def live_operands(graph: JoinGraph, plan: Plan) -> dict[int, tuple[bool, ...]]:
-    """For each join that drop-path works on, by its number, which operands are live."""
+    """Which operands are live under a plan, by the number of each join that drop-path acts on."""
     return {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
 
 
 def live_reads(graph: JoinGraph, plan: Plan) -> dict[int, list[int]]:
-    """For each join that drop-path works on, by its number, the nodes that it reads under a plan."""
+    """The nodes that a join reads under a plan, by the number of each join that drop-path acts on."""
     return {
         number: [o for o, on in zip(graph.operands(number), flags, strict=True) if on]
         for number, flags in live_operands(graph, plan).items()
@@ -79,12 +79,12 @@ def live_reads(graph: JoinGraph, plan: Plan) -> dict[int, list[int]]:
 
 
 def needed(graph: JoinGraph, plan: Plan) -> set[int]:
-    """The nodes that the output needs under a plan: joins read their live operands only."""
+    """The numbers of the nodes that the output needs under a plan. Joins read only their live operands."""
     return graph.needed(live_reads(graph, plan))
 
 
 def node_cost(graph: JoinGraph, number: int) -> Cost:
-    """The cost of one node."""
+    """The cost of one node: zero for the input and the output."""
     node = graph[number]
     match node:
         case Layer():
@@ -107,7 +107,7 @@ def cost(graph: JoinGraph, nodes: Iterable[int]) -> Cost:
 
 
 def route_text(plan: Plan) -> str:
-    """A plan's route in words."""
+    """The kind of a plan in words: ``full``, ``local`` or ``column K``."""
     if plan.route != FULL:
         return f"column {plan.route}"
     return "full" if all(map(all, plan.live)) else "local"

@@ -1,4 +1,4 @@
-"""The plans of one net: draw, name and check them without its graph."""
+"""The plans of one net: draws and checks them without its graph."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from fractal_dsl.program.program import DropPath
 
 
 class PlanSpace(Struct, frozen=True):
-    """The joins of a net that drop-path works on, in topological order: the operands of each (``arities``), and the
-    operand that each column takes (``choices``). ``drop_path`` is None for a net that draws no plans."""
+    """The joins of a net that drop-path acts on, in topological order.
+
+    ``arities[j]`` is the number of operands of join j, and ``choices[j][k-1]`` the operand that column k takes there.
+    ``drop_path`` is None for a net that draws no plans.
+    """
 
     net: str
     columns: int
@@ -33,26 +36,26 @@ class PlanSpace(Struct, frozen=True):
         return full_plan(self.arities)
 
     def column(self, k: int) -> Plan:
-        """Column k alone, for the whole net. Raises UserError if there is none."""
+        """Column k, from 1, in the whole net. Raises UserError if there is none."""
         if not 1 <= k <= self.columns:
             raise no_column(self.net, k, self.columns)
         return column_plan(self.choices, self.arities, k) if self.arities else self.full()
 
     def drawn(self, seed: int, step: int, drop_path: DropPath | None = None) -> Plan:
-        """The plan of a training step, by the net's own drop-path or another one. It is full where there is none."""
+        """The plan of a training step, by the net's own drop-path or another one. Without drop-path it is full."""
         drop_path = drop_path or self.drop_path
         if drop_path is None or not self.arities:
             return self.full()
         return draw(drop_path, self.arities, self.choices, self.columns, seed, step)
 
     def step(self, seed: int, step: int) -> list[Plan]:
-        """All plans that a training step runs: the drawn one and, with ``columns=all``, each column."""
+        """The plans that a training step runs: the drawn one and, with ``columns=all``, each column."""
         every = self.drop_path is not None and self.drop_path.all_columns
         columns = range(1, self.columns + 1) if every else ()
         return [self.drawn(seed, step), *map(self.column, columns)]
 
     def check(self, plan: Plan) -> Plan:
-        """Check that a plan belongs to the net. Raises UserError if not."""
+        """Return a plan that belongs to the net. Raises UserError for the plan of another net."""
         if tuple(map(len, plan.live)) != self.arities:
             raise UserError(
                 f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "

@@ -18,7 +18,10 @@ class Stretch(Struct, frozen=True):
 
 
 def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
-    """Cut a net into consecutive parts of about equal work. Raises UserError if it has too few places to cut."""
+    """Cut a net into ``count`` consecutive parts of about equal work, in multiply-accumulates.
+
+    Raises UserError if it has too few places to cut.
+    """
     numbers = list(graph.g.nodes)
     work = {number: node_cost(graph, number).macs for number in numbers}
     total = sum(work.values())
@@ -44,8 +47,10 @@ def stretches(graph: JoinGraph, count: int) -> list[Stretch]:
 
 
 def _edges(graph: JoinGraph) -> set[int]:
-    """Nodes after which the net can be cut: no other value crosses the cut, no weights are on both sides, and the cut
-    is not inside a block."""
+    """Nodes after which the net can be cut.
+
+    No other value crosses the cut, no weights are on both sides, and the cut is not inside a block.
+    """
     numbers = list(graph.g.nodes)
     place = {number: i for i, number in enumerate(numbers)}
     last = {node.module: place[i] for i, node in graph.items() if isinstance(node, Layer | Join)}
