@@ -163,8 +163,8 @@ def with_columns(graph: JoinGraph) -> JoinGraph:
 WIDE = compile_text("net N(x: f32[8]) -> f32[8] = linear(8)").raw.output[1].out
 BREAKERS: dict[str, tuple[Callable[[JoinGraph], JoinGraph], str]] = {
     "no output": (without_output, "a graph has one output, not 0"),
-    "a reader before its operand": (swapped, "nodes stand in the order of their numbers"),
-    "an operand of later": (lambda g: rewired(g, 1, [g.output[0] - 1]), "operands stand before their readers"),
+    "a reader before its operand": (swapped, "nodes must be in the order of their numbers"),
+    "an operand of later": (lambda g: rewired(g, 1, [g.output[0] - 1]), "operands must come before their readers"),
     "slots": (in_other_slots, "operand 0 is in slot 1"),
     "a dead node": (lambda g: rewired(g, g.output[0], [0]), "nothing reads it"),
     "a join of one": (
@@ -180,7 +180,7 @@ BREAKERS: dict[str, tuple[Callable[[JoinGraph], JoinGraph], str]] = {
     "other weights": (lambda g: changed(g, is_layer, args={"out_features": 4, "bias": False}), "shares weights with"),
     "a choice too few": (lambda g: changed(g, is_join, choice=(0,)), r"3 columns cannot choose \(0,\) of 3"),
     "a choice out of range": (lambda g: changed(g, is_join, choice=(0, 1, 3)), "columns cannot choose"),
-    "columns": (lambda g: changed(g, is_layer, columns=1), "its columns are 1, and those that need it are 111"),
+    "columns": (lambda g: changed(g, is_layer, columns=1), "its columns are 1, but columns 111 need it"),
     "columns of a column": (with_columns, "a column by itself has no columns"),
 }
 

@@ -1,8 +1,8 @@
 """The join graph: the expansion of a program, before and after collapse.
 
-A networkx DiGraph whose nodes are integers in topological order, each with a typed payload. Operands
-of a node are its predecessors in the order of the edges' ``slot``. One tensor never feeds a node twice:
-the language writes such an operand as ``id``, which is a node of its own.
+A networkx DiGraph whose nodes are integers in topological order, each with a typed payload. The operands of a node are
+its predecessors, in the order of the edges' ``slot``. A tensor never feeds one node twice: a branch without layers is
+an ``id``, which is a node of its own. Shapes leave the batch out.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from fractal_dsl.program.program import DropPath
 
 
 class SharedIn(Struct, frozen=True):
-    """The shared block that a node is in: its name and number, the call (as in ``Site.groups``) that is this
-    mention of it, and the node's place in it. Nodes of one block and place have one set of weights."""
+    """The shared block that a node is in.
+
+    ``name`` and ``number`` are the block's, ``group`` is the number of this use of it (as in ``Site.groups``), and
+    ``place`` is the node's position in it. Nodes at the same place of the same block share their weights.
+    """
 
     name: str
     number: int
@@ -31,7 +34,7 @@ class SharedIn(Struct, frozen=True):
 
 
 class Tag(Struct, frozen=True):
-    """One ``@tag`` around a node, with a number of its own; ``depth`` counts the calls, and the block, around it."""
+    """One ``@tag`` around a node. ``number`` is unique; ``depth`` counts the calls, and the block, around the tag."""
 
     text: str
     number: int
@@ -41,13 +44,14 @@ class Tag(Struct, frozen=True):
 class Site(Struct, frozen=True):
     """The origin of a node in the program.
 
-    ``block`` counts the rule mentions of the net from 1 (0: outside all); ``base`` tells one base layer
-    from another (None: placed by no rule); ``groups`` names the calls of user layers around the node and
-    within the block, outermost first, each with a number of its own, ``outer`` those around the block;
-    ``tags`` are the tags around the node, outermost first;
-    ``shared`` is the innermost shared block around; ``trail`` reads from the inside out. ``regions`` are the parts
-    that can be recomputed as a whole, outermost first: rule mentions, with their level, and what ``@checkpoint``
-    marks, with None, each with a number of its own.
+    ``span`` is its place in the text, and ``trail`` names what is around it, from the inside out.
+    ``block`` is the number of the rule's use in the net, from 1; 0 is outside all of them.
+    ``base`` is the number of the base layer; None if no rule places the node.
+    ``groups`` are the calls of user layers around the node and within the block, outermost first, each with a number
+    of its own. ``outer`` are those around the block, and ``tags`` the tags around the node, outermost first.
+    ``shared`` is the innermost shared block around the node.
+    ``regions`` are the parts that can be recomputed as a whole, outermost first, each with a number of its own: uses
+    of rules with their level, and blocks with ``@checkpoint``, for which the level is None.
     """
 
     span: Span
@@ -62,17 +66,18 @@ class Site(Struct, frozen=True):
 
 
 class Input(Struct, frozen=True):
-    """The network's input."""
+    """The network's input: ``out`` is its shape and element type."""
 
     out: Tensor
     name: str
 
 
 class Layer(Struct, frozen=True):
-    """One layer. ``columns`` is the bit mask of its columns (bit k-1: column k).
+    """One layer, from shape ``into`` to shape ``out``. ``columns`` is the bit mask of its columns: bit k-1 is column k.
 
     ``module`` is the name of the module with its weights: its own name, or the common name of all nodes that share
-    them."""
+    the weights.
+    """
 
     spec: OpSpec
     args: Args
@@ -90,11 +95,11 @@ class Layer(Struct, frozen=True):
 
 
 class Join(Struct, frozen=True):
-    """A join. ``rule`` is None for a join on the spot, which drop-path leaves alone and which has no labels.
+    """A join, with output shape ``out``. A join written in place has no rule and no labels: drop-path ignores it.
 
-    ``labels`` name the columns of the operands; None marks one that is a join to be merged with this one
-    (before ``collapse_joins``). ``choice[k-1]`` is the operand that column k takes (after ``assign_columns``).
-    ``module`` is as a layer's; it counts where the join has weights.
+    ``labels`` name the columns of the operands. Before ``collapse_joins``, None marks an operand that is a join to be
+    merged with this one. ``choice[k-1]`` is the operand that column k takes, after ``assign_columns``.
+    ``module`` is as in ``Layer``, for joins with weights.
     """
 
     spec: JoinSpec
@@ -115,7 +120,7 @@ class Join(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """The network's output."""
+    """The network's output: ``out`` is its shape and element type."""
 
     out: Tensor
 
@@ -143,11 +148,11 @@ class JoinGraph(Struct):
     g: nx.DiGraph[int] = field(default_factory=_empty)
 
     def without_nodes(self, stage: Stage) -> JoinGraph:
-        """An empty graph that is otherwise like this one, at another stage."""
+        """A copy at another stage, without its nodes."""
         return JoinGraph(self.net, self.sources, stage, self.drop_path, self.init, self.columns)
 
     def add(self, node: Node, operands: Sequence[int] = (), *, id: int | None = None) -> int:
-        """Add a node after its operands and return its number."""
+        """Add a node after its operands. Return its number: ``id``, or the next free one."""
         number = self.g.number_of_nodes() if id is None else id
         self.g.add_node(number, node=node)
         for slot, operand in enumerate(operands):
@@ -184,7 +189,7 @@ class JoinGraph(Struct):
         return [*self.reads[number]]
 
     def construction(self, number: int) -> TorchModule | None:
-        """What the module of a node is constructed by; None for a node without one."""
+        """The class and arguments of a node's module; None for a node without one."""
         match self[number]:
             case Layer() as node if node.spec.name != "id":
                 return node.spec.torch(node.into, node.args)
@@ -208,12 +213,12 @@ class JoinGraph(Struct):
         return next((i, n) for i, n in self.items() if isinstance(n, Output))
 
     def joins(self) -> list[tuple[int, Join]]:
-        """The joins that drop-path works on, in topological order."""
+        """The joins that drop-path acts on, with their numbers, in topological order."""
         return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.droppable]
 
     @property
     def n_columns(self) -> int:
-        """The number of columns, counted from 1, the shallowest. A net without joins is one column."""
+        """The number of columns. Column 1 is the shallowest. A net without joins is one column."""
         return max(1, len(self.columns))
 
     def check_column(self, k: int) -> None:
@@ -222,8 +227,10 @@ class JoinGraph(Struct):
             raise no_column(self.net, k, self.n_columns)
 
     def needed(self, live: Mapping[int, Sequence[int]] | None = None) -> set[int]:
-        """The nodes that the output needs, by a walk back from it. ``live`` maps nodes that read only some of their
-        operands to those operands."""
+        """The numbers of the nodes that the output needs.
+
+        ``live`` maps a node that reads only some of its operands to those operands.
+        """
         reads: Mapping[int, Iterable[int]] = self.reads if live is None else {**self.reads, **live}
         needed = {self.output[0]}
         for number in reversed(self.reads):

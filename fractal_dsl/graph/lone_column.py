@@ -9,6 +9,9 @@ from fractal_dsl.graph.passes.select_column import select_column
 
 
 def lone_column(graph: JoinGraph, k: int) -> JoinGraph:
-    """Column k (from 1, shallow to deep) of a labelled graph, as a new graph. Raises UserError if there is none."""
+    """Column k of a labelled graph, from 1, shallow to deep, as a new graph at the stage ``column``.
+
+    Raises UserError if there is no column k.
+    """
     graph.check_column(k)
     return run(prune_dead, run(select_column, graph, k))

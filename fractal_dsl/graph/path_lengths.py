@@ -1,11 +1,12 @@
 """The number of paths of each length through a net: exact, and expected under drop-path.
 
-A path goes from the input to the output along the edges of the join graph; its length is the number of weighted layers
-on it, convolutions and linear ones, as in ``weighted_depth`` of ``info``. The counts are exact: polynomials, in which
-the coefficient of x**n counts paths of length n, added where paths meet. A path goes once at most through a join, and
-drop-path decides on joins independently, so the chance that a path is live is a product, and expectations follow the
-same recurrence (paper section 3.1 is drop-path; the figure is that of Veit et al. 2016, "Residual Networks Behave Like
-Ensembles of Relatively Shallow Networks").
+A path goes from the input to the output along the edges of the join graph. Its length is the number of weighted layers
+on it (convolutions and linear layers), as in ``weighted_depth`` of ``info``. The counts are exact. They are
+polynomials: the coefficient of x**n counts the paths of length n, and polynomials are added where paths meet.
+
+A path passes a join at most once, and drop-path (paper, section 3.1) decides on each join independently. The
+probability that a path is live is therefore a product, and expectations follow the same recurrence. Veit et al. 2016,
+"Residual Networks Behave Like Ensembles of Relatively Shallow Networks", plot this figure for residual networks.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Lengths = dict[int, int]
 """Paths by length, shortest first."""
 
 _Weight = Callable[[int, int], int | Fraction]
-"""The chance that operand i of a join, given by its number, is live."""
+"""The probability that operand i of the join with a number is live."""
 
 
 def path_lengths(graph: JoinGraph) -> Lengths:
-    """The number of paths of each length, every operand live."""
+    """The number of paths of each length, with every operand live."""
     counts = _counted(graph, lambda join, i: 1)
     return {length: int(count) for length, count in counts.items()}
 
@@ -32,8 +33,8 @@ def path_lengths(graph: JoinGraph) -> Lengths:
 def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
     """The expected number of live paths of each length in a training step, by the net's drop-path.
 
-    With ``columns=all`` a step is several passes, a local one and one for each column: the mean over them.
-    Probabilities count as the decimals that they are written as.
+    With ``columns=all``, a step has a local pass and one for each column: the result is the mean over them.
+    Probabilities are exact decimals, as written.
     """
     drop = graph.drop_path
     if drop is None or not graph.joins():
@@ -48,7 +49,7 @@ def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
 
 
 def weighted_depths(graph: JoinGraph) -> dict[str, int]:
-    """How many weighted layers the longest path to a weighted layer has, itself among them, by its module's name."""
+    """The weighted layers on the longest path to each weighted layer, itself included, by the name of its module."""
     deepest: dict[int, int] = {}
     depths: dict[str, int] = {}
     for number, node in graph.items():
@@ -68,7 +69,7 @@ def _shares(drop: DropPath, columns: int) -> tuple[Fraction, Fraction]:
 
 
 def _locally(graph: JoinGraph, drop: Fraction) -> _Weight:
-    """An operand is kept by its own draw, or as the survivor, drawn evenly, where all were dropped."""
+    """An operand is live by its own draw, or as the survivor, drawn uniformly, of a join that lost all operands."""
     arities = {number: len(join.labels) for number, join in graph.joins()}
     live = {n: 1 - drop + drop**n / n for n in set(arities.values())}
     return lambda join, i: live[arities[join]] if join in arities else 1

@@ -1,8 +1,7 @@
 """Program to join graph: expansion exactly as the recurrence reads, with two-input joins.
 
-A bundle stays open while it is built, as a binary tree of columns. Closing it emits a two-input join for
-each inner node of the tree; an operand that is itself such a join is marked by the label None, and
-``passes.collapse_joins`` merges them.
+A bundle stays open while it is built, as a binary tree of columns. Closing it emits a two-input join for each inner
+node of the tree. The label None marks an operand that is itself such a join; ``passes.collapse_joins`` merges them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fractal_dsl.program.columns import Label
 
 
 class _Column(Struct, frozen=True):
-    """A column of an open bundle: the node at its end, and its level (None: that of the rule around)."""
+    """A column of an open bundle: the node at its end, and its level; None is the level of the enclosing rule."""
 
     node: int
     level: int | None = None
@@ -34,7 +33,7 @@ _Tree = _Column | _Pair
 
 
 class _Context(Struct, frozen=True):
-    """What is around a term: ``placed`` by a rule or not, and what its nodes' sites say."""
+    """The surroundings of a term: whether a rule places it, and the fields that its nodes' sites take over."""
 
     placed: bool
     trail: tuple[str, ...]
@@ -49,7 +48,7 @@ class _Context(Struct, frozen=True):
 
 
 def program_to_graph(program: p.Program) -> JoinGraph:
-    """Expand a program that has passed ``program_to_summary``."""
+    """Expand a program, which ``program_to_summary`` has checked, to a raw graph (paper, section 3)."""
     return _Expander(program).expand()
 
 
@@ -59,7 +58,7 @@ class _Expander:
         self.graph = JoinGraph(program.net, program.sources, "raw", program.drop_path, program.init)
         self.blocks = self.bases = self.groups = self.regions = self.tags = 0
         self.shared: dict[int, int] = {}
-        self.outs: dict[tuple[int, Tensor], Tensor] = {}  # of layers, by term and input
+        self.outs: dict[tuple[int, Tensor], Tensor] = {}  # output shapes of layers, by term and input shape
         self.tensors: dict[Tensor, Tensor] = {}
 
     def expand(self) -> JoinGraph:
@@ -70,7 +69,7 @@ class _Expander:
         return graph
 
     def closed(self, term: p.Term, x: int, at: _Context) -> int:
-        """The node at the end of a term; what is open is closed by the join of its rule."""
+        """The node at the end of a term. The join of its rule closes an open bundle."""
         tree = self.open(term, x, at)
         if isinstance(tree, _Column):
             return tree.node
@@ -123,7 +122,7 @@ class _Expander:
         return replace(at, regions=(*at.regions, (level, self.regions)))
 
     def _base(self, at: _Context) -> _Context:
-        """Within a base layer, if a rule places what comes."""
+        """The context of a new base layer, if a rule places it."""
         if not at.placed:
             return at
         self.bases += 1
@@ -144,11 +143,11 @@ class _Expander:
         )
 
     def _one(self, tensor: Tensor) -> Tensor:
-        """The one object that stands for all equal tensors: what compares many of them compares identities."""
+        """One object for all equal tensors, so that ``verify`` can compare them by identity."""
         return self.tensors.setdefault(tensor, tensor)
 
     def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Context) -> _Tree:
-        """An operand that is the bare input gets a node of its own: a tensor feeds a join once."""
+        """Give an operand that is the bare input a node of its own, since a tensor feeds a join only once."""
         if isinstance(tree, _Column) and tree.node == x:
             return _Column(self._identity(x, term.span, at), tree.level)
         return tree
@@ -158,7 +157,7 @@ class _Expander:
         return self.graph.add(Layer(LAYERS["id"], {}, out, out, self._site(span, at)), (x,))
 
     def _bundle(self, term: p.Term, x: int, at: _Context) -> tuple[_Tree, p.Instance | None, _Context]:
-        """The open columns of a mention or an ``each``, the instance that closes them, if any, and its context."""
+        """The open columns of a mention or an ``each``, and the instance that closes them, if any, with its context."""
         match term:
             case p.Mention():
                 instance = term.instance
@@ -214,7 +213,7 @@ class _Expander:
 
 
 def _label(tree: _Tree, instance: p.Instance) -> Label | None:
-    """The label of a join's operand; its place among those of its level is found when joins are merged."""
+    """The label of a join's operand. ``collapse_joins`` numbers the operands of one level."""
     if isinstance(tree, _Pair):
         return None
     return (instance.level if tree.level is None else tree.level, 0)

@@ -1,13 +1,13 @@
 """The invariants of join graphs, checked after each pass.
 
-At every stage a graph has one input and one output, operands stand before their readers and in the order of their
-slots, and shapes are what the rules of layers and joins give. Each stage adds to that:
+At every stage a graph has one input and one output, operands come before their readers and in the order of their
+slots, and shapes follow from the rules of layers and joins. Each stage adds to that:
 
     raw          every node but the output is read
     collapsed    the same; no join has an open operand, and the operands of one join have distinct labels
     labelled     the same; names are distinct, each join knows the operand of each column, a node is in the columns that
                  need it, and nodes that share weights construct the same module
-    selected     joins of rules, columns and drop-path are gone; names are distinct; nodes may be dead
+    selected     no joins of rules, columns or drop-path are left; names are distinct; nodes may be dead
     column       the same; every node but the output is read
 """
 
@@ -27,7 +27,10 @@ class BrokenGraph(Exception):
 
 
 def verify(graph: JoinGraph) -> None:
-    """Check a graph in linear time. Raises BrokenGraph, which names the invariant and the node that breaks it."""
+    """Check a graph in linear time.
+
+    Raises BrokenGraph, which names the invariant and the node that breaks it.
+    """
     nodes = dict(graph.items())
     _check_ends(graph, nodes)
     _check_operands(graph, nodes)
@@ -57,10 +60,10 @@ def _check_operands(graph: JoinGraph, nodes: _Nodes) -> None:
     for number, operands in graph.reads.items():
         node = nodes[number]
         if number <= before:
-            raise _broken(nodes, number, f"nodes stand in the order of their numbers, but %{before} stands before it")
+            raise _broken(nodes, number, f"nodes must be in the order of their numbers, but %{before} comes before it")
         before = number
         if type(node) is Layer and len(operands) == 1:
-            # most layers share their rule, arguments and shapes with one before: the same objects pass without the rule
+            # most layers have the rule, arguments and shapes of an earlier layer: then the rule need not run again
             known = checked.get(id(node.args))
             if known and known[0] is node.spec and known[1] is node.into and known[2] is node.out:
                 [(operand, edge)] = operands.items()
@@ -69,7 +72,7 @@ def _check_operands(graph: JoinGraph, nodes: _Nodes) -> None:
             checked[id(node.args)] = node.spec, node.into, node.out
         for slot, (operand, edge) in enumerate(operands.items()):
             if operand >= number:
-                raise _broken(nodes, number, f"operands stand before their readers, but %{operand} does not")
+                raise _broken(nodes, number, f"operands must come before their readers, but %{operand} does not")
             if edge["slot"] != slot:
                 raise _broken(nodes, number, f"operand {slot} is in slot {edge['slot']}")
         _check_shape(nodes, number, node, tuple([nodes[o].out for o in operands]))
@@ -78,7 +81,7 @@ def _check_operands(graph: JoinGraph, nodes: _Nodes) -> None:
 
 
 def _check_shape(nodes: _Nodes, number: int, node: Node, given: tuple[Tensor, ...]) -> None:
-    """Apply the shape rule of a node to what its operands give."""
+    """Apply the shape rule of a node to the shapes of its operands."""
     fits = len(given) >= 2 if type(node) is Join else len(given) == (type(node) is not Input)
     if not fits:
         raise _broken(nodes, number, f"it has {len(given)} operands")
@@ -113,25 +116,25 @@ def _check_labels(graph: JoinGraph, nodes: _Nodes, number: int, join: Join) -> N
 def _check_names(graph: JoinGraph, nodes: _Nodes) -> None:
     placed = [(number, node) for number, node in nodes.items() if type(node) is Layer or type(node) is Join]
     names = {node.name: number for number, node in placed}
-    homes: dict[str, int] = {}
+    first_with: dict[str, int] = {}
     for number, node in placed:
         if names[node.name] != number:
             raise _broken(nodes, number, f"%{names[node.name]} has the same name")
         if node.module != node.name:
-            first = homes.setdefault(node.module, names.get(node.module, number))
+            first = first_with.setdefault(node.module, names.get(node.module, number))
             if graph.construction(first) != graph.construction(number):
                 raise _broken(nodes, number, f"it shares weights with %{first}, another module")
 
 
 def _check_columns(graph: JoinGraph, nodes: _Nodes) -> None:
-    """Choices and masks: a node is in the columns that its readers need it for."""
+    """Check choices and masks: a node is in the columns of the readers that need it."""
     columns, reads = graph.n_columns, graph.reads
     needed = dict.fromkeys(nodes, 0)
     for number in reversed(reads):
         node, operands = nodes[number], reads[number]
         mask = (1 << columns) - 1 if type(node) is Output else needed[number]
         if (type(node) is Layer or type(node) is Join) and node.columns != mask:
-            raise _broken(nodes, number, f"its columns are {node.columns:b}, and those that need it are {mask:b}")
+            raise _broken(nodes, number, f"its columns are {node.columns:b}, but columns {mask:b} need it")
         if type(node) is Join and node.droppable:
             if len(node.choice) != columns or not {*node.choice} <= {*range(len(operands))}:
                 raise _broken(nodes, number, f"{columns} columns cannot choose {node.choice} of {len(operands)}")

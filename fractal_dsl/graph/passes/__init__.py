@@ -3,7 +3,7 @@
 collapse_joins     raw -> collapsed
 assign_columns     collapsed -> labelled
 select_column      labelled -> selected
-prune_dead         selected -> column; it keeps any other stage
+prune_dead         selected -> column; other stages stay as they are
 fold_batchnorm     column -> column
 """
 

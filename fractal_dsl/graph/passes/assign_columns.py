@@ -30,14 +30,14 @@ RESERVED = frozenset(
 
 
 def assign_columns(graph: JoinGraph, columns: Sequence[Label]) -> JoinGraph:
-    """A new graph with ``columns``, shallow to deep, and with names, column masks and each join's choices filled in.
+    """A new graph with ``columns``, shallow to deep, and with the names and columns of nodes and the choices of joins.
 
     Before::                                    After::
 
         %2 = conv2d(…) %1                           %2 = conv2d(…) %1  # block1.column3.conv1.conv2d
         %6 = join mean of F levels 1 2 3 %3 %4 %2   %6 = …  # block1.join2, choice (2, 1, 0)
 
-    A node is in column k if column k's path through the net needs it.
+    A node is in column k if column k's path through the net needs it. Columns are those of the paper, section 3.
     """
     choices = _choices(graph, columns)
     everything = (1 << max(1, len(columns))) - 1
@@ -77,7 +77,7 @@ def _choices(graph: JoinGraph, columns: Sequence[Label]) -> dict[int, tuple[int,
 
 
 def _masks(graph: JoinGraph, choices: Mapping[int, Sequence[int]], everything: int) -> dict[int, int]:
-    """The columns that each node is in, as a bit mask: those whose way to the output leads through it."""
+    """The columns that each node is in, as a bit mask: those whose path to the output leads through it."""
     masks = dict.fromkeys(graph.g.nodes, 0)
     masks[graph.output[0]] = everything
     for number in reversed(graph.reads):
@@ -103,7 +103,7 @@ class _Names:
         self.modules: dict[tuple[int, int], str] = {}
 
     def _block(self, site: Site) -> str:
-        """The prefix of the block that a node is in, behind the calls of user layers around the block."""
+        """The prefix of the block that a node is in, after the calls of user layers around the block."""
         prefix = ""
         for name, id in site.outer:
             prefix = self._group(prefix, name, id, always=False)
@@ -139,7 +139,7 @@ class _Names:
         return prefix
 
     def module(self, site: Site, name: str) -> str:
-        """Where the weights of a node are: within a shared block, under the block's own name."""
+        """The path of a node's weights. In a shared block it begins with the block's own name."""
         if site.shared is None:
             return name
         key = (site.shared.number, site.shared.place)
@@ -148,7 +148,7 @@ class _Names:
         return self.modules[key]
 
     def _reserve(self, site: Site) -> None:
-        """The name of a shared block, before its mentions take it."""
+        """Take the name of a shared block before its uses can take it."""
         if site.shared is not None and site.shared.number not in self.shared:
             self.shared[site.shared.number] = self._numbered("", site.shared.name, always=False) + "."
 

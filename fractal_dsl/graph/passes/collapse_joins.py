@@ -18,8 +18,8 @@ def collapse_joins(graph: JoinGraph) -> JoinGraph:
         %5 = join mean of F levels 1 2 %3 %4      %6 = join mean of F levels 1 2 3 %3 %4 %2
         %6 = join mean of F levels open 3 %5 %2
 
-    A required lowering: nested two-way means weight columns 1/4, 1/4, 1/2; the collapsed join weights them 1/3 each.
-    Paper section 2.
+    This lowering is required: nested two-way means weight the columns 1/4, 1/4 and 1/2, but a join of the paper
+    (section 3) weights them 1/3 each.
     """
     result = graph.without_nodes("collapsed")
     absorbed: set[int] = set()

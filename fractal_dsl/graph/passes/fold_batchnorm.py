@@ -16,10 +16,10 @@ Folds = Mapping[int, tuple[int, ...]]
 
 
 def foldable(graph: JoinGraph) -> Folds:
-    """What ``fold_batchnorm`` can fold.
+    """The layers that ``fold_batchnorm`` can fold a batch norm into.
 
-    Left alone are layers whose output something else reads or whose weights are shared, linear layers of more than one
-    axis (the batch norm behind works on another), and transposed convolutions in groups.
+    It cannot fold into layers whose output another node reads or whose weights are shared, into linear layers with
+    more than one axis (the batch norm acts on another axis), or into transposed convolutions in groups.
     """
     uses = Counter(node.module for _, node in graph.items() if isinstance(node, Layer | Join))
     folds: dict[int, tuple[int, ...]] = {}
@@ -62,7 +62,7 @@ def fold_batchnorm(graph: JoinGraph, folds: Folds) -> JoinGraph:
 
 
 def _does_nothing(graph: JoinGraph, number: int) -> bool:
-    """Whether the output of a layer is its input in inference, with one reader."""
+    """Whether a layer has one reader and passes its input on unchanged in inference."""
     node = graph[number]
     if not isinstance(node, Layer) or len(graph.consumers(number)) != 1:
         return False

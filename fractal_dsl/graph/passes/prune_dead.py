@@ -6,7 +6,7 @@ from fractal_dsl.graph.graph import Input, JoinGraph
 
 
 def prune_dead(graph: JoinGraph) -> JoinGraph:
-    """A new graph without the nodes that the output does not depend on. The input stays.
+    """A new graph without the nodes that the output does not need. The input stays.
 
     Before::                    After::
 

@@ -13,8 +13,8 @@ def select_column(graph: JoinGraph, column: int) -> JoinGraph:
 
         %6 = join mean of F levels 2 1 %3 %4       (uses of %6 read %3)
 
-    ``concat`` keeps its layout: the operand stands in its place, zeros in the others'. The new graph has no columns and
-    no drop-path. Dead nodes stay. ``prune_dead`` removes them.
+    ``concat`` keeps its layout: zeros replace the other operands. The new graph has no columns and no drop-path. Dead
+    nodes stay until ``prune_dead`` removes them.
     """
     result = graph.without_nodes("selected")
     result.columns, result.drop_path = (), None
@@ -36,7 +36,7 @@ def select_column(graph: JoinGraph, column: int) -> JoinGraph:
 
 
 def _placement(graph: JoinGraph, number: int, node: Join, chosen: int) -> Args:
-    """Where a concatenated operand stands: the axis and the sizes before and behind it."""
+    """The place of a concatenated operand: the axis, and the sizes before and after it on that axis."""
     dim = node.args["dim"]
     assert isinstance(dim, int)
     dim = dim if dim > 0 else dim + len(node.out.shape) + 1
