@@ -1,8 +1,8 @@
 """Join graph to readable Python source: ``model.py``, which imports only torch.
 
-Names under one dotted prefix that form a region with one input and one output become a class (a user's
-layer, a block); regions of one structure share a class, and the constants in which they differ become its
-parameters. Prefixes that are no such region (a column, cut by joins) become ``nn.ModuleDict`` containers.
+Nodes under one dotted prefix become a class if they form a region with one input and one output, such as a user's layer
+or a block. Regions of the same structure share a class, and the constants in which they differ become its parameters.
+Other prefixes, such as a column that joins cut, become ``nn.ModuleDict`` containers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ __all__ = ["class_name", "graph_to_source"]
 
 
 def graph_to_source(graph: JoinGraph, helpers: Mapping[str, str], title: str, notes: Sequence[str] = ()) -> str:
-    """The source of ``model.py``. ``helpers`` are the sources of layers that torch.nn does not have, by name.
+    """The source of ``model.py`` for a labelled graph or a column.
 
-    The module's docstring begins with ``title`` and ``notes``: any text, which stays text.
+    ``helpers`` are the sources of layers that torch.nn does not have, by target. The module's docstring begins with
+    ``title`` and ``notes``; any text in them is escaped.
     """
     return Writer(graph, helpers).source(title, notes)

@@ -1,4 +1,4 @@
-"""The docstring of ``model.py``: what the net is, how its weights load, and what the file leaves out."""
+"""The docstring of ``model.py``: what the net is, how to load its weights, and what the file leaves out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractal_dsl.graph.graph import JoinGraph
 
 
 def header(graph: JoinGraph, title: str, notes: Sequence[str], name: str, modules: Sequence[str]) -> str:
-    """The text. ``notes`` follow the title; ``name`` is the net's class; ``modules`` are those of ``extern``."""
+    """The docstring. ``notes`` follow ``title``; ``name`` is the net's class; ``modules`` are those of ``extern``."""
     needs = f"torch and, by `extern`, {', '.join(modules)}" if modules else "torch only"
     lines = [
         title,

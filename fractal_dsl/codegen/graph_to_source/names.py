@@ -1,4 +1,4 @@
-"""Identifiers in ``model.py``: none may shadow a name of the generated code, or mean something else to Python."""
+"""Identifiers in ``model.py``. None may shadow a name of the generated code or have a meaning in Python."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def distinct(name: str, taken: set[str]) -> str:
 
 
 def camel(name: str) -> str:
-    """A layer's name as that of a class: ``norm_relu`` is ``NormRelu``."""
+    """The class name for a layer's name: ``NormRelu`` for ``norm_relu``."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Layer"
 
 
 def class_name(net: str) -> str:
-    """The name of a net's class. Python reads identifiers in the form NFKC, and changes private ones in classes."""
+    """The name of a net's class. Python normalizes identifiers to NFKC and mangles private ones in classes."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", net))
     return name if plain(name) and name not in CLASSES else f"Net_{name.strip('_')}"
 
@@ -45,6 +45,6 @@ def parameter_name(name: str, taken: set[str]) -> str:
 
 
 def plain(name: str) -> bool:
-    """Whether Python reads an identifier as it is written, in any place."""
+    """Whether Python takes a name as an identifier, unchanged, anywhere."""
     written = name.isidentifier() and unicodedata.is_normalized("NFKC", name)
     return written and not name.startswith("_") and not keyword.iskeyword(name)

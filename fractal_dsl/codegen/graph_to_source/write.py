@@ -1,4 +1,4 @@
-"""Regions to the text of classes."""
+"""Regions to the source of classes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from msgspec import Struct, field
 from fractal_dsl.base.escaping import docstring
 from fractal_dsl.codegen.graph_to_source.header import header
 from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, parameter_name, plain
-from fractal_dsl.codegen.graph_to_source.units import ConstructorArgument, Region, Regions, Signature, Statement
+from fractal_dsl.codegen.graph_to_source.regions import ConstructorArgument, Region, Regions, Signature, Statement
 from fractal_dsl.graph.graph import JoinGraph
 
 
 class _Class(Struct):
-    """The source of all units of one signature. ``parameters`` maps a constant's place to its parameter."""
+    """The class of all regions with one signature. ``parameters`` maps the index of a constant to its parameter."""
 
     name: str
-    units: list[Region]
+    regions: list[Region]
     parameters: dict[int, str] = field(default_factory=dict[int, str])
 
 
@@ -29,7 +29,7 @@ class Writer:
     """Writes the module of a graph."""
 
     def __init__(self, graph: JoinGraph, helpers: Mapping[str, str]) -> None:
-        self.graph, self.units, self.helpers = graph, Regions(graph), helpers
+        self.graph, self.regions, self.helpers = graph, Regions(graph), helpers
         self.classes: dict[Signature, _Class] = {}
         self.taken = {*CLASSES, *helpers}
         calls = [graph.construction(number) for number, _ in graph.items()]
@@ -38,7 +38,7 @@ class Writer:
     def _foreign(self, targets: set[str]) -> dict[str, tuple[str, str]]:
         """The import of each class of ``extern``, and how the code calls it.
 
-        What Python would read otherwise, or a name that the module has, is imported under a name of its own.
+        A name that Python would change, or that the module uses already, is imported under another name.
         """
         imports: dict[str, tuple[str, str]] = {}
         for target in sorted(targets):
@@ -58,7 +58,7 @@ class Writer:
 
     def _finish(self, cls: _Class, name: str) -> None:
         cls.name = distinct(name, self.taken)
-        rows = [[c.value for c in unit.constants] for unit in cls.units]
+        rows = [[c.value for c in region.constants] for region in cls.regions]
         parameters: dict[tuple[str, ...], str] = {}
         names = {*self.taken}
         for i, column in enumerate(zip(*rows, strict=True)):
@@ -66,18 +66,18 @@ class Writer:
             if len({*written}) == 1:
                 continue
             if written not in parameters:
-                parameters[written] = parameter_name(cls.units[0].constants[i].name, names)
+                parameters[written] = parameter_name(cls.regions[0].constants[i].name, names)
             cls.parameters[i] = parameters[written]
 
     def source(self, title: str, notes: Sequence[str]) -> str:
         """The module's text."""
-        net = self.units.net()
-        self.classes = {signature: _Class("", units) for signature, units in self.units.alike.items()}
+        net = self.regions.net()
+        self.classes = {signature: _Class("", regions) for signature, regions in self.regions.alike.items()}
         name = class_name(self.graph.net)
         whole = _Class(distinct(f"Net_{name}" if name in self.taken else name, self.taken), [net])
         for signature, cls in self.classes.items():
             self._finish(cls, camel(signature[0]))
-        used = {s.target for c in [whole, *self.classes.values()] for u in c.units for s in u.statements if s.target}
+        used = {s.target for c in [whole, *self.classes.values()] for u in c.regions for s in u.statements if s.target}
         parts = [self.helpers[t] for t in sorted(used) if t in self.helpers]
         parts += [self._class(cls) for cls in self.classes.values()]
         parts.append(self._class(whole))
@@ -98,32 +98,32 @@ class Writer:
         return "\n\n".join("\n".join(group) for group in groups if group)
 
     def _class(self, cls: _Class) -> str:
-        unit = cls.units[0]
+        region = cls.regions[0]
         signature = "".join(f", {p}" for p in dict.fromkeys(cls.parameters.values()))
-        paths = [s.path for s in unit.statements if s.path]
-        reads = [unit.input, *[s.result for s in unit.statements]]
-        chain = len(unit.statements) > 1 and all(
-            s.join is None and s.operands == (before,) for before, s in zip(reads, unit.statements, strict=False)
+        paths = [s.path for s in region.statements if s.path]
+        reads = [region.input, *[s.result for s in region.statements]]
+        chain = len(region.statements) > 1 and all(
+            s.join is None and s.operands == (before,) for before, s in zip(reads, region.statements, strict=False)
         )
-        if chain and unit.prefix and all("." not in p for p in paths):
-            members = self._members(cls, unit)
+        if chain and region.prefix and all("." not in p for p in paths):
+            members = self._members(cls, region)
             lines = [f"    {path}={call}," for path, call in members.items()]
             body = "super().__init__(\n    OrderedDict(\n" + textwrap.indent("\n".join(lines), "    ") + "\n    )\n)"
             return _definition(cls.name, "nn.Sequential", signature, body, None)
-        init = ["super().__init__()", *self._containers(self._members(cls, unit))]
-        return _definition(cls.name, "nn.Module", signature, "\n".join(init), self._forward(unit))
+        init = ["super().__init__()", *self._containers(self._members(cls, region))]
+        return _definition(cls.name, "nn.Module", signature, "\n".join(init), self._forward(region))
 
-    def _members(self, cls: _Class, unit: Region) -> dict[str, str]:
-        """The constructor call of each submodule by its path."""
+    def _members(self, cls: _Class, region: Region) -> dict[str, str]:
+        """The constructor call of each submodule, by its path."""
         members: dict[str, str] = {}
         offset = 0
-        for s in unit.statements:
-            if s.unit is not None:
-                child = self.classes[s.unit.signature]
+        for s in region.statements:
+            if s.region is not None:
+                child = self.classes[s.region.signature]
                 first = {name: i for i, name in reversed(child.parameters.items())}
-                args = [_value(cls, s.unit.constants[i], offset + i) for i in sorted(first.values())]
+                args = [_value(cls, s.region.constants[i], offset + i) for i in sorted(first.values())]
                 members[s.path] = f"{child.name}({', '.join(args)})"
-                offset += len(s.unit.constants)
+                offset += len(s.region.constants)
             elif s.target:
                 values = [_value(cls, c, offset + i) for i, c in enumerate(s.constants)]
                 places = len(values) - len(s.keywords)
@@ -134,7 +134,7 @@ class Writer:
         return members
 
     def _containers(self, members: Mapping[str, str]) -> list[str]:
-        """Assignments of submodules; those behind a dot go into one ModuleDict for each prefix."""
+        """Assignments of submodules. Dotted paths go into one ModuleDict for each prefix."""
         tree: dict[str, Any] = {}
         for path, call in members.items():
             at = tree
@@ -151,13 +151,13 @@ class Writer:
 
         return [f"self.{name} = {text(value)}" for name, value in tree.items()]
 
-    def _forward(self, unit: Region) -> str:
-        last_use = {o: i for i, s in enumerate(unit.statements) for o in s.operands}
-        last_use[unit.output] = len(unit.statements)
-        held: dict[str, int] = {"x": unit.input}
-        variable: dict[int, str] = {unit.input: "x"}
+    def _forward(self, region: Region) -> str:
+        last_use = {o: i for i, s in enumerate(region.statements) for o in s.operands}
+        last_use[region.output] = len(region.statements)
+        held: dict[str, int] = {"x": region.input}
+        variable: dict[int, str] = {region.input: "x"}
         lines: list[str] = []
-        for i, s in enumerate(unit.statements):
+        for i, s in enumerate(region.statements):
             reads = [variable[o] for o in s.operands]
             name = self._lane(s)
             while name in held and last_use[held[name]] > i:
@@ -165,11 +165,11 @@ class Writer:
                 name = f"{match[1]}_{int(match[2]) + 1}" if match else f"{name}_2"
             held[name], variable[s.result] = s.result, name
             lines.append(f"{name} = {_call(s, reads)}")
-        lines.append(f"return {variable[unit.output]}")
+        lines.append(f"return {variable[region.output]}")
         return "\n".join(lines)
 
     def _lane(self, s: Statement) -> str:
-        """The variable of a value: one for each column, ``x`` for what is in none."""
+        """The variable of a value: one for each column, ``x`` outside the columns, ``z`` for joins."""
         match = re.match(r"column(\d+)\.", s.path)
         if s.join is not None:
             return "z"
@@ -198,7 +198,7 @@ def _value(cls: _Class, constant: ConstructorArgument, place: int) -> str:
 
 
 def _keyword(name: str, value: str) -> str:
-    """An argument by keyword; in a dict where Python would not read the name as it is."""
+    """A keyword argument, in a dict if its name is no Python identifier."""
     return f"{name}={value}" if plain(name) else f"**{{{name!r}: {value}}}"
 
 

@@ -46,7 +46,7 @@ class Statement(Struct):
     target: str = ""
     constants: tuple[ConstructorArgument, ...] = ()
     keywords: tuple[str, ...] = ()
-    unit: Region | None = None
+    region: Region | None = None
     join: Join | None = None
 
 
@@ -62,7 +62,7 @@ class Region(Struct):
 
 
 def _name(node: Layer | Join) -> str:
-    """Where a node's module is; each mention of a shared block stands under a prefix of its own."""
+    """The path of a node's module. Each use of a shared block has a prefix of its own."""
     shared = node.site.shared
     if shared is None or not node.module:
         return node.name
@@ -75,7 +75,7 @@ def _path(name: str, skip: int) -> str:
 
 
 class Regions:
-    """Finds the units of a graph; ``alike`` holds those below the net by their structure, innermost first."""
+    """Finds the regions of a graph. ``alike`` groups those below the net by structure, innermost first."""
 
     def __init__(self, graph: JoinGraph) -> None:
         self.graph = graph
@@ -104,10 +104,10 @@ class Regions:
     def net(self) -> Region:
         """The whole net."""
         end = self.operands[self.graph.output[0]][0]
-        return self._unit("", list(self.names), (self.graph.input[0], end))
+        return self._region("", list(self.names), (self.graph.input[0], end))
 
     def _ends(self, prefix: str) -> tuple[int, int] | None:
-        """The value that a region reads and the one that it outputs; None if it is not a unit."""
+        """The value that a region reads and the one that it outputs; None if there are several."""
         if re.fullmatch(r"column\d+", prefix.rpartition(".")[2]):
             return None
         inside = set(self.members[prefix])
@@ -115,22 +115,22 @@ class Regions:
         hands = {n for n in inside if any(r not in inside for r in self.readers[n])}
         return (reads.pop(), hands.pop()) if len(reads) == len(hands) == 1 else None
 
-    def _unit(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Region:
-        unit = Region(prefix, *ends, [])
+    def _region(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Region:
+        region = Region(prefix, *ends, [])
         skip = len(prefix) + 1 if prefix else 0
         done: dict[str, Region | None] = {}
         for number in numbers:
             child = self._child(prefix, number, done)
             if child is None:
-                unit.statements.append(self._statement(number, skip))
+                region.statements.append(self._statement(number, skip))
             elif number == child.output:
                 path = _path(child.prefix, skip)
-                unit.statements.append(Statement(number, (child.input,), path, unit=child))
-        self._sign(unit)
-        return unit
+                region.statements.append(Statement(number, (child.input,), path, region=child))
+        self._sign(region)
+        return region
 
     def _child(self, prefix: str, number: int, done: dict[str, Region | None]) -> Region | None:
-        """The unit below ``prefix`` that a node belongs to, if any."""
+        """The region below ``prefix`` that a node belongs to, if any."""
         name = self.names[number]
         parts = name.split(".")
         depth = prefix.count(".") + 1 if prefix else 0
@@ -138,10 +138,10 @@ class Regions:
             path = ".".join(parts[:i])
             if path not in done:
                 ends = self._ends(path)
-                done[path] = self._unit(path, self.members[path], ends) if ends else None
-            unit = done[path]
-            if unit is not None:
-                return unit
+                done[path] = self._region(path, self.members[path], ends) if ends else None
+            region = done[path]
+            if region is not None:
+                return region
         return None
 
     def _statement(self, number: int, skip: int) -> Statement:
@@ -161,22 +161,22 @@ class Regions:
         path = _path(self.names[number], skip)
         return Statement(number, self.operands[number], path, torch.target, tuple(constants), keywords, join=join)
 
-    def _sign(self, unit: Region) -> None:
-        """The structure of a unit without its constants, which are collected; its like are found by it."""
-        place = {unit.input: 0} | {s.result: i for i, s in enumerate(unit.statements, 1)}
+    def _sign(self, region: Region) -> None:
+        """Set the signature of a region, its structure without constants, and collect the constants."""
+        place = {region.input: 0} | {s.result: i for i, s in enumerate(region.statements, 1)}
         signature: list[Signature] = []
-        for s in unit.statements:
+        for s in region.statements:
             reads = tuple([place[o] for o in s.operands])
-            if s.unit is not None:
-                signature.append((s.path, reads, s.unit.signature))
-                unit.constants += s.unit.constants
+            if s.region is not None:
+                signature.append((s.path, reads, s.region.signature))
+                region.constants += s.region.constants
             elif not s.target:
                 assert s.join is not None
                 signature.append(("join", s.join.spec.name, tuple(s.join.args.items()), reads))
             else:
                 signature.append((s.path, s.target, len(s.constants), s.keywords, reads))
-                unit.constants += s.constants
-        name = _path(unit.prefix, 0).rpartition(".")[2].rstrip("0123456789_")
-        unit.signature = (name or "net", tuple(signature))
-        if unit.prefix:
-            self.alike.setdefault(unit.signature, []).append(unit)
+                region.constants += s.constants
+        name = _path(region.prefix, 0).rpartition(".")[2].rstrip("0123456789_")
+        region.signature = (name or "net", tuple(signature))
+        if region.prefix:
+            self.alike.setdefault(region.signature, []).append(region)
