@@ -135,7 +135,7 @@ def perturbed(c: Compiled) -> FractalModule:
 def test_gates_collapse_to_one_gate_over_all_columns() -> None:
     c = compile_text(NET)
     gates = [m.logits.numel() for m in build(c).modules() if isinstance(m, Gated)]
-    assert sorted(gates) == [2, 2, 3, 3, 3, 3]  # of the rule 2 and 3; on the spot 3 in each of three, and 2
+    assert sorted(gates) == [2, 2, 3, 3, 3, 3]  # of the rule 2 and 3; inline 3 in each of three, and 2
     model = build(c, device="meta")
     assert c.summary.params == sum(p.numel() for p in model.parameters())
     for k, column in enumerate(c.summary.columns, 1):

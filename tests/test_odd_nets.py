@@ -28,7 +28,7 @@ RESIDUAL = "layer block = sum(id, linear(8) >> relu)"
 def test_drop_path_without_a_join_to_work_on_is_warned_of(option: str, body: str, declarations: str) -> None:
     declarations = declarations.replace("PLAIN", "rule P { P[1] = linear(8)  P[n+1] = P[n] >> sum(id, linear(8)) }")
     (warning,) = warned("f32[8]", body, declarations, f"with {option}")
-    assert warning.code == "W0701" and "nothing to work on" in warning.message
+    assert warning.code == "W0701" and "no effect" in warning.message
     assert warning.source.text[warning.span.start : warning.span.end] == option
     assert warning.help and "joins of rules" in str(warning.help)
 

@@ -58,7 +58,7 @@ CODES: dict[str, str] = {
     "W0101": "a character that reorders the displayed text",
     "W0501": "a layer that takes channels first, on features that come last",
     "W0502": "a layer that got the input's size first",
-    "W0701": "drop-path has nothing to work on",
+    "W0701": "drop-path has no effect",
 }
 
 MAX_REPORTED = 50

@@ -1,7 +1,7 @@
 """Columns: the labels of the operands of a join, their order, and the operand that each column takes.
 
-A column is named by the label of its operands: the rule level that introduced it, and its position among the operands
-of that level at one join. Columns are numbered from shallow to deep (paper section 2): for the paper's rule, column 1
+The label of a column is the rule level that introduced it, and its position among the operands of that level at one
+join. Columns are those of the paper, section 3. They are numbered from shallow to deep: for the paper's rule, column 1
 is that of the highest level.
 """
 
@@ -18,12 +18,15 @@ def labels_of(levels: Sequence[int]) -> tuple[Label, ...]:
 
 
 def column_order(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """All labels of a net from the highest level to the lowest, which is left to right in pictures."""
+    """All labels of a net, from the highest level to the lowest: from left to right in pictures."""
     return tuple(sorted(set(labels), key=lambda label: (-label[0], label[1])))
 
 
 def choose_operands(labels: Sequence[Label], columns: Sequence[Label]) -> tuple[int, ...]:
-    """The operand that each column takes at a join: its own, else the nearest deeper one, else the deepest one."""
+    """The operand that each column takes at a join, by index: its own, else the nearest deeper, else the deepest one.
+
+    ``labels`` are those of the operands, ``columns`` those of the net.
+    """
     place = {label: i for i, label in enumerate(labels)}
     here = [label for label in columns if label in place]
     chosen: list[int] = []

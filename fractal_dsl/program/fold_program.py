@@ -2,8 +2,9 @@
 
     F[9] = F[8] >> F[8] | conv          F[9] = `F[8] ×2` | conv
 
-A folded sub-fractal keeps its shapes and costs, which are counted from the recurrence: a net of a hundred thousand
-layers is drawn without being expanded."""
+A folded sub-fractal keeps its shapes and costs, which are counted from the recurrence. A net of a hundred thousand
+layers can be drawn without expanding it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.terms import instances, mapped, parts, walk
 
 Measured = tuple[Tensor, int, int]
-"""A function from a term and its input to its output, parameters and multiply-accumulates."""
+"""A measured term: its output, its parameters, and its multiply-accumulates per sample."""
 
 
 class Folded(Struct, frozen=True):
@@ -34,7 +35,10 @@ def fold_program(
     most: int,
     measure: Callable[[p.Term, Tensor], Measured],
 ) -> Folded:
-    """Fold as few levels as possible so that at most ``most`` boxes remain, or all levels if that is not enough."""
+    """Fold as few levels as possible so that at most ``most`` boxes remain, or all levels if that is not enough.
+
+    ``measure`` measures a term for an input.
+    """
     levels = range(1, 1 + max((i.level for i in instances(program.body)), default=0))
     folded = Folded(_Folder(program, 0, measure).program(), 0)
     for level in levels:

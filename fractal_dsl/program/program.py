@@ -1,7 +1,7 @@
 """A resolved program: every name bound, every parameter known, every type checked.
 
-A program is a term, a small DAG: a rule instance such as ``F[3](64)`` is one object however often it is used, so a
-program has O(levels) terms where the network has O(2^levels) layers.
+A program is a term, a small DAG. A rule instance such as ``F[3](64)`` is one object however often it is used, so a
+program has O(levels) terms where the network has O(2^levels) layers. Shapes leave the batch out.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Each(Struct, frozen=True, eq=False):
 
 
 class Merge(Struct, frozen=True, eq=False):
-    """An inline join, ``sum(id, conv(64))``: never merged with a neighbour, never dropped."""
+    """An inline join, ``sum(id, conv(64))``. It is never merged with a neighbour, and drop-path ignores it."""
 
     join: JoinUse
     branches: tuple[Term, ...]
@@ -85,7 +85,8 @@ class Merge(Struct, frozen=True, eq=False):
 class NamedBlock(Struct, frozen=True, eq=False):
     """A call of a user's layer: its body under its name.
 
-    With ``shared``, a block with one set of weights however often it is used: one object, compared by identity."""
+    With ``shared``, it has one set of weights however often it is used: it is one object, compared by identity.
+    """
 
     name: str
     body: Term
@@ -144,8 +145,10 @@ def closing(term: Term, instances: Sequence[Instance]) -> Instance:
 
 
 class DropPath(Struct, frozen=True):
-    """``drop_path(local=p, global=g)``: probabilities (paper section 3.1). ``all_columns`` trains every column on each
-    batch."""
+    """``drop_path(local=p, global=g)``: probabilities (paper, section 3.1).
+
+    ``all_columns`` trains every column on each mini-batch.
+    """
 
     local: float = 0.0
     global_: float = 0.0
@@ -153,7 +156,11 @@ class DropPath(Struct, frozen=True):
 
 
 class Program(Struct, frozen=True):
-    """One net of a file, ready to be measured and expanded."""
+    """One net of a file, ready to be measured and expanded.
+
+    ``input`` and ``output`` are the declared shapes. ``params`` are the values of the file's parameters, and ``train``
+    the settings of its train block.
+    """
 
     sources: Sources
     net: str

@@ -65,10 +65,10 @@ NETS: dict[str, Explanation] = {
         'net N(x: f32[8]) -> f32[8] with init("xavier") = linear(8)',
     ),
     "W0501": Explanation(
-        "Embeddings, attention, recurrent layers and layer norms hand on [length, features]; one-dimensional "
-        "convolutions, poolings and batch norms take [channels, length]. Both are tensors of two axes, so the net "
-        "compiles, but its channels are positions and its windows slide over features. `transpose(1, 2)` swaps the "
-        "axes (axis 0 is the batch). The file compiles: this is a warning.",
+        "Embeddings, attention, recurrent layers and layer norms output [length, features]. One-dimensional "
+        "convolutions, poolings and batch norms take [channels, length]. Both are tensors with two axes, so the file "
+        "compiles, but positions count as channels and windows slide over features. `transpose(1, 2)` swaps the axes "
+        "(axis 0 is the batch). This is a warning.",
         """
         net N(x: i64[56]) -> f32[100, 298] = embedding(20000, 300) >> conv1d(100, 3)
         """,
@@ -77,9 +77,9 @@ NETS: dict[str, Explanation] = {
         """,
     ),
     "W0502": Explanation(
-        "PyTorch's layers begin with the size of their input; here it is inferred. Written as in PyTorch, the first "
-        "number is read as the size of the output, and the second as what follows, such as the kernel. Where that is "
-        "valid but unlikely, this warning tells. The file compiles.",
+        "In PyTorch, the first argument of a layer is the size of its input; here that size is inferred. If you write "
+        "it anyway, it is taken as the output size, and the next number as the next parameter, such as the kernel. "
+        "This warning means that the result is valid but unlikely. The file compiles.",
         """
         net N(x: f32[3, 224, 224]) -> f32[3, 54, 54] = conv2d(3, 64, 3)
         """,
@@ -88,9 +88,9 @@ NETS: dict[str, Explanation] = {
         """,
     ),
     "W0701": Explanation(
-        "Drop-path drops operands of the joins that close the columns of rules. Joins on the spot, such as "
-        "`sum(id, …)`, always keep all their operands, so in a net without such rules drop-path changes nothing. "
-        "Write the columns as a rule, or leave the option out. The file compiles: this is a warning.",
+        "Drop-path drops operands of the joins that close the columns of rules. Inline joins, such as `sum(id, …)`, "
+        "always keep all their operands, so drop-path has no effect in a net without such rules. Write the columns as "
+        "a rule, or leave the option out. The file compiles: this is a warning.",
         """
         layer block = sum(id, linear(8) >> relu)
         net N(x: f32[8]) -> f32[8] with drop_path(local=50%) = block ** 3

@@ -32,7 +32,7 @@ MAX_COLUMNS = 1_000
 
 
 def program_to_summary(program: p.Program, report: Report, max_layers: int) -> Summary | None:
-    """Check shapes and count. Errors go to ``report``; the result is None after an error.
+    """Check the shapes of a net and count its sizes. Errors go to ``report``; the result is None after an error.
 
     A net with more than ``max_layers`` base layers is refused before any shape is computed.
     """
@@ -56,8 +56,8 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     if len(report.errors) > errors or signal.out is None:
         return None
     if program.drop_path_span and not first.closes:
-        message = f"the drop-path of net `{program.net}` has nothing to work on: the net has no rule with a join"
-        help = "drop-path drops operands of the joins of rules, and never those of a join on the spot like `sum(id, …)`"
+        message = f"the drop-path of net `{program.net}` has no effect: the net has no rule with a join"
+        help = "drop-path drops operands of the joins of rules, not those of inline joins such as `sum(id, …)`"
         report.warning("W0701", program.drop_path_span, message, help=help)
     order = column_order(first.labels)
     if order:
@@ -84,7 +84,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
 
 
 def distinct_columns(order: Sequence[Label], costs: Sequence[ColumnCost]) -> dict[Label, ColumnCost]:
-    """The distinct columns by number, from shallow to deep; columns of equal depth keep their order."""
+    """The distinct columns by label, from shallow to deep. Columns of equal depth keep their order."""
     first: dict[int, Label] = {}
     for label, cost in zip(order, costs, strict=True):
         first.setdefault(cost.route, label)

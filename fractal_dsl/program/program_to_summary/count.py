@@ -18,7 +18,7 @@ class Count:
         """The largest number of columns of a rule among the counted terms."""
 
     def term(self, term: p.Term, placed: bool) -> tuple[int, int]:
-        """Base layers and built-in layers of a term. If a rule places it (``placed``), blocks count as base layers."""
+        """Base layers and built-in layers of a term. If a rule places it (``placed``), blocks are base layers."""
         key = (id(term), placed)
         if key not in self.known:
             self.known[key] = self._term(term, placed)

@@ -1,4 +1,4 @@
-"""Layers that fit their input but most likely misread it: the order of axes, and the first argument of torch."""
+"""Layers that accept their input but most likely misread it: swapped axes, and the first argument of torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_STACK = 12  # recurrent layers
 def source(spec: OpSpec, before: str) -> str:
     """The layer that makes the output of ``spec`` read [length, features], or "".
 
-    ``before`` is that of its input. It only counts for tensors with two axes.
+    ``before`` is that layer for its input. It matters only for tensors with two axes.
     """
     if spec.name in _FEATURES_LAST:
         return spec.name
@@ -23,7 +23,7 @@ def source(spec: OpSpec, before: str) -> str:
 
 
 def swapped_axes(spec: OpSpec, x: Tensor, params: int, before: str) -> str | None:
-    """What is odd about a layer that takes channels first, on [length, features]; None if nothing is."""
+    """The warning about a layer that takes channels first, on [length, features]; None if it is fine."""
     if not before or len(x.shape) != 2 or (spec.name == "project" and not params):
         return None
     if spec.rank != 1 and spec.name not in _CHANNELS_FIRST:
@@ -35,7 +35,7 @@ def swapped_axes(spec: OpSpec, x: Tensor, params: int, before: str) -> str | Non
 
 
 def leading_argument(spec: OpSpec, x: Tensor, args: Args) -> tuple[str, str] | None:
-    """What is odd about a layer that got the input's size first, as in torch, and what to write; None if nothing is."""
+    """The warning about a layer that got the input's size first, as in torch, and its help; None if it is fine."""
     if spec.family == "conv" and spec.rank and args["out_channels"] == x.shape[0] and _too_large(spec.rank, args):
         kernel = args["kernel_size"]
         message = f"`{spec.name}` on {x.shape[0]} channels has as many output channels, and a kernel of size {kernel}"
@@ -49,7 +49,7 @@ def leading_argument(spec: OpSpec, x: Tensor, args: Args) -> tuple[str, str] | N
 
 
 def _too_large(rank: int, args: Args) -> bool:
-    """Whether a kernel is larger than any that is in use with these other arguments."""
+    """Whether a kernel is larger than any in common use with these other arguments."""
     kernel, stride = args["kernel_size"], args["stride"]
     if not (isinstance(kernel, int) and isinstance(stride, int)) or args["groups"] != 1 or kernel < _NO_KERNEL[rank]:
         return False

@@ -19,11 +19,11 @@ from fractal_dsl.program.program_to_summary.layouts import leading_argument, sou
 from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, approximate
 
-MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB
+MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB in float32
 
 
 class Shared(Struct, frozen=True):
-    """A shared block as first measured: its input, its parameters in total and by column, and its modules."""
+    """A shared block as first measured: its input shape, its parameters in total and by column, and its modules."""
 
     into: Tensor
     params: int
@@ -48,7 +48,7 @@ class Measure:
         self.shared: dict[int, Shared] = {}
 
     def net(self) -> tuple[Signal, Totals]:
-        """Measure the whole net and compare its output with the declaration."""
+        """Measure the whole net and compare its output shape with the declaration."""
         program = self.program
         into = program.input if self._affordable(program.input, 0, "the input", program.span) else None
         signal, totals = self.closed(program.body, into, False)
@@ -81,8 +81,10 @@ class Measure:
         return signals[0], totals
 
     def open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
-        """Measure a term as the columns that it outputs. If a rule places it (``placed``), blocks count as base
-        layers."""
+        """Measure a term, for an input of shape ``x``, as the columns that it outputs.
+
+        If a rule places the term (``placed``), blocks count as base layers.
+        """
         key = (id(term), x, placed, self.behind)
         if key not in self.known:
             self.known[key] = self._open(term, x, placed)
@@ -157,7 +159,7 @@ class Measure:
         return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
 
     def _warn(self, term: p.Op, x: Tensor, params: int) -> None:
-        """Warn of a layer that reads its input otherwise than it is most likely meant."""
+        """Warn of a layer that most likely misreads its input."""
         trail = [*reversed(self.trail)]
         if message := swapped_axes(term.spec, x, params, self.behind):
             help = f"`transpose(1, 2)` before `{term.spec.name}` swaps the axes"

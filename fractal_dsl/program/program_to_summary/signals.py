@@ -16,7 +16,7 @@ _MODULUS, _BASE = 2**61 - 1, 1_000_003
 
 
 class Digest(Struct, frozen=True):
-    """A Rabin-Karp hash of a sequence, with its length. The hash of ``a + b`` does not depend on where a ends."""
+    """A Rabin-Karp hash of a sequence, with its length. The hash of ``a + b`` is that of the concatenation."""
 
     value: int = 0
     length: int = 0
@@ -36,8 +36,9 @@ class Digest(Struct, frozen=True):
 class Totals(Struct, frozen=True):
     """Sums over a part of the net.
 
-    ``joins`` counts collapsed joins by arity, ``raw`` counts two-input joins. ``shared`` is as in ColumnCost.
-    ``modules`` is a digest of all constructed modules, in order."""
+    ``macs`` are multiply-accumulates per sample. ``joins`` counts collapsed joins by arity, ``raw`` counts two-input
+    joins. ``shared`` is as in ColumnCost. ``modules`` is a digest of all constructed modules, in order.
+    """
 
     params: int = 0
     macs: int = 0
@@ -67,8 +68,9 @@ class Totals(Struct, frozen=True):
 class Signal(Struct, frozen=True):
     """One column of an open bundle, or a closed signal. ``level`` is None if the enclosing rule introduces it.
 
-    ``out`` is None after an error. ``columns`` holds the cost of each column up to here. ``last`` is the last layer
-    with weights. ``behind`` is the layer that makes it read [length, features], or ""."""
+    ``out`` is its shape, None after an error. ``columns`` holds the cost of each column up to here. ``last`` is the
+    last layer with weights. ``behind`` is the layer that makes it read [length, features], or "".
+    """
 
     out: Tensor | None
     span: Span

@@ -14,7 +14,8 @@ class ColumnCost(Struct, frozen=True):
 
     ``shared`` are the shared blocks (ids of their terms) whose parameters are not in ``params`` yet, since they count
     once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns with equal
-    routes are the same."""
+    routes are the same column.
+    """
 
     depth: int = 0
     params: int = 0
@@ -31,8 +32,9 @@ class ColumnCost(Struct, frozen=True):
 class Summary(Struct, frozen=True):
     """The figures of a net, as ``fractal-dsl info`` prints them.
 
-    MACs count convolutions and matrix products, per sample. ``joins`` counts the collapsed joins by arity. ``labels``
-    name the columns."""
+    Shapes leave the batch out. MACs are multiply-accumulates of convolutions and matrix products, per sample. ``joins``
+    counts the collapsed joins by arity. ``labels`` name the columns, from shallow to deep.
+    """
 
     net: str
     input_shape: tuple[int, ...]
@@ -61,7 +63,7 @@ class Summary(Struct, frozen=True):
 
 
 def approximate(n: int) -> str:
-    """A number for people: exact below 10**15, else with two digits."""
+    """A number as text: exact below 10**15, else with two digits."""
     if n < 10**15:
         return f"{n:,}"
     exponent = max(0, int((n.bit_length() - 1) * 0.30102999566398120))

@@ -103,7 +103,7 @@ def _check(library: Library) -> None:
 
 
 def _check_apart(library: Library, file: s.File) -> None:
-    """A file imported by name, with parameters that have no values: they need a value where they are used."""
+    """Check a file imported by name whose parameters have no values: they need one only where they are used."""
     context = library.core.context
     report = Report(context.report.source, context.report.imported)
     core = Evaluator(Context(report, context.max_repeat))

@@ -27,7 +27,7 @@ class Argument(Struct, frozen=True):
 
 
 class Callee(Struct, frozen=True):
-    """The callee: its name and its parameters. ``by_place`` are the parameters that accept a positional argument."""
+    """The callee: its name and its parameters. ``by_place`` are those that accept a positional argument."""
 
     name: str
     names: Sequence[str]
@@ -73,7 +73,7 @@ def _report_surplus(context: Context, callee: Callee, chosen: dict[str, Argument
     name, names, count = callee.name, callee.names, len(callee.by_place)
     unplaced = [n for n in names if n not in callee.by_place and n not in chosen]
     takes = f"`{name}` takes {count} argument{'s' * (count != 1)}" if names else f"`{name}` takes no arguments"
-    takes += " by place" if unplaced else ""
+    takes += " by position" if unplaced else ""
     help = flow_help(context, name, bool(names), arg) or type_help(arg.value, "")
     if unplaced:
         help = help or f"name it: `{unplaced[0]}={context.written(arg.span)}`"

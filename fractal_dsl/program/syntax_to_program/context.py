@@ -18,7 +18,7 @@ from fractal_dsl.program.syntax_to_program.values import Value, is_list
 _MAX_COMPARED = 50_000  # comparisons with known names; errors past this limit get no suggestion
 
 Active = list[tuple[s.RuleDecl | s.LayerDecl, int | None]]
-"""The rules (with a level), layers and arguments (without one) that are being evaluated."""
+"""The rules, with their level, and the layers and arguments, with None, that are being evaluated."""
 
 
 class Context(Struct):

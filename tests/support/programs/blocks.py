@@ -83,7 +83,7 @@ class Blocks(Calls):
         return f"range({count.tight} % 2 + 1)", lambda env: range(count.value(env) % 2 + 1)
 
     def each_of(self, join: str, out: Piece, names: Names, inner: Piece | None = None) -> Piece:
-        """A join on the spot with a branch for each element of a list, and now and then one beside them."""
+        """An inline join with a branch for each element of a list, and now and then one beside them."""
         text, values = self.loop(names)
         v = Piece("v % 3 + 1", lambda env: env["v"] % 3 + 1, True)
         backwards = text.startswith("reversed")
@@ -104,7 +104,7 @@ class Blocks(Calls):
         return Piece(f"{used}({arguments}{tail})", value)
 
     def merge(self, join: str, branches: Sequence[Piece]) -> Piece:
-        """A join on the spot, by a built-in join or a declared one of its kind."""
+        """An inline join, by a built-in join or a declared one of its kind."""
         used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
         listed = len(branches) > 1 and self.chance(4)
         text = ", ".join(b.text for b in branches)

@@ -55,7 +55,7 @@ class Each:
 
 @dataclass(frozen=True, eq=False)
 class Merge:
-    """A join on the spot."""
+    """An inline join."""
 
     join: Join
     branches: tuple[Term, ...]

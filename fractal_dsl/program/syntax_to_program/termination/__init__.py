@@ -2,10 +2,10 @@
 
 Two searches find violations:
 
-- between rules, over calls relative to the case's own level (``relative``): ``F[n+1] = … F[n] …`` changes it by -1, and
-around a cycle the changes must add up to -1 or less; - between rules at levels (``absolute``): none may reach itself.
-The search starts at each level written as a number, and at all levels of rules that can reach themselves by another
-kind of level, such as ``F[n // 2]``.
+- ``relative`` follows calls relative to the case's own level. ``F[n+1] = … F[n] …`` changes it by -1, and around a
+  cycle the changes must add up to -1 or less.
+- ``absolute`` follows calls between rules at levels: none may reach itself. The search starts at each level written as
+  a number, and at all levels of rules that can reach themselves by another kind of level, such as ``F[n // 2]``.
 
 ``rule_calls`` reads calls from the syntax, ``numbers`` reads their levels, ``call_graph`` finds cycles. The check at
 expansion, in ``rules``, handles a case whose guard depends on arguments.
