@@ -18,7 +18,7 @@ from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.data import load
 from fractal_dsl.deploy.extract import extract, recalibrate
-from fractal_dsl.evaluation.evaluate import choose_device
+from fractal_dsl.evaluation.evaluate import choose_device, images_for
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
@@ -57,30 +57,45 @@ def warmed(text: str) -> FractalModule:
     return model.eval()
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
-def test_a_runs_column_is_the_same_function_to_the_last_bit(run: Path, tmp_path: Path, k: int) -> None:
+def raw_and_normalised(run: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test images as they are, and as the run's own evaluation gives them to the net."""
+    opened = Run.open(run)
+    images = images_for(opened.load(), opened.compiled, opened.config, choose_device("cpu"), False)
+    images = images.normalised_as(opened.data())
+    return images.test.read(torch.arange(len(images.test)), 0, None)[0], images.batch(images.test, slice(None))[0]
+
+
+@pytest.mark.parametrize("k", [None, 1, 2, 3])
+def test_what_is_extracted_answers_raw_images_as_the_run_does_to_the_last_bit(
+    run: Path, tmp_path: Path, k: int | None
+) -> None:
     model = Run.open(run).load()
-    extract(run, k, tmp_path / "column")
-    x = inputs(model, 1)
+    extract(run, k, tmp_path / "net")
+    raw, x = raw_and_normalised(run)
+    assert raw.dtype == torch.uint8 and len(raw) == 359
     with torch.no_grad():
-        column = model.run(x, model.column_plan(k))
-        assert torch.equal(load_artifact(tmp_path / "column")(x), column)
-        assert torch.equal(from_folder(tmp_path / "column", "Digits")(x), column)
-    trained, manifest = Run.open(run).data(), json.loads((tmp_path / "column" / "manifest.json").read_text())
+        expected = model(x) if k is None else model.run(x, model.column_plan(k))
+        for given in (raw, raw.float(), raw.double()):
+            assert torch.equal(load_artifact(tmp_path / "net")(given), expected)
+            assert torch.equal(from_folder(tmp_path / "net", "Digits")(given), expected)
+    trained, manifest = Run.open(run).data(), json.loads((tmp_path / "net" / "manifest.json").read_text())
     assert manifest["normalisation"] == {"mean": trained.mean, "std": trained.std}
     assert manifest["classes"] == trained.classes
+    assert manifest["inputs"] == {"dtype": "uint8", "shape": [1, 8, 8], "low": 0, "high": 16}
+    assert manifest["decoding"] == {"background": "white", "crop_pct": 1, "rules": 1, "scale": 16 / 255}
 
 
-def test_fused_is_equal_and_has_no_batch_norm(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("k", [None, 3])
+def test_fused_is_equal_and_has_no_batch_norm(run: Path, tmp_path: Path, k: int | None) -> None:
     model = Run.open(run).load()
-    done = extract(run, 3, tmp_path / "column", fold=True)
-    assert (done.folded, done.left) == (12, 0)
-    x = inputs(model, 1)
+    done = extract(run, k, tmp_path / "column", fold=True)
+    assert (done.folded, done.left) == (21 if k is None else 12, 0)
+    raw, x = raw_and_normalised(run)
     with torch.no_grad():
-        column = model.run(x, model.column_plan(3))
+        column = model(x) if k is None else model.run(x, model.column_plan(k))
         plain, again = from_folder(tmp_path / "column", "Digits"), load_artifact(tmp_path / "column")
-        torch.testing.assert_close(plain(x), column, rtol=1e-5, atol=1e-5)
-        assert torch.equal(again(x), plain(x))
+        torch.testing.assert_close(plain(raw), column, rtol=1e-5, atol=1e-4)
+        assert torch.equal(again(raw), plain(raw))
     assert not count_batchnorms(plain)
     assert all(m.bias is not None for m in plain.modules() if isinstance(m, nn.Conv2d))
     assert "batchnorm" not in (tmp_path / "column" / "model.py").read_text().lower()

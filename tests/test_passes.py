@@ -24,6 +24,8 @@ from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.assign_columns import assign_columns
 from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
+from fractal_dsl.graph.passes.lone_whole import lone_whole
+from fractal_dsl.graph.passes.normalise_input import normalise_input
 from fractal_dsl.graph.passes.prune_dead import prune_dead
 from fractal_dsl.graph.passes.select_column import select_column
 from fractal_dsl.graph.program_to_graph import program_to_graph
@@ -62,6 +64,10 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
         case "prune_dead":
             before = run(select_column, c.graph, column)
             return before, run(prune_dead, before)
+        case "lone_whole":
+            return c.graph, run(lone_whole, c.graph)
+        case "normalise_input":
+            return c.graph, run(normalise_input, c.graph, 1)
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
             return before, run(fold_batchnorm, before, foldable(before))

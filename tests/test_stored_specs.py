@@ -183,6 +183,9 @@ def test_every_key_of_a_networks_manifest_may_be_wrong(network: Path, tmp_path: 
         "step",
         "spec",
         "classes",
+        "dataset",
+        "inputs",
+        "decoding",
         "normalisation",
         "trained",
         "max_layers",
@@ -264,5 +267,5 @@ def test_a_manifest_of_another_kind_or_of_the_future_is_refused(network: Path) -
     with pytest.raises(UserError, match="another kind"):
         read_manifest(network, "thing", NetworkManifest, **options)
     options |= {"format": "fractal_dsl network", "version": 1}
-    with pytest.raises(UserError, match="has format 2, but this version reads formats up to 1"):
+    with pytest.raises(UserError, match="has format 3, but this version reads formats up to 1"):
         read_manifest(network, "thing", NetworkManifest, **options)

@@ -63,9 +63,9 @@ def compile(
         raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
     place = output or _default_place(spec, "-compiled" if run else "")
     if run:
-        from fractal_dsl.deploy.extract import export
+        from fractal_dsl.deploy.extract import extract
 
-        compiled = export(run, place, max_layers, allow_python=allow_python)
+        compiled = extract(run, None, place, max_layers=max_layers, allow_python=allow_python).compiled
     else:
         compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
         from fractal_dsl.runtime import build

@@ -17,8 +17,11 @@ def extract(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A training run or a compiled network.", show_default=False)
     ],
-    column: Annotated[int, typer.Option(metavar="K", help="Number of the column; 1 is the shallowest.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write.")],
+    column: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Number of the column; 1 is the shallowest. By default the whole net."),
+    ] = None,
     recalibrate_bn: Annotated[
         bool,
         typer.Option("--recalibrate-bn", help="Estimate its batch-norm statistics again on the training images."),
@@ -31,7 +34,7 @@ def extract(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Write one column with its trained weights as a plain network."""
+    """Write one column, or the whole net, with its trained weights as a plain network that takes raw inputs."""
     from fractal_dsl.deploy import extract as runtime
 
     done = runtime.extract(
@@ -54,4 +57,6 @@ def extract(
         )
     if done.folded is not None:
         say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))
-    say(f"{one_line(str(output))}: column {column} of {done.net}; see {output / 'model.py'}")
+    net = done.compiled.program.net
+    what = f"whole net {net}" if column is None else f"column {column} of {net}"
+    say(f"{one_line(str(output))}: {what}; see {one_line(str(output / 'model.py'))}")

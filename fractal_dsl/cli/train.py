@@ -165,7 +165,7 @@ def _run(
     """Train the net from its first weights, or from those of its folder."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else DDP warns about layers that a plan leaves out
 
-    from fractal_dsl.runtime.artifact import network_of
+    from fractal_dsl.runtime.artifact import trainable_of
     from fractal_dsl.training.train import train as run
 
     return run(
@@ -176,7 +176,7 @@ def _run(
         picture=_picture(given.compiled) if _rank() == 0 else None,
         allow_python=allow_python,
         parallel=parallel,
-        start=network_of(given.stored) if given.stored else None,
+        start=trainable_of(given.stored) if given.stored else None,
     )
 
 

@@ -51,6 +51,10 @@ class ImageSet:
         mean, std = (torch.tensor(m, device=self.mean.device) for m in (record.mean, record.std))
         return replace(self, mean=mean.reshape(self.mean.shape), std=std.reshape(self.std.shape))
 
+    def raw(self) -> ImageSet:
+        """The same data without normalisation, for nets that normalise their inputs themselves."""
+        return replace(self, mean=torch.zeros_like(self.mean), std=torch.ones_like(self.std))
+
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
         """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their labels [batch].
 

@@ -80,16 +80,28 @@ def _check_range(x: NDArray[Any], trained: Inputs, path: Path, say: Callable[[st
         say(f"note: {text}: if they are on another scale, the answers are meaningless")
 
 
+def decoding(into: ops.Tensor, trained: DataRecord) -> tuple[Images, float] | None:
+    """How image files become inputs: the decoder's rules, and the factor for its values from 0 to 255.
+
+    None if image files cannot hold inputs of the net, or have other values than those that it was trained on.
+    """
+    inputs, scale = trained.inputs, _DIGITS if trained.dataset == "digits" else 1.0
+    holds = into.dtype == "f32" and len(into.shape) == 3 and into.shape[0] in (1, 3)
+    if not holds or inputs.dtype != "uint8" or (scale == 1 and inputs.high is not None and inputs.high < 128):
+        return None
+    return trained.images or Images("white", 1.0), scale
+
+
 def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str], object]) -> Tensor:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
         raise UserError(f"{path}: the net takes {into}, which image files cannot hold: give inputs as .npy or .npz")
-    inputs, scale = trained.inputs, _DIGITS if trained.dataset == "digits" else 1.0
-    if inputs.dtype != "uint8" or (scale == 1 and inputs.high is not None and inputs.high < 128):
+    decoded = decoding(into, trained)
+    if decoded is None:
         raise UserError(
-            f"{path}: the net was trained on {inputs.text()} (`{trained.dataset}`), but image files have values "
-            "from 0 to 255: give inputs as .npy or .npz, with values as in training"
+            f"{path}: the net was trained on {trained.inputs.text()} (`{trained.dataset}`), but image files have "
+            "values from 0 to 255: give inputs as .npy or .npz, with values as in training"
         )
-    how, (channels, height, width) = trained.images or Images("white", 1.0), into.shape
+    (how, scale), (channels, height, width) = decoded, into.shape
     image = decode(path, channels, how.background)
     ratio = sorted((image.height / height, image.width / width))
     if ratio[0] > _FAR or ratio[1] < 1 / 2 or ratio[0] / ratio[1] < _SEEN:

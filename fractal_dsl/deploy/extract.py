@@ -1,4 +1,4 @@
-"""Extracts a column of a trained or compiled net for deployment."""
+"""Extracts the net of a run or of a compiled folder, whole or a column of it, for deployment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
@@ -13,14 +14,17 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.data import ImageSet
+from fractal_dsl.data.inputs import decoding
 from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, measure, to_stderr
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.artifact import network_of, save_artifact
-from fractal_dsl.runtime.fuse import count_batchnorms, fuse
+from fractal_dsl.runtime.fuse import alone, count_batchnorms, fuse
+from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.normalise import on_raw_inputs
 from fractal_dsl.stored.kinds import kind_of
-from fractal_dsl.stored.spec import open_stored
+from fractal_dsl.stored.spec import Stored, open_stored
 
 _BATCH = 256
 
@@ -37,9 +41,9 @@ class Recalibration:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The result of an extraction. ``folded`` and ``left`` count batch norms; both are None without folding."""
+    """The result of an extraction. ``folded`` and ``left`` count batch norms. Both are None without folding."""
 
-    net: str
+    compiled: Compiled
     recalibration: Recalibration | None
     folded: int | None
     left: int | None
@@ -47,7 +51,7 @@ class Extraction:
 
 def extract(
     source: Path,
-    column: int,
+    column: int | None,
     output: Path,
     *,
     recalibrate_bn: bool = False,
@@ -57,69 +61,100 @@ def extract(
     max_layers: int = MAX_LAYERS,
     allow_python: bool = False,
 ) -> Extraction:
-    """Write column ``column`` of a run, or of a compiled whole net, as a compiled network.
+    """Write a column of a run or of a compiled whole net, or the whole net (None), as a compiled network.
 
+    The network of a run answers raw inputs with the bits of the run's own answers: it normalises them itself.
     ``recalibrate_bn`` re-estimates batch-norm statistics on the training images (for a compiled network, those that
-    its train block names). ``fold`` folds batch norms. The manifest records how a run's images were normalised, and
+    its train block names). ``fold`` folds batch norms. The manifest describes the inputs and classes of a run, and
     what re-estimation changed. Raises UserError if there is no such column or no data, or the output is the source.
     """
     if output.exists() and source.exists() and output.samefile(source):
-        raise UserError(f"{output} is the network itself, which the column would replace: choose another folder")
-    compiled, config, model, trained, facts = _network(source, weights, max_layers, allow_python)
-    net = compiled.program.net
-    if not model.join_graph.columns:
-        raise UserError(f"net {net} has no columns to extract, because none of its rules has a join")
-    plain = model.extract(column).eval()
+        raise UserError(f"{output} is the network itself, which would be replaced: choose another folder")
+    origin = _origin(source, weights, max_layers, allow_python)
+    compiled, model, facts = origin.compiled, origin.model, dict(origin.facts)
+    if column is not None and not model.join_graph.columns:
+        raise UserError(f"net {compiled.program.net} has no columns to extract, because none of its rules has a join")
+    net = (model if column is None else model.extract(column)).eval()
     recalibration = None
     if recalibrate_bn:
-        if not count_batchnorms(plain):
-            raise UserError(f"column {column} of {net} has no batch norm: omit --recalibrate-bn")
-        place = choose_device(device)
-        images = images_for(plain, compiled, _with_data(config, source), place, allow_python)
-        if trained is not None:
-            images = as_trained(images, trained, source, to_stderr)
-        recalibration = recalibrate(plain.to(place), images)
-        plain.cpu()
-    before = count_batchnorms(plain)
-    if fold:
-        plain = fuse(plain)
-    if recalibration:
+        recalibration = _recalibrated(net, column, origin, choose_device(device), allow_python)
         facts["recalibrated"] = asdict(recalibration)
-    save_artifact(compiled, plain, output, column, fused=fold, facts=facts)
-    left = count_batchnorms(plain)
-    return Extraction(net, recalibration, before - left if fold else None, left if fold else None)
+    before = count_batchnorms(net)
+    if fold:
+        net = fuse(alone(net))
+    save_artifact(compiled, net, output, column, fused=fold, facts=facts)
+    left = count_batchnorms(net)
+    return Extraction(compiled, recalibration, before - left if fold else None, left if fold else None)
 
 
-def export(run: Path, output: Path, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Compiled:
-    """Write the whole net of a run, with its best weights, as a compiled network. Return its spec.
+@dataclass(frozen=True)
+class _Origin:
+    """What networks are extracted from: a run, or a compiled network.
 
-    The manifest records how the run normalised its images. Raises UserError if the run is damaged.
+    ``model`` takes raw inputs if ``raw``. ``trained`` is the data record of a run. ``facts`` are entries about the data
+    in the manifest.
     """
-    compiled, _, model, _, facts = _of_run(run, "best", max_layers, allow_python)
-    save_artifact(compiled, model, output, facts={**facts, "trained": {"run": run.resolve().name, "weights": "best"}})
-    return compiled
+
+    folder: Path
+    compiled: Compiled
+    config: TrainConfig
+    model: FractalModule
+    raw: bool
+    trained: DataRecord | None
+    facts: dict[str, Any]
 
 
-_Network = tuple[Compiled, TrainConfig, FractalModule, DataRecord | None, dict[str, Any]]
-"""A spec, its training settings, its net, the data record of a run, and the entries about it in the manifest."""
-
-
-def _network(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Network:
-    if kind_of(folder) != "compiled network":
-        return _of_run(folder, weights, max_layers, allow_python)
-    stored = open_stored(folder, max_layers, allow_python=allow_python)
-    if stored.column is not None:
-        raise UserError(f"{folder} is already a column: extract from the run or the whole net that it came from")
-    known = {"classes": stored.network.classes, "normalisation": stored.network.normalisation}
-    facts = {name: value for name, value in known.items() if value is not None}
-    return stored.compiled, parse_config(stored.settings), network_of(stored), None, facts
-
-
-def _of_run(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Network:
+def _origin(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Origin:
+    if kind_of(folder) == "compiled network":
+        return _of_network(open_stored(folder, max_layers, allow_python=allow_python))
     run = Run.open(folder, max_layers, allow_python=allow_python)
-    data = run.data()
-    facts = {"classes": data.classes, "normalisation": {"mean": data.mean, "std": data.std}}
-    return run.compiled, run.config, run.load(weights), data, facts
+    data, model = run.data(), run.load(weights)
+    raw = on_raw_inputs(model, data.mean, data.std)
+    facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
+    return _Origin(folder, run.compiled, run.config, raw, raw is not model, data, facts)
+
+
+_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "trained")
+
+
+def _of_network(stored: Stored) -> _Origin:
+    manifest = stored.network
+    if stored.column is not None or manifest.fused:
+        what = "already a column" if stored.column is not None else "already folded for inference"
+        raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
+    told = {name: getattr(manifest, name) for name in _FACTS}
+    facts = {name: value for name, value in told.items() if value is not None}
+    raw, config = manifest.normalised_channels is not None, parse_config(stored.settings)
+    return _Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)
+
+
+def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
+    """What a manifest says about a run's data: what raw inputs are, how image files become inputs, and the classes."""
+    facts: dict[str, Any] = {
+        "dataset": data.dataset,
+        "classes": data.classes,
+        "inputs": msgspec.to_builtins(data.inputs),
+        "normalisation": {"mean": data.mean, "std": data.std},
+    }
+    if (decoded := decoding(model.input, data)) is not None:
+        rules, scale = decoded
+        facts["decoding"] = {**msgspec.to_builtins(rules), "scale": scale}
+    return facts
+
+
+def _recalibrated(
+    net: FractalModule, column: int | None, origin: _Origin, place: torch.device, allow_python: bool
+) -> Recalibration:
+    """Re-estimate the batch-norm statistics of a net, in place. It ends on the CPU."""
+    if not count_batchnorms(net):
+        what = "net" if column is None else f"column {column} of"
+        raise UserError(f"{what} {origin.compiled.program.net} has no batch norm: omit --recalibrate-bn")
+    images = images_for(net, origin.compiled, _with_data(origin.config, origin.folder), place, allow_python)
+    if origin.trained is not None:
+        images = as_trained(images, origin.trained, origin.folder, to_stderr)
+    recalibration = recalibrate(net.to(place), images.raw() if origin.raw else images)
+    net.cpu()
+    return recalibration
 
 
 def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
@@ -132,7 +167,7 @@ def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
 
 
 def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
-    """Re-estimate the running statistics of an extracted column's batch norms, in place.
+    """Re-estimate the running statistics of a net's batch norms, in place, for the whole net and for each column.
 
     They become averages over all training images, taken in order in equal mini-batches of at most 256. Batch norms run
     in train mode, everything else in eval mode.
@@ -146,9 +181,11 @@ def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
         norm.momentum = None  # torch: the cumulative average
         norm.train()
     count = len(images.train)
+    columns = range(1, model.n_columns + 1) if routes_apart(model.join_graph) else ()
+    plans = [model.full_plan(), *map(model.column_plan, columns)]
     with torch.no_grad():
         for x, _ in images.batches(images.train, torch.arange(count).tensor_split(-(-count // _BATCH))):
-            model(x)
+            model.run_together(x, plans)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = cast(float, momentum)
         norm.eval()

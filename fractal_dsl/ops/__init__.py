@@ -15,7 +15,7 @@ from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import attention, embedding, linear, positions, project
 from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm, local_response_norm
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
-from fractal_dsl.ops.reshaping import IDENTITY, PLACE, flatten, pixel_shuffle, transpose, upsample, zero_pad
+from fractal_dsl.ops.reshaping import IDENTITY, NORMALISE, PLACE, flatten, pixel_shuffle, transpose, upsample, zero_pad
 from fractal_dsl.ops.shapes import SMALL, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
 
@@ -23,6 +23,7 @@ __all__ = [
     "JOINS",
     "LAYERS",
     "MAX_STACKED",
+    "NORMALISE",
     "PLACE",
     "REQUIRED",
     "Args",

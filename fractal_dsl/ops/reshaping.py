@@ -130,3 +130,14 @@ PLACE = OpSpec(
     "shape",
 )
 """Not in the language: zeros before and after the input along one axis, for a single live operand of ``concat``."""
+
+
+NORMALISE = OpSpec(
+    "normalise",
+    (OpParam("channels", "int", low=1),),
+    lambda x, a: x,
+    lambda x, a: TorchModule("Normalise", (a["channels"], len(x.shape) - 1)),
+    free,
+    "norm",
+)
+"""Not in the language: raw inputs to those that a trained net takes. ``channels`` is 1 if all share their moments."""

@@ -31,8 +31,11 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import graph_to_source
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
+from fractal_dsl.graph.passes.lone_whole import lone_whole
+from fractal_dsl.graph.passes.normalise_input import normalise_input, normaliser
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -75,9 +78,10 @@ def save_artifact(
     state = {name: value.detach().contiguous() for name, value in tensors_of(model).items()}
     routes = {name: value for name, value in state.items() if "_column" in name.rpartition(".")[2]}
     weights = {name: value for name, value in state.items() if name not in routes}
+    source = model_source(compiled, graph, column, fused=fused, facts=facts)
     with replacing_folder(folder) as temporary:
         write_new_parts(temporary, compiled.spec_files(compiled.stored))
-        (temporary / "model.py").write_text(model_source(compiled, graph, column, fused=fused), encoding="utf-8")
+        (temporary / "model.py").write_text(source, encoding="utf-8")
         # save_file would leave files that nobody else may read
         (temporary / "weights.safetensors").write_bytes(st.save(weights))
         if routes:
@@ -122,10 +126,18 @@ def load_artifact(folder: str | Path, max_layers: int = MAX_LAYERS, *, allow_pyt
 
 
 def network_of(stored: Stored) -> FractalModule:
-    """The network of an opened compiled folder, in eval mode. Raises UserError if its weights do not fit."""
+    """The network of an opened compiled folder, in eval mode. Raises UserError if its weights do not fit.
+
+    The network of a trained folder takes raw inputs and normalises them. ``trainable_of`` leaves that out.
+    """
     folder, manifest, compiled, column = stored.folder, stored.network, stored.compiled, stored.column
-    graph = compiled.graph if column is None else compiled.column(column)
+    graph = compiled.graph
+    if manifest.normalised_channels is not None:
+        graph = run(normalise_input, graph, manifest.normalised_channels)
+    if column is not None:
+        graph = lone_column(graph, column)
     if manifest.fused:
+        graph = graph if column is not None else run(lone_whole, graph)
         graph = run(fold_batchnorm, graph, foldable(graph))
     if graph_sha256(graph) != manifest.graph_sha256:
         again = f"compile {folder / manifest.spec} again"
@@ -136,6 +148,18 @@ def network_of(stored: Stored) -> FractalModule:
     names = [n for n in ("weights.safetensors", "columns.safetensors") if n in manifest.files]
     load_weights(model, [folder / name for name in names])
     return model.eval()
+
+
+def trainable_of(stored: Stored) -> FractalModule:
+    """The whole net of an opened compiled folder as its spec has it, for inputs that the data pipeline normalises."""
+    model = network_of(stored)
+    normalises = normaliser(model.join_graph)
+    if normalises is None:
+        return model
+    modules = {name: module for name, module in model.modules_now().modules.items() if name != normalises}
+    bare = FractalModule(stored.compiled.graph, modules, model.seed)
+    bare.step = model.step
+    return bare.eval()
 
 
 def read_weights(files: Iterable[Path]) -> dict[str, torch.Tensor]:
@@ -158,12 +182,39 @@ def load_weights(model: FractalModule, files: list[Path]) -> None:
         raise UserError(f"the weights in {files[0]} do not fit the net: {error}") from None
 
 
-def model_source(compiled: Compiled, graph: JoinGraph, column: int | None = None, *, fused: bool = False) -> str:
-    """The text of ``model.py`` for a graph of the compiled spec."""
+def model_source(
+    compiled: Compiled,
+    graph: JoinGraph,
+    column: int | None = None,
+    *,
+    fused: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of ``model.py`` for a graph of the compiled spec. ``facts`` are entries of the manifest."""
     program = compiled.program
     what = program.net if column is None else f"column {column} of {program.net}"
     title = f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {one_line(Path(program.source.name).name)}"
     if compiled.overrides:
         title += " with " + ", ".join(f"{k} = {one_line(v)}" for k, v in compiled.overrides.items())
     notes = ["For inference: batch norms are folded into the layers before them."] if fused else []
-    return graph_to_source(graph, _HELPERS, title, notes)
+    return graph_to_source(graph, _HELPERS, title, notes, _example(graph, facts or {}))
+
+
+def _example(graph: JoinGraph, facts: Mapping[str, Any]) -> list[str]:
+    """A worked call of ``model``, as lines of code."""
+    into = graph.input[1].out
+    shape = ", ".join(map(str, (1, *into.shape)))
+    inputs: Mapping[str, Any] = facts.get("inputs") or {}
+    low, high = inputs.get("low"), inputs.get("high")
+    if into.dtype == "i64":
+        lines = [f"x = torch.zeros({shape}, dtype=torch.int64)  # tokens: [batch, {shape[3:]}]"]
+    elif normaliser(graph) is None:
+        lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}]"]
+    else:
+        span = f" from {low:g} to {high:g}" if low is not None and high is not None else ""
+        lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}], raw values{span}: the net normalises them"]
+    lines.append("y = model(x)")
+    if facts.get("classes"):
+        lines.append('names = json.loads(Path("manifest.json").read_text(encoding="utf-8"))["classes"]')
+        lines.append("print(names[int(y[0].argmax())])")
+    return lines

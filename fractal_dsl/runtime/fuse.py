@@ -1,4 +1,4 @@
-"""Folds a column's batch norms into the convolutions and linear layers before them."""
+"""Folds a net's batch norms into the convolutions and linear layers before them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from fractal_dsl.graph.graph import Join, Layer
 from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
+from fractal_dsl.graph.passes.lone_whole import lone_whole
+from fractal_dsl.plans.plan import FULL
+from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import copied
 from fractal_dsl.runtime.fit import check_modules
 from fractal_dsl.runtime.module import FractalModule
 
 
+def alone(model: FractalModule) -> FractalModule:
+    """The whole net as a plain network: copies of its modules, with ordinary batch norms, and no columns.
+
+    Its answers are those of the net in eval mode.
+    """
+    modules = copied(model.modules_now().modules)
+    for module in modules.values():
+        if isinstance(module, Routed):
+            module.keep_route(FULL)
+    return FractalModule(run(lone_whole, model.join_graph), modules, model.seed).eval()
+
+
 def fuse(model: FractalModule) -> FractalModule:
-    """Fold the batch norms of an extracted column. The result is for inference, and equal up to rounding in eval mode.
+    """Fold the batch norms of a plain network (``extract``, ``alone``). The result is for inference, and equal up to
+    rounding in eval mode.
 
     ``foldable`` says which layers stay as they are. The modules are copies of the net's current ones. Raises UserError
     if a layer or batch norm to be folded no longer matches the spec.

@@ -6,6 +6,21 @@ import torch
 from torch import nn
 
 
+class Normalise(nn.Module):
+    """Raw inputs [batch, channels, …], bytes or floats, to those of mean 0 and deviation 1 by channel."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, *(1,) * axes))
+        self.register_buffer("std", torch.ones(channels, *(1,) * axes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.float() - self.mean) / self.std
+
+
 class GlobalAvgPool(nn.Module):
     """The mean over all axes after the channels: [batch, channels, …] to [batch, channels]."""
 

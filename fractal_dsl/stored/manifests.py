@@ -13,7 +13,7 @@ from fractal_dsl.base.manifest import Count, Manifest, Seed, read_manifest, requ
 from fractal_dsl.base.parts import is_part, read_json
 from fractal_dsl.stored.kinds import NETWORK_FORMAT, RUN_FORMAT, expect
 
-NETWORK_VERSION: Final = 2
+NETWORK_VERSION: Final = 3
 RUN_VERSION: Final = 2
 _FIRST_SPEC: Final = "spec.frac"
 """Where folders of format 1 have the main file of the spec, without saying so."""
@@ -22,8 +22,10 @@ _FIRST_SPEC: Final = "spec.frac"
 class NetworkManifest(Manifest, frozen=True, kw_only=True):
     """The manifest of a compiled network. ``spec`` names the part that is the spec's main file.
 
-    ``train`` is the train block, whose paths start where the spec was compiled. A network from a run has the run's
-    ``classes`` and ``normalisation``. ``trained`` says which weights a whole net has.
+    ``train`` is the train block, whose paths start where the spec was compiled. ``trained`` says which weights a whole
+    net has. A network from a run has what the run recorded about its data: ``dataset``, ``classes``, ``inputs`` (type,
+    shape and range of raw inputs), ``decoding`` (how image files become inputs, if they can) and ``normalisation``, by
+    channel. From format 3 on, the network normalises its inputs itself.
     """
 
     net: str
@@ -38,8 +40,18 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     graph_sha256: str
     spec: str = _FIRST_SPEC
     classes: list[str] | None = None
+    dataset: str | None = None
+    inputs: dict[str, Any] | None = None
+    decoding: dict[str, Any] | None = None
     normalisation: dict[str, list[float]] | None = None
     trained: dict[str, str] | None = None
+
+    @property
+    def normalised_channels(self) -> int | None:
+        """The number of means by which the network normalises its input. None if it does not."""
+        if self.normalisation is None or self.format_version < 3 or self.input.startswith("i64"):
+            return None
+        return len(self.normalisation.get("mean", ()))
 
 
 class RunManifest(Manifest, frozen=True, kw_only=True):

@@ -69,16 +69,21 @@ class Stored(Struct, frozen=True):
     def describe(self) -> str:
         """The net in a few words: ``column 3 of Digits``."""
         net = self.compiled.program.net
-        if self.column is None:
-            return net
-        return f"column {self.column} of {net}" + ", batch norms folded" * self.network.fused
+        fused = ", batch norms folded" * (isinstance(self.manifest, NetworkManifest) and self.manifest.fused)
+        return (net if self.column is None else f"column {self.column} of {net}") + fused
 
     def whole(self, command: str) -> Stored:
-        """The folder itself. Raises UserError if it holds a single column, which the command does not take."""
+        """The folder itself. Raises UserError if it holds a single column, or a whole net whose batch norms are
+        folded, which the command does not take."""
         if self.column is not None:
             raise UserError(
                 f"{self.folder} holds a single column, written by `extract`, but `{command}` takes whole nets: "
                 "give the run, the compiled folder or the .frac file that the column came from"
+            )
+        if isinstance(self.manifest, NetworkManifest) and self.manifest.fused:
+            raise UserError(
+                f"{self.folder} holds a net for inference, whose batch norms are folded, but `{command}` takes nets as "
+                "their specs have them: give the run or the compiled folder that it came from"
             )
         return self
 

@@ -16,10 +16,16 @@ from fractal_dsl.graph.graph import JoinGraph
 __all__ = ["class_name", "graph_to_source"]
 
 
-def graph_to_source(graph: JoinGraph, helpers: Mapping[str, str], title: str, notes: Sequence[str] = ()) -> str:
+def graph_to_source(
+    graph: JoinGraph,
+    helpers: Mapping[str, str],
+    title: str,
+    notes: Sequence[str] = (),
+    example: Sequence[str] = (),
+) -> str:
     """The source of ``model.py`` for a labelled graph or a column.
 
     ``helpers`` are the sources of layers that torch.nn does not have, by target. The module's docstring begins with
-    ``title`` and ``notes``; any text in them is escaped.
+    ``title`` and ``notes``; any text in them is escaped. ``example`` is code that calls the loaded ``model``.
     """
-    return Writer(graph, helpers).source(title, notes)
+    return Writer(graph, helpers).source(title, notes, example)

@@ -8,8 +8,11 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.graph.graph import JoinGraph
 
 
-def header(graph: JoinGraph, title: str, notes: Sequence[str], name: str, modules: Sequence[str]) -> str:
-    """The docstring. ``notes`` follow ``title``; ``name`` is the net's class; ``modules`` are those of ``extern``."""
+def header(
+    graph: JoinGraph, title: str, notes: Sequence[str], name: str, modules: Sequence[str], example: Sequence[str]
+) -> str:
+    """The docstring. ``notes`` follow ``title``; ``name`` is the net's class; ``modules`` are those of ``extern``;
+    ``example`` is code that calls the loaded net."""
     needs = f"torch and, by `extern`, {', '.join(modules)}" if modules else "torch only"
     lines = [
         title,
@@ -18,15 +21,25 @@ def header(graph: JoinGraph, title: str, notes: Sequence[str], name: str, module
         f"Compiled by fractal_dsl {__version__}. This file needs {needs}.",
         "Loading the weights beside it also needs safetensors:",
         "",
+        *[f"    {line}" for line in _imports(example)],
         "    from safetensors.torch import load_file",
+        f"    from model import {name}",
         f"    model = {name}()",
         '    model.load_state_dict(load_file("weights.safetensors"))',
         "    model.eval()",
+        *[f"    {line}" for line in example],
         "",
         "In eval mode it computes exactly what the compiled net computes.",
         *_left_out(graph),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _imports(example: Sequence[str]) -> list[str]:
+    """The import statements that the example needs, before that of safetensors."""
+    text = "\n".join(example)
+    known = {"json.": "import json", "Path(": "from pathlib import Path", "torch.": "import torch"}
+    return [line for use, line in known.items() if use in text]
 
 
 def _left_out(graph: JoinGraph) -> list[str]:

@@ -69,7 +69,7 @@ class Writer:
                 parameters[written] = parameter_name(cls.regions[0].constants[i].name, names)
             cls.parameters[i] = parameters[written]
 
-    def source(self, title: str, notes: Sequence[str]) -> str:
+    def source(self, title: str, notes: Sequence[str], example: Sequence[str]) -> str:
         """The module's text."""
         net = self.regions.net()
         self.classes = {signature: _Class("", regions) for signature, regions in self.regions.alike.items()}
@@ -83,7 +83,7 @@ class Writer:
         parts.append(self._class(whole))
         body = "\n\n\n".join(part.strip() for part in parts)
         modules = sorted({target.partition(":")[0] for target in self.foreign})
-        text = header(self.graph, title, notes, whole.name, modules)
+        text = header(self.graph, title, notes, whole.name, modules, example)
         return f"{docstring(text)}\n\n{self._imports(body)}\n\n\n{body}\n"
 
     def _imports(self, body: str) -> str:

@@ -4,7 +4,9 @@ collapse_joins     raw -> collapsed
 assign_columns     collapsed -> labelled
 select_column      labelled -> selected
 prune_dead         selected -> column; other stages stay as they are
+lone_whole         labelled -> column
 fold_batchnorm     column -> column
+normalise_input    labelled -> labelled
 """
 
 from __future__ import annotations
