@@ -1,0 +1,1 @@
+"""Tables in CSV files: ``cells`` reads a file, ``fit`` learns encodings from training rows, ``encode`` applies them."""
