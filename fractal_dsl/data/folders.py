@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +19,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Augmentation, Folder, ImageNet, ResizedCrop
 from fractal_dsl.data.decode import decode, pillow
 from fractal_dsl.data.draws import in_order, seed_for
-from fractal_dsl.data.framing import middle, pixels, random_part, ten_parts
+from fractal_dsl.data.file_hashes import file_hashes, name_key
+from fractal_dsl.data.framing import cut, middle, pixels, random_box, ten_parts
 from fractal_dsl.data.parts import Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, place
 from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
@@ -67,7 +66,7 @@ class ImageFiles:
 
     def places(self) -> NDArray[np.float64]:
         """A hash of each name, whose accents are normalised."""
-        return np.array([place(_key(name)) for name, _ in self.tree.files], np.float64)
+        return np.array([place(name_key(name)) for name, _ in self.tree.files], np.float64)
 
     def record(self, rows: Rows) -> SourceRecord:
         """Bytes, and a hash of the files of each class: of names and contents, or sizes if they exceed 1 GB in all."""
@@ -76,20 +75,12 @@ class ImageFiles:
 
     @cached_property
     def _contents(self) -> dict[str, Content]:
-        root = self.tree.root
-        try:
-            if odd := next((name for name, _ in self.tree.files if not (root / name).is_file()), None):
-                raise UserError(f"{root / odd} is not a regular file: remove it")
-            sizes = [(root / name).stat().st_size for name, _ in self.tree.files]
-            whole = sum(sizes) <= _HELD
-            digests, counts = [hashlib.sha256() for _ in self.names], Counter[int]()
-            for (name, label), size in zip(self.tree.files, sizes, strict=True):
-                content = hashlib.sha256((root / name).read_bytes()).hexdigest() if whole else str(size)
-                digests[label].update(_key(name) + b"\0" + content.encode() + b"\0")
-                counts[label] += 1
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename}: {error.strerror}") from None
-        return {name: Content(counts[i], digests[i].hexdigest()) for i, name in enumerate(self.names)}
+        groups: dict[str, list[str]] = {name: [] for name in self.names}
+        for name, label in self.tree.files:
+            groups[self.names[label]].append(name)
+        return {
+            name: Content(len(groups[name]), digest) for name, digest in file_hashes(self.tree.root, groups).items()
+        }
 
     def moments(self, rows: Rows) -> Moments:
         """The moments of ImageNet."""
@@ -107,7 +98,9 @@ class ImageFiles:
         try:
             if self.crop is not None and epoch is not None:
                 rng = Random(seed_for("resized crop", seed, epoch, index))
-                return torch.from_numpy(pixels(random_part(image, size, self.crop.smallest, rng))), label
+                return torch.from_numpy(
+                    pixels(cut(image, random_box(image.size, self.crop.smallest, rng), size))
+                ), label
             if self.ten:
                 parts = ten_parts(image, size, self.config.crop_pct)
                 return torch.from_numpy(np.stack(list(map(pixels, parts)))), label
@@ -193,7 +186,3 @@ def _decoded(images: ImageFiles) -> Examples:
     every = StreamedPart(images, range(len(images)), torch.device("cpu"), _workers(images))
     read = [x.numpy() for x, _ in every.stream(in_order(len(images), 64), 0, None)]
     return Examples(np.concatenate(read), images.labels, images.names, images.split, images)
-
-
-def _key(name: str) -> bytes:
-    return unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
