@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -24,6 +25,8 @@ SUFFIXES = frozenset(
 )
 """The suffixes of files in these formats."""
 
+_EXACT = ("PNG", "TIFF", "BMP", "GIF", "PPM")  # for masks: the others may change values, as JPEG does
+_WHOLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I")  # modes of masks, and I;16 in any byte order
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 
@@ -35,6 +38,26 @@ def decode(path: Path, channels: int, background: str = "white") -> Image:
     background, a colour name or ``#rrggbb``. Raises UserError, which names the file, if it is missing, damaged or of
     another format, or the range of its values is unknown.
     """
+
+    def read(file: Image) -> Image:
+        file.load()
+        image = _blended(_eight_bits(_upright(file), file, path), background)
+        return image.convert("RGB" if channels == 3 else "L")
+
+    return _opened(path, read)
+
+
+def decode_mask(path: Path) -> Image:
+    """The whole numbers in an image file, upright, in mode I (32 bits): palette indices, or values as stored.
+
+    A bit is 0 or 1. Raises UserError, which names the file, if it cannot be read, has colours or fractions, or is in a
+    format that may change values.
+    """
+    return _opened(path, lambda file: _numbers(file, path))
+
+
+def _opened(path: Path, read: Callable[[Image], Image]) -> Image:
+    """What ``read`` makes of an opened image file. Raises UserError if it cannot be read."""
     image_module = pillow()
     if path.exists() and not (path.is_file() or path.is_dir()):
         _refuse(path, "it is not a regular file")  # a pipe would block
@@ -45,9 +68,7 @@ def decode(path: Path, channels: int, background: str = "white") -> Image:
                 _refuse(path, "it is empty")
             raw.seek(0)
             with image_module.open(raw, formats=_formats(image_module)) as file:
-                file.load()
-                image = _blended(_eight_bits(_upright(file), file, path), background)
-                return image.convert("RGB" if channels == 3 else "L")
+                return read(file)
     except UserError:
         raise
     except FileNotFoundError:
@@ -142,6 +163,41 @@ def _from_floats(image: Image, path: Path) -> Image:
     if not (x.size and np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
         _refuse(path, "it contains floats outside 0 to 1: scale them, or save it with 8 or 16 bits")
     return image_module.fromarray((x.astype(np.float64) * 255 + 0.5).astype(np.uint8))
+
+
+def _numbers(file: Image, path: Path) -> Image:
+    """The stored numbers of an opened image, in mode I."""
+    from PIL import Image as image_module
+
+    if file.format not in _EXACT or "jpeg" in str(file.info.get("compression")):
+        _refuse_mask(path, f"{file.format} may change values, so a mask must be a PNG, TIFF, BMP or GIF file")
+    raw = _raw_mode(file)
+    file.load()
+    x = np.asarray(_upright(file))
+    tags = cast(dict[int, Any], getattr(file, "tag_v2", {}))
+    whole = file.mode in _WHOLE or file.mode.startswith("I;16")
+    if not whole or raw is None or (tags.get(_PHOTOMETRIC) == 0 and file.mode != "1"):
+        _refuse_mask(path, "it does not store whole numbers from 0 as they are: save it as PNG")
+    if x.ndim == 3:
+        colours, alpha = (x[..., :3], x[..., 3:]) if x.shape[2] > 2 else (x[..., :1], x[..., 1:])
+        if ";16" in raw or (colours != colours[..., :1]).any() or (alpha != 255).any():
+            _refuse_mask(path, "it contains colours: save the number of the class as the grey value or palette index")
+        x = colours[..., 0]
+    if file.mode == "L":  # Pillow scales grey of 2 and 4 bits to 0 to 255
+        x = x // {"L;2": 85, "L;4": 17}.get(raw[:3], 1)
+    return image_module.fromarray(x.astype(np.int32))
+
+
+def _raw_mode(file: Image) -> str | None:
+    """How an opened file stores pixels, such as "L;4"; None if its reader scales them."""
+    name, _, _, args = cast(Any, file).tile[0]
+    if file.format == "PPM" and name != "raw":
+        return None
+    return args if isinstance(args, str) else str(args[0])
+
+
+def _refuse_mask(path: Path, why: str) -> NoReturn:
+    raise UserError(f"{path} cannot be read as a mask: {why}")
 
 
 def _blended(image: Image, background: str) -> Image:

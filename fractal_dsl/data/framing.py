@@ -1,4 +1,7 @@
-"""The part of an image that a net sees: its centre, ten crops or a random crop, scaled to the net's size."""
+"""The part of an image that a net sees: its centre, ten crops or a random crop, scaled to the net's size.
+
+Masks get the same parts, with ``exact``: each of their pixels is one of the original, not a blend.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,14 @@ _LIMIT = 2**27
 """The largest number of pixels that an image is scaled to."""
 _TRIES = 10
 
+Box = tuple[int, int, int, int]
+"""The left, upper, right and lower edge of a part of an image, in pixels."""
 
-def middle(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
+
+def middle(image: Image, size: tuple[int, int], crop_pct: float, *, exact: bool = False) -> Image:
     """The centre, of ``size`` (height, width), of the scaled image."""
     height, width = size
-    image = scaled(image, size, crop_pct)
+    image = scaled(image, size, crop_pct, exact=exact)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
@@ -39,27 +45,34 @@ def ten_parts(image: Image, size: tuple[int, int], crop_pct: float) -> list[Imag
     return [one.crop((x, y, x + width, y + height)) for one in both for x, y in corners]
 
 
-def random_part(image: Image, size: tuple[int, int], smallest: float, rng: Random) -> Image:
-    """A crop of random area (a share from ``smallest`` to 1) and aspect ratio (3:4 to 4:3), scaled to ``size``.
+def random_box(whole: tuple[int, int], smallest: float, rng: Random) -> Box:
+    """A part of an image of size ``whole`` (width, height), for ``cut``.
 
-    This is Inception's crop (Szegedy et al. 2014), drawn like torchvision's RandomResizedCrop.
+    Its area is a random share from ``smallest`` to 1, and its aspect ratio 3:4 to 4:3. This is Inception's crop
+    (Szegedy et al. 2014), drawn like torchvision's RandomResizedCrop.
     """
-    height, width = size
+    across, down = whole
     for _ in range(_TRIES):
-        area = image.width * image.height * rng.uniform(smallest, 1)
+        area = across * down * rng.uniform(smallest, 1)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= image.width and 0 < h <= image.height:
-            left, top = rng.randint(0, image.width - w), rng.randint(0, image.height - h)
+        if 0 < w <= across and 0 < h <= down:
+            left, top = rng.randint(0, across - w), rng.randint(0, down - h)
             break
     else:
-        w = min(image.width, max(1, round(image.height * 4 / 3)))
-        h = min(image.height, max(1, round(image.width * 4 / 3)))
-        left, top = (image.width - w) // 2, (image.height - h) // 2
-    return _resized(image.crop((left, top, left + w, top + h)), (width, height))
+        w = min(across, max(1, round(down * 4 / 3)))
+        h = min(down, max(1, round(across * 4 / 3)))
+        left, top = (across - w) // 2, (down - h) // 2
+    return left, top, left + w, top + h
 
 
-def scaled(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
+def cut(image: Image, box: Box, size: tuple[int, int], *, exact: bool = False) -> Image:
+    """A part of the image, scaled to ``size`` (height, width)."""
+    height, width = size
+    return resized(image.crop(box), (width, height), exact=exact)
+
+
+def scaled(image: Image, size: tuple[int, int], crop_pct: float, *, exact: bool = False) -> Image:
     """The image, scaled so that ``size`` is the share ``crop_pct`` of its tighter side.
 
     Raises UserError for an image so narrow that it would become too large.
@@ -71,7 +84,7 @@ def scaled(image: Image, size: tuple[int, int], crop_pct: float) -> Image:
         raise UserError(
             f"it is {image.width:,} x {image.height:,} pixels, too narrow to scale to {width} x {height}: crop it"
         )
-    return _resized(image, target)
+    return resized(image, target, exact=exact)
 
 
 def pixels(image: Image) -> NDArray[np.uint8]:
@@ -80,7 +93,9 @@ def pixels(image: Image) -> NDArray[np.uint8]:
     return x[None].copy() if x.ndim == 2 else np.ascontiguousarray(x.transpose(2, 0, 1))
 
 
-def _resized(image: Image, size: tuple[int, int]) -> Image:
+def resized(image: Image, size: tuple[int, int], *, exact: bool = False) -> Image:
+    """The image, scaled to ``size`` (width, height): bilinearly or, if ``exact``, by its nearest pixels."""
     from PIL.Image import Resampling
 
-    return image if image.size == size else image.resize(size, Resampling.BILINEAR)
+    how = Resampling.NEAREST if exact else Resampling.BILINEAR
+    return image if image.size == size else image.resize(size, how)

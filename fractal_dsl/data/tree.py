@@ -12,14 +12,14 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import counted
 from fractal_dsl.data.decode import SUFFIXES
 
-_PARTS = {
+PARTS = {
     "train": ("train", "training", "training_set", "train_set", "trainset"),
     "validation": ("val", "valid", "validation", "validation_set", "val_set", "valid_set", "dev", "dev_set"),
     "test": ("test", "testing", "test_set", "testset"),
 }
-_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+PART_OF = {name: part for part, names in PARTS.items() for name in names}
 _SYSTEM = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "icon\r", "$recycle.bin"}
-_BESIDE = frozenset(".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .pdf .mat .npy .npz .pkl .log .zip".split())
+BESIDE = frozenset(".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .pdf .mat .npy .npz .pkl .log .zip".split())
 """The suffixes of files that people keep beside images."""
 
 
@@ -42,8 +42,8 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
     Folders are parts if they have the name of a part and contain folders of images. Raises UserError if there are no
     classes, a class is empty, or the meaning of the folders is unclear.
     """
-    folders, _, _ = _listed(root)
-    named = {name: part for name in folders if (part := _PART_OF.get(_plain(name)))}
+    folders, _, _ = listed(root)
+    named = {name: part for name in folders if (part := PART_OF.get(plain(name)))}
     parts = {name: part for name, part in named.items() if _holds_folders(root / name)}
     if not parts:
         if named and len(named) == len(folders):
@@ -57,7 +57,7 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
             f"{root} has the part `{next(iter(parts))}` and, beside it, images in `{strangers[0]}`: move the parts to "
             "their own folder, or rename the one that is not a part"
         )
-    if twice := next((part for part in _PARTS if [*parts.values()].count(part) > 1), None):
+    if twice := next((part for part in PARTS if [*parts.values()].count(part) > 1), None):
         both = " and ".join(f"`{name}`" for name, part in parts.items() if part == twice)
         raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one of them")
     trees = {part: read_part(root / name, nested) for name, part in parts.items()}
@@ -72,7 +72,7 @@ def _no_part(folder: Path) -> str:
     return f"{folder} has the name of a part, so it must have a folder of images for each class: {folder}/CLASS"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     return name.lower().replace("-", "_").replace(" ", "_")
 
 
@@ -81,7 +81,7 @@ def passed_over(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
-def _listed(folder: Path) -> tuple[list[str], list[str], int]:
+def listed(folder: Path) -> tuple[list[str], list[str], int]:
     """The folders and files in a folder, sorted, and the number of skipped names."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -96,19 +96,19 @@ def _listed(folder: Path) -> tuple[list[str], list[str], int]:
 
 def _holds_folders(folder: Path) -> bool:
     """Whether a folder looks like a part: its folders contain images, and it has none directly."""
-    folders, files, _ = _listed(folder)
-    return not any(map(_is_image, files)) and any(_has_images(folder / name) for name in folders)
+    folders, files, _ = listed(folder)
+    return not any(map(is_image, files)) and any(_has_images(folder / name) for name in folders)
 
 
 def _has_images(folder: Path) -> bool:
-    return any(_is_image(path) for path, _ in _walked(folder, Counter()))
+    return any(is_image(path) for path, _ in walked(folder, Counter()))
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
+def walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
     """The files below a folder by relative path, and whether each lies directly in it.
 
     Links are followed, and no folder is entered twice.
@@ -120,7 +120,7 @@ def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders, files, hidden = _listed(folder / inner)
+        folders, files, hidden = listed(folder / inner)
         passed["hidden"] += hidden
         yield from ((inner + name, not inner) for name in files)
         waiting += [f"{inner}{name}/" for name in reversed(folders)]
@@ -128,8 +128,8 @@ def _walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
 
 def read_part(root: Path, nested: bool) -> Tree:
     """The classes in a folder and their images. Raises UserError if there are no classes, or a class has no images."""
-    folders, outside, hidden = _listed(root)
-    passed = Counter({"hidden": hidden, "outside of classes": sum(map(_is_image, outside))})
+    folders, outside, hidden = listed(root)
+    passed = Counter({"hidden": hidden, "outside of classes": sum(map(is_image, outside))})
     if not folders:
         kind = "images, but no folder" if passed["outside of classes"] else "no folder of images"
         raise UserError(f"{root} has {kind} for each class: {root / 'CLASS' / 'image.png'}")
@@ -143,8 +143,8 @@ def _of_class(folder: Path, nested: bool, passed: Counter[str]) -> list[str]:
     """The images of a class by relative path. Raises UserError if there are none, or all lie deeper."""
     images: list[str] = []
     direct = False
-    for path, here in _walked(folder, passed):
-        if Path(path).suffix.lower() in _BESIDE:
+    for path, here in walked(folder, passed):
+        if Path(path).suffix.lower() in BESIDE:
             passed["beside images"] += 1
             continue
         images.append(path)
