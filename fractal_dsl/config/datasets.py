@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, model_validator
-
-from fractal_dsl.config.settings import Settings
+from fractal_dsl.config.settings import Field, Settings
 
 _AFTER_COLON = {"folder": "path", "npz": "path", "python": "factory"}
 
@@ -53,7 +51,7 @@ class _ImageFiles(Settings):
 
     background: str = Field(
         default="white",
-        pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$",
+        choices=(r"white|black|gr[ae]y|#[0-9a-fA-F]{6}", "white, black, gray, or a colour such as #8090a0"),
         description="colour behind transparent pixels",
     )
     workers: int | None = Field(default=None, ge=0, le=256, description="reader processes; by default up to 8")
@@ -94,30 +92,25 @@ class Python(Settings):
     factory: str = Field(description='`"python:MODULE:FACTORY"` for short')
     workers: int = Field(default=0, ge=0, le=256, description="reader processes")
 
-    @model_validator(mode="after")
-    def _check(self) -> Python:
+    def conflict(self) -> str | None:
+        """The factory must be the dotted names of a module and of a function in it."""
         module, _, function = self.factory.partition(":")
-        if not all(name.isidentifier() for name in [*module.split("."), *function.split(".")]):
-            raise ValueError('for your own Dataset write "python:MODULE:FACTORY"')
-        return self
+        valid = all(name.isidentifier() for name in [*module.split("."), *function.split(".")])
+        return None if valid else 'for your own Dataset write "python:MODULE:FACTORY"'
 
 
-Dataset = Annotated[Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python, Field(discriminator="name")]
+Dataset = Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python
 
 
-def short_form() -> BeforeValidator:
+def from_short_form(value: Any) -> Any:
     """``"folder:PATH"`` is the data set `folder` with its path, ``"digits"`` one without settings."""
-
-    def expand(value: Any) -> Any:
-        settings: dict[str, Any] = {"name": value} if isinstance(value, str) else {}
-        if isinstance(value, Mapping):
-            settings = dict(cast(Mapping[str, Any], value))
-        name, colon, rest = str(settings.get("name", "")).partition(":")
-        if colon and name in _AFTER_COLON:
-            return {_AFTER_COLON[name]: rest, **settings, "name": name}
-        return settings or cast(object, value)
-
-    return BeforeValidator(expand)
+    settings: dict[str, Any] = {"name": value} if isinstance(value, str) else {}
+    if isinstance(value, Mapping):
+        settings = dict(cast(Mapping[str, Any], value))
+    name, colon, rest = str(settings.get("name", "")).partition(":")
+    if colon and name in _AFTER_COLON:
+        return {_AFTER_COLON[name]: rest, **settings, "name": name}
+    return settings or cast(object, value)
 
 
 # --- augmentation of training images
@@ -149,4 +142,4 @@ class ResizedCrop(Settings):
     mirror: bool = Field(default=True, description="mirror half of the images")
 
 
-Augmentation = Annotated[NoAugmentation | Translate | ResizedCrop, Field(discriminator="name")]
+Augmentation = NoAugmentation | Translate | ResizedCrop
