@@ -100,7 +100,7 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
     images = load(config, program.net, program.input, program.output, CPU)
     count = epochs * (len(images.train) // config.batch) * config.batch
     with tempfile.TemporaryDirectory() as home:
-        trained(compiled, config.replace(epochs=1), images, Path(home) / "warm")
+        trained(compiled, config.model_copy(update={"epochs": 1}), images, Path(home) / "warm")
         rounds = [trained(compiled, config, images, Path(home) / str(i)) for i in range(1 if quick else 5)]
     speeds = {key: round(count / median(r[key] for r in rounds), 1) for key in rounds[0]}
     return {

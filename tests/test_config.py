@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -48,7 +49,7 @@ def test_block_is_resolved_with_defaults() -> None:
 
 def test_resolved_settings_parse_to_themselves() -> None:
     config = parse_config({**BLOCK, "dataset": {"name": "synthetic", "size": 50}})
-    assert parse_config(config.data()) == config
+    assert parse_config(config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "imagenet"])
@@ -146,7 +147,7 @@ def test_merge_keeps_the_other_settings() -> None:
 @pytest.mark.parametrize("text", ["15%", "0.15"])
 def test_merge_takes_the_command_lines_literals(text: str) -> None:
     config = parse_config(merge(BLOCK, [("validation", literal(text, "validation"))]))
-    assert config.data()["validation"] == 0.15
+    assert json.loads(config.model_dump_json())["validation"] == 0.15
 
 
 def test_merge_by_name() -> None:
@@ -183,8 +184,8 @@ def test_schedules() -> None:
 
 
 def test_every_setting_says_what_it_is() -> None:
-    groups = [TrainConfig, *(model for name in TrainConfig.fields for model in variants(name))]
-    silent = [f"{g.__name__}.{n}" for g in groups for n, f in g.fields.items() if not f.description]
+    groups = [TrainConfig, *(model for name in TrainConfig.model_fields for model in variants(name))]
+    silent = [f"{g.__name__}.{n}" for g in groups for n, f in g.model_fields.items() if not f.description]
     assert [name for name in silent if not name.endswith(".name")] == []
 
 

@@ -23,11 +23,15 @@ NET = "param k: float = 1.0\nparam ks: [float] = [1.0]\nnet N(x: f32[1, 8, 8]) -
 
 def floats() -> list[tuple[str, str]]:
     """Each float setting of the schema: its path, and the variant that has it."""
-    found = [(name, "") for name, field in TrainConfig.fields.items() if "float" in field.annotation]
-    for setting in TrainConfig.fields:
+    found = [(name, "") for name, field in TrainConfig.model_fields.items() if "float" in str(field.annotation)]
+    for setting in TrainConfig.model_fields:
         for model in variants(setting):
-            kind = model.names()[-1]
-            found += [(f"{setting}.{key}", kind) for key, field in model.fields.items() if "float" in field.annotation]
+            kind = str(model.model_fields["name"].default)
+            found += [
+                (f"{setting}.{key}", "imagenet" if kind == "PydanticUndefined" else kind)
+                for key, field in model.model_fields.items()
+                if "float" in str(field.annotation)
+            ]
     return [(path, kind) for path, kind in found if path.count(".") == 1 or kind == ""]
 
 

@@ -86,6 +86,6 @@ def test_a_habit_in_a_train_block_gets_help(setting: str, said: str) -> None:
 
 
 def test_first_settings_are_settings() -> None:
-    models = [model for setting in TrainConfig.fields for model in variants(setting)]
-    known = {name: model for model in models for name in model.names()}
-    assert all(first in known[name].fields for name, first in FIRST_SETTINGS.items())
+    models = [model for setting in TrainConfig.model_fields for model in variants(setting)]
+    known = {name: model for model in models for name in model.model_fields["name"].annotation.__args__}  # type: ignore[union-attr]
+    assert all(first in known[name].model_fields for name, first in FIRST_SETTINGS.items())

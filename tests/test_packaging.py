@@ -50,7 +50,7 @@ def test_the_wheel_needs_little(wheel: zipfile.ZipFile) -> None:
     """Plots and the tools of tests stay in extras, and the command is there."""
     info = f"fractal_dsl-{__version__}.dist-info"
     needs = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", wheel.read(f"{info}/METADATA").decode(), re.MULTILINE)
-    assert " ".join(needs) == "graphviz lark msgspec networkx numpy pygraphviz rich safetensors torch typer"
+    assert " ".join(needs) == "graphviz lark msgspec networkx numpy pydantic pygraphviz rich safetensors torch typer"
     assert "fractal-dsl = fractal_dsl.cli:run" in wheel.read(f"{info}/entry_points.txt").decode()
 
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -138,17 +139,18 @@ def joins() -> str:
 
 def settings() -> str:
     def default(name: str) -> str:
-        value = TrainConfig.fields[name].default
+        value = TrainConfig.model_fields[name].default
         return f"`{value.name}`" if hasattr(value, "name") else "" if value in (None, []) else f"`{show(value)}`"
 
-    rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.fields.items()]
-    for name in TrainConfig.fields:
+    rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
+    for name in TrainConfig.model_fields:
         for model in variants(name):
-            keys = {k: f for k, f in model.fields.items() if k != "name"}
+            keys = {k: f for k, f in model.model_fields.items() if k != "name"}
             inside = ", ".join(
-                k if f.required else f"{k}={'…' if f.default is None else show(f.default)}" for k, f in keys.items()
+                k if f.is_required() else f"{k}={'…' if f.default is None else show(f.default)}"
+                for k, f in keys.items()
             )
-            names = model.names()
+            names = get_args(model.model_fields["name"].annotation)
             texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in names]
             rows.append([", ".join(texts), "", (model.__doc__ or "").splitlines()[0]])
     return table(("setting", "default", "meaning"), rows)

@@ -145,7 +145,7 @@ def test_optimizers_are_torchs_also_where_gradients_come_late(config: Sgd | Adam
     torch.manual_seed(0)
     ours, plain = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     plain.load_state_dict(ours.state_dict())
-    options = {key: value for key, value in config.data().items() if key not in ("name", "beta1", "beta2")}
+    options = config.model_dump(exclude={"name", "beta1", "beta2"})
     kind = torch.optim.AdamW if isinstance(config, AdamW) else torch.optim.SGD
     optimizer, reference = make_optimizer(ours, config), kind(plain.parameters(), foreach=False, **options)
     for number in range(6):
@@ -397,7 +397,7 @@ def test_flags_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_flags_take_type_range_and_help_from_the_schema() -> None:
     from fractal_dsl.cli.train import train
 
-    field = TrainConfig.fields["checkpoint_levels"]
+    field = TrainConfig.model_fields["checkpoint_levels"]
     shown = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "250"}).output.split())
     assert "--checkpoint-levels" in shown and str(field.description)[1:] in shown and "<fp32|bf16|fp16>" in shown
     assert command("train", "x.frac", "--epochs", "0").exit_code == 2
@@ -416,7 +416,7 @@ def test_settings_on_the_command_line_are_written_as_in_the_train_block() -> Non
     assert (literal("cifar10", "dataset"), literal("15%", "p"), literal("[1, 2]", "at")) == ("cifar10", 0.15, [1, 2])
     config = parse_config(merge({"clip": 1.0, "dataset": "cifar10"}, [("clip", None), ("dataset.download", True)]))
     assert config.clip is None
-    assert config.dataset is not None and config.dataset.data()["download"]
+    assert config.dataset is not None and config.dataset.model_dump()["download"]
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])

@@ -6,13 +6,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
-from fractal_dsl.config.settings import Setting
 
 Flags = Mapping[str, Any]
 """The settings that flags give, by key: ``{"epochs": 5, "optimizer.lr": 0.1}``."""
@@ -95,22 +95,29 @@ def _option(key: str) -> inspect.Parameter:
         kind, metavar = str, "NAME"
     if kind is bool and field.default is True:
         flag = f"{flag}/--no-{flag[2:]}"
-    option = typer.Option(flag, metavar=metavar, help=_help(field), min=field.ge, max=field.le)
+    option = typer.Option(flag, metavar=metavar, help=_help(field), min=_limit(field, "ge"), max=_limit(field, "le"))
     kinds = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(_name(key), kinds, default=None, annotation=Annotated[kind | None, option])
 
 
-def _field(key: str) -> Setting:
+def _field(key: str) -> FieldInfo:
     """A setting in the schema. A nested one is taken from the first variant that has it."""
     setting, _, inner = key.partition(".")
     models = variants(setting) if inner else (TrainConfig,)
-    return next(model.fields[inner or setting] for model in models if (inner or setting) in model.fields)
+    return next(model.model_fields[inner or setting] for model in models if (inner or setting) in model.model_fields)
 
 
-def _kind(field: Setting) -> Any:
+def _kind(field: FieldInfo) -> Any:
     """The type of a plain setting or its choices; None for a setting with variants."""
-    return next((kind for kind in field.types if kind in (bool, int, float, str) or get_origin(kind) is Literal), None)
+    kinds = get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,)
+    plain = [kind for kind in kinds if kind in (bool, int, float, str) or get_origin(kind) is Literal]
+    return plain[0] if plain else None
 
 
-def _help(field: Setting) -> str:
-    return f"{field.description[:1].upper()}{field.description[1:]}."
+def _limit(field: FieldInfo, name: str) -> float | None:
+    return next((getattr(limit, name) for limit in field.metadata if hasattr(limit, name)), None)
+
+
+def _help(field: FieldInfo) -> str:
+    text = field.description or ""
+    return f"{text[:1].upper()}{text[1:]}."

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from fractal_dsl.config.checking import parse_config
+from pydantic import ValidationError
+
 from fractal_dsl.config.datasets import (
     Augmentation,
     Cifar,
@@ -27,7 +28,7 @@ from fractal_dsl.config.datasets import (
     Synthetic,
     Translate,
 )
-from fractal_dsl.config.errors import ConfigError
+from fractal_dsl.config.errors import ConfigError, finding
 from fractal_dsl.config.optimizers import AdamW, Constant, Cosine, Halving, Optimizer, Schedule, Sgd, Step
 from fractal_dsl.config.training import TrainConfig
 
@@ -84,3 +85,11 @@ def _settings(value: object) -> dict[str, Any]:
     if isinstance(value, str):
         return {"name": value}
     return dict(cast(Mapping[str, Any], value)) if isinstance(value, Mapping) else {}
+
+
+def parse_config(data: Mapping[str, Any]) -> TrainConfig:
+    """Check settings and fill in defaults. Raises ConfigError with every error."""
+    try:
+        return TrainConfig.model_validate(dict(data))
+    except ValidationError as error:
+        raise ConfigError([finding(e, data) for e in error.errors()]) from None

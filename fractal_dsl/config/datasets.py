@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from fractal_dsl.config.settings import Field, Settings
+from pydantic import BeforeValidator, Field, model_validator
+
+from fractal_dsl.config.settings import Settings
 
 _AFTER_COLON = {"folder": "path", "npz": "path", "python": "factory"}
 
@@ -51,7 +53,7 @@ class _ImageFiles(Settings):
 
     background: str = Field(
         default="white",
-        choices=(r"white|black|gr[ae]y|#[0-9a-fA-F]{6}", "white, black, gray, or a colour such as #8090a0"),
+        pattern=r"^(white|black|gr[ae]y|#[0-9a-fA-F]{6})$",
         description="colour behind transparent pixels",
     )
     workers: int | None = Field(default=None, ge=0, le=256, description="reader processes; by default up to 8")
@@ -92,25 +94,30 @@ class Python(Settings):
     factory: str = Field(description='`"python:MODULE:FACTORY"` for short')
     workers: int = Field(default=0, ge=0, le=256, description="reader processes")
 
-    def conflict(self) -> str | None:
-        """The factory must be the dotted names of a module and of a function in it."""
+    @model_validator(mode="after")
+    def _check(self) -> Python:
         module, _, function = self.factory.partition(":")
-        valid = all(name.isidentifier() for name in [*module.split("."), *function.split(".")])
-        return None if valid else 'for your own Dataset write "python:MODULE:FACTORY"'
+        if not all(name.isidentifier() for name in [*module.split("."), *function.split(".")]):
+            raise ValueError('for your own Dataset write "python:MODULE:FACTORY"')
+        return self
 
 
-Dataset = Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python
+Dataset = Annotated[Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python, Field(discriminator="name")]
 
 
-def from_short_form(value: Any) -> Any:
+def short_form() -> BeforeValidator:
     """``"folder:PATH"`` is the data set `folder` with its path, ``"digits"`` one without settings."""
-    settings: dict[str, Any] = {"name": value} if isinstance(value, str) else {}
-    if isinstance(value, Mapping):
-        settings = dict(cast(Mapping[str, Any], value))
-    name, colon, rest = str(settings.get("name", "")).partition(":")
-    if colon and name in _AFTER_COLON:
-        return {_AFTER_COLON[name]: rest, **settings, "name": name}
-    return settings or cast(object, value)
+
+    def expand(value: Any) -> Any:
+        settings: dict[str, Any] = {"name": value} if isinstance(value, str) else {}
+        if isinstance(value, Mapping):
+            settings = dict(cast(Mapping[str, Any], value))
+        name, colon, rest = str(settings.get("name", "")).partition(":")
+        if colon and name in _AFTER_COLON:
+            return {_AFTER_COLON[name]: rest, **settings, "name": name}
+        return settings or cast(object, value)
+
+    return BeforeValidator(expand)
 
 
 # --- augmentation of training images
@@ -142,4 +149,4 @@ class ResizedCrop(Settings):
     mirror: bool = Field(default=True, description="mirror half of the images")
 
 
-Augmentation = NoAugmentation | Translate | ResizedCrop
+Augmentation = Annotated[NoAugmentation | Translate | ResizedCrop, Field(discriminator="name")]

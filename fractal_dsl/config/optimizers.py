@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from typing import Literal
+from typing import Annotated, Literal
 
-from fractal_dsl.config.settings import Field, Settings
+from pydantic import Field, model_validator
+
+from fractal_dsl.config.settings import Settings
 
 
 class Sgd(Settings):
@@ -18,9 +20,11 @@ class Sgd(Settings):
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty on every parameter")
     nesterov: bool = Field(default=False, description="Nesterov's momentum; needs momentum above 0")
 
-    def conflict(self) -> str | None:
-        """Nesterov's momentum is a kind of momentum."""
-        return "`nesterov` needs `momentum` above 0" if self.nesterov and not self.momentum else None
+    @model_validator(mode="after")
+    def _check(self) -> Sgd:
+        if self.nesterov and not self.momentum:
+            raise ValueError("`nesterov` needs `momentum` above 0")
+        return self
 
 
 class AdamW(Settings):
@@ -34,7 +38,7 @@ class AdamW(Settings):
     weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay, times the learning rate")
 
 
-Optimizer = Sgd | AdamW
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
 
 
 class _Schedule(Settings):
@@ -86,10 +90,11 @@ class Step(_Schedule):
     at: list[int] = Field(min_length=1, description="the epochs after which it drops, such as [50, 65]")
     gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
 
-    def conflict(self) -> str | None:
-        """Drops follow one another."""
-        falling = any(b <= a for a, b in zip([0, *self.at], self.at, strict=False))
-        return "`at` must be increasing epochs from 1" if falling else None
+    @model_validator(mode="after")
+    def _check(self) -> Step:
+        if any(b <= a for a, b in zip([0, *self.at], self.at, strict=False)):
+            raise ValueError("`at` must be increasing epochs from 1")
+        return self
 
     def fall(self, epoch: float, epochs: int) -> float:
         """``gamma`` to the number of falls so far."""
@@ -106,4 +111,4 @@ class Constant(_Schedule):
         return 1.0
 
 
-Schedule = Halving | Cosine | Step | Constant
+Schedule = Annotated[Halving | Cosine | Step | Constant, Field(discriminator="name")]

@@ -48,12 +48,12 @@ def absolute(config: TrainConfig) -> TrainConfig:
     Raises UserError for a path that is not UTF-8: the settings of a run, which are text, could not be read again.
     """
     if config.init_from is not None:
-        config = config.replace(init_from=_absolute("init_from", config.init_from))
+        config = config.model_copy(update={"init_from": _absolute("init_from", config.init_from)})
     dataset = config.dataset
     changed = {key: _absolute(f"dataset.{key}", path) for key in _KEYS if (path := getattr(dataset, key, None))}
     if dataset is None or not changed:
         return config
-    return config.replace(dataset=dataset.replace(**changed))
+    return config.model_copy(update={"dataset": dataset.model_copy(update=changed)})
 
 
 def _absolute(key: str, path: str) -> str:

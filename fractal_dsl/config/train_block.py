@@ -37,4 +37,4 @@ def _place(setting: Setting, path: tuple[str | int, ...]) -> Span:
         case (_, *_, inner) if isinstance(setting.value, Call):
             return next((a.span for a in setting.value.args if a.name == inner), setting.value.span)
         case _:
-            return setting.value.span if setting.key.id in TrainConfig.fields else setting.key.span
+            return setting.value.span if setting.key.id in TrainConfig.model_fields else setting.key.span

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Annotated, Literal
 
-from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, from_short_form
+from pydantic import Field, model_validator
+
+from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
-from fractal_dsl.config.settings import Field, Settings
-
-
-def _named(default: str) -> Callable[[Any], Any]:
-    """A text is a name; settings without a name are those of the default variant."""
-
-    def expand(value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and "name" not in value:
-            return {"name": default, **cast(Mapping[str, Any], value)}
-        return cast(object, value)
-
-    return expand
+from fractal_dsl.config.settings import Settings, named
 
 
 class TrainConfig(Settings):
     """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters."""
 
-    dataset: Dataset | None = Field(default=None, expand=from_short_form, description="data set to train on")
-    augment: Augmentation = Field(
-        default=NoAugmentation(),
-        expand=_named("none"),
-        description="augmentation of training images, redrawn in each epoch",
+    dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
+    augment: Annotated[Augmentation, named("none")] = Field(
+        default=NoAugmentation(), description="augmentation of training images, redrawn in each epoch"
     )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
@@ -52,8 +38,10 @@ class TrainConfig(Settings):
     freeze: list[str] = Field(
         default=[], description="tags (`@tag`) or modules that do not learn; their batch norms keep their statistics"
     )
-    optimizer: Optimizer = Field(default=Sgd(), expand=_named("sgd"), description="the optimizer")
-    schedule: Schedule = Field(default=Halving(), expand=_named("halving"), description="schedule of the learning rate")
+    optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd(), description="the optimizer")
+    schedule: Annotated[Schedule, named("halving")] = Field(
+        default=Halving(), description="schedule of the learning rate"
+    )
     clip: float | None = Field(
         default=None, gt=0, description="largest gradient norm; larger gradients are scaled down"
     )
@@ -103,17 +91,17 @@ class TrainConfig(Settings):
     tensorboard: bool = Field(default=False, description="also write logs for TensorBoard")
     profile: bool = Field(default=False, description="profile ten steps, and write a table and a trace file")
 
-    def conflict(self) -> str | None:
-        """Settings that contradict each other."""
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
         if self.patience is not None and not self.validation:
-            return "`patience` needs validation images: set `validation` above 0"
+            raise ValueError("`patience` needs validation images: set `validation` above 0")
         if self.accumulate > self.batch:
-            return f"a mini-batch of {self.batch} cannot be split into {self.accumulate} parts"
+            raise ValueError(f"a mini-batch of {self.batch} cannot be split into {self.accumulate} parts")
         if self.schedule.warmup > self.epochs:
-            return f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs} epochs"
+            raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs} epochs")
         if self.cuda_graphs:
             others = {"compile": self.compile, "mixup": self.mixup, "cutmix": self.cutmix}
             others |= {"checkpoint_levels": self.checkpoint_levels, 'precision = "fp16"': self.precision == "fp16"}
             if used := next((f"`{name}`" for name, on in others.items() if on), None):
-                return f"`cuda_graphs` cannot be combined with {used}"
-        return None
+                raise ValueError(f"`cuda_graphs` cannot be combined with {used}")
+        return self

@@ -20,11 +20,9 @@ def make_optimizer(model: nn.Module, config: Sgd | AdamW, *, sharded: bool = Fal
     parameters = [p for p in model.parameters() if p.requires_grad]
     fused = parameters[0].device.type in ("cpu", "cuda") if parameters else False
     if isinstance(config, AdamW):
-        betas = (config.beta1, config.beta2)
-        options: dict[str, Any] = {"lr": config.lr, "eps": config.eps, "weight_decay": config.weight_decay}
-        return torch.optim.AdamW(parameters, betas=betas, fused=fused, **options)
-    options = {key: value for key, value in config.data().items() if key != "name"}
-    optimizer = torch.optim.SGD(parameters, fused=fused and not sharded, **options)
+        options = config.model_dump(exclude={"name", "beta1", "beta2"})
+        return torch.optim.AdamW(parameters, betas=(config.beta1, config.beta2), fused=fused, **options)
+    optimizer = torch.optim.SGD(parameters, fused=fused and not sharded, **config.model_dump(exclude={"name"}))
     if config.momentum:
         for parameter in parameters:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -60,7 +60,7 @@ class RunWriter:
         self.facts: dict[str, Any] = {
             "spec": {name: _canonical(name, text) for name, text in compiled.texts.items()},
             "params": dict(compiled.overrides),
-            "config": config.data(),
+            "config": config.model_dump(mode="json"),
             "graph_sha256": graph_sha256(compiled.graph),
             "versions": versions(),
             "device": device,
@@ -100,7 +100,7 @@ class RunWriter:
         write_new_parts(self.folder, compiled.spec_files(self.spec))
         given = {"spec": self.spec, "net": compiled.program.net, "params": dict(compiled.overrides)}
         self._write_json("params.json", given)
-        self._write_json("config.json", self.config.data())
+        self._write_json("config.json", self.config.model_dump(mode="json"))
         if compiled.summary.base_layers <= _PATHS_COUNTED:
             self._write_json("paths.json", _paths(compiled))
 
@@ -128,7 +128,7 @@ class RunWriter:
         (self.folder / "result.json").unlink(missing_ok=True)
         self._seal("running")
         self._write_json(LENGTHENED, sorted({*lengths(self.folder), before, now}))
-        self._write_json("config.json", self.config.data())
+        self._write_json("config.json", self.config.model_dump(mode="json"))
         self._seal("running")
 
     def result(self, result: Mapping[str, Any]) -> None:
