@@ -128,7 +128,7 @@ def archive(job: Job, path: Path) -> None:
         order = np.random.RandomState(job.seed).permutation(kept)
         kept, held = order[:images], np.concatenate([order[images:], held])
     measured = held if job.choosing else tests
-    x, y = source.inputs, source.labels
+    x, y = source.inputs, source.targets
     np.savez(path, x_train=x[kept], y_train=y[kept], x_test=x[measured], y_test=y[measured])
 
 

@@ -34,6 +34,7 @@ from fractal_dsl.config import TrainConfig, merge, parse_config
 from fractal_dsl.data import ImageSet, load
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runtime import build
+from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training.loop import Loop
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter
@@ -71,13 +72,13 @@ class Clocks:
 def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, home: Path) -> dict[str, float]:
     """CPU seconds of a run of the training loop: of its bare steps, without and with what it writes."""
     run = RunWriter.new(compiled, config, home, "cpu", 1)
-    stepper = Stepper(build(compiled, config.seed), config, CPU)
+    stepper = Stepper(build(compiled, config.seed), Classification(), config, CPU)
     clocks = Clocks()
     with ProgressView(Console(file=StringIO(), force_terminal=True), CPU) as view, ExitStack() as patches:
         loop = Loop(stepper, images, config, run.store(), view, threading.Event())
         for owner, name in [
             (stepper.optimizer, "zero_grad"),
-            (stepper, "_logits"),
+            (stepper, "_output"),
             (fractal_dsl.training.step, "loss_of"),
             (torch.Tensor, "backward"),
             (stepper.optimizer, "step"),

@@ -18,6 +18,7 @@ from fractal_dsl import build, compile_text
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import merge, parse_config
+from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import resume, train
@@ -88,7 +89,9 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path, monkeypat
 def test_frozen_parameters_have_no_gradient_and_no_optimizer() -> None:
     spec = compile_text(TEXT)
     model = build(spec, 0)
-    stepper = Stepper(model, parse_config({**spec.program.train, "freeze": ["body"]}), torch.device("cpu"))
+    stepper = Stepper(
+        model, Classification(), parse_config({**spec.program.train, "freeze": ["body"]}), torch.device("cpu")
+    )
     stepper.train()
     stepper.step(torch.randn(8, 1, 8, 8), torch.randint(0, 4, (8,)), 0, 0.1)
     learning = {id(p) for group in stepper.optimizer.param_groups for p in group["params"]}
@@ -128,7 +131,7 @@ def test_something_must_be_left_to_learn() -> None:
 def test_a_shared_block_is_frozen_everywhere() -> None:
     spec = compile_text('shared a = linear(4)\nnet N(x: f32[4]) -> f32[4] = (a @tag("t")) >> relu >> a >> linear(4)')
     model = build(spec, 0)
-    Stepper(model, parse_config({"freeze": ["t"]}), torch.device("cpu"))
+    Stepper(model, Classification(), parse_config({"freeze": ["t"]}), torch.device("cpu"))
     assert sorted(p.requires_grad for p in model.parameters()) == [False, False, True, True]
 
 

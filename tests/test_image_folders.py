@@ -171,7 +171,7 @@ def test_a_class_of_one_image_is_refused_whatever_its_name(tmp_path: Path) -> No
     root = fill(tmp_path / "parts", *[f"train/{x}" for x in several("a")], "train/b/1", "test/a/1", "test/b/1")
     for validation in (0.1, 0.5):
         rows = get(f"folder:{root}", validation=validation).train
-        assert 1 in rows.labels  # it is trained on, not validated with
+        assert 1 in rows.targets  # it is trained on, not validated with
 
 
 # --- the split

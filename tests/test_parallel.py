@@ -32,6 +32,7 @@ from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.stretches import stretches
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.world import ALONE, World, joined
+from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training import train as training
 from fractal_dsl.training.ema import local
 from fractal_dsl.training.parallel.launch import Parallel, make_stepper, processes, to_restart
@@ -104,7 +105,7 @@ def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: Wo
     p = compiled.program
     images = load(config, p.net, p.input, p.output, CPU)
     model = build(compiled, config.seed)
-    stepper = make_stepper(parallel, model, config, CPU, world)
+    stepper = make_stepper(parallel, model, Classification(), config, CPU, world)
     stepper.train()
     steps: list[tuple[float, float]] = []
     with FlopCounterMode(display=False) if parallel in (None, "ddp") else nullcontext() as flops:
@@ -330,9 +331,11 @@ def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(
         UserError, match="cannot share mini-batches of 12 evenly, in 4 parts: make `batch` a multiple of 8"
     ):
-        make_stepper("ddp", build(compile_text(NET)), config, CPU, World(0, 2))
+        make_stepper("ddp", build(compile_text(NET)), Classification(), config, CPU, World(0, 2))
     with pytest.raises(UserError, match="`track_columns` needs the whole net in each process"):
-        make_stepper("fsdp", build(compile_text(NET)), parse_config({"track_columns": True}), CPU, World(0, 2))
+        make_stepper(
+            "fsdp", build(compile_text(NET)), Classification(), parse_config({"track_columns": True}), CPU, World(0, 2)
+        )
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UserError, match="torchrun started 2 processes: add --parallel"), processes(None, CPU):

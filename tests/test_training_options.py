@@ -27,8 +27,9 @@ from fractal_dsl.evaluation.run import Run, RunResult
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.program.literals import literal
 from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training.ema import Average
-from fractal_dsl.training.mixing import loss_of, mix, right_of
+from fractal_dsl.training.mixing import loss_of, mix, running_of
 from fractal_dsl.training.optimizers import make_optimizer
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import train
@@ -73,7 +74,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def some(config: TrainConfig, norm: str = "", batch: int = 12) -> tuple[Stepper, FractalModule, Any, Any]:
     model = build(tiny(norm), 0)
     torch.manual_seed(0)
-    return Stepper(model, config, CPU), model, torch.randn(batch, 1, 8, 8), torch.arange(batch) % 4
+    return (
+        Stepper(model, Classification(config.label_smoothing), config, CPU),
+        model,
+        torch.randn(batch, 1, 8, 8),
+        torch.arange(batch) % 4,
+    )
 
 
 # --- the step
@@ -195,9 +201,10 @@ def test_mixing() -> None:
 def test_losses_of_mixed_labels() -> None:
     logits, y = torch.randn(6, 4), torch.arange(6) % 4
     soft = 0.3 * F.one_hot(y, 4) + 0.7 * F.one_hot(y.roll(1), 4)
-    found = loss_of(logits, [(y, 0.3), (y.roll(1), 0.7)], 0.1)
+    task = Classification(smoothing=0.1)
+    found = loss_of(task, logits, [(y, 0.3), (y.roll(1), 0.7)])
     assert found == pytest.approx(F.cross_entropy(logits, soft, label_smoothing=0.1).item(), rel=1e-5)
-    assert right_of(F.one_hot(y, 4).float(), [(y, 0.3), (y.roll(1), 0.7)]) == pytest.approx(1.8)
+    assert running_of(task, F.one_hot(y, 4).float(), [(y, 0.3), (y.roll(1), 0.7)]) == pytest.approx(1.8)
 
 
 def test_what_cannot_be_mixed() -> None:

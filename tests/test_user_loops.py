@@ -21,6 +21,7 @@ from fractal_dsl.plans.plan import Plan, local_plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime import FractalModule
 from fractal_dsl.runtime.batchnorm import Routed
+from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training.step import Stepper
 from tests.test_replacing import COMPILED, TEXT, images, net
 
@@ -204,7 +205,9 @@ def test_ten_thousand_plans_of_a_deep_net_take_no_memory() -> None:
 def test_five_hundred_training_steps_take_no_memory() -> None:
     compiled = compile_file(EXAMPLES / "digits.frac")
     model = build(compiled, 0).train()
-    stepper = Stepper(model, parse_config({**compiled.program.train, "ema": 0.9}), torch.device("cpu"))
+    stepper = Stepper(
+        model, Classification(), parse_config({**compiled.program.train, "ema": 0.9}), torch.device("cpu")
+    )
     x, y = torch.randn(16, *model.input.shape), torch.randint(10, (16,))
     for number in range(100):
         stepper.step(x, y, number, 0.01)

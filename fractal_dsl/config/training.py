@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
+from fractal_dsl.config.losses import LOSSES, Loss, TaskName
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
 from fractal_dsl.config.settings import Settings, named
 
@@ -17,6 +18,12 @@ class TrainConfig(Settings):
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
     augment: Annotated[Augmentation, named("none")] = Field(
         default=NoAugmentation(), description="augmentation of training images, redrawn in each epoch"
+    )
+    task: TaskName | None = Field(
+        default=None, description="what the net learns; by default it follows from its output and the targets"
+    )
+    loss: Annotated[Loss | None, named(None)] = Field(
+        default=None, description="what training minimises; by default the loss of the task"
     )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
@@ -93,6 +100,9 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
+        if self.task and self.loss and self.loss.name not in LOSSES[self.task]:
+            losses = " or ".join(f"`{name}`" for name in LOSSES[self.task])
+            raise ValueError(f"`loss` of {self.task} is {losses}, not `{self.loss.name}`")
         if self.patience is not None and not self.validation:
             raise ValueError("`patience` needs validation images: set `validation` above 0")
         if self.accumulate > self.batch:

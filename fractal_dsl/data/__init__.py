@@ -42,6 +42,7 @@ from fractal_dsl.data.synthetic import synthesised
 from fractal_dsl.data.vision import cifar, svhn
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.ops.shapes import integer
+from fractal_dsl.tasks import infer
 
 __all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "vocabulary_of"]
 
@@ -70,8 +71,7 @@ def load(
             f'{net} has no data set to train on: write `dataset = "digits"` into the file\'s `train` block, '
             "or add `--set dataset=digits` (or `synthetic`)"
         )
-    if len(out.shape) != 1 or out.dtype != "f32" or out.shape[0] < 2:
-        raise UserError(f"training needs one number for each class, f32[classes], but net {net} gives {out}")
+    task = infer(config, net, out)
     splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python, ten_crops)
     _check_fit(choice, splits, net, into, out)
     _check_augmentation(config, splits, into)
@@ -85,10 +85,10 @@ def load(
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
     source, rows = parts[0]
     moments = source.moments(rows)
-    record = identified(choice, splits, parts, moments, out.shape[0])
+    record = identified(choice, splits, parts, moments, task, out.shape[0])
     mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in moments]
     train, validation, test = [source.part(rows, device) for source, rows in parts]
-    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record)
+    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record, task)
 
 
 def _ten_crops(choice: Dataset, test: ExampleSource, rows: Rows) -> tuple[ExampleSource, Rows]:

@@ -15,6 +15,7 @@ from fractal_dsl.data.augment import augmented
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
 from fractal_dsl.data.tree import passed_text
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.tasks import Task
 
 _TOGETHER = 2**18
 """The largest number of input values that are prepared at once."""
@@ -24,7 +25,7 @@ _TOGETHER = 2**18
 class ImageSet:
     """Examples in three disjoint parts. ``mean`` and ``std`` are those of the training examples, by channel.
 
-    ``seed`` is the run's seed. ``record`` is what a run stores about its data.
+    ``seed`` is the run's seed. ``record`` is what a run stores about its data, and ``task`` judges outputs by targets.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ImageSet:
     augment: Augmentation
     seed: int
     record: DataRecord
+    task: Task
 
     def describe(self) -> str:
         """One line: the name, the number of images or other examples for each use, their shape and classes."""
@@ -56,7 +58,8 @@ class ImageSet:
         return replace(self, mean=torch.zeros_like(self.mean), std=torch.ones_like(self.std))
 
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
-        """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their labels [batch].
+        """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their targets
+        [batch, …].
 
         With an ``epoch``, each example is augmented by (seed, epoch, its row), whatever the other rows and earlier
         reads.
@@ -77,9 +80,9 @@ class ImageSet:
             sizes = [len(rows) for rows in group]
             x = self._prepared(x, rows, epoch)
             parts = (cast(tuple[Tensor, ...], z.split(sizes)) for z in (x, y))
-            for inputs, labels in zip(*parts, strict=True):
+            for inputs, targets in zip(*parts, strict=True):
                 # a copy is aligned like a single mini-batch: the bits of matrix products can depend on alignment
-                yield inputs.clone() if len(group) > 1 else inputs, labels
+                yield inputs.clone() if len(group) > 1 else inputs, targets
 
     def _numbers(self, part: MemoryPart, order: Sequence[Tensor]) -> int:
         """The number of input values in a mini-batch."""

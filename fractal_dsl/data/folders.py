@@ -12,7 +12,6 @@ from random import Random
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
@@ -21,7 +20,7 @@ from fractal_dsl.data.decode import decode, pillow
 from fractal_dsl.data.draws import in_order, seed_for
 from fractal_dsl.data.file_hashes import file_hashes, name_key
 from fractal_dsl.data.framing import cut, middle, pixels, random_box, ten_parts
-from fractal_dsl.data.parts import Part, StreamedPart
+from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, place
 from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
 from fractal_dsl.data.vision import data_root
@@ -55,7 +54,7 @@ class ImageFiles:
         return self.tree.names
 
     @property
-    def labels(self) -> NDArray[np.int64]:
+    def targets(self) -> NDArray[np.int64]:
         """The class of each file."""
         return np.array([label for _, label in self.tree.files], np.int64)
 
@@ -90,21 +89,21 @@ class ImageFiles:
         """The files of these rows."""
         return StreamedPart(self, rows.tolist(), device, self.config.workers)
 
-    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """An image and its label. Raises UserError if the file is not an image, or is damaged."""
+    def read(self, index: int, seed: int, epoch: int | None) -> Batch:
+        """An image and its class. Raises UserError if the file is not an image, or is damaged."""
         name, label = self.tree.files[index]
+        target = torch.tensor(label)
         path, (channels, height, width) = self.tree.root / name, self.input.shape
         image, size = decode(path, channels, self.config.background), (height, width)
         try:
             if self.crop is not None and epoch is not None:
                 rng = Random(seed_for("resized crop", seed, epoch, index))
-                return torch.from_numpy(
-                    pixels(cut(image, random_box(image.size, self.crop.smallest, rng), size))
-                ), label
+                box = random_box(image.size, self.crop.smallest, rng)
+                return torch.from_numpy(pixels(cut(image, box, size))), target
             if self.ten:
                 parts = ten_parts(image, size, self.config.crop_pct)
-                return torch.from_numpy(np.stack(list(map(pixels, parts)))), label
-            return torch.from_numpy(pixels(middle(image, size, self.config.crop_pct))), label
+                return torch.from_numpy(np.stack(list(map(pixels, parts)))), target
+            return torch.from_numpy(pixels(middle(image, size, self.config.crop_pct))), target
         except UserError as error:
             raise UserError(f"{path} does not fit the net: {error}") from None
 
@@ -169,13 +168,13 @@ class _Trial:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """Whether the image can be read, and 0."""
+    def read(self, index: int, seed: int, epoch: int | None) -> Batch:
+        """Whether the image can be read, twice."""
         try:
             self.images.read(index, seed, None)
         except UserError:
-            return torch.tensor(False), 0
-        return torch.tensor(True), 0
+            return torch.tensor(False), torch.tensor(False)
+        return torch.tensor(True), torch.tensor(True)
 
 
 def _workers(images: ImageFiles) -> int | None:
@@ -185,4 +184,4 @@ def _workers(images: ImageFiles) -> int | None:
 def _decoded(images: ImageFiles) -> Examples:
     every = StreamedPart(images, range(len(images)), torch.device("cpu"), _workers(images))
     read = [x.numpy() for x, _ in every.stream(in_order(len(images), 64), 0, None)]
-    return Examples(np.concatenate(read), images.labels, images.names, images.split, images)
+    return Examples(np.concatenate(read), images.targets, images.names, images.split, images)

@@ -9,14 +9,20 @@ import numpy as np
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import counted
 from fractal_dsl.config import Dataset, Folder, Npz
-from fractal_dsl.data.source import ExampleSource, Moments, Rows, SourceRecord, Splits, numbered
+from fractal_dsl.data.source import ExampleSource, Moments, Rows, SourceRecord, Splits, classes_of, numbered
 from fractal_dsl.runs.data_record import DataRecord, Inputs
+from fractal_dsl.tasks import Task
 
 _USES = ("training", "validation", "test")
 
 
 def identified(
-    choice: Dataset, splits: Splits, parts: Sequence[tuple[ExampleSource, Rows]], moments: Moments, outputs: int
+    choice: Dataset,
+    splits: Splits,
+    parts: Sequence[tuple[ExampleSource, Rows]],
+    moments: Moments,
+    task: Task,
+    outputs: int,
 ) -> DataRecord:
     """The record of a data set and its parts for training, validation and test."""
     given = splits.given()
@@ -39,6 +45,7 @@ def identified(
         passed_over=dict(sum((f.passed for f in records.values()), train.passed - train.passed)),
         unreadable=[name for f in records.values() for name in f.unreadable],
         contents={name: f.contents for name, f in records.items()},
+        task=task.name,
     )
 
 
@@ -48,7 +55,7 @@ def check_classes(choice: Dataset, splits: Splits, parts: Sequence[tuple[Example
     If parts are chosen by name or content, a class with a single example is refused, whichever part it falls into.
     """
     source, rows = parts[0]
-    labels, names = source.labels, source.names
+    labels, names = classes_of(source), source.names
     if labels is not None and names is not None and source.split != "by order" and splits.test is None:
         every, trained = (np.bincount(y, minlength=len(names)) for y in (labels, labels[rows]))
         few = np.flatnonzero((every == 1) | ((trained == 0) & (every > 0)))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fractal_dsl.base.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs [batch, …] and labels, int64 [batch]."""
+"""Inputs [batch, …] and targets [batch, …], int64 or float32."""
 
 
 class Part(Protocol):
@@ -34,18 +34,18 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """``inputs`` uint8, float32 or int64 [n, …] and ``labels`` int64 [n], on the device."""
+    """``inputs`` uint8, float32 or int64 [n, …] and ``targets`` int64 or float32 [n, …], on the device."""
 
     inputs: Tensor
-    labels: Tensor
+    targets: Tensor
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
-        """Inputs in their stored type, and labels."""
-        rows = rows.to(self.labels.device)
-        return self.inputs[rows], self.labels[rows]
+        """Inputs in their stored type, and targets."""
+        rows = rows.to(self.targets.device)
+        return self.inputs[rows], self.targets[rows]
 
     def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
         """``read`` for the rows of one mini-batch after the other."""
@@ -57,10 +57,11 @@ class ExampleReader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
-        """An input and its label. Randomness is a function of (seed, epoch, index); ``epoch`` is None outside training.
+    def read(self, index: int, seed: int, epoch: int | None) -> Batch:
+        """An input and its target, without the batch's axis.
 
-        Raises UserError if the example cannot be read.
+        Randomness is a function of (seed, epoch, index); ``epoch`` is None outside training. Raises UserError if the
+        example cannot be read.
         """
         ...
 
@@ -112,13 +113,13 @@ class StreamedPart:
         return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
 
 
-class _Fetch(Dataset[tuple[Tensor, int] | str]):
+class _Fetch(Dataset[Batch | str]):
     """Examples by index. A UserError becomes its text, because a worker's exception would carry a traceback."""
 
     def __init__(self, reader: ExampleReader, seed: int, epoch: int | None) -> None:
         self.reader, self.seed, self.epoch = reader, seed, epoch
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | str:
+    def __getitem__(self, index: int) -> Batch | str:
         try:
             return self.reader.read(index, self.seed, self.epoch)
         except UserError as error:
@@ -129,15 +130,15 @@ def _whole_numbers(rows: Tensor) -> list[int]:
     return cast(list[int], rows.tolist())
 
 
-def _collated(examples: Sequence[tuple[Tensor, int] | str]) -> Batch | str:
+def _collated(examples: Sequence[Batch | str]) -> Batch | str:
     inputs: list[Tensor] = []
-    labels: list[int] = []
+    targets: list[Tensor] = []
     for example in examples:
         if isinstance(example, str):
             return example
         inputs.append(example[0])
-        labels.append(example[1])
-    return torch.stack(inputs), torch.tensor(labels)
+        targets.append(example[1])
+    return torch.stack(inputs), torch.stack(targets)
 
 
 def _ignore_ctrl_c(worker: int) -> None:

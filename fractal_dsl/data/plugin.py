@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Python
 from fractal_dsl.data.draws import seed_for
-from fractal_dsl.data.parts import Part, StreamedPart
+from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import UNCHANGED, Moments, Rows, SourceRecord, Splits, imagenet_moments
 from fractal_dsl.ops.foreign_python import Failed, load_object
 from fractal_dsl.runs.data_record import Content, Split
@@ -46,8 +45,8 @@ class PluginExamples:
     input: ops.Tensor
     outputs: int
     workers: int
-    names: None = None  # classes and labels are known only when examples are read
-    labels: None = None
+    names: None = None  # classes and targets are known only when examples are read
+    targets: None = None
     split: Split = "by order"
 
     def __len__(self) -> int:
@@ -73,7 +72,7 @@ class PluginExamples:
         """The examples of these rows."""
         return StreamedPart(self, rows.tolist(), device, self.workers)
 
-    def read(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, int]:
+    def read(self, index: int, seed: int, epoch: int | None) -> Batch:
         """Read an example. Raises UserError if it does not fit the net, or the Dataset's own code fails."""
         where = f"{self.name}: example {index}"
         with _seeded(seed_for("plugin", seed, -1 if epoch is None else epoch, index)):
@@ -88,7 +87,7 @@ class PluginExamples:
             raise UserError(f"{where} is {given}, but the net takes {self.input}{way}")
         if not 0 <= y < self.outputs:
             raise UserError(f"{where} is of class {y}, but the net has classes 0 to {self.outputs - 1}")
-        return x, y
+        return x, torch.tensor(y)
 
 
 def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool) -> Splits:

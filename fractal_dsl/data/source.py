@@ -39,16 +39,16 @@ class SourceRecord:
 
 
 class ExampleSource(Protocol):
-    """Examples with labels from 0, the positions in ``names``. Both are None if they are known only when read."""
+    """Examples with their targets, which for classes are positions in ``names``. None means known only when read."""
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The names of the classes."""
+        """The names of the classes, or of the labels."""
         ...
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """The class of each example."""
+    def targets(self) -> NDArray[Any] | None:
+        """The targets [n, …], int64 or float32."""
         ...
 
     @property
@@ -120,7 +120,7 @@ class Splits:
         places, share = self.train.places(), 0.0 if self.test else TEST_SHARE
         tests = places < share
         held = ~tests & ((places - share) / (1 - share) < (0 if self.validation else validation))
-        labels = self.train.labels
+        labels = classes_of(self.train)
         if labels is not None:  # each class keeps an example for training
             trained = np.bincount(labels[~tests & ~held], minlength=int(labels.max(initial=0)) + 1)
             held &= trained[labels] > 0
@@ -139,19 +139,19 @@ def place(key: bytes) -> float:
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples in memory: ``inputs``, uint8, float32 or int64 (tokens) [n, …], and ``labels``, int64 [n].
+    """Examples in memory: ``inputs``, uint8, float32 or int64 (tokens) [n, …], and ``targets`` [n, …].
 
-    Images from files keep the place and the record of their ``origin``.
+    Targets are int64 or float32. Images from files keep the place and the record of their ``origin``.
     """
 
     inputs: NDArray[Any]
-    labels: NDArray[np.int64]
+    targets: NDArray[Any]
     names: tuple[str, ...]
     split: Split = "by order"
     origin: ExampleSource | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     @property
     def input(self) -> ops.Tensor:
@@ -171,7 +171,7 @@ class Examples:
         return SourceRecord(str(self.inputs.dtype), span, dict(map(self._content, range(len(self.names)))))
 
     def _content(self, label: int) -> tuple[str, Content]:
-        chosen = self.inputs[self.labels == label]
+        chosen = self.inputs[self.targets == label]
         digest = hashlib.sha256(np.ascontiguousarray(chosen).data if chosen.size else b"")
         return self.names[label], Content(len(chosen), digest.hexdigest())
 
@@ -186,11 +186,17 @@ class Examples:
 
     def part(self, rows: Rows, device: torch.device) -> Part:
         """The examples of these rows, on the device."""
-        inputs, labels = torch.from_numpy(self.inputs).to(device), torch.from_numpy(self.labels).to(device)
+        inputs, targets = torch.from_numpy(self.inputs).to(device), torch.from_numpy(self.targets).to(device)
         if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
-            return MemoryPart(inputs, labels)
+            return MemoryPart(inputs, targets)
         chosen = torch.from_numpy(rows).to(device)
-        return MemoryPart(inputs[chosen], labels[chosen])
+        return MemoryPart(inputs[chosen], targets[chosen])
+
+
+def classes_of(source: ExampleSource) -> NDArray[np.int64] | None:
+    """The class of each example, if examples have one class each and it is known."""
+    targets = source.targets
+    return targets if targets is not None and targets.ndim == 1 and targets.dtype == np.int64 else None
 
 
 def numbered(classes: int) -> tuple[str, ...]:

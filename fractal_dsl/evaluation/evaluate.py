@@ -1,4 +1,4 @@
-"""The loss and accuracy of a net and of each of its columns."""
+"""The loss and the metrics of a net and of each of its columns."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import terminal
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data import ImageSet, Part, in_order, load, vocabulary_of
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.data_record import DataRecord, compare
+from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE, World
@@ -48,9 +49,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a run on the test images; with ``ten_crops``, by the mean softmax over ten crops of each image.
 
-    Keys: ``loss`` (mean cross-entropy in nats per image), ``accuracy`` (0 to 1), ``columns`` (a list of
-    ``{column, loss, accuracy}`` from shallow to deep, empty unless requested), ``weights_sha256`` and, if requested,
-    ``anytime``, the result of ``measure_tradeoff``. Raises UserError if the data are not of the kind that the run was
+    Keys: ``loss``, the metrics of the task (``runs/tasks.py``), ``columns`` (a list of ``{column, loss, …}`` from
+    shallow to deep, empty unless requested), ``weights_sha256`` and, if requested, ``anytime``, the result of
+    ``measure_tradeoff``. Raises UserError if the data are not of the kind that the run was
     trained on; calls ``say`` if only the examples differ.
     """
     place = choose_device(device)
@@ -122,11 +123,11 @@ def _devices() -> str:
     return ", ".join(names + ["mps"] * torch.backends.mps.is_available())
 
 
-Logits = Callable[[Tensor, Plan], Tensor | None]
-"""A function for the logits of a mini-batch under a plan, or None if another process has them."""
+Outputs = Callable[[Tensor, Plan], Tensor | None]
+"""A function for the outputs of a mini-batch under a plan, or None if another process has them."""
 
 
-def _over_crops(model: FractalModule) -> Logits:
+def _over_crops(model: FractalModule) -> Outputs:
     """Logits whose softmax is the mean softmax over an image's crops: [batch, crops, …] to [batch, classes]."""
 
     def run(x: Tensor, plan: Plan) -> Tensor:
@@ -142,12 +143,12 @@ def measure_all(
     part: Part,
     columns: bool = True,
     *,
-    run: Logits | None = None,
+    run: Outputs | None = None,
     shares: World = ALONE,
     world: World | None = None,
     batch: int = _BATCH,
 ) -> dict[str, Any]:
-    """``loss`` (nats per image) and ``accuracy`` of the whole net, and ``columns``: the same for each column alone.
+    """``loss`` and the task's metrics of the whole net, and ``columns``: the same for each column alone.
 
     The processes of ``shares`` divide the mini-batches among them. The figures cover all processes in ``world``, by
     default the same ones.
@@ -159,9 +160,9 @@ def measure_all(
 
 
 def measure(model: FractalModule, images: ImageSet, part: Part, plan: Plan) -> dict[str, float]:
-    """``loss`` (nats per image) and ``accuracy`` in eval mode under a plan. The model keeps its mode.
+    """``loss`` and the task's metrics in eval mode under a plan. The model keeps its mode.
 
-    A barely trained column may overflow: a loss beyond float32 is replaced by the largest float32.
+    A barely trained column may overflow: figures beyond float32 are replaced by the worst float32.
     """
     return _measure(model, images, part, [plan], model, ALONE, ALONE, _BATCH)[0]
 
@@ -171,7 +172,7 @@ def _measure(
     images: ImageSet,
     part: Part,
     plans: Sequence[Plan],
-    run: Logits,
+    run: Outputs,
     shares: World,
     world: World,
     batch: int,
@@ -182,21 +183,23 @@ def _measure(
     """
     mode = model.training
     model.eval()
-    sums = torch.zeros(2, len(plans), dtype=torch.float64)
+    meters = [images.task.meter() for _ in plans]
     order = in_order(len(part), batch)
     turns = range(shares.rank, -(-len(order) // shares.size) * shares.size, shares.size)
     mine = [order[min(turn, len(order) - 1)] for turn in turns]
     with torch.no_grad() if world.size > 1 else torch.inference_mode():
         for turn, (x, y) in zip(turns, images.batches(part, mine), strict=True):
-            for i, plan in enumerate(plans):
-                logits = run(x, plan)
-                if logits is not None and turn < len(order):
-                    sums[0, i] += float(F.cross_entropy(logits, y, reduction="sum"))
-                    sums[1, i] += int((logits.argmax(1) == y).sum())
+            for meter, plan in zip(meters, plans, strict=True):
+                output = run(x, plan)
+                if output is not None and turn < len(order):
+                    meter.update(output, y)
     model.train(mode)
-    losses, right = cast(list[list[float]], world.sum(sums).tolist())
-    means = [min(loss / len(part), _HUGE) if math.isfinite(loss) else _HUGE for loss in losses]
-    return [{"loss": mean, "accuracy": n / len(part)} for mean, n in zip(means, right, strict=True)]
+    return [_finite(meter.compute(world), images.task.name) for meter in meters]
+
+
+def _finite(figures: dict[str, float], task: TaskName) -> dict[str, float]:
+    worst = {"loss": _HUGE} | {m.key: -_HUGE if m.higher else _HUGE for m in TASKS[task].metrics}
+    return {key: value if abs(value) < _HUGE else worst[key] for key, value in figures.items()}
 
 
 def weights_sha256(model: nn.Module) -> str:

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fractal_dsl.data import ImageSet, seed_for
 from fractal_dsl.graph.path_lengths import weighted_depths
@@ -54,7 +53,7 @@ class Tracker:
         for rows in cast(tuple[Tensor, ...], self.rows.split(self.batch)):
             x, y = self.images.batch(self.images.train, rows)
             with torch.set_grad_enabled(gradients):
-                loss = F.cross_entropy(self.model.run(x, plan), y, reduction="sum") / len(self.rows)
+                loss = self.images.task.losses(self.model.run(x, plan), y).sum() / len(self.rows)
             total += loss.item()
             if gradients:
                 grads = torch.autograd.grad(loss, parameters, allow_unused=True)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_json, write_part
 from fractal_dsl.base.texts import counted, shortened
+from fractal_dsl.config.losses import LossName, TaskName
 
 FILE: Final = "data.json"
 Split = Literal["given", "by name", "by content", "by order"]
@@ -54,9 +55,29 @@ class Content(Struct, frozen=True):
     sha256: str | None
 
 
+class TargetRecord(Struct, frozen=True):
+    """The targets of a task other than classification. ``low`` and ``high`` are the range of those trained on.
+
+    ``ignored`` is the value of elements that do not count. ``unit`` is what one token stands for.
+    """
+
+    dtype: str
+    shape: list[int]
+    low: float | None
+    high: float | None
+    ignored: int | None = None
+    unit: Literal["token", "byte"] = "token"
+
+    def text(self) -> str:
+        """For example "float32 [] from 25 to 346"."""
+        span = "" if self.low is None or self.high is None else f" from {self.low:g} to {self.high:g}"
+        return f"{self.dtype} {self.shape}{span}"
+
+
 class DataRecord(Struct, frozen=True):
-    """What a net was trained on. ``contents`` describes the examples by part and class; ``examples`` counts
-    those for training, validation and test."""
+    """What a net was trained on, and for which task. ``contents`` describes the examples by part and class;
+    ``examples`` counts those for training, validation and test. ``classes`` are the names of classes or of labels;
+    ``targets`` is None for classification."""
 
     dataset: str
     classes: list[str]
@@ -69,6 +90,9 @@ class DataRecord(Struct, frozen=True):
     passed_over: dict[str, int]
     unreadable: list[str]
     contents: dict[str, dict[str, Content]]
+    task: TaskName = "classification"
+    loss: LossName = "cross_entropy"
+    targets: TargetRecord | None = None
 
     def write(self, folder: Path) -> None:
         """Write the record into a run's folder."""

@@ -17,7 +17,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Adds gradients for inputs [batch, …] and labels [batch], and returns the loss and the number of correct answers."""
+"""Adds gradients for inputs and targets [batch, …]. Returns the loss, and the sum of the figure shown in training."""
 
 _WARM = 3  # passes before the capture, in which libraries choose their kernels
 
@@ -30,7 +30,7 @@ class _Captured:
     x: Tensor
     y: Tensor
     loss: Tensor
-    right: Tensor
+    figure: Tensor
     gradients: list[tuple[nn.Parameter, Tensor]]
 
 
@@ -64,7 +64,7 @@ class Graphs:
                 parameter.grad = gradient if only else gradient.clone()
             else:
                 parameter.grad.add_(gradient)
-        return captured.loss.clone(), captured.right.clone()
+        return captured.loss.clone(), captured.figure.clone()
 
     def _capture(self, work: Pass, x: Tensor, y: Tensor) -> _Captured:
         """Capture a pass as a graph. Weights, statistics, gradients and the generator stay unchanged."""
@@ -86,7 +86,7 @@ class Graphs:
             self.pool = self.pool or cuda.graph_pool_handle()
             graph = cuda.CUDAGraph()
             with cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-                loss, right = work(x, y)
+                loss, figure = work(x, y)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -99,7 +99,7 @@ class Graphs:
         for buffer, before in buffers:
             buffer.copy_(before)
         cuda.set_rng_state(drawn, x.device)
-        return _Captured(graph, x, y, loss, right, made)
+        return _Captured(graph, x, y, loss, figure, made)
 
     def _forget(self) -> None:
         for parameter in self.model.parameters():

@@ -57,7 +57,7 @@ class Loop:
         self.progress = Progress()
         self.epochs: list[dict[str, Any]] = []
         kind = torch.float32 if stepper.device.type == "mps" else torch.float64
-        self.loss, self.right = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
+        self.loss, self.figure = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
         tracked = config.track_columns and stepper.world.leads
         self.tracker = Tracker(self.model, images, config.seed, config.batch) if tracked else None
         self.saved = self.saving = 0.0
@@ -73,7 +73,7 @@ class Loop:
             p.ended = ""
         tensors = self.stepper.load(checkpoint)
         self.loss.copy_(tensors["epoch/loss"])
-        self.right.copy_(tensors["epoch/right"])
+        self.figure.copy_(tensors["epoch/figure"])
         self.store.metrics(self.epochs)
 
     def rewrite(self, names: Sequence[Weights]) -> None:
@@ -120,18 +120,18 @@ class Loop:
         p, config, order = self.progress, self.config, self._order()
         if p.batch == 0:
             self.loss.zero_()
-            self.right.zero_()
+            self.figure.zero_()
             p.images, p.epoch_seconds = 0, 0.0
         self.stepper.train()
         title = f"epoch {p.epoch + 1}/{config.epochs}"
-        self.view.epoch(title, self.loss, self.right, p.images, p.epoch_seconds)
+        self.view.epoch(title, self.loss, self.figure, p.images, p.epoch_seconds)
         rate = 0.0
         for x, y in self._batches(order[p.batch :]):
             rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
-            loss, right = self.stepper.step(x, y, p.step, rate)
+            loss, figure = self.stepper.step(x, y, p.step, rate)
             images = len(y) * self.stepper.shares.size
             p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
-            diverged = not self.view.add(loss, right, images)
+            diverged = not self.view.add(loss, figure, images)
             diverged, ended, due = self._agreed(diverged, 60 * config.save_minutes)
             if diverged:
                 self._diverged()
@@ -222,7 +222,7 @@ class Loop:
         """Write everything that is needed to resume and open the run."""
         p, began = self.progress, time.perf_counter()
         p.seconds, p.scaler = began - self.start, self.stepper.scaler.state_dict()
-        tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/right": self.right}
+        tensors = {**self.stepper.tensors(), "epoch/loss": self.loss, "epoch/figure": self.figure}
         with self.store.kept():
             if self.config.track_columns:
                 self.store.gradients(lambda: self.tracker.norms if self.tracker else {})

@@ -1,4 +1,4 @@
-"""Losses over soft targets: label smoothing, mixup and cutmix. All draws are functions of (seed, step)."""
+"""Losses over mixed targets: mixup and cutmix. All draws are functions of (seed, step)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.tasks import Task
 
 Targets = list[tuple[Tensor, float]]
-"""Lists of labels [batch], each with its weight. The weights add up to 1."""
+"""Targets [batch, …], each with its weight. The weights add up to 1."""
 
 
 def shifted(x: Tensor) -> Tensor:
@@ -59,17 +59,14 @@ def check_mixing(config: TrainConfig, axes: int, floating: bool) -> None:
         raise UserError("tokens cannot be mixed: set mixup=0 and cutmix=0")
 
 
-def loss_of(logits: Tensor, targets: Targets, smoothing: float) -> Tensor:
-    """The mean cross-entropy in nats per image, in float32."""
-    logits = logits.float()
-    losses = [(F.cross_entropy(logits, labels, label_smoothing=smoothing), weight) for labels, weight in targets]
-    return _weighed(losses)
+def loss_of(task: Task, output: Tensor, targets: Targets) -> Tensor:
+    """The task's loss, a float32 scalar. Its mixed targets count by their weights."""
+    return _weighed([(task.loss(output, part), weight) for part, weight in targets])
 
 
-def right_of(logits: Tensor, targets: Targets) -> Tensor:
-    """The number of correctly classified images in the batch. A mixed image counts by the weights of its labels."""
-    predicted = logits.argmax(1)
-    return _weighed([((predicted == labels).sum(), weight) for labels, weight in targets])
+def running_of(task: Task, output: Tensor, targets: Targets) -> Tensor:
+    """The sum over examples of the figure shown in training. Mixed targets count by their weights."""
+    return _weighed([(task.running(output, part), weight) for part, weight in targets])
 
 
 def _weighed(parts: Sequence[tuple[Tensor, float]]) -> Tensor:

@@ -55,17 +55,17 @@ class ProgressView:
         self.start = time.perf_counter()
         self.bar.update(self.task, total=steps, completed=done)
 
-    def epoch(self, title: str, loss: Tensor, right: Tensor, images: int, seconds: float) -> None:
+    def epoch(self, title: str, loss: Tensor, figure: Tensor, images: int, seconds: float) -> None:
         """Begin an epoch, or continue one with its previous sums."""
-        self.title, self.loss, self.right, self.images = title, loss, right, images
+        self.title, self.loss, self.figure, self.images = title, loss, figure, images
         self.began = time.perf_counter() - seconds
         self.looked = self.said = time.perf_counter()
         self.bar.update(self.task, description=title)
 
-    def add(self, loss: Tensor, right: Tensor, images: int) -> bool:
+    def add(self, loss: Tensor, figure: Tensor, images: int) -> bool:
         """Add a finished step. Return False if the loss, which is read only now and then, is NaN or infinite."""
         self.loss.add_(loss, alpha=images)
-        self.right.add_(right)
+        self.figure.add_(figure)
         self.images, self.done = self.images + images, self.done + 1
         now = time.perf_counter()
         if now - self.looked < self.every:
@@ -89,7 +89,7 @@ class ProgressView:
         seconds = time.perf_counter() - self.began
         return {
             "train_loss": loss,
-            "train_accuracy": float(self.right) / max(1, self.images),
+            "train_accuracy": float(self.figure) / max(1, self.images),
             "seconds": seconds,
             "images_per_second": self.images / seconds,
             "memory": peak_memory(self.device),

@@ -19,11 +19,12 @@ from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.schedule import lasting
 from fractal_dsl.runtime.world import ALONE, World
+from fractal_dsl.tasks import Task
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import Graphs
 from fractal_dsl.training.ema import Average, local
 from fractal_dsl.training.freezing import freeze
-from fractal_dsl.training.mixing import Targets, loss_of, mix, right_of, shifted
+from fractal_dsl.training.mixing import Targets, loss_of, mix, running_of, shifted
 from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,8 +39,10 @@ class Stepper:
     sharded = False
     """Whether each process has only a part of the weights."""
 
-    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World = ALONE) -> None:
-        self.model, self.config, self.device, self.world = model, config, device, world
+    def __init__(
+        self, model: FractalModule, task: Task, config: TrainConfig, device: torch.device, world: World = ALONE
+    ) -> None:
+        self.model, self.task, self.config, self.device, self.world = model, task, config, device, world
         self.frozen_norms = freeze(model, config.freeze)
         if config.channels_last:
             self._channels_last()
@@ -62,34 +65,34 @@ class Stepper:
             norm.eval()
 
     def step(self, x: Tensor, y: Tensor, number: int, rate: float) -> tuple[Tensor, Tensor]:
-        """Train on this process's share of a mini-batch, inputs [batch, …] and labels [batch], in step ``number``.
+        """Train on this process's share of a mini-batch, inputs and targets [batch, …], in step ``number``.
 
-        Return the loss under the step's first plan and the number of correctly classified images, over all processes.
+        Return the loss under the step's first plan and the sum of the figure shown in training, over all processes.
         """
         self._seed(seed_for("dropout", self.config.seed, number, *[self.world.rank] * (self.world.rank > 0)))
         x, targets = mix(x, y, self.config, number, self._shift)
         self.optimizer.zero_grad()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, right = self._gradients(x, targets, number)
+        loss, figure = self._gradients(x, targets, number)
         self._update()
         if self.average is not None:
             self.average.update(number + 1)
-        return loss, right
+        return loss, figure
 
     def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
-        """Compute the gradients of a step. Return its loss and the number of correct answers."""
+        """Compute the gradients of a step. Return its loss, and the sum of the figure shown in training."""
         losses: list[Tensor] = []
-        rights: list[Tensor] = []
+        sums: list[Tensor] = []
         parts, todo = self._parts(x, targets), list(plans(self.model, self.config.seed, number))
-        for (inputs, labels, share), final in parts:
+        for (inputs, part, share), final in parts:
             for i, (plan, weight) in enumerate(todo):
                 last = final and i == len(todo) - 1
-                loss, right = self._backward(inputs, labels, plan, weight * share, last)
+                loss, figure = self._backward(inputs, part, plan, weight * share, last)
                 if i == 0:
                     losses.append(loss if share == 1 else loss * share)
-                    rights.append(right)
-        return sum(losses[1:], losses[0]), sum(rights[1:], rights[0])
+                    sums.append(figure)
+        return sum(losses[1:], losses[0]), sum(sums[1:], sums[0])
 
     def _parts(self, x: Tensor, targets: Targets) -> Iterator[tuple[tuple[Tensor, Targets, float], bool]]:
         """The parts of the mini-batch, each with its share of the images, and whether it is the last."""
@@ -98,8 +101,8 @@ class Stepper:
             return
         every = torch.arange(len(x), device=x.device).tensor_split(min(len(x), self.config.accumulate))
         for i, rows in enumerate(every, 1):
-            labels = [(labels[rows], weight) for labels, weight in targets]
-            yield (x[rows], labels, len(rows) / len(x)), i == len(every)
+            part = [(whole[rows], weight) for whole, weight in targets]
+            yield (x[rows], part, len(rows) / len(x)), i == len(every)
 
     def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
         """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
@@ -107,18 +110,16 @@ class Stepper:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
         if self.graphs is None or not lasting(plan):
             return self._pass(x, targets, plan, weight)
-        ((labels, _),) = targets  # the settings exclude mixing
+        ((y, _),) = targets  # the settings exclude mixing
         only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
-        return self.graphs.run(
-            (plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, labels, only=only
-        )
+        return self.graphs.run((plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, y, only=only)
 
     def _pass(self, x: Tensor, targets: Targets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
         with self._precision():
-            logits = self._logits(x, plan)
-        loss = loss_of(logits, targets, self.config.label_smoothing)
+            output = self._output(x, plan)
+        loss = loss_of(self.task, output, targets)
         self.scaler.scale(loss if weight == 1 else loss * weight).backward()
-        return loss.detach(), right_of(logits.detach(), targets)
+        return loss.detach(), running_of(self.task, output.detach(), targets)
 
     def _shift(self, x: Tensor) -> Tensor:
         """This process's share of the whole mini-batch, rotated by one row."""
@@ -128,7 +129,7 @@ class Stepper:
         dtype = _DTYPES.get(self.config.precision)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
-    def _logits(self, x: Tensor, plan: Plan) -> Tensor:
+    def _output(self, x: Tensor, plan: Plan) -> Tensor:
         return self.model.run(x, plan)
 
     def _seed(self, seed: int) -> None:

@@ -226,7 +226,7 @@ class _Job:
             saved = [_saved(store, view) if self.resumed else None for store in stores]
 
             def fitted(net: FractalModule, part: int, log: Callable[[dict[str, Any]], None] | None) -> Loop:
-                stepper = make_stepper(self.parallel, net, config, place, self.world)
+                stepper = make_stepper(self.parallel, net, images.task, config, place, self.world)
                 loop = Loop(stepper, images, config, stores[part], view, interrupted, deadline, log)
                 _fit(loop, saved[part], view)
                 return loop

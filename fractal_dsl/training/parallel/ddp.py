@@ -17,6 +17,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
+from fractal_dsl.tasks import Task
 from fractal_dsl.training.mixing import Targets
 from fractal_dsl.training.parallel.shares import SharedBatchStepper
 from fractal_dsl.training.step import plans
@@ -29,8 +30,10 @@ class ReplicatedStepper(SharedBatchStepper):
     sent: synchronised batch norms keep them equal, and otherwise those of the first process are used.
     """
 
-    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
-        super().__init__(model, config, device, world)
+    def __init__(
+        self, model: FractalModule, task: Task, config: TrainConfig, device: torch.device, world: World
+    ) -> None:
+        super().__init__(model, task, config, device, world)
         self.live = Live()
         with warnings.catch_warnings(action="ignore", category=FutureWarning):  # its new name is not in torch 2.8
             self.replica = DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
@@ -44,7 +47,7 @@ class ReplicatedStepper(SharedBatchStepper):
         with nullcontext() if last else self.replica.no_sync():
             return super()._backward(x, targets, plan, weight, last)
 
-    def _logits(self, x: Tensor, plan: Plan) -> Tensor:
+    def _output(self, x: Tensor, plan: Plan) -> Tensor:
         return self.replica(x, plan)
 
 

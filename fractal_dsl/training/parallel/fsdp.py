@@ -19,6 +19,7 @@ from fractal_dsl.runtime.artifact import read_weights
 from fractal_dsl.runtime.counted import STEP
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
+from fractal_dsl.tasks import Task
 from fractal_dsl.training.parallel.shares import SharedBatchStepper
 
 
@@ -31,17 +32,19 @@ class ShardedStepper(SharedBatchStepper):
 
     sharded = True
 
-    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
+    def __init__(
+        self, model: FractalModule, task: Task, config: TrainConfig, device: torch.device, world: World
+    ) -> None:
         mesh = init_device_mesh(device.type, (world.size,))
         for names in groups(model):
             fully_shard([model.get_submodule(name) for name in names], mesh=mesh)
         fully_shard(model, mesh=mesh)
-        super().__init__(model, config, device, world)
+        super().__init__(model, task, config, device, world)
 
     def _channels_last(self) -> None:
         """Only images change their layout: weights are gathered as they were before."""
 
-    def _logits(self, x: Tensor, plan: Plan) -> Tensor:
+    def _output(self, x: Tensor, plan: Plan) -> Tensor:
         return self.model(x, plan)
 
     def weights(self) -> dict[str, Tensor]:

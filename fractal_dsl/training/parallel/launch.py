@@ -14,6 +14,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE, World, joined
+from fractal_dsl.tasks import Task
 from fractal_dsl.training.step import Stepper
 
 Parallel = Literal["ddp", "fsdp", "pipeline"]
@@ -50,12 +51,17 @@ def device_of(name: str | None) -> str | None:
 
 
 def make_stepper(
-    parallel: Parallel | None, model: FractalModule, config: TrainConfig, device: torch.device, world: World
+    parallel: Parallel | None,
+    model: FractalModule,
+    task: Task,
+    config: TrainConfig,
+    device: torch.device,
+    world: World,
 ) -> Stepper:
     """The stepper for this kind of parallel training. Raises UserError for settings that it does not support."""
     match parallel:
         case None:
-            return Stepper(model, config, device)
+            return Stepper(model, task, config, device)
         case "ddp":
             from fractal_dsl.training.parallel.ddp import ReplicatedStepper as Chosen
         case "fsdp":
@@ -66,7 +72,7 @@ def make_stepper(
         for key in ("compile", "track_columns", "freeze"):
             if getattr(config, key):
                 raise UserError(f"`{key}` needs the whole net in each process: use --parallel ddp, or omit it")
-    return Chosen(model, config, device, world)
+    return Chosen(model, task, config, device, world)
 
 
 def to_restart(out: Path | None) -> bool:

@@ -27,7 +27,8 @@ from fractal_dsl.runtime.artifact import read_weights
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
-from fractal_dsl.training.mixing import Targets, loss_of, right_of
+from fractal_dsl.tasks import Task
+from fractal_dsl.training.mixing import Targets, loss_of, running_of
 from fractal_dsl.training.step import Stepper, plans
 
 
@@ -37,7 +38,9 @@ class PipelineStepper(Stepper):
 
     sharded = True
 
-    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
+    def __init__(
+        self, model: FractalModule, task: Task, config: TrainConfig, device: torch.device, world: World
+    ) -> None:
         if config.precision == "fp16":
             raise UserError("--parallel pipeline cannot scale fp16's gradients: use `precision` bf16, or fp32")
         if config.batch % config.accumulate:
@@ -45,7 +48,7 @@ class PipelineStepper(Stepper):
         self.names = list(tensors_of(model))
         stretch = stretches(model.join_graph, world.size)[world.rank]
         model.keep_modules(stretch.nodes)
-        super().__init__(model, config, device, world)
+        super().__init__(model, task, config, device, world)
         self.last = world.rank == world.size - 1
         self.stage = StageModule(model, stretch, self._precision)
         each = config.batch // config.accumulate
@@ -63,23 +66,23 @@ class PipelineStepper(Stepper):
 
     def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
         self.shares_of = [weight for _, weight in targets]
-        labels = torch.stack([labels for labels, _ in targets], 1)
+        parts = torch.stack([part for part, _ in targets], 1)
         total = torch.zeros(2, dtype=torch.float64, device=x.device)
         for i, (plan, weight) in enumerate(plans(self.model, self.config.seed, number)):
             self.stage.plan, self.weight = plan, weight / self.config.accumulate
             self.sums = torch.zeros_like(total)
             given = (x,) if self.world.leads else ()
-            self.schedule.step(*given, target=labels if self.last else None, return_outputs=False)
+            self.schedule.step(*given, target=parts if self.last else None, return_outputs=False)
             if i == 0:
                 total += self.sums
         self.world.sum(total)
         return total[0] / self.config.accumulate, total[1]
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, output: Tensor, parts: Tensor) -> Tensor:
         """The loss of one part of the mini-batch, which the last stage computes."""
-        targets = list(zip(labels.unbind(1), self.shares_of, strict=True))
-        loss = loss_of(logits, targets, self.config.label_smoothing)
-        self.sums += torch.stack([loss.detach().double(), right_of(logits.detach(), targets).double()])
+        targets = list(zip(parts.unbind(1), self.shares_of, strict=True))
+        loss = loss_of(self.task, output, targets)
+        self.sums += torch.stack([loss.detach().double(), running_of(self.task, output.detach(), targets).double()])
         return loss * self.weight
 
     def _clip(self, norm: float) -> None:
@@ -103,7 +106,7 @@ class PipelineStepper(Stepper):
         return measure_all(self.model, images, part, columns, run=self._through, world=self.world)
 
     def _through(self, x: Tensor, plan: Plan) -> Tensor | None:
-        """The logits in the process of the last stage; None in the others."""
+        """The output in the process of the last stage; None in the others."""
         rank, graph, stretch = self.world.rank, self.model.join_graph, self.stage.stretch
         if rank:
             x = _like(graph, stretch.entry, len(x), x.device)

@@ -10,6 +10,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import batch_order
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
+from fractal_dsl.tasks import Task
 from fractal_dsl.training.mixing import Targets
 from fractal_dsl.training.parallel.batchnorm import synchronise
 from fractal_dsl.training.step import Stepper
@@ -18,8 +19,10 @@ from fractal_dsl.training.step import Stepper
 class SharedBatchStepper(Stepper):
     """A training step that processes share. On request, batch norms see the whole mini-batch."""
 
-    def __init__(self, model: FractalModule, config: TrainConfig, device: torch.device, world: World) -> None:
-        super().__init__(model, config, device, world)
+    def __init__(
+        self, model: FractalModule, task: Task, config: TrainConfig, device: torch.device, world: World
+    ) -> None:
+        super().__init__(model, task, config, device, world)
         self.shares = world
         pieces = world.size * config.accumulate
         if config.batch % pieces:
@@ -50,6 +53,6 @@ class SharedBatchStepper(Stepper):
         return torch.cat([before.unsqueeze(1), parts[:, :-1]], 1).view_as(x)
 
     def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
-        loss, right = super()._gradients(x, targets, number)
-        whole = self.shares.sum(torch.stack([loss.double() / self.shares.size, right.double()]))
+        loss, figure = super()._gradients(x, targets, number)
+        whole = self.shares.sum(torch.stack([loss.double() / self.shares.size, figure.double()]))
         return whole[0], whole[1]
