@@ -280,7 +280,7 @@ def test_python_classes_are_layers_and_joins() -> None:
             if isinstance(node, Layer):
                 values[number] = operands[0] if node.spec.name == "id" else layer(node.name)(operands[0])
             elif isinstance(node, Join):
-                on = next(flags) if node.droppable else (True,) * len(operands)
+                on = next(flags) if node.of_columns else (True,) * len(operands)
                 alive = [t for t, flag in zip(operands, on, strict=True) if flag]
                 values[number] = layer(node.name)(*alive) if len(alive) > 1 else alive[0]
             elif operands:

@@ -83,7 +83,7 @@ def shown(graph: JoinGraph) -> str:
             if isinstance(node, Layer | Join):
                 columns = [str(k + 1) for k in range(graph.n_columns) if node.columns >> k & 1]
                 lines[i] += f", columns {' '.join(columns)}"
-            if isinstance(node, Join) and node.droppable:
+            if isinstance(node, Join) and node.of_columns:
                 lines[i] += f", choice {' '.join(map(str, node.choice))}"
     return "\n".join([head, *lines])
 

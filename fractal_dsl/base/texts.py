@@ -25,6 +25,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def percent(share: float) -> str:
+    """A share with three digits: ``0.9%``, ``33.3%``."""
+    return f"{100 * share:.3g}%"
+
+
 def shortened(names: Sequence[str], most: int = 6) -> str:
     """Names separated by commas, on one line. A long list keeps its first names and its last."""
     if len(names) > most:

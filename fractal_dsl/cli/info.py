@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fractal_dsl import pipeline
-from fractal_dsl.base.texts import aligned
+from fractal_dsl.base.texts import aligned, percent
 from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
 from fractal_dsl.cli.say import say, warn
@@ -99,6 +99,13 @@ def _table(s: Summary) -> str:
         ("joins, collapsed", joins + (" inputs" if s.joins else "")),
         ("paths", approximate(s.paths)),
     ]
+    if s.drops:
+        drops = dict.fromkeys(map(percent, (s.drops.lowest, s.drops.highest)))
+        share = percent(s.training_macs / s.macs) if s.macs else "100%"
+        rows += [
+            ("branches dropped", f"{s.drops.branches:,}, with {' to '.join(drops)} (@drop)"),
+            ("MACs in training", f"{s.training_macs:,.0f} on average by @drop ({share})"),
+        ]
     cells = [("column", "depth", "parameters", "MACs a sample")]
     cells += [(str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}") for k, c in enumerate(s.columns, 1)]
     return "\n".join(

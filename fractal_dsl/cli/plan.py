@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from fractal_dsl.base.texts import aligned
+from fractal_dsl.base.texts import aligned, percent
 from fractal_dsl.cli.given import given_spec
 from fractal_dsl.cli.options import JSON, PLANS, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
 from fractal_dsl.cli.say import say
@@ -35,7 +35,10 @@ def plan(
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
-    """Print a drop-path plan: the live inputs of each join, and the share of the net that it uses."""
+    """Print a drop-path plan: the live inputs of each join, and the share of the net that it uses.
+
+    Branches with `@drop` are part of it.
+    """
     from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
     given = parameters(param, params)
@@ -57,6 +60,11 @@ def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
         columns = [_column(graph, join, i) for i, _ in enumerate(join.labels)]
         alive = [column for column, on in zip(columns, live[number], strict=True) if on]
         joins.append({"name": join.name, "columns": columns, "live": alive, "needed": number in used})
+    inline: list[dict[str, Any]] = []
+    for number, join in graph.dropping():
+        flags = live.get(number, (True,) * len(join.drops))
+        alive = [i for i, on in enumerate(flags, 1) if on]
+        inline.append({"name": join.name, "drops": list(join.drops), "live": alive, "needed": number in used})
     part, whole = cost(graph, used), cost(graph, graph.g.nodes)
     return {
         "net": graph.net,
@@ -69,6 +77,7 @@ def _plan_facts(compiled: Compiled, plan: Plan) -> dict[str, Any]:
         "params": part.params,
         "params_of_all": whole.params,
         "joins": joins,
+        "inline_joins": inline,
     }
 
 
@@ -80,7 +89,7 @@ def _column(graph: JoinGraph, join: Join, operand: int) -> int | None:
 
 
 def _plan_table(facts: dict[str, Any]) -> str:
-    text, joins = facts["plan"], facts["joins"]
+    text, joins, inline = facts["plan"], facts["joins"], facts["inline_joins"]
     norms = "of its own" if facts["route"] else "of the whole net"
     rows = [
         ("kind", facts["kind"]),
@@ -89,13 +98,20 @@ def _plan_table(facts: dict[str, Any]) -> str:
         ("parameters", f"{facts['params']:,} of {facts['params_of_all']:,}"),
         ("plan", text if len(text) <= 500 else text[:500] + " … (--json prints all of it)"),
     ]
-    if not joins:
-        table = ["no joins for drop-path to act on"]
-    else:
-        table = aligned([("join", "columns", "live"), *_join_rows(text, joins[:_SHOWN])], "<")
-    if len(joins) > _SHOWN:
-        table.append(f"… {len(joins) - _SHOWN:,} more joins (--json prints all of them)")
-    return "\n".join([f"net {facts['net']}", *(f"  {line}".rstrip() for line in [*aligned(rows, "<"), "", *table])])
+    lines = aligned(rows, "<")
+    if joins:
+        lines += ["", *_table(("join", "columns", "live"), [*_join_rows(text, joins[:_SHOWN])], len(joins))]
+    if inline:
+        title = ("inline join", "drops of its branches", "live")
+        lines += ["", *_table(title, [*map(_inline_row, inline[:_SHOWN])], len(inline))]
+    if not joins and not inline:
+        lines += ["", "no joins for drop-path to act on"]
+    return "\n".join([f"net {facts['net']}", *(f"  {line}".rstrip() for line in lines)])
+
+
+def _table(title: tuple[str, str, str], rows: Sequence[tuple[str, str, str]], count: int) -> list[str]:
+    more = [f"… {count - _SHOWN:,} more joins (--json prints all of them)"] if count > _SHOWN else []
+    return [*aligned([title, *rows], "<"), *more]
 
 
 def _join_rows(plan: str, joins: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
@@ -104,6 +120,13 @@ def _join_rows(plan: str, joins: Sequence[dict[str, Any]]) -> Iterator[tuple[str
         columns = [_named(column) for column in join["columns"]]
         alive = " ".join(column if on else "·" for column, on in zip(columns, flags, strict=True))
         yield join["name"], " ".join(columns), alive if join["needed"] else "not needed"
+
+
+def _inline_row(join: dict[str, Any]) -> tuple[str, str, str]:
+    """An inline join with the probabilities that its branches are left out, and the numbers of the live ones."""
+    places = range(1, len(join["drops"]) + 1)
+    alive = " ".join(str(i) if i in join["live"] else "·" for i in places)
+    return join["name"], " ".join(map(percent, join["drops"])), alive if join["needed"] else "not needed"
 
 
 def _named(column: int | None) -> str:

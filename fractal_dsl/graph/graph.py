@@ -99,7 +99,8 @@ class Join(Struct, frozen=True):
 
     ``labels`` name the columns of the operands. Before ``collapse_joins``, None marks an operand that is a join to be
     merged with this one. ``choice[k-1]`` is the operand that column k takes, after ``assign_columns``.
-    ``module`` is as in ``Layer``, for joins with weights.
+    ``module`` is as in ``Layer``, for joins with weights. ``drops`` are, for an inline join, the probabilities that a
+    training step leaves out its branches, or empty if all are 0.
     """
 
     spec: JoinSpec
@@ -112,10 +113,11 @@ class Join(Struct, frozen=True):
     columns: int = 0
     choice: tuple[int, ...] = ()
     module: str = ""
+    drops: tuple[float, ...] = ()
 
     @property
-    def droppable(self) -> bool:
-        """Whether drop-path may drop operands."""
+    def of_columns(self) -> bool:
+        """Whether it merges the columns of a rule, which drop-path may drop."""
         return self.rule is not None
 
 
@@ -214,7 +216,11 @@ class JoinGraph(Struct):
 
     def joins(self) -> list[tuple[int, Join]]:
         """The joins that drop-path acts on, with their numbers, in topological order."""
-        return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.droppable]
+        return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.of_columns]
+
+    def dropping(self) -> list[tuple[int, Join]]:
+        """The inline joins with branches that training may leave out, with their numbers, in topological order."""
+        return [(i, n) for i, n in self.items() if isinstance(n, Join) and n.drops]
 
     @property
     def n_columns(self) -> int:
@@ -253,6 +259,7 @@ class JoinGraph(Struct):
                     given = ", ".join(f"{k}={v}" for k, v in node.args.items())
                     text = f"join {node.spec.name}" + (f"({given})" if given else "")
                     text += f" of {node.rule} levels {tags}" if node.rule else ""
+                    text += f" drop {' '.join(map(str, node.drops))}" if node.drops else ""
                 case Output():
                     text = "output"
             feeds = " ".join(f"%{p}" for p in self.operands(number))

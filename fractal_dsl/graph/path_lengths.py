@@ -15,6 +15,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer
+from fractal_dsl.program.drops import chances_of
 from fractal_dsl.program.program import DropPath
 
 Lengths = dict[int, int]
@@ -31,19 +32,21 @@ def path_lengths(graph: JoinGraph) -> Lengths:
 
 
 def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
-    """The expected number of live paths of each length in a training step, by the net's drop-path.
+    """The expected number of live paths of each length in a training step, by the net's drop-path and ``@drop``.
 
     With ``columns=all``, a step has a local pass and one for each column: the result is the mean over them.
     Probabilities are exact decimals, as written.
     """
     drop = graph.drop_path
     if drop is None or not graph.joins():
-        return {length: Fraction(count) for length, count in path_lengths(graph).items()}
+        only = _counted(graph, _by_branch(graph, lambda join, i: 1))
+        return {length: Fraction(count) for length, count in only.items() if count}
     columns = graph.n_columns
     local, column = _shares(drop, columns)
-    result = _scaled(_counted(graph, _locally(graph, Fraction(str(drop.local)))), local)
+    locally = _by_branch(graph, _locally(graph, Fraction(str(drop.local))))
+    result = _scaled(_counted(graph, locally), local)
     for k in range(columns):
-        for length, count in _scaled(_counted(graph, _in_column(graph, k)), column).items():
+        for length, count in _scaled(_counted(graph, _by_branch(graph, _in_column(graph, k))), column).items():
             result[length] = result.get(length, Fraction(0)) + count
     return dict(sorted((length, count) for length, count in result.items() if count))
 
@@ -73,6 +76,12 @@ def _locally(graph: JoinGraph, drop: Fraction) -> _Weight:
     arities = {number: len(join.labels) for number, join in graph.joins()}
     live = {n: 1 - drop + drop**n / n for n in set(arities.values())}
     return lambda join, i: live[arities[join]] if join in arities else 1
+
+
+def _by_branch(graph: JoinGraph, otherwise: _Weight) -> _Weight:
+    """A branch of a join on the spot is kept by its own draw; ``otherwise`` is for other joins."""
+    live = {n: chances_of([Fraction(str(drop)) for drop in join.drops]) for n, join in graph.dropping()}
+    return lambda join, i: live[join][i] if join in live else otherwise(join, i)
 
 
 def _in_column(graph: JoinGraph, k: int) -> _Weight:

@@ -208,7 +208,8 @@ class _Expander:
         end = ends[0]
         if len(ends) > 1:
             out = self._one(join.spec.out(tuple([self.graph[e].out for e in ends]), join.args))
-            end = self.graph.add(Join(join.spec, join.args, out, self._site(term.span, at), None), ends)
+            node = Join(join.spec, join.args, out, self._site(term.span, at), None, drops=term.drops)
+            end = self.graph.add(node, ends)
         return self.closed(join.after, end, at) if join.after is not None else end
 
 

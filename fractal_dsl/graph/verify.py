@@ -3,7 +3,8 @@
 At every stage a graph has one input and one output, operands come before their readers and in the order of their
 slots, and shapes follow from the rules of layers and joins. Each stage adds to that:
 
-    raw          every node but the output is read
+    raw          every node but the output is read; a join on the spot with branches to leave out has for each of them
+                 a probability below 1, which no join of a rule has
     collapsed    the same; no join has an open operand, and the operands of one join have distinct labels
     labelled     the same; names are distinct, each join knows the operand of each column, a node is in the columns that
                  need it, and nodes that share weights construct the same module
@@ -101,9 +102,15 @@ def _check_shape(nodes: _Nodes, number: int, node: Node, given: tuple[Tensor, ..
 
 
 def _check_labels(graph: JoinGraph, nodes: _Nodes, number: int, join: Join) -> None:
-    arity = len(graph.reads[number]) if join.droppable else 0
+    operands = len(graph.reads[number])
+    arity = operands if join.of_columns else 0
     if len(join.labels) != arity:
         raise _broken(nodes, number, f"it has {len(join.labels)} labels for {arity} operands")
+    if join.drops:
+        if join.of_columns:
+            raise _broken(nodes, number, "only joins on the spot have branches to leave out")
+        if len(join.drops) != operands or not any(join.drops) or not all(0 <= drop < 1 for drop in join.drops):
+            raise _broken(nodes, number, f"{operands} operands cannot be left out with {join.drops}")
     if graph.stage == "raw":
         return
     distinct = {*join.labels}
@@ -135,7 +142,7 @@ def _check_columns(graph: JoinGraph, nodes: _Nodes) -> None:
         mask = (1 << columns) - 1 if type(node) is Output else needed[number]
         if (type(node) is Layer or type(node) is Join) and node.columns != mask:
             raise _broken(nodes, number, f"its columns are {node.columns:b}, but columns {mask:b} need it")
-        if type(node) is Join and node.droppable:
+        if type(node) is Join and node.of_columns:
             if len(node.choice) != columns or not {*node.choice} <= {*range(len(operands))}:
                 raise _broken(nodes, number, f"{columns} columns cannot choose {node.choice} of {len(operands)}")
             places = [*operands]

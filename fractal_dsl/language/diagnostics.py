@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "E0406": "a rule without its level",
     "E0407": "a circular definition",
     "E0408": "`each` on something that is not a rule",
+    "E0409": "`@drop` on something that is not a branch",
     "E0501": "a join does not accept these shapes",
     "E0502": "a layer does not accept this shape",
     "E0503": "the net's output shape differs from its declaration",

@@ -7,7 +7,8 @@
     mixed:SEED[:STEP]     what training draws at that step: global with the net's probability, else local
     0:110.11*3.01         a plan as ``Plan.text`` writes it
 
-``mixed`` picks ``local`` or ``global``, and then gives the same plan as that kind at the same seed and step.
+``mixed`` picks ``local`` or ``global``, and then gives the same plan as that kind at the same seed and step. All three
+draw branches with ``@drop``, too. ``full`` and ``column:K`` leave every branch in, as evaluation does.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 
 PAPER = DropPath(local=0.15, global_=0.5)
-"""The drop-path of pictures of a net without ``drop_path``: half local, half global (paper, section 3.1)."""
+"""The drop-path of pictures of a net that draws no plans: half local, half global (paper, section 3.1)."""
 
 _MEANT = (
     "a plan is full, column:K, local:SEED, global:SEED, mixed:SEED (:STEP may follow SEED), or a text such as 0:110.01"
@@ -47,11 +48,11 @@ def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
     if re.match(r"\d", text):
         return space.check(plan_of_text(text))
     kind, numbers = _kind(text) or ("", [])
-    if text == "full" or (kind and not space.arities):
+    if text == "full" or (kind and not space.arities and not space.drops):
         return space.full()
     if kind == "column" and len(numbers) == 1:
         return space.column(numbers[0])
-    own = graph.drop_path or PAPER
+    own = graph.drop_path or (DropPath() if space.drops else PAPER)
     drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0), "mixed": own}
     if kind not in drawn:
         raise UserError(f"{text!r} is not a plan: {_MEANT}")
@@ -66,12 +67,15 @@ def _kind(text: str) -> tuple[str, list[int]] | None:
 
 
 def live_operands(graph: JoinGraph, plan: Plan) -> dict[int, tuple[bool, ...]]:
-    """Which operands are live under a plan, by the number of each join that drop-path acts on."""
-    return {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
+    """Which operands are live under a plan, by the number of each join that the plan decides on."""
+    live = {number: flags for (number, _), flags in zip(graph.joins(), plan.live, strict=True)}
+    if plan.branches:
+        live |= {number: flags for (number, _), flags in zip(graph.dropping(), plan.branches, strict=True)}
+    return live
 
 
 def live_reads(graph: JoinGraph, plan: Plan) -> dict[int, list[int]]:
-    """The nodes that a join reads under a plan, by the number of each join that drop-path acts on."""
+    """The nodes that a join reads under a plan, by the number of each join that the plan decides on."""
     return {
         number: [o for o, on in zip(graph.operands(number), flags, strict=True) if on]
         for number, flags in live_operands(graph, plan).items()
@@ -110,4 +114,6 @@ def route_text(plan: Plan) -> str:
     """The kind of a plan in words: ``full``, ``local`` or ``column K``."""
     if plan.route != FULL:
         return f"column {plan.route}"
-    return "full" if all(map(all, plan.live)) else "local"
+    if plan.branches and not plan.live:
+        return "drawn"
+    return "full" if all(map(all, plan.live)) and not plan.branches else "local"

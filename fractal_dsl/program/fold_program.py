@@ -172,7 +172,7 @@ class _Kinds:
             case p.Merge():
                 after = None if term.join.after is None else self.of(term.join.after)
                 join = (term.join.spec.name, repr(sorted(term.join.args.items())), after)
-                return "merge", join, *map(self.of, term.branches)
+                return "merge", join, term.drops, *map(self.of, term.branches)
             case p.NamedBlock() if not term.shared:
                 return "group", term.name, self.of(term.body)
             case p.Mention():

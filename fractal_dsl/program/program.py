@@ -75,11 +75,15 @@ class Each(Struct, frozen=True, eq=False):
 
 
 class Merge(Struct, frozen=True, eq=False):
-    """An inline join, ``sum(id, conv(64))``. It is never merged with a neighbour, and drop-path ignores it."""
+    """An inline join, ``sum(id, conv(64))``. It is never merged with a neighbour, and ``drop_path`` ignores it.
+
+    ``drops`` are the probabilities that a training step leaves out its branches (``@drop``), or empty if all are 0.
+    """
 
     join: JoinUse
     branches: tuple[Term, ...]
     span: Span
+    drops: tuple[float, ...] = ()
 
 
 class NamedBlock(Struct, frozen=True, eq=False):

@@ -51,7 +51,7 @@ def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
         case p.Bundle():
             return p.Bundle(tuple(map(change, term.columns)), term.span)
         case p.Merge():
-            return p.Merge(term.join, tuple(map(change, term.branches)), term.span)
+            return p.Merge(term.join, tuple(map(change, term.branches)), term.span, term.drops)
         case p.Mention():
             old = term.instance
             new = p.Instance(old.rule, old.level, old.join, change(old.body))

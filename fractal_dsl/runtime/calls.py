@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL
+from fractal_dsl.program.drops import chances_of
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.instructions import same
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat, join_sum
@@ -17,7 +19,7 @@ from fractal_dsl.runtime.layers import Gated
 from fractal_dsl.runtime.slim import Slim
 
 Live = tuple[bool, ...] | None
-"""Which operands of a join are live; None for a node that drop-path does not affect."""
+"""Which operands of a join are live; None for a node that the plan does not affect."""
 
 SCALED = -1
 """What tells the call of a join that scales its result from one that does not."""
@@ -37,10 +39,10 @@ def call_of(
                 return partial(module, route=route), route
             return module, 0
         case Join() if node.spec.name == "concat":
-            factor = _factor(node, live, route)
-            return Concat(graph, number, node, live, factor), SCALED * (factor != 1)
-        case Join() if node.spec.name == "sum" and (factor := _factor(node, live, route)) != 1:
-            return ScaledSum(factor), SCALED
+            factors = _factors(node, live, route)
+            return Concat(graph, number, node, live, factors), SCALED * bool(factors)
+        case Join() if node.spec.name in ("sum", "mean") and (factors := _factors(node, live, route)):
+            return ScaledSum(factors), SCALED
         case Join() if node.spec.torch is not None:
             return _live_part(modules[node.module], live), 0
         case Join():
@@ -51,16 +53,27 @@ def call_of(
             return same, 0
 
 
-def _factor(join: Join, live: Live, route: int) -> float:
-    """What `sum` and `concat` multiply their k live operands of n by: n / k.
+def _factors(join: Join, live: Live, route: int) -> tuple[float, ...]:
+    """What `sum`, `mean` and `concat` multiply each live operand by; empty if nothing is multiplied.
 
-    Of the local plans with k live operands, a share of k / n has a given one, for they are equally likely. So
-    each operand counts by 1 in expectation, whatever the probability, and a full plan needs no factor. A column is run
-    as the net that `extract` makes of it: unscaled. Whole numbers, which may be indices, stay as they are.
+    `sum` and `concat` of a rule's columns multiply their k live operands of n by n / k. Of the local plans with k live
+    operands, a share of k / n has a given one, for they are equally likely. So each operand counts by 1 in expectation,
+    whatever the probability, and a full plan needs no factor. A column is run as the net that `extract` makes of it:
+    unscaled. Whole numbers, which may be indices, stay as they are.
+
+    A join on the spot divides each operand by the probability that it is live, to the same end (Huang et al. 2016
+    multiply in evaluation instead). `mean` divides by the number of all its operands, as it does in evaluation.
     """
-    if live is None or route != FULL or join.out.dtype != "f32":
-        return 1
-    return len(live) / sum(live)
+    if live is None:
+        return ()
+    if join.drops:
+        n = len(live) if join.spec.name == "mean" else 1
+        factors = tuple([1 / chance / n for chance, on in zip(chances_of(join.drops), live, strict=True) if on])
+    elif route != FULL or join.out.dtype != "f32" or join.spec.name == "mean":
+        return ()
+    else:
+        factors = (len(live) / sum(live),) * sum(live)
+    return factors if any(factor != 1 for factor in factors) else ()
 
 
 def _live_part(join: nn.Module, live: Live) -> Callable[..., Tensor]:
@@ -74,29 +87,40 @@ def _live_part(join: nn.Module, live: Live) -> Callable[..., Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class ScaledSum:
-    """The sum of live operands, times a factor."""
+    """The sum of live operands, each times its factor."""
 
-    factor: float
+    factors: tuple[float, ...]
 
     def __call__(self, *operands: Tensor) -> Tensor:
+        first, *others = self.factors
         if len(operands) == 1:
-            return operands[0] * self.factor
-        return join_sum(*operands).mul_(self.factor)
+            return operands[0] * first
+        if all(factor == first for factor in others):
+            return join_sum(*operands).mul_(first)
+        total = operands[0] if first == 1 else operands[0] * first
+        total = torch.add(total, operands[1], alpha=others[0])
+        for operand, factor in zip(operands[2:], others[1:], strict=True):
+            total.add_(operand, alpha=factor)  # no backward pass saves the running total, so it may be overwritten
+        return total
 
 
 class Concat:
-    """A concatenation in which dropped operands are zeros, and live ones are multiplied by ``factor``."""
+    """A concatenation in which dropped operands are zeros, and live ones are multiplied by ``factors``, if there are
+    any."""
 
-    def __init__(self, graph: JoinGraph, number: int, node: Join, live: Live, factor: float) -> None:
+    def __init__(self, graph: JoinGraph, number: int, node: Join, live: Live, factors: tuple[float, ...]) -> None:
         dim = node.args["dim"]
         assert isinstance(dim, int)
         self.rank = len(node.out.shape) + 1
         self.dim = dim if dim > 0 else dim + self.rank
         self.sizes = [graph[o].out.shape[self.dim - 1] for o in graph.operands(number)]
         self.live = live or (True,) * len(self.sizes)
-        self.factor = factor
+        self.factors = factors
 
     def __call__(self, *operands: Tensor) -> Tensor:
+        alike = len({*self.factors}) < 2
+        if not alike:
+            operands = tuple([x if factor == 1 else x * factor for x, factor in zip(operands, self.factors, strict=True)])
         given = iter(operands)
         like = operands[0]
         parts = [
@@ -104,7 +128,7 @@ class Concat:
             for on, size in zip(self.live, self.sizes, strict=True)
         ]
         joined = join_concat(parts, self.dim)
-        return joined if self.factor == 1 else joined.mul_(self.factor)
+        return joined.mul_(self.factors[0]) if alike and self.factors else joined
 
 
 _SUMS = {REDUCTIONS["sum"], REDUCTIONS["mean"]}

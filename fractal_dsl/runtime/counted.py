@@ -7,24 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from fractal_dsl.program.program import DropPath
-
 STEP = "_extra_state"
 """Torch's name for the ``state_dict`` entry that holds a net's ``step``."""
 
 
 class Counted(fx.GraphModule):
-    """A net that counts the plans it draws in ``step``, and saves the count if it has drop-path."""
+    """A net that counts the plans it draws in ``step``, and saves the count if it draws any."""
 
     step: int
 
     @property
-    def drop_path(self) -> DropPath | None:
-        """The net's drop-path, if it has one."""
+    def draws(self) -> bool:
+        """Whether training draws a plan for each step."""
         raise NotImplementedError
 
     def get_extra_state(self) -> Tensor:
-        """The number of plans drawn. The ``state_dict`` of a net with drop-path holds it."""
+        """The number of plans drawn. The ``state_dict`` of a net that draws plans holds it."""
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: object) -> None:
@@ -34,7 +32,7 @@ class Counted(fx.GraphModule):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if not self.drop_path:
+        if not self.draws:
             destination.pop(prefix + STEP)
 
     def _load_from_state_dict(

@@ -69,11 +69,11 @@ _INITIALISERS = {nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.constant_, 
 
 
 def behind_joins(graph: JoinGraph) -> frozenset[int]:
-    """The nodes whose input depends on a plan."""
+    """The nodes whose input depends on the route of a plan: those behind a join of a rule."""
     behind: set[int] = set()
     for number in graph.g.nodes:
         operands = graph.operands(number)
-        if any(o in behind or (isinstance(n := graph[o], Join) and n.droppable) for o in operands):
+        if any(o in behind or (isinstance(n := graph[o], Join) and n.of_columns) for o in operands):
             behind.add(number)
     return frozenset(behind)
 

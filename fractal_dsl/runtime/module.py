@@ -31,8 +31,8 @@ from fractal_dsl.runtime.slim import own_hooks
 class FractalModule(Counted):
     """A compiled net.
 
-    In eval mode, or without drop-path, a call runs the whole graph. In train mode, each call draws a plan from
-    ``(seed, step)``, increments ``step``, and computes only what the plan keeps (paper, section 3.1).
+    In eval mode, or without drop-path and ``@drop``, a call runs the whole graph. In train mode, each call draws a plan
+    from ``(seed, step)``, increments ``step``, and computes only what the plan keeps (paper, section 3.1).
     """
 
     join_graph: JoinGraph
@@ -138,7 +138,7 @@ class FractalModule(Counted):
     def _forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
         if plan is not None:
             return self._run(x, plan)
-        if self.training and self.drop_path:
+        if self.training and self.draws:
             recorder = recorder_of(x)
             if recorder:
                 warn_of_recording(recorder, self.join_graph.net)
@@ -174,7 +174,7 @@ class FractalModule(Counted):
     @property
     def graph(self) -> fx.Graph:
         """The whole net as an fx graph."""
-        if "_space" in self.__dict__ and torch.compiler.is_exporting() and self.training and self.drop_path:
+        if "_space" in self.__dict__ and torch.compiler.is_exporting() and self.training and self.draws:
             # torch.export interprets the graph and does not call the module
             warn_of_recording("torch.export", self.join_graph.net)
         return self._graph
@@ -216,6 +216,11 @@ class FractalModule(Counted):
         """The net's drop-path, or None if it has none, or no join to drop operands of."""
         return self._space.drop_path
 
+    @property
+    def draws(self) -> bool:
+        """Whether each training step draws a plan: the net has drop-path, or branches with ``@drop``."""
+        return self._space.draws
+
     # --- plans
 
     def full_plan(self) -> Plan:
@@ -230,12 +235,17 @@ class FractalModule(Counted):
         """The drop-path plan of a training step, a function of seed and step (paper, section 3.1)."""
         return self._space.drawn(seed, step)
 
+    def plans(self, seed: int, step: int) -> list[Plan]:
+        """All plans that a training step runs: the drawn one and, with ``columns=all``, each column."""
+        return self._space.step(seed, step)
+
     def run(self, x: Tensor, plan: Plan) -> Tensor:
         """The output under a plan: [batch, …] to [batch, …]. Dropped paths are not computed.
 
         Joins use only their live operands. A dropped operand of ``concat`` counts as zeros, and one of ``gated`` gets
         no weight. In a plan of the whole net with k of n operands live, ``sum`` and ``concat`` multiply by n / k, which
-        keeps their expectation. Batch norms read, and in train mode update, the running statistics of the plan's route.
+        keeps their expectation. Where the plan drew branches of joins on the spot, ``sum``, ``mean`` and ``concat``
+        divide each live one by its probability to be live, to the same end. Batch norms read, and in train mode update, the running statistics of the plan's route.
 
         Raises UserError for a plan of another net.
         """

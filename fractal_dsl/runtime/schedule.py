@@ -44,6 +44,7 @@ class Scheduler:
         self.numbers = list(graph.g.nodes)
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
         self.joins = [number for number, _ in graph.joins()]
+        self.dropping = [number for number, _ in graph.dropping()]
         self.regions = regions(graph, level)
         self.lasting: dict[Plan, list[Instruction | RecomputedRegion]] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
@@ -112,6 +113,8 @@ class Scheduler:
     def _instructions(self, plan: Plan, keys: _Keys | None) -> list[Instruction]:
         """One call for each node. With ``keys``, identical calls on values with equal keys share a key."""
         live = dict(zip(self.joins, plan.live, strict=True))
+        if plan.branches:
+            live |= zip(self.dropping, plan.branches, strict=True)
         reads = dict(self.operands)
         for number, flags in live.items():
             reads[number] = tuple([o for o, on in zip(self.operands[number], flags, strict=True) if on])
@@ -174,8 +177,8 @@ class Scheduler:
 
 
 def lasting(plan: Plan) -> bool:
-    """Whether a plan recurs: it runs a column or the whole net."""
-    return plan.route != FULL or all(map(all, plan.live))
+    """Whether a plan recurs: it runs a column or the whole net, and left no branch of a join on the spot to chance."""
+    return not plan.branches and (plan.route != FULL or all(map(all, plan.live)))
 
 
 def regions(graph: JoinGraph, level: int | None) -> dict[int, RegionKey]:

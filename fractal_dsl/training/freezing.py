@@ -29,7 +29,7 @@ def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = Non
             )
     alone = [] if plain is None or not names else [lone_column(graph, plain)]
     if names and any(_may_learn_nothing(g, frozen_modules(graph, names)) for g in (graph, *alone)):
-        plans = " in some drop-path plans" if graph.drop_path else ""
+        plans = " in some drop-path plans" if graph.drop_path or graph.dropping() else ""
         raise UserError(
             f"freeze: nothing is left to learn{plans}. Leave out a part that always runs, such as the last layer"
         )
@@ -65,12 +65,16 @@ def _tags(node: Node) -> tuple[Tag, ...]:
 
 
 def _may_learn_nothing(graph: JoinGraph, frozen: set[str]) -> bool:
-    """Whether a plan can have a live part without parameters to learn: drop-path may leave one operand of a join."""
+    """Whether a plan can have a live part without parameters to learn: drop-path may leave one operand of a join, and ``@drop`` those
+    branches that do not have it."""
     nothing: dict[int, bool] = {}
     for number, node in graph.items():
         operands = [nothing[o] for o in graph.operands(number)]
-        if isinstance(node, Join) and node.droppable and graph.drop_path is not None:
+        if isinstance(node, Join) and node.of_columns and graph.drop_path is not None:
             nothing[number] = any(operands)
+        elif isinstance(node, Join) and node.drops:
+            kept = [n for n, drop in zip(operands, node.drops, strict=True) if not drop]
+            nothing[number] = all(kept) if kept else any(operands)
         else:
             learns = (
                 isinstance(node, Layer | Join) and node.module not in frozen and node_cost(graph, number).params > 0

@@ -111,9 +111,9 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: i
 
 
 def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> list[list[Plan]]:
-    """The plans of each of the first steps; of one step for a net without drop-path, whose steps are all alike."""
+    """The plans of each of the first steps; of one step for a net that draws no plans, whose steps are all alike."""
     space = PlanSpace.of(graph)
-    return [space.step(seed, step) for step in range(steps if space.drop_path else 1)]
+    return [space.step(seed, step) for step in range(steps if space.draws else 1)]
 
 
 def _values(graph: JoinGraph, nodes: Iterable[int]) -> int:

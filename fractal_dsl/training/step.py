@@ -208,7 +208,7 @@ class Stepper:
 
 def plans(model: FractalModule, seed: int, step: int) -> Iterator[tuple[Plan, float]]:
     """The plans of a step with the weights of their losses: with ``columns=all``, a local plan and every column."""
-    yield model.plan(seed, step), 1.0
-    if model.drop_path and model.drop_path.all_columns:
-        for k in range(1, model.n_columns + 1):
-            yield model.column_plan(k), 1 / model.n_columns
+    first, *columns = model.plans(seed, step)
+    yield first, 1.0
+    for column in columns:
+        yield column, 1 / model.n_columns

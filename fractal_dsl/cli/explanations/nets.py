@@ -88,19 +88,16 @@ NETS: dict[str, Explanation] = {
         """,
     ),
     "W0701": Explanation(
-        "Drop-path drops operands of the joins that close the columns of rules. Inline joins, such as `sum(id, …)`, "
-        "always keep all their operands, so drop-path has no effect in a net without such rules. Write the columns as "
-        "a rule, or leave the option out. The file compiles: this is a warning.",
+        "The option `drop_path` drops operands of the joins that close the columns of rules. In a net without such rules "
+        "it has no effect. Training leaves out a branch of an inline join, such as `sum(id, …)`, if `@drop(50%)` follows "
+        "it, but the only branch of a join always stays. The file compiles: this is a warning.",
         """
         layer block = sum(id, linear(8) >> relu)
         net N(x: f32[8]) -> f32[8] with drop_path(local=50%) = block ** 3
         """,
         """
-        rule F join mean {
-            F[1]   = linear(8) >> relu
-            F[n+1] = F[n] >> F[n] | linear(8) >> relu
-        }
-        net N(x: f32[8]) -> f32[8] with drop_path(local=50%) = F[3]
+        layer block = sum(id, (linear(8) >> relu) @drop(50%))
+        net N(x: f32[8]) -> f32[8] = block ** 3
         """,
     ),
 }

@@ -30,7 +30,7 @@ def collapse_joins(graph: JoinGraph) -> JoinGraph:
     for number, node in graph.items():
         if number in absorbed:
             continue
-        if isinstance(node, Join) and node.droppable:
+        if isinstance(node, Join) and node.of_columns:
             operands, levels = _columns(graph, number, node)
             kept.append((number, replace(node, labels=labels_of(levels)), operands))
         else:

@@ -21,7 +21,7 @@ def select_column(graph: JoinGraph, column: int) -> JoinGraph:
     alias: dict[int, int] = {}
     for number, node in graph.items():
         operands = [alias.get(o, o) for o in graph.operands(number)]
-        if not (isinstance(node, Join) and node.droppable):
+        if not (isinstance(node, Join) and node.of_columns):
             result.add(node, operands, id=number)
             continue
         chosen = node.choice[column - 1]

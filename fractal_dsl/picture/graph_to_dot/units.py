@@ -171,7 +171,7 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
     if folded is not None and folded.call:
         name = _common_name(m.name for n in inside if isinstance(m := graph[n], Layer | Join))
     if folded is None and isinstance(node, Join):
-        text = "" if node.droppable and node.spec.name == "mean" else node.spec.name
+        text = "" if node.of_columns and node.spec.name == "mean" else node.spec.name
         return Unit("join", text, "join", inside, name, into, node.out, frames)
     layers = [m for n in inside if isinstance(m := graph[n], Layer)]
     sort = tuple((m.spec.name, *m.args.items()) for m in layers)

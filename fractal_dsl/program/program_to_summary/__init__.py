@@ -57,7 +57,10 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         return None
     if program.drop_path_span and not first.closes:
         message = f"the drop-path of net `{program.net}` has no effect: the net has no rule with a join"
-        help = "drop-path drops operands of the joins of rules, not those of inline joins such as `sum(id, …)`"
+        help = (
+            "`drop_path` drops operands of the joins of rules. To drop a branch of an inline join, write `@drop` after it: "
+            "`sum(id, conv2d(64, 3) @drop(10%))`"
+        )
         report.warning("W0701", program.drop_path_span, message, help=help)
     order = column_order(first.labels)
     if order:
@@ -80,6 +83,8 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         signal.paths,
         tuple(columns.values()) if order else (whole,),
         tuple(columns),
+        totals.drops,
+        totals.training_macs,
     )
 
 

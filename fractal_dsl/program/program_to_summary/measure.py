@@ -14,6 +14,7 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, choose_operands, labels_of
+from fractal_dsl.program.drops import chances_of
 from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
 from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
 from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
@@ -106,7 +107,12 @@ class Measure:
             case p.Merge():
                 parts = [self.closed(b, x, False) for b in term.branches]
                 branches = [replace(s, span=b.span) for (s, _), b in zip(parts, term.branches, strict=True)]
-                signal, totals = self._join(branches, sum_of([t for _, t in parts]), term.join, None)
+                totals = [t for _, t in parts]
+                if term.drops:
+                    self._check_drops(term, branches)
+                    chances = zip(totals, term.drops, chances_of(term.drops), strict=True)
+                    totals = [t.dropped(drop, live) if drop else t for t, drop, live in chances]
+                signal, totals = self._join(branches, sum_of(totals), term.join, None)
                 return self._base(signal, totals, placed)
             case p.NamedBlock():
                 self.trail.append(term.name)
@@ -156,7 +162,8 @@ class Measure:
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, ColumnCost(base, params, macs)), depth=base, weighted=weighted)
         signal = replace(signal, last=spec if weighted else None, behind=source(spec, self.behind))
-        return (signal,), Totals(params, macs, base, weighted, modules=Digest.of(spec.torch(x, args)))
+        modules = Digest.of(spec.torch(x, args))
+        return (signal,), Totals(params, macs, base, weighted, modules=modules, training_macs=float(macs))
 
     def _warn(self, term: p.Op, x: Tensor, params: int) -> None:
         """Warn of a layer that most likely misreads its input."""
@@ -268,6 +275,20 @@ class Measure:
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
 
+    def _check_drops(self, term: p.Merge, branches: Sequence[Signal]) -> None:
+        """Check that an inline join keeps its output whichever of its branches are left out."""
+        known = [s.out for s in branches if s.out is not None]
+        if len(known) < len(branches):
+            return
+        try:
+            out = term.join.spec.out(tuple(known), term.join.args)
+            if out.dtype != "f32":
+                raise ShapeError("branches of whole numbers cannot be left out: the others could not make up for them")
+            _check_subsets(term.join, known, out, "branches", "`@drop` leaves branches out")
+        except ShapeError as error:
+            if error.operands is None:
+                self._error(error, term.span)
+
     def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
         """The parameters of a join and, for ``Totals.modules``, what it constructs."""
         operands = tuple([s.out for s in signals if s.out is not None])
@@ -282,7 +303,7 @@ class Measure:
         try:
             out = join.spec.out(tuple(known), join.args)
             if labels is not None:
-                _check_columns(join, known, out)
+                _check_subsets(join, known, out, "columns", "drop-path drops columns")
             return out
         except ShapeError as error:
             if error.operands is None:
@@ -303,14 +324,14 @@ class Measure:
         return text if len(text) <= 40 else text[:37] + "…"
 
 
-def _check_columns(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor) -> None:
-    """Check that a join of columns keeps its output shape for any subset of live columns. Raises ShapeError."""
+def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, what: str, why: str) -> None:
+    """Check that a join keeps its output shape for any subset of live operands. Raises ShapeError."""
     if join.spec.name == "concat":  # dropped operands become zeros
         return
     for count in range(1, len(operands) + 1):
         fewer = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
         other = next((x for x in (*operands, fewer) if x != out), None)
         if other is not None:
-            message = f"`{join.spec.name}` outputs {out} for {len(operands)} columns, but {other} for fewer"
-            help = "drop-path drops columns, and passes a single one unchanged: use a join that keeps their shape"
+            message = f"`{join.spec.name}` outputs {out} for {len(operands)} {what}, but {other} for fewer"
+            help = f"{why}, and passes a single one unchanged: use a join that keeps their shape"
             raise ShapeError(message, help, "E0501")

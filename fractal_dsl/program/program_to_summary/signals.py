@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import OpSpec, Tensor
-from fractal_dsl.program.program_to_summary.summary import ColumnCost
+from fractal_dsl.program.program_to_summary.summary import ColumnCost, Drops
 
 _MODULUS, _BASE = 2**61 - 1, 1_000_003
 
@@ -37,7 +37,8 @@ class Totals(Struct, frozen=True):
     """Sums over a part of the net.
 
     ``macs`` are multiply-accumulates per sample. ``joins`` counts collapsed joins by arity, ``raw`` counts two-input
-    joins. ``shared`` is as in ColumnCost. ``modules`` is a digest of all constructed modules, in order.
+    joins. ``shared`` is as in ColumnCost. ``modules`` is a digest of all constructed modules, in order. ``drops`` and
+    ``training_macs`` are as in Summary.
     """
 
     params: int = 0
@@ -48,6 +49,8 @@ class Totals(Struct, frozen=True):
     joins: tuple[tuple[int, int], ...] = ()
     shared: frozenset[int] = frozenset()
     modules: Digest = Digest()
+    drops: Drops | None = None
+    training_macs: float = 0.0
 
     def __add__(self, other: Totals) -> Totals:
         joins = self.joins
@@ -62,6 +65,15 @@ class Totals(Struct, frozen=True):
             joins,
             self.shared | other.shared,
             self.modules + other.modules,
+            self.drops + other.drops if self.drops and other.drops else self.drops or other.drops,
+            self.training_macs + other.training_macs,
+        )
+
+    def dropped(self, drop: float, live: float) -> Totals:
+        """The totals of a branch that training leaves out with probability ``drop`` > 0; ``live``: that it runs."""
+        here = Drops(1, drop, drop)
+        return replace(
+            self, drops=here + self.drops if self.drops else here, training_macs=live * self.training_macs
         )
 
 

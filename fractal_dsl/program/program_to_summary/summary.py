@@ -29,11 +29,25 @@ class ColumnCost(Struct, frozen=True):
         return ColumnCost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
 
 
+class Drops(Struct, frozen=True):
+    """The branches of inline joins that training leaves out: their number, and their lowest and highest probability."""
+
+    branches: int
+    lowest: float
+    highest: float
+
+    def __add__(self, other: Drops) -> Drops:
+        return Drops(
+            self.branches + other.branches, min(self.lowest, other.lowest), max(self.highest, other.highest)
+        )
+
+
 class Summary(Struct, frozen=True):
     """The figures of a net, as ``fractal-dsl info`` prints them.
 
     Shapes leave the batch out. MACs are multiply-accumulates of convolutions and matrix products, per sample. ``joins``
-    counts the collapsed joins by arity. ``labels`` name the columns, from shallow to deep.
+    counts the collapsed joins by arity. ``labels`` name the columns, from shallow to deep. ``drops`` is None if no
+    branch has a ``@drop``. ``training_macs`` is the mean over training steps if nothing but ``@drop`` leaves parts out.
     """
 
     net: str
@@ -50,12 +64,15 @@ class Summary(Struct, frozen=True):
     paths: int
     columns: tuple[ColumnCost, ...]
     labels: tuple[Label, ...]
+    drops: Drops | None
+    training_macs: float
 
     def json(self) -> dict[str, Any]:
         """Plain data under the documented keys."""
         plain: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__ if name != "labels"}
         plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
         plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
+        plain["drops"] = self.drops and {name: getattr(self.drops, name) for name in self.drops.__struct_fields__}
         plain["columns"] = [
             {"column": k, "depth": c.depth, "params": c.params, "macs": c.macs} for k, c in enumerate(self.columns, 1)
         ]

@@ -31,7 +31,8 @@ NAMES = {
     "stack": "no join adds an axis: `concat(a, b)` joins along the channels",
     **dict.fromkeys(
         ("droppath", "DropPath", "drop_path", "StochasticDepth", "stochastic_depth"),
-        "write it behind the net's output, as in `with drop_path(local=15%)`: it drops operands of the joins of rules",
+        "mark a branch, as in `sum(id, linear(8) @drop(10%))`; for the columns of rules, write `with "
+        "drop_path(local=15%)` behind the net's output",
     ),
     **dict.fromkeys(
         ("adam", "Adam", "adamw", "AdamW", "sgd", "SGD", "RMSprop", "rmsprop"),

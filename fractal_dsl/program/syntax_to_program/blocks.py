@@ -9,6 +9,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import JOINS
 from fractal_dsl.program import program as p
+from fractal_dsl.program.syntax_to_program.arguments import Argument
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.types import Unknown
 from fractal_dsl.program.syntax_to_program.values import EnclosingRule, RuleFn, Value, is_list, type_of
@@ -28,9 +29,9 @@ def bundle(context: Context, columns: tuple[p.Term, ...], rule: EnclosingRule | 
     return p.Bundle(columns, span)
 
 
-def annotated(context: Context, expr: s.Annotated, block: p.Term, values: Sequence[Value]) -> Value:
+def annotated(context: Context, expr: s.Annotated, block: p.Term, given: Sequence[Argument]) -> p.Term | Unknown:
     """``block @tag("stem")``, ``block @checkpoint``"""
-    match expr.name, values:
+    match expr.name, [arg.value for arg in given]:
         case "tag", [str() as value]:
             return p.Tagged(block, "tag", value, expr.span)
         case "tag", [Unknown()]:
@@ -42,7 +43,8 @@ def annotated(context: Context, expr: s.Annotated, block: p.Term, values: Sequen
         case "checkpoint", _:
             return context.error("E0206", expr.span, "`@checkpoint` takes no arguments")
         case _:
-            help = suggesting(expr.name, ("tag", "checkpoint"), 'the annotations are `@tag("name")` and `@checkpoint`')
+            known = 'the annotations are `@tag("name")`, `@checkpoint` and `@drop(10%)`'
+            help = suggesting(expr.name, ("tag", "checkpoint", "drop"), known)
             return context.error("E0201", expr.span, f"unknown annotation `@{expr.name}`", help=help)
 
 

@@ -17,6 +17,7 @@ from fractal_dsl.program.syntax_to_program.arguments import Argument, texts
 from fractal_dsl.program.syntax_to_program.blocks import annotated, bundle, no_block, no_join
 from fractal_dsl.program.syntax_to_program.calls import apply, call_block
 from fractal_dsl.program.syntax_to_program.context import Context
+from fractal_dsl.program.syntax_to_program.dropped import check_columns, check_steps, dropped, misplaced
 from fractal_dsl.program.syntax_to_program.fitting import type_as
 from fractal_dsl.program.syntax_to_program.limits import MAX_ELEMENTS
 from fractal_dsl.program.syntax_to_program.lists import element, sized, unknown_element, unpacked
@@ -27,6 +28,7 @@ from fractal_dsl.program.syntax_to_program.types import ANY, ANY_LIST, Type, Unk
 from fractal_dsl.program.syntax_to_program.values import (
     BLOCKS,
     TERMS,
+    Dropped,
     EachFn,
     ExternFn,
     JoinFn,
@@ -70,7 +72,9 @@ class Evaluator(Struct):
             case s.Flow():
                 return self._flow(expr, scope)
             case s.Columns():
-                columns = tuple([self.block(self.evaluate(e, scope), e.span) for e in expr.columns])
+                values = [self.evaluate(e, scope) for e in expr.columns]
+                check_columns(context, values)
+                columns = self._blocks(values, expr.columns)
                 return bundle(context, columns, scope.rule, expr.span)
             case s.Call():
                 return self._call(expr, scope)
@@ -80,8 +84,7 @@ class Evaluator(Struct):
             case s.Attribute():
                 return self._attribute(expr, scope)
             case s.Annotated():
-                block = self.block(self.evaluate(expr.base, scope), expr.base.span)
-                return annotated(context, expr, block, [self.evaluate(a.value, scope) for a in expr.args])
+                return self._annotated(expr, scope)
             case s.Broken():
                 return ANY
 
@@ -95,6 +98,8 @@ class Evaluator(Struct):
                 return p.Hole(span) if isinstance(block, Unknown) else block
             case Unknown() if value.type.name in ("any", "block"):
                 return p.Hole(span)
+            case Dropped():
+                return misplaced(self.context, value)
             case _:
                 return no_block(self.context, value, span)
 
@@ -114,9 +119,20 @@ class Evaluator(Struct):
             case _:
                 return no_join(self.context, value, span)
 
+    def _annotated(self, expr: s.Annotated, scope: Scope) -> Value:
+        base = self.evaluate(expr.base, scope)
+        given = [Argument(a.name, self.evaluate(a.value, scope), a.span, a.value) for a in expr.args]
+        if expr.name == "drop":
+            return dropped(self, expr, base, given)
+        if isinstance(base, Dropped):
+            block = annotated(self.context, expr, base.block, given)
+            return block if isinstance(block, Unknown) else Dropped(block, base.drop, base.span)
+        return annotated(self.context, expr, self.block(base, expr.base.span), given)
+
     def _flow(self, expr: s.Flow, scope: Scope) -> Value:
         """``a >> b``, and ``concat >> conv2d(64, 1)``: a join followed by a block."""
         values = [self.evaluate(e, scope) for e in expr.steps]
+        check_steps(self.context, expr, values)
         if type_of(values[0]) != "join":
             return p.Seq(self._blocks(values, expr.steps), expr.span)
         use = self.join(values[0], expr.steps[0].span)

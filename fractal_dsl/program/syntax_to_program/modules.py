@@ -15,7 +15,7 @@ from fractal_dsl.program.syntax_to_program.externs import check_extern
 from fractal_dsl.program.syntax_to_program.params import ParseValue, param
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import ExternFn, LayerFn, ModuleValue, RuleFn, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import Dropped, ExternFn, LayerFn, ModuleValue, RuleFn, Value, type_of
 
 
 class Library(Struct):
@@ -150,7 +150,8 @@ class Module:
         if decl.shared:
             block = self.core.block(value, span)
             return block if isinstance(block, p.Hole) else p.NamedBlock(decl.name.id, block, span, shared=True)
-        return self.core.block(value, span) if type_of(value) == "block" else value
+        is_block = type_of(value) == "block" and not isinstance(value, Dropped)
+        return self.core.block(value, span) if is_block else value
 
     def _imported(self, name: str, decl: s.Import | s.FromImport) -> Value:
         file = self.library.find(decl.path.span)

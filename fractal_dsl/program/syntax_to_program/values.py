@@ -126,9 +126,19 @@ class EachFn(Struct, frozen=True):
     target: p.Term
 
 
+class Dropped(Struct, frozen=True, eq=False):
+    """``block @drop(10%)``: a branch of an inline join, which training leaves out with probability ``drop``.
+
+    It is no block: it stands nowhere else."""
+
+    block: p.Term
+    drop: float
+    span: Span
+
+
 BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
 TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.NamedBlock, p.Tagged, p.Hole)
-BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn)
+BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn, Dropped)
 
 
 def is_list(value: Value) -> TypeGuard[tuple[Value, ...]]:
