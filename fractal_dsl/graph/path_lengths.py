@@ -79,7 +79,7 @@ def _locally(graph: JoinGraph, drop: Fraction) -> _Weight:
 
 
 def _by_branch(graph: JoinGraph, otherwise: _Weight) -> _Weight:
-    """A branch of a join on the spot is kept by its own draw; ``otherwise`` is for other joins."""
+    """A branch of an inline join is kept by its own draw; ``otherwise`` is for other joins."""
     live = {n: chances_of([Fraction(str(drop)) for drop in join.drops]) for n, join in graph.dropping()}
     return lambda join, i: live[join][i] if join in live else otherwise(join, i)
 

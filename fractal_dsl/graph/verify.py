@@ -3,8 +3,8 @@
 At every stage a graph has one input and one output, operands come before their readers and in the order of their
 slots, and shapes follow from the rules of layers and joins. Each stage adds to that:
 
-    raw          every node but the output is read; a join on the spot with branches to leave out has for each of them
-                 a probability below 1, which no join of a rule has
+    raw          every node but the output is read; an inline join with branches to leave out has a probability
+                 below 1 for each of them, which no join of a rule has
     collapsed    the same; no join has an open operand, and the operands of one join have distinct labels
     labelled     the same; names are distinct, each join knows the operand of each column, a node is in the columns that
                  need it, and nodes that share weights construct the same module
@@ -108,7 +108,7 @@ def _check_labels(graph: JoinGraph, nodes: _Nodes, number: int, join: Join) -> N
         raise _broken(nodes, number, f"it has {len(join.labels)} labels for {arity} operands")
     if join.drops:
         if join.of_columns:
-            raise _broken(nodes, number, "only joins on the spot have branches to leave out")
+            raise _broken(nodes, number, "only inline joins have branches to leave out")
         if len(join.drops) != operands or not any(join.drops) or not all(0 <= drop < 1 for drop in join.drops):
             raise _broken(nodes, number, f"{operands} operands cannot be left out with {join.drops}")
     if graph.stage == "raw":

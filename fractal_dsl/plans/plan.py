@@ -79,9 +79,7 @@ def _joins(digits: str, text: str) -> tuple[tuple[bool, ...], ...]:
 
 
 def _no_plan(text: str) -> UserError:
-    return UserError(
-        f"{_short(text)!r} is not a plan: write its route and its live operands, such as 0:110.11*3.01"
-    )
+    return UserError(f"{_short(text)!r} is not a plan: write its route and its live operands, such as 0:110.11*3.01")
 
 
 def _short(text: str) -> str:
@@ -138,7 +136,7 @@ def draw(
 
 
 def draw_branches(drops: Sequence[Sequence[float]], seed: int, step: int) -> tuple[tuple[bool, ...], ...]:
-    """For each join on the spot with these probabilities of its branches, which of them a training step runs.
+    """For each inline join with these probabilities of its branches, which of them a training step runs.
 
     Stochastic depth (Huang et al. 2016, section 3). The draws are independent of those of drop-path. If all branches of
     a join are left out, one of them, drawn uniformly, stays.

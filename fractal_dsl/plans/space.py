@@ -76,8 +76,9 @@ class PlanSpace(Struct, frozen=True):
             )
         if plan.branches and [*map(len, plan.branches)] != [*map(len, self.drops)]:
             raise UserError(
-                f"the plan is of another net: it has {len(plan.branches)} joins on the spot, net {self.net} has "
-                f"{len(self.drops)} with a `@drop`, of {' and '.join(map(str, map(len, self.drops[:8]))) or 'no'} branches"
+                f"the plan is of another net: it has {len(plan.branches)} inline joins of "
+                f"{sum(map(len, plan.branches))} branches, net {self.net} has {len(self.drops)} with `@drop`, of "
+                f"{sum(map(len, self.drops))}"
             )
         if not 0 <= plan.route <= self.columns:
             raise UserError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import prod
 from typing import TypeVar
 
 Number = TypeVar("Number", float, Fraction)
@@ -16,5 +15,7 @@ Number = TypeVar("Number", float, Fraction)
 
 def chances_of(drops: Sequence[Number]) -> tuple[Number, ...]:
     """For each branch of a join the probability that it runs, from the probabilities of ``@drop``, all below 1."""
-    survivor = prod(drops) / len(drops)
+    survivor = drops[0] / len(drops)
+    for drop in drops[1:]:
+        survivor *= drop
     return tuple([1 - drop + survivor for drop in drops])

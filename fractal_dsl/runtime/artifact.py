@@ -36,7 +36,7 @@ from fractal_dsl.graph.passes import run
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
 from fractal_dsl.graph.passes.normalise_input import normalise_input, normaliser
-from fractal_dsl.runtime import layers
+from fractal_dsl.runtime import drops, layers
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -44,7 +44,10 @@ from fractal_dsl.stored.kinds import NETWORK_FORMAT, is_network
 from fractal_dsl.stored.manifests import NETWORK_VERSION
 from fractal_dsl.stored.spec import Stored, open_stored
 
-_HELPERS = {name: inspect.getsource(cls) for name, cls in vars(layers).items() if inspect.isclass(cls)}
+_HELPERS = {
+    **{name: inspect.getsource(cls) for name, cls in vars(layers).items() if inspect.isclass(cls)},
+    **{name: inspect.getsource(function) for name, function in vars(drops).items() if inspect.isfunction(function)},
+}
 
 
 def graph_sha256(graph: JoinGraph) -> str:

@@ -61,7 +61,7 @@ def _factors(join: Join, live: Live, route: int) -> tuple[float, ...]:
     whatever the probability, and a full plan needs no factor. A column is run as the net that `extract` makes of it:
     unscaled. Whole numbers, which may be indices, stay as they are.
 
-    A join on the spot divides each operand by the probability that it is live, to the same end (Huang et al. 2016
+    An inline join divides each operand by the probability that it is live, to the same end (Huang et al. 2016
     multiply in evaluation instead). `mean` divides by the number of all its operands, as it does in evaluation.
     """
     if live is None:
@@ -120,7 +120,9 @@ class Concat:
     def __call__(self, *operands: Tensor) -> Tensor:
         alike = len({*self.factors}) < 2
         if not alike:
-            operands = tuple([x if factor == 1 else x * factor for x, factor in zip(operands, self.factors, strict=True)])
+            operands = tuple(
+                [x if factor == 1 else x * factor for x, factor in zip(operands, self.factors, strict=True)]
+            )
         given = iter(operands)
         like = operands[0]
         parts = [

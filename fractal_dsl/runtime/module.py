@@ -244,8 +244,9 @@ class FractalModule(Counted):
 
         Joins use only their live operands. A dropped operand of ``concat`` counts as zeros, and one of ``gated`` gets
         no weight. In a plan of the whole net with k of n operands live, ``sum`` and ``concat`` multiply by n / k, which
-        keeps their expectation. Where the plan drew branches of joins on the spot, ``sum``, ``mean`` and ``concat``
-        divide each live one by its probability to be live, to the same end. Batch norms read, and in train mode update, the running statistics of the plan's route.
+        keeps their expectation. If the plan drew branches of inline joins, ``sum``, ``mean`` and ``concat`` divide each
+        live one by the probability that it is live, to the same end. Batch norms read, and in train mode update, the
+        running statistics of the plan's route.
 
         Raises UserError for a plan of another net.
         """

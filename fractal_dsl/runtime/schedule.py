@@ -177,7 +177,7 @@ class Scheduler:
 
 
 def lasting(plan: Plan) -> bool:
-    """Whether a plan recurs: it runs a column or the whole net, and left no branch of a join on the spot to chance."""
+    """Whether a plan recurs: it runs a column or the whole net, and drew no branches of inline joins."""
     return not plan.branches and (plan.route != FULL or all(map(all, plan.live)))
 
 

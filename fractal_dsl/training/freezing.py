@@ -65,8 +65,9 @@ def _tags(node: Node) -> tuple[Tag, ...]:
 
 
 def _may_learn_nothing(graph: JoinGraph, frozen: set[str]) -> bool:
-    """Whether a plan can have a live part without parameters to learn: drop-path may leave one operand of a join, and ``@drop`` those
-    branches that do not have it."""
+    """Whether a plan can have a live part without parameters to learn.
+
+    Drop-path may leave one operand of a join, and ``@drop`` the branches without it."""
     nothing: dict[int, bool] = {}
     for number, node in graph.items():
         operands = [nothing[o] for o in graph.operands(number)]

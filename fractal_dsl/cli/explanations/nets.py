@@ -88,9 +88,9 @@ NETS: dict[str, Explanation] = {
         """,
     ),
     "W0701": Explanation(
-        "The option `drop_path` drops operands of the joins that close the columns of rules. In a net without such rules "
-        "it has no effect. Training leaves out a branch of an inline join, such as `sum(id, …)`, if `@drop(50%)` follows "
-        "it, but the only branch of a join always stays. The file compiles: this is a warning.",
+        "The option `drop_path` drops operands of the joins that close the columns of rules. In a net without such "
+        "rules it has no effect. Training leaves out a branch of an inline join, such as `sum(id, …)`, if `@drop(50%)` "
+        "follows it, but the only branch of a join always stays. The file compiles: this is a warning.",
         """
         layer block = sum(id, linear(8) >> relu)
         net N(x: f32[8]) -> f32[8] with drop_path(local=50%) = block ** 3

@@ -75,9 +75,9 @@ RULES: dict[str, Explanation] = {
         "net N(x: f32[8]) -> f32[8] = linear(8) >> relu",
     ),
     "E0409": Explanation(
-        "`@drop(10%)` leaves a branch of an inline join out of a tenth of the training steps; the other branches remain. "
-        "It stands behind a whole branch, and nowhere else. An annotation binds tighter than `>>`, so a branch of several "
-        "blocks takes parentheses. Columns of rules are dropped by `with drop_path(local=10%)`.",
+        "`@drop(10%)` leaves a branch of an inline join out of a tenth of the training steps. The other branches "
+        "remain. It follows a whole branch: an annotation binds tighter than `>>`, so a branch of several blocks needs "
+        "parentheses. The option `with drop_path(local=10%)` drops columns of rules.",
         "net N(x: f32[8]) -> f32[8] = sum(id, linear(8) >> relu @drop(10%))",
         "net N(x: f32[8]) -> f32[8] = sum(id, (linear(8) >> relu) @drop(10%))",
     ),

@@ -47,6 +47,8 @@ def _left_out(graph: JoinGraph) -> list[str]:
     lines: list[str] = []
     if graph.drop_path is not None:
         lines.append("In training it has no drop-path: every step runs the whole net.")
+    if graph.dropping():
+        lines.append("In training it leaves branches out, as `@drop` says, by draws from torch's generator.")
     if graph.init != "default":
         lines.append(f'A new instance has torch\'s initial weights, not those of `init("{graph.init}")`.')
     return ["", *lines] if lines else []

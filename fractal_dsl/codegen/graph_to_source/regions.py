@@ -48,6 +48,18 @@ class Statement(Struct):
     keywords: tuple[str, ...] = ()
     region: Region | None = None
     join: Join | None = None
+    kept: tuple[tuple[str, tuple[ConstructorArgument, ...]], ...] = ()
+    """What the object keeps for a join with branches to leave out: their probabilities and, for `concat`, sizes."""
+
+    @property
+    def helper(self) -> str:
+        """The function that computes a join from the branches that run."""
+        name = self.join.spec.name if self.join else ""
+        return "drop_extern" if ":" in self.target else f"drop_{'sum' if name == 'mean' else name}"
+
+    def constant_count(self) -> int:
+        """The number of its constants in its region, without ``kept``."""
+        return len(self.region.constants if self.region is not None else self.constants)
 
 
 class Region(Struct):
@@ -149,8 +161,9 @@ class Regions:
         assert isinstance(node, Layer | Join)
         join = node if isinstance(node, Join) else None
         torch = self.graph.construction(number)
+        kept = self._kept(number, join) if join is not None and join.drops else ()
         if torch is None:
-            return Statement(number, self.operands[number], join=join)
+            return Statement(number, self.operands[number], join=join, kept=kept)
         kind = re.sub(r"(Transpose)?\d?d?$", "", torch.target.rpartition(".")[2])
         known = _ARGUMENTS.get(kind, ())
         constants = [
@@ -159,7 +172,18 @@ class Regions:
         constants += [ConstructorArgument(v, k) for k, v in torch.kwargs]
         keywords = tuple([k for k, _ in torch.kwargs])
         path = _path(self.names[number], skip)
-        return Statement(number, self.operands[number], path, torch.target, tuple(constants), keywords, join=join)
+        operands = self.operands[number]
+        return Statement(number, operands, path, torch.target, tuple(constants), keywords, join=join, kept=kept)
+
+    def _kept(self, number: int, join: Join) -> tuple[tuple[str, tuple[ConstructorArgument, ...]], ...]:
+        drops = ("drops", tuple([ConstructorArgument(drop, "drop") for drop in join.drops]))
+        if join.spec.name != "concat":
+            return (drops,)
+        dim = join.args["dim"]
+        assert isinstance(dim, int)
+        axis = dim - 1 if dim > 0 else dim
+        sizes = [self.graph[o].out.shape[axis] for o in self.graph.operands(number)]
+        return drops, ("sizes", tuple([ConstructorArgument(size, "size") for size in sizes]))
 
     def _sign(self, region: Region) -> None:
         """Set the signature of a region, its structure without constants, and collect the constants."""
@@ -176,6 +200,9 @@ class Regions:
             else:
                 signature.append((s.path, s.target, len(s.constants), s.keywords, reads))
                 region.constants += s.constants
+            for name, values in s.kept:
+                signature.append((name, tuple([bool(v.value) for v in values])))
+                region.constants += values
         name = _path(region.prefix, 0).rpartition(".")[2].rstrip("0123456789_")
         region.signature = (name or "net", tuple(signature))
         if region.prefix:

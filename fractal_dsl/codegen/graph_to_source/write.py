@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
 
 from fractal_dsl.base.escaping import docstring
+from fractal_dsl.codegen.graph_to_source.forward import forward
 from fractal_dsl.codegen.graph_to_source.header import header
 from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, parameter_name, plain
 from fractal_dsl.codegen.graph_to_source.regions import ConstructorArgument, Region, Regions, Signature, Statement
@@ -77,8 +77,9 @@ class Writer:
         whole = _Class(distinct(f"Net_{name}" if name in self.taken else name, self.taken), [net])
         for signature, cls in self.classes.items():
             self._finish(cls, camel(signature[0]))
-        used = {s.target for c in [whole, *self.classes.values()] for u in c.regions for s in u.statements if s.target}
-        parts = [self.helpers[t] for t in sorted(used) if t in self.helpers]
+        statements = [s for c in [whole, *self.classes.values()] for u in c.regions for s in u.statements]
+        used = {s.target for s in statements} | {name for s in statements if s.kept for name in ("drop_draw", s.helper)}
+        parts = [self.helpers[name] for name in sorted(used) if name in self.helpers]
         parts += [self._class(cls) for cls in self.classes.values()]
         parts.append(self._class(whole))
         body = "\n\n\n".join(part.strip() for part in parts)
@@ -110,27 +111,26 @@ class Writer:
             lines = [f"    {path}={call}," for path, call in members.items()]
             body = "super().__init__(\n    OrderedDict(\n" + textwrap.indent("\n".join(lines), "    ") + "\n    )\n)"
             return _definition(cls.name, "nn.Sequential", signature, body, None)
-        init = ["super().__init__()", *self._containers(self._members(cls, region))]
-        return _definition(cls.name, "nn.Module", signature, "\n".join(init), self._forward(region))
+        members = self._members(cls, region)
+        kept, names = self._kept(cls, region, members)
+        init = ["super().__init__()", *kept, *self._containers(members)]
+        return _definition(cls.name, "nn.Module", signature, "\n".join(init), forward(region, names))
 
     def _members(self, cls: _Class, region: Region) -> dict[str, str]:
         """The constructor call of each submodule, by its path."""
         members: dict[str, str] = {}
-        offset = 0
-        for s in region.statements:
+        for s, offset in _placed(region):
             if s.region is not None:
                 child = self.classes[s.region.signature]
                 first = {name: i for i, name in reversed(child.parameters.items())}
                 args = [_value(cls, s.region.constants[i], offset + i) for i in sorted(first.values())]
                 members[s.path] = f"{child.name}({', '.join(args)})"
-                offset += len(s.region.constants)
             elif s.target:
                 values = [_value(cls, c, offset + i) for i, c in enumerate(s.constants)]
                 places = len(values) - len(s.keywords)
                 args = values[:places] + [_keyword(k, v) for k, v in zip(s.keywords, values[places:], strict=True)]
                 called = self.foreign[s.target][1] if ":" in s.target else s.target
                 members[s.path] = f"{called}({', '.join(args)})"
-                offset += len(s.constants)
         return members
 
     def _containers(self, members: Mapping[str, str]) -> list[str]:
@@ -151,46 +151,27 @@ class Writer:
 
         return [f"self.{name} = {text(value)}" for name, value in tree.items()]
 
-    def _forward(self, region: Region) -> str:
-        last_use = {o: i for i, s in enumerate(region.statements) for o in s.operands}
-        last_use[region.output] = len(region.statements)
-        held: dict[str, int] = {"x": region.input}
-        variable: dict[int, str] = {region.input: "x"}
+    def _kept(self, cls: _Class, region: Region, members: Iterable[str]) -> tuple[list[str], dict[int, list[str]]]:
+        """Assignments of what the joins with branches to leave out read, and the names of it for each of them."""
+        taken = {path.partition(".")[0] for path in members}
         lines: list[str] = []
-        for i, s in enumerate(region.statements):
-            reads = [variable[o] for o in s.operands]
-            name = self._lane(s)
-            while name in held and last_use[held[name]] > i:
-                match = re.fullmatch(r"(.*?)_(\d+)", name)
-                name = f"{match[1]}_{int(match[2]) + 1}" if match else f"{name}_2"
-            held[name], variable[s.result] = s.result, name
-            lines.append(f"{name} = {_call(s, reads)}")
-        lines.append(f"return {variable[region.output]}")
-        return "\n".join(lines)
-
-    def _lane(self, s: Statement) -> str:
-        """The variable of a value: one for each column, ``x`` outside the columns, ``z`` for joins."""
-        match = re.match(r"column(\d+)\.", s.path)
-        if s.join is not None:
-            return "z"
-        return f"c{match[1]}" if match else "x"
+        names: dict[int, list[str]] = {}
+        for s, offset in _placed(region):
+            at = offset + s.constant_count()
+            for what, values in s.kept:
+                name = distinct(what, taken)
+                names.setdefault(s.result, []).append(name)
+                lines.append(f"self.{name} = ({', '.join(_value(cls, c, at + i) for i, c in enumerate(values))})")
+                at += len(values)
+        return lines, names
 
 
-def _call(s: Statement, reads: Sequence[str]) -> str:
-    if s.join is None or s.target:
-        return f"self.{s.path}({', '.join(reads)})"
-    match s.join.spec.name:
-        case "mean":
-            return f"({' + '.join(reads)}) / {len(reads)}"
-        case "sum":
-            return " + ".join(reads)
-        case "max":
-            result = reads[0]
-            for read in reads[1:]:
-                result = f"torch.maximum({result}, {read})"
-            return result
-        case _:
-            return f"torch.cat([{', '.join(reads)}], {s.join.args['dim']})"
+def _placed(region: Region) -> Iterator[tuple[Statement, int]]:
+    """The statements, each with the place of its first constant among those of the region."""
+    offset = 0
+    for s in region.statements:
+        yield s, offset
+        offset += s.constant_count() + sum(len(values) for _, values in s.kept)
 
 
 def _value(cls: _Class, constant: ConstructorArgument, place: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from fractal_dsl.base.texts import percent
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.picture.graph_to_dot.look import Label
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
@@ -37,6 +38,8 @@ class Facts:
         text = " >> ".join(ops) if len(ops) <= 8 else ", ".join(f"{n} × {op}" for op, n in counted.most_common(6))
         if isinstance(nodes[-1], Join) and unit.kind == "join":
             text = f"{nodes[-1].spec.name} of {len(self.graph.operands(unit.members[0]))}"
+            if drops := nodes[-1].drops:
+                text += f", branches left out of training steps: {', '.join(map(percent, drops))}"
         own = self.cost(unit)
         return "\n".join(
             line

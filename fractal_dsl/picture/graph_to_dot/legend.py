@@ -66,6 +66,8 @@ def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Hea
         entries.append(Entry(((fill, line, _HEIGHT),), "dropped: not computed"))
     if any(unit.kind == "join" and not unit.label for unit in units):
         entries.append(Entry(((theme.bar, theme.bar, 4.0),), "join: the mean of its columns"))
+    if any(re.search(r"\bdrop [\d.e-]+%", unit.label) for unit in units):
+        entries.append(Entry((), "drop N%, dashed: left out of N% of the training steps"))
     if "skip" in kinds:
         entries.append(Entry(((theme.line, theme.line, 0.9),), "id: passed on unchanged"))
     if any(re.search(r" ×\d+(\n|$)", text) for text in (*titles, *(unit.label for unit in units))):

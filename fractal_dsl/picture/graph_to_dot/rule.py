@@ -12,7 +12,7 @@ from itertools import count
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
-from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, window_text
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, drop_text, window_text
 from fractal_dsl.program import program as p
 from fractal_dsl.program.terms import instances, parts
 
@@ -95,7 +95,8 @@ class _Drawer:
                 return (self._parallel([self._closed(c, instance) for c in ordered], lanes=True),)
             case p.Merge():
                 branches = [self._closed(b, instance) for b in term.branches]
-                return (self._parallel(branches, lanes=False), *self._join(term.join, instance, named=True))
+                bar = f"{term.join.spec.name} {drop_text(term.drops)}".rstrip()
+                return (self._parallel(branches, lanes=False), *self._join(term.join, instance, bar))
             case p.Each():
                 return (*self._closed(term.target, instance), *self._closed(term.block, instance))
             case p.Tagged():
@@ -117,8 +118,9 @@ class _Drawer:
         held = tuple(frozenset({i}) for i, _ in enumerate(branches)) if lanes else ()
         return Parallel(tuple(map(Series, branches)), held)
 
-    def _join(self, join: p.JoinUse, instance: p.Instance, *, named: bool = False) -> tuple[Item, ...]:
-        bar = self._leaf("join", join.spec.name if named or join.spec.name != "mean" else "", "join")
+    def _join(self, join: p.JoinUse, instance: p.Instance, label: str | None = None) -> tuple[Item, ...]:
+        usual = join.spec.name if join.spec.name != "mean" else ""
+        bar = self._leaf("join", usual if label is None else label, "join")
         return (bar, *(self._closed(join.after, instance) if join.after is not None else ()))
 
     def _leaf(self, kind: str, label: str, family: str) -> Leaf:

@@ -14,6 +14,7 @@ from typing import Literal, cast
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import percent
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site, Tag
 from fractal_dsl.ops import Args, OpSpec, Tensor
 from fractal_dsl.program.columns import column_order
@@ -172,6 +173,7 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
         name = _common_name(m.name for n in inside if isinstance(m := graph[n], Layer | Join))
     if folded is None and isinstance(node, Join):
         text = "" if node.of_columns and node.spec.name == "mean" else node.spec.name
+        text = " ".join(filter(None, (text, drop_text(node.drops))))
         return Unit("join", text, "join", inside, name, into, node.out, frames)
     layers = [m for n in inside if isinstance(m := graph[n], Layer)]
     sort = tuple((m.spec.name, *m.args.items()) for m in layers)
@@ -181,9 +183,16 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
     text = folded.label if folded else layers[0].spec.name
     text = text if len(text) <= _MAX_LABEL or family == "closed" else text[: _MAX_LABEL - 1] + "…"
     pinned = node.site.block > 0 and node.site.base is None
-    label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]))))
+    drops = [drop for n in inside if isinstance(join := graph[n], Join) for drop in join.drops]
+    label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]), drop_text(drops))))
     kind = "closed" if family == "closed" else "layer"
     return Unit(kind, label, family, inside, name, into, node.out, frames, pinned, sort)
+
+
+def drop_text(drops: Iterable[float]) -> str:
+    """The probabilities of branches with ``@drop`` as they are written in a picture: ``drop 10%``, ``drop 5%–20%``."""
+    given = [drop for drop in drops if drop]
+    return f"drop {'–'.join(dict.fromkeys(map(percent, (min(given), max(given)))))}" if given else ""
 
 
 def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fractal_dsl.base.escaping import escaped_for_dot
-from fractal_dsl.graph.graph import JoinGraph
+from fractal_dsl.graph.graph import Join, JoinGraph
 from fractal_dsl.picture.graph_to_dot.curves import Canvas, decimal, own_part, spline
 from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.legend import Mark, legend, marks, scale
@@ -114,7 +114,9 @@ def _legend(panels: Sequence[Panel], look: Look, left: float, top: float, width:
         return []
     units = [leaf.unit for panel in panels for leaf in leaves(panel.tree)]
     titles = [title.text for panel in panels for _, title in panel.placed.frames.values()]
-    planned = any(panel.plan is not None and not all(map(all, panel.plan.live)) for panel in panels)
+    planned = any(
+        panel.plan is not None and not all(map(all, (*panel.plan.live, *panel.plan.branches))) for panel in panels
+    )
     return marks(legend(units, titles, look.theme, look.heat, planned), left, top, max(width, 230.0))
 
 
@@ -201,6 +203,18 @@ class _PanelWriter:
             if operand in own
         )
 
+    def _drops(self, edge: Connector) -> bool:
+        """Whether a line enters an inline join from a branch with ``@drop``."""
+        graph, source, target = self.panel.graph, self.drawn[edge.source], self.drawn[edge.target]
+        if graph is None or target.kind != "join":
+            return False
+        join, own = graph[target.members[0]], {*source.members}
+        drops = join.drops if isinstance(join, Join) else ()
+        return any(
+            drop and operand in own
+            for operand, drop in zip(graph.operands(target.members[0]), drops, strict=bool(drops))
+        )
+
     def _needs(self, unit: Unit) -> bool:
         ends = unit.kind in ("input", "output")
         return self.needed is None or ends or not self.needed.isdisjoint(unit.members)
@@ -208,6 +222,8 @@ class _PanelWriter:
     def _edge(self, edge: Connector, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
         arrow = self.drawn[edge.target].kind != "skip"
         attributes = {"pos": spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
+        if self._drops(edge):
+            attributes["style"] = "dashed"
         if live is None:
             return attributes
         colour = self.look.theme.live if live else self.look.theme.dropped[0]

@@ -58,8 +58,8 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     if program.drop_path_span and not first.closes:
         message = f"the drop-path of net `{program.net}` has no effect: the net has no rule with a join"
         help = (
-            "`drop_path` drops operands of the joins of rules. To drop a branch of an inline join, write `@drop` after it: "
-            "`sum(id, conv2d(64, 3) @drop(10%))`"
+            "`drop_path` drops operands of the joins of rules. To drop a branch of an inline join, write `@drop` after "
+            "it: `sum(id, conv2d(64, 3) @drop(10%))`"
         )
         report.warning("W0701", program.drop_path_span, message, help=help)
     order = column_order(first.labels)

@@ -72,9 +72,7 @@ class Totals(Struct, frozen=True):
     def dropped(self, drop: float, live: float) -> Totals:
         """The totals of a branch that training leaves out with probability ``drop`` > 0; ``live``: that it runs."""
         here = Drops(1, drop, drop)
-        return replace(
-            self, drops=here + self.drops if self.drops else here, training_macs=live * self.training_macs
-        )
+        return replace(self, drops=here + self.drops if self.drops else here, training_macs=live * self.training_macs)
 
 
 class Signal(Struct, frozen=True):

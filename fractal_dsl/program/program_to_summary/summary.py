@@ -37,9 +37,7 @@ class Drops(Struct, frozen=True):
     highest: float
 
     def __add__(self, other: Drops) -> Drops:
-        return Drops(
-            self.branches + other.branches, min(self.lowest, other.lowest), max(self.highest, other.highest)
-        )
+        return Drops(self.branches + other.branches, min(self.lowest, other.lowest), max(self.highest, other.highest))
 
 
 class Summary(Struct, frozen=True):

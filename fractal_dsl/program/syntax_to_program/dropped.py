@@ -15,8 +15,8 @@ from fractal_dsl.program.syntax_to_program.values import Dropped, Value, show
 
 _DROP = Callee("@drop", ["p", "by"], ["p"])
 _BY_EXAMPLE = (
-    "leave `by` out: a branch is left out for the whole mini-batch, and is not computed then. Dropped for some examples "
-    "only, it would be computed for all of them"
+    "leave `by` out: a branch is left out for the whole mini-batch, and then it is not computed. If it were left out "
+    "for some examples only, it would be computed for all of them"
 )
 
 
@@ -24,7 +24,7 @@ def dropped(core: Core, expr: s.Annotated, base: Value, given: Sequence[Argument
     """``block @drop(p)``; Unknown after an error."""
     context = core.context
     if isinstance(base, Dropped):
-        help = "write one `@drop` with the probability of both together"
+        help = "write one `@drop`"
         return context.error("E0204", expr.span, "this branch has a `@drop` already", help=help)
     block, chosen = core.block(base, expr.base.span), match_arguments(context, _DROP, given)
     if chosen is None:
@@ -38,7 +38,7 @@ def dropped(core: Core, expr: s.Annotated, base: Value, given: Sequence[Argument
 
 def _probability(context: Context, arg: Argument) -> float | None:
     """The probability of a branch, or 0 while it is unknown; None after an error."""
-    value = conforming(context, arg.value, Type("prob"), arg.span, "the probability of `@drop`", arg.expr)
+    value = conforming(context, arg.value, Type("prob"), arg.span, "`p` of `@drop`", arg.expr)
     if value is None:
         return None
     if isinstance(value, Unknown):
@@ -64,7 +64,7 @@ def _check_by(context: Context, arg: Argument) -> bool:
 def misplaced(context: Context, value: Dropped, help: str | None = None) -> p.Hole:
     """Report a ``@drop`` that is not on a branch of an inline join."""
     message = "`@drop` belongs on a branch of an inline join, where other branches remain"
-    help = help or "write the join around it: `sum(id, (a >> b) @drop(10%))`"
+    help = help or "write it where the join is: `sum(id, block @drop(10%))`"
     context.error("E0409", value.span, message, help=help)
     return p.Hole(value.span)
 
@@ -73,14 +73,16 @@ def check_steps(context: Context, expr: s.Flow, steps: Sequence[Value]) -> None:
     """Report a ``@drop`` on a step of a chain, which is only a part of a branch."""
     for step in steps:
         if isinstance(step, Dropped):
-            misplaced(context, step, "an annotation binds tighter than `>>`: write `(a >> b) @drop(10%)` for the branch")
+            misplaced(
+                context, step, "an annotation binds tighter than `>>`: write `(a >> b) @drop(10%)` for the whole branch"
+            )
 
 
 def check_columns(context: Context, columns: Sequence[Value]) -> None:
     """Report a ``@drop`` on a column of a rule."""
     for column in columns:
         if isinstance(column, Dropped):
-            misplaced(context, column, "columns of a rule are dropped by an option of the net: `with drop_path(local=10%)`")
+            misplaced(context, column, "an option of the net drops columns of rules: `with drop_path(local=10%)`")
 
 
 def drops_of(context: Context, branches: Sequence[Argument]) -> tuple[float, ...]:
