@@ -50,6 +50,7 @@ SMALL: dict[str, str] = {
     "resnet34": "size=64; width=4; classes=2",
     "densenet121": "size=64; growth=4; depths=[2, 3, 2, 2]; classes=2",
     "googlenet": "size=64; classes=2",
+    "stochastic_depth": "n=1; width=4",
     "vgg16": "size=32; widths=[4, 4, 8, 8, 8]; hidden=16; classes=2",
     "mlp": "widths=[8, 6]",
     "tcn": "channels=3; length=60; widths=[8, 6, 6]",

@@ -283,7 +283,8 @@ class Measure:
         try:
             out = term.join.spec.out(tuple(known), term.join.args)
             if out.dtype != "f32":
-                raise ShapeError("branches of whole numbers cannot be left out: the others could not make up for them")
+                message = "`@drop` needs `f32` operands: whole numbers cannot make up for a branch that is left out"
+                raise ShapeError(message, code="E0501")
             _check_subsets(term.join, known, out, "branches", "`@drop` leaves branches out")
         except ShapeError as error:
             if error.operands is None:

@@ -12,6 +12,7 @@ A module imports only modules below it in this list. To follow ``F[n] >> conv(8)
     rules, cases    a rule at a level: its arguments, the case that matches the level, its body
     layers          a user's layer: its arguments, its body
     joins           the same for joins, which separate branches from arguments (``branches``)
+    dropped         ``block @drop(10%)``: a branch that a join may leave out
     binding         arguments to parameters: match (``arguments``), check (``typed``), fill in defaults
     op_arguments    the same for built-in layers; ``op_values`` checks a single argument
     core            the interface by which bodies and defaults are evaluated

@@ -92,7 +92,7 @@ def drops_of(context: Context, branches: Sequence[Argument]) -> tuple[float, ...
         return ()
     if len(drops) == 1:
         span = branches[0].value.span
-        message = "`@drop` has nothing to work on: the only branch of a join always stays"
+        message = "`@drop` has no effect: the only branch of a join always stays"
         context.report.warning("W0701", span, message, help="add a branch, such as `id`", trail=reversed(context.trail))
         return ()
     return drops
