@@ -20,6 +20,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -28,13 +29,14 @@ from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError, suggestion
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
-from fractal_dsl.language.imports import load
+from fractal_dsl.language.imports import Files, load
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.language.syntax import File, TrainDecl
 from fractal_dsl.language.text_to_syntax import parse_expression, text_to_syntax
 from fractal_dsl.program.literals import param_text
-from fractal_dsl.program.program_to_summary import program_to_summary
+from fractal_dsl.program.program import Program
+from fractal_dsl.program.program_to_summary import Summary, program_to_summary
 from fractal_dsl.program.syntax_to_program import syntax_to_programs
 
 
@@ -120,28 +122,53 @@ def checked(
     ``settings`` is false where the train block does not matter: its schema takes a while to load.
     """
     overrides = {name: _param_text(name, value) for name, value in (params or {}).items()}
+    examined = examine(source, overrides, max_layers, allow_python=allow_python, settings=settings)
+    examined.report.raise_if_any()
+    given, warnings = {k: str(v) for k, v in overrides.items()}, examined.report.warnings
+    nets = [
+        Compiled(program, summary, given, max_layers, examined.files.texts(), warnings)
+        for program, summary in zip(examined.programs, examined.summaries, strict=True)
+        if summary is not None
+    ]
+    return Checked(nets, warnings)
+
+
+class Examined(NamedTuple):
+    """All that is known of a source, whether or not it has errors: its trees, its nets, what was reported.
+
+    A net whose shapes or sizes are wrong has no summary."""
+
+    files: Files
+    report: Report
+    programs: list[Program]
+    summaries: list[Summary | None]
+
+
+def examine(
+    source: Source,
+    overrides: Mapping[str, str],
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
+    settings: bool = True,
+    opened: Mapping[Path, str] = MappingProxyType({}),
+) -> Examined:
+    """Parse, evaluate and measure a source. ``opened`` holds texts that replace files on disk, by resolved path."""
     report = Report(source)
     with deep():
-        syntax = load(source, report)
+        files = load(source, report, opened)
         programs, train = syntax_to_programs(
-            syntax.main, syntax.targets.get, report, overrides, parse_expression, max_layers, allow_python
+            files.main, files.targets.get, report, overrides, parse_expression, max_layers, allow_python
         )
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
-    block = next((d for d in syntax.main.decls if isinstance(d, TrainDecl)), None)
+    block = next((d for d in files.main.decls if isinstance(d, TrainDecl)), None)
     if settings and block is not None:
         from fractal_dsl.config.paths import located
         from fractal_dsl.config.train_block import check_train
 
         check_train(block, train, report)
         programs = [replace(program, train=located(train, Path(source.name).parent)) for program in programs]
-    report.raise_if_any()
-    given, warnings = {k: str(v) for k, v in overrides.items()}, report.warnings
-    nets = [
-        Compiled(program, summary, given, max_layers, syntax.texts(), warnings)
-        for program, summary in zip(programs, summaries, strict=True)
-        if summary is not None
-    ]
-    return Checked(nets, warnings)
+    return Examined(files, report, programs, summaries)
 
 
 def _param_text(name: str, value: object) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct, field
 
@@ -61,14 +62,16 @@ class Files(Struct):
         return {self.name: self.main.source.text, **{path: source.text for path, source in self.paths.items()}}
 
 
-def load(source: Source, report: Report) -> Files:
-    """Parse a source and everything it imports from its folder. Errors go to ``report``."""
-    return _Loader(source, report).load()
+def load(source: Source, report: Report, opened: Mapping[Path, str] = MappingProxyType({})) -> Files:
+    """Parse a source and everything it imports from its folder. Errors go to ``report``.
+
+    ``opened`` holds texts that replace files on disk, by resolved path, such as those of an editor."""
+    return _Loader(source, report, opened).load()
 
 
 class _Loader:
-    def __init__(self, source: Source, report: Report) -> None:
-        self.source, self.report = source, report
+    def __init__(self, source: Source, report: Report, opened: Mapping[Path, str]) -> None:
+        self.source, self.report, self.opened = source, report, opened
         path = Path(source.name)
         self.main = path.resolve() if path.is_file() else None
         self.known: dict[str, s.File] = {}
@@ -114,7 +117,7 @@ class _Loader:
         text, span = str(literal.value), literal.span
         if text.startswith("std:"):
             path = _LIBRARY / f"{text.removeprefix('std:')}.frac"
-            known = _library_names()
+            known = library_names()
             if text in known:
                 return text, path
             help = suggesting(text, known, f"there are {', '.join(known)}")
@@ -146,7 +149,7 @@ class _Loader:
             relative = path.relative_to(self.main.parent)
             shown = str(Path(self.source.name).parent / relative)
         try:
-            source = Source.read(path, self.next_base)
+            text = self.opened[path] if path in self.opened else Source.read(path).text
         except FileNotFoundError:
             help = partial(near_file, path)
             self.report.error("E0801", literal.span, f"there is no file {shown}", help=help)
@@ -156,7 +159,7 @@ class _Loader:
             reason = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason
             self.report.error("E0801", literal.span, f"{shown} cannot be read: {reason}")
             return None
-        source = Source(shown, source.text, self.next_base)
+        source = Source(shown, text, self.next_base)
         self.next_base = source.end + 1
         self.report.imported.append(source)
         if self.main is not None and not key.startswith("std:"):
@@ -165,6 +168,6 @@ class _Loader:
 
 
 @cache
-def _library_names() -> list[str]:
+def library_names() -> list[str]:
     """The files of the standard library, as imports name them."""
     return sorted(f"std:{f.stem}" for f in _LIBRARY.glob("*.frac"))

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from fractal_dsl.language.diagnostics import Report
+from fractal_dsl.language.source import Span
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, column_order
 from fractal_dsl.program.program_to_summary.count import Count
 from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
+from fractal_dsl.program.program_to_summary.measurements import Measurement, measurements
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate
 
 __all__ = [
@@ -22,8 +24,10 @@ __all__ = [
     "MAX_NUMBERS",
     "MAX_OPS_PER_LAYER",
     "ColumnCost",
+    "Measurement",
     "Summary",
     "approximate",
+    "program_to_measurements",
     "program_to_summary",
 ]
 
@@ -36,19 +40,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
 
     A net with more than ``max_layers`` base layers is refused before any shape is computed.
     """
-    count = Count()
-    base, ops = count.term(program.body, False)
-    if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
-        counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
-        limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
-        message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
-        help = "lower the levels or parameters, or raise the limit with `--max-layers`"
-        report.error("E0601", program.span, message, help=help)
-        return None
-    if count.widest > MAX_COLUMNS:
-        message = f"a join of net `{program.net}` has {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
-        help = "lower the levels: columns multiply if a case uses its rule in several of them"
-        report.error("E0601", program.span, message, help=help)
+    if not _fits(program, report, max_layers):
         return None
     errors = len(report.errors)
     first = Measure(program, report, ())
@@ -86,6 +78,36 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         totals.drops,
         totals.training_macs,
     )
+
+
+def program_to_measurements(program: p.Program, max_layers: int) -> dict[Span, list[Measurement]]:
+    """The measurements of each part of a net, by its place in the text. They end at an error; a net that is too large
+    has none."""
+    report = Report(program.source)
+    if not _fits(program, report, max_layers):
+        return {}
+    measure = Measure(program, report, ())
+    measure.net()
+    return measurements(program.body, measure)
+
+
+def _fits(program: p.Program, report: Report, max_layers: int) -> bool:
+    """Whether a net has at most ``max_layers`` base layers, and joins of few enough columns. Reports if not."""
+    count = Count()
+    base, ops = count.term(program.body, False)
+    if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
+        counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"
+        limit = max_layers if base > max_layers else max_layers * MAX_OPS_PER_LAYER
+        message = f"net `{program.net}` would have {counted}; the limit is {limit:,}"
+        help = "lower the levels or parameters, or raise the limit with `--max-layers`"
+        report.error("E0601", program.span, message, help=help)
+        return False
+    if count.widest > MAX_COLUMNS:
+        message = f"a join of net `{program.net}` has {approximate(count.widest)} columns; the limit is {MAX_COLUMNS:,}"
+        help = "lower the levels: columns multiply if a case uses its rule in several of them"
+        report.error("E0601", program.span, message, help=help)
+        return False
+    return True
 
 
 def distinct_columns(order: Sequence[Label], costs: Sequence[ColumnCost]) -> dict[Label, ColumnCost]:
