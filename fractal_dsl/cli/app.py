@@ -20,6 +20,7 @@ _PANELS = {
         "check": ("specs", "check net.frac"),
         "fmt": ("fmt", "fmt --check net.frac"),
         "explain": ("specs", "explain E0501"),
+        "lsp": ("lsp", "lsp"),
     },
     "Look": {
         "info": ("info", "info net.frac -p columns=4"),

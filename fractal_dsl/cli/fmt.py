@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line, terminal
 from fractal_dsl.base.files import rewrite_text
@@ -19,6 +18,7 @@ from fractal_dsl.cli.options import STDIN, read_spec
 from fractal_dsl.cli.say import say
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source
+from fractal_dsl.services.formatting import canonical_text
 from fractal_dsl.stored.kinds import kind_of, owner
 
 
@@ -47,7 +47,7 @@ def fmt(
         _refuse_stored(spec)
         try:
             source = read_spec(spec)
-            formatted = _formatted(source)
+            formatted = canonical_text(source)
         except FracError as error:
             errors, cut = errors + error.diagnostics, cut + error.cut
             continue
@@ -96,15 +96,6 @@ def _refuse_stored(spec: str) -> None:
     """Refuse a spec inside a compiled folder, a run or a sweep: a change would damage the folder."""
     if spec != STDIN and (folder := owner(Path(spec))):
         raise UserError(f"{spec} belongs to the {kind_of(folder)} {folder.name}, {_KEPT}")
-
-
-def _formatted(source: Source) -> str:
-    """A source in the canonical style, with the line ending of its first line."""
-    from fractal_dsl.language.syntax_to_text import syntax_to_text
-
-    formatted = syntax_to_text(pipeline.parse(source))
-    first, _, _ = source.text.partition("\n")
-    return formatted.replace("\n", "\r\n") if first.endswith("\r") else formatted
 
 
 def _patch(source: Source, formatted: str) -> Iterator[str]:
