@@ -5,23 +5,28 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
-from fractal_dsl.pipeline import compile_text
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.program.syntax_to_program.aliases import NEEDLESS, OMITTED
-from fractal_dsl.runtime import build
+from fractal_dsl.runtime import build, graph_to_fx
+from fractal_dsl.runtime.cloning import Template, can_clone
 from fractal_dsl.runtime.graph_to_fx import make_module
 from tests.support.effort import examples
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[Value]:
@@ -287,3 +292,68 @@ def test_what_no_machine_holds_is_refused(text: str, message: str) -> None:
     with pytest.raises(FracError, match=message) as caught:
         compile_text(text)
     assert {d.code for d in caught.value.diagnostics} == {"E0601"}
+
+
+# --- templates, which stand for constructors
+
+
+def _facts(module: nn.Module) -> dict[str, object]:
+    """What there is in a module, apart from its tensors."""
+    tensors = ("_parameters", "_buffers")
+    return {name: list(value) if name in tensors else value for name, value in vars(module).items()}
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObject) -> None:
+    spec = LAYERS[name]
+    x, args = data.draw(calls(spec))
+    columns = data.draw(st.integers(0, 5))
+    try:
+        spec.out(x, args)
+    except ShapeError:
+        return
+    construction = spec.torch(x, args)
+    first = make_module(construction, columns)
+    if not can_clone(first):
+        assert name in ("attention", "embedding", "positions", "prelu", "normalise", "rnn", "lstm", "gru")
+        return
+    template = Template(first)
+    before = {key: value.clone() for key, value in first.state_dict().items()}
+    torch.manual_seed(7)
+    constructed, constructed_state = make_module(construction, columns), torch.get_rng_state()
+    torch.manual_seed(7)
+    made, made_state = template(), torch.get_rng_state()
+    assert type(made) is type(constructed) and _facts(made) == _facts(constructed)
+    assert torch.equal(made_state, constructed_state)
+    expected = constructed.state_dict()
+    assert made.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in made.state_dict().items())
+    assert [p.requires_grad for p in made.parameters()] == [p.requires_grad for p in constructed.parameters()]
+    for tensor in made.state_dict().values():
+        tensor.fill_(3)
+    made.register_forward_hook(lambda *_: None)
+    assert all(torch.equal(value, before[key]) for key, value in first.state_dict().items())
+    assert _facts(template()) == _facts(constructed)
+
+
+@pytest.mark.parametrize(
+    ("net", "init"),
+    [
+        ("digits", "default"),
+        ("digits", "xavier"),
+        ("digits", "orthogonal"),
+        ("transformer", "default"),
+        ("tcn", "kaiming"),
+    ],
+)
+def test_nets_have_the_weights_that_constructors_draw(net: str, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = compile_file(EXAMPLES / f"{net}.frac")
+    compiled = replace(compiled, program=replace(compiled.program, init=init))
+    cloned = build(compiled, seed=3).state_dict()
+    monkeypatch.setattr(graph_to_fx, "can_clone", lambda module: False)
+    constructed = build(compiled, seed=3).state_dict()
+    assert list(cloned) == list(constructed)
+    differing = [k for k, v in cloned.items() if isinstance(v, torch.Tensor) and not torch.equal(v, constructed[k])]
+    assert differing == []

@@ -17,6 +17,7 @@ from fractal_dsl.ops.foreign_python import load_class
 from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
+from fractal_dsl.runtime.cloning import Template, can_clone
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
 
@@ -32,16 +33,24 @@ def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> di
     for number, node in graph.items():
         if isinstance(node, Layer) and number in routed:
             columns[node.module] = columns.get(node.module, 0) | node.columns
-    with _Uninitialised() if torch.device(device).type == "meta" else torch.device(device):
+    templates: dict[tuple[int, ...], Template] = {}  # nodes that share arguments and input shape are constructed alike
+    try:
         for number, node in graph.items():
-            construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
-            if construction is not None and isinstance(node, Layer | Join) and node.module not in modules:
-                try:
-                    modules[node.module] = make_module(construction, columns.get(node.module, 0))
-                except RuntimeError as error:
-                    if "can't allocate memory" in str(error):  # torch raises no special class
-                        raise MemoryError from None
-                    raise
+            if not isinstance(node, Layer | Join) or node.module in modules or (isinstance(node, Layer) and node.idle):
+                continue
+            mask = columns.get(node.module, 0)
+            key = id(node.spec), id(node.args), id(node.into) if isinstance(node, Layer) else number, mask
+            if key in templates:
+                modules[node.module] = templates[key]()
+            elif (construction := graph.construction(number)) is not None:
+                with _Uninitialised() if torch.device(device).type == "meta" else torch.device(device):
+                    module = modules[node.module] = make_module(construction, mask)
+                if ":" not in construction.target and can_clone(module):
+                    templates[key] = Template(module)
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # torch raises no special class
+            raise MemoryError from None
+        raise
     return modules
 
 
@@ -93,13 +102,14 @@ def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
 
 def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
     """A module that holds the given ones under their dotted names."""
-    root = nn.Module()
+    container_of = Template(nn.Module())
+    root = container_of()
     containers: dict[str, nn.Module] = {"": root}
 
     def container(path: str) -> nn.Module:
         if path not in containers:
             above, _, name = path.rpartition(".")
-            containers[path] = nn.Module()
+            containers[path] = container_of()
             container(above).add_module(name, containers[path])
         return containers[path]
 
@@ -112,7 +122,7 @@ def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:
 def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int = FULL) -> fx.Graph:
     """The graph as an fx graph. Each node has its ``.frac`` line in ``meta["stack_trace"]``.
 
-    ``route`` is the batch-norm route of a column's graph that shares the whole net's modules.
+    ``route`` is the batch-norm route of a column's graph that shares the whole net's ``modules``.
     """
     result = fx.Graph()
     made: dict[int, fx.Node] = {}
@@ -129,23 +139,29 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
             case Layer():
                 options: dict[str, Any] = {}
                 name = node.name.replace(".", "_")
-                module = modules[node.module]
-                if route != FULL and isinstance(module, Routed) and module.has_route(route):
+                if route != FULL and isinstance(module := modules[node.module], Routed) and module.has_route(route):
                     options["route"] = route
-                made[number] = result.create_node("call_module", node.module, (operands[0],), options, name)
+                made[number] = _call(result, "call_module", node.module, (operands[0],), name)
+                if options:
+                    made[number].kwargs = options
                 made[number].meta["stack_trace"] = trace(node.site)
             case Join():
                 name = node.name.replace(".", "_")
                 if node.spec.torch is not None:
-                    made[number] = result.create_node("call_module", node.module, tuple(operands))
+                    made[number] = _call(result, "call_module", node.module, tuple(operands))
                 elif node.spec.name == "concat":
-                    args = (operands, node.args["dim"])
-                    made[number] = result.create_node("call_function", join_concat, args, name=name)
+                    made[number] = _call(result, "call_function", join_concat, (operands, node.args["dim"]), name)
                 else:
-                    reduction = REDUCTIONS[node.spec.name]
-                    made[number] = result.create_node("call_function", reduction, tuple(operands), name=name)
+                    made[number] = _call(result, "call_function", REDUCTIONS[node.spec.name], tuple(operands), name)
                 made[number].meta["stack_trace"] = trace(node.site)
     return result
+
+
+def _call(graph: fx.Graph, op: str, target: Any, args: tuple[Any, ...], name: str | None = None) -> fx.Node:
+    """A new node. Its arguments are set afterwards: to search arguments for symbolic numbers takes fx half its time."""
+    node = graph.create_node(op, target, name=name)
+    node.args = args
+    return node
 
 
 def _argument(name: str) -> str:

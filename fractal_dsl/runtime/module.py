@@ -43,10 +43,9 @@ class FractalModule(Counted):
         for name, child in module_tree(modules).named_children():
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
-        self._as_built = signature(self.graph)
         self._take(graph, {name: kind_of(module) for name, module in modules.items()}, seed, 0)
-        if not any(p.is_meta for p in self.parameters()):
-            self.recompile()
+        if not any(p.is_meta for p in self.parameters()):  # there, code is rarely needed
+            self._generate()
 
     def _take(self, graph: JoinGraph, kinds: Mapping[str, Kind], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
@@ -90,9 +89,12 @@ class FractalModule(Counted):
 
     def recompile(self) -> Any:
         """Let fx generate the graph's code, which ``dense`` runs. Calls of the module depend on its mode."""
-        if "join_graph" not in self.__dict__:  # under construction; on the meta device, code is rarely needed
+        if "join_graph" not in self.__dict__:  # under construction
             return None
-        self._edited = signature(self.graph) != self._as_built
+        self._edited = signature(self.graph) != signature(graph_to_fx(self.join_graph, {}))
+        return self._generate()
+
+    def _generate(self) -> Any:
         code = super().recompile()
         cls = cast(Any, type(self))
         cls._generated, cls.forward = cls.forward, FractalModule._forward
@@ -119,7 +121,6 @@ class FractalModule(Counted):
         memo |= {id(fact): fact for fact in (self.join_graph, self._kinds, self._elsewhere)}
         memo |= {id(cache): None for cache in (self._schedules, self._bound, self._segments)}
         copied = cast(FractalModule, super().__deepcopy__(memo))
-        copied._as_built = self._as_built
         copied._take(self.join_graph, self._kinds, self.seed, self.step)
         copied._elsewhere |= self._elsewhere
         copied._level, copied._regions = self._level, self._regions
