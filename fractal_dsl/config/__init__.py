@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from fractal_dsl.config.datasets import (
     Augmentation,
     Cifar,
+    Csv,
     Dataset,
     Digits,
     Folder,
@@ -26,6 +27,7 @@ from fractal_dsl.config.datasets import (
     ResizedCrop,
     Svhn,
     Synthetic,
+    Text,
     Translate,
 )
 from fractal_dsl.config.errors import ConfigError, finding
@@ -39,6 +41,7 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Cosine",
+    "Csv",
     "Dataset",
     "Digits",
     "Folder",
@@ -54,6 +57,7 @@ __all__ = [
     "Step",
     "Svhn",
     "Synthetic",
+    "Text",
     "TrainConfig",
     "Translate",
     "merge",

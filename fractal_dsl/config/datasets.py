@@ -9,7 +9,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fractal_dsl.config.settings import Settings
 
-_AFTER_COLON = {"folder": "path", "npz": "path", "python": "factory"}
+_AFTER_COLON = {"folder": "path", "npz": "path", "csv": "path", "text": "path", "python": "factory"}
+MISSING = ("NA", "N/A", "NaN", "null", "None", "?")
+"""What stands for a missing value in a table, in any case, besides an empty field."""
 
 
 class Digits(Settings):
@@ -69,7 +71,8 @@ class ImageNet(_ImageFiles):
 
 
 class Folder(_ImageFiles):
-    """Your images, one folder per class: PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such folders.
+    """Your images, one folder per class (PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such folders), or
+    with masks (PATH/images/* and PATH/masks/*).
 
     They are cut to the net's size; up to 1 GB of them is held in memory.
     """
@@ -78,6 +81,19 @@ class Folder(_ImageFiles):
     path: str = Field(min_length=1, description='`"folder:PATH"` for short')
     crop_pct: float = Field(default=1.0, gt=0, le=1, description="share of the shorter side seen in evaluation")
     nested: bool = Field(default=False, description="images of a class may be in subfolders")
+    values: list[int] | None = Field(
+        default=None, min_length=1, description="the number in masks for each class, in order; by default 0, 1, 2, …"
+    )
+    ignored: int | None = Field(
+        default=None, ge=0, description="the number in masks for pixels that do not count; by default 255"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Folder:
+        values = self.values or []
+        if len({*values}) < len(values) or self.ignored in values:
+            raise ValueError("`values` has a number twice, or the ignored one")
+        return self
 
 
 class Npz(Settings):
@@ -85,6 +101,63 @@ class Npz(Settings):
 
     name: Literal["npz"] = "npz"
     path: str = Field(min_length=1, description='`"npz:PATH"` for short')
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else cast(object, value)
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
+"""Several texts; a text is a list of one."""
+
+
+class Csv(Settings):
+    """Your table, a CSV file whose first line names the columns. Texts in it are categories."""
+
+    name: Literal["csv"] = "csv"
+    path: str = Field(min_length=1, description="the file")
+    target: Names = Field(min_length=1, description="the column to predict, or a list of several")
+    validation: str | None = Field(default=None, min_length=1, description="a file of validation rows")
+    test: str | None = Field(default=None, min_length=1, description="a file of test rows; by default a fifth of all")
+    columns: Names = Field(default=[], description="the columns that are inputs, in order; by default all others")
+    drop: Names = Field(default=[], description="columns that are not inputs")
+    categories: Names = Field(default=[], description="columns of categories that look like numbers")
+    missing: Names = Field(
+        default=[*MISSING], description="what stands for a missing value in any case, besides an empty field"
+    )
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="what separates fields; by default the first line shows it",
+    )
+    decimal: Literal[".", ","] = Field(default=".", description="the decimal mark of numbers")
+    encoding: str = Field(default="utf-8", description="the encoding of the file if it is not UTF-8")
+
+    @model_validator(mode="after")
+    def _check(self) -> Csv:
+        if self.columns and self.drop:
+            raise ValueError("`columns` lists all inputs, so `drop` is not needed: remove one of them")
+        if twice := [name for names in (self.columns, self.target) for name in names if names.count(name) > 1]:
+            raise ValueError(f"the column `{twice[0]}` is listed twice")
+        if self.delimiter in (self.decimal, '"', "\n", "\r"):
+            raise ValueError(f"the delimiter cannot be {self.delimiter!r}")
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
+            known = "utf-8, utf-16, latin-1 or cp1252"
+            raise ValueError(f"unknown encoding `{self.encoding}`: use {known}, for example") from None
+        return self
+
+
+class Text(Settings):
+    """Your texts as bytes, a file or a folder: a net that takes i64[L] predicts the byte after each of L bytes."""
+
+    name: Literal["text"] = "text"
+    path: str = Field(min_length=1, description='`"text:PATH"` for short')
+    include: Names = Field(
+        default=["*"], min_length=1, description='patterns of file names in a folder, such as "*.md"'
+    )
 
 
 class Python(Settings):
@@ -102,7 +175,9 @@ class Python(Settings):
         return self
 
 
-Dataset = Annotated[Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Python, Field(discriminator="name")]
+Dataset = Annotated[
+    Digits | Synthetic | Cifar | Svhn | ImageNet | Folder | Npz | Csv | Text | Python, Field(discriminator="name")
+]
 
 
 def short_form() -> BeforeValidator:

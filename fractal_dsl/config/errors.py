@@ -39,6 +39,7 @@ _WANTED = {
     "bool_type": "true or false",
     "string_type": "a string",
     "string_too_short": "a non-empty string",
+    "string_too_long": "a string of at most {max_length} characters",
     "list_type": "a list",
     "too_short": "a non-empty list",
     "greater_than": "above {gt}",
@@ -79,7 +80,8 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
         known = error.get("ctx", {})["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return path, *_choice(where, _name_at(given), known)
     if kind == "missing":
-        return path, f"`{where}` is missing: `{_name_at(data[setting])}` needs it", None
+        name = str(_name_at(data[setting])).partition(":")[0]
+        return path, f"`{where}` is missing: `{name}` needs it", None
     if kind == "value_error":
         return path, f"`{where}`: {error['msg'].removeprefix('Value error, ')}", None
     if kind == "int_type" and isinstance(given, str) and given.isdecimal() and len(given) > 18:

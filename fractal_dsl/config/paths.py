@@ -10,8 +10,8 @@ from typing import Any, cast
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config.training import TrainConfig
 
-_KEYS = ("path", "root")
-_SHORT = ("folder", "npz")  # as in "folder:PATH"
+_KEYS = ("path", "root", "validation", "test")
+_SHORT = ("folder", "npz", "csv", "text")  # as in "folder:PATH"
 
 
 def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
