@@ -18,6 +18,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import (
     Cifar,
+    Csv,
     Dataset,
     Digits,
     Folder,
@@ -27,6 +28,7 @@ from fractal_dsl.config import (
     ResizedCrop,
     Svhn,
     Synthetic,
+    Text,
     TrainConfig,
     Translate,
 )
@@ -35,13 +37,17 @@ from fractal_dsl.data.dataset import ImageSet
 from fractal_dsl.data.draws import batch_order, in_order, seed_for
 from fractal_dsl.data.folders import ImageFiles, folder, imagenet
 from fractal_dsl.data.identity import check_classes, identified
+from fractal_dsl.data.masks import MaskedImages
 from fractal_dsl.data.parts import Part
 from fractal_dsl.data.plugin import python_dataset
 from fractal_dsl.data.source import ExampleSource, Rows, Splits
 from fractal_dsl.data.synthetic import synthesised
+from fractal_dsl.data.tables.source import csv
+from fractal_dsl.data.text_source import text
 from fractal_dsl.data.vision import cifar, svhn
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.ops.shapes import integer
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.tasks import infer
 
 __all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "vocabulary_of"]
@@ -57,12 +63,14 @@ def load(
     vocabulary: int | None = None,
     allow_python: bool = False,
     ten_crops: bool = False,
+    trained: DataRecord | None = None,
 ) -> ImageSet:
     """Load the configured data set for a net with input ``into`` and output ``out``, on the device.
 
     ``vocabulary`` is the number of tokens that the net knows (``vocabulary_of``). ``allow_python`` lets a data set be
-    Python code. With ``ten_crops``, test inputs are ten crops of each image file, [batch, 10, …]. Raises UserError if
-    no data set is set; if it is missing (with how to get it), damaged or does not fit the net; or if it has too few
+    Python code. With ``ten_crops``, test inputs are ten crops of each image file, [batch, 10, …]. With ``trained``,
+    the record of a run, columns of a table become the same inputs as in that run. Raises UserError if no data set is
+    set; if it is missing (with how to get it), damaged or does not fit the net; or if it has too few
     examples.
     """
     choice = config.dataset
@@ -72,7 +80,7 @@ def load(
             "or add `--set dataset=digits` (or `synthetic`)"
         )
     task = infer(config, net, out)
-    splits = _read(choice, config, into, out.shape[0], vocabulary, allow_python, ten_crops)
+    splits = _read(choice, config, into, out, vocabulary, allow_python, ten_crops, trained)
     _check_fit(choice, splits, net, into, out)
     _check_augmentation(config, splits, into)
     parts = splits.rows(config.validation)
@@ -107,11 +115,13 @@ def _read(
     choice: Dataset,
     config: TrainConfig,
     into: ops.Tensor,
-    classes: int,
+    out: ops.Tensor,
     vocabulary: int | None,
     allow_python: bool,
     ten_crops: bool,
+    trained: DataRecord | None,
 ) -> Splits:
+    classes = out.shape[0]
     match choice:
         case Digits():
             return digits()
@@ -126,7 +136,11 @@ def _read(
         case ImageNet():
             return imagenet(choice, into, config.augment)
         case Folder():
-            return folder(choice, into, config.augment, hold=not ten_crops)
+            return folder(choice, into, out, config.augment, config.validation, hold=not ten_crops)
+        case Csv():
+            return csv(choice, into, out, config.task, config.validation, trained)
+        case Text():
+            return text(choice, into, out, vocabulary)
         case _:
             return python_dataset(choice, into, classes, allow_python)
 
@@ -148,7 +162,7 @@ def _check_augmentation(config: TrainConfig, splits: Splits, into: ops.Tensor) -
         return
     if into.dtype != "f32" or len(into.shape) != 3:
         raise UserError(f"`augment` is for images, f32[channels, height, width], but the net takes {into}")
-    if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles):
+    if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles | MaskedImages):
         raise UserError("`resized_crop` is for image files, from `imagenet` or a `folder`: use `translate` here")
     if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
         raise UserError(f"an image of {into} is too small to reflect {how.pixels} pixels: lower `augment.pixels`")

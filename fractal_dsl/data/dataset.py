@@ -45,6 +45,11 @@ class ImageSet:
         counts = ", ".join(f"{count:,} {use}" for use, count in record.examples.items())
         classes = f"{counted(len(record.classes), 'class', 'classes')}: {shortened(record.classes)}"
         text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {classes}"
+        if record.table:
+            text += f"; inputs: {shortened(record.table.inputs(), 12)}"
+        if record.new:
+            new = ", ".join(f"{value} ({counted(count, 'row')})" for value, count in [*record.new.items()][:5])
+            text += f"; values that no training row has: {new}" + (", …" if len(record.new) > 5 else "")
         passed = passed_text(record.passed_over)
         return f"{text}; skipped: {passed}" if passed else text
 

@@ -20,6 +20,8 @@ from fractal_dsl.data.decode import decode, pillow
 from fractal_dsl.data.draws import in_order, seed_for
 from fractal_dsl.data.file_hashes import file_hashes, name_key
 from fractal_dsl.data.framing import cut, middle, pixels, random_box, ten_parts
+from fractal_dsl.data.masks import masked
+from fractal_dsl.data.pairs import read_pairs
 from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, place
 from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
@@ -118,18 +120,36 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
             "request it at https://image-net.org/download.php (ILSVRC2012), unpack it to train/CLASS/*.JPEG and "
             "val/CLASS/*.JPEG, and name the folder with `--set dataset.root=FOLDER`"
         )
+    _check_images(into)
     trees = [read_part(root / name, nested=False) for name in ("train", "val")]
     check_same(*trees)
     train, test = (_images(tree, config, into, augment) for tree in trees)
     return Splits(train, test=test)
 
 
-def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: bool = True) -> Splits:
-    """The images of a folder, in its parts. Raises UserError if there are none.
+def folder(
+    config: Folder,
+    into: ops.Tensor,
+    out: ops.Tensor,
+    augment: Augmentation,
+    validation: float,
+    *,
+    hold: bool = True,
+) -> Splits:
+    """The images of a folder, in its parts: with masks if it has some, or else in classes.
 
-    They are held in memory if ``hold`` is set, they fit, and they are not cropped anew in each epoch.
+    They are held in memory if ``hold`` is set, they fit, and they are not cropped anew in each epoch. ``validation`` is
+    the share of training images that is held out. Raises UserError if there are none, or they do not fit the net.
     """
-    trees = read_parts(Path(config.path), config.nested)
+    root = Path(config.path)
+    _check_images(into)
+    if pairs := read_pairs(root):
+        return masked(pairs, config, into, out, augment, validation)
+    if len(out.shape) == 3:
+        raise UserError(
+            f"{root} has no masks for a net that gives {out}: it needs the folders {root}/images and {root}/masks"
+        )
+    trees = read_parts(root, config.nested)
     parts = {name: _images(tree, config, into, augment) for name, tree in trees.items()}
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
@@ -137,10 +157,13 @@ def folder(config: Folder, into: ops.Tensor, augment: Augmentation, *, hold: boo
     return Splits(**({name: _decoded(part) for name, part in parts.items()} if keep else parts))
 
 
-def _images(tree: Tree, config: Folder | ImageNet, into: ops.Tensor, augment: Augmentation) -> ImageFiles:
+def _check_images(into: ops.Tensor) -> None:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
         raise UserError(f"image folders are for nets that take f32[3, height, width] or f32[1, …], not {into}")
     pillow()
+
+
+def _images(tree: Tree, config: Folder | ImageNet, into: ops.Tensor, augment: Augmentation) -> ImageFiles:
     images = ImageFiles(tree, into, config, augment if isinstance(augment, ResizedCrop) else None)
     return _readable(images) if config.skip_unreadable else images
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,6 +47,8 @@ def identified(
         unreadable=[name for f in records.values() for name in f.unreadable],
         contents={name: f.contents for name, f in records.items()},
         task=task.name,
+        table=train.table,
+        new=dict(sum((f.new for f in records.values()), Counter[str]())),
     )
 
 

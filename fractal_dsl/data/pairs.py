@@ -26,6 +26,11 @@ class Pairs:
     files: Sequence[tuple[str, str]]
     passed: Counter[str] = field(default_factory=Counter[str])
 
+    @property
+    def roots(self) -> tuple[Path, Path]:
+        """The folders of images and of masks."""
+        return self.images, self.masks
+
 
 def read_pairs(root: Path) -> dict[str, Pairs] | None:
     """The parts by name (``train``, perhaps ``validation`` and ``test``); None if no folder has images and masks.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fractal_dsl import ops
 from fractal_dsl.data.parts import MemoryPart, Part
 from fractal_dsl.runs.data_record import Content, Images, Split
+from fractal_dsl.runs.table import Table
 
 MAX_BYTES = 4_000_000_000
 """The memory limit for examples."""
@@ -28,7 +29,10 @@ UNCHANGED: Moments = (np.zeros(1, np.float32), np.ones(1, np.float32))
 
 @dataclass(frozen=True)
 class SourceRecord:
-    """What a run stores about a source. ``range`` is None if it is unknown."""
+    """What a run stores about a source. ``range`` is None if it is unknown.
+
+    For a ``table``, ``new`` counts the rows with values that no training row has.
+    """
 
     dtype: str
     range: tuple[float, float] | None
@@ -36,6 +40,8 @@ class SourceRecord:
     images: Images | None = None
     passed: Counter[str] = field(default_factory=Counter[str])
     unreadable: tuple[str, ...] = ()
+    table: Table | None = None
+    new: Counter[str] = field(default_factory=Counter[str])
 
 
 class ExampleSource(Protocol):

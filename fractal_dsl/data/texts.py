@@ -31,6 +31,14 @@ class Texts:
     files: dict[str, tuple[int, str]]
     passed: Counter[str]
 
+    def at(self, row: int, column: int) -> tuple[str, int]:
+        """The file of a byte, and its offset there."""
+        for name, (count, _) in self.files.items():
+            if row < count:
+                return name, row * self.stretches.shape[1] + column
+            row -= count
+        raise IndexError(row)
+
 
 def read_texts(path: Path, include: Sequence[str], length: int, most: int) -> Texts:
     """Read a file, or the files in a folder whose names match one of ``include``, in the order of their names.

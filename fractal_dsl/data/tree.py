@@ -178,5 +178,10 @@ def passed_text(passed: Mapping[str, int]) -> str:
         "beside images": ("other file", ""),
         "outside of classes": ("image outside of classes", "images outside of classes"),
         "unreadable": ("unreadable image", ""),
+        "masks without image": ("mask without an image", "masks without an image"),
+        "binary": ("binary file", ""),
+        "not included": ("file of another name", "files of other names"),
+        "too short": ("short file", ""),
+        "bytes at the end": ("byte at the ends of files", "bytes at the ends of files"),
     }
     return ", ".join(counted(passed[key], *word) for key, word in words.items() if passed.get(key))

@@ -149,7 +149,9 @@ def _recalibrated(
     if not count_batchnorms(net):
         what = "net" if column is None else f"column {column} of"
         raise UserError(f"{what} {origin.compiled.program.net} has no batch norm: omit --recalibrate-bn")
-    images = images_for(net, origin.compiled, _with_data(origin.config, origin.folder), place, allow_python)
+    images = images_for(
+        net, origin.compiled, _with_data(origin.config, origin.folder), place, allow_python, origin.trained
+    )
     if origin.trained is not None:
         images = as_trained(images, origin.trained, origin.folder, to_stderr)
     recalibration = recalibrate(net.to(place), images.raw() if origin.raw else images)

@@ -56,8 +56,9 @@ def evaluate(
     """
     place = choose_device(device)
     model = run.load(weights).to(place)
-    images = images_for(model, run.compiled, run.config, place, allow_python, ten_crops=ten_crops)
-    images = as_trained(images, run.data(), run.folder, say)
+    trained = run.data()
+    images = images_for(model, run.compiled, run.config, place, allow_python, trained, ten_crops=ten_crops)
+    images = as_trained(images, trained, run.folder, say)
     if ten_crops:
         result = measure_all(model, images, images.test, columns, run=_over_crops(model), batch=_BATCH // 10)
     else:
@@ -85,10 +86,12 @@ def images_for(
     config: TrainConfig,
     place: torch.device,
     allow_python: bool,
+    trained: DataRecord | None,
     *,
     ten_crops: bool = False,
 ) -> ImageSet:
-    """The configured data set for a net or one of its columns, on the device. Raises UserError as ``load`` does."""
+    """The configured data set for a net or one of its columns, on the device, with tables encoded as in the run whose
+    record is ``trained``. Raises UserError as ``load`` does."""
     vocabulary = vocabulary_of(model.join_graph)
     return load(
         config,
@@ -99,6 +102,7 @@ def images_for(
         vocabulary=vocabulary,
         allow_python=allow_python,
         ten_crops=ten_crops,
+        trained=trained,
     )
 
 

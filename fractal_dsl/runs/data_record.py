@@ -17,11 +17,12 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_json, write_part
 from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config.losses import LossName, TaskName
+from fractal_dsl.runs.table import Table
 
 FILE: Final = "data.json"
-Split = Literal["given", "by name", "by content", "by order"]
+Split = Literal["given", "by name", "by content", "by stretch", "by order"]
 """How test and validation examples were chosen: given by the data set, by a hash of each file's name, by a hash of each
-example, or by a fixed permutation of all."""
+example or stretch of text, or by a fixed permutation of all."""
 _EXACT = 1e-3
 
 
@@ -77,7 +78,8 @@ class TargetRecord(Struct, frozen=True):
 class DataRecord(Struct, frozen=True):
     """What a net was trained on, and for which task. ``contents`` describes the examples by part and class;
     ``examples`` counts those for training, validation and test. ``classes`` are the names of classes or of labels;
-    ``targets`` is None for classification."""
+    ``targets`` is None for classification. ``table`` has the columns of a table, and ``new`` counts the rows with
+    values that no training row has."""
 
     dataset: str
     classes: list[str]
@@ -93,6 +95,8 @@ class DataRecord(Struct, frozen=True):
     task: TaskName = "classification"
     loss: LossName = "cross_entropy"
     targets: TargetRecord | None = None
+    table: Table | None = None
+    new: dict[str, int] = {}
 
     def write(self, folder: Path) -> None:
         """Write the record into a run's folder."""
@@ -119,6 +123,8 @@ class DataRecord(Struct, frozen=True):
             differences.append(_classes(self.classes, now.classes))
         if not _alike(self.inputs, now.inputs):
             differences.append(f"the inputs were {self.inputs.text()} and are now {now.inputs.text()}")
+        if self.table != now.table:
+            differences.append(_columns(self.table, now.table))
         if self.images != now.images:
             differences.append(f"image files were read as {_text(self.images)} and are now read as {_text(now.images)}")
         if self.split != now.split:
@@ -144,7 +150,10 @@ class DataRecord(Struct, frozen=True):
             for name in [name for name in before | after if before.get(name) != after.get(name)]:
                 old, new = (there[name].examples if name in there else 0 for there in (before, after))
                 what = f"had {counted(old, 'example')} and has {new:,}" if old != new else "has other examples"
-                differences.append(f"class `{name}`{inside} {what}")
+                known = name in self.classes or name in now.classes
+                differences.append(f"{f'class `{name}`' if known else name}{inside} {what}")
+        if unseen := [value for value in now.new if value not in self.new]:
+            differences.append(f"some rows have values that training never saw: {shortened(unseen)}")
         return differences
 
 
@@ -154,6 +163,17 @@ def _classes(before: list[str], after: list[str]) -> str:
         return f"the classes are in another order: {shortened(before)} before, {shortened(after)} now"
     words = [f"class `{name}` is gone" for name in gone[:3]] + [f"class `{name}` is new" for name in new[:3]]
     return ", ".join(words)
+
+
+def _columns(before: Table | None, now: Table | None) -> str:
+    """The difference between two tables."""
+    if before is None or now is None:
+        return f"the data {'are now' if now else 'were'} a table"
+    old, new = ({column.name: column for column in table.columns} for table in (before, now))
+    changed = [name for name in old | new if old.get(name) != new.get(name)]
+    if changed:
+        return f"the column `{changed[0]}` has other values, and would become other inputs"
+    return "the columns are in another order, or their text is read in another way"
 
 
 def _alike(before: Inputs, now: Inputs) -> bool:
@@ -191,5 +211,7 @@ def compare(
     kept = {
         "by name": "parts are chosen by file name, so no training image is used for testing",
         "by content": "parts are chosen by the examples' content, so no training example is used for testing",
+        "by stretch": "parts are chosen by stretches of text, which begin elsewhere if the text before them changed: "
+        "text that the net was trained on may then be used for testing",
     }
     return {"note": f"{text} ({kept[before.split]})" if before.split in kept else text}

@@ -59,6 +59,10 @@ class Table(Struct, frozen=True):
     columns: list[Column]
     targets: list[str]
 
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        return [column.name for column in self.columns]
+
     def inputs(self) -> list[str]:
         """A name for each input."""
         return [name for column in self.columns for name in column.inputs()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,9 @@ def numbers(cells: Cells, name: str) -> NDArray[np.float64]:
     return np.array([np.nan if cell is None else cell for cell in cells.columns[name]], np.float64)
 
 
-def keys(cells: Cells, table: Table) -> Iterator[bytes]:
-    """The values of each row in the columns that are inputs, whatever their order in the file, as bytes to hash."""
-    names = sorted(column.name for column in table.columns)
-    for row in zip(*[cells.columns[name] for name in names], strict=True):
+def keys(cells: Cells, inputs: Sequence[str]) -> Iterator[bytes]:
+    """The values of each row in the columns that are inputs, whatever their order, as bytes to hash."""
+    for row in zip(*[cells.columns[name] for name in sorted(inputs)], strict=True):
         yield repr(row).encode("utf-8", "surrogatepass")
 
 

@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import shortened
-from fractal_dsl.config import TaskName
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data.tables.cells import Cell, Cells
 from fractal_dsl.data.tables.fit import is_text
 
 _TRUTH: dict[Cell, int] = {0.0: 0, 1.0: 1}
+_LARGEST = float(np.finfo(np.float32).max)
 _WORDS = {"false": 0, "true": 1}
 
 
 @dataclass(frozen=True)
 class Targets:
-    """``values``: int64 [n] classes, positions in ``names``; or int64 or float32 [n, targets], a name for each column."""
+    """``values`` are classes, int64 [n], positions in ``names``; or int64 or float32 [n, columns] with their names."""
 
     values: NDArray[Any]
     names: tuple[str, ...]
@@ -86,7 +87,7 @@ def _truth(cell: Cell) -> int | None:
 
 
 def _number(cell: Cell) -> float | None:
-    return cell if isinstance(cell, float) and abs(cell) <= np.finfo(np.float32).max else None
+    return cell if isinstance(cell, float) and abs(cell) <= _LARGEST else None
 
 
 Reading = Callable[[Cell], float | None]
@@ -96,7 +97,9 @@ def _all(cells: Cells, columns: Sequence[str], read: Reading) -> bool:
     return all(read(cell) is not None for name in columns for cell in cells.columns[name])
 
 
-def _array(cells: Cells, columns: Sequence[str], read: Reading, dtype: type, wanted: str) -> NDArray[Any]:
+def _array(
+    cells: Cells, columns: Sequence[str], read: Reading, dtype: type[np.int64 | np.float32], wanted: str
+) -> NDArray[Any]:
     """The cells as [rows, columns]. Raises UserError for the first one that is not what is wanted."""
     rows = [*zip(*[[read(cell) for cell in cells.columns[name]] for name in columns], strict=True)]
     for i, row in enumerate(rows):
