@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -142,12 +142,15 @@ def settings() -> str:
         value = TrainConfig.model_fields[name].default
         return f"`{value.name}`" if hasattr(value, "name") else "" if value in (None, []) else f"`{show(value)}`"
 
+    def shown(value: Any) -> str:
+        return show(tuple(value)) if isinstance(value, list) else show(value)
+
     rows = [[f"`{n}`", default(n), f.description or ""] for n, f in TrainConfig.model_fields.items()]
     for name in TrainConfig.model_fields:
         for model in variants(name):
             keys = {k: f for k, f in model.model_fields.items() if k != "name"}
             inside = ", ".join(
-                k if f.is_required() else f"{k}={'…' if f.default is None else show(f.default)}"
+                k if f.is_required() else f"{k}={'…' if f.default is None else shown(f.default)}"
                 for k, f in keys.items()
             )
             names = get_args(model.model_fields["name"].annotation)

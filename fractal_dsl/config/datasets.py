@@ -71,10 +71,10 @@ class ImageNet(_ImageFiles):
 
 
 class Folder(_ImageFiles):
-    """Your images, one folder per class (PATH/CLASS/*, or PATH/train, PATH/val and PATH/test with such folders), or
-    with masks (PATH/images/* and PATH/masks/*).
+    """Your images, one folder per class, or with a mask each: PATH/CLASS/*, or PATH/images/* and PATH/masks/*.
 
-    They are cut to the net's size; up to 1 GB of them is held in memory.
+    Instead of PATH there may be PATH/train, PATH/val and PATH/test. Images are cut to the net's size, and up to 1 GB
+    of them is held in memory.
     """
 
     name: Literal["folder"] = "folder"

@@ -86,7 +86,7 @@ def images_for(
     config: TrainConfig,
     place: torch.device,
     allow_python: bool,
-    trained: DataRecord | None,
+    trained: DataRecord | None = None,
     *,
     ten_crops: bool = False,
 ) -> ImageSet:
