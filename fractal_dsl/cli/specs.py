@@ -15,13 +15,11 @@ from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.texts import counted
-from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.options import AllowPython, MaxLayers, Params, ParamsFile, parameters, read_spec
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source, Span
-from fractal_dsl.stored.kinds import kind_of
 
 _SPECS = ".frac files, - for standard input, compiled folders, or training runs."
 
@@ -71,14 +69,22 @@ def _checked(
     spec: str, given: dict[str, str], max_layers: int, allow_python: bool
 ) -> tuple[str, tuple[Diagnostic, ...]]:
     """The names of the nets of a spec, and the warnings about it. Raises FracError if it has errors."""
-    if not Path(spec).is_dir() or kind_of(Path(spec)) is None:
+    if not Path(spec).is_dir() or not _is_stored(Path(spec)):
         checked = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
         return ", ".join(net.program.net for net in checked.nets) or "no nets", checked.warnings
+    from fractal_dsl.cli.given import given_folder
+
     try:
         stored = given_folder(spec, given, None, max_layers, allow_python)
     except UserError as error:
         raise FracError([Diagnostic("E0001", str(error), Source(spec, ""), Span(0, 0))]) from None
     return f"{stored.kind}: {stored.describe()}", stored.compiled.warnings
+
+
+def _is_stored(folder: Path) -> bool:
+    from fractal_dsl.stored.kinds import kind_of
+
+    return kind_of(folder) is not None
 
 
 @contextmanager

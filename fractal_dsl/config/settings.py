@@ -9,9 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Settings(BaseModel):
-    """Settings that cannot change, of which none is unknown."""
+    """Settings that cannot change, of which none is unknown.
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    Validators are built when they are first used: most groups of settings are only part of a larger one.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 def named(default: str | None) -> BeforeValidator:

@@ -17,7 +17,7 @@ class TrainConfig(Settings):
 
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
     augment: Annotated[Augmentation, named("none")] = Field(
-        default=NoAugmentation(), description="augmentation of training images, redrawn in each epoch"
+        default=NoAugmentation.model_construct(), description="augmentation of training images, redrawn in each epoch"
     )
     task: TaskName | None = Field(
         default=None, description="what the net learns; by default it follows from its output and the targets"
@@ -45,9 +45,9 @@ class TrainConfig(Settings):
     freeze: list[str] = Field(
         default=[], description="tags (`@tag`) or modules that do not learn; their batch norms keep their statistics"
     )
-    optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd(), description="the optimizer")
+    optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd.model_construct(), description="the optimizer")
     schedule: Annotated[Schedule, named("halving")] = Field(
-        default=Halving(), description="schedule of the learning rate"
+        default=Halving.model_construct(), description="schedule of the learning rate"
     )
     clip: float | None = Field(
         default=None, gt=0, description="largest gradient norm; larger gradients are scaled down"
