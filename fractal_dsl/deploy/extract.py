@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import msgspec
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
-from fractal_dsl.config import TrainConfig, parse_config
+from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet
-from fractal_dsl.data.inputs import decoding
+from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, measure, to_stderr
-from fractal_dsl.evaluation.run import Run, Weights
-from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runtime.artifact import network_of, save_artifact
+from fractal_dsl.evaluation.run import Weights
+from fractal_dsl.runtime.artifact import save_artifact
 from fractal_dsl.runtime.fuse import alone, count_batchnorms, fuse
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.runtime.normalise import on_raw_inputs
-from fractal_dsl.stored.kinds import kind_of
-from fractal_dsl.stored.spec import Stored, open_stored
 
 _BATCH = 256
 
@@ -70,7 +65,7 @@ def extract(
     """
     if output.exists() and source.exists() and output.samefile(source):
         raise UserError(f"{output} is the network itself, which would be replaced: choose another folder")
-    origin = _origin(source, weights, max_layers, allow_python)
+    origin = open_origin(source, weights, max_layers, allow_python)
     compiled, model, facts = origin.compiled, origin.model, dict(origin.facts)
     if column is not None and not model.join_graph.columns:
         raise UserError(f"net {compiled.program.net} has no columns to extract, because none of its rules has a join")
@@ -87,63 +82,8 @@ def extract(
     return Extraction(compiled, recalibration, before - left if fold else None, left if fold else None)
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """What networks are extracted from: a run, or a compiled network.
-
-    ``model`` takes raw inputs if ``raw``. ``trained`` is the data record of a run. ``facts`` are entries about the data
-    in the manifest.
-    """
-
-    folder: Path
-    compiled: Compiled
-    config: TrainConfig
-    model: FractalModule
-    raw: bool
-    trained: DataRecord | None
-    facts: dict[str, Any]
-
-
-def _origin(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> _Origin:
-    if kind_of(folder) == "compiled network":
-        return _of_network(open_stored(folder, max_layers, allow_python=allow_python))
-    run = Run.open(folder, max_layers, allow_python=allow_python)
-    data, model = run.data(), run.load(weights)
-    raw = on_raw_inputs(model, data.mean, data.std)
-    facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
-    return _Origin(folder, run.compiled, run.config, raw, raw is not model, data, facts)
-
-
-_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "trained")
-
-
-def _of_network(stored: Stored) -> _Origin:
-    manifest = stored.network
-    if stored.column is not None or manifest.fused:
-        what = "already a column" if stored.column is not None else "already folded for inference"
-        raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
-    told = {name: getattr(manifest, name) for name in _FACTS}
-    facts = {name: value for name, value in told.items() if value is not None}
-    raw, config = manifest.normalised_channels is not None, parse_config(stored.settings)
-    return _Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)
-
-
-def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
-    """What a manifest says about a run's data: what raw inputs are, how image files become inputs, and the classes."""
-    facts: dict[str, Any] = {
-        "dataset": data.dataset,
-        "classes": data.classes,
-        "inputs": msgspec.to_builtins(data.inputs),
-        "normalisation": {"mean": data.mean, "std": data.std},
-    }
-    if (decoded := decoding(model.input, data)) is not None:
-        rules, scale = decoded
-        facts["decoding"] = {**msgspec.to_builtins(rules), "scale": scale}
-    return facts
-
-
 def _recalibrated(
-    net: FractalModule, column: int | None, origin: _Origin, place: torch.device, allow_python: bool
+    net: FractalModule, column: int | None, origin: Origin, place: torch.device, allow_python: bool
 ) -> Recalibration:
     """Re-estimate the batch-norm statistics of a net, in place. It ends on the CPU."""
     if not count_batchnorms(net):

@@ -23,7 +23,8 @@ from fractal_dsl.runtime.schedule import Scheduler
 from fractal_dsl.runtime.slim import own_hooks
 
 Call = Callable[..., Tensor]
-_INPUT = -1  # the key of the net's input; keys of instructions count from 0
+INPUT = -1
+"""The key of the net's input. Keys of instructions count from 0."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,12 @@ class Anytime:
         plans.append((None, model.full_plan()))
         if columns:
             bound.check_routes()
-        made: set[int] = {_INPUT}
+        made: set[int] = {INPUT}
         planned: list[_AnswerSchedule] = []
         operands: dict[int, tuple[int, ...]] = {}
         schedules = Scheduler(model.join_graph, bound.modules).keyed([plan for _, plan in plans])
         for (column, _), schedule in zip(plans, schedules, strict=True):
-            key = {model.join_graph.input[0]: _INPUT}
+            key = {model.join_graph.input[0]: INPUT}
             instructions: list[Instruction] = []
             for instruction in schedule:
                 read = tuple([key[o] for o in instruction.operands])
@@ -162,7 +163,7 @@ class Anytime:
             calls: list[_Call] = []
             for instruction in reversed(answer.instructions):
                 reads = operands[instruction.key]
-                free = {*reads} - read - kept - {_INPUT}
+                free = {*reads} - read - kept - {INPUT}
                 read |= {*reads}
                 calls.append(_Call(instruction.call, reads, instruction.key, tuple(free)))
             macs = sum(map(self._macs, answer.instructions))
@@ -180,7 +181,7 @@ class Anytime:
         return self._answers(x, self.increments)
 
     def _answers(self, x: Tensor, increments: Sequence[Increment]) -> Iterator[Answer]:
-        values = {_INPUT: x}
+        values = {INPUT: x}
         seconds, macs = 0.0, 0
         for increment in increments:
             start = perf_counter()

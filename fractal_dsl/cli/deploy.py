@@ -1,0 +1,99 @@
+"""The command deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl.base.errors import UserError, nearest
+from fractal_dsl.base.escaping import one_line
+from fractal_dsl.base.texts import aligned
+from fractal_dsl.cli.given import place_beside
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Weights, WhichWeights, finite
+from fractal_dsl.cli.say import say
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.deploy.targets import TARGETS  # noqa: TID253  (it does not import torch)
+
+
+def deploy(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A training run or a compiled network.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write; by default RUN-shelf/.")
+    ] = None,
+    to: Annotated[
+        str, typer.Option(metavar="FORMATS", help=f"Formats, separated by commas: {', '.join(TARGETS)}.")
+    ] = ",".join(TARGETS),
+    int8: Annotated[bool, typer.Option("--int8", help="Also quantize each net to 8 bits.")] = False,
+    columns: Annotated[
+        str | None, typer.Option(metavar="K,…", help="Columns to deploy; by default all. The whole net always is.")
+    ] = None,
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0, callback=finite, metavar="MS", help="Link the best net within this latency as FOLDER/best."
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Size of the batches that are timed.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtimes.")] = 1,
+    confidence: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, metavar="P", help="Where the anytime net stops when timed.")
+    ] = 0.9,
+    weights: WhichWeights = Weights.best,
+    max_layers: MaxLayers = MAX_LAYERS,
+    allow_python: AllowPython = False,
+) -> None:
+    """Export every column, the whole net and the anytime net, check each in its runtime, and measure it there.
+
+    A stopped deployment continues where it was: what is verified stays.
+    """
+    from fractal_dsl.deploy import deploy as runtime
+
+    place = output or place_beside(str(run), "-shelf", "the shelf")
+    options = runtime.Options(
+        targets=_targets(to),
+        int8=int8,
+        columns=_columns(columns),
+        batch=batch,
+        threads=threads,
+        confidence=confidence,
+        weights=weights.value,
+        max_layers=max_layers,
+        allow_python=allow_python,
+    )
+    done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
+    from fractal_dsl.deploy.page import table
+
+    say("\n".join(["", *aligned(table(done.shelf), "<<<>>>>>>><"), ""]))
+    say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
+    if budget_ms is not None:
+        best = done.shelf.link_best(budget_ms)
+        say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
+    if done.failures:
+        raise UserError("; ".join(f"{name}: {reason}" for name, reason in done.failures.items()))
+
+
+def _targets(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in TARGETS:
+            hint = nearest(name, TARGETS)
+            also = f", did you mean `{hint}`?" if hint else ""
+            raise typer.BadParameter(
+                f"there is no format {name!r}{also} Formats: {', '.join(TARGETS)}", param_hint="--to"
+            )
+    if not names:
+        raise typer.BadParameter(f"name at least one of {', '.join(TARGETS)}", param_hint="--to")
+    return tuple(dict.fromkeys(names))
+
+
+def _columns(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is not a list of column numbers such as 1,3", param_hint="--columns")
+    return tuple(map(int, parts))

@@ -1,0 +1,297 @@
+"""One training, many products: exports each net in each format, checks it in its runtime, and measures it there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import remove_temporaries
+from fractal_dsl.base.lock import LOCK, Lock, NoLocks
+from fractal_dsl.base.manifest import MANIFEST
+from fractal_dsl.base.parts import part_folder
+from fractal_dsl.base.texts import counted, duration
+from fractal_dsl.base.version import __version__
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.deploy.children import Exporter, measured
+from fractal_dsl.deploy.measure import Job, Measured
+from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, names_of
+from fractal_dsl.deploy.origin import Origin, open_origin
+from fractal_dsl.deploy.page import write_page
+from fractal_dsl.deploy.samples import Expected, Samples, agreement, difference, expected, samples_of
+from fractal_dsl.deploy.shelf import SHELF_FORMAT, Row, Shelf, ShelfManifest, digest, placed
+from fractal_dsl.deploy.targets import TARGETS, Target
+from fractal_dsl.deploy.work import Export, Exported, Exports
+from fractal_dsl.evaluation.evaluate import to_stderr, weights_sha256
+from fractal_dsl.evaluation.run import Weights
+from fractal_dsl.graph.graph import Layer
+
+TOLERANCE = 1e-4
+"""The largest difference of a verified float file, relative to the largest output of the input."""
+AGREEMENT = 0.9
+"""The smallest share of equal answers of a verified int8 file."""
+_MEASURING = 5.0  # an estimate of the seconds that a check takes
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to deploy. ``targets`` are formats by name; ``columns`` None means all."""
+
+    targets: tuple[str, ...] = tuple(TARGETS)
+    int8: bool = False
+    columns: tuple[int, ...] | None = None
+    batch: int = 1
+    threads: int = 1
+    confidence: float = 0.9
+    weights: Weights = "best"
+    max_layers: int = MAX_LAYERS
+    allow_python: bool = False
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The shelf, the formats that were skipped with the reason, and what went wrong, by net and format."""
+
+    shelf: Shelf
+    skipped: dict[str, str] = field(default_factory=dict[str, str])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], object] = to_stderr) -> Deployed:
+    """Write a shelf: every net of a run, or of a compiled network, in the formats of the options.
+
+    Files that were verified before stay, if they are of the same weights. ``say`` gets lines of progress. Raises
+    UserError if the source or its test data cannot be read, the folder belongs to something else or to another net, or
+    a file cannot be written. A net whose export or check fails does not stop the others.
+    """
+    origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
+    names = names_of(origin.model.join_graph, options.columns, confident=classifies(origin))
+    missing = {name: TARGETS[name].missing() for name in options.targets}
+    skipped = {name: reason for name, reason in missing.items() if reason is not None}
+    for reason in skipped.values():
+        say(f"skipped: {reason}")
+    targets = [TARGETS[name] for name in options.targets if name not in skipped]
+    if not targets:
+        raise UserError(f"there is nothing to deploy with: {'; '.join(skipped.values())}")
+    samples = samples_of(origin, say, int8=options.int8, allow_python=options.allow_python)
+    shelf = _shelf(folder, origin, options)
+    lock = Lock(folder / LOCK)
+    try:
+        if not lock.claim():
+            raise UserError(f"another process deploys into {folder}: wait until it ends, or choose another folder")
+    except NoLocks:
+        lock = None
+    try:
+        remove_temporaries(folder)
+        shelf.write()
+        if origin.trained is not None:
+            origin.trained.write(folder)
+        failures = _Deployment(origin, shelf, samples, options, say).run(names, targets)
+        write_page(shelf, failures, skipped)
+    finally:
+        if lock is not None:
+            lock.release()
+    return Deployed(shelf, skipped, failures)
+
+
+def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
+    """The shelf in a folder, which is created if needed. Raises UserError if it holds something else."""
+    facts = {name: value for name, value in origin.facts.items() if name in ShelfManifest.__struct_fields__}
+    trained, model = origin.trained, origin.model
+    manifest = ShelfManifest(
+        format=SHELF_FORMAT,
+        format_version=1,
+        net=origin.compiled.program.net,
+        source=origin.folder.resolve().name,
+        task="classification" if trained is None else trained.task,
+        weights_sha256=weights_sha256(model),
+        input=str(model.input),
+        output=str(model.output),
+        answers=answers_of(model.join_graph),
+        confidence=options.confidence,
+        images=None if trained is None else trained.examples,
+        versions={"fractal_dsl": __version__},
+        **facts,
+    )
+    part_folder(folder, "")
+    if not (folder / MANIFEST).exists():
+        others = [path.name for path in folder.iterdir() if path.name != LOCK]
+        if others:
+            raise UserError(f"{folder} exists and is not a shelf: choose another folder with -o")
+        return Shelf(folder, manifest, [])
+    before = Shelf.read(folder)
+    if before.manifest.weights_sha256 != manifest.weights_sha256:
+        raise UserError(f"{folder} has nets of other weights, of {before.manifest.source}: choose another folder")
+    return Shelf(folder, manifest, before.rows)
+
+
+@dataclass(frozen=True)
+class _Task:
+    net: str
+    target: Target
+    precision: str
+
+    @property
+    def label(self) -> str:
+        """For people: ``column1 by onnx, int8``."""
+        return f"{self.net} by {self.target.name}" + (", int8" if self.precision == "int8" else "")
+
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return f"{self.net}{'.int8' if self.precision == 'int8' else ''}{self.target.suffix}"
+
+
+class _Deployment:
+    """Fills a shelf."""
+
+    def __init__(
+        self, origin: Origin, shelf: Shelf, samples: Samples, options: Options, say: Callable[[str], object]
+    ) -> None:
+        self.origin, self.shelf, self.samples, self.options, self.say = origin, shelf, samples, options, say
+        self.failures: dict[str, str] = {}
+        self.answers: dict[str, Expected] = {}
+        self.layers = sum(isinstance(node, Layer) for _, node in origin.model.join_graph.items())
+
+    def run(self, names: Sequence[str], targets: Sequence[Target]) -> dict[str, str]:
+        """Export, check and measure what is not on the shelf yet. Return what failed, with reasons."""
+        tasks = [_Task(name, target, "float32") for target in targets for name in names]
+        if self.options.int8:
+            tasks += [_Task(n, t, "int8") for t in targets if t.int8 for n in names if n != ANYTIME]
+        waiting = [task for task in tasks if not self._stands(task)]
+        if len(waiting) < len(tasks):
+            self.say(f"{counted(len(tasks) - len(waiting), 'net')} verified before: kept")
+        if not waiting:
+            return {}
+        with tempfile.TemporaryDirectory(dir=self.shelf.folder, prefix=".fractal_dsl-tmp-") as place:
+            work = Path(place)
+            self._write_inputs(work)
+            job = self._job(work, waiting)
+            began, expected_before = perf_counter(), 0.0
+            total = sum(map(self._estimate, waiting))
+            for number, (task, exported) in enumerate(zip(waiting, Exporter(job, work), strict=True), 1):
+                self._settle(task, exported, work)
+                expected_before += self._estimate(task)
+                pace = (perf_counter() - began) / expected_before
+                left = pace * (total - expected_before)
+                if number < len(waiting):
+                    self.say(f"{number} of {len(waiting)} done, about {duration(left)} left")
+        return self.failures
+
+    def _stands(self, task: _Task) -> bool:
+        """Whether a verified file with figures for the same batch and threads is there."""
+        row = self.shelf.row(task.net, task.target.name, task.precision)
+        if row is None or not self.shelf.intact(row):
+            return False
+        confidence = self.options.confidence if task.net == ANYTIME else None
+        return (row.batch, row.threads, row.confidence) == (self.options.batch, self.options.threads, confidence)
+
+    def _estimate(self, task: _Task) -> float:
+        several = len(self.shelf.manifest.answers) if task.net == ANYTIME else 1
+        return several * task.target.seconds(self.layers) + _MEASURING
+
+    def _write_inputs(self, work: Path) -> None:
+        arrays = {"checks": self.samples.checks, "tests": self.samples.tests, "training": self.samples.training}
+        for name, array in arrays.items():
+            if array is not None:
+                np.save(work / f"{name}.npy", array)
+
+    def _job(self, work: Path, tasks: Sequence[_Task]) -> Exports:
+        options = self.options
+        exports: list[Export] = []
+        for number, task in enumerate(tasks):
+            (work / str(number)).mkdir()
+            file = str(work / str(number) / task.file)
+            exports.append(Export(task.net, task.target.name, task.precision, file))
+        calibration = str(work / "training.npy") if self.samples.training is not None else None
+        return Exports(
+            str(self.origin.folder),
+            options.weights,
+            options.max_layers,
+            options.allow_python,
+            options.batch,
+            calibration,
+            exports,
+        )
+
+    def _settle(self, task: _Task, export: tuple[Export, Exported], work: Path) -> None:
+        """Check and measure an exported file, and put it on the shelf."""
+        job, exported = export
+        if exported.error is not None:
+            self._failed(task, exported.error)
+            return
+        file = Path(job.file)
+        result = measured(self._measuring(task, file, exported, work), work)
+        if isinstance(result, str):
+            self._failed(task, result)
+            return
+        row = self._row(task, file, exported, result, work)
+        self.shelf.put(row)
+        if row.verified:
+            score = "" if row.score is None else f"{self.shelf.metric.label} {self.shelf.metric.text(row.score)}, "
+            self.say(f"{task.label}: verified, {score}{row.ms:.3g} ms")
+
+    def _failed(self, task: _Task, reason: str) -> None:
+        self.failures[task.label] = reason
+        self.say(f"{task.label}: failed: {reason}")
+
+    def _measuring(self, task: _Task, file: Path, exported: Exported, work: Path) -> Job:
+        options = self.options
+        return Job(
+            task.target.name,
+            str(file),
+            self.shelf.manifest.answers if task.net == ANYTIME else [],
+            options.threads,
+            min(options.batch, exported.largest or options.batch),
+            options.confidence,
+            str(work / "checks.npy"),
+            str(work / "tests.npy"),
+            exported.largest or 256,
+        )
+
+    def _row(self, task: _Task, file: Path, exported: Exported, figures: Measured, work: Path) -> Row:
+        outputs = {part: np.load(work / f"{part}-outputs.npy") for part in ("checks", "tests")}
+        right = self.answers.get(task.net) or expected(self.origin.model, task.net, self.samples.checks)
+        self.answers[task.net] = right
+        confidence = self.options.confidence
+        apart = difference(outputs["checks"], np.load(work / "checks-answers.npy"), right, confidence)
+        same, verified = None, apart <= TOLERANCE
+        if task.precision == "int8":
+            same = agreement(self.origin.model, task.net, self.samples.tests, outputs["tests"])
+            verified = bool(np.isfinite(apart)) and same >= AGREEMENT
+        if not verified:
+            bound = f"{same:.1%} of the answers are the module's, less than {AGREEMENT:.0%}" if same is not None else ""
+            reason = bound or f"its outputs differ from the module's by {apart:.2g}, more than {TOLERANCE:g}"
+            self._failed(task, f"{reason}; kept in {self.shelf.folder / 'failed'}")
+        files = [file, *sorted(other for other in file.parent.iterdir() if other != file)]
+        names = placed(files, self.shelf.folder, failed=not verified)
+        return Row(
+            net=task.net,
+            target=task.target.name,
+            precision=task.precision,
+            file=names[0],
+            parts=names[1:],
+            verified=verified,
+            difference=apart if np.isfinite(apart) else None,
+            agreement=same,
+            score=self.samples.score(outputs["tests"]),
+            ms=figures.ms,
+            ms_p95=figures.ms_p95,
+            ms_mean=figures.ms_mean,
+            repeats=figures.repeats,
+            warmup=figures.warmup,
+            batch=self.options.batch,
+            threads=self.options.threads,
+            confidence=confidence if task.net == ANYTIME else None,
+            bytes=sum((self.shelf.folder / name).stat().st_size for name in names),
+            memory=figures.memory,
+            seconds=exported.seconds,
+            layout=exported.layout,
+            largest=exported.largest,
+            sha256=digest(self.shelf.folder, names),
+        )

@@ -1,0 +1,77 @@
+"""What networks are deployed from: a training run, or a compiled whole net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
+from fractal_dsl.config import TrainConfig, parse_config
+from fractal_dsl.data.inputs import decoding
+from fractal_dsl.evaluation.run import Run, Weights
+from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runtime.artifact import network_of
+from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.normalise import on_raw_inputs
+from fractal_dsl.stored.kinds import kind_of
+from fractal_dsl.stored.spec import Stored, open_stored
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What networks are deployed from: a run, or a compiled network.
+
+    ``model`` takes raw inputs if ``raw``. ``trained`` is the data record of a run. ``facts`` are entries about the data
+    in the manifest.
+    """
+
+    folder: Path
+    compiled: Compiled
+    config: TrainConfig
+    model: FractalModule
+    raw: bool
+    trained: DataRecord | None
+    facts: dict[str, Any]
+
+
+def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> Origin:
+    """Open a run or a compiled whole net. Raises UserError if it is neither, or is damaged."""
+    if kind_of(folder) == "compiled network":
+        return _of_network(open_stored(folder, max_layers, allow_python=allow_python))
+    run = Run.open(folder, max_layers, allow_python=allow_python)
+    data, model = run.data(), run.load(weights)
+    raw = on_raw_inputs(model, data.mean, data.std)
+    facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
+    return Origin(folder, run.compiled, run.config, raw, raw is not model, data, facts)
+
+
+_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "trained")
+
+
+def _of_network(stored: Stored) -> Origin:
+    manifest = stored.network
+    if stored.column is not None or manifest.fused:
+        what = "already a column" if stored.column is not None else "already folded for inference"
+        raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
+    told = {name: getattr(manifest, name) for name in _FACTS}
+    facts = {name: value for name, value in told.items() if value is not None}
+    raw, config = manifest.normalised_channels is not None, parse_config(stored.settings)
+    return Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)
+
+
+def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
+    """What a manifest says about a run's data: what raw inputs are, how image files become inputs, and the classes."""
+    facts: dict[str, Any] = {
+        "dataset": data.dataset,
+        "classes": data.classes,
+        "inputs": msgspec.to_builtins(data.inputs),
+        "normalisation": {"mean": data.mean, "std": data.std},
+    }
+    if (decoded := decoding(model.input, data)) is not None:
+        rules, scale = decoded
+        facts["decoding"] = {**msgspec.to_builtins(rules), "scale": scale}
+    return facts

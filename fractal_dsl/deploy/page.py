@@ -1,0 +1,182 @@
+"""The page of a shelf: its table, and accuracy against latency. It works offline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fractal_dsl.base.escaping import markup
+from fractal_dsl.base.parts import write_part
+from fractal_dsl.base.texts import memory_text
+from fractal_dsl.deploy.shelf import Row, Shelf
+
+_COLOURS = {"onnx": "#0072B2", "pt2": "#D55E00", "aoti": "#009E73", "executorch": "#CC79A7", "openvino": "#8A7A00"}
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 420, 70, 30, 20, 50
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem; margin: 2rem auto;
+  padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }}
+table {{ border-collapse: collapse; font-size: .92rem }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums }}
+td.n, th.n {{ text-align: right }} tr.front td:first-child {{ font-weight: 600 }} tr.bad {{ color: #a00 }}
+figure {{ margin: 1rem 0; overflow-x: auto }} svg {{ max-width: 100%; height: auto }}
+figcaption, .note {{ color: #555 }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def write_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, str]) -> None:
+    """Write ``shelf.html``."""
+    m = shelf.manifest
+    rows = [row for row in shelf.rows if row.verified]
+    stated = rows[0] if rows else None
+    how = (
+        f"Latency: batches of {stated.batch}, {stated.threads} thread{'s' * (stated.threads > 1)}, "
+        f"after {stated.warmup} runs to warm up. Memory: the largest of the process while it was timed."
+        if stated
+        else ""
+    )
+    parts = [
+        f"<h1>{markup(m.net)}</h1>",
+        f'<p class="note">{markup(m.source)}: {m.input} to {m.output}. {how}</p>',
+        _figure(shelf, rows) if rows and rows[0].score is not None else "",
+        _table(shelf),
+        _list("Failed", failures),
+        _list("Skipped", skipped),
+    ]
+    write_part(shelf.folder, "shelf.html", _PAGE.format(title=markup(f"{m.net}: deployed nets"), body="\n".join(parts)))
+
+
+def table(shelf: Shelf) -> list[tuple[str, ...]]:
+    """The rows as texts, with a head."""
+    head = ("net", "format", "precision", shelf.metric.label, "ms", "p95", "mean", "size", "memory", "difference", "")
+    return [head, *(_cells(shelf, row) for row in shelf.rows)]
+
+
+def _cells(shelf: Shelf, row: Row) -> tuple[str, ...]:
+    note = row.note if row.verified else "check failed"
+    size = f"{row.bytes / 1e3:,.0f} kB" if row.bytes < 1e7 else memory_text(row.bytes)
+    agreed = f"{row.agreement:.1%} equal" if row.agreement is not None else ""
+    apart = agreed or (f"{row.difference:.1e}" if row.difference is not None else "∞")
+    score = "" if row.score is None else shelf.metric.text(row.score)
+    times = [f"{value:.3g}" for value in (row.ms, row.ms_p95, row.ms_mean)]
+    return row.net, row.target, row.precision, score, *times, size, memory_text(row.memory), apart, note
+
+
+def _table(shelf: Shelf) -> str:
+    head, *cells = table(shelf)
+    front = {row.key for row in shelf.front()}
+    lines = [_line("th", head, "")]
+    for row, texts in zip(shelf.rows, cells, strict=True):
+        lines.append(_line("td", texts, "bad" if not row.verified else "front" if row.key in front else ""))
+    note = "Bold: the Pareto front, the nets that no faster one matches." if front else ""
+    return f'<table>{"".join(lines)}</table><p class="note">{note}</p>'
+
+
+def _line(tag: str, cells: Sequence[str], kind: str) -> str:
+    inner = (f"<{tag}{' class=n' if 3 <= i <= 9 else ''}>{markup(c)}</{tag}>" for i, c in enumerate(cells))
+    return f"<tr{f' class={kind}' if kind else ''}>{''.join(inner)}</tr>\n"
+
+
+def _list(title: str, reasons: Mapping[str, str]) -> str:
+    items = "".join(f"<li>{markup(name)}: {markup(reason)}</li>" for name, reason in reasons.items())
+    return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
+
+
+def _figure(shelf: Shelf, rows: Sequence[Row]) -> str:
+    """Score against mean latency, on a logarithmic axis, with the Pareto front as a line."""
+    metric = shelf.metric
+    x = _Scale([row.ms_mean for row in rows], _LEFT, _WIDTH - _RIGHT, log=True)
+    y = _Scale([metric.plotted(row.score or 0.0) for row in rows], _HEIGHT - _BOTTOM, _TOP, log=False)
+    marks = [_axes(x, y, metric.axis)]
+    front = [f"{x(row.ms_mean):.1f},{y(metric.plotted(row.score or 0.0)):.1f}" for row in shelf.front()]
+    marks.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="#222" stroke-dasharray="2 4"/>')
+    for row in rows:
+        px, py = x(row.ms_mean), y(metric.plotted(row.score or 0.0))
+        colour = _COLOURS.get(row.target, "#222")
+        fill = "#fff" if row.precision == "int8" else colour
+        told = markup(f"{row.label}: {metric.text(row.score or 0.0)}, {row.ms_mean:.3g} ms")
+        marks.append(
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{fill}" stroke="{colour}" stroke-width="2">'
+            f"<title>{told}</title></circle>"
+        )
+        marks.append(f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="#555">{markup(row.net)}</text>')
+    marks += _legend({row.target for row in rows})
+    caption = f"{metric.label} against the mean latency of a batch. Dotted: the Pareto front. Hollow: int8."
+    return (
+        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{markup(caption)}" '
+        f'font-family="system-ui, sans-serif">{"".join(marks)}</svg><figcaption>{markup(caption)}</figcaption></figure>'
+    )
+
+
+class _Scale:
+    """Places values between two ends, with some room, linearly or by their logarithm."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float, *, log: bool) -> None:
+        self.log = log
+        low, high = min(map(self.map, values)), max(map(self.map, values))
+        room = max(0.08 * (high - low), 0.05 if log else 0.5)
+        self.low, self.high, self.start, self.end = low - room, high + room, start, end
+
+    def map(self, value: float) -> float:
+        """The value, or its logarithm."""
+        return math.log10(max(value, 1e-6)) if self.log else value
+
+    def __call__(self, value: float) -> float:
+        share = (self.map(value) - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round values within the ends."""
+        if self.log:
+            powers = [10.0**p * f for p in range(-6, 7) for f in (1, 2, 5)]
+            return [v for v in powers if self.low <= self.map(v) <= self.high]
+        width = self.high - self.low
+        step = next(s for s in (10.0**p * f for p in range(-6, 7) for f in (1, 2, 5)) if width / s <= 7)
+        first = int(self.low / step) + (self.low > 0)
+        return [round(i * step, 9) for i in range(first, first + 9) if self.low <= i * step <= self.high]
+
+
+def _axes(x: _Scale, y: _Scale, label: str) -> str:
+    lines: list[str] = []
+    for value in x.ticks():
+        at, below = f"{x(value):.1f}", _HEIGHT - _BOTTOM
+        lines.append(
+            f'<line x1="{at}" x2="{at}" y1="{_TOP}" y2="{below}" stroke="#e4e4e4"/>'
+            f'<text x="{at}" y="{below + 18}" font-size="12" text-anchor="middle">{value:g}</text>'
+        )
+    for value in y.ticks():
+        lines.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e4e4e4"/>'
+            f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" font-size="12" text-anchor="end">{value:g}</text>'
+        )
+    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
+    lines.append(
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 10}" font-size="13" text-anchor="middle">'
+        f"mean latency of a batch (ms)</text>"
+        f'<text x="16" y="{middle}" font-size="13" text-anchor="middle" transform="rotate(-90 16 {middle})">'
+        f"{markup(label)}</text>"
+    )
+    return "".join(lines)
+
+
+def _legend(targets: set[str]) -> list[str]:
+    marks: list[str] = []
+    for i, target in enumerate(sorted(targets)):
+        at = _HEIGHT - _BOTTOM - 14 - 18 * i
+        marks.append(f'<circle cx="{_WIDTH - 130}" cy="{at - 4}" r="5" fill="{_COLOURS.get(target, "#222")}"/>')
+        marks.append(f'<text x="{_WIDTH - 118}" y="{at}" font-size="12">{markup(target)}</text>')
+    return marks

@@ -1,0 +1,110 @@
+"""Exported files in their own runtimes. Only the runtime that a file needs is imported.
+
+A runtime is loaded with a number of threads and gives a ``Program``: from a numpy array [batch, …] to the net's output
+[batch, …] and the number of the answer, counted from 0. That is 0 for a single net. For an anytime file it is the
+first answer, from the shallowest column to the whole net, that is confident enough for each input of the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Program = Callable[[Array, float], tuple[Array, int]]
+"""The output for inputs and a confidence from 0 to 1, which single nets ignore, and the number of the answer."""
+
+
+def load(target: str, path: str, answers: Sequence[str], threads: int) -> Program:
+    """Load an exported file. ``answers`` are the nets in an anytime file, shallowest first; empty for a single net."""
+    return _LOADERS[target](path, answers, threads)
+
+
+def _onnx(path: str, answers: Sequence[str], threads: int) -> Program:
+    runtime: Any = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    if not answers:
+        return lambda x, confidence: (session.run(None, {"input": x})[0], 0)
+
+    def anytime(x: Array, confidence: float) -> tuple[Array, int]:
+        y, answer = session.run(None, {"input": x, "confidence": np.array(confidence, np.float32)})
+        return y, int(answer)
+
+    return anytime
+
+
+def _openvino(path: str, answers: Sequence[str], threads: int) -> Program:
+    core: Any = import_module("openvino").Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(path, "CPU", settings).create_infer_request()
+    if not answers:
+        return lambda x, confidence: (request.infer([x])[0].copy(), 0)
+
+    def anytime(x: Array, confidence: float) -> tuple[Array, int]:
+        outputs = request.infer({"input": x, "confidence": np.array(confidence, np.float32)})
+        return outputs[0].copy(), int(outputs[1])
+
+    return anytime
+
+
+def _pt2(path: str, answers: Sequence[str], threads: int) -> Program:
+    torch = _torch(threads)
+    archive: Any = import_module("torch.export.pt2_archive._package")
+    programs = archive.load_pt2(path).exported_programs
+    return _one_by_one(torch, [programs[name].module() for name in answers or ["model"]])
+
+
+def _aoti(path: str, answers: Sequence[str], threads: int) -> Program:
+    torch = _torch(threads)
+    load_package: Any = import_module("torch._inductor").aoti_load_package
+    return _one_by_one(torch, [load_package(path, name) for name in answers or ["model"]])
+
+
+def _executorch(path: str, answers: Sequence[str], threads: int) -> Program:
+    torch = _torch(threads)
+    program: Any = import_module("executorch.runtime").Runtime.get().load_program(path)
+
+    def method(name: str) -> Callable[[Any], Any]:
+        loaded = program.load_method(name)
+        return lambda x: loaded.execute([x])[0]
+
+    return _one_by_one(torch, [method(name) for name in answers or ["forward"]])
+
+
+def _torch(threads: int) -> Any:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # executorch's thread pool reads it
+    torch: Any = import_module("torch")
+    torch.set_num_threads(threads)
+    return torch
+
+
+def _one_by_one(torch: Any, nets: Sequence[Callable[[Any], Any]]) -> Program:
+    """Ask nets in order until the softmax's largest probability reaches the confidence for each input."""
+
+    def program(x: Array, confidence: float) -> tuple[Array, int]:
+        given = torch.from_numpy(x)
+        with torch.inference_mode():
+            for answer, net in enumerate(nets):
+                y = net(given)
+                if answer + 1 == len(nets) or bool(y.softmax(1).amax(1).min() >= confidence):
+                    return y.numpy().copy(), answer
+        raise AssertionError("a file has at least one net")
+
+    return program
+
+
+_LOADERS: dict[str, Callable[[str, Sequence[str], int], Program]] = {
+    "onnx": _onnx,
+    "pt2": _pt2,
+    "aoti": _aoti,
+    "executorch": _executorch,
+    "openvino": _openvino,
+}
