@@ -410,6 +410,37 @@ def test_errors_go_from_process_to_process() -> None:
 # --- help, and tables
 
 
+def test_check_looks_for_specs_in_a_folder(run, tmp_path: Path) -> None:
+    """A file that another one imports is checked with it: its parameters may have no values of their own."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "main.frac").write_text('from "parts/a.frac" import l\nnet N(x: f32[8]) -> f32[8] = l\n')
+    (tmp_path / "parts" / "a.frac").write_text('import "../base.frac" as base\nlayer l = base.k(8)\n')
+    (tmp_path / "base.frac").write_text("param depth: int\nlayer k(w: int) = linear(w)\n")
+    (tmp_path / ".hidden.frac").write_text("nonsense")
+    ran = run("check", tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    parts = [
+        f"{tmp_path}/{name}: checked with {tmp_path}/main.frac, which imports it"
+        for name in ("base.frac", "parts/a.frac")
+    ]
+    assert ran.out.splitlines() == [parts[0], f"{tmp_path}/main.frac: ok (N)", parts[1]]
+    (tmp_path / "base.frac").write_text("layer k(w: int) = linaer(w)\n")
+    ran = run("check", tmp_path)
+    assert (ran.code, ran.err.count("E0201")) == (1, 1)
+
+
+def test_check_reports_files_that_import_each_other(run, tmp_path: Path) -> None:
+    (tmp_path / "a.frac").write_text('import "b.frac" as b\n')
+    (tmp_path / "b.frac").write_text('import "a.frac" as a\n')
+    ran = run("check", tmp_path)
+    assert ran.code == 1 and "E0802" in ran.err
+
+
+def test_check_says_that_a_folder_has_no_specs(run, tmp_path: Path) -> None:
+    ran = run("check", tmp_path)
+    assert (ran.code, ran.err) == (0, f"{tmp_path}: no .frac files found\n")
+
+
 def test_help_groups_the_commands(run) -> None:
     shown = run("--help").out
     places = [shown.index(f"─ {panel} ─") for panel in ("Write", "Look", "Train", "Deploy")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import typer
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line, terminal
 from fractal_dsl.base.files import rewrite_text
+from fractal_dsl.cli.folders import specs_in
 from fractal_dsl.cli.options import STDIN, read_spec
 from fractal_dsl.cli.say import say
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
@@ -80,13 +80,7 @@ def _files(specs: Sequence[str]) -> Iterator[str]:
             continue
         if (kind := kind_of(Path(spec))) is not None:
             raise UserError(f"{spec} is a {kind}, {_KEPT}")
-        inside: list[str] = []
-        for folder, folders, names in os.walk(spec):
-            folders[:] = [name for name in folders if name[0] != "." and kind_of(Path(folder, name)) is None]
-            inside += [str(Path(folder, n)) for n in names if n.endswith(".frac") and n[0] != "."]
-        if not inside:
-            say(f"{one_line(spec)}: no .frac files found", error=True)
-        yield from sorted(inside)
+        yield from specs_in(spec)
 
 
 _KEPT = "whose spec must not change: format the original file"

@@ -21,7 +21,7 @@ from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
 from fractal_dsl.language.source import Source, Span
 
-_SPECS = ".frac files, - for standard input, compiled folders, or training runs."
+_SPECS = ".frac files, folders to search for *.frac, - for standard input, compiled folders, or training runs."
 
 
 class Format(enum.StrEnum):
@@ -45,7 +45,11 @@ def check(
     cut = 0
     with errors_as_json(format is Format.json):
         given = parameters(param, params)
-        for spec in dict.fromkeys(specs):
+        for spec, importer in _files(specs).items():
+            if importer:
+                if format is Format.text:
+                    say(f"{one_line(spec)}: checked with {one_line(importer)}, which imports it")
+                continue
             try:
                 names, warnings = _checked(spec, given, max_layers, allow_python)
                 warned |= {d.text(): d for d in warnings}
@@ -65,11 +69,27 @@ def check(
         say(f"\n{counted(len(warned), 'warning')}", error=True)
 
 
+def _files(specs: list[str]) -> dict[str, str]:
+    """The specs to check, with those in folders. A file in a folder that another file there imports is checked with
+    that one, whose name it has here."""
+    result: dict[str, str] = {}
+    for spec in specs:
+        if not Path(spec).is_dir() or _is_stored(Path(spec)):
+            result[spec] = ""
+            continue
+        from fractal_dsl.cli.folders import importers, specs_in
+
+        inside = specs_in(spec)
+        roots = importers(inside)
+        result = {file: roots.get(file, "") for file in inside} | result
+    return result
+
+
 def _checked(
     spec: str, given: dict[str, str], max_layers: int, allow_python: bool
 ) -> tuple[str, tuple[Diagnostic, ...]]:
     """The names of the nets of a spec, and the warnings about it. Raises FracError if it has errors."""
-    if not Path(spec).is_dir() or not _is_stored(Path(spec)):
+    if not Path(spec).is_dir():
         checked = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
         return ", ".join(net.program.net for net in checked.nets) or "no nets", checked.warnings
     from fractal_dsl.cli.given import given_folder
