@@ -32,7 +32,7 @@ from fractal_dsl.services.symbols import Native, Symbol
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = [
-    *sorted((ROOT / "examples").rglob("*.frac")),
+    *sorted((ROOT / "examples").glob("*.frac")),
     *sorted((ROOT / "fractal_dsl" / "language" / "std").glob("*.frac")),
 ]
 NAMES = [path.relative_to(ROOT).as_posix() for path in EXAMPLES]

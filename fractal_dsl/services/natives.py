@@ -51,6 +51,7 @@ OPTIONS = {
 ANNOTATIONS = {
     "tag": Entry('@tag("name")', ("name",), "Names a part in diagrams, reports and the setting `freeze`."),
     "checkpoint": Entry("@checkpoint", (), "Recomputes the part in the backward pass, which saves memory."),
+    "drop": Entry("@drop(10%)", ("p",), "Leaves a branch of an inline join out of a training step with probability p."),
 }
 TYPES = {
     "int": "Whole numbers.",
