@@ -20,7 +20,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # searching for plugins 
 
 
 def run() -> NoReturn:
-    """Run the process ``fractal-dsl``. End it at once, as mypy does, if no thread or child process can be left.
+    """Run the process ``fractal-dsl``. Exit at once, as mypy does, unless threads or child processes may be left.
 
     Python's own cleanup takes a fifth of the time of a `check`.
     """

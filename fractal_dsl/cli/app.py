@@ -105,7 +105,7 @@ class _Command(TyperCommand):
 
 
 class _Training(_Command):
-    """A command that takes ``--set``. The error for an unknown option says if there is a setting of its name."""
+    """A command that takes ``--set``. The error for an unknown option names the setting of that name, if any."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -125,11 +125,11 @@ class _Training(_Command):
 
 @contextmanager
 def _plain_errors() -> Generator[None]:
-    """Escape control characters in errors of wrong usage, which quote the command line."""
+    """Escape control characters in usage errors, which quote the command line."""
     try:
         yield
     except Exception as error:
-        if hasattr(error, "format_message"):  # an error of wrong usage
+        if hasattr(error, "format_message"):  # a usage error
             _obey_no_color()
             escaped = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
             vars(error).update(escaped)

@@ -12,9 +12,9 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.manifest import altered_files
 from fractal_dsl.cli.given import command_line, given_spec, place_beside
-from fractal_dsl.cli.options import STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.grouped import SpecOptions, with_group
+from fractal_dsl.cli.options import STDIN
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.pipeline import Stage
 from fractal_dsl.stored.kinds import is_network, kind_of, trained_weights
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from fractal_dsl.compiled import Compiled
 
 
+@with_group
 def compile(
-    spec: Spec,
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -34,40 +35,36 @@ def compile(
         ),
     ] = None,
     emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline. Write nothing.")] = None,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the weights; by default the seed of the train block, or 0."),
     ] = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: SpecOptions,
 ) -> None:
     """Compile a spec to a folder with the source of the model, which needs only torch, and its weights.
 
     A training run is compiled with its best weights, by default to RUN-compiled/.
     """
-    given = parameters(param, params)
+    spec, params, allow_python = options.spec, options.params(), options.allow_python
     if emit is not None:
         if output is not None:
             raise typer.BadParameter("--emit prints a stage and writes no folder: leave one option out")
-        compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
+        compiled = given_spec("compile", options).compiled
         say(_emitted(compiled, emit).removesuffix("\n"))
         return
     kind = None if spec == STDIN else kind_of(Path(spec))
     if kind == "compiled network":
         raise UserError(f"{spec} is already compiled: give its .frac file to compile it with other options")
     run = Path(spec) if kind == "training run" else None
-    if run and (seed is not None or given or net):
+    if run and (seed is not None or params or options.net):
         raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
     place = output or _default_place(spec, "-compiled" if run else "")
     if run:
         from fractal_dsl.deploy.extract import extract
 
-        compiled = extract(run, None, place, max_layers=max_layers, allow_python=allow_python).compiled
+        compiled = extract(run, None, place, max_layers=options.max_layers, allow_python=allow_python).compiled
     else:
-        compiled = given_spec("compile", spec, given, net, max_layers, allow_python).compiled
+        compiled = given_spec("compile", options).compiled
         from fractal_dsl.runtime import build
         from fractal_dsl.runtime.artifact import save_artifact
 

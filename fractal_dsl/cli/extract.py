@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from fractal_dsl.base.escaping import one_line
-from fractal_dsl.cli.options import AllowPython, Device, MaxLayers, Weights, WhichWeights
+from fractal_dsl.cli.grouped import RunOptions, with_group
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 
 
+@with_group
 def extract(
+    *,
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A training run or a compiled network.", show_default=False)
     ],
@@ -29,10 +30,7 @@ def extract(
     fuse: Annotated[
         bool, typer.Option("--fuse", help="Fold batch norms into the layers before them, for faster inference.")
     ] = False,
-    weights: WhichWeights = Weights.best,
-    device: Device = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: RunOptions,
 ) -> None:
     """Write one column, or the whole net, with its trained weights as a plain network that takes raw inputs."""
     from fractal_dsl.deploy import extract as runtime
@@ -43,10 +41,10 @@ def extract(
         output,
         recalibrate_bn=recalibrate_bn,
         fold=fuse,
-        weights=weights.value,
-        device=device,
-        max_layers=max_layers,
-        allow_python=allow_python,
+        weights=options.weights.value,
+        device=options.device,
+        max_layers=options.max_layers,
+        allow_python=options.allow_python,
     )
     if done.recalibration:
         estimate = done.recalibration

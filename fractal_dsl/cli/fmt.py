@@ -73,7 +73,7 @@ def fmt(
 
 
 def _files(specs: Sequence[str]) -> Iterator[str]:
-    """The files to format; of a folder, all .frac files but hidden ones and those of compiled folders, runs, sweeps."""
+    """The files to format. A folder stands for its .frac files, except hidden ones and those in folders with a spec."""
     for spec in specs:
         if not Path(spec).is_dir():
             yield spec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import typer
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command as shell
+from fractal_dsl.cli.grouped import SpecOptions
 from fractal_dsl.cli.options import STDIN, read_spec
 from fractal_dsl.cli.say import warn
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
@@ -25,50 +25,40 @@ class Given(NamedTuple):
     stored: Stored | None
 
 
-def given_spec(
-    command: str,
-    spec: str,
-    params: Mapping[str, str],
-    net: str | None,
-    max_layers: int,
-    allow_python: bool,
-    *,
-    settings: bool = True,
-) -> Given:
+def given_spec(command: str, options: SpecOptions, *, settings: bool = True) -> Given:
     """Read the net that SPEC names, for a command that takes whole nets, and print the warnings about it.
 
     ``settings`` is false if the settings of training do not matter. Raises FracError or UserError if the spec has
     errors. A parameter or another net for a folder is wrong usage.
     """
-    if Path(spec).is_dir():
-        stored = given_folder(spec, params, net, max_layers, allow_python, settings=settings).whole(command)
+    if options.is_folder():
+        stored = given_folder(options, settings=settings).whole(command)
         warn(stored.compiled.warnings)
         return Given(stored.compiled, stored)
-    nets = pipeline.check(read_spec(spec), params, max_layers, allow_python=allow_python, settings=settings)
-    compiled = pipeline.pick(nets, net)
+    compiled = given_file(options, settings=settings)
     warn(compiled.warnings)
     return Given(compiled, None)
 
 
-def given_folder(
-    spec: str,
-    params: Mapping[str, str],
-    net: str | None,
-    max_layers: int,
-    allow_python: bool,
-    *,
-    settings: bool = True,
-) -> Stored:
+def given_file(options: SpecOptions, *, settings: bool = True) -> Compiled:
+    """Compile the file, or standard input, that SPEC names. Raises FracError or UserError if it has errors."""
+    params, source = options.params(), read_spec(options.spec)
+    nets = pipeline.check(source, params, options.max_layers, allow_python=options.allow_python, settings=settings)
+    return pipeline.pick(nets, options.net)
+
+
+def given_folder(options: SpecOptions, *, settings: bool = True) -> Stored:
     """Open the compiled folder or run that SPEC names. It keeps its own parameters and net."""
-    stored = open_stored(Path(spec), max_layers, allow_python=allow_python, settings=settings)
+    spec, params = options.spec, options.params()
+    stored = open_stored(Path(spec), options.max_layers, allow_python=options.allow_python, settings=settings)
     if params:
         raise typer.BadParameter(
             f"{spec} is a {stored.kind} and keeps its parameters: use the .frac file to change them", param_hint="-p"
         )
-    if net not in (None, stored.compiled.program.net):
+    net = stored.compiled.program.net
+    if options.net not in (None, net):
         raise typer.BadParameter(
-            f"{spec} is a {stored.kind} of net {stored.compiled.program.net}: use the .frac file for another net",
-            param_hint="--net",
+            f"{spec} is a {stored.kind} of net {net}: use the .frac file for another net", param_hint="--net"
         )
     return stored
 

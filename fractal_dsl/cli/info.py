@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fractal_dsl import pipeline
 from fractal_dsl.base.texts import aligned, percent
-from fractal_dsl.cli.given import given_folder
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters, read_spec
+from fractal_dsl.cli.given import given_file, given_folder
+from fractal_dsl.cli.grouped import SpecOptions, with_group
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.cli.specs import errors_as_json
-from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.program.program_to_summary import Summary, approximate
 from fractal_dsl.stored.spec import Stored
 
 
+@with_group
 def info(
-    spec: Spec,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
+    *,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON with exact numbers. Errors are JSON too.")] = False,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: SpecOptions,
 ) -> None:
     """Print the figures of a net and of its columns: parameters, MACs, depth, joins, paths."""
     with errors_as_json(json_):
-        given = parameters(param, params)
-        if Path(spec).is_dir():
-            stored = given_folder(spec, given, net, max_layers, allow_python, settings=False)
-            compiled = stored.compiled
-        else:
-            nets = pipeline.check(read_spec(spec), given, max_layers, allow_python=allow_python, settings=False)
-            stored, compiled = None, pipeline.pick(nets, net)
+        stored = given_folder(options, settings=False) if options.is_folder() else None
+        compiled = stored.compiled if stored else given_file(options, settings=False)
     warn(compiled.warnings)
     summary = compiled.summary
     if stored and stored.column is not None:
@@ -77,7 +66,7 @@ def _column_table(facts: dict[str, Any]) -> str:
         ("input", str(facts["input_shape"])),
         ("output", str(facts["output_shape"])),
         ("parameters", f"{facts['params']:,}"),
-        ("MACs a sample", f"{facts['macs']:,}"),
+        ("MACs per sample", f"{facts['macs']:,}"),
         ("depth", f"{facts['depth']:,} base layers"),
     ]
     folded = ", batch norms folded" * facts["fused"]
@@ -90,7 +79,7 @@ def _table(s: Summary) -> str:
         ("input", str(list(s.input_shape))),
         ("output", str(list(s.output_shape))),
         ("parameters", f"{s.params:,}"),
-        ("MACs a sample", f"{s.macs:,}"),
+        ("MACs per sample", f"{s.macs:,}"),
         ("base layers", f"{s.base_layers:,}"),
         ("depth", f"{s.depth:,} base layers"),
         ("weighted layers", f"{s.weighted_layers:,}"),
@@ -106,7 +95,7 @@ def _table(s: Summary) -> str:
             ("branches dropped", f"{s.drops.branches:,}, with {' to '.join(drops)} (@drop)"),
             ("MACs in training", f"{s.training_macs:,.0f} on average by @drop ({share})"),
         ]
-    cells = [("column", "depth", "parameters", "MACs a sample")]
+    cells = [("column", "depth", "parameters", "MACs per sample")]
     cells += [(str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}") for k, c in enumerate(s.columns, 1)]
     return "\n".join(
         [f"net {s.net}", *(f"  {line}".rstrip() for line in [*aligned(rows, "<"), "", *aligned(cells, ">")])]

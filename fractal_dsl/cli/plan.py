@@ -10,9 +10,9 @@ import typer
 
 from fractal_dsl.base.texts import aligned, percent
 from fractal_dsl.cli.given import given_spec
-from fractal_dsl.cli.options import JSON, PLANS, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.grouped import SpecOptions, with_group
+from fractal_dsl.cli.options import JSON, PLANS
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.plans.plan import plan_of_text
 
 if TYPE_CHECKING:
@@ -25,15 +25,12 @@ _SHOWN = 40
 """Joins in the table for people."""
 
 
+@with_group
 def plan(
-    spec: Spec,
+    *,
     plan: Annotated[str, typer.Option(metavar="PLAN", help=f"Plan to print: {PLANS}.")] = "mixed:0",
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
     json_: JSON = False,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: SpecOptions,
 ) -> None:
     """Print a drop-path plan: the live inputs of each join, and the share of the net that it uses.
 
@@ -41,8 +38,7 @@ def plan(
     """
     from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
-    given = parameters(param, params)
-    compiled, _ = given_spec("plan", spec, given, net, max_layers, allow_python, settings=False)
+    compiled, _ = given_spec("plan", options, settings=False)
     chosen = plan_of_spec(plan, compiled.graph)
     facts = _plan_facts(compiled, chosen)
     say(json.dumps(facts, indent=2) if json_ else _plan_table(facts))
@@ -94,7 +90,7 @@ def _plan_table(facts: dict[str, Any]) -> str:
     rows = [
         ("kind", facts["kind"]),
         ("route", f"{facts['route']} (batch norm {norms})"),
-        ("MACs a sample", f"{facts['macs']:,} of {facts['macs_of_all']:,} ({facts['macs_share']:.1%})"),
+        ("MACs per sample", f"{facts['macs']:,} of {facts['macs_of_all']:,} ({facts['macs_share']:.1%})"),
         ("parameters", f"{facts['params']:,} of {facts['params_of_all']:,}"),
         ("plan", text if len(text) <= 500 else text[:500] + " … (--json prints all of it)"),
     ]

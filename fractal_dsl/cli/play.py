@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from fractal_dsl.cli.given import given_folder
+from fractal_dsl.cli.grouped import SpecOptions
 from fractal_dsl.cli.options import Net, Params, ParamsFile, parameters
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 
 
 def play(
@@ -43,7 +43,7 @@ def play(
 
     given = parameters(param, params)
     if spec is not None and spec.is_dir():
-        stored = given_folder(str(spec), given, net, MAX_LAYERS, allow_python=False, settings=False).whole("play")
+        stored = given_folder(SpecOptions(str(spec), param, params, net), settings=False).whole("play")
         spec, given, net = stored.folder / stored.spec, stored.compiled.overrides, stored.compiled.program.net
     server = Server(port, Documents(spec), given, net)
     for stop in (signal.SIGINT, signal.SIGTERM):

@@ -13,9 +13,9 @@ import typer
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.given import given_spec, place_beside
-from fractal_dsl.cli.options import PLANS, STDIN, AllowPython, MaxLayers, Net, Params, ParamsFile, Spec, parameters
+from fractal_dsl.cli.grouped import SpecOptions, with_group
+from fractal_dsl.cli.options import PLANS, STDIN
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
 from fractal_dsl.stored.kinds import kind_of
 
@@ -47,11 +47,14 @@ PlanOption = Annotated[
 ]
 Depth = Annotated[int | None, typer.Option(min=0, help="Open nested parts to this depth; by default all.")]
 Expand = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Open this part. Repeat for more.")]
-Wrap = Annotated[int | None, typer.Option(min=1, help="Stretches side by side; by default as many as fit a page.")]
+Wrap = Annotated[
+    int | None, typer.Option(min=1, help="Number of parts to draw side by side; by default as many as fit a page.")
+]
 
 
+@with_group
 def render(
-    spec: Spec,
+    *,
     output: Output = None,
     view: Annotated[
         View, typer.Option(help="Draw the net, a block, the rule, or all three as in the paper's figure.")
@@ -72,19 +75,14 @@ def render(
         ThemeName, typer.Option(help="Colours; auto follows the reader's light or dark mode.")
     ] = ThemeName.light,
     legend: Annotated[bool, typer.Option(help="Explain the colours.")] = True,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: SpecOptions,
 ) -> None:
     """Draw a net in the style of the paper's figures."""
     from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening
     from fractal_dsl.runs.measured import measured
 
-    place = _picture_place(spec, output)
-    given = parameters(param, params)
-    compiled, stored = given_spec("render", spec, given, net, max_layers, allow_python, settings=False)
+    place = _picture_place(options.spec, output)
+    compiled, stored = given_spec("render", options, settings=False)
     measures = partial(measured, stored.folder) if stored and stored.kind == "training run" else None
     colours = DARK if theme is ThemeName.dark else LIGHT
     look = Look(label.value, None, colours, legend, wrap, Opening(depth, frozenset(expand or ())))
@@ -119,7 +117,7 @@ def _picture_place(spec: str, output: Path | None) -> Path | None:
 
 
 def _ending(spec: str) -> str:
-    """The end of a picture's default name. A folder often has the name of its spec, but has a picture of its own."""
+    """The ending of a picture's default name. A folder often has the name of its spec, so its pictures differ."""
     if spec == STDIN or not Path(spec).is_dir():
         return ".svg"
     return "-run.svg" if kind_of(Path(spec)) == "training run" else "-compiled.svg"

@@ -11,12 +11,14 @@ import typer
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, counted
-from fractal_dsl.cli.options import JSON, AllowPython, Device, MaxLayers, Run, Weights, WhichWeights, finite
-from fractal_dsl.cli.say import say, warn
-from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.cli.grouped import RunOptions, with_group
+from fractal_dsl.cli.options import JSON, Run, finite
+from fractal_dsl.cli.say import say
 
 
+@with_group
 def eval(
+    *,
     run: Run,
     columns: Annotated[bool, typer.Option("--columns", help="Also evaluate each column by itself.")] = False,
     anytime: Annotated[
@@ -31,14 +33,10 @@ def eval(
         ),
     ] = "1",
     json_: JSON = False,
-    weights: WhichWeights = Weights.best,
-    device: Device = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: RunOptions,
 ) -> None:
     """Print the loss and accuracy of a trained net on the test images."""
     from fractal_dsl.evaluation.evaluate import evaluate
-    from fractal_dsl.evaluation.run import Run as RunFolder
     from fractal_dsl.evaluation.tradeoff import tradeoff_svg
     from fractal_dsl.runs.plots import require_matplotlib
 
@@ -46,10 +44,14 @@ def eval(
         raise typer.BadParameter("--anytime takes one image at a time: leave one option out", param_hint="--crops")
     if anytime:
         require_matplotlib()
-    folder = RunFolder.open(run, max_layers, allow_python=allow_python)
-    warn(folder.compiled.warnings)
     result = evaluate(
-        folder, columns, weights.value, device, anytime=anytime, ten_crops=crops == "10", allow_python=allow_python
+        options.open(run),
+        columns,
+        options.weights.value,
+        options.device,
+        anytime=anytime,
+        ten_crops=crops == "10",
+        allow_python=options.allow_python,
     )
     if anytime:
         write_part(run, "anytime.svg", tradeoff_svg(result["anytime"]))
@@ -66,7 +68,7 @@ def eval(
 def _tradeoff(facts: dict[str, Any]) -> list[str]:
     """The table of accuracy against its cost, as lines."""
     names = [*(f"column {row['column']}" for row in facts["networks"][:-1]), "whole net"]
-    rows = [("", "accuracy", "ms an image", "MACs an image", "answered by")]
+    rows = [("", "accuracy", "ms per image", "MACs per image", "answered by")]
     rows += [(name, *_costs(row), "") for name, row in zip(names, facts["networks"], strict=True)]
     for row in facts["policies"]:
         shares = [f"{name} {share:.1%}" for name, share in zip(names, row["answered"], strict=True) if share]
@@ -83,7 +85,9 @@ def _costs(row: dict[str, Any]) -> tuple[str, str, str]:
     return f"{row['accuracy']:.2%}", f"{row['ms']:.2f}", f"{row['macs']:,.0f}"
 
 
+@with_group
 def predict(
+    *,
     run: Run,
     images: Annotated[
         list[Path],
@@ -103,28 +107,22 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of classes to print.")] = 1,
     json_: JSON = False,
-    weights: WhichWeights = Weights.best,
-    device: Device = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: RunOptions,
 ) -> None:
     """Classify images.
 
     By default the whole net answers. With --confidence or --budget-ms, its columns answer first, shallowest first.
     """
     from fractal_dsl.evaluation.predict import predict as answers
-    from fractal_dsl.evaluation.run import Run as RunFolder
 
-    opened = RunFolder.open(run, max_layers, allow_python=allow_python)
-    warn(opened.compiled.warnings)
     rows = answers(
-        opened,
+        options.open(run),
         images,
         confidence=confidence,
         budget_ms=budget_ms,
         top=top,
-        weights=weights.value,
-        device=device,
+        weights=options.weights.value,
+        device=options.device,
     )
     if json_:
         say(json.dumps([row.as_json() for row in rows], indent=2))

@@ -10,20 +10,9 @@ import typer
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli.given import given_spec
-from fractal_dsl.cli.options import (
-    JSON,
-    AllowPython,
-    MaxLayers,
-    Net,
-    ParallelMode,
-    Params,
-    ParamsFile,
-    Spec,
-    finite,
-    parameters,
-)
+from fractal_dsl.cli.grouped import SpecOptions, with_group
+from fractal_dsl.cli.options import JSON, ParallelMode, finite
 from fractal_dsl.cli.say import say
-from fractal_dsl.compiled import MAX_LAYERS
 
 if TYPE_CHECKING:
     from fractal_dsl.training.scaling import StepCost
@@ -31,8 +20,9 @@ if TYPE_CHECKING:
 _USUAL = (1, 2, 4, 8, 16, 32, 64)
 
 
+@with_group
 def scaling(
-    spec: Spec,
+    *,
     processes: Annotated[
         str | None,
         typer.Option(
@@ -48,24 +38,20 @@ def scaling(
         int | None, typer.Option(metavar="N", min=1, help="Run each mini-batch in this many parts.")
     ] = None,
     tflops: Annotated[
-        float, typer.Option(min=1e-9, callback=finite, help="Speed of a process, in 10^12 operations a second.")
+        float, typer.Option(min=1e-9, callback=finite, help="Speed of a process, in 10^12 operations per second.")
     ] = 50,
     gigabytes: Annotated[
-        float, typer.Option(min=1e-9, callback=finite, help="Bandwidth of a process, in 10^9 bytes a second.")
+        float, typer.Option(min=1e-9, callback=finite, help="Bandwidth of a process, in 10^9 bytes per second.")
     ] = 25,
     json_: JSON = False,
-    param: Params = None,
-    params: ParamsFile = None,
-    net: Net = None,
-    max_layers: MaxLayers = MAX_LAYERS,
-    allow_python: AllowPython = False,
+    options: SpecOptions,
 ) -> None:
     """Estimate the cost of a training step on N processes: work, communication and memory of each."""
     from fractal_dsl.config import parse_config
     from fractal_dsl.training.scaling import cost
 
     numbers = _numbers(processes) if processes is not None else None
-    compiled, stored = given_spec("scaling", spec, parameters(param, params), net, max_layers, allow_python)
+    compiled, stored = given_spec("scaling", options)
     given = {key: value for key, value in (("batch", batch), ("accumulate", accumulate)) if value}
     config = parse_config({**(stored.settings if stored else compiled.program.train), **given})
     costs: list[StepCost] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
+from fractal_dsl.cli.grouped import Command, grouped
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
 
@@ -33,38 +33,24 @@ TRAINING = (
 """The settings that have flags in each command that trains."""
 
 
-def with_flags(*keys: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_flags(*keys: str) -> Callable[[Command], Command]:
     """Give a command a flag for each of these settings, in place of its parameter ``flags`` of type ``Flags``.
 
     The schema gives a flag its type, range and help. A nested setting is named by its last part: ``optimizer.lr``
     becomes ``--lr``.
     """
+    by_name = {_name(key): key for key in keys}
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        options = {_name(key): (key, _option(key)) for key in keys}
+    def flags(**values: Any) -> Flags:
+        return {by_name[name]: value for name, value in values.items() if value is not None}
 
-        @wraps(command)
-        def with_settings(**given: Any) -> None:
-            values = {key: given.pop(name) for name, (key, _) in options.items()}
-            command(**given, flags={key: value for key, value in values.items() if value is not None})
-
-        signature = inspect.signature(command, eval_str=True)
-        parameters: list[inspect.Parameter] = []
-        for parameter in signature.parameters.values():
-            if parameter.name == "flags":
-                parameters += [option for _, option in options.values()]
-            else:
-                parameters.append(parameter)
-        vars(with_settings)["__signature__"] = signature.replace(parameters=parameters)
-        return with_settings
-
-    return decorate
+    return lambda command: grouped(command, "flags", [_option(key) for key in keys], flags)
 
 
 def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that flags give. `--max-minutes inf` means no limit.
+    """The settings that flags give. ``--max-minutes inf`` means no limit.
 
-    Wrong usage: a setting that ``--set`` also gives, in ``given``, or a number that is not finite.
+    A setting that ``--set`` gives too (``given``) and a number that is not finite are wrong usage.
     """
     settings: dict[str, Any] = {}
     for key, value in flags.items():
@@ -88,7 +74,7 @@ def _flag(key: str) -> str:
 
 
 def _option(key: str) -> inspect.Parameter:
-    """The parameter of a command for a setting. Without its flag it is None."""
+    """The option of a command for a setting. Its value is None if the flag is not given."""
     field, flag = _field(key), _flag(key)
     kind, metavar = _kind(field), None
     if kind is None:

@@ -15,7 +15,8 @@ from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.texts import counted
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Params, ParamsFile, parameters, read_spec
+from fractal_dsl.cli.grouped import SpecOptions
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Params, ParamsFile, read_spec
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
@@ -44,14 +45,13 @@ def check(
     warned: dict[str, Diagnostic] = {}
     cut = 0
     with errors_as_json(format is Format.json):
-        given = parameters(param, params)
         for spec, importer in _files(specs).items():
             if importer:
                 if format is Format.text:
                     say(f"{one_line(spec)}: checked with {one_line(importer)}, which imports it")
                 continue
             try:
-                names, warnings = _checked(spec, given, max_layers, allow_python)
+                names, warnings = _checked(SpecOptions(spec, param, params, None, max_layers, allow_python))
                 warned |= {d.text(): d for d in warnings}
             except FracError as error:
                 errors |= {d.text(): d for d in error.diagnostics}
@@ -85,17 +85,16 @@ def _files(specs: list[str]) -> dict[str, str]:
     return result
 
 
-def _checked(
-    spec: str, given: dict[str, str], max_layers: int, allow_python: bool
-) -> tuple[str, tuple[Diagnostic, ...]]:
+def _checked(options: SpecOptions) -> tuple[str, tuple[Diagnostic, ...]]:
     """The names of the nets of a spec, and the warnings about it. Raises FracError if it has errors."""
-    if not Path(spec).is_dir():
-        checked = pipeline.checked(read_spec(spec), given, max_layers, allow_python=allow_python)
+    spec, params = options.spec, options.params()
+    if not options.is_folder():
+        checked = pipeline.checked(read_spec(spec), params, options.max_layers, allow_python=options.allow_python)
         return ", ".join(net.program.net for net in checked.nets) or "no nets", checked.warnings
     from fractal_dsl.cli.given import given_folder
 
     try:
-        stored = given_folder(spec, given, None, max_layers, allow_python)
+        stored = given_folder(options)
     except UserError as error:
         raise FracError([Diagnostic("E0001", str(error), Source(spec, ""), Span(0, 0))]) from None
     return f"{stored.kind}: {stored.describe()}", stored.compiled.warnings

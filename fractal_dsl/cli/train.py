@@ -13,6 +13,7 @@ import typer
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, one_line
 from fractal_dsl.cli.given import Given, given_spec
+from fractal_dsl.cli.grouped import SpecOptions
 from fractal_dsl.cli.options import (
     STDIN,
     AllowPython,
@@ -24,7 +25,6 @@ from fractal_dsl.cli.options import (
     ParamsFile,
     only,
     pairs,
-    parameters,
 )
 from fractal_dsl.cli.say import say
 from fractal_dsl.cli.settings import TRAINING, Flags, settings_of, with_flags
@@ -93,28 +93,28 @@ def train(
             allow_python=allow_python,
             parallel=mode,
         )
+    elif spec is None:
+        raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
     else:
         texts = pairs(set_, "--set")
         settings = {key: literal(text, key) for key, text in texts.items()} | settings_of(flags, texts)
         with _errors_once():
-            given = _given(spec, parameters(param, params), net, max_layers, allow_python)
+            _check_spec(spec)
+            given = given_spec("train", SpecOptions(spec, param, params, net, max_layers, allow_python))
             config = _configured(given, settings)
         result = _run(given, config, out, device, mode, allow_python)
     if result.status == "interrupted":
         raise typer.Exit(130)
 
 
-def _given(spec: str | None, params: Mapping[str, str], net: str | None, max_layers: int, allow_python: bool) -> Given:
-    """The net to train."""
-    if spec is None:
-        raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
+def _check_spec(spec: str) -> None:
+    """Refuse a SPEC that cannot be trained."""
     if spec == STDIN and "RANK" in os.environ:
         raise typer.BadParameter(
             "the processes of torchrun cannot share standard input: give a file", param_hint="SPEC"
         )
     _refuse_runs(Path(spec))
     _refuse_missing_folders(Path(spec))
-    return given_spec("train", spec, params, net, max_layers, allow_python)
 
 
 def _refuse_runs(spec: Path) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import force_setattr
 
 
 class Explanation(Struct, frozen=True):
-    """``wrong`` is a spec with this code and no other, ``right`` is one without errors and warnings.
+    """The explanation of a code. ``wrong`` is a spec with this code only; ``right`` has no errors and warnings.
 
     If the code comes from a command, ``command`` is true, and ``wrong`` and ``right`` are command lines. ``files`` are
     files beside the spec. ``error`` is the output, if it depends on a command or on files.
