@@ -7,13 +7,13 @@ from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, Torc
 
 
 def elementwise(target: str, *params: OpParam) -> OpSpec:
-    """An elementwise activation. ``target`` is torch's class."""
+    """An elementwise activation, which keeps the shape. ``target`` is torch's class."""
     name = target.lower()
     return OpSpec(name, params, same(name), lambda x, a: constructor(f"nn.{target}", params, a), free, "activation")
 
 
 def prelu() -> OpSpec:
-    """``prelu``: one learned slope, or one for each channel."""
+    """``prelu``, with one learned slope or one for each channel. The shape stays."""
     params = (OpParam("num_parameters", "int", 1, low=1), OpParam("init", "float", 0.25))
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -30,7 +30,7 @@ def prelu() -> OpSpec:
 
 
 def glu() -> OpSpec:
-    """``glu``: one half of an axis gates the other."""
+    """``glu``: one half of axis ``dim`` gates the other, so the axis has half the size afterwards."""
     params = (OpParam("dim", "int", -1),)
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -47,7 +47,7 @@ def glu() -> OpSpec:
 
 
 def softmax(target: str) -> OpSpec:
-    """``softmax`` or ``logsoftmax``; ``target`` is torch's class."""
+    """``softmax`` or ``logsoftmax`` over axis ``dim``. The shape stays. ``target`` is torch's class."""
     name = target.lower()
     params = (OpParam("dim", "int", -1),)
 

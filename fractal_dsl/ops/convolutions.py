@@ -34,7 +34,7 @@ def _divisible(name: str, x: Tensor, args: Args) -> None:
 
 
 def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:
-    """Reflected and circular padding copy values from the input, which must be large enough."""
+    """Refuse an input too small for reflected or circular padding, which copies its values. Raises ShapeError."""
     most = {"reflect": 1, "circular": 0}.get(str(args["padding_mode"]))
     if most is None or args["padding"] == "valid":
         return
@@ -50,7 +50,7 @@ def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:
 
 
 def conv(rank: int) -> OpSpec:
-    """``conv1d`` to ``conv3d``"""
+    """``conv1d`` to ``conv3d``: [channels, …] with ``rank`` axes to [out_channels, …]."""
     name = f"conv{rank}d"
     params = (
         OUT,
@@ -82,7 +82,7 @@ _MAX_CROP = 2**14  # torch's CPU kernels crash if a transposed convolution crops
 
 
 def conv_transpose(rank: int) -> OpSpec:
-    """``convtranspose1d`` to ``convtranspose3d``"""
+    """``convtranspose1d`` to ``convtranspose3d``: [channels, …] with ``rank`` axes to [out_channels, …]."""
     name = f"convtranspose{rank}d"
     params = (
         OUT,
@@ -121,7 +121,7 @@ def conv_transpose(rank: int) -> OpSpec:
 
 
 def pool(kind: str, rank: int) -> OpSpec:
-    """``maxpool1d`` to ``avgpool3d``; ``kind`` is Max or Avg."""
+    """``maxpool1d`` to ``avgpool3d``: [channels, …] to [channels, …]. ``kind`` is Max or Avg."""
     name = f"{kind.lower()}pool{rank}d"
     params = (KERNEL, OpParam("stride", "size", None, low=1), OpParam("padding", "size", 0, low=0))
     params += (DILATION,) if kind == "Max" else ()
@@ -147,7 +147,7 @@ def pool(kind: str, rank: int) -> OpSpec:
 
 
 def _filled(name: str, x: Tensor, rank: int, args: Args) -> None:
-    """A dilated window can step over a small input and see only padding."""
+    """Refuse a dilated window that steps over a small input and sees only padding. Raises ShapeError."""
     kernel = args["kernel_size"]
     given = (kernel if args["stride"] is None else args["stride"], args["padding"], args["dilation"])
     for size, s, p, d in zip(x.shape[1:], *[sizes(v, rank) for v in given], strict=True):
@@ -156,7 +156,10 @@ def _filled(name: str, x: Tensor, rank: int, args: Args) -> None:
 
 
 def adaptive_pool(kind: str, rank: int) -> OpSpec:
-    """``adaptivemaxpool1d`` to ``adaptiveavgpool3d``; ``kind`` is Max or Avg."""
+    """``adaptivemaxpool1d`` to ``adaptiveavgpool3d``: [channels, …] to [channels, *output_size].
+
+    ``kind`` is Max or Avg.
+    """
     name = f"adaptive{kind.lower()}pool{rank}d"
     params = (OpParam("output_size", "size", low=1),)
 
@@ -170,7 +173,7 @@ def adaptive_pool(kind: str, rank: int) -> OpSpec:
 
 
 def global_avg_pool() -> OpSpec:
-    """``global_avgpool``: the mean over all axes after the channels."""
+    """``global_avgpool``: the mean over all axes after the channels, [channels, …] to [channels]."""
 
     def out(x: Tensor, args: Args) -> Tensor:
         floating("global_avgpool", x)

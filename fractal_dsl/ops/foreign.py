@@ -1,6 +1,6 @@
 """Layers and joins that are Python classes: modules of torch.nn, and those of ``extern`` declarations.
 
-Their output shape is found by running them on torch's meta device, so only specs that use one load torch.
+They run on torch's meta device to get their output shape, so only specs that use one load torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ _BUILT_IN = {"nn.MultiheadAttention": "self-attention is built in: `attention(nu
 
 
 def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Args) -> OpSpec:
-    """A layer that constructs ``target`` (``nn.X``, or ``package.module:Class``) with these arguments."""
+    """A layer that constructs ``target`` (``nn.X``, or ``package.module:Class``) with these arguments.
+
+    Its shape rule raises ShapeError if the class does not map one tensor to one tensor.
+    """
     call = TorchModule(target, tuple(positional), tuple(named.items()))
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -35,8 +38,10 @@ def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Ar
 
 
 def foreign_join(name: str, target: str, named: Args) -> JoinSpec:
-    """A join that constructs ``target`` with these arguments and calls it with the live operands. A single operand
-    passes unchanged."""
+    """A join that constructs ``target`` with these arguments and calls it with the live operands.
+
+    A single operand passes unchanged. Its shape rule raises ShapeError if the class does not accept the operands.
+    """
     call = TorchModule(target, (), tuple(named.items()))
 
     def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:

@@ -1,4 +1,4 @@
-"""Python classes by name, and their output shapes, found by running them on the meta device."""
+"""Loads Python classes by name, and runs them on the meta device to get their output shapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCHES = (5, 7)  # two sizes, so that neither can be mistaken for a number of 
 _MAX_PARAMS = 20_000_000  # larger inputs are not run on numbers
 _MAX_MACS = 2_000_000_000
 _TYPES = {torch.float32: "f32", torch.int64: "i64"}
-# they do not map one tensor to one tensor, and large ones are slow to construct
+# these do not map one tensor to one tensor, and large ones are slow to construct
 NOT_LAYERS = {"LSTM", "GRU", "RNN", "RNNBase", "Transformer", "TransformerDecoder", "TransformerEncoder", "Module"}
 
 
@@ -63,7 +63,7 @@ def search_first(folder: Path) -> None:
 
 
 def load_object(target: str) -> Any:
-    """What ``package.module:name`` names. Raises Failed if there is none."""
+    """The object that ``package.module:name`` names. Raises Failed if there is none."""
     path, _, name = target.partition(":")
     with _foreign_code(""):
         value: Any = importlib.import_module(path)
@@ -74,7 +74,7 @@ def load_object(target: str) -> Any:
 
 @contextmanager
 def _foreign_code(what: str) -> Generator[None]:
-    """Run foreign code: whatever it raises becomes Failed, including ``SystemExit``, but not Ctrl-C."""
+    """Turn whatever foreign code raises into Failed, even ``SystemExit``, but not Ctrl-C."""
     interrupted = False
     before = signal.getsignal(signal.SIGINT)
 
@@ -92,7 +92,7 @@ def _foreign_code(what: str) -> Generator[None]:
     except BaseException as error:
         if interrupted:
             raise
-        raise Failed(what + _said(error)) from None
+        raise Failed(what + _reason(error)) from None
     finally:
         if main and signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, before)
@@ -100,7 +100,7 @@ def _foreign_code(what: str) -> Generator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a module does: its output, its parameters, and the multiply-accumulates of one sample."""
+    """What a module does: its output without the batch, its parameters, and its multiply-accumulates per sample."""
 
     out: Tensor
     params: int
@@ -108,12 +108,12 @@ class Tried:
 
 
 def try_layer(call: TorchModule, x: Tensor) -> Tried:
-    """The effect of a module on an input. Raises Failed with torch's message."""
+    """Run a module on an input. Raises Failed with torch's message."""
     return _try(call, (x,), repr(call))
 
 
 def try_join(call: TorchModule, operands: tuple[Tensor, ...]) -> Tried:
-    """The effect of a module on several operands. Raises Failed."""
+    """Run a module on several operands. Raises Failed with torch's message."""
     return _try(call, operands, repr(call))
 
 
@@ -158,7 +158,7 @@ def _takes(module: nn.Module, operands: Sequence[Tensor]) -> None:
 
 
 def _shape(module: nn.Module, operands: Sequence[Tensor], batch: int) -> tuple[Tensor, int]:
-    """The output for a batch on the meta device, without the batch axis, and the multiply-accumulates of one sample."""
+    """The output for a batch on the meta device, without the batch axis, and the multiply-accumulates per sample."""
     from torch.utils.flop_counter import FlopCounterMode
 
     types = {name: dtype for dtype, name in _TYPES.items()}
@@ -229,7 +229,7 @@ def _random(x: Tensor, batch: int) -> torch.Tensor:
     return torch.randint(0, 2, shape) if x.dtype == "i64" else torch.randn(shape)
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if not isinstance(error, Exception):
         text = f"it raises {type(error).__name__}" + (f": {text}" if text else "")

@@ -10,7 +10,7 @@ from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, ShapeError, Te
 
 
 def linear() -> OpSpec:
-    """``linear``, over the last axis"""
+    """``linear`` over the last axis: […, features] to […, out_features]."""
     params = (OpParam("out_features", "int", low=1), BIAS)
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -29,7 +29,10 @@ def linear() -> OpSpec:
 
 
 def project() -> OpSpec:
-    """``project``: the projection of a shortcut: the identity, a linear layer, or a 1x1 convolution."""
+    """``project``, the projection of a shortcut: [channels, …] to [out, …].
+
+    It is the identity, a linear layer, or a convolution with kernel 1.
+    """
     params = (OpParam("out", "int", low=1), OpParam("stride", "int", 1, low=1))
     layers = {0: linear(), 1: conv(1), 2: conv(2), 3: conv(3)}
 
@@ -65,7 +68,7 @@ def project() -> OpSpec:
 
 
 def embedding() -> OpSpec:
-    """``embedding``: whole numbers to vectors."""
+    """``embedding``: whole numbers […] to vectors […, embedding_dim]."""
     params = (OpParam("num_embeddings", "int", low=1), OpParam("embedding_dim", "int", low=1))
     params += (OpParam("padding_idx", "int", None),)
 
@@ -94,7 +97,7 @@ def _sequence(name: str, x: Tensor) -> tuple[int, int]:
 
 
 def positions() -> OpSpec:
-    """``positions``: adds a learned vector for each position."""
+    """``positions``: adds a learned vector to each position, [length, features] to the same shape."""
 
     def out(x: Tensor, args: Args) -> Tensor:
         _sequence("positions", x)
@@ -107,7 +110,7 @@ def positions() -> OpSpec:
 
 
 def attention() -> OpSpec:
-    """``attention``: multi-head self-attention."""
+    """``attention``: multi-head self-attention (Vaswani et al. 2017), [length, features] to the same shape."""
     params = (
         OpParam("num_heads", "int", low=1),
         OpParam("dropout", "prob", 0.0),

@@ -9,7 +9,10 @@ from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, Torc
 
 
 def batch_norm(rank: int) -> OpSpec:
-    """``batchnorm1d`` to ``batchnorm3d``"""
+    """``batchnorm1d`` to ``batchnorm3d``: [channels, …] with ``rank`` axes to the same shape.
+
+    ``batchnorm1d`` also takes [features].
+    """
     name = f"batchnorm{rank}d"
     params = (EPS, OpParam("momentum", "prob", 0.1), OpParam("affine", "bool", True))
 
@@ -28,7 +31,7 @@ def batch_norm(rank: int) -> OpSpec:
 
 
 def instance_norm(rank: int) -> OpSpec:
-    """``instancenorm1d`` to ``instancenorm3d``"""
+    """``instancenorm1d`` to ``instancenorm3d``: [channels, …] with ``rank`` axes to the same shape."""
     name = f"instancenorm{rank}d"
     params = (EPS, OpParam("affine", "bool", False, keyword=True))
 
@@ -47,7 +50,7 @@ def instance_norm(rank: int) -> OpSpec:
 
 
 def group_norm() -> OpSpec:
-    """``groupnorm``"""
+    """``groupnorm``: [channels, …] to the same shape."""
     params = (OpParam("num_groups", "int", low=1), EPS, OpParam("affine", "bool", True))
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -72,7 +75,7 @@ def group_norm() -> OpSpec:
 
 
 def layer_norm() -> OpSpec:
-    """``layernorm``, over the last axis"""
+    """``layernorm`` over the last axis: […, features] to the same shape."""
     params = (EPS, OpParam("elementwise_affine", "bool", True), BIAS)
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -91,7 +94,7 @@ def layer_norm() -> OpSpec:
 
 
 def local_response_norm() -> OpSpec:
-    """``localresponsenorm``, across channels"""
+    """``localresponsenorm`` across channels: [channels, …] to the same shape."""
     params = (
         OpParam("size", "int", low=1, high=2**16),
         OpParam("alpha", "float", 1e-4, low=0),
@@ -111,7 +114,7 @@ def local_response_norm() -> OpSpec:
 
 
 def dropout(suffix: str) -> OpSpec:
-    """``dropout``, and ``dropout1d`` to ``dropout3d``, which drop whole channels"""
+    """``dropout``, and ``dropout1d`` to ``dropout3d``, which drop whole channels. The shape stays."""
     name = f"dropout{suffix}"
     params = (OpParam("p", "prob", 0.5),)
     target = f"nn.Dropout{suffix}"

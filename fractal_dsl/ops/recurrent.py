@@ -10,8 +10,10 @@ MAX_STACKED = 256
 
 
 def recurrent(kind: str) -> OpSpec:
-    """``rnn``, ``lstm`` or ``gru``: [length, features] to [length, hidden_size], twice that if ``bidirectional``;
-    an ``lstm`` projects its outputs to ``proj_size`` features where that is above 0."""
+    """``rnn``, ``lstm`` or ``gru``: [length, features] to [length, hidden_size], or twice as wide if ``bidirectional``.
+
+    An ``lstm`` projects its outputs to ``proj_size`` features if that is above 0.
+    """
     name = kind.lower()
     params: tuple[OpParam, ...] = (OpParam("hidden_size", "int", low=1), OpParam("num_layers", "int", 1, low=1))
     if kind == "RNN":

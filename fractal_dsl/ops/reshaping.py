@@ -9,7 +9,7 @@ from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, Torc
 
 
 def flatten() -> OpSpec:
-    """``flatten``"""
+    """``flatten``: several axes become one. Axis 0 is the batch, which stays."""
     params = (OpParam("start_dim", "int", 1), OpParam("end_dim", "int", -1))
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -23,7 +23,7 @@ def flatten() -> OpSpec:
 
 
 def transpose() -> OpSpec:
-    """``transpose``: two axes swap places; axis 0 is the batch, which stays"""
+    """``transpose``: two axes swap places. Axis 0 is the batch, which stays."""
 
     def axes(x: Tensor, args: Args) -> tuple[int, int]:
         first, second = (n + len(x.shape) + 1 if n < 0 else n for n in (integer(args, "dim0"), integer(args, "dim1")))
@@ -43,7 +43,7 @@ def transpose() -> OpSpec:
 
 
 def upsample() -> OpSpec:
-    """``upsample`` by a factor, or by one for each axis; sizes are rounded down."""
+    """``upsample`` by a factor, or by one for each axis: [channels, …] to [channels, …], with sizes rounded down."""
     modes = ("nearest", "linear", "bilinear", "bicubic", "trilinear")
     params = (
         OpParam("scale_factor", "scale", high=1e9),
@@ -84,7 +84,10 @@ def _scaled(size: int, factor: Value) -> int:
 
 
 def zero_pad(rank: int) -> OpSpec:
-    """``zeropad1d`` to ``zeropad3d``: one number for all sides, or two for each axis, the last axis first."""
+    """``zeropad1d`` to ``zeropad3d``: [channels, …] with ``rank`` axes to larger ones.
+
+    ``padding`` is one number for all sides, or two for each axis, the last axis first.
+    """
     name = f"zeropad{rank}d"
     params = (OpParam("padding", "sides", low=0),)
 
@@ -99,7 +102,7 @@ def zero_pad(rank: int) -> OpSpec:
 
 
 def pixel_shuffle() -> OpSpec:
-    """``pixelshuffle``: moves channels to pixels: r*r times fewer channels, r times more pixels along each side."""
+    """``pixelshuffle`` moves channels to pixels: [c * r * r, height, width] to [c, height * r, width * r]."""
     params = (OpParam("upscale_factor", "int", low=1),)
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -140,4 +143,4 @@ NORMALISE = OpSpec(
     free,
     "norm",
 )
-"""Not in the language: raw inputs to those that a trained net takes. ``channels`` is 1 if all share their moments."""
+"""Not in the language: normalises raw inputs. ``channels`` is 1 if all channels share mean and deviation."""

@@ -12,7 +12,7 @@ STRIDE = OpParam("stride", "size", 1, low=1)
 DILATION = OpParam("dilation", "size", 1, low=1)
 GROUPS = OpParam("groups", "int", 1, low=1)
 BIAS = OpParam("bias", "bool", True)
-SMALL = 1e-20  # the gradient of a norm contains its power -3/2, which must fit into f32
+SMALL = 1e-20  # the gradient of a norm contains eps ** (-3/2), which must fit into f32
 EPS = OpParam("eps", "float", 1e-5, low=SMALL, high=1)
 
 
@@ -35,7 +35,7 @@ def integer(args: Args, name: str) -> int:
 
 
 def spatial(name: str, x: Tensor, rank: int) -> tuple[int, ...]:
-    """The spatial part of ``x``, which must be floating point with channels and ``rank`` axes."""
+    """The spatial sizes of ``x``, which must be floating point, [channels, …] with ``rank`` axes. Raises ShapeError."""
     floating(name, x)
     if len(x.shape) != rank + 1:
         axes = {1: "[channels, length]", 2: "[channels, height, width]", 3: "[channels, depth, height, width]"}[rank]
@@ -53,7 +53,10 @@ def floating(name: str, x: Tensor) -> None:
 
 
 def windows(name: str, x: Tensor, rank: int, args: Args, *, ceil: bool = False) -> tuple[int, ...]:
-    """The output sizes of a sliding window, by torch's formula. With ``ceil``, a window may extend past the padding."""
+    """The output sizes of a sliding window over ``rank`` axes, by torch's formula.
+
+    With ``ceil``, a window may extend past the padding. Raises ShapeError if no window fits.
+    """
     axes = spatial(name, x, rank)
     kernel = sizes(args["kernel_size"], rank)
     stride = sizes(args["kernel_size"] if args["stride"] is None else args["stride"], rank)
@@ -104,12 +107,12 @@ def same(name: str) -> Callable[[Tensor, Args], Tensor]:
 
 
 def free(x: Tensor, out: Tensor, args: Args) -> tuple[int, int]:
-    """The cost rule of a layer without parameters and counted multiplications."""
+    """The cost rule of a layer without parameters and multiply-accumulates."""
     return 0, 0
 
 
 def constructor(target: str, params: tuple[OpParam, ...], args: Args, *inferred: Value) -> TorchModule:
-    """A constructor call as a person would write it: required arguments by position, defaults left out."""
+    """A constructor call as people write it: required arguments by position, defaults left out."""
     positional = [args[p.name] for p in params if p.default is REQUIRED]
     keywords = [(p.name, args[p.name]) for p in params if p.default is not REQUIRED and args[p.name] != p.default]
     return TorchModule(target, (*inferred, *positional), tuple(keywords))

@@ -23,8 +23,10 @@ class Tensor(Struct, frozen=True):
 
 
 class ShapeError(Exception):
-    """A layer or join does not accept a shape. ``code`` is the code of the diagnostic; ``operands`` are the indices,
-    from 0, of two operands of a join that disagree."""
+    """A layer or join does not accept a shape. ``code`` is the code of the diagnostic.
+
+    ``operands`` are the indices, from 0, of two operands of a join that disagree.
+    """
 
     def __init__(
         self, message: str, help: str | None = None, code: str = "E0502", operands: tuple[int, int] | None = None
@@ -52,8 +54,8 @@ class OpParam(Struct, frozen=True):
 
     ``kind``: int, float, prob, bool, str, size (an int, or one for each axis), sides (an int, or two for each axis),
     padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or one for each axis). Numbers are at least
-    ``low``, below ``high``, and such that torch can hold them. A parameter that torch has in another place is given
-    by ``keyword`` only.
+    ``low``, below ``high``, and within what torch can hold. With ``keyword`` it is given by name only, because torch
+    has it at another position.
     """
 
     name: str
@@ -92,10 +94,10 @@ class TorchModule(Struct, frozen=True):
 class OpSpec(Struct, frozen=True):
     """A built-in layer.
 
-    ``out`` gives the output of an input or raises ShapeError; ``cost`` gives (parameters, multiply-accumulates of
-    convolutions and products of matrices, as torch counts them) from input and output; ``torch`` says what to
-    construct. ``weighted`` marks convolutions, linear layers and the like; ``rank`` is the number of spatial axes,
-    None where any goes.
+    ``out`` maps an input shape to an output shape, or raises ShapeError. ``cost`` maps both to the parameters and the
+    multiply-accumulates per sample of convolutions and matrix products, as torch counts them. ``torch`` says what to
+    construct. ``weighted`` marks convolutions, linear layers and the like. ``rank`` is the number of spatial axes, or
+    None if any number is allowed.
     """
 
     name: str
@@ -113,9 +115,11 @@ def _weightless(operands: tuple[Tensor, ...], args: Args) -> int:
 
 
 class JoinSpec(Struct, frozen=True):
-    """A join. ``out`` gives the output of the operands or raises ShapeError. One with weights has ``torch``,
-    which says what to construct for a number of operands, and ``cost``, its parameters. ``pairs``
-    tells whether it reads as a nest of two-input joins before collapse."""
+    """A join. ``out`` maps the shapes of its operands to an output shape, or raises ShapeError.
+
+    A join with weights has ``torch``, which says what to construct for a number of operands, and ``cost``, the number
+    of its parameters. ``pairs`` tells whether the raw graph has it as nested two-input joins.
+    """
 
     name: str
     params: tuple[OpParam, ...]
