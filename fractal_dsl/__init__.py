@@ -6,7 +6,8 @@
 24
 >>> model = fractal_dsl.build(compiled, seed=1)  # imports torch
 
-Names are loaded when they are first used, most of all those that need torch.
+Names are imported on first use, because some need torch. Docstrings cite sections of "the paper": Larsson, Maire and
+Shakhnarovich, "FractalNet: Ultra-Deep Neural Networks without Residuals", ICLR 2017 (arXiv 1605.07648).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Anytime answers: each column's in turn, from shallow to deep, then the whole net's.
+"""Anytime answers: the columns answer in turn, from shallow to deep, and then the whole net.
 
-A shallow column answers early and deeper ones refine the answer (paper, section 5). Shared work is computed once.
+A shallow column answers early and deeper ones refine the answer (paper, abstract). Shared work is computed once.
 """
 
 from __future__ import annotations

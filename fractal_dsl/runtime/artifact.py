@@ -1,12 +1,12 @@
 """A compiled network as a folder: its spec, readable source, weights and a manifest. No pickles.
 
-``spec/``                the spec as given, under its own name; the files that it imports keep their places beside it
+``spec/``                the spec under its own name; the files that it imports keep their places beside it
 ``model.py``             the whole net as PyTorch source that needs only torch
 ``weights.safetensors``  its parameters and buffers, under the names that ``model.py`` uses
-``columns.safetensors``  the columns' batch-norm statistics, if drop-path keeps them apart
+``columns.safetensors``  the batch-norm statistics of the columns, if drop-path keeps them apart
 ``manifest.json``        net, parameters, shapes, versions, graph hash, and the hash of each other file
 
-An imported file can have any name, for nothing but the spec is in its folder. In format 1 the spec was ``spec.frac`` at
+An imported file can have any name, because ``spec/`` holds nothing else. In format 1 the spec was ``spec.frac`` at
 the top, with what it imports beside it; such folders still load.
 """
 
@@ -85,7 +85,7 @@ def save_artifact(
     with replacing_folder(folder) as temporary:
         write_new_parts(temporary, compiled.spec_files(compiled.stored))
         (temporary / "model.py").write_text(source, encoding="utf-8")
-        # save_file would leave files that nobody else may read
+        # save_file would write files that only their owner can read
         (temporary / "weights.safetensors").write_bytes(st.save(weights))
         if routes:
             (temporary / "columns.safetensors").write_bytes(st.save(routes))

@@ -22,7 +22,7 @@ from fractal_dsl.runtime.graph_to_fx import behind_joins, routes_apart
 
 
 class Kind(Struct, frozen=True):
-    """A module when the net was built: its class, and the columns that it keeps statistics for."""
+    """A module as it was built: its class, and the columns that it keeps statistics for."""
 
     cls: type[nn.Module]
     routes: tuple[int, ...]
@@ -34,7 +34,7 @@ def kind_of(module: nn.Module) -> Kind:
 
 
 class Bound:
-    """The modules of a net under the names in ``kinds``; ``holds`` tells whether the net still has them.
+    """The modules of a net by the names in ``kinds``. ``holds`` tells whether the net still has them.
 
     ``elsewhere`` has the modules that another process runs. Raises UserError if a module is missing.
     """
@@ -105,7 +105,7 @@ class Bound:
 
 
 def _is(module: nn.Module, kind: Kind) -> bool:
-    """Whether a module is of the kind. Its class may be a subclass, such as parametrizations create."""
+    """Whether a module is of a kind. Its class may be a subclass, as parametrizations create them."""
     routes = module.routes() if isinstance(module, Routed) else ()
     return isinstance(module, kind.cls) and {*kind.routes} <= {*routes}
 

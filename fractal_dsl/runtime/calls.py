@@ -22,14 +22,16 @@ Live = tuple[bool, ...] | None
 """Which operands of a join are live; None for a node that the plan does not affect."""
 
 SCALED = -1
-"""What tells the call of a join that scales its result from one that does not."""
+"""The variant of a join's call that scales its result."""
 
 
 def call_of(
     graph: JoinGraph, modules: Mapping[str, nn.Module], number: int, live: Live, route: int
 ) -> tuple[Callable[..., Tensor], int]:
-    """What computes a node from its live operands, and what tells it from other calls of the node on the same
-    operands: its route, or that it scales its result; 0 where all routes are alike.
+    """The call that computes a node from its live operands, and its variant.
+
+    The variant tells it from other calls of the node on the same operands: the route, ``SCALED``, or 0 if all routes
+    share one call.
     """
     node = graph[number]
     match node:
@@ -54,15 +56,15 @@ def call_of(
 
 
 def _factors(join: Join, live: Live, route: int) -> tuple[float, ...]:
-    """What `sum`, `mean` and `concat` multiply each live operand by; empty if nothing is multiplied.
+    """The factors of the live operands of ``sum``, ``mean`` and ``concat``; empty if nothing is multiplied.
 
-    `sum` and `concat` of a rule's columns multiply their k live operands of n by n / k. Of the local plans with k live
-    operands, a share of k / n has a given one, for they are equally likely. So each operand counts by 1 in expectation,
-    whatever the probability, and a full plan needs no factor. A column is run as the net that `extract` makes of it:
-    unscaled. Whole numbers, which may be indices, stay as they are.
+    ``sum`` and ``concat`` of a rule's columns multiply their k live operands of n by n / k. All local plans with k live
+    operands are equally likely, so a given operand is live in k / n of them. With the factor, each operand counts 1 in
+    expectation, whatever the probability, and a full plan needs no factor. A column runs unscaled, as the net that
+    ``extract`` makes of it. Whole numbers, which may be indices, stay as they are.
 
-    An inline join divides each operand by the probability that it is live, to the same end (Huang et al. 2016
-    multiply in evaluation instead). `mean` divides by the number of all its operands, as it does in evaluation.
+    An inline join divides each operand by the probability that it is live, for the same reason (Huang et al. 2016
+    multiply in evaluation instead). ``mean`` divides by the number of all its operands, as in evaluation.
     """
     if live is None:
         return ()

@@ -41,7 +41,7 @@ def check_fits(model: FractalModule, doing: str) -> None:
         if actual != specified_shape:
             raise UserError(
                 f"the weights of net {model.join_graph.net} do not match its spec: {name} should be {specified_shape}, "
-                f"but is {actual}, which {doing} would lose.  Undo pruning and weight norms, with "
+                f"but is {actual}, which {doing} would lose. Undo pruning and weight norms, with "
                 "torch.nn.utils.prune.remove or remove_weight_norm, or change the spec"
             )
     if len([*model.parameters()]) != len([*tree.parameters()]):

@@ -64,7 +64,7 @@ class RecomputedRegion:
 
 
 class _Frozen:
-    """Replaces buffers by copies inside the block, because running statistics already include the mini-batch.
+    """Replaces buffers by copies inside the block, because running statistics include the mini-batch already.
 
     The backward pass may enter it more than once.
     """

@@ -1,4 +1,4 @@
-"""Joins as functions of their live operands. They accumulate, and make no stacked copy of the operands."""
+"""Joins as functions of their live operands. They accumulate in place and never stack the operands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def join_sum(*operands: Tensor) -> Tensor:
 
 
 def join_mean(*operands: Tensor) -> Tensor:
-    """The mean of one or more tensors of one shape (paper section 2)."""
+    """The mean of one or more tensors of one shape (paper, section 3)."""
     if len(operands) == 1:
         return operands[0]
     return join_sum(*operands).div_(len(operands))
@@ -34,7 +34,7 @@ def join_max(*operands: Tensor) -> Tensor:
 
 
 def join_concat(operands: Sequence[Tensor], dim: int) -> Tensor:
-    """The concatenation of the operands along ``dim`` (0 is the batch)."""
+    """The concatenation of the operands along ``dim``: 0 is the batch."""
     return torch.cat(list(operands), dim)
 
 

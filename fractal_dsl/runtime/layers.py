@@ -7,7 +7,7 @@ from torch import nn
 
 
 class Normalise(nn.Module):
-    """Raw inputs [batch, channels, …], bytes or floats, to those of mean 0 and deviation 1 by channel."""
+    """Normalises raw inputs, bytes or floats, by channel: [batch, channels, …] to the same shape."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -79,7 +79,7 @@ class Recurrent(nn.Module):
 
 
 class Place(nn.Module):
-    """Pads one axis with zeros on both sides: puts a single operand of a concatenation into its place."""
+    """Pads one axis with zeros: puts a single operand of a concatenation into its place."""
 
     def __init__(self, dim: int, before: int, after: int) -> None:
         super().__init__()
@@ -91,8 +91,10 @@ class Place(nn.Module):
 
 
 class Gated(nn.Module):
-    """The sum of tensors of one shape, weighted by the softmax of learned logits. ``live`` gives the
-    positions of the operands if some are dropped."""
+    """The sum of tensors of one shape, weighted by the softmax of learned logits.
+
+    ``live`` gives the indices of the operands if some are dropped.
+    """
 
     def __init__(self, operands: int, init: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The network that users hold: a GraphModule that also runs under plans and extracts its columns."""
+"""The network: a GraphModule that also runs under plans and extracts its columns."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class FractalModule(Counted):
         return f"{nn.Module.__repr__(self)}\n\n{self.code}"
 
     def dense(self, x: Tensor) -> Tensor:
-        """The whole graph as generated code: [batch, …] to [batch, …]."""
+        """Run the whole graph as generated code: [batch, …] to [batch, …]."""
         if self._generated is None:
             cast(Any, torch.compiler.disable)(self.recompile)()
         return cast(Any, self)._generated(x)
@@ -120,14 +120,14 @@ class FractalModule(Counted):
     def __deepcopy__(self, memo: dict[int, Any]) -> FractalModule:
         memo |= {id(fact): fact for fact in (self.join_graph, self._kinds, self._elsewhere)}
         memo |= {id(cache): None for cache in (self._schedules, self._bound, self._segments)}
-        copied = cast(FractalModule, super().__deepcopy__(memo))
-        copied._take(self.join_graph, self._kinds, self.seed, self.step)
-        copied._elsewhere |= self._elsewhere
-        copied._level, copied._regions = self._level, self._regions
+        twin = cast(FractalModule, super().__deepcopy__(memo))
+        twin._take(self.join_graph, self._kinds, self.seed, self.step)
+        twin._elsewhere |= self._elsewhere
+        twin._level, twin._regions = self._level, self._regions
         if self._segments is not None:
-            copied._segments = Segments(self.join_graph, self._segments.compile)
-        copied.recompile()
-        return copied
+            twin._segments = Segments(self.join_graph, self._segments.compile)
+        twin.recompile()
+        return twin
 
     def __reduce__(self) -> Any:
         raise UserError("a FractalModule cannot be pickled: use save_artifact, or save its state_dict")
@@ -150,7 +150,7 @@ class FractalModule(Counted):
         return self.dense(x) if as_written else self._whole(x)
 
     def _signature(self, x: Tensor) -> Tensor:
-        """The signature that torch.fx sees: it makes an input of each argument, and a plan is not an input."""
+        """The signature for torch.fx, which makes each argument an input: a plan is not one."""
         return self(x)
 
     cast(Any, forward).__wrapped__ = cast(Any, _forward).__wrapped__ = _signature
@@ -161,7 +161,7 @@ class FractalModule(Counted):
 
     @cast(Any, torch.compiler.disable)(reason="it draws a plan for each call: call `model.eval()` first")
     def _drawn(self, x: Tensor) -> Tensor:
-        """Run the next plan. An outer ``torch.compile`` is kept out, because each plan is a different program.
+        """Run the next plan. ``torch.compile`` around the net skips this, because each plan is a different program.
 
         Without gradients, and with averaging batch norms (``momentum=None``), the caller is estimating statistics, as
         ``torch.optim.swa_utils.update_bn`` does. Then every route sees the mini-batch, and no plan is drawn.
@@ -284,7 +284,7 @@ class FractalModule(Counted):
                 self.delete_submodule(name)
 
     def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
-        """Run these nodes only: from ``x``, the value of node ``entry``, to the value of node ``exit``."""
+        """Run some nodes only: from ``x``, the value of node ``entry``, to that of node ``exit``, both [batch, …]."""
         values = {entry: x}
         for instruction in self._schedule(plan):
             if (instruction.results[0] if isinstance(instruction, RecomputedRegion) else instruction.result) in nodes:
@@ -296,7 +296,7 @@ class FractalModule(Counted):
     def checkpoint(self, level: int | None) -> None:
         """Recompute sub-fractals up to a level in the backward pass, which takes time and saves memory.
 
-        Parts marked ``@checkpoint`` are always recomputed; with None, only those. Raises UserError for a level below 0.
+        Parts marked ``@checkpoint`` are always recomputed; with None, no others. Raises UserError for a level below 0.
         """
         if level is not None and level < 0:
             raise UserError(f"levels count from 0, found {level}")
@@ -313,14 +313,20 @@ class FractalModule(Counted):
     # --- columns
 
     def column(self, k: int) -> fx.GraphModule:
-        """Column k as a GraphModule that shares this net's current modules and uses the statistics of its route."""
+        """Column k as a GraphModule that shares this net's current modules and uses the statistics of its route.
+
+        Raises UserError if there is no such column.
+        """
         graph, modules = self._column(k)
         column = fx.GraphModule(module_tree(modules), graph_to_fx(graph, modules, route=k), class_name=graph.net)
         column.training = self.training  # its modules keep their modes
         return column
 
     def extract(self, k: int) -> FractalModule:
-        """Column k as a plain network: copies of its modules, with ordinary batch norms."""
+        """Column k as a plain network: copies of its modules, with ordinary batch norms.
+
+        Raises UserError if there is no such column.
+        """
         graph, modules = self._column(k)
         modules = copied(modules)
         for module in modules.values():

@@ -82,8 +82,7 @@ def _routed(call: Callable[..., Tensor]) -> RoutedLayer:
 
 
 def _run_compiled(layers: Sequence[RoutedLayer], compiled: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """The output of a segment. Dynamo ignores hooks that are added after it has compiled, so layers with hooks run
-    uncompiled."""
+    """The output of a segment. Layers with hooks run uncompiled, because Dynamo ignores hooks that come later."""
     if any(hooked(module) for module, _ in layers):
         return run_layers(layers, x)
     return compiled(layers, x)

@@ -1,8 +1,8 @@
 """ReLU and max pooling that save less for the backward pass than torch's own.
 
 Torch's ReLU saves its result and its max pooling saves its input, because usually the next layer saves them anyway. In
-a fractal net the reader is mostly a join, which saves nothing. Then one byte per value instead of four records where a
-ReLU was positive, and a max pooling needs only the shape of its input.
+a fractal net the next node is often a join, which saves nothing. Then a ReLU needs only one byte per value, not four,
+to know where it was positive, and a max pooling needs only the shape of its input.
 """
 
 from __future__ import annotations
@@ -58,8 +58,10 @@ class _MaxPool2d(torch.autograd.Function):
 
 
 class Slim:
-    """Calls the slim form of a module. It calls the module itself if no gradient is needed, the module has hooks, or
-    its changed attributes do not suit the slim form."""
+    """Calls the slim form of a module.
+
+    It calls the module itself if no gradient is needed, the module has hooks, or its attributes do not suit the form.
+    """
 
     def __init__(self, module: nn.Module, form: Callable[[Any, Tensor], Tensor], fits: Callable[[Any], bool]) -> None:
         self.module, self.form, self.fits = module, form, fits

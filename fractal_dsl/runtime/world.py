@@ -1,4 +1,4 @@
-"""The processes that torchrun started for one run, and their communication apart from gradients."""
+"""The processes that torchrun started for one run, and their communication, except that of gradients."""
 
 from __future__ import annotations
 
@@ -97,16 +97,16 @@ def joined(device: torch.device) -> Generator[World]:
     try:
         yield world
     except UserError as error:
-        raise _said(world, error) from None
+        raise _shared(world, error) from None
     except RuntimeError as error:
         if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
-        raise _said(world, UserError("another process of this run has ended or cannot be reached")) from None
+        raise _shared(world, UserError("another process of this run has ended or cannot be reached")) from None
     finally:
         dist.destroy_process_group()
 
 
-def _said(world: World, error: UserError) -> BaseException:
+def _shared(world: World, error: UserError) -> BaseException:
     """The error for the first process. The others stay silent if that one reports an error, too."""
     store = cast(Any, dist.distributed_c10d)._get_default_store()
     if world.leads:
