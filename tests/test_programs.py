@@ -125,7 +125,7 @@ def test_programs_are_drawn_at_every_stage_and_in_every_view(program: Program) -
     for graph in (net.raw, net.collapsed, net.graph):
         units = fold(graph)
         check_frames(framed(units_to_tree(units), units.frames))
-        for look in (Look(stretches=1), Look(), Look(opening=Opening(1))):
+        for look in (Look(strips=1), Look(), Look(opening=Opening(1))):
             read_picture(graph_to_dot(graph, look))
     graph_to_page(net.graph, Look(), [(spec, plan_of_spec(spec, net.graph)) for spec in ("full", "column:1")])
     if any(isinstance(n, Layer) and n.site.block for _, n in net.graph.items()):

@@ -51,7 +51,7 @@ GOLDEN = Path(__file__).parent / "golden" / "render"
 CONV = "layer conv(c: int = 4) = conv2d(c, 3, padding=1, bias=false) >> dropout2d(0%) >> batchnorm2d >> relu\n"
 FRACTAL = "rule F(c: int = 4) join mean { F[1] = conv(c)  F[n+1] = F[n] >> F[n] | conv(c) }\n"
 SIZE = 0.02  # coordinates are written with two digits
-TALL = Look(stretches=1, legend=False)
+TALL = Look(strips=1, legend=False)
 
 
 def net(body: str, declared: str = CONV + FRACTAL, output: str = "f32[4, 8, 8]") -> Compiled:
@@ -131,7 +131,7 @@ def read(dot: str) -> Picture:
 def check_geometry(picture: Picture, *, wrapped: bool = False, returning: bool = False) -> None:
     """Nothing overlaps; lines start and end at their boxes, run down or across, and pass through no other box.
 
-    Only from one stretch of a ``wrapped`` net to the next do they run upwards, and in a net that is drawn
+    Only from one strip of a ``wrapped`` net to the next do they run upwards, and in a net that is drawn
     ``returning``, the decoder on the right of the encoder.
     """
     boxes = sorted(picture.boxes.items(), key=lambda item: -item[1].top)
@@ -233,7 +233,7 @@ def test_lanes_are_straight_and_bars_span_their_columns(columns: int, blocks: in
 
 
 @pytest.mark.parametrize(("columns", "blocks"), [(1, 8), (2, 8), (3, 5), (4, 4), (6, 2)])
-def test_a_net_in_stretches_fits_a_page_and_keeps_its_lanes(columns: int, blocks: int) -> None:
+def test_a_net_in_strips_fits_a_page_and_keeps_its_lanes(columns: int, blocks: int) -> None:
     graph = fractal(columns, blocks).graph
     picture, tall = read(graph_to_dot(graph)), read(graph_to_dot(graph, TALL))
     check_geometry(picture, wrapped=True)
@@ -322,10 +322,10 @@ def test_whatever_the_language_says_can_be_looked_at_in_every_way(case: str) -> 
             Look(),
             Look(opening=Opening(0)),
             Look(opening=Opening(1), theme=DARK),
-            Look(label="shape", heat=cost_heat(graph, "macs"), stretches=3),
-            Look(runs=False, stretches=2),
+            Look(label="shape", heat=cost_heat(graph, "macs"), strips=3),
+            Look(runs=False, strips=2),
         ):
-            returning = case == "u-net" and look.stretches is None
+            returning = case == "u-net" and look.strips is None
             check_geometry(read(graph_to_dot(graph, look)), wrapped=True, returning=returning)
     for spec in ("local:1", "column:1", "full"):
         plan = plan_of_spec(spec, compiled.graph)
@@ -589,13 +589,13 @@ def test_layers_of_columns_stand_side_by_side_and_are_never_merged() -> None:
 )
 def test_parts_open_by_depth_and_by_name(opening: Opening, expected: list[str]) -> None:
     compiled = net("stage ** 2 >> F[2]", RES + FRACTAL)
-    dot = graph_to_dot(compiled.graph, Look(stretches=1, legend=False, opening=opening))
+    dot = graph_to_dot(compiled.graph, Look(strips=1, legend=False, opening=opening))
     assert sorted(x.split("\\n")[0] for x in labels(dot) if x) == sorted(expected)
     check_geometry(read(dot))
 
 
 def test_a_base_layer_opens_in_its_lane() -> None:
-    look = Look(stretches=1, legend=False, opening=Opening(None, frozenset({"conv"})))
+    look = Look(strips=1, legend=False, opening=Opening(None, frozenset({"conv"})))
     picture = read(graph_to_dot(fractal(3, 1).graph, look))
     check_geometry(picture)
     assert [c.label for c in picture.clusters.values()].count("conv") == 7
@@ -654,7 +654,7 @@ def test_hover_tells_what_a_block_costs() -> None:
     ],
 )
 def test_labels_add_a_line_to_each_box(label: str, lines: set[str]) -> None:
-    picture = read(graph_to_dot(fractal(2, 1).graph, Look(label=label, stretches=1)))  # type: ignore[arg-type]
+    picture = read(graph_to_dot(fractal(2, 1).graph, Look(label=label, strips=1)))  # type: ignore[arg-type]
     check_geometry(picture)
     boxes = [b.label.split("\\n") for b in picture.boxes.values() if b.kind.startswith("layer")]
     assert {line for _, *second in boxes for line in second} == lines
@@ -666,7 +666,7 @@ def test_heat_is_darkest_where_the_cost_is_highest() -> None:
     compiled = net("conv(4) >> conv(8) >> conv(16) >> flatten >> linear(3)", output="f32[3]")
     for kind, hottest in (("macs", "conv_3"), ("params", "linear"), ("activation", "conv_3")):
         heat = cost_heat(compiled.graph, kind)  # type: ignore[arg-type]
-        dot = graph_to_dot(compiled.graph, Look(heat=heat, stretches=1))
+        dot = graph_to_dot(compiled.graph, Look(heat=heat, strips=1))
         fills = fills_of(dot)
         ramp = [fill for fill, _ in LIGHT.ramp]
         assert fills[hottest] == ramp[-1], kind

@@ -34,7 +34,7 @@ CASES = [
 ]
 BASES = ['linear(4) @tag("b")', '(linear(4) >> relu) @tag("y")', 'mean(linear(4), linear(4) >> relu) @tag("y")']
 BODIES = ["F[3]", 'F[3] @tag("o")', "F[3].each(relu)", 'F[2] >> F[2] @tag("y")', 'sum(F[3], id) @tag("u")']
-LOOKS = [Look(stretches=1), Look(stretches=3), *(Look(opening=Opening(depth)) for depth in range(3))]
+LOOKS = [Look(strips=1), Look(strips=3), *(Look(opening=Opening(depth)) for depth in range(3))]
 
 
 def net(case: str, base: str, body: str) -> Compiled:
@@ -76,7 +76,7 @@ def test_a_tag_can_stand_anywhere_in_a_rule(case: str, stage: str) -> None:
         for look in LOOKS:
             dot = graph_to_dot(graph, look)
             picture = read(dot)
-            check_geometry(picture, wrapped=look.stretches != 1)
+            check_geometry(picture, wrapped=look.strips != 1)
             assert len(picture.clusters) == dot.count("subgraph cluster_"), "each frame has a name of its own"
             assert "@y" in dot or look.opening.depth is not None  # a closed box has its own title only
 

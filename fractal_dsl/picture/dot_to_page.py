@@ -14,9 +14,9 @@ from fractal_dsl.picture.dot_to_picture import svg_text
 
 
 def write_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style: str, path: Path) -> None:
-    """Write the page. ``data`` is what ``graph_to_page`` gives; without it the picture can be searched and zoomed.
+    """Write the page. ``data`` comes from ``graph_to_page``; without it, readers can only zoom and search.
 
-    ``style`` is CSS that has the picture follow the reader's theme. Raises UserError as ``draw`` does.
+    ``style`` is CSS that makes the picture follow the reader's theme. Raises UserError as ``draw`` does.
     """
     svg = svg_text(dot_text, path)
     parts = {

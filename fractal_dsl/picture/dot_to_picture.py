@@ -20,7 +20,7 @@ from fractal_dsl.base.files import replacing, write_text
 FORMATS: Final = ("svg", "png", "pdf", "dot")
 _OURS = "<!-- Drawn by fractal_dsl -->"
 _DPI, _MIN_DPI = 150.0, 30.0
-_MAX_SIDE, _MAX_PIXELS = 30_000, 40_000_000  # cairo cuts a picture off at 32,767 pixels; more of them take long
+_MAX_SIDE, _MAX_PIXELS = 30_000, 40_000_000  # cairo cuts pictures off at 32,767 pixels; many pixels take long
 _PATIENCE = 30.0
 _WHEEL = """\
 import sys, pygraphviz
@@ -32,10 +32,11 @@ graph.draw(path, format=format, prog=graph.graph_attr["layout"] or "dot")
 
 
 def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> None:
-    """Write a picture; its suffix, one of ``FORMATS``, tells the format; ``style`` is CSS for an SVG.
+    """Write a picture. The suffix, one of ``FORMATS``, decides the format. ``style`` is CSS for an SVG.
 
-    The file is written completely or not at all. Raises UserError for another suffix, where Graphviz is missing, fails
-    or takes over ``timeout`` seconds, for a PNG with too many pixels, and for a place that cannot be written."""
+    The file is written completely or not at all. Raises UserError for another suffix, for a PNG with too many pixels,
+    for a place that cannot be written, and if Graphviz is missing, fails, or takes more than ``timeout`` seconds.
+    """
     format = path.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise UserError(f"cannot draw {path}: the name must end in {', '.join('.' + f for f in FORMATS)}")
@@ -50,7 +51,7 @@ def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = 
 
 
 def svg_text(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> str:
-    """A picture as SVG text, for ``path``, which errors name; ``style`` is CSS. Raises as ``draw`` does."""
+    """A picture as SVG text. Errors name ``path``; ``style`` is CSS. Raises UserError as ``draw`` does."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / "graph.svg"
         _paint(dot_text, temporary, "svg", path, timeout)
@@ -69,7 +70,7 @@ def is_picture_of_ours(path: Path) -> bool:
 
 
 def drawn(dot_text: str) -> str | None:
-    """A picture as SVG text, for a report; None where Graphviz is missing or cannot draw it."""
+    """A picture as SVG text, for a report; None if Graphviz is missing or cannot draw it."""
     try:
         return svg_text(dot_text, Path("graph.svg"))
     except UserError:
@@ -118,7 +119,7 @@ def _png_dpi(dot_text: str, path: Path) -> float:
 
 
 def _run(command: list[str], dot_text: str, path: Path, timeout: float) -> None:
-    """Run a program on the text; its error output becomes a UserError."""
+    """Run a program on the text. Its error output becomes a UserError."""
     try:
         done = subprocess.run(command, input=dot_text.encode(), capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from fractal_dsl.program.program import Program, Term
 
 _READABLE = 100
-"""Boxes that a net of over 2,000 is folded to."""
+"""The number of boxes that a net of over 2,000 boxes is folded to."""
 _MOST = 10_000
-"""Boxes that are laid out before it is known how many of them remain."""
+"""The largest number of boxes after folding."""
 
 
 class View(enum.StrEnum):
-    """What is drawn of a net."""
+    """The parts of a net that a picture shows."""
 
     net = "net"
     block = "block"
@@ -36,14 +36,14 @@ class View(enum.StrEnum):
 
 
 class GraphStage(enum.StrEnum):
-    """Which graph: as the recurrence reads, or with joins that span their columns."""
+    """The graph to draw: as the recurrence reads, or with joins that span their columns."""
 
     raw = "raw"
     collapsed = "collapsed"
 
 
 class BoxLabel(enum.StrEnum):
-    """A second line in boxes."""
+    """The second line in boxes."""
 
     none = "none"
     shape = "shape"
@@ -52,7 +52,7 @@ class BoxLabel(enum.StrEnum):
 
 
 class HeatOf(enum.StrEnum):
-    """What boxes are coloured by."""
+    """The figure that colours boxes."""
 
     macs = "macs"
     params = "params"
@@ -62,7 +62,7 @@ class HeatOf(enum.StrEnum):
 
 
 class NotDrawn(UserError):
-    """Options that exclude each other; ``option`` is the one to remove."""
+    """Options that exclude each other. ``option`` is the one to leave out."""
 
     def __init__(self, message: str, option: str) -> None:
         super().__init__(message)
@@ -70,11 +70,12 @@ class NotDrawn(UserError):
 
 
 class Shown:
-    """A net and what is to be seen of it; ``note`` says what was folded.
+    """A net, and the options of its picture. ``note`` says what was folded.
 
-    ``measured`` gives what a training run measured at each node of a graph, by its name, such as ``gradient``.
+    ``measured`` maps the name of a measurement, such as ``gradient``, and a graph to the values of a training run, by
+    node.
 
-    Raises NotDrawn for a choice that makes no sense, and UserError for a net too large to be drawn in any way.
+    Raises NotDrawn for options that exclude each other, and UserError for a net that is too large to draw.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Shown:
             self.compiled = self._folded(compiled, count)
 
     def dot(self, look: Look) -> str:
-        """The picture as DOT text."""
+        """The picture as DOT text. Raises UserError for a block or a plan that the net does not have."""
         from fractal_dsl.picture.graph_to_dot import figure_to_dot, graph_to_dot, plans_to_dot, rule_to_dot
         from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
@@ -130,7 +131,7 @@ class Shown:
         return graph_to_dot(graph, look, plan=chosen, block=block)
 
     def page(self, look: Look) -> tuple[str, dict[str, Any] | None]:
-        """The picture as DOT text, and what a page needs to fold it and to show plans; None for several panels."""
+        """The picture as DOT text, and the data with which a page folds it and shows plans; None for several panels."""
         from fractal_dsl.picture.graph_to_dot import graph_to_page
 
         if self.view in (View.rule, View.figure) or self.plan == "all":
@@ -154,7 +155,7 @@ class Shown:
         return Heat("test loss of the column", values, total="largest", log=True)
 
     def _folded(self, compiled: Compiled, count: int) -> Compiled:
-        """Fold repeated sub-fractals into boxes, without expanding what is over the limit."""
+        """Fold repeated sub-fractals into boxes, without expanding a net that is over the limit."""
         from fractal_dsl.picture.graph_to_dot import MAX_UNITS
         from fractal_dsl.program.fold_program import boxes, fold_program
 
@@ -196,7 +197,7 @@ _SAMPLES = 8
 
 
 def _choices(graph: JoinGraph, first: str | None) -> list[tuple[str, Plan]]:
-    """The plans that a page offers: the one asked for, everything, each column, samples of local drop-path."""
+    """The plans that a page offers: the requested one, the full plan, each column, samples of local drop-path."""
     from fractal_dsl.plans.plan_on_graph import plan_of_spec
 
     if not graph.joins():

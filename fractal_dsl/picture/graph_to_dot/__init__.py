@@ -1,11 +1,11 @@
 """Join graph to Graphviz's language: the pictures of a net, in the style of the paper's figures 1 and 2.
 
-The input is at the top. Base layers are boxes, columns are lanes (column 1 on the left), joins are bars across the
-columns that they merge, blocks are framed, with the shapes of what enters and leaves. A bar without a name takes the
-mean. The text has exact positions for everything (layout ``nop2``), so Graphviz only paints, and every version of it
-paints the same.
+The input is at the top. Base layers are boxes, columns are lanes (column 1 on the left), and joins are bars across the
+columns that they merge. A bar without a name takes the mean. Blocks are framed, with the shapes of their input and
+output. The text has exact positions for everything (layout ``nop2``), so Graphviz only paints, and every version of it
+paints the same picture.
 
-    graph -> units (what is drawn) -> tree (below, beside, framed) -> folded -> place (coordinates) -> DOT
+    graph -> units (boxes and bars) -> tree (below, beside, framed) -> folded -> place (coordinates) -> DOT
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fractal_dsl.picture.graph_to_dot.block import block_of
 from fractal_dsl.picture.graph_to_dot.facts import Facts, labelled
 from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded
 from fractal_dsl.picture.graph_to_dot.frames import framed
-from fractal_dsl.picture.graph_to_dot.look import Heat, Label, Look, cost_heat
+from fractal_dsl.picture.graph_to_dot.look import Heat, Look, SecondLine, cost_heat
 from fractal_dsl.picture.graph_to_dot.place import place
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
 from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
@@ -36,9 +36,9 @@ __all__ = [
     "LIGHT",
     "MAX_UNITS",
     "Heat",
-    "Label",
     "Look",
     "Opening",
+    "SecondLine",
     "check_size",
     "cost_heat",
     "figure_to_dot",
@@ -53,8 +53,8 @@ __all__ = [
 def graph_to_dot(graph: JoinGraph, look: Look | None = None, *, plan: Plan | None = None, block: int = 0) -> str:
     """The picture of a graph at any stage, or of one of its blocks (counted from 1), as DOT text.
 
-    A ``plan``, of a labelled graph, greys what it drops. Raises UserError if over 2,000 boxes and bars are left when
-    all that is alike is folded, for a name in ``look.opening`` that opens nothing, and for a block that is not there.
+    A ``plan`` of a labelled graph greys out what it drops. Raises UserError if more than 2,000 boxes and bars remain
+    after folding, for a name in ``look.opening`` that opens nothing, and for a block that does not exist.
     """
     look = look or Look()
     return panels_to_dot(graph.net, [_panel(graph, look, plan, block)], look)
@@ -63,9 +63,9 @@ def graph_to_dot(graph: JoinGraph, look: Look | None = None, *, plan: Plan | Non
 def plans_to_dot(graph: JoinGraph, plans: Sequence[tuple[str, Plan]], look: Look, *, block: int = 0) -> str:
     """Subnetworks side by side, each with its title: the paper's figure 2. Boxes have no text.
 
-    Raises UserError as ``graph_to_dot`` does; the limit of boxes is that of all together.
+    Raises UserError as ``graph_to_dot`` does. The limit applies to the boxes of all subnetworks together.
     """
-    look = replace(look, stretches=1)
+    look = replace(look, strips=1)
     panels: list[Panel] = []
     for title, plan in plans:
         panels.append(_panel(graph, look, plan, block, title))
@@ -76,21 +76,27 @@ def plans_to_dot(graph: JoinGraph, plans: Sequence[tuple[str, Plan]], look: Look
 def graph_to_page(
     graph: JoinGraph, look: Look, plans: Sequence[tuple[str, Plan]], *, block: int = 0
 ) -> tuple[str, dict[str, Any]]:
-    """DOT text as by ``graph_to_dot``, and what a page's script must know to fold the picture and to show plans."""
+    """The DOT text of ``graph_to_dot``, and the data with which a page's script folds the picture and shows plans."""
     panel = _panel(graph, look, None, block)
     return panels_to_dot(graph.net, [panel], look), panel_data(panel, look, plans)
 
 
 def rule_to_dot(program: Program, look: Look | None = None, rule: str | None = None) -> str:
-    """The cases of the net's first rule, or of the one named, side by side: the left of the paper's figure 1."""
+    """The cases of the net's first rule, or of ``rule``, side by side: the left of the paper's figure 1.
+
+    Raises UserError if the net has no such rule.
+    """
     look = look or Look()
     return panels_to_dot(program.net, _rule_panels(program, rule), look)
 
 
 def figure_to_dot(program: Program, graph: JoinGraph, look: Look, *, block: int = 1) -> str:
-    """The paper's figure 1: the rule, a block that it expands to, and the net of blocks, side by side."""
+    """The paper's figure 1: the rule, a block that it expands to, and the net of blocks, side by side.
+
+    Raises UserError as ``graph_to_dot`` does.
+    """
     *_, general = _rule_panels(program, None)
-    one = replace(look, stretches=1)
+    one = replace(look, strips=1)
     net = replace(one, opening=Opening(0))
     panels = [general, _panel(graph, one, None, block, f"block {block}"), _panel(graph, net, None, 0, "the net")]
     return panels_to_dot(graph.net, panels, look)
@@ -109,7 +115,7 @@ def _panel(graph: JoinGraph, look: Look, plan: Plan | None, block: int, title: s
             tree = blank(tree)
         elif look.label != "none":
             tree = labelled(tree, Facts(graph), look.label)
-        return Panel(tree, place(tree, look.stretches), graph, title, plan)
+        return Panel(tree, place(tree, look.strips), graph, title, plan)
     except RecursionError:
         raise UserError(f"the blocks of {graph.net} are nested too deeply to be drawn") from None
 

@@ -12,7 +12,7 @@ _INPUT, _OUTPUT = -1, -2
 
 
 def block_of(tree: Series, number: int, net: str) -> Series:
-    """The block of that number, counted from 1, between what enters it and what leaves it.
+    """The block with a number, from 1, between its input and its output.
 
     Raises UserError if there is none.
     """

@@ -15,7 +15,7 @@ _CORNER = 5.0
 
 
 class Canvas(Struct, frozen=True):
-    """Turns coordinates around: Graphviz's y goes up from the bottom left corner."""
+    """Converts coordinates: Graphviz's y goes up from the bottom left corner."""
 
     left: float
     bottom: float
@@ -29,7 +29,7 @@ class Canvas(Struct, frozen=True):
         return f"{self.point((rect.left, rect.bottom))},{self.point((rect.right, rect.top))}"
 
     def node(self, rect: Rect) -> dict[str, str]:
-        """Place and size of a node; sizes are inches."""
+        """The position of a node, and its size in inches."""
         return {
             "pos": self.point((rect.middle, (rect.top + rect.bottom) / 2)),
             "width": decimal((rect.right - rect.left) / 72, 4),
@@ -38,9 +38,9 @@ class Canvas(Struct, frozen=True):
 
 
 def own_part(path: tuple[Point, ...], others: Iterable[tuple[Point, ...]]) -> tuple[Point, ...]:
-    """What is left of a path behind the last point that it shares with others from its start on.
+    """The rest of a path after the last point that it shares with others from the start.
 
-    Graphviz draws the lines from a box in an order of its own: a dropped line must not lie on a live one.
+    Graphviz draws the lines from a box in its own order, so a dropped line must not cover a live one.
     """
     return min((_behind(path, other) for other in others), key=_length, default=path)
 
@@ -70,7 +70,7 @@ def _length(path: tuple[Point, ...]) -> float:
 
 
 def spline(points: tuple[Point, ...], canvas: Canvas, arrow: bool) -> str:
-    """Straight pieces with rounded corners as Graphviz's Bezier curves, and the tip of the arrow, if it has one."""
+    """Straight lines with rounded corners as Bezier curves for Graphviz, with the tip of the arrow, if any."""
     tip = points[-1]
     path = [*points[:-1], _back(tip, points[-2])] if arrow else points
     curve = [path[0]]
@@ -82,24 +82,24 @@ def spline(points: tuple[Point, ...], canvas: Canvas, arrow: bool) -> str:
 
 
 def _back(tip: Point, before: Point) -> Point:
-    """Where the arrow at the end of a line begins."""
+    """The point where the arrow at the end of a line begins."""
     length = _distance(before, tip)
     return tip[0] - (tip[0] - before[0]) / length * _ARROW, tip[1] - (tip[1] - before[1]) / length * _ARROW
 
 
 def _straight(start: Point, end: Point) -> list[Point]:
-    """The last three control points of a straight piece."""
+    """The last three control points of a straight line."""
     return [start, end, end]
 
 
 def _towards(corner: Point, other: Point) -> Point:
-    """The point at which a rounded corner leaves the straight piece towards ``other``."""
+    """The point at which a rounded corner meets the straight line towards ``other``."""
     length = abs(other[0] - corner[0]) + abs(other[1] - corner[1])
     part = min(_CORNER, length / 2) / length
     return corner[0] + (other[0] - corner[0]) * part, corner[1] + (other[1] - corner[1]) * part
 
 
 def decimal(x: float, digits: int = 2) -> str:
-    """A number without needless digits."""
+    """A number without trailing zeros."""
     text = f"{x:.{digits}f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

@@ -1,4 +1,4 @@
-"""The facts in a picture about its boxes: second lines and tooltips."""
+"""The facts about boxes in a picture: second lines and tooltips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.base.texts import percent
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.picture.graph_to_dot.look import Label
+from fractal_dsl.picture.graph_to_dot.look import SecondLine
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, units_of
 from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text, short
 from fractal_dsl.plans.plan_on_graph import Cost, cost
@@ -25,11 +25,11 @@ class Facts:
         self.whole = cost(graph, graph.g.nodes)
 
     def cost(self, unit: Unit) -> Cost:
-        """Parameters and multiply-accumulates of a unit."""
+        """The parameters of a unit, and its multiply-accumulates per sample."""
         return cost(self.graph, unit.members)
 
     def tooltip(self, unit: Unit) -> str:
-        """Name, operations, shapes, costs with their share of the net, and the line of the .frac file."""
+        """The name, operations, shapes, costs with their share of the net, and the line of the .frac file."""
         nodes = [node for n in unit.members if isinstance(node := self.graph[n], Layer | Join)]
         if unit.into is None or unit.out is None or not nodes:
             return " ".join(filter(None, (unit.name, shape_text(unit.out) if unit.out else "")))
@@ -55,7 +55,7 @@ class Facts:
         )
 
     def frame_tooltip(self, frame: Frame) -> str:
-        """Title, shapes, and costs of all that is in a frame."""
+        """The title, shapes and costs of a frame."""
         units = list(units_of(frame))
         own = cost(self.graph, (n for unit in units for n in unit.members))
         into, out = units[0].into, units[-1].out
@@ -67,8 +67,8 @@ class Facts:
         )
         return "\n".join(filter(None, lines))
 
-    def second_line(self, unit: Unit, label: Label) -> str:
-        """What ``--label`` adds to a box."""
+    def second_line(self, unit: Unit, label: SecondLine) -> str:
+        """The line that ``--label`` adds to a box."""
         match label:
             case "shape":
                 return shape_text(unit.out) if unit.out else ""
@@ -87,12 +87,12 @@ class Facts:
         return _cut(f"{Path(source.name).name}:{number}: {source.line(number).strip()}")
 
 
-def labelled(series: Series, facts: Facts, label: Label) -> Series:
+def labelled(series: Series, facts: Facts, label: SecondLine) -> Series:
     """The tree with a second line in its layers' boxes."""
     return Series(tuple(_labelled(item, facts, label) for item in series.items))
 
 
-def _labelled(item: Item, facts: Facts, label: Label) -> Item:
+def _labelled(item: Item, facts: Facts, label: SecondLine) -> Item:
     match item:
         case Leaf() if item.unit.kind in ("layer", "closed"):
             lines = filter(None, (item.unit.label, facts.second_line(item.unit, label)))
@@ -106,7 +106,7 @@ def _labelled(item: Item, facts: Facts, label: Label) -> Item:
 
 
 def _call(node: Layer) -> str:
-    """An operation as it may be written: with its numbers, without what is as usual."""
+    """An operation with its window arguments, except those of 1."""
     given = [
         f"{k}={v}" for k, v in node.args.items() if k in ("kernel_size", "stride", "dilation") and v not in (1, None)
     ]

@@ -1,4 +1,4 @@
-"""Shorten a picture: consecutive equal parts become one with a count, frames become boxes.
+"""Shorten a picture: runs of equal parts become one part with a count, and frames become boxes.
 
 keep >> keep >> keep        keep ×3
 a frame around `halve`      one box `halve`
@@ -18,7 +18,7 @@ from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, Unit, check_size
 
 
 class Opening(Struct, frozen=True):
-    """The frames to open: those down to ``depth`` (None: all), and those that a name in ``names`` opens."""
+    """The frames to open: those down to ``depth`` (None: all), and those that ``names`` name."""
 
     depth: int | None = None
     names: frozenset[str] = frozenset()
@@ -27,9 +27,9 @@ class Opening(Struct, frozen=True):
 def folded(tree: Series, net: str, opening: Opening, *, runs: bool = True) -> Series:
     """The tree with its runs merged and its frames closed as ``opening`` says.
 
-    Where nothing is said, and over 2,000 boxes and bars would be left, blocks in a row are merged too, and frames
-    are closed from the inside out until the rest can be drawn. Raises UserError if it cannot be, and for a name
-    that opens nothing.
+    If ``opening`` says nothing and more than 2,000 boxes and bars would remain, runs of equal blocks are merged too,
+    and frames are closed from the inside out until the rest can be drawn. Raises UserError if too many remain, and for
+    a name that opens nothing.
     """
     if runs:
         tree = _merged(tree, blocks=False)
@@ -48,7 +48,7 @@ def folded(tree: Series, net: str, opening: Opening, *, runs: bool = True) -> Se
 
 
 def check_names(tree: Series, opened: frozenset[str], used: frozenset[str]) -> None:
-    """Raise UserError for a name to be opened that nothing in the net has; ``used`` has those of base layers."""
+    """Raise UserError for a name to open that nothing in the net has. ``used`` are the names of calls of layers."""
     known = {*used, *(name for frame in _frames(tree) for name in frame.names)}
     for name in sorted(opened - known):
         shown = sorted((n for n in known if not n.startswith("@")), key=lambda n: (n.startswith("block"), n))
@@ -92,7 +92,7 @@ def _depth(item: Item | Series) -> int:
 
 
 def _closed(series: Series, depth: int, names: frozenset[str]) -> Series:
-    """Frames deeper than ``depth`` as boxes, but for those with a name, and those around such."""
+    """Close frames deeper than ``depth``, except those with one of the names and those around them."""
     return Series(tuple(_closed_item(item, depth, names) for item in series.items))
 
 
@@ -109,7 +109,7 @@ def _closed_item(item: Item, depth: int, names: frozenset[str]) -> Item:
 
 
 def _box(frame: Frame) -> Leaf:
-    """A frame as one box; it has the number of its last unit, so lines leave it as they left that."""
+    """A frame as one box. It has the number of its last unit, so lines leave it as they left that unit."""
     inside = list(leaves(frame.body))
     first, last = inside[0].unit, inside[-1].unit
     families = Counter(leaf.unit.family for leaf in inside if leaf.unit.kind in ("layer", "closed"))
@@ -167,7 +167,7 @@ def _mergeable(item: Item, blocks: bool) -> bool:
 
 
 def _sort(item: Item | Series) -> object:
-    """What two alike parts have in common: everything but their place and the shapes that they work on."""
+    """A key that is equal for equal parts. It leaves out their position and their shapes."""
     match item:
         case Leaf():
             return (item.unit.kind, item.unit.label, item.unit.sort)
@@ -197,7 +197,7 @@ def _as_one(run: list[Item]) -> list[Item]:
 
 
 def _zipped(run: list[Item]) -> Item:
-    """Alike items as one, unit by unit: all their members, from the input of the first to the output of the last."""
+    """Equal items as one, unit by unit: all their members, from the input of the first to the output of the last."""
     first = run[0]
     match first:
         case Leaf():

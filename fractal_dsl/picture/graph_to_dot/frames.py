@@ -1,7 +1,7 @@
 """Frames around the parts of a tree: blocks, calls of layers, and tags.
 
-A frame has one entry and one exit. A tag may stand around columns that a join outside it closes. The frame takes in
-that join where it comes next; where the columns stay open to the end of their branch, each column gets its own frame:
+A frame has one entry and one exit. A tag can enclose columns that a join outside it closes. The frame includes that
+join if it comes next. If the columns stay open to the end of their branch, each column gets its own frame:
 
     ((a | b) @tag("t") >> c)            (a | (b | c) @tag("t"))    after collapse
     a frame around a, b and their bar   `b @t` and `c @t`
@@ -22,7 +22,7 @@ _Keys = tuple[FrameKey, ...]
 
 
 def framed(tree: Series, texts: Mapping[FrameKey, FrameText]) -> Series:
-    """The tree with the frames that their units name. Each frame has one entry, one exit and a key of its own."""
+    """The tree with the frames that its units name. Each frame has one entry, one exit and a key of its own."""
     return Series(tuple(_Framer(texts).series(tree.items, 0)))
 
 
@@ -30,10 +30,10 @@ class _Framer:
     def __init__(self, texts: Mapping[FrameKey, FrameText]) -> None:
         self.texts = texts
         self.numbers = defaultdict[str, Iterator[int]](lambda: count(1))
-        self.shared: dict[int, tuple[Parallel, _Keys]] = {}  # with the item: an id is one only while it lives
+        self.shared: dict[int, tuple[Parallel, _Keys]] = {}  # keep the item alive, so that its id stays unique
 
     def series(self, items: Sequence[Item], depth: int) -> Iterator[Item]:
-        """The items with their frames, when ``depth`` frames are around them already."""
+        """The items with their frames, inside ``depth`` outer frames."""
         keys = [k[depth] if len(k) > depth else None for k in self._keys(items)]
         if items and isinstance(items[-1], Parallel):
             keys[-1] = None  # its columns are open: a frame around them would have several exits
@@ -59,7 +59,7 @@ class _Framer:
         return replace(item, branches=tuple(Series(tuple(self.series(b.items, depth))) for b in item.branches))
 
     def _frame(self, key: FrameKey, body: Series) -> Frame:
-        """A frame; if one of two frames with the same content is a tag's, the other has the tag in its title."""
+        """A frame. If one of two frames around the same content is a tag's, the other has the tag in its title."""
         kind, text = key[0], self.texts[key]
         if len(body.items) == 1 and isinstance(inner := body.items[0], Frame) and "tag" in (kind, inner.key[0]):
             parts = (inner.title, text.title) if kind == "tag" and inner.key[0] != "tag" else (text.title, inner.title)
@@ -76,7 +76,7 @@ class _Framer:
         return Leaf(leaf.number, replace(unit, label=_title(unit.label, self.texts[key].title)))
 
     def _keys(self, items: Sequence[Item]) -> list[_Keys]:
-        """The frames around each item, outermost first; a join is in those that its columns are all in."""
+        """The frames around each item, outermost first. A join is in the frames that all its columns are in."""
         above = (None, *items)
         return [self._of(up if isinstance(up, Parallel) else item) for up, item in zip(above, items, strict=False)]
 

@@ -19,9 +19,9 @@ _BESIDE, _BETWEEN = 5.0, 16.0
 
 
 class Entry(Struct, frozen=True):
-    """Swatches side by side, each with fill, outline and height, and a text; ``before`` stands on their left.
+    """Swatches side by side, each with fill, outline and height, and a text. ``before`` is a text on their left.
 
-    ``heavy``: the outlines are those of closed parts.
+    ``heavy`` outlines are those of closed parts.
     """
 
     swatches: tuple[tuple[str, str, float], ...]
@@ -31,13 +31,13 @@ class Entry(Struct, frozen=True):
 
     @property
     def width(self) -> float:
-        """The room that it takes."""
+        """The width that it takes, in points."""
         left = _width(self.before) + _BESIDE if self.before else 0.0
         return left + _SWATCH * len(self.swatches) + _BESIDE + _width(self.text)
 
 
 class Mark(Struct, frozen=True):
-    """A piece of a legend at its place: a swatch, or a text."""
+    """A swatch or a text of a legend, at its position."""
 
     rect: Rect
     text: str = ""
@@ -47,11 +47,11 @@ class Mark(Struct, frozen=True):
 
 
 def _width(text: str) -> float:
-    return 0.55 * SMALL * len(text)  # a sentence in small letters: its mean letter is narrower than a name's
+    return 0.55 * SMALL * len(text)  # mostly lower case, which is narrower than names are
 
 
 def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Heat | None, planned: bool) -> list[Entry]:
-    """The entries that a picture of these units, with these titles of frames, needs."""
+    """The legend of a picture with these units and these titles of frames."""
     kinds = {unit.kind for unit in units}
     entries: list[Entry] = []
     if heat is not None:
@@ -76,7 +76,7 @@ def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Hea
 
 
 def scale(units: Iterable[Unit], heat: Heat) -> tuple[float, float] | None:
-    """The lowest and the highest number among some units."""
+    """The lowest and the highest number among some units; None if they have none."""
     values = [value for unit in units if (value := heat.of(unit)) is not None and (value > 0 or not heat.log)]
     return (min(values), max(values)) if values else None
 
@@ -91,7 +91,7 @@ def _heat(units: Sequence[Unit], theme: Theme, heat: Heat) -> list[Entry]:
 
 
 def marks(entries: Sequence[Entry], left: float, top: float, width: float) -> list[Mark]:
-    """The entries in rows that are at most ``width`` wide."""
+    """Lay the entries out in rows of at most ``width`` points."""
     result: list[Mark] = []
     x, y = left, top
     for entry in entries:

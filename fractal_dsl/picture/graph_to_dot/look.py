@@ -14,11 +14,11 @@ from fractal_dsl.picture.graph_to_dot.style import LIGHT, Theme
 from fractal_dsl.picture.graph_to_dot.units import Unit
 from fractal_dsl.plans.plan_on_graph import node_cost
 
-Label = Literal["none", "shape", "params", "macs"]
+SecondLine = Literal["none", "shape", "params", "macs"]
 
 
 class Heat(Struct, frozen=True):
-    """Numbers of nodes that boxes are coloured by. ``total`` tells how those of one box add up; ``log``: by orders."""
+    """Numbers of nodes that colour boxes. ``total`` says how those of a box combine. ``log`` is a logarithmic scale."""
 
     title: str
     values: Mapping[int, float]
@@ -26,7 +26,7 @@ class Heat(Struct, frozen=True):
     log: bool = False
 
     def of(self, unit: Unit) -> float | None:
-        """The number of a box; None where there is none."""
+        """The number of a box; None if it has none."""
         values = [self.values[n] for n in unit.members if n in self.values]
         if not values or unit.kind not in ("layer", "closed"):
             return None
@@ -39,14 +39,14 @@ class Heat(Struct, frozen=True):
                 return hypot(*values)
 
     def place(self, value: float, low: float, high: float) -> float:
-        """Where a number lies between the lowest and the highest drawn, from 0 to 1."""
+        """The position of a number between the lowest and the highest in the picture, from 0 to 1."""
         if self.log:
             return (log(value) - log(low)) / (log(high) - log(low)) if 0 < low < high and value > 0 else 0.0
         return value / high if high else 0.0
 
 
 def cost_heat(graph: JoinGraph, kind: Literal["macs", "params", "activation"]) -> Heat:
-    """Boxes coloured by what they cost: multiply-accumulates, parameters, or the numbers that they give."""
+    """Colours by cost: multiply-accumulates per sample, parameters, or elements of the output per sample."""
     nodes = [n for n, node in graph.items() if not isinstance(node, Input | Output)]
     match kind:
         case "macs":
@@ -59,13 +59,16 @@ def cost_heat(graph: JoinGraph, kind: Literal["macs", "params", "activation"]) -
 
 
 class Look(Struct, frozen=True):
-    """What is written in boxes, what they are coloured by, the theme, how much is opened, and on how many stretches
-    a long net is laid out (None: as fits a page). ``runs``: alike parts in a row become one."""
+    """The look of a picture: the second line and the colours of boxes, the theme, and how much is opened.
 
-    label: Label = "none"
+    A long net is laid out in ``strips`` side by side; None means as many as fit a page. With ``runs``, runs of equal
+    parts become one.
+    """
+
+    label: SecondLine = "none"
     heat: Heat | None = None
     theme: Theme = LIGHT
     legend: bool = True
-    stretches: int | None = None
+    strips: int | None = None
     opening: Opening = field(default_factory=Opening)
     runs: bool = True

@@ -1,4 +1,4 @@
-"""The data that a page's script needs to fold a picture and to grey what a plan drops.
+"""The data with which a page's script folds a picture and greys out what a plan drops.
 
 Coordinates are those of the SVG that Graphviz paints: points, y downwards from minus the picture's height.
 """
@@ -17,9 +17,9 @@ Id = Mapping[int, str]
 def page_data(placed: Placed, ids: Id, bottom: float, plans: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The tree of a picture with the places of its frames and lines, and what each plan drops.
 
-    What is ``below`` something moves up when that is closed, what is ``beside`` it does not.
+    An item ``below`` another moves up when that one is closed; an item ``beside`` it does not.
 
-    ``ids`` has the name of each unit in the DOT text; ``bottom`` is the y of the picture's lower edge.
+    ``ids`` maps each unit to its name in the DOT text. ``bottom`` is the y of the picture's lower edge, in points.
     """
 
     def point(at: Point) -> list[float]:

@@ -1,6 +1,6 @@
 """Layout: exact coordinates in points, y downwards.
 
-One stretch from top to bottom; several of them, read from left to right, where one would not fit a page; or an
+A net is one strip from top to bottom, or several strips, read from left to right, if one would not fit a page, or an
 encoder and its decoder beside each other.
 """
 
@@ -16,19 +16,19 @@ from fractal_dsl.picture.graph_to_dot.sizes import Sizes
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.valley import place_valley
 
-GUTTER = 56.0  # between two stretches of a wrapped net
-_RISE = 14.0  # how far a line goes on above and below the stretches that it connects
+GUTTER = 56.0  # between two strips of a wrapped net
+_RISE = 14.0  # how far a line extends above and below the strips that it connects
 _TALL = 620.0  # a net up to this height is not wrapped
-_SHAPE = 1.3  # the width over the height at which a wrapped net is read best
-_MAX_STRETCHES = 10
+_SHAPE = 1.3  # the best ratio of width to height of a wrapped net
+_MAX_STRIPS = 10
 
 
-def place(tree: Series, stretches: int | None = 1) -> Placed:
-    """Lay a tree out in stretches that are read from left to right; None: as fits a page and the kind of net."""
+def place(tree: Series, strips: int | None = 1) -> Placed:
+    """Lay a tree out in strips, which are read from left to right. None means as fits a page and the kind of net."""
     sizes = Sizes(tree)
-    if stretches is None and (valley := place_valley(tree, sizes)):
+    if strips is None and (valley := place_valley(tree, sizes)):
         return valley
-    parts = _stretches(tree, sizes, stretches)
+    parts = _strips(tree, sizes, strips)
     placer = Placer(sizes)
     route: Route | None = None
     x = 0.0
@@ -49,20 +49,20 @@ def place(tree: Series, stretches: int | None = 1) -> Placed:
 
 
 def _entry(part: Series, x: float, sizes: Sizes) -> float:
-    """The x at which a line enters a stretch whose grid is centred at ``x``."""
+    """The x at which a line enters a strip whose grid is centred at ``x``."""
     left, right = sizes.extent(Series(part.items[:1]), x, True)
     return (left + right) / 2
 
 
 def _risen(route: Route, gutter: float, x: float) -> Route:
-    """A line from below one stretch through the gutter to above the next."""
+    """A line from below one strip through the gutter to above the next."""
     up = -_RISE
     points = (*route.points, (gutter, route.points[-1][1]), (gutter, up), (x, up))
     return replace(route, points=points, turn=up / 2)
 
 
-def _stretches(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
-    """The items in about equally high parts; a line leads from each to the next."""
+def _strips(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
+    """The items in parts of about equal height. A line leads from each to the next."""
     if wanted is not None:
         return _split(tree, sizes, wanted)
     height = sizes.height(tree)
@@ -71,7 +71,7 @@ def _stretches(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
     tree = _unframed(tree, sizes, height / 2)
 
     def off(parts: list[Series]) -> float:
-        """A penalty for the distance of the picture from the wanted shape, and for its empty area."""
+        """A penalty for a picture with another ratio of width to height, and for its empty area."""
         extents = [sizes.extent(part, 0.0, True) for part in parts]
         widths = [right - left for left, right in extents]
         heights = [sizes.height(part) for part in parts]
@@ -79,12 +79,12 @@ def _stretches(tree: Series, sizes: Sizes, wanted: int | None) -> list[Series]:
         filled = sum(w * h for w, h in zip(widths, heights, strict=True)) / (width * max(heights))
         return abs(log(width / max(heights) / _SHAPE)) + 2 * (1 - filled)
 
-    best = min((_split(tree, sizes, n) for n in range(1, _MAX_STRETCHES + 1)), key=off)
+    best = min((_split(tree, sizes, n) for n in range(1, _MAX_STRIPS + 1)), key=off)
     return best if max(map(sizes.height, best)) < 0.75 * height else [tree]
 
 
 def _unframed(tree: Series, sizes: Sizes, limit: float) -> Series:
-    """Without the frame of a call that is most of the net, and that no stretch could hold."""
+    """Remove the frames of calls that are most of the net, which no strip could hold."""
     items: list[Item] = []
     for item in tree.items:
         high = isinstance(item, Frame) and item.key[0] != "block" and sizes.height(item) > limit
@@ -93,7 +93,7 @@ def _unframed(tree: Series, sizes: Sizes, limit: float) -> Series:
 
 
 def _split(tree: Series, sizes: Sizes, count: int) -> list[Series]:
-    """At most ``count`` parts whose highest is as low as can be; no part begins between columns and their join."""
+    """At most ``count`` parts, the highest as low as possible. No part begins between columns and their join."""
     runs: list[list[Item]] = []
     for before, item in zip((None, *tree.items), tree.items, strict=False):
         joined = isinstance(item, Parallel) or isinstance(before, Parallel) or _is_join(item)

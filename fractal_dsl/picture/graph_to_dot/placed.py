@@ -1,4 +1,4 @@
-"""What a layout is: rectangles, lines and texts at exact coordinates, in points, y downwards."""
+"""Layouts: rectangles, lines and texts at exact coordinates, in points, y downwards."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Rect(Struct, frozen=True):
         return (self.left + self.right) / 2
 
 
-class Label(Struct, frozen=True):
-    """A text and the point at which it is centred."""
+class PlacedText(Struct, frozen=True):
+    """A text and the point at its centre."""
 
     text: str
     at: Point
 
 
 class Connector(Struct, frozen=True):
-    """Straight pieces from the edge of a unit to that of another; a corner at each point between."""
+    """A line from the edge of one unit to the edge of another, with a corner at each point between."""
 
     source: int
     target: int
@@ -47,34 +47,34 @@ class Connector(Struct, frozen=True):
 class Placed(Struct):
     """A layout: rectangles of units and frames (with their titles), and edges.
 
-    ``entering[e]`` is the shape written where edge e enters a frame, ``leaving[u]`` where unit u feeds what is
-    outside its frame. ``parts`` are the stretches, side by side; ``movable``: what is below something in the tree is
-    below it in the picture.
+    ``entering[e]`` is the shape written where edge e enters a frame, ``leaving[u]`` where the output of unit u leaves
+    its frame. ``parts`` are the strips, side by side. ``movable`` means that items below each other in the tree are
+    below each other in the picture.
     """
 
     units: dict[int, Rect] = field(default_factory=dict[int, Rect])
-    frames: dict[FrameKey, tuple[Rect, Label]] = field(default_factory=dict[FrameKey, tuple[Rect, Label]])
+    frames: dict[FrameKey, tuple[Rect, PlacedText]] = field(default_factory=dict[FrameKey, tuple[Rect, PlacedText]])
     edges: list[Connector] = field(default_factory=list[Connector])
-    entering: dict[int, Label] = field(default_factory=dict[int, Label])
-    leaving: dict[int, Label] = field(default_factory=dict[int, Label])
+    entering: dict[int, PlacedText] = field(default_factory=dict[int, PlacedText])
+    leaving: dict[int, PlacedText] = field(default_factory=dict[int, PlacedText])
     parts: list[Series] = field(default_factory=list[Series])
     movable: bool = True
 
     def rects(self) -> list[Rect]:
-        """Everything that takes room, the corners of lines too."""
+        """The rectangles of units, frames and the corners of lines."""
         corners = (Rect(x, y, x, y) for edge in self.edges for x, y in edge.points)
         return [*self.units.values(), *(rect for rect, _ in self.frames.values()), *corners]
 
     def moved(self, x: float, y: float) -> Placed:
-        """The same layout elsewhere."""
+        """The layout moved by (x, y) points."""
 
         return self._mapped(lambda at: (at[0] + x, at[1] + y))
 
     def upside_down(self) -> Placed:
-        """The same layout with its top at the bottom; titles of frames stay at their tops."""
+        """The layout mirrored vertically. Titles stay at the top of their frames."""
         turned = self._mapped(lambda at: (at[0], -at[1]))
         for key, (rect, title) in turned.frames.items():
-            turned.frames[key] = rect, Label(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
+            turned.frames[key] = rect, PlacedText(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
         return turned
 
     def _mapped(self, to: Callable[[Point], Point]) -> Placed:
@@ -82,8 +82,8 @@ class Placed(Struct):
             (left, a), (right, b) = to((r.left, r.top)), to((r.right, r.bottom))
             return Rect(left, min(a, b), right, max(a, b))
 
-        def text(t: Label) -> Label:
-            return Label(t.text, to(t.at))
+        def text(t: PlacedText) -> PlacedText:
+            return PlacedText(t.text, to(t.at))
 
         return replace(
             self,
@@ -96,11 +96,11 @@ class Placed(Struct):
 
 
 def half_width(text: str) -> float:
-    """About half the width of a small text in Helvetica. Graphviz positions texts by their centres."""
+    """About half the width of a small text in Helvetica, in points. Graphviz positions texts by their centres."""
     return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
 
 
-def beside(tensor: Tensor, x: float, y: float) -> Label:
+def beside(tensor: Tensor, x: float, y: float) -> PlacedText:
     """A shape to the right of a line at ``x``."""
     text = shape_text(tensor)
-    return Label(text, (x + 6 + half_width(text), y))
+    return PlacedText(text, (x + 6 + half_width(text), y))

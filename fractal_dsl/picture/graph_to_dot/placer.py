@@ -1,7 +1,7 @@
-"""Boxes, bars and frames of one stretch, from top to bottom.
+"""Places the boxes, bars and frames of one strip, from top to bottom.
 
 Columns are lanes that run straight through the whole net. A branch is centred in the height of its neighbours, so
-that the one layer of a shallow column stands beside the middle of a deep one, as in the paper's figure 1.
+that the only layer of a shallow column is beside the middle of a deep one, as in the paper's figure 1.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from itertools import pairwise, takewhile
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Point, Rect, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect, beside, half_width
 from fractal_dsl.picture.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, Sizes, gap, grid, into, out, top
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import shape_text
 
 
 class Route(Struct, frozen=True):
-    """A line on its way down from a unit: it turns at height ``turn``, or drops straight where ``bar`` is above."""
+    """A line on its way down from a unit. It turns at height ``turn``, or goes straight down under ``bar``."""
 
     source: int
     points: tuple[Point, ...]
@@ -35,7 +35,7 @@ class Route(Struct, frozen=True):
 
 
 class Area(Struct, frozen=True):
-    """The width that an item may take, and whether the columns in it lie on the net's grid."""
+    """The width available to an item, and whether its columns are on the net's grid."""
 
     left: float
     right: float
@@ -47,18 +47,21 @@ class Area(Struct, frozen=True):
 
 
 class Placer:
-    """Walks the tree from top to bottom. Each method takes the height at which its part begins and the routes that
-    come from above, and returns the routes that leave the part's bottom."""
+    """Walks the tree from top to bottom.
+
+    Each method takes the height at which its part begins and the routes that come from above, and returns the routes
+    that leave the bottom of the part.
+    """
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self.placed = Placed()
-        self.parallels = 0  # how many parallel parts are around
+        self.parallels = 0  # the number of enclosing parallel parts
 
     def series(self, series: Series, area: Area, y: float, height: float, route: Route | None) -> list[Route]:
         items, slack = series.items, height - self.sizes.height(series)
         stretched = isinstance(items[-1], Parallel) and any(_pinned(b) for b in items[-1].branches)
-        moved = len(items) - _pinned(series)  # what `each` put before a join stands at the bottom of its lane
+        moved = len(items) - _pinned(series)  # the blocks of `each` are at the bottom of their lanes
         y += 0.0 if stretched else slack / 2
         routes = [] if route is None else [route]
         span = (area.left, area.right)
@@ -85,7 +88,7 @@ class Placer:
     def parallel(
         self, item: Parallel, area: Area, y: float, height: float, route: Route
     ) -> tuple[list[Route], tuple[float, float]]:
-        """Also returns the left and right edge of what the branches span."""
+        """Also returns the left and right edge of the branches."""
         spans = grid(item) if area.on_grid else None
         if spans:
             lanes = self.sizes.lanes
@@ -134,7 +137,7 @@ class Placer:
         x = route.points[-1][0]
         if isinstance(first, Leaf) or not left + room <= x <= right - room:
             x = rect.middle
-        title = Label(item.title, (left + 10 + half_width(item.title), y + TITLE / 2 + 2))
+        title = PlacedText(item.title, (left + 10 + half_width(item.title), y + TITLE / 2 + 2))
         self.placed.frames[item.key] = (rect, title)
 
         crossing, body_top = len(self.placed.edges), y + top(item)
@@ -162,6 +165,6 @@ def _turned(route: Route, item: Item, y: float, distance: float) -> Route:
 
 
 def _pinned(series: Series) -> int:
-    """How many items at the end of a branch `each` has put there."""
+    """The number of items at the end of a branch that come from `each`."""
     behind = takewhile(lambda item: isinstance(item, Leaf) and item.unit.pinned, reversed(series.items))
     return sum(1 for _ in behind)

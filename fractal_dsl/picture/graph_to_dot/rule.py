@@ -1,6 +1,6 @@
 """An expansion rule as a picture, from its terms: the left of the paper's figure 1.
 
-A use of a rule is one closed box with its text in the file, ``F[n]``. Nothing is expanded.
+A use of a rule is one closed box with its text from the file, ``F[n]``. Nothing is expanded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fractal_dsl.program.terms import instances, parts
 
 
 def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]:
-    """Title and tree of each case that the net uses of its first rule, or of ``rule``: the simplest case first.
+    """The title and the tree of each case that the net uses of its first rule, or of ``rule``: simplest case first.
 
     Raises UserError if the net has no such rule.
     """
@@ -45,11 +45,11 @@ def _title(program: p.Program, instance: p.Instance) -> str:
 
 
 class _Drawer:
-    """Draws one case; numbers its boxes."""
+    """Draws one case and numbers its boxes."""
 
     def __init__(self, program: p.Program) -> None:
         self.program, self.numbers = program, count()
-        self.tags: tuple[FrameKey, ...] = ()  # around what is drawn now
+        self.tags: tuple[FrameKey, ...] = ()  # around the current term
         self.texts: dict[FrameKey, FrameText] = {}
 
     def case(self, title: str, instance: p.Instance) -> Series:
@@ -59,7 +59,7 @@ class _Drawer:
         return framed(Series((start, *body, end)), self.texts)
 
     def _closed(self, term: p.Term, instance: p.Instance) -> tuple[Item, ...]:
-        """What a term draws, and the bar that closes the columns at its end."""
+        """The items of a term, with the bar that closes the columns at its end."""
         items = self._items(term, instance)
         if not isinstance(items[-1], Parallel):
             return items
@@ -130,7 +130,7 @@ class _Drawer:
 
 
 def _ops(term: p.Term) -> Iterator[p.Op]:
-    """The built-in layers of a term, without what rules place."""
+    """The built-in layers of a term, without those that rules place."""
     match term:
         case p.Op():
             yield term

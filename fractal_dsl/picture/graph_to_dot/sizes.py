@@ -11,14 +11,14 @@ from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text
 
 FONT, SMALL = 10.0, 8.5
 BOXES = ("layer", "closed")
-GAP, FAN, FRAME_GAP = 18.0, 26.0, 24.0  # below an item; below one that feeds several columns; beside a frame
-RAIL = 12.0  # from the line that feeds several columns down to where these begin
+GAP, FAN, FRAME_GAP = 18.0, 26.0, 24.0  # below an item; below one that feeds several columns; around a frame
+RAIL = 12.0  # from the line that feeds several columns down to their tops
 LANE_GAP = 16.0
 TITLE = 16.0  # from the top of a frame to the bottom of its title
 BOTTOM = 20.0  # from the last item of a frame to its edge
 SIDE = 14.0
 _CHAR = 0.64  # of the font size: a letter's mean width in DejaVu Sans, the widest of the usual fonts
-_LINE, _PADDING = 10.0, 14.0  # a box: its lines, and what is above and below them
+_LINE, _PADDING = 10.0, 14.0  # the height of a line in a box, and the space above and below the lines
 _THIN = 0.9  # the line that stands for `id`
 _BAR, _NAMED_BAR = 6.0, 13.0
 _MIN_WIDTH = 52.0
@@ -40,18 +40,18 @@ class Sizes:
     """
 
     def __init__(self, tree: Series) -> None:
-        self._heights: dict[int, tuple[Item | Series, float]] = {}  # with the item: an id is one only while it lives
+        self._heights: dict[int, tuple[Item | Series, float]] = {}  # keep the item alive, so that its id stays unique
         boxes = (unit.label for unit in units_of(tree) if unit.kind in BOXES)
         self._box_height = max(map(_text_height, boxes), default=0.0)
         self._box_widths = {in_block: _box_width(tree, in_block) for in_block in (False, True)}
         self._centred_lanes = self.lanes = _Lanes(self).placed(tree)
 
     def shift(self, x: float) -> None:
-        """Have the middle of the net's grid at ``x``."""
+        """Move the middle of the net's grid to ``x``."""
         self.lanes = {k: (left + x, right + x) for k, (left, right) in self._centred_lanes.items()}
 
     def width(self, item: Item | Series) -> float:
-        """The width of a part that stands outside the net's grid."""
+        """The width of a part that is not on the net's grid, in points."""
         match item:
             case Leaf():
                 own = _own_width(item.unit)
@@ -64,17 +64,17 @@ class Sizes:
                 return max(map(self.width, item.items))
 
     def half_frame(self, frame: Frame) -> float:
-        """What a frame needs for its title on the left of the line into it, and for the shapes on the right."""
+        """The width that a frame needs on each side of its line: for the title on the left, for shapes on the right."""
         shapes = [shape_text(t) for t in (into(frame), out(frame)) if t is not None and frame.shapes]
         return 14 + max(text_width(text, SMALL) for text in (frame.title, *shapes))
 
     def frame_edges(self, frame: Frame, left: float, right: float) -> tuple[float, float]:
-        """Left and right edge of a frame around what spans ``left`` to ``right``."""
+        """The left and right edge of a frame around content from ``left`` to ``right``."""
         half = max((right - left) / 2 + SIDE, self.half_frame(frame))
         return (left + right) / 2 - half, (left + right) / 2 + half
 
     def extent(self, item: Item | Series, middle: float, on_grid: bool) -> tuple[float, float]:
-        """Left and right edge of a part that is centred at ``middle``, but for the columns on the net's grid."""
+        """The left and right edge of a part centred at ``middle``. Columns on the net's grid stay in their lanes."""
         match item:
             case Parallel() if on_grid and (spans := grid(item)):
                 wide = [self._branch_extent(b, *span) for b, span in zip(item.branches, spans, strict=True)]
@@ -91,7 +91,7 @@ class Sizes:
                 return self._centred(item, middle)
 
     def _branch_extent(self, branch: Series, first: int, last: int) -> tuple[float, float]:
-        """Left and right edge of a branch in lanes; frames around several of its columns reach out of these."""
+        """The left and right edge of a branch in lanes. Frames around several of its columns extend beyond them."""
         left, right = self.lanes[first][0], self.lanes[last][1]
         inner = self.extent(branch, (left + right) / 2, True) if first != last else (left, right)
         return min(left, inner[0]), max(right, inner[1])
@@ -101,7 +101,7 @@ class Sizes:
         return middle - half, middle + half
 
     def height(self, item: Item | Series) -> float:
-        """The height of a part."""
+        """The height of a part, in points."""
         if id(item) not in self._heights:
             self._heights[id(item)] = item, self._height(item)
         return self._heights[id(item)][1]
@@ -190,12 +190,12 @@ class _Lanes:
 
 
 def is_in_block(unit: Unit) -> bool:
-    """Whether a unit stands in a block."""
+    """Whether a unit is in a block."""
     return any(kind == "block" for kind, _ in unit.frames)
 
 
 def grid(item: Parallel) -> list[_Span] | None:
-    """The first and last lane of each branch, if every branch has lanes of its own; they go from left to right."""
+    """The first and last lane of each branch, if every branch has lanes of its own, from left to right; else None."""
     if not item.lanes or not all(item.lanes):
         return None
     spans = [(min(lanes), max(lanes)) for lanes in item.lanes]
@@ -215,7 +215,7 @@ def _span(series: Series) -> _Span | None:
 
 
 def gap(above: Item, below: Item) -> float:
-    """The distance between two items of a series."""
+    """The distance between two items of a series, in points."""
     if isinstance(above, Frame) or isinstance(below, Frame):
         return FRAME_GAP
     if isinstance(below, Parallel):
@@ -225,17 +225,17 @@ def gap(above: Item, below: Item) -> float:
 
 
 def top(frame: Frame) -> float:
-    """From the top of a frame to its first item."""
+    """The distance from the top of a frame to its first item, in points."""
     return TITLE + (RAIL + 6 if isinstance(frame.body.items[0], Parallel) else 10)
 
 
 def into(item: Item) -> Tensor | None:
-    """The tensor that an item takes."""
+    """The input shape of an item."""
     return next(iter(units_of(item))).into
 
 
 def out(item: Item) -> Tensor | None:
-    """The tensor that an item gives; of a parallel item, that of its last branch."""
+    """The output shape of an item; for parallel branches, that of the last one."""
     *_, last = units_of(item)
     return last.out
 
@@ -251,7 +251,7 @@ def _own_width(unit: Unit) -> float:
 
 
 def _box_width(tree: Series, in_block: bool) -> float:
-    """The width that all layers in blocks have, or all those outside."""
+    """The common width of all layers in blocks, or of all those outside."""
     boxes = [unit for unit in units_of(tree) if unit.kind in BOXES and is_in_block(unit) == in_block]
     least = _MIN_WIDTH if any(unit.label for unit in boxes) else _BLANK[0]
     return max([least, *map(_own_width, boxes)])

@@ -1,9 +1,9 @@
 """Colours, light and dark.
 
-Fills are light enough for dark text on them (contrast over 7; light text on dark ones over 4.5), outlines are seen on
-the paper (contrast over 3), and both differ in lightness as well as in hue, after Okabe and Ito's palette for colour
-blindness. Costs are coloured by one ramp whose lightness falls evenly. No colour of a theme has two meanings that the
-other theme tells apart, so that a picture changes its theme by a table.
+Text has a contrast over 7 on light fills and over 4.5 on dark ones; outlines have a contrast over 3 on the paper.
+Colours differ in lightness as well as in hue, after Okabe and Ito's palette for colour blindness. Costs use one ramp
+whose lightness falls evenly. A colour never has two meanings that the other theme shows in two colours, so a table of
+colours is enough to change the theme of a picture.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from msgspec import Struct
 class Theme(Struct, frozen=True):
     """One set of colours.
 
-    ``families`` has fill and outline by family of layer, ``frames`` by kind of frame; ``live`` is the colour of lines
-    that a plan leaves live, ``dropped`` has line, fill and text of what it drops; ``ramp`` goes from nothing to the
-    most, with the text that can be read on each of its colours.
+    ``families`` has the fill and outline of each family of layers, ``frames`` those of each kind of frame. ``live`` is
+    the colour of lines that a plan leaves live; ``dropped`` has the line, fill and text of parts that it drops.
+    ``ramp`` goes from the lowest to the highest cost, with a readable text colour for each fill.
     """
 
     paper: str
@@ -131,7 +131,7 @@ FAMILY_NAMES: Final = {
 
 
 def follow_reader() -> str:
-    """CSS for an SVG in the light theme: the dark one where the reader's system is dark."""
+    """CSS that gives an SVG in the light theme the dark one if the reader's system is dark."""
     changes = dict(zip(LIGHT.colours(), DARK.colours(), strict=True))
     rules = (f'[fill="{a}"]{{fill:{b}}}[stroke="{a}"]{{stroke:{b}}}' for a, b in changes.items())
     return f"@media (prefers-color-scheme: dark) {{{''.join(rules)}}}"

@@ -1,7 +1,7 @@
 """The series-parallel structure of the units.
 
-Every net of the language is series-parallel: a join closes what one tensor opened. So the picture is a tree of items in
-sequence (``Series``) and side by side (``Parallel``), and no lines need to cross.
+Every net of the language is series-parallel: a join closes the branches that one tensor opened. So a picture is a tree
+of items in sequence (``Series``) and side by side (``Parallel``), and no lines need to cross.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from fractal_dsl.picture.graph_to_dot.units import FrameKey, Unit, Units
 
 
 class Leaf(Struct, frozen=True):
-    """One unit, by its place in ``Units``."""
+    """One unit, with its index in ``Units``."""
 
     number: int
     unit: Unit
 
 
 class Parallel(Struct, frozen=True):
-    """Branches side by side, left to right; a join follows.
+    """Branches side by side, from left to right. A join follows.
 
-    ``lanes`` are the columns that each branch holds; empty where the join is not a rule's.
+    ``lanes`` are the columns in each branch. It is empty if the join is not a rule's.
     """
 
     branches: tuple[Series, ...]
@@ -33,11 +33,10 @@ class Parallel(Struct, frozen=True):
 
 
 class Frame(Struct, frozen=True):
-    """A box around a block, around the call of a user's layer, or around what has a tag; ``names`` open it.
+    """A box around a block, a call of a user's layer, or a tagged part. ``names`` are the names that open it.
 
-    It has one entry and one exit: the first item of its body is no join, and the last one is not ``Parallel``.
-
-    ``shapes``: the shapes of what enters and leaves it are written.
+    It has one entry and one exit: the first item of its body is no join, and the last one is not ``Parallel``. With
+    ``shapes``, it shows the shapes of its input and output.
     """
 
     key: FrameKey
@@ -57,7 +56,7 @@ Item = Leaf | Parallel | Frame
 
 
 class _Path(Struct, frozen=True):
-    """What lies between two units. ``arrives`` are the lanes, ``slot`` is the place, at the join in which it ends."""
+    """The items between two units. ``arrives`` and ``slot`` are its lanes and position at the join where it ends."""
 
     items: tuple[Item, ...]
     lanes: frozenset[int]
@@ -68,8 +67,8 @@ class _Path(Struct, frozen=True):
 def units_to_tree(drawn: Units) -> Series:
     """The tree of a net, without frames.
 
-    A unit with one neighbour on either side becomes part of the path between these two, until a single path leads
-    from the input to the output.
+    A unit with one neighbour on each side becomes part of the path between them, until a single path leads from the
+    input to the output.
     """
     after: dict[int, dict[int, list[_Path]]] = defaultdict(dict)
     before: dict[int, set[int]] = defaultdict(set)
@@ -126,7 +125,7 @@ def units_of(item: Item | Series) -> Iterator[Unit]:
 
 
 def blank(series: Series) -> Series:
-    """The tree with as little text as can be: boxes have none, frames no shapes."""
+    """The tree with the least text: boxes have none, and frames no shapes."""
     return Series(tuple(_blank(item) for item in series.items))
 
 
@@ -142,7 +141,7 @@ def _blank(item: Item) -> Item:
 
 
 def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:
-    """Paths to a join: by column where it is a rule's, which ``lanes`` tell, else in the order of its operands."""
+    """Paths to a join: by column if it is a rule's, which has ``lanes``, else in the order of its operands."""
     if len(paths) == 1:
         return paths[0].items
     by_column = bool(lanes) and all(p.arrives or p.lanes for p in paths)

@@ -1,7 +1,7 @@
-"""What is drawn: the nodes of a join graph folded into units, one for each box or bar.
+"""The boxes and bars of a picture: the nodes of a join graph, folded into units.
 
-A base layer is one unit, whatever it is made of; outside the blocks, so is a call of a user's layer that is a plain
-run of operations. Everything else stands for itself.
+A base layer is one unit, whatever it consists of. Outside of blocks, so is a call of a user's layer that is a plain run
+of operations. Every other node is a unit by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_UNITS = 2_000
 _MAX_LABEL = 24
 
 FrameKey = tuple[str, int]
-"""What a frame is drawn around: ``("block", 2)``, the call of a user's layer by its number, or a tag by its number."""
+"""The part that a frame encloses: ``("block", 2)``, or ``layer`` or ``tag`` with the number of the call or tag."""
 
 
 class FrameText(Struct, frozen=True):
@@ -34,12 +34,12 @@ class FrameText(Struct, frozen=True):
 
 
 class Unit(Struct, frozen=True):
-    """A box (``layer``, ``input``, ``output``; ``closed``: a part that is not opened), a bar (``join``) or a bare
+    """A box (``layer``, ``input``, ``output``, or ``closed`` for a part that is not opened), a bar (``join``) or a bare
     line (``skip``, for ``id``).
 
-    ``members`` are its nodes in topological order; ``frames`` are around it, outermost first; ``pinned`` marks
-    what ``each`` puts right before a join. ``sort`` tells what is alike: units that differ in it never stand for
-    each other.
+    ``into`` and ``out`` are its shapes. ``members`` are its nodes in topological order. ``frames`` are around it,
+    outermost first. ``pinned`` marks blocks that ``each`` puts right before a join. Only units with equal ``sort`` may
+    be merged.
     """
 
     kind: Literal["input", "output", "layer", "closed", "skip", "join"]
@@ -57,8 +57,8 @@ class Unit(Struct, frozen=True):
 class Units(Struct, frozen=True):
     """The units in topological order and the operands of each, in the order of their slots.
 
-    ``lanes[u]`` has for each operand of a rule's join the place of its column among all columns, from 0 (shallow);
-    None where the operand is an open join. ``frames`` has the texts of all frames.
+    ``lanes[u]`` has, for each operand of a rule's join, the index of its column, from 0 (shallow), or None if the
+    operand is an open join. ``frames`` has the texts of all frames.
     """
 
     units: tuple[Unit, ...]
@@ -78,7 +78,7 @@ def check_size(net: str, units: int) -> None:
 
 
 def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
-    """Fold a graph, at any stage, into its units; the layers that ``opened`` names stay as they are written."""
+    """Fold a graph, at any stage, into its units. Layers that ``opened`` names stay as they are written."""
     owner, folds = _owners(graph, opened)
     members: dict[int, list[int]] = defaultdict(list)
     for number in graph.g.nodes:
@@ -101,14 +101,14 @@ def fold(graph: JoinGraph, opened: Container[str] = ()) -> Units:
 
 
 class _Fold(Struct, frozen=True):
-    """The label of a fold, and whether it is the name of a call: all its nodes' names begin with it then."""
+    """The label of a fold, and whether it is the name of a call, which then begins the names of all its nodes."""
 
     label: str
     call: bool
 
 
 def _owners(graph: JoinGraph, opened: Container[str]) -> tuple[dict[int, int], dict[int, _Fold]]:
-    """For each folded node the last node of its fold, and by that the fold."""
+    """The last node of its fold for each folded node, and the fold by its last node."""
     sites = {n: node.site for n, node in graph.items() if isinstance(node, Layer | Join)}
     bases: dict[int, list[int]] = defaultdict(list)
     calls: dict[tuple[str, int], list[int]] = defaultdict(list)
@@ -142,7 +142,7 @@ def _calls(site: Site) -> tuple[tuple[str, int], ...]:
 
 
 def _closed(graph: JoinGraph, inside: list[int]) -> bool:
-    """Whether the nodes take one tensor from outside and give one."""
+    """Whether some nodes read one tensor from outside and output one."""
     within = set(inside)
     sources = {p for n in inside for p in graph.g.pred[n] if p not in within}
     ends = {n for n in inside for c in graph.g.succ[n] if c not in within}
@@ -196,9 +196,9 @@ def drop_text(drops: Iterable[float]) -> str:
 
 
 def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:
-    """The window of the one convolution among some operations, or of a pooling: ``3×3 /2``, a stride of 2.
+    """The window of the only convolution among some operations, or of a pooling: ``3×3 /2`` has a stride of 2.
 
-    Nothing for the usual pooling, 2×2 with stride 2.
+    It is empty for the usual pooling, 2×2 with stride 2.
     """
     windows = [op for op in ops if op[0].family == "conv"] or [op for op in ops if op[0].family == "pool"]
     if len(windows) != 1 or "kernel_size" not in windows[0][1]:
@@ -220,7 +220,7 @@ def _by_axis(value: object, rank: int | None) -> tuple[object, ...]:
 
 
 def shape_text(tensor: Tensor) -> str:
-    """A shape as it is written in a picture: ``3×32×32``."""
+    """A shape as pictures show it: ``3×32×32``."""
     sizes = "×".join(map(str, tensor.shape)) or "scalar"
     return sizes if tensor.dtype == "f32" else f"{tensor.dtype} {sizes}"
 
@@ -241,7 +241,7 @@ class _Frames:
         self.texts: dict[FrameKey, FrameText] = {}
 
     def around(self, sites: Iterable[Site]) -> tuple[FrameKey, ...]:
-        """The frames that are around all of some nodes, outermost first."""
+        """The frames that enclose all of some nodes, outermost first."""
         return common([self._of(site) for site in sites])
 
     def _of(self, site: Site) -> tuple[FrameKey, ...]:
@@ -278,7 +278,7 @@ class _Frames:
 
 
 def common(sequences: Sequence[tuple[FrameKey, ...]]) -> tuple[FrameKey, ...]:
-    """The longest common beginning."""
+    """The longest common prefix."""
     columns = zip(*sequences, strict=False)
     return tuple(column[0] for column in takewhile(lambda column: len({*column}) == 1, columns))
 

@@ -3,7 +3,7 @@
 a >> concat(id, down >> b >> concat(id, down >> c >> up) >> d >> up) >> e
 
 a ----> e        the encoder goes down on the left, the decoder comes up on the right,
-b ----> d        and what is handed on runs across
+b ----> d        and shortcuts run across
    c
 """
 
@@ -14,7 +14,7 @@ from math import prod
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Rect, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Rect, beside, half_width
 from fractal_dsl.picture.graph_to_dot.placer import Area, Placer, Route
 from fractal_dsl.picture.graph_to_dot.sizes import (
     BOTTOM,
@@ -34,14 +34,14 @@ from fractal_dsl.picture.graph_to_dot.units import shape_text
 
 _BETWEEN = 84.0  # from the encoder to the decoder
 _LOW = 10.0  # from the lowest box to the line that leads up from it
-_CROSSES = 2  # a net with fewer lines across is one stretch
+_CROSSES = 2  # a net with fewer lines across is one strip
 
 
 class _Level(Struct, frozen=True):
-    """What comes before something on the way down and after it on the way up.
+    """One level of the U: the items on the way down and those on the way up.
 
-    That is a ``frame`` around all further levels, or a ``skip`` and the ``join`` in which it ends; at the lowest level
-    it is ``middle``.
+    Between them is a ``frame`` around all further levels, or ``across``: a skip and the join where it ends. At the
+    lowest level it is ``middle``.
     """
 
     down: tuple[Item, ...]
@@ -52,7 +52,7 @@ class _Level(Struct, frozen=True):
 
 
 def place_valley(tree: Series, sizes: Sizes) -> Placed | None:
-    """The layout of a net that is an encoder and its decoder; None for any other."""
+    """The layout of a net that is an encoder and its decoder; None for other nets."""
     levels = _levels(tree.items)
     if sum(level.across is not None for level in levels) < _CROSSES:
         return None
@@ -62,7 +62,7 @@ def place_valley(tree: Series, sizes: Sizes) -> Placed | None:
 
 
 def _levels(items: tuple[Item, ...]) -> list[_Level]:
-    """The levels from the outermost to the lowest; none, if there is not one way down."""
+    """The levels from the outermost to the lowest; empty unless there is exactly one way down."""
     deep = [i for i, item in enumerate(items) if _is_deep(item)]
     if len(deep) != 1:
         return []
@@ -79,7 +79,7 @@ def _levels(items: tuple[Item, ...]) -> list[_Level]:
 
 
 def _is_deep(item: Item) -> bool:
-    """Whether something leads to a smaller size and back, past a line that hands on what was there."""
+    """Whether an item goes down to a smaller size and back up, beside a shortcut."""
     match item:
         case Leaf():
             return False
@@ -102,7 +102,7 @@ def _skip_and_way(item: Parallel) -> tuple[Leaf | None, Series]:
 
 
 def _lowest(items: tuple[Item, ...]) -> _Level:
-    """What leads to the smallest size, what keeps it, and what leads up again."""
+    """The level with the items that lead to the smallest size, those that keep it, and those that lead up again."""
     sizes = [*map(_size, items)]
     first = sizes.index(min(sizes))
     first += isinstance(items[first], Parallel)  # its join belongs to it
@@ -111,13 +111,13 @@ def _lowest(items: tuple[Item, ...]) -> _Level:
 
 
 def _size(item: Item) -> int:
-    """How many places what an item gives has, whatever its channels."""
+    """The number of positions in the output of an item, without its channels."""
     tensor = out(item)
     return prod(tensor.shape[1:]) if tensor is not None else 0
 
 
 class _Valley:
-    """The left side is placed from top to bottom, the right one too, and then turned upside down."""
+    """Places both sides from top to bottom, and then mirrors the right one vertically."""
 
     def __init__(self, levels: list[_Level], sizes: Sizes) -> None:
         self.levels, self.sizes = levels, sizes
@@ -204,7 +204,7 @@ class _Valley:
         placed.edges.append(Connector(skip.number, join.number, ((rect.right, y), (end, y))))
 
     def _framed(self, placed: Placed) -> Placed:
-        """The layout with the frames that are around both sides."""
+        """The layout with the frames around both sides."""
         bottom = self.bottom
         left, right = -self.half[0], self.x + self.half[1]
         for i, level in reversed([*enumerate(self.levels)]):
@@ -215,7 +215,7 @@ class _Valley:
                 shape = out(level.frame)
                 right = max(right + SIDE, self.x + SIDE + text_width(shape_text(shape) if shape else "", SMALL))
                 at = (left + 10 + half_width(title), self.edges[i] + TITLE / 2 + 2)
-                placed.frames[level.frame.key] = Rect(left, self.edges[i], right, bottom), Label(title, at)
+                placed.frames[level.frame.key] = Rect(left, self.edges[i], right, bottom), PlacedText(title, at)
         return placed
 
 

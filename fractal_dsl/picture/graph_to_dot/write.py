@@ -17,7 +17,7 @@ from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.picture.graph_to_dot.look import Look
 from fractal_dsl.picture.graph_to_dot.page import page_data
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Label, Placed, Point, Rect
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect
 from fractal_dsl.picture.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
 from fractal_dsl.picture.graph_to_dot.units import Unit, short
@@ -31,7 +31,7 @@ _FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
 
 class Panel(Struct, frozen=True):
-    """One picture among those side by side. Where there is no graph, boxes tell nothing but their labels."""
+    """One picture among those side by side. Without a graph, boxes have only their labels."""
 
     tree: Series
     placed: Placed
@@ -41,7 +41,7 @@ class Panel(Struct, frozen=True):
 
 
 def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
-    """The text, with exact positions for everything."""
+    """The DOT text, with exact positions for everything."""
     drawn = _side_by_side(panels)
     rects = [rect for panel in drawn for rect in panel.placed.rects()]
     left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
@@ -61,7 +61,7 @@ def panels_to_dot(name: str, panels: Sequence[Panel], look: Look) -> str:
 
 
 def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> dict[str, Any]:
-    """What a page needs to know of a panel that is drawn alone by ``panels_to_dot``."""
+    """The data for a page about a panel that ``panels_to_dot`` draws alone."""
     (drawn,) = _side_by_side([panel])
     rects = drawn.placed.rects()
     left, bottom = min(r.left for r in rects), max(r.bottom for r in rects)
@@ -89,7 +89,7 @@ def _picture(name: str, look: Look, box: str) -> Digraph:
 
 
 def _side_by_side(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels beside each other, their tops in one line."""
+    """The panels side by side, aligned at the top."""
     result: list[Panel] = []
     x = 0.0
     for panel in panels:
@@ -129,7 +129,7 @@ def _mark(mark: Mark, look: Look, canvas: Canvas) -> dict[str, str]:
 
 
 class _PanelWriter:
-    """Writes one panel; ``prefix`` keeps its names apart from those of others."""
+    """Writes one panel. ``prefix`` distinguishes its names from those of others."""
 
     def __init__(self, panel: Panel, look: Look, canvas: Canvas, prefix: str) -> None:
         self.panel, self.look, self.canvas, self.prefix = panel, look, canvas, prefix
@@ -179,7 +179,7 @@ class _PanelWriter:
         return [self._id(number) for number, unit in self.drawn.items() if not self._needs(unit)]
 
     def dropped_edges(self) -> list[int]:
-        """The places of the lines that the plan drops, among all lines."""
+        """The indices of the lines that the plan drops."""
         return [i for i, edge in enumerate(self.panel.placed.edges) if self._live(edge) is False]
 
     def _id(self, number: int) -> str:
@@ -243,7 +243,7 @@ class _PanelWriter:
                 case Parallel():
                     for branch in item.branches:
                         self._parts(branch, picture)
-                case Frame() if item.key not in self.panel.placed.frames:  # it would not fit a stretch
+                case Frame() if item.key not in self.panel.placed.frames:  # it would not fit a strip
                     self._parts(item.body, picture)
                 case Frame():
                     rect, title = self.panel.placed.frames[item.key]
@@ -253,7 +253,7 @@ class _PanelWriter:
                     self._parts(item.body, cluster)
                     picture.subgraph(cluster)
 
-    def _frame(self, item: Frame, kind: str, rect: Rect, title: Label) -> dict[str, str]:
+    def _frame(self, item: Frame, kind: str, rect: Rect, title: PlacedText) -> dict[str, str]:
         fill, outline = self.look.theme.frames[kind]
         return {
             "label": title.text,
@@ -283,12 +283,12 @@ class _PanelWriter:
 
     def _facts(self, unit: Unit) -> str:
         heat = self.look.heat
-        value = heat.of(unit) if heat and heat.total != "sum" else None  # what adds up to the net's is told anyway
+        value = heat.of(unit) if heat and heat.total != "sum" else None  # sums are in the tooltip already
         lines = [self.facts.tooltip(unit) if self.facts else ""]
         return "\n".join([*lines, f"{heat.title} {short(value)}"] if heat and value is not None else lines)
 
     def _paint(self, unit: Unit, dropped: bool) -> dict[str, str]:
-        """Fill, outline and text by kind of layer, by number, or grey where a plan drops it."""
+        """The fill, outline and text colour: by kind of layer, by number, or grey if a plan drops it."""
         theme = self.look.theme
         line, grey, text = theme.dropped
         match unit.kind:
@@ -321,7 +321,7 @@ class _PanelWriter:
 
 
 def _left(text: str) -> str:
-    """A text whose lines begin where its node does: a vertical tab stands for DOT's escape for that."""
+    """A text with left-aligned lines: a vertical tab stands for DOT's escape for that."""
     return text.replace("\n", "\v") + "\v" if text else ""
 
 
