@@ -69,7 +69,7 @@ class CommentedSource:
         self.opens = {close: opening for opening, close in self.closes.items()}
 
     def before(self, at: int) -> int:
-        """The offset of the last character before ``offset`` that is neither white space nor comment."""
+        """The offset of the last character before ``at`` that is neither white space nor comment."""
         while True:
             at -= 1
             if at + 1 in self._starts:
@@ -78,7 +78,7 @@ class CommentedSource:
                 return at
 
     def after(self, at: int) -> int:
-        """The offset of the first character from ``offset`` on that is neither white space nor comment."""
+        """The offset of the first character from ``at`` on that is neither white space nor comment."""
         while at < len(self.text):
             if at in self.comments:
                 at += len(self.comments[at].text)

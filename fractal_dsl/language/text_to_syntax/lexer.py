@@ -81,7 +81,7 @@ def _report_character(source: Source, at: int, report: Report) -> None:
 
 
 def _warn_of_reordering(source: Source, report: Report) -> None:
-    """Warn of characters in comments and texts with which a reader sees other code than the compiler."""
+    """Warn of characters in comments and texts that make a reader see other code than the compiler."""
     reported = {d.span.start for d in report.errors}
     for run in _REORDERING.finditer(source.text):
         span = Span(source.base + run.start(), source.base + run.end())
