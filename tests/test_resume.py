@@ -405,7 +405,7 @@ def test_no_whole_checkpoint(copy: Path) -> None:
     ("name", "old", "new", "expected"),
     [
         ("spec/spec.frac", "local=15%", "local=16%", "the spec in .* changed since its checkpoint"),
-        ("spec/spec.frac", "linear(4)", "linear(3)", "does not compile any more"),
+        ("spec/spec.frac", "linear(4)", "linear(3)", "no longer compiles"),
         ("config.json", '"epochs": 4', '"epochs": 9', "the settings in .* changed since its checkpoint"),
         ("config.json", '"epochs": 4', '"epochz": 9', "epochz"),
     ],

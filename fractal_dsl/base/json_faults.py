@@ -1,4 +1,4 @@
-"""Plain words for what msgspec finds wrong with JSON."""
+"""msgspec's errors about JSON in plain words."""
 
 from __future__ import annotations
 

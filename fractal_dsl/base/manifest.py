@@ -23,7 +23,7 @@ class DamagedError(UserError):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What all manifests have. ``files`` are hashes by the paths from the folder; other keys may be there, too."""
+    """The keys that all manifests have. ``files`` maps relative paths to hashes. Further keys are allowed."""
 
     format: str
     format_version: int
@@ -106,8 +106,10 @@ def read_manifest(
 
 
 def altered_files(folder: Path) -> list[str]:
-    """The files of a folder that no longer have the hash in its manifest, which may be one of them. Missing files
-    do not count. Raises OSError or ValueError if the manifest cannot be read."""
+    """The files of a folder, including its manifest, whose hash differs from the manifest. Missing files do not count.
+
+    Raises OSError or ValueError if the manifest cannot be read.
+    """
     data = read_json(folder, MANIFEST)
     if not isinstance(data, dict):
         return [MANIFEST]

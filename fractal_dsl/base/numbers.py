@@ -1,4 +1,4 @@
-"""Numbers that others write."""
+"""Numbers in texts that users write."""
 
 from __future__ import annotations
 

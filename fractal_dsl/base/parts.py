@@ -1,6 +1,6 @@
 """Parts: the files in the folders that fractal_dsl writes, which are runs, compiled networks and sweeps.
 
-Such a folder may come from somebody else, and a link in it could lead to any of the user's files, so no link is
+Such a folder may come from somebody else, and a link in it could lead to any of the user's files. So no link is
 followed. Writing replaces a link to a file and refuses a link to a folder. Reading refuses both, and anything else that
 is not a regular file, such as a pipe that never ends. The folder itself is the user's choice and may be a link.
 """
@@ -21,7 +21,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import beside, remove
 
 MAX_JSON_BYTES = 256 << 20
-MAX_DIGITS = 4000  # Python's own limit may be lifted
+MAX_DIGITS = 4000  # Python's own limit may be turned off
 
 
 def part_folder(folder: Path, name: str) -> Path:

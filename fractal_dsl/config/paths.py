@@ -31,7 +31,7 @@ def located(block: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The settings, by dotted names, with which a copy of the block in any folder names the same files."""
+    """The settings, by dotted names, that a copy of the block in another folder needs to name the same files."""
     block = located(block, folder)
     paths = {"init_from": block["init_from"]} if block.get("init_from") else {}
     dataset = block.get("dataset")
@@ -45,7 +45,7 @@ def placed(block: Mapping[str, Any], folder: Path) -> dict[str, str]:
 def absolute(config: TrainConfig) -> TrainConfig:
     """Settings with absolute paths: a relative one starts at the current folder.
 
-    Raises UserError for a path that is not UTF-8: the settings of a run, which are text, could not be read again.
+    Raises UserError for a path that is not UTF-8, which the settings of a run, a text, could not store.
     """
     if config.init_from is not None:
         config = config.model_copy(update={"init_from": _absolute("init_from", config.init_from)})

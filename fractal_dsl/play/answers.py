@@ -31,7 +31,7 @@ class SpecText:
 
 @dataclass(frozen=True)
 class Picture:
-    """Which picture: the options of ``render``."""
+    """The options of a picture, as ``render`` has them."""
 
     view: str = "net"
     block: int = 1
@@ -70,7 +70,7 @@ def _checked(text: SpecText) -> dict[str, Any]:
     if nets:
         net = _pick(nets, text.net)
         answer |= {"nets": [n.program.net for n in nets], "net": net.program.net, "figures": _figures(net.summary)}
-    # a broken text may declare only some parameters: the page keeps its sliders
+    # a text with errors may declare only some parameters, so the page keeps its sliders
     values = nets[0].program.params if nets else {}
     return {**answer, "params": None if report.errors else controls(files, values)}
 
@@ -106,7 +106,7 @@ def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:
 
 
 def _declared(params: Mapping[str, str], known: list[dict[str, Any]]) -> dict[str, str]:
-    """The values of parameters that the text has: one that is being renamed is no error of the text."""
+    """The values of parameters that the text declares. A parameter that is being renamed is no error."""
     names = {control["name"] for control in known}
     return {name: value for name, value in params.items() if name in names}
 
@@ -116,7 +116,7 @@ def _pick(nets: list[Compiled], name: str | None) -> Compiled:
 
 
 def _figures(s: Summary) -> dict[str, Any]:
-    """The figures of ``info``, as they are read; a column's ``share`` is that of the net's MACs."""
+    """The figures of ``info`` as texts. The ``share`` of a column is its share of the net's MACs."""
     joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items()))
     rows = [
         ("parameters", f"{s.params:,}"),

@@ -1,4 +1,4 @@
-"""The texts that the page opens: the file given, examples, the standard library; only the first is ever written."""
+"""The texts that the page can open: the given file, examples, the standard library. Only the first is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GIVEN = "given"
 
 @dataclass(frozen=True)
 class Document:
-    """A text to open. ``path`` is its file; None: the text that a new file starts with."""
+    """A text to open. ``path`` is its file; None stands for the text of a new file."""
 
     title: str
     group: str
@@ -28,7 +28,7 @@ class Document:
 
 
 class Documents:
-    """The documents by their keys; a page names them by key, never by path."""
+    """The documents by key. A page names them by key, never by path."""
 
     def __init__(self, given: Path | None) -> None:
         """``given`` is the file that may be written, unless it is part of a compiled folder or a run.
@@ -46,20 +46,21 @@ class Documents:
             self.known[f"std:{path.stem}"] = Document(f"std:{path.stem}", "the standard library", _short(path))
 
     def listed(self) -> list[dict[str, str]]:
-        """The documents as a picker shows them; the first is the one to begin with."""
+        """The documents for a picker. The page opens the first one."""
         return [{"key": key, "title": d.title, "group": d.group} for key, d in self.known.items()]
 
     def opened(self, key: str) -> dict[str, Any]:
-        """A document's text and where it is from. Raises FracError if it cannot be read, UserError for an unknown key.
+        """A document's text and origin. Raises FracError if it cannot be read, UserError for an unknown key.
 
-        ``digest`` is the state of the file that ``save`` asks for; None where nothing can be saved.
+        ``digest`` identifies the state of the file for ``save``; None if it cannot be saved.
         """
         document = self._document(key)
         if document.path is None:
             text = Path(__file__).with_name("new.frac").read_text("utf-8")
             return {"text": text, "name": self.name(key), "digest": None}
         saved = key == _GIVEN and self.writable
-        digest = _digest(document.path) if saved else None  # before the text: a change in between is noticed
+        # taken before the text is read, so that ``save`` notices a change in between
+        digest = _digest(document.path) if saved else None
         text = read(document.path).text.replace("\r\n", "\n")
         return {"text": text, "name": self.name(key), "digest": digest}
 
@@ -69,16 +70,18 @@ class Documents:
         return str(path) if path else "new.frac"
 
     def source(self, key: str, text: str) -> Source:
-        """A text as the content of a document: what it imports is found from the folder of its file.
+        """A text as the content of a document, so that imports are relative to its file.
 
-        Raises UserError for a text that no file may have.
+        Raises UserError for a text that no .frac file can have.
         """
         path = self._document(key).path
         return Source(str(path) if path else "<text>", _sound(text))
 
     def save(self, text: str, digest: str) -> str:
-        """Write the given file and return its new digest. Raises UserError if the file is not in the state that
-        ``digest`` stands for, or cannot be written. Lines end as they did."""
+        """Write the given file with its line endings, and return its new digest.
+
+        Raises UserError if the file has changed since ``digest``, or cannot be written.
+        """
         path = self._document(_GIVEN).path
         assert path is not None
         if not self.writable:
@@ -100,8 +103,8 @@ class Documents:
 
 
 def _sound(text: str) -> str:
-    """A text as a file can have it. Raises UserError for one that no .frac file can be."""
-    data = text.encode("utf-8", "replace")  # half of a pair of surrogates becomes a question mark
+    """A text that a file can have. Raises UserError for a text that no .frac file can have."""
+    data = text.encode("utf-8", "replace")  # a lone surrogate becomes a question mark
     if len(data) > MAX_SOURCE_BYTES:
         raise UserError(f"the text has {len(data):,} bytes; the limit is {MAX_SOURCE_BYTES:,}")
     if b"\0" in data:

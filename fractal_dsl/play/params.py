@@ -1,4 +1,4 @@
-"""The parameters of a file and of what it imports, with what their domains make of them: a slider, a choice, a box."""
+"""The parameters of a file and its imports, with the control that suits their domain: a slider, a choice, a box."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _STEPS = 100
 def controls(files: Files, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Plain data for each parameter, in the order of the files.
 
-    ``values`` are those that the parameters of the main file have. ``name`` is as ``-p`` takes it, ``default`` and
-    ``value`` are literals of the language (None: there is none, or it is only known to the evaluator).
+    ``values`` are those of the main file's parameters. ``name`` is the name for ``-p``. ``default`` and ``value`` are
+    literals of the language, or None if there is none or only the evaluator knows it.
     """
     return [_control(name, decl, files, values) for name, decl, _ in files.params()]
 
@@ -39,7 +39,7 @@ def _control(name: str, decl: s.Param, files: Files, values: Mapping[str, Any]) 
 
 
 def _domain(decl: s.Param, type: str, files: Files) -> dict[str, Any]:
-    """What the domain gives a control; nothing where its ends are only known to the evaluator."""
+    """The control for a domain: a text box if only the evaluator knows its ends."""
     match decl.domain:
         case s.RangeDomain(low, high) if type in ("int", "float", "prob"):
             ends = [_plain(end, files) for end in (low, high)]

@@ -1,8 +1,8 @@
-"""The server of the page: on the loopback device only, for nobody but the page that it has served.
+"""The server of the page. It listens on the loopback device only, and answers only the page that it has served.
 
-Its address holds a key, so that other users of the machine cannot use it; requests with the name of another host
-(DNS rebinding) or from another page (Origin) are refused; the picture, which is made of the user's text, is shown in a
-frame without rights.
+Its address contains a key, so that other users of the machine cannot use it. It refuses requests with the name of
+another host (DNS rebinding) or from another page (Origin). The picture, which contains the user's text, is shown in a
+frame without permissions.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _SCRIPTS = ("editor.js", "documents.js", "shown.js")
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page at ``address`` until ``shutdown``; ``server_close`` ends the processes that it has started."""
+    """Serves the page at ``address`` until ``shutdown``. ``server_close`` ends the processes that it started."""
 
     daemon_threads = True
 
     def __init__(self, port: int, documents: Documents, params: Mapping[str, str], net: str | None) -> None:
-        """Takes ``port``, or the next free one; 0 takes any. ``params`` and ``net`` are for the first document.
+        """Listen on ``port``, or the next free one; 0 is any port. ``params`` and ``net`` are for the first document.
 
         Raises UserError if no port is free.
         """
@@ -74,13 +74,13 @@ class Server(ThreadingHTTPServer):
         raise UserError(f"no free port from {port} on: choose another with `--port`")
 
     def server_bind(self) -> None:
-        """As the base class's, but asks no name server for the name of the loopback device."""
+        """Bind as the base class does, but without asking a name server for the name of the loopback device."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, int(self.server_address[1])
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """The URL of the page."""
         return f"http://{HOST}:{self.server_port}/{self.key}/"
 
     def server_close(self) -> None:
@@ -90,13 +90,13 @@ class Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exception()
-        if not isinstance(error, OSError):  # a reader that has disconnected is not an error
+        if not isinstance(error, OSError):  # a client that disconnects is not an error
             print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
 
-    # --- what is asked
+    # --- requests
 
     def page(self, nonce: str) -> str:
-        """The page, with what it must know to begin."""
+        """The page, with its configuration."""
         config = {
             "page": next(self.pages),
             "documents": self.documents.listed(),
@@ -115,7 +115,7 @@ class Server(ThreadingHTTPServer):
         return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("fractal_dsl.play", "page.html"))
 
     def asked(self, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of a worker; ``stale`` if the page has asked again meanwhile."""
+        """The answer of a worker, or ``stale`` if the page has sent a newer request."""
         page, number = int(asked["page"]), int(asked["number"])
         self.latest[kind, page] = max(number, self.latest.get((kind, page), 0))
         params = {str(name): str(value) for name, value in asked["params"].items()}
@@ -131,7 +131,7 @@ class Server(ThreadingHTTPServer):
         return answer
 
     def _keep(self, page: str) -> str:
-        """Keep a picture for the frame that will ask for it; its name."""
+        """Keep a picture for the frame that will request it. Return its name."""
         name = secrets.token_urlsafe(9)
         before, end, after = page.rpartition("</body>")
         self.pictures[name] = f"{before}<style>{_FRAME_STYLE}</style><script>{_frame_script()}</script>{end}{after}"
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": "malformed request"}, 400)
 
     def _path(self) -> str:
-        """The path behind the key. What is not the page's own request is refused."""
+        """The path after the key. Refuses requests that do not come from the page itself."""
         host = self.headers.get("Host", "")
         if host.rpartition(":")[0] not in _NAMES:
             raise _Refused(403, "wrong Host header: open the address that `fractal-dsl play` has printed")
@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         }
-        with contextlib.suppress(OSError):  # the reader may have gone
+        with contextlib.suppress(OSError):  # the client may have disconnected
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -251,7 +251,7 @@ def _page_policy(nonce: str) -> str:
 
 
 def _frame_policy() -> str:
-    """Nothing but the two scripts that we wrote may run, whatever the picture holds, and nothing may be fetched."""
+    """Only our two scripts may run, whatever the picture contains, and nothing may be fetched."""
     scripts = [
         *re.findall(r"<script>(.*?)</script>", _file("fractal_dsl.picture", "page.html"), re.DOTALL),
         _frame_script(),

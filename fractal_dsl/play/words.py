@@ -1,4 +1,4 @@
-"""The words that the editor colours, from the lists of the language itself."""
+"""The words that the editor colours, taken from the language's own lists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
 _OTHER_TYPES = ("block", "f32", "i64")
 _PATTERNS = ("COMMENT", "STRING", "PROB", "FLOAT", "INT")
-"""The terminals that are no fixed text and no name, in the order in which they are tried."""
+"""The terminals other than fixed texts and names, in matching order."""
 
 
 def words() -> dict[str, object]:
-    """Words by what they are; and patterns by terminal, which JavaScript reads as Python does."""
+    """Words by kind, and patterns by terminal, which mean the same in JavaScript and Python."""
     patterns = {t.name: t.pattern.to_regexp() for t in lark().terminals}
     return {
         "declarations": DECLARATIONS,

@@ -1,4 +1,4 @@
-"""A process that answers requests for the server. It is stopped when it takes too long or when nobody waits for it."""
+"""A process that answers requests for the server. It is stopped if it takes too long or its answer is not needed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.play.answers import Picture, SpecText, answer
 
 TIME_LIMIT = 20.0
-"""Seconds that one answer may take."""
+"""The largest time for one answer, in seconds."""
 MEMORY_LIMIT = 4 * 2**30
-"""Bytes that a worker may write to, where the system can limit them."""
+"""The largest size of a worker's data segment in bytes, if the system can limit it."""
 _PATIENCE = 1.0
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -29,15 +29,17 @@ class Superseded(Exception):
 
 
 class Worker:
-    """Answers one question at a time, in a process that is started anew whenever it had to be stopped."""
+    """Answers one request at a time in a process, which is restarted whenever it had to be stopped."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._start()
 
     def ask(self, text: SpecText, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any]:
-        """The answer to a question. Raises Superseded as soon as it is known to be of no use, and UserError when it
-        takes too long."""
+        """The answer to a request.
+
+        Raises Superseded as soon as the page has sent a newer request, and UserError if the answer takes too long.
+        """
         with self._turn:
             if superseded():
                 raise Superseded
@@ -52,7 +54,7 @@ class Worker:
                 raise UserError("the compiler process has died, perhaps out of memory: lower the parameters") from None
 
     def _wait(self, superseded: Callable[[], bool]) -> None:
-        """Wait for the answer. A stop costs a second, so what may be done by then is not stopped."""
+        """Wait for the answer. Stopping costs a second, so a request that may be done by then is not stopped."""
         begun = time.monotonic()
         while not self._pipe.poll(0.05):
             taken = time.monotonic() - begun
@@ -76,10 +78,10 @@ class Worker:
         self._start()
 
     def stop(self) -> None:
-        """End the process, and the Graphviz that it may run."""
+        """End the process, and Graphviz if it runs."""
         pid = self._process.pid
         if sys.platform != "win32" and pid is not None:
-            with contextlib.suppress(OSError):  # it may have no group of its own yet
+            with contextlib.suppress(OSError):  # it may not have its own process group yet
                 os.killpg(pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
@@ -94,14 +96,14 @@ def _work(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         if sys.platform != "win32":
-            signal.alarm(int(TIME_LIMIT) + 5)  # the end, should the server itself be gone
+            signal.alarm(int(TIME_LIMIT) + 5)  # end even if the server is gone
         pipe.send(answer(text, picture))
         if sys.platform != "win32":
             signal.alarm(0)
 
 
 def _confine() -> None:
-    """A group of its own, so that Ctrl-C reaches the server alone and a stop reaches Graphviz too; and less memory."""
+    """Use a process group, so that Ctrl-C reaches only the server and a stop also ends Graphviz. Limit the memory."""
     if sys.platform != "win32":
         import resource
 

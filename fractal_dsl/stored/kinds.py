@@ -1,4 +1,4 @@
-"""What a folder is: a compiled network, a training run, a sweep, or something else."""
+"""The kind of a folder: a compiled network, a training run, a sweep, or something else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NETWORK: Final = ("model.py", "weights.safetensors")
 
 
 def kind_of(folder: Path) -> Kind | None:
-    """What a folder is, by its manifest, or by its files where the manifest is missing or damaged."""
+    """The kind of a folder, by its manifest, or by its files if the manifest is missing or damaged."""
     name = _json(folder, MANIFEST).get("format")
     if isinstance(name, str) and name in _FORMATS:
         return _FORMATS[name]
@@ -75,7 +75,7 @@ def _instead(folder: Path, kind: Kind) -> str:
 
 
 def owner(file: Path) -> Path | None:
-    """The folder written by fractal_dsl that a file lies in, whose files must not change. None if there is none."""
+    """The folder of fractal_dsl that contains a file, which therefore must not change. None if there is none."""
     return next((folder for folder in file.resolve().parents if kind_of(folder) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""The manifests of compiled networks and of training runs, and what they require of a folder."""
+"""The manifests of compiled networks and of training runs, and the parts that they require."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fractal_dsl.stored.kinds import NETWORK_FORMAT, RUN_FORMAT, expect
 NETWORK_VERSION: Final = 3
 RUN_VERSION: Final = 2
 _FIRST_SPEC: Final = "spec.frac"
-"""Where folders of format 1 have the main file of the spec, without saying so."""
+"""The part that is the spec's main file in folders of format 1, whose manifests do not name it."""
 
 
 class NetworkManifest(Manifest, frozen=True, kw_only=True):
@@ -105,11 +105,11 @@ def read_run_manifest(folder: Path) -> RunManifest:
 
 
 def read_given(folder: Path) -> RunParameters:
-    """What a run trains, whether it is sealed or not. Raises UserError if its ``params.json`` is missing or damaged."""
+    """The net and the parameters of a run, finished or not. Raises UserError if they are missing or damaged."""
     try:
         given = msgspec.convert(read_json(folder, "params.json"), RunParameters)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'params.json'} is damaged: {error}; restore it, or train again") from None
     if not is_part(folder, given.spec):
-        raise UserError(f"{folder / given.spec}, the spec, is missing, or is no file of the run itself: restore it")
+        raise UserError(f"{folder / given.spec}, the spec, is missing, or is not a file of the run itself: restore it")
     return given

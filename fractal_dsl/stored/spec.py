@@ -46,14 +46,14 @@ class Stored(Struct, frozen=True):
     def network(self) -> NetworkManifest:
         """The manifest of a compiled network. Raises TypeError if the folder is a run."""
         if not isinstance(self.manifest, NetworkManifest):
-            raise TypeError(f"{self.folder} is no compiled network")
+            raise TypeError(f"{self.folder} is not a compiled network")
         return self.manifest
 
     @property
     def run(self) -> RunManifest:
         """The manifest of a run. Raises TypeError if the folder is a compiled network."""
         if not isinstance(self.manifest, RunManifest):
-            raise TypeError(f"{self.folder} is no training run")
+            raise TypeError(f"{self.folder} is not a training run")
         return self.manifest
 
     @property
@@ -73,8 +73,10 @@ class Stored(Struct, frozen=True):
         return (net if self.column is None else f"column {self.column} of {net}") + fused
 
     def whole(self, command: str) -> Stored:
-        """The folder itself. Raises UserError if it holds a single column, or a whole net whose batch norms are
-        folded, which the command does not take."""
+        """The folder itself, for a command that takes whole nets.
+
+        Raises UserError if it holds a single column, or a net whose batch norms are folded.
+        """
         if self.column is not None:
             raise UserError(
                 f"{self.folder} holds a single column, written by `extract`, but `{command}` takes whole nets: "
@@ -98,9 +100,9 @@ def open_stored(
 ) -> Stored:
     """Open a compiled network or a training run: check its files against its manifest, and compile its spec.
 
-    ``expected`` is the only accepted kind. ``settings`` is false where the training settings do not matter.
-    Raises UserError if the folder is of another kind, a part of it is missing or altered, or its spec does not compile
-    any more; FracError if it has Python code that is not allowed, or more layers than the limit.
+    ``expected`` is the only accepted kind. ``settings`` is false if the training settings do not matter.
+    Raises UserError if the folder is of another kind, a part of it is missing or altered, or its spec no longer
+    compiles; FracError if it has Python code that is not allowed, or more layers than the limit.
     """
     kind = expected or stored_kind(folder)
     if kind == "training run":
@@ -158,4 +160,4 @@ def _compiled(
     except FracError as error:
         if any(d.code in _CURABLE for d in error.diagnostics):
             raise
-        raise UserError(f"the spec in {folder} does not compile any more:\n{error}") from None
+        raise UserError(f"the spec in {folder} no longer compiles:\n{error}") from None

@@ -1,4 +1,4 @@
-"""A sweep as a folder: what is swept, and how."""
+"""The folder of a sweep, and its definition."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sweep:
 
     ``params`` and ``settings`` are fixed. ``objective`` is a validation figure of the best epoch, and ``minimize`` a
     size of the net to keep small as well. From epoch ``prune`` on, trials below the median are stopped. ``trials`` is
-    the total number. ``spec`` is what the main file of the spec is called.
+    the total number. ``spec`` is the name of the spec's main file.
     """
 
     net: str
@@ -54,7 +54,7 @@ class Sweep:
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Sweep:
-        """What ``json`` wrote. Raises KeyError, TypeError, ValueError or UserError for what it did not."""
+        """The sweep that ``json`` wrote. Raises KeyError, TypeError, ValueError or UserError for other data."""
         axes = msgspec.convert(data["space"], list[dict[str, str | None]])
         return replace(msgspec.convert({**data, "space": []}, cls), space=tuple(axis(**cast(Any, a)) for a in axes))
 
@@ -114,7 +114,7 @@ class SweepFolder:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{file} is damaged: restore it, or sweep again in another folder") from None
         if not is_part(self.path, f"spec/{sweep.spec}"):
-            raise UserError(f"{self.spec(sweep)} is missing, or is no file of the sweep itself: restore it")
+            raise UserError(f"{self.spec(sweep)} is missing, or is not a file of the sweep itself: restore it")
         return sweep
 
     def check_same(self, sweep: Sweep, texts: Mapping[str, str]) -> None:
@@ -152,11 +152,11 @@ def next_free(net: str) -> Path:
 
 
 def lines_of(path: Path) -> Iterable[dict[str, Any]]:
-    """The complete lines of a ``metrics.jsonl`` that may still grow. Raises UserError for what is no JSON."""
+    """The complete lines of a ``metrics.jsonl`` that may still grow. Raises UserError for a line that is not JSON."""
     try:
         with open_part(path.parent, path.name) as file:
             return [cast(dict[str, Any], json.loads(line)) for line in file]
     except OSError:
         return []
     except (ValueError, RecursionError):
-        raise UserError(f"{path} is damaged: take its trial's folder away, and go on with the sweep") from None
+        raise UserError(f"{path} is damaged: remove the trial's folder, and resume the sweep") from None

@@ -169,7 +169,7 @@ class Ledger:
         return None
 
     def _line_up_untried(self, number: int) -> bool:
-        """Enqueue an untried combination if there are few, because a sampler might repeat old ones for ever.
+        """Enqueue an untried combination if there are few, because a sampler might repeat old ones forever.
 
         Return False if none is left."""
         if (combinations(self.sweep.space) or _COUNTED) >= _COUNTED:
@@ -196,7 +196,7 @@ class Ledger:
         if self.sweep.sampler != "tpe":
             return RandomSampler(seed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that constant_liar may change
+            warnings.simplefilter("ignore")  # a warning that constant_liar is experimental
             return TPESampler(seed=seed, constant_liar=True)
 
     def _grid(self) -> list[dict[str, Any]]:

@@ -52,8 +52,7 @@ def sweep(
     whole domain. ``sampler`` is by default the grid if it has at most ``trials`` combinations, else TPE. The folder
     ``out`` (default ``sweeps/NET-1``) may hold the same sweep, which is then resumed. Ctrl-C or SIGTERM stops and saves
     the running trials. Raises FracError or UserError before training for a value outside its domain or a wrong setting,
-    and UserError at the end if every trial failed.
-    ``warn`` is called with the warnings about the spec.
+    and UserError at the end if every trial failed. ``warn`` is called with the warnings about the spec.
     """
     _require()
     resources = resources or Resources()
@@ -105,7 +104,7 @@ def go_on(
 ) -> bool:
     """Resume a stopped or killed sweep, or extend one. Return whether all trials are done.
 
-    The limit of layers is the caller's: that in the folder may be forged.
+    ``max_layers`` is not read from the folder, which could be forged.
     """
     _require()
     folder = SweepFolder(path)
@@ -189,7 +188,7 @@ class _Work:
             claim.lock.release()
 
     def _wait(self, running: list[int]) -> None:
-        """Wait for other processes. A trial of theirs is taken over if they die."""
+        """Wait for other processes. If one dies, another takes over its trial."""
         others = set(running) - self.mine - self.awaited
         if others and not self.mine:
             self.awaited |= others

@@ -51,7 +51,7 @@ class Axis:
         return self.name if self.kind == "param" else f"train.{self.name}"
 
     def size(self) -> int | None:
-        """The number of values; None if they are not countable."""
+        """The number of values; None if the range is continuous."""
         if self.choices:
             return len(self.choices)
         step = self.step or (1 if self.whole else None)
@@ -103,8 +103,8 @@ class Axis:
 def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
     """The axis that the text after ``NAME=`` describes. An axis with one choice is a fixed value.
 
-    ``type`` is the declared one of a parameter, as ``int`` or ``[int]``; a range of a setting has whole numbers if
-    both its ends are whole. Raises UserError for an empty range, or one of a type without numbers.
+    ``type`` is the declared type of a parameter, such as ``int`` or ``[int]``. A range of a setting has whole numbers
+    if both its ends are whole. Raises UserError for an empty range, or a range for a type without numbers.
     """
     match = _RANGE.fullmatch(given)
     if match is None:
@@ -167,12 +167,12 @@ def _number(text: str) -> int | float:
 
 
 def _exact(value: float) -> Decimal:
-    """An exact decimal: three steps of 0.1 are 0.3."""
+    """The number as an exact decimal, so that three steps of 0.1 are 0.3."""
     return Decimal(repr(value))
 
 
 def combinations(axes: Sequence[Axis]) -> int | None:
-    """The number of combinations of values; None if they are not countable."""
+    """The number of combinations of values; None if a range is continuous."""
     product = 1
     for size in [a.size() for a in axes]:
         if size is None:

@@ -46,9 +46,9 @@ class Stop:
 def run_trial(
     folder: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, resources: Resources, worker: int, stop: Stop
 ) -> str | None:
-    """Run or resume a trial and record its outcome, which is returned; None if it was stopped, to resume later.
+    """Run or resume a trial, record its outcome, and return it as text; None if it was stopped, to resume later.
 
-    An error makes it a failed trial, as the text then says.
+    After an error the trial has failed, and the text says why.
     """
     number, params, settings = claim.number, *split(sweep, claim.params)
     try:
