@@ -85,7 +85,7 @@ def run(stopped: Path, tmp_path: Path) -> Path:
 # --- nothing of the user's is deleted
 
 
-def test_resume_deletes_what_was_half_written_and_nothing_else(run: Path) -> None:
+def test_resume_deletes_only_half_written_files(run: Path) -> None:
     put(run, PRECIOUS)
     half = [run / ".fractal_dsl-tmp-ab_12cd9.json", run / "checkpoints" / ".fractal_dsl-tmp-abcdefgh"]
     half[0].write_text("{")
@@ -128,7 +128,7 @@ def test_a_compiled_network_with_files_of_the_user_is_not_replaced(tmp_path: Pat
     assert kept(tmp_path / "net", [name])
 
 
-def test_a_run_that_came_to_nothing_takes_only_its_own_files_away(run: Path) -> None:
+def test_a_failed_run_deletes_only_its_own_files(run: Path) -> None:
     put(run, PRECIOUS)
     discard(run, net().spec_files(net().stored))
     left = sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
@@ -272,7 +272,7 @@ def test_a_folder_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["spec", "model.py", "weights.safetensors", "manifest.json"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "device", "folder", "loop"])
-def test_what_is_no_regular_file_is_not_read(tmp_path: Path, part: str, kind: str) -> None:
+def test_only_regular_files_are_read(tmp_path: Path, part: str, kind: str) -> None:
     save_artifact(net(), build(net()), tmp_path / "net")
     path = tmp_path / "net" / (part if part != "spec" else next(iter(net().spec_files(net().stored))))
     shutil.move(path, tmp_path / "moved")
@@ -292,7 +292,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, part: str, kind: st
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "..", ".", "", "/", "a\0b"])
-def test_a_manifest_that_names_what_lies_outside_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_manifest_that_names_files_outside_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text("secret")
     save_artifact(net(), build(net()), tmp_path / "net")
     path = tmp_path / "net" / "manifest.json"

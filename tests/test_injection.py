@@ -98,7 +98,7 @@ PICTURE = """<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/
 <image href="http://a.b/c.png"/><use href="#x"/><rect width="3" height="4" style="background: url(x)"/></svg>"""
 
 
-def test_a_picture_of_others_keeps_what_draws_and_nothing_else() -> None:
+def test_a_picture_from_others_keeps_only_its_drawing() -> None:
     page = Elements(clean_svg(PICTURE))
     assert [tag for tag, _ in page.found] == ["svg", "a", "text", "rect"]
     names = {name for _, attributes in page.found for name, _ in attributes}

@@ -103,7 +103,7 @@ def test_only_the_page_on_this_machine_is_answered(address: str) -> None:
     assert asked(f"http://127.0.0.1:{port}/guess/", "")[0] == 404
 
 
-def test_what_is_no_question_of_the_page_is_refused(address: str) -> None:
+def test_malformed_requests_are_refused(address: str) -> None:
     assert asked(address, "check", {"text": "x"})[0] == 400
     assert asked(address, "check", "[" * 100_000)[0] == 400
     assert asked(address, "check", question(TEXT), Content_Type="text/plain")[0] == 415

@@ -1,4 +1,4 @@
-"""Draw every picture of the gallery anew from ``examples/``, and its page, README.md.
+"""Redraw the pictures of the gallery from ``examples/``, and write its page, README.md.
 
 python docs/gallery/make.py [NAME ...]
 """
@@ -13,18 +13,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-# name: (what is drawn, the spec and the options)
+# name: (title, the spec and the options)
 PICTURES = {
     "figure1.svg": (
-        "The paper's figure 1: the rule, a block that it expands to, the net of blocks",
+        "The paper's figure 1: the rule, a block that it expands to, and the net of blocks",
         "fractalnet20_cifar.frac -p columns=4 --view figure",
     ),
     "plans.svg": (
-        "The paper's figure 2: subnetworks as drop-path draws them, local and global in turn",
+        "The paper's figure 2: subnetworks that drop-path draws, local and global in turn",
         "digits.frac --plan all",
     ),
-    "fractalnet20.svg": ("FractalNet-20, whole", "fractalnet20_cifar.frac"),
-    "rule.svg": ("The cases of the rule, as they are written", "fractalnet20_cifar.frac --view rule"),
+    "fractalnet20.svg": ("FractalNet-20", "fractalnet20_cifar.frac"),
+    "rule.svg": ("The cases of the rule, as written", "fractalnet20_cifar.frac --view rule"),
     "block.svg": ("A block of four columns", "fractalnet20_cifar.frac -p columns=4 --view block --block 2"),
     "raw.svg": (
         "The same block before collapse: joins of two inputs",
@@ -32,24 +32,24 @@ PICTURES = {
     ),
     "local.svg": ("A local sample of FractalNet-20", "fractalnet20_cifar.frac --plan local:4"),
     "column.svg": ("Column 3 of FractalNet-20 alone", "fractalnet20_cifar.frac --plan column:3"),
-    "macs.svg": ("Where its multiply-accumulates are", "fractalnet20_cifar.frac --heat macs --label macs"),
-    "params.svg": ("Where its parameters are", "fractalnet20_cifar.frac --heat params --label params"),
+    "macs.svg": ("FractalNet-20, coloured by multiply-accumulates", "fractalnet20_cifar.frac --heat macs --label macs"),
+    "params.svg": ("FractalNet-20, coloured by parameters", "fractalnet20_cifar.frac --heat params --label params"),
     "fractalnet34.svg": ("FractalNet-34 for ImageNet", "fractalnet34_imagenet.frac"),
     "deep.svg": (
-        "A net of 20,475 layers: what repeats is folded",
+        "A net of 20,475 layers: repeated parts are folded",
         "fractalnet_deep.frac -p columns=12",
     ),
     "resnet18.svg": ("ResNet-18", "resnet18.frac --wrap 2"),
     "resnet18_stages.svg": ("ResNet-18, one stage opened", "resnet18.frac --expand stage --label shape"),
     "densenet121.svg": ("DenseNet-121: 58 layers, each kind drawn once with its count", "densenet121.frac"),
     "googlenet.svg": ("GoogLeNet", "googlenet.frac"),
-    "unet.svg": ("U-Net: the decoder stands beside its encoder", "unet.frac --label shape"),
+    "unet.svg": ("U-Net: the decoder beside its encoder", "unet.frac --label shape"),
     "vgg16.svg": ("VGG-16", "vgg16.frac --label params"),
     "transformer.svg": ("A fractal of encoder layers", "transformer.frac"),
-    "encoder_layer.svg": ("The encoder layer in it, opened", "transformer.frac --net Encoder --label shape"),
+    "encoder_layer.svg": ("Its encoder layer, opened", "transformer.frac --net Encoder --label shape"),
     "tcn.svg": ("A fractal of dilated convolutions", "tcn.frac"),
     "mlp.svg": ("A fractal of dense layers", "mlp.frac --theme dark"),
-    "digits.html": ("A page to fold, search and try plans in", "digits.frac"),
+    "digits.html": ("A page for folding, searching and trying plans", "digits.frac"),
 }
 
 
@@ -62,7 +62,7 @@ def command(name: str, folder: Path = HERE) -> list[str]:
 
 def page() -> str:
     """The text of README.md."""
-    lines = ["# Gallery", "", "Made by `python docs/gallery/make.py`; each picture by the command below it."]
+    lines = ["# Gallery", "", "`python docs/gallery/make.py` draws the pictures, each with the command below it."]
     for name, (title, arguments) in PICTURES.items():
         shown = f"[{name}]({name})" if name.endswith(".html") else f"![{title}]({name})"
         lines += ["", f"## {title}", "", shown, "", f"    fractal-dsl render examples/{arguments} -o {name}"]
@@ -70,7 +70,7 @@ def page() -> str:
 
 
 def main(names: list[str]) -> None:
-    """Draw the pictures of these names, or all."""
+    """Draw the pictures with these names, or all."""
     for name in names or PICTURES:
         if name not in PICTURES:
             sys.exit(f"there is no picture {name}: they are {', '.join(PICTURES)}")
