@@ -1,4 +1,4 @@
-# Each target first creates the virtual environment; stamps in it keep the second call fast.
+# Targets create the virtual environment on first use. Stamp files in it keep later calls fast.
 VENV   ?= .venv
 PYTHON ?= python3
 
@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-install: $(RUNTIME) ## install the package, editable, with what training needs
+install: $(RUNTIME) ## install the package in editable mode, with the training dependencies
 	@echo "Ready: $(FRAC) --help"
 
 demo: RUN := $(RUN)
@@ -50,7 +50,7 @@ test: $(DEV) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)
 
 test-all: $(DEV) ## run all tests, including a minute of fuzzing
-	@$(PIP) -e '.[fuzz]' || echo "atheris is not to be had here: its test is left out"
+	@$(PIP) -e '.[fuzz]' || echo "atheris is not available here: its test is skipped"
 	EXAMPLES=4 $(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(DEV) ## formatting, lint, import contracts and types

@@ -1,10 +1,10 @@
-"""How long `fractal-dsl check` of each example takes as a whole process, and `info` at C = 12.
+"""The time of `fractal-dsl check` for each example, as a whole process, and of `info` at C = 12.
 
     python benchmarks/check_time.py [--quick] [--json]
 
-Wall seconds, median of the runs; commands are interleaved, so that a busy moment does not hit one of them alone. The
-package is compiled to bytecode first, as pip does it: where PYTHONDONTWRITEBYTECODE is set, each command would compile
-an editable checkout anew. Python alone, and the libraries that any command loads, are there to compare.
+Wall seconds, the median of the runs. Commands are interleaved, so that a busy moment does not affect only one of them.
+The package is first compiled to bytecode, as pip does: if PYTHONDONTWRITEBYTECODE is set, each command would compile an
+editable checkout again. Python alone, and the libraries that every command loads, are measured for comparison.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def main() -> None:
-    """Run each command, print its median."""
+    """Run each command and print its median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three runs instead of nine")
     parser.add_argument("--json", action="store_true")

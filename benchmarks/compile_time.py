@@ -1,9 +1,9 @@
-"""How long a net takes from its text to a GraphModule on the meta device, against making its modules alone.
+"""The time from a net's text to a GraphModule on the meta device, compared with constructing its modules.
 
     python benchmarks/compile_time.py [--quick] [--json]
 
 The deep net of the paper (B = 5) at C = 3 to 12 columns, up to 20,475 base layers. CPU seconds, the median of the
-rounds, both contestants in each round. `modules` makes the same torch modules in a list, with the same arguments.
+rounds; each round measures both. `modules` constructs the same torch modules in a list, with the same arguments.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
             per_layer = 1e6 * last["seconds"] / last["layers"]
             print(
                 f"C = {columns:<3} {layers:>7,} layers   {last['seconds']:7.2f} s   modules {last['modules']:7.2f} s"
-                f"   ratio {last['ratio']:.2f}   {per_layer:5.0f} microseconds a layer",
+                f"   ratio {last['ratio']:.2f}   {per_layer:5.0f} microseconds per layer",
                 flush=True,
             )
     if options.json:

@@ -1,9 +1,9 @@
-"""What recomputing sub-fractals saves: memory for the backward pass, and its price in time, by depth and level.
+"""The memory that recomputing sub-fractals saves in the backward pass, and its cost in time, by depth and level.
 
     python benchmarks/memory.py [--quick] [--json]
 
-The deep net of the paper (B = 5), batch 32. `kept` are the tensors that a forward pass keeps for the backward pass;
-`peak` is what a process of its own grows by in a step; CPU seconds a step, the median of three.
+The deep net of the paper (B = 5), batch 32. `kept` are the tensors that a forward pass keeps for the backward pass.
+`peak` is the growth of a separate process in a step. Times are CPU seconds per step, the median of three.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_DROPOUT = "[0%, 0%, 0%, 0%, 0%]"
 
 
 def measure(columns: int, level: int | None, batch: int) -> dict[str, float]:
-    """One configuration, in a process of its own."""
+    """The figures of one configuration, in a separate process."""
     code = f"import memory; print(memory.step({columns}, {level}, {batch}))"
     paths = os.pathsep.join([str(Path(__file__).parent), str(SPEC.parent.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
@@ -37,7 +37,7 @@ def measure(columns: int, level: int | None, batch: int) -> dict[str, float]:
 
 
 def step(columns: int, level: int | None, batch: int) -> str:
-    """Figures of forward and backward passes, as JSON."""
+    """The figures of forward and backward passes, as JSON."""
     model = build(compile_file(SPEC, {"columns": str(columns), "drops": NO_DROPOUT})).train()
     model.checkpoint(level)
     plan = model.full_plan()
@@ -63,18 +63,18 @@ def status(key: str) -> int:
 def kept(model: FractalModule, images: torch.Tensor) -> int:
     """Bytes of the tensors that a forward pass keeps, without the weights."""
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    found: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            found[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         out = model.run(images, model.full_plan())
     del out
-    return sum(found.values())
+    return sum(sizes.values())
 
 
 def main() -> None:

@@ -1,18 +1,18 @@
 """The paper's results in small, on the 1,797 packaged digits of 8 by 8 pixels, beside the paper's own figures.
 
     python benchmarks/replicate_small.py             # three seeds; 8 minutes on two cores
-    python benchmarks/replicate_small.py --quick     # one seed, few epochs: that it runs, the figures mean nothing
+    python benchmarks/replicate_small.py --quick     # one seed, few epochs: only tests that it runs
     python benchmarks/replicate_small.py --choose    # how the rates were chosen: validation errors; 13 minutes
 
-Errors in % on the package's 359 test digits, mean and deviation of the seeds. Tables 1 and 2 train on 200 digits (each
-seed draws its own): few images are where the effect of drop-path shows without augmentation. Tables 3 and 4 train on
-1,294. "+" moves digits by up to a pixel; mirrored digits are other digits.
+Errors in % on the package's 359 test digits, mean and standard deviation over the seeds. Tables 1 and 2 train on 200
+digits, which each seed draws: with few images, drop-path shows an effect without augmentation. Tables 3 and 4 train on
+1,294. "+" shifts digits by up to a pixel. Digits are not mirrored.
 
-The recipe is the paper's: Xavier, SGD with momentum 0.9, the rate a tenth each time the remaining epochs halve; no
-weight decay and no dropout, so that drop-path is the only regulariser; the last weights are what is tested. Epochs and
-batches were set by the time there is. Each kind of net has the rate that does best for it, of four, by `--choose`: on a
-seed of its own and validation digits, without a test digit (plain nets: on average of 24 and 48 layers; drop-path: on
-average of the whole net and its columns). Training runs in processes of one thread each.
+The recipe is the paper's: Xavier, SGD with momentum 0.9, and a tenth of the rate each time the remaining epochs halve.
+There is no weight decay and no dropout, so drop-path is the only regulariser. The last weights are tested. Epochs and
+batches fit the available time. Each kind of net has the best of four rates by `--choose`, which uses another seed and
+validation digits but no test digit (plain nets: the mean of 24 and 48 layers; drop-path: the mean of the whole net and
+its columns). Training runs in processes of one thread each.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from fractal_dsl.runtime.anytime import Anytime
 from fractal_dsl.training.train import train
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-MIXED = "drop_path(local=15%, global=50%), "  # as the examples have it
+MIXED = "drop_path(local=15%, global=50%), "  # as in the examples
 ALL = "drop_path(local=15%, columns=all), "
 LAYERS = (3, 6, 12, 24, 48)  # of columns 1 to 5: 3 blocks of 2^(k-1)
 
 
 @dataclass(frozen=True)
 class Regime:
-    """What to train on, and how."""
+    """The data and the recipe of a training."""
 
     images: int | None
     batch: int
@@ -72,7 +72,7 @@ DEEP = Regime(images=None, batch=32, epochs=16, quick_epochs=1)
 
 @dataclass(frozen=True)
 class Net:
-    """A net of examples/, its drop-path, and how it is trained."""
+    """A net of examples/, its drop-path, and its training."""
 
     file: str
     params: Mapping[str, str]
@@ -83,7 +83,7 @@ class Net:
     anytime: bool = False
 
 
-NETS = {  # those that take longest come first, so that two workers end together
+NETS = {  # the slowest first, so that two workers end together
     "columns=all": Net("digits", {"columns": "5"}, ALL, DEEP, 0.005, anytime=True),
     "mixed": Net("digits", {"columns": "5"}, MIXED, DEEP, 0.005, anytime=True),
     **{f"plain {n}": Net("plain", {"length": str(n // 3)}, "", DEEP, 0.00125) for n in reversed(LAYERS)},
@@ -94,7 +94,7 @@ NETS = {  # those that take longest come first, so that two workers end together
 }
 FRACTAL = ("mixed", "columns=all")
 RATES = (0.00125, 0.005, 0.02, 0.08)
-CHOOSING = ("columns=all", "mixed", "plain 48", "plain 24", "few", "few, mixed")  # the nets to choose by
+CHOOSING = ("columns=all", "mixed", "plain 48", "plain 24", "few", "few, mixed")  # the nets that choose the rates
 CHOOSING_SEED = 100  # no table uses it
 
 
@@ -113,15 +113,17 @@ class Job:
 
 
 def job_for(name: str, seed: int, quick: bool, rate: float | None = None) -> Job:
-    """The training of a net for the tables, or at another rate to choose by."""
+    """The training of a net for the tables, or at another rate for `--choose`."""
     regime = NETS[name].regime
     epochs = regime.quick_epochs if quick else regime.epochs
     return Job(name, seed, rate or NETS[name].rate, epochs, choosing=rate is not None)
 
 
 def archive(job: Job, path: Path) -> None:
-    """The digits that a job may see: those to train on, and those to measure on, which are the package's test digits,
-    or, while choosing, others than those."""
+    """Write the digits of a job: those to train on and those to measure on.
+
+    The latter are the package's test digits, or other digits while choosing a rate.
+    """
     (source, kept), (_, held), (_, tests) = digits().rows(0.1)
     images = NETS[job.net].regime.images
     if images is not None:
@@ -133,20 +135,22 @@ def archive(job: Job, path: Path) -> None:
 
 
 def run(job: Job) -> Figures:
-    """Train a net in a folder of its own. Errors in %: ``whole net``, ``column 1`` and so on; what ``tradeoff`` gives,
-    where that is asked for; and ``seconds``."""
+    """Train a net in a temporary folder. Return errors in % (``whole net``, ``column 1`` and so on) and ``seconds``.
+
+    If the job asks for them, the figures of ``tradeoff`` are included.
+    """
     net, start = NETS[job.net], time.perf_counter()
     text = (EXAMPLES / f"{net.file}.frac").read_text("utf-8").replace(MIXED, net.drop_path)
     compiled = check(Source(net.file, text), dict(net.params))[-1]
-    with tempfile.TemporaryDirectory() as home:
-        data, folder = Path(home) / "digits.npz", Path(home) / "run"
+    with tempfile.TemporaryDirectory() as temporary:
+        data, folder = Path(temporary) / "digits.npz", Path(temporary) / "run"
         archive(job, data)
         overrides: list[tuple[str, object]] = [
             ("dataset", {"name": "npz", "path": str(data)}),
             ("augment", {"name": "translate", "pixels": 1, "mirror": False} if net.moved else "none"),
             ("optimizer", {"name": "sgd", "lr": job.rate, "momentum": 0.9, "weight_decay": 0.0}),
             ("schedule", {"name": "halving", "gamma": 0.1}),
-            ("validation", 0),  # the last weights, as the paper's
+            ("validation", 0),  # the last weights, as in the paper
             ("batch", net.regime.batch),
             ("epochs", job.epochs),
             ("seed", job.seed),
@@ -161,28 +165,28 @@ def run(job: Job) -> Figures:
 
 
 def tradeoff(folder: Path) -> Figures:
-    """Of each answer of a trained net, its million multiply-accumulates an image, those of answers before it included,
-    and its error; the same for stopping at the first answer that is sure enough."""
+    """The error of each answer of a trained net, and its million multiply-accumulates per image, including those of
+    earlier answers; the same for stopping at the first confident answer."""
     opened = Run.open(folder)
-    found = evaluate(opened, device="cpu", anytime=True)["anytime"]
+    answers = evaluate(opened, device="cpu", anytime=True)["anytime"]
     figures: Figures = {}
     costs = accumulate(increment.macs for increment in Anytime(opened.load()).increments)
-    for row, macs in zip(found["networks"], costs, strict=True):
+    for row, macs in zip(answers["networks"], costs, strict=True):
         answer = f"column {row['column']}" if row["column"] else "whole net"
         figures |= {f"MMACs, {answer}": macs / 1e6, f"error, {answer}": error(row["accuracy"])}
-    for row in found["policies"]:
+    for row in answers["policies"]:
         answer = f"first of confidence {row['confidence']:g}"
         figures |= {f"MMACs, {answer}": row["macs"] / 1e6, f"error, {answer}": error(row["accuracy"])}
     return figures
 
 
 def error(accuracy: float) -> float:
-    """In %, as the paper's tables have it."""
+    """The error in %, as in the paper's tables."""
     return 100 * (1 - accuracy)
 
 
 def run_all(jobs: list[Job], workers: int) -> dict[Job, Figures]:
-    """The results of the trainings; a line for each as it ends, on standard error."""
+    """The results of the trainings. Print a line on standard error when one ends."""
     done: dict[Job, Figures] = {}
     start = time.perf_counter()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -200,7 +204,7 @@ def run_all(jobs: list[Job], workers: int) -> dict[Job, Figures]:
     return done
 
 
-# --- what came out
+# --- results
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,7 @@ class Cell:
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """The mean over the seeds."""
         return fmean(self.values)
 
     @property
@@ -227,7 +231,7 @@ class Cell:
         return f"{self.mean:.2f}" + (f" ± {self.spread:.2f}" if self.spread is not None else "")
 
     def as_json(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """The cell as plain data for ``--json``."""
         facts = {"table": self.table, "row": self.row, "column": self.column, "unit": self.unit}
         spread = None if self.spread is None else round(self.spread, 4)
         return {**facts, "mean": round(self.mean, 4), "spread": spread, "seeds": [round(v, 4) for v in self.values]}
@@ -261,13 +265,13 @@ def tables(seeds: list[Seed]) -> list[Cell]:
         for figure in seeds[0][net]:
             what, _, answer = figure.partition(", ")
             if answer:
-                add("4", answer, f"{what}, {net}", net, figure, "MMACs an image" if what == "MMACs" else "error, %")
+                add("4", answer, f"{what}, {net}", net, figure, "MMACs per image" if what == "MMACs" else "error, %")
     return cells
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper finds, as a difference of errors in points that is above ``least`` where it holds."""
+    """A result of the paper, as a difference of errors in points. It holds if the difference is above ``least``."""
 
     title: str
     paper: str
@@ -279,18 +283,18 @@ class Claim:
         return Cell("claims", self.title, "points", tuple([self.gain(seed) for seed in seeds]), "points")
 
     def verdict(self, cell: Cell) -> str:
-        """Whether it holds here: on each seed, on none, or on some."""
+        """Whether it holds here: on all seeds, on some, or on none."""
         holding, seeds = sum(v > self.least for v in cell.values), len(cell.values)
         return "agrees" if holding == seeds else f"on {holding} of {seeds} seeds" if holding else "does not agree"
 
 
 def gain(seed: Seed, data: str) -> float:
-    """What drop-path takes off the error."""
+    """The reduction of the error by drop-path."""
     return seed[data]["whole net"] - seed[f"{data}, mixed"]["whole net"]
 
 
 def least_step(figures: Figures) -> float:
-    """The least that an answer gains on the one before it."""
+    """The smallest gain of an answer over the previous one."""
     answers = [*(figures[f"column {k}"] for k in range(1, len(LAYERS) + 1)), figures["whole net"]]
     return min(before - after for before, after in pairwise(answers))
 
@@ -307,13 +311,13 @@ CLAIMS = [
         lambda seed: gain(seed, "few") - gain(seed, "few+"),
     ),
     Claim(
-        "2. the deepest column is worse by a point at most",
+        "2. the deepest column is worse by at most a point",
         "C10 7.27 for 7.33, C100 29.05 for 28.20",
         lambda seed: seed["few, mixed"]["whole net"] - seed["few, mixed"]["column 3"],
         -1.0,
     ),
     Claim(
-        "3. the deepest plain net is worse than one half as deep",
+        "3. the deepest plain net is worse than one of half its depth",
         "38.84 for 31.31 *",
         lambda seed: seed["plain 48"]["whole net"] - seed["plain 24"]["whole net"],
     ),
@@ -331,7 +335,7 @@ for net in FRACTAL:
             lambda seed, net=net: min(seed[f"plain {n}"]["whole net"] for n in LAYERS) - seed[net]["whole net"],
         ),
         Claim(
-            f"4. no answer is a point worse than the one before, {net}",
+            f"4. no answer is a point worse than the previous one, {net}",
             "37.23, 32.85, 31.31, 31.75, 27.38 *",
             lambda seed, net=net: least_step(seed[net]),
             -1.0,
@@ -341,8 +345,8 @@ for net in FRACTAL:
 TITLES = {
     "1": "1. Drop-path with few images (the paper's table 1). Error in %",
     "2": "2. Each column alone, and the whole net. Error in %",
-    "3": "3. Plain networks, and the same as columns of a fractal net (the paper's table 4). Error in %",
-    "4": "4. Anytime answers: error in %, and million multiply-accumulates an image, those of answers before included",
+    "3": "3. Plain networks, and the same networks as columns of a fractal net (the paper's table 4). Error in %",
+    "4": "4. Anytime answers: error in %, and million MACs per image, including those of earlier answers",
     "validation": "Validation error in %",
 }
 PAPER = {
@@ -353,19 +357,19 @@ PAPER = {
 
 
 def show(console: Console, cells: list[Cell]) -> None:
-    """Print the tables, the paper's figures beneath."""
+    """Print the tables, with the paper's figures below."""
     for number in dict.fromkeys(c.table for c in cells):
         mine = [c for c in cells if c.table == number]
         columns = list(dict.fromkeys(c.column for c in mine))
-        found = {(c.row, c.column): str(c) for c in mine}
-        rows = [[row, *[found.get((row, c), "") for c in columns]] for row in dict.fromkeys(c.row for c in mine)]
+        texts = {(c.row, c.column): str(c) for c in mine}
+        rows = [[row, *[texts.get((row, c), "") for c in columns]] for row in dict.fromkeys(c.row for c in mine)]
         draw(console, TITLES[number], ["", *columns], rows)
         if number in PAPER:
             console.print(PAPER[number], end="\n\n")
 
 
 def draw(console: Console, title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table whose first column is text."""
+    """Print a table whose first column is text."""
     table = Table(box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
@@ -375,7 +379,7 @@ def draw(console: Console, title: str, columns: list[str], rows: list[list[str]]
 
 
 def choose(options: argparse.Namespace) -> list[Cell]:
-    """Validation errors, at each rate, of the nets to choose by."""
+    """The validation errors at each rate of the nets that choose it."""
     jobs = {(n, rate): job_for(n, CHOOSING_SEED, options.quick, rate) for n in CHOOSING for rate in RATES}
     done = run_all([*jobs.values()], options.workers)
     return [
@@ -384,8 +388,7 @@ def choose(options: argparse.Namespace) -> list[Cell]:
 
 
 def judged(name: str, figures: Figures) -> float:
-    """What a rate is chosen by: the error of the whole net, and, as in ``train``, those of columns trained to stand
-    alone, each as much."""
+    """The error that chooses a rate: the mean over the whole net and, as in ``train``, the columns trained alone."""
     columns = [value for key, value in figures.items() if key.startswith("column ")]
     return fmean([figures["whole net"], *(columns if NETS[name].drop_path else ())])
 
@@ -398,11 +401,11 @@ def replicate(options: argparse.Namespace) -> list[Seed]:
 
 
 def main() -> None:
-    """Train everything, print the tables."""
+    """Train everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one seed, few epochs")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 9), metavar="N")
-    workers = "trainings at a time, of one thread each"
+    workers = "number of trainings at a time, of one thread each"
     parser.add_argument("--workers", type=int, default=2, choices=range(1, 9), metavar="N", help=workers)
     parser.add_argument("--choose", action="store_true", help="validation errors by rate instead of the tables")
     parser.add_argument("--json", action="store_true", help="a list of cells: mean, spread (deviation), seeds")
@@ -419,12 +422,12 @@ def main() -> None:
         return
     console = Console(width=140, highlight=False)
     if options.quick:
-        console.print("--quick: nets that are hardly trained, to see that it runs. The figures mean nothing.\n")
+        console.print("--quick: the nets are hardly trained, and the figures mean nothing.\n")
     show(console, cells)
     if verdicts:
         rows = [[claim.title, str(cell), claim.paper, claim.verdict(cell)] for claim, cell in verdicts]
-        draw(console, "What the paper finds, and what came out", ["", "points", "the paper", "here"], rows)
-        console.print("Points are differences of errors by seed. * as recalled, not checked with the paper.")
+        draw(console, "The paper's results, and the results here", ["", "points", "the paper", "here"], rows)
+        console.print("Points are differences of errors by seed. * recalled, not checked against the paper.")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""A training step, forward and backward, without the optimizer: ours, a naive dense net, plain columns.
+"""A training step, forward and backward, without the optimizer: our nets, a naive dense net, and plain columns.
 
     python benchmarks/train_step.py                # FractalNet-20 and the deep nets; about an hour on two cores
     python benchmarks/train_step.py --quick        # FractalNet-20 and C = 4, small batches, few rounds
-    python benchmarks/train_step.py --device cuda  # milliseconds of the device instead of CPU seconds
+    python benchmarks/train_step.py --device cuda  # time on the device instead of CPU seconds
 
-CPU seconds on 2 threads (the median of the rounds), contestants interleaved in one run. `mixed` is half local and half
-global drop-path: half the time of a local step and half the mean over the columns, so that the luck of the draw is
-not in the figures. `naive` is what ports of the paper do: everything is computed, the columns of a join are stacked,
-dropped ones are masked. `plain` is a column written by hand as an `nn.Sequential`. Memory is the growth of a process
-from the built net to the peak of its steps. Nets without dropout; the seed draws plans, weights and images.
+CPU seconds on 2 threads, the median of the rounds. One run interleaves all contestants. `mixed` is half local and half
+global drop-path: half the time of a local step plus half the mean over the columns, so that the figures do not depend
+on the draws. `naive` does what ports of the paper do: it computes everything, stacks the columns of a join, and masks
+the dropped ones. `plain` is a column written by hand as an `nn.Sequential`. Memory is the growth of a process from the
+built net to the peak of its steps. The nets have no dropout. The seed determines plans, weights and images.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def plain(net: Net, k: int) -> nn.Module:
 
 
 class NaiveBlock(nn.Module):
-    """f_C in 2^(C-1) rows: in each, the columns that have a layer there; then one join of them all."""
+    """f_C in 2^(C-1) rows. Each row has the columns with a layer there, and one join of them all."""
 
     def __init__(self, into: int, out: int, columns: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class NaiveBlock(nn.Module):
 
 
 class Naive(nn.Module):
-    """The whole net, dense. A plan's masks are in the order of the joins, deepest column first, as ours are."""
+    """The whole net, dense. The masks of a plan are in our order of joins, with the deepest column first."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ class Naive(nn.Module):
 
 
 def contestants(net: Net, device: torch.device, compiled: bool) -> dict[str, Callable[[int], float]]:
-    """By name: a step, given its number, that returns its seconds."""
+    """The contestants by name: each runs the step of a number and returns its seconds."""
     ours = net.build().to(device).train()
     naive = Naive(net).to(device).train()
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in naive.parameters())
@@ -192,30 +192,30 @@ def contestants(net: Net, device: torch.device, compiled: bool) -> dict[str, Cal
 
     def family(model: FractalModule, x: Tensor, low: bool) -> dict[str, Callable[[int], float]]:
         full, columns = model.full_plan(), [model.column_plan(k) for k in range(1, net.columns + 1)]
-        found = {
+        steps = {
             "none": timed(model, lambda _: model.run(x, full), low),
             "local": timed(model, lambda n: model.run(x, local(n)), low),
         }
         for k, plan in enumerate(columns, 1):
-            found[f"column {k}"] = timed(model, lambda _, plan=plan: model.run(x, plan), low)
-        return found
+            steps[f"column {k}"] = timed(model, lambda _, plan=plan: model.run(x, plan), low)
+        return steps
 
-    found = {f"ours, float32: {name}": step for name, step in family(ours, images, False).items()}
-    found["ours, float32: local and all columns, one after another"] = summed(ours, images, False)
-    found["ours, float32: local and all columns at once"] = summed(ours, images, True)
-    found |= {f"ours, bf16 channels-last: {name}": step for name, step in family(bf16, last, True).items()}
+    steps = {f"ours, float32: {name}": step for name, step in family(ours, images, False).items()}
+    steps["ours, float32: local and all columns, one after another"] = summed(ours, images, False)
+    steps["ours, float32: local and all columns at once"] = summed(ours, images, True)
+    steps |= {f"ours, bf16 channels-last: {name}": step for name, step in family(bf16, last, True).items()}
     if compiled:
         quick = net.build().to(device, memory_format=torch.channels_last).train()
         quick.compile()
-        found |= {f"ours, bf16 channels-last compiled: {name}": s for name, s in family(quick, last, True).items()}
-    found["naive dense, float32: none"] = timed(naive, lambda _: naive(images, ours.full_plan()))
-    found["naive dense, float32: mixed"] = timed(naive, lambda n: naive(images, local(n)))
+        steps |= {f"ours, bf16 channels-last compiled: {name}": s for name, s in family(quick, last, True).items()}
+    steps["naive dense, float32: none"] = timed(naive, lambda _: naive(images, ours.full_plan()))
+    steps["naive dense, float32: mixed"] = timed(naive, lambda n: naive(images, local(n)))
     for k in range(1, net.columns + 1):
         one = plain(net, k).to(device).train()
-        found[f"plain, float32: column {k}"] = timed(one, lambda _, one=one: one(images))
+        steps[f"plain, float32: column {k}"] = timed(one, lambda _, one=one: one(images))
         low = plain(net, k).to(device, memory_format=torch.channels_last).train()
-        found[f"plain, bf16 channels-last: column {k}"] = timed(low, lambda _, low=low: low(last), True)
-    return found
+        steps[f"plain, bf16 channels-last: column {k}"] = timed(low, lambda _, low=low: low(last), True)
+    return steps
 
 
 def _now(device: torch.device) -> float:
@@ -229,7 +229,7 @@ def _now(device: torch.device) -> float:
 
 
 def measure(net: Net, rounds: int, device: torch.device, compiled: bool) -> dict[str, float]:
-    """Median seconds of each contestant, with `mixed` worked out."""
+    """The median seconds of each contestant, including the computed `mixed`."""
     torch.manual_seed(0)
     steps = contestants(net, device, compiled)
     for step in steps.values():
@@ -247,24 +247,24 @@ def measure(net: Net, rounds: int, device: torch.device, compiled: bool) -> dict
 
 
 def goals(net: Net, s: dict[str, float], memory: dict[str, float]) -> list[tuple[str, float, float]]:
-    """Name, ratio, and the ratio that was asked for."""
+    """The name, the ratio, and the ratio to reach."""
     f, b, naive = "ours, float32", "ours, bf16 channels-last", "naive dense, float32"
     many = net.columns >= 6
-    found = [
+    ratios = [
         (f"column {k} / plain", s[f"{f}: column {k}"] / s[f"plain, float32: column {k}"], 1.05)
         for k in range(1, net.columns + 1)
     ]
-    found += [
+    ratios += [
         ("local / none", s[f"{f}: local"] / s[f"{f}: none"], 0.88),
         ("mixed, float32 / naive mixed", s[f"{f}: mixed"] / s[f"{naive}: mixed"], 0.54 if many else 0.62),
         ("mixed, bf16 channels-last / naive mixed", s[f"{b}: mixed"] / s[f"{naive}: mixed"], 0.40 if many else 0.45),
         ("none / naive none", s[f"{f}: none"] / s[f"{naive}: none"], 0.95),
     ]
-    return found + ([("peak memory, none / naive", memory["ours"] / memory["naive"], 0.85)] if memory else [])
+    return ratios + ([("peak memory, none / naive", memory["ours"] / memory["naive"], 0.85)] if memory else [])
 
 
 def peak(net: Net, which: str) -> float:
-    """MiB that a process of its own grows by in two steps of the whole net."""
+    """The growth of a separate process in two steps of the whole net, in MiB."""
     code = f"import train_step as t; print(t.grown(t.Net(*{tuple(vars(net).values())!r}), {which!r}))"
     paths = os.pathsep.join([str(Path(__file__).parent), str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -273,7 +273,7 @@ def peak(net: Net, which: str) -> float:
 
 
 def grown(net: Net, which: str) -> float:
-    """What ``peak`` runs."""
+    """The growth of this process, which ``peak`` starts."""
     plan = net.build(device="meta").full_plan()
     model = net.build().train() if which == "ours" else Naive(net).train()
     small, images = torch.randn(2, 3, 32, 32), torch.randn(net.batch, 3, 32, 32)
@@ -282,7 +282,7 @@ def grown(net: Net, which: str) -> float:
         out = model.run(x, plan) if isinstance(model, FractalModule) else model(x, plan)
         out.square().sum().backward()
 
-    step(small)  # libraries set themselves up, and gradients are there
+    step(small)  # initialises libraries and allocates gradients
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _status("VmRSS")
     for _ in range(2):
@@ -302,8 +302,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small batches, three rounds")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", default="", help="nets whose title has this text")
-    parser.add_argument("--compiled", action="store_true", help="compiled segments, too; compiling takes minutes")
+    parser.add_argument("--only", default="", help="only nets whose title contains this text")
+    parser.add_argument("--compiled", action="store_true", help="also compiled segments; compiling takes minutes")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -321,7 +321,7 @@ def main() -> None:
         everything.append({"net": net.title, "seconds": seconds, "peak_mib": memory, "ratios": ratios})
         if options.json:
             continue
-        print(f"\n{net.title}: seconds a step ({'device' if device.type == 'cuda' else 'CPU'}), {rounds} rounds")
+        print(f"\n{net.title}: seconds per step ({'device' if device.type == 'cuda' else 'CPU'}), {rounds} rounds")
         for name, value in seconds.items():
             print(f"  {name:<57} {value:8.3f} {net.batch / value:10,.0f} images/s")
         for which, mib in memory.items():

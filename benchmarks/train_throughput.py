@@ -1,13 +1,13 @@
-"""Images a second of the training loop against the bare model step: what the loop, the data and the logging take.
+"""Images per second of the training loop and of the bare model step: the cost of the loop, the data and the logging.
 
     python benchmarks/train_throughput.py [--quick] [--json]
 
-A net is trained by the loop of `fractal-dsl train`, without validation, and clocks run while it is in the bare model
-step: zero_grad, forward under the step's plan, loss, backward, optimizer. So both figures are of the same steps, and
-what else keeps the machine busy slows both. Loop: the steps and what is around them (order, normalisation and
-augmentation of images, plans, seeds of dropout, schedule, counting and showing figures). Saved: all that the run takes
-from before the first step to after the last, with what it writes (metrics, weights, checkpoints). CPU seconds of one
-thread, medians of the rounds; `overhead` is how much more than bare.
+The loop of `fractal-dsl train` trains a net without validation. Clocks run during the bare model step: zero_grad,
+forward under the step's plan, loss, backward, optimizer. Both figures are thus of the same steps, and other work on the
+machine slows both. `loop` adds the work around the steps: order, normalisation and augmentation of images, plans,
+dropout seeds, schedule, counting and printing figures. `saved` is the whole run from the first step to the last,
+including the files that it writes: metrics, weights, checkpoints. CPU seconds of one thread, medians of the rounds.
+`overhead` is the excess over bare.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ NETS: dict[str, tuple[str, dict[str, str], list[tuple[str, Any]], int]] = {
 
 
 class Clocks:
-    """CPU seconds by what was done in them."""
+    """CPU seconds by activity."""
 
     def __init__(self) -> None:
         self.seconds = {"bare": 0.0, "writing": 0.0}
 
     def on(self, what: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, of which the time is taken."""
+        """The call, with its time added to an activity."""
 
         def timed(*args: Any, **options: Any) -> Any:
             start = time.process_time()
@@ -69,9 +69,9 @@ class Clocks:
         return timed
 
 
-def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, home: Path) -> dict[str, float]:
-    """CPU seconds of a run of the training loop: of its bare steps, without and with what it writes."""
-    run = RunWriter.new(compiled, config, home, "cpu", 1)
+def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, folder: Path) -> dict[str, float]:
+    """The CPU seconds of a training run: of its bare steps, of the loop, and with the files that it writes."""
+    run = RunWriter.new(compiled, config, folder, "cpu", 1)
     stepper = Stepper(build(compiled, config.seed), Classification(), config, CPU)
     clocks = Clocks()
     with ProgressView(Console(file=StringIO(), force_terminal=True), CPU) as view, ExitStack() as patches:
@@ -100,9 +100,9 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
     program = compiled.program
     images = load(config, program.net, program.input, program.output, CPU)
     count = epochs * (len(images.train) // config.batch) * config.batch
-    with tempfile.TemporaryDirectory() as home:
-        trained(compiled, config.model_copy(update={"epochs": 1}), images, Path(home) / "warm")
-        rounds = [trained(compiled, config, images, Path(home) / str(i)) for i in range(1 if quick else 5)]
+    with tempfile.TemporaryDirectory() as folder:
+        trained(compiled, config.model_copy(update={"epochs": 1}), images, Path(folder) / "warm")
+        rounds = [trained(compiled, config, images, Path(folder) / str(i)) for i in range(1 if quick else 5)]
     speeds = {key: round(count / median(r[key] for r in rounds), 1) for key in rounds[0]}
     return {
         "net": name,
@@ -114,7 +114,7 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure each net, print a table."""
+    """Measure each net and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the two smaller nets, one round")
     parser.add_argument("--json", action="store_true")
@@ -124,9 +124,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
         return
-    print(
-        f"{'images a second (CPU seconds, 1 thread)':<40}{'bare':>9}{'loop':>9}{'saved':>9}{'overhead':>10}{'saved':>8}"
-    )
+    print(f"{'images per second (CPU, 1 thread)':<40}{'bare':>9}{'loop':>9}{'saved':>9}{'overhead':>10}{'saved':>8}")
     for row in rows:
         speeds = "".join(f"{row[f'{key}_images_per_second']:>9,.0f}" for key in ("bare", "loop", "saved"))
         print(f"{row['net']:<40}{speeds}{row['overhead']:>10.1%}{row['overhead_saved']:>8.1%}")

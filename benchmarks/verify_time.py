@@ -1,12 +1,11 @@
-"""What verifying the join graph after every pass adds to the time that a net takes to compile.
+"""The share of compile time that verifying the join graph after every pass takes.
 
     python benchmarks/verify_time.py [--quick] [--json]
 
 Compiling goes from the text to a GraphModule on the meta device. FractalNet-20 and the deep net of the paper (B = 5) at
 4 to 8 columns, up to 1,275 base layers. CPU seconds, medians over the rounds. Each round compiles once with and once
 without verification, in alternating order. `ratio` is with / without - 1, the median over the rounds. `inside` is the
-time that a clock around the verifier shows, over the rest of the same compilation: other work on the machine moves it
-less.
+time inside the verifier over the rest of the same compilation, which other work on the machine affects less.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ def main() -> None:
 
 def measured(name: str, path: Path, params: dict[str, int], rounds: int) -> dict[str, str | float]:
     """The medians for one net."""
-    compiled(path, params, verify=True)  # what is loaded or cached once does not count
+    compiled(path, params, verify=True)  # a warm-up, which loads and caches
     pairs = []
     for i in range(rounds):
-        found = {
+        times = {
             verify: compiled(path, params, verify=verify) for verify in ((True, False) if i % 2 else (False, True))
         }
-        pairs.append((found[True], found[False]))
+        pairs.append((times[True], times[False]))
     middle = statistics.median
     return {
         "net": name,
@@ -66,7 +65,7 @@ def measured(name: str, path: Path, params: dict[str, int], rounds: int) -> dict
 
 
 def compiled(path: Path, params: dict[str, int], *, verify: bool) -> tuple[float, float]:
-    """CPU seconds that one net takes to compile, and those of them in the verifier."""
+    """The CPU seconds for compiling one net, and those of them inside the verifier."""
     inside = 0.0
 
     def timed(graph: JoinGraph) -> None:

@@ -33,9 +33,9 @@ def copy_of_package(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("file", "line", "contract"),
     [
-        ("base/errors.py", "import fractal_dsl.language.syntax", "Folders import only what stands below them"),
-        ("graph/graph.py", "def f() -> None:\n    import fractal_dsl.plans.plan", "Folders import only what stands"),
-        ("picture/shown.py", "import torch", "Torch stays below the line"),
+        ("base/errors.py", "import fractal_dsl.language.syntax", "Folders import only folders below them"),
+        ("graph/graph.py", "def f() -> None:\n    import fractal_dsl.plans.plan", "Folders import only folders"),
+        ("picture/shown.py", "import torch", "Only folders above the line import torch"),
         (
             "program/syntax_to_program/names.py",
             "def f() -> None:\n    import fractal_dsl.program.syntax_to_program.calls",
@@ -46,7 +46,7 @@ def copy_of_package(folder: Path) -> Path:
             "def f() -> None:\n    import fractal_dsl.program.syntax_to_program.termination.reach",
             "The termination check reads from the top down",
         ),
-        ("language/source.py", "def f() -> None:\n    import torch", "Torch stays below the line"),
+        ("language/source.py", "def f() -> None:\n    import torch", "Only folders above the line import torch"),
     ],
 )
 def test_an_import_that_breaks_a_contract_fails(tmp_path: Path, file: str, line: str, contract: str) -> None:
@@ -66,7 +66,7 @@ def test_the_package_keeps_its_contracts() -> None:
 def test_a_new_folder_must_find_its_place(tmp_path: Path) -> None:
     new = copy_of_package(tmp_path) / "fractal_dsl" / "elsewhere"
     new.mkdir()
-    (new / "__init__.py").write_text('"""Nobody said where this folder stands."""\n')
+    (new / "__init__.py").write_text('"""A folder without a layer."""\n')
     done = contracts(tmp_path)
     assert done.returncode == 1
     assert "elsewhere" in done.stdout
