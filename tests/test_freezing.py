@@ -22,7 +22,7 @@ from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import resume, train
-from tests.support.runs import SPEC, ends_of
+from tests.support.runs import SPEC, ends_of, killed_at
 
 TEXT = SPEC.replace("F[3](6).each(maxpool2d(2))", '(conv(3) @tag("stem")) >> (F[3](6).each(maxpool2d(2)) @tag("body"))')
 
@@ -68,20 +68,11 @@ def test_frozen_weights_keep_their_bits_and_the_others_learn(
     assert learned
 
 
-def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_bits(tmp_path: Path) -> None:
     options = (("epochs", 2), ("freeze", ["body"]), ("ema", None))
     begin(tmp_path / "whole", *options)
-    step: Any = Stepper.step
-
-    def killed(self: Stepper, x: Any, y: Any, number: int, rate: float) -> Any:
-        if number == 8:
-            raise KeyboardInterrupt
-        return step(self, x, y, number, rate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            begin(tmp_path / "run", *options)
+    with killed_at(8):
+        begin(tmp_path / "run", *options)
     resume(tmp_path / "run", console=Console(file=StringIO()))
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")
 

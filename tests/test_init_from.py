@@ -21,9 +21,8 @@ from fractal_dsl.cli.app import app
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.config.paths import located, placed
 from fractal_dsl.evaluation.run import Run
-from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import resume, train
-from tests.support.runs import SPEC, ends_of
+from tests.support.runs import SPEC, ends_of, killed_at
 
 OTHER = SPEC.replace("f32[4]", "f32[3]").replace("linear(4)", "linear(3)")
 
@@ -66,23 +65,12 @@ def test_a_new_head_is_new_and_the_rest_is_taken(source: Path, tmp_path: Path) -
     Run.open(run)
 
 
-def test_it_is_resumed_without_the_source_and_to_the_same_bits(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_resumed_without_the_source_and_to_the_same_bits(source: Path, tmp_path: Path) -> None:
     lent = shutil.copytree(source, tmp_path / "lent")
     options = (("epochs", 2), ("init_from", str(lent)), ("plain", 2))
     begin(tmp_path / "whole", OTHER, *options)
-    step: Any = Stepper.step
-
-    def killed(self: Stepper, x: Any, y: Any, number: int, rate: float) -> Any:
-        if number == 8:
-            raise KeyboardInterrupt
-        return step(self, x, y, number, rate)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            begin(tmp_path / "run", OTHER, *options)
+    with killed_at(8):
+        begin(tmp_path / "run", OTHER, *options)
     shutil.rmtree(lent)
     resume(tmp_path / "run", console=Console(file=StringIO()))
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")

@@ -31,7 +31,7 @@ from fractal_dsl.pipeline import compile_text
 from fractal_dsl.training import train as training
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import resume, train
-from tests.support.runs import SPEC, ends_of
+from tests.support.runs import SPEC, ends_of, killed_at
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,20 +126,13 @@ def test_a_run_that_is_killed_long_after_it_was_saved_ends_the_same(
 ) -> None:
     """Where epochs are short, the state is not saved at the end of each: saving would take longer than training."""
     monkeypatch.setattr("fractal_dsl.training.loop._SHARE", 1e9)
-    folder, step = tmp_path / "run", Stepper.step
-
-    def killed(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
-        if at == 25:
-            raise KeyboardInterrupt
-        return step(self, x, y, at, rate)
+    folder = tmp_path / "run"
 
     def epochs() -> int:
         return len((folder / "metrics.jsonl").read_text().splitlines())
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", killed)
-        with pytest.raises(KeyboardInterrupt):
-            start(folder, ("save_steps", None))
+    with killed_at(25):
+        start(folder, ("save_steps", None))
     assert [f.name for f in (folder / "checkpoints").iterdir()] == ["step-00000000"] and epochs() == 2
     Run.open(folder)
     with monkeypatch.context() as patch:

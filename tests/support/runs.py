@@ -1,15 +1,20 @@
-"""A net that trains in a second with all that draws at random, and what must not depend on how its run went."""
+"""A small net with everything that draws at random, and the results that must not depend on interruptions."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fractal_dsl.config import parse_config
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.training.parallel.shards import read_shards
+from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import train
 
 SPEC = """
@@ -36,14 +41,29 @@ train {
 
 
 def digits_run(folder: Path, epochs: int) -> Path:
-    """The demo's net after so many epochs."""
+    """A run of the demo's net with this number of epochs."""
     compiled = compile_file(Path(__file__).parents[2] / "examples" / "digits.frac")
     train(compiled, parse_config({**compiled.program.train, "epochs": epochs}), folder, device="cpu")
     return folder
 
 
+@contextmanager
+def killed_at(number: int) -> Generator[None]:
+    """Kill the training inside the block before it takes step ``number``."""
+    step: Any = Stepper.step
+
+    def killed(self: Stepper, x: Any, y: Any, at: int, rate: float) -> Any:
+        if at == number:
+            raise KeyboardInterrupt
+        return step(self, x, y, at, rate)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Stepper, "step", killed)
+        yield
+
+
 def ends_of(folder: Path) -> dict[str, Any]:
-    """All that must not depend on interruptions: everything but times and memory."""
+    """The results of a run that must not depend on interruptions: all except times and memory."""
     Run.open(folder)
     timed = {"seconds", "images_per_second", "memory"}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
