@@ -16,7 +16,7 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.instructions import same
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat, join_sum
 from fractal_dsl.runtime.layers import Gated
-from fractal_dsl.runtime.slim import Slim
+from fractal_dsl.runtime.slim import PooledRelu, Slim
 
 Live = tuple[bool, ...] | None
 """Which operands of a join are live; None for a node that the plan does not affect."""
@@ -140,4 +140,4 @@ _SUMS = {REDUCTIONS["sum"], REDUCTIONS["mean"]}
 
 def keeps_nothing(call: Callable[..., Tensor]) -> bool:
     """Whether a call keeps nothing of its operands for the backward pass."""
-    return isinstance(call, Slim | Concat | ScaledSum) or call in _SUMS
+    return isinstance(call, Slim | PooledRelu | Concat | ScaledSum) or call in _SUMS

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-from fractal_dsl.runtime.slim import Slim
+from fractal_dsl.runtime.slim import PooledRelu, Slim
 
 Values = dict[int, Tensor]
 
@@ -91,8 +91,8 @@ def flat(instructions: Iterable[Instruction | RecomputedRegion]) -> Iterable[Ins
 
 def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:
     """All modules of a call."""
-    if isinstance(call, Slim):
-        call = call.module
+    if isinstance(call, Slim | PooledRelu):
+        return [m for module in call.modules for m in module.modules()]
     if isinstance(call, partial):
         if call.args:
             return [m for module, _ in call.args[0] for m in module.modules()]

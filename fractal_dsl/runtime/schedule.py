@@ -6,6 +6,7 @@ after their last use. Parts whose activations the backward pass recomputes are r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -18,7 +19,7 @@ from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, same
 from fractal_dsl.runtime.segments import Segments
-from fractal_dsl.runtime.slim import slim_pool, slim_relu
+from fractal_dsl.runtime.slim import PooledRelu, slim_pool, slim_relu
 
 RegionKey = tuple[int | None, int]
 _Keys = dict[object, int]
@@ -144,15 +145,32 @@ class Scheduler:
         """Let ReLU and max pooling save less if the readers of their results save nothing."""
         kept: dict[int, bool] = {}
         result: list[Instruction] = []
-        for instruction in reversed(instructions):
+        for instruction in reversed(self._pools_first(instructions)):
             call = self.slim_pools.get(id(instruction.call), instruction.call)
             if not kept.get(instruction.result, True):
-                call = self.slim_relus.get(id(call), call)
+                call = call.slim() if isinstance(call, PooledRelu) else self.slim_relus.get(id(call), call)
             keeps = kept.get(instruction.result, True) if call is same else not keeps_nothing(call)
             for operand in instruction.operands:
                 kept[operand] = kept.get(operand, False) or keeps
             result.append(replace(instruction, call=call))
         return result[::-1]
+
+    def _pools_first(self, instructions: list[Instruction]) -> list[Instruction]:
+        """Let a max pooling that alone reads a ReLU run before it."""
+        readers = Counter([o for instruction in instructions for o in instruction.operands])
+        places = {instruction.result: i for i, instruction in enumerate(instructions)}
+        result = list(instructions)
+        for i, instruction in enumerate(instructions):
+            pool = self.slim_pools.get(id(instruction.call))
+            place = places.get(instruction.operands[0]) if pool else None
+            if pool is None or place is None or readers[instruction.operands[0]] > 1:
+                continue
+            before = instructions[place]
+            relu = self.slim_relus.get(id(before.call))
+            if relu is not None and self.regions.get(before.result) == self.regions.get(instruction.result):
+                result[place] = replace(before, call=same)
+                result[i] = replace(instruction, call=PooledRelu(relu, pool))
+        return result
 
     def _grouped(self, instructions: list[Instruction]) -> list[Instruction | RecomputedRegion]:
         """Merge the instructions of each region. Its nodes are consecutive, because expansion is depth first."""

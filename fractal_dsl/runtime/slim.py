@@ -3,6 +3,8 @@
 Torch's ReLU saves its result and its max pooling saves its input, because usually the next layer saves them anyway. In
 a fractal net the next node is often a join, which saves nothing. Then a ReLU needs only one byte per value, not four,
 to know where it was positive, and a max pooling needs only the shape of its input.
+
+Gradients are torch's own, bit for bit, also where they are infinite or not a number.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class _Relu(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
         out = x.clamp_min(0)
-        return out, out > 0
+        return out, out.bool()  # five times as fast as a comparison
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -31,7 +33,19 @@ class _Relu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (passed,) = ctx.saved_tensors
-        return torch.where(passed, grads[0], 0)
+        bits = _BITS.get(grads[0].dtype)
+        if bits is None or torch.is_grad_enabled():  # the backward pass is to have a derivative
+            return torch.where(passed, grads[0], 0)
+        return grads[0].view(bits).mul(passed).view(grads[0].dtype)  # ten times as fast on CPUs
+
+
+_BITS = {
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+}
+"""The integers with as many bits as the floats."""
 
 
 class _MaxPool2d(torch.autograd.Function):
@@ -65,6 +79,7 @@ class Slim:
 
     def __init__(self, module: nn.Module, form: Callable[[Any, Tensor], Tensor], fits: Callable[[Any], bool]) -> None:
         self.module, self.form, self.fits = module, form, fits
+        self.modules = (module,)
 
     def __call__(self, x: Tensor) -> Tensor:
         module = self.module
@@ -75,6 +90,26 @@ class Slim:
         ):
             return module(x)
         return self.form(module, x)
+
+
+class PooledRelu:
+    """Calls a ReLU and the max pooling of its result, which give the same numbers and gradients in either order. The
+    pooling comes first, because it leaves the ReLU less to do, unless a module has hooks or was changed."""
+
+    def __init__(self, relu: Slim, pool: Slim, last: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.relu, self.pool = relu, pool
+        self.last = last or relu.module
+        self.modules = (relu.module, pool.module)
+
+    def slim(self) -> PooledRelu:
+        """The same with the ReLU's slim form, which pays if nothing else saves the result."""
+        return PooledRelu(self.relu, self.pool, self.relu)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for call in (self.relu, self.pool):
+            if isinstance(x, fx.Proxy) or hooked(call.module) or not call.fits(call.module):
+                return self.pool(self.relu(x))
+        return self.last(self.pool(x))
 
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
