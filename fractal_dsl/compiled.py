@@ -45,26 +45,26 @@ class Compiled(Struct, frozen=True, dict=True):
     @cached_property
     def raw(self) -> JoinGraph:
         """The graph as the recurrence reads, with two-input joins."""
-        from fractal_dsl.graph.passes import run
+        from fractal_dsl.graph.passes import run_pass
         from fractal_dsl.graph.program_to_graph import program_to_graph
 
-        return run(program_to_graph, self.program)
+        return run_pass(program_to_graph, self.program)
 
     @cached_property
     def collapsed(self) -> JoinGraph:
         """The graph with joins that span their columns."""
-        from fractal_dsl.graph.passes import run
+        from fractal_dsl.graph.passes import run_pass
         from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 
-        return run(collapse_joins, self.raw)
+        return run_pass(collapse_joins, self.raw)
 
     @cached_property
     def graph(self) -> JoinGraph:
         """The collapsed graph with columns and names: what code and pictures are made of."""
-        from fractal_dsl.graph.passes import run
+        from fractal_dsl.graph.passes import run_pass
         from fractal_dsl.graph.passes.assign_columns import assign_columns
 
-        return run(assign_columns, self.collapsed, self.summary.labels)
+        return run_pass(assign_columns, self.collapsed, self.summary.labels)
 
     def column(self, k: int) -> JoinGraph:
         """Column k (from 1, shallow to deep) as a graph of its own. Raises UserError if there is none."""

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.language.source import Source
-from fractal_dsl.picture.dot_to_page import write_page
+from fractal_dsl.picture.dot_to_page import write_picture_page
 from fractal_dsl.picture.graph_to_dot import Look, follow_reader
 from fractal_dsl.picture.shown import Shown
 from fractal_dsl.pipeline import check, pick
@@ -149,7 +149,7 @@ def test_a_net_and_its_tags_add_no_element_to_its_page(tmp_path: Path) -> None:
     def page(tag: str) -> Elements:
         text = f'net N(x: f32[3]) -> f32[3] = linear(3) @tag("{tag}") >> nn.Softmax(dim=1) >> linear(3)'
         compiled = pick(check(Source("spec.frac", text)), None)
-        write_page(*Shown(compiled).page(Look()), tag, follow_reader(), tmp_path / "x.html")
+        write_picture_page(*Shown(compiled).page(Look()), tag, follow_reader(), tmp_path / "x.html")
         return Elements((tmp_path / "x.html").read_text("utf-8"))
 
     hostile_page, plain = page(payload), page("plain")

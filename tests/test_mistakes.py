@@ -15,7 +15,7 @@ from fractal_dsl.language.text_to_syntax import DECLARATIONS
 from fractal_dsl.language.text_to_syntax.messages import STARTS
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.ops.foreign_python import nn_names
-from fractal_dsl.program.syntax_to_program.aliases import ALIASES, NAMES, NEEDLESS, TORCH
+from fractal_dsl.program.syntax_to_program.aliases import ALIASES, FOREIGN_NAMES, NEEDLESS, TORCH
 from tests import test_errors
 
 GOLDEN = Path(__file__).parent / "golden" / "mistakes.test"
@@ -42,7 +42,7 @@ def test_there_are_fifty_of_them_and_each_is_told() -> None:
 def test_words_of_others_have_no_meaning_here() -> None:
     words = {*DECLARATIONS, *LAYERS, *JOINS}
     assert not words & STARTS.keys()
-    assert not words & NAMES.keys()
+    assert not words & FOREIGN_NAMES.keys()
     assert not {q.name for spec in LAYERS.values() for q in spec.params} & {*NEEDLESS}
     assert not words & TORCH.keys()
     assert {*TORCH.values()} <= {*nn_names()}

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, ShapeError, Tensor, Value
+from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, OpValue, ShapeError, Tensor
 from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.program.syntax_to_program.aliases import NEEDLESS, OMITTED
 from fractal_dsl.runtime import build, graph_to_fx
@@ -29,7 +29,7 @@ from tests.support.effort import examples
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[Value]:
+def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[OpValue]:
     low = int(param.low or 0)
     number = st.integers(low, low + 3)
     each = st.tuples(*[number] * rank) if rank else number
@@ -60,10 +60,10 @@ def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[Value]:
 
 
 @st.composite
-def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, Value]]:
+def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, OpValue]]:
     dims = spec.rank + 1 if spec.rank is not None else draw(st.integers(0, 4))
     shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 4, 6, 9, 12]), min_size=dims, max_size=dims)))
-    args: dict[str, Value] = {}
+    args: dict[str, OpValue] = {}
     for param in spec.params:
         default = param.default
         keep = default is not REQUIRED and draw(st.booleans())
@@ -72,7 +72,7 @@ def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, Value]]:
 
 
 def in_torch(
-    spec: OpSpec, x: Tensor, args: Mapping[str, Value], device: str = "meta"
+    spec: OpSpec, x: Tensor, args: Mapping[str, OpValue], device: str = "meta"
 ) -> tuple[tuple[int, ...], int, float]:
     """Shape, parameters, and multiply-accumulates: torch counts two operations for each."""
     batch = 3
@@ -155,7 +155,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)),
     )
     given = {"int": 2, "size": 2, "sides": 2, "scale": 2}
-    args: dict[str, Value] = {p.name: given[p.kind] if p.default is REQUIRED else p.default for p in spec.params}
+    args: dict[str, OpValue] = {p.name: given[p.kind] if p.default is REQUIRED else p.default for p in spec.params}
     x = Tensor("i64" if name == "embedding" else "f32", shape)
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
@@ -180,7 +180,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         ("lstm", (7, 16), {"hidden_size": 4, "proj_size": 2}, 7 * 4 * (4 * (16 + 2) + 2)),
     ],
 )
-def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, Value], macs: int) -> None:
+def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpValue], macs: int) -> None:
     spec = LAYERS[name]
     defaults = {p.name: p.default for p in spec.params if p.default is not REQUIRED}
     complete = {**defaults, **args}
@@ -249,7 +249,7 @@ def test_numbers_of_a_join_can_be_averaged() -> None:
 
 def test_a_group_has_more_than_one_value() -> None:
     """Torch refuses it with a batch of 1 only, and else gives zeros."""
-    args: dict[str, Value] = {"num_groups": 4, "eps": 1e-5, "affine": True}
+    args: dict[str, OpValue] = {"num_groups": 4, "eps": 1e-5, "affine": True}
     with pytest.raises(ShapeError, match="needs more than one value in each group"):
         LAYERS["groupnorm"].out(Tensor("f32", (4,)), args)
     assert LAYERS["groupnorm"].out(Tensor("f32", (4, 2)), args).shape == (4, 2)

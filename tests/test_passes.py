@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.lone_column import lone_column
-from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.assign_columns import assign_columns
 from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
@@ -56,21 +56,21 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
     column = int(found[1]) if (found := re.search(r"column (\d+)", title)) else 1
     match name:
         case "collapse_joins":
-            return c.raw, run(collapse_joins, c.raw)
+            return c.raw, run_pass(collapse_joins, c.raw)
         case "assign_columns":
-            return c.collapsed, run(assign_columns, c.collapsed, c.summary.labels)
+            return c.collapsed, run_pass(assign_columns, c.collapsed, c.summary.labels)
         case "select_column":
-            return c.graph, run(select_column, c.graph, column)
+            return c.graph, run_pass(select_column, c.graph, column)
         case "prune_dead":
-            before = run(select_column, c.graph, column)
-            return before, run(prune_dead, before)
+            before = run_pass(select_column, c.graph, column)
+            return before, run_pass(prune_dead, before)
         case "lone_whole":
-            return c.graph, run(lone_whole, c.graph)
+            return c.graph, run_pass(lone_whole, c.graph)
         case "normalise_input":
-            return c.graph, run(normalise_input, c.graph, 1)
+            return c.graph, run_pass(normalise_input, c.graph, 1)
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
-            return before, run(fold_batchnorm, before, foldable(before))
+            return before, run_pass(fold_batchnorm, before, foldable(before))
         case _:
             raise AssertionError(f"no pass is called {name}")
 
@@ -201,7 +201,7 @@ def test_a_broken_pass_is_named_with_what_it_broke(what: str) -> None:
     graph = compile_text(SPEC).graph
     verify(graph)
     with pytest.raises(BrokenGraph, match=f"^a_pass broke the (labelled|column) graph of N: .*({message})"):
-        run(a_pass, graph)
+        run_pass(a_pass, graph)
 
 
 def test_every_run_verifies_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.pipeline import compile_text
-from fractal_dsl.plans.plan import Plan, draw, local_plan, plan_of_text
+from fractal_dsl.plans.plan import Plan, draw_plan, local_plan, plan_of_text
 from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
@@ -187,16 +187,16 @@ def test_joins_are_dropped_independently_of_each_other_and_of_the_step_before() 
     """Live sets of two joins, and of one join in two steps, against the product of their distributions."""
     own, n = live_sets(2, 0.5), 6_000
     pairs = {(a, b): p * q for a, p in own.items() for b, q in own.items()}
-    plans = [draw(DropPath(0.5, 0.0), [2, 2], [], 1, seed=1, step=i).live for i in range(n)]
+    plans = [draw_plan(DropPath(0.5, 0.0), [2, 2], [], 1, seed=1, step=i).live for i in range(n)]
     fits(Counter[object](plans), pairs, n)  # type: ignore[arg-type]
-    steps = [draw(DropPath(0.5, 0.0), [2], [], 1, seed=2, step=i).live[0] for i in range(2 * n)]
+    steps = [draw_plan(DropPath(0.5, 0.0), [2], [], 1, seed=2, step=i).live[0] for i in range(2 * n)]
     fits(Counter[object](zip(steps[::2], steps[1::2], strict=True)), pairs, n)  # type: ignore[arg-type]
 
 
 def test_global_draws_every_column_as_often() -> None:
     n = 8_000
     choices = [(3, 2, 1, 0), (1, 1, 0, 0)]
-    plans = [draw(DropPath(0.15, 1.0), [4, 2], choices, 4, seed=9, step=i) for i in range(n)]
+    plans = [draw_plan(DropPath(0.15, 1.0), [4, 2], choices, 4, seed=9, step=i) for i in range(n)]
     fits(Counter[object](plan.route for plan in plans), dict.fromkeys(range(1, 5), 0.25), n)
     for plan in plans:
         assert [flags.index(True) for flags in plan.live] == [chosen[plan.route - 1] for chosen in choices]
@@ -205,7 +205,7 @@ def test_global_draws_every_column_as_often() -> None:
 
 def test_the_mixture_is_global_as_often_as_stated_and_local_in_between() -> None:
     n, mixed = 20_000, DropPath(0.3, 0.4)
-    plans = [draw(mixed, [3], [(2, 1, 0)], 3, seed=4, step=i) for i in range(n)]
+    plans = [draw_plan(mixed, [3], [(2, 1, 0)], 3, seed=4, step=i) for i in range(n)]
     expected: dict[object, float] = {(0, live): 0.6 * p for live, p in live_sets(3, 0.3).items()}
     expected |= {(k, tuple(i == 3 - k for i in range(3))): 0.4 / 3 for k in (1, 2, 3)}
     fits(Counter[object]((plan.route, plan.live[0]) for plan in plans), expected, n)

@@ -31,11 +31,11 @@ from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS
 from fractal_dsl.program.program_to_summary import MAX_COLUMNS, MAX_NUMBERS, MAX_OPS_PER_LAYER
 from fractal_dsl.program.syntax_to_program import INITS
 from fractal_dsl.program.syntax_to_program.limits import (
-    MAX_DEPTH,
     MAX_ELEMENTS,
     MAX_INT,
     MAX_LEVEL,
     MAX_LIST,
+    MAX_LIST_DEPTH,
     MAX_STEPS,
     MAX_WORK,
 )
@@ -167,7 +167,7 @@ def limits() -> str:
         ("columns of a join", f"{MAX_COLUMNS:,}", ""),
         ("elements of a list", f"{MAX_LIST:,}", ""),
         ("elements of a list, including nested lists", f"{MAX_ELEMENTS:,}", ""),
-        ("nesting of lists", f"{MAX_DEPTH}", ""),
+        ("nesting of lists", f"{MAX_LIST_DEPTH}", ""),
         ("steps of evaluation: expressions evaluated, list elements created or passed on", f"{MAX_STEPS:,}", ""),
         ("steps of the termination check", f"{MAX_WORK:,}", ""),
         ("parameters of a net, numbers in a tensor", f"{MAX_NUMBERS:,}", ""),
@@ -179,7 +179,7 @@ def limits() -> str:
         ("tokens of a file", f"{text_to_syntax.MAX_TOKENS:,}", ""),
         ("bytes of a file", f"{source.MAX_SOURCE_BYTES:,}", ""),
         ("imported files", f"{imports.MAX_FILES:,}", ""),
-        ("depth of imports", f"{imports.MAX_DEPTH:,}", ""),
+        ("depth of imports", f"{imports.MAX_IMPORT_DEPTH:,}", ""),
         ("reported errors", f"{MAX_REPORTED}", ""),
     ]
     return table(("what", "limit", "set with"), rows)

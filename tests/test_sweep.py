@@ -30,7 +30,7 @@ from fractal_dsl.sweep.checks import CheckedSweep, configured
 from fractal_dsl.sweep.folder import Sweep, SweepFolder
 from fractal_dsl.sweep.ledger import Ledger
 from fractal_dsl.sweep.space import Axis, axis
-from fractal_dsl.sweep.trial import Resources, command, environment
+from fractal_dsl.sweep.trial import Resources, trial_command, trial_environment
 
 ROOT = Path(__file__).parents[1]
 SPEC = """
@@ -288,15 +288,15 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
 
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
     folder, what = SweepFolder(tmp_path), a_sweep(COLUMNS, LR)
-    plain = command(folder, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Resources(device="cpu"))
+    plain = trial_command(folder, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Resources(device="cpu"))
     assert plain[1:5] == ["-m", "fractal_dsl", "train", str(folder.spec(what))]
     assert plain[plain.index("--out") + 1] == str(tmp_path / "trial-0007")
     assert plain[-6:] == ["-p", "columns=2", "--set", "optimizer.lr=0.02", "--device", "cpu"]
-    several = command(folder, 7, {}, {}, what, Resources(processes=4))
+    several = trial_command(folder, 7, {}, {}, what, Resources(processes=4))
     launch = "-m torch.distributed.run --standalone --nproc-per-node 4 -m fractal_dsl train"
     assert several[1:9] == launch.split() and several[-2:] == ["--parallel", "ddp"]
     (tmp_path / "trial-0007" / "checkpoints" / "step-00000010").mkdir(parents=True)
-    resumed = command(folder, 7, {"columns": "2"}, {}, what, Resources())
+    resumed = trial_command(folder, 7, {"columns": "2"}, {}, what, Resources())
     limit = ["--max-layers", str(what.max_layers)]
     assert resumed[3:] == ["train", "--resume", str(tmp_path / "trial-0007"), *limit]
 
@@ -304,10 +304,10 @@ def test_the_command_of_a_trial(tmp_path: Path) -> None:
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
-    assert environment(Resources(workers=2, device="cpu"), 1)["OMP_NUM_THREADS"] == "4"
+    assert trial_environment(Resources(workers=2, device="cpu"), 1)["OMP_NUM_THREADS"] == "4"
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    seen = [environment(Resources(workers=3, processes=2), worker)["CUDA_VISIBLE_DEVICES"] for worker in range(3)]
+    seen = [trial_environment(Resources(workers=3, processes=2), worker)["CUDA_VISIBLE_DEVICES"] for worker in range(3)]
     assert seen == ["4,5", "6,7", "4,5"]
 
 

@@ -41,13 +41,13 @@ def info(
 
 def _column_facts(stored: Stored, column: int) -> dict[str, Any]:
     """The figures of an extracted column, as plain data."""
-    from fractal_dsl.graph.passes import run
+    from fractal_dsl.graph.passes import run_pass
     from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
     from fractal_dsl.plans.plan_on_graph import cost
 
     graph = stored.compiled.column(column)
     if stored.network.fused:
-        graph = run(fold_batchnorm, graph, foldable(graph))
+        graph = run_pass(fold_batchnorm, graph, foldable(graph))
     whole = cost(graph, graph.g.nodes)
     return {
         "net": graph.net,

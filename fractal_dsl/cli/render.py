@@ -16,7 +16,7 @@ from fractal_dsl.cli.given import given_spec, place_beside
 from fractal_dsl.cli.grouped import SpecOptions, with_group
 from fractal_dsl.cli.options import PLANS, STDIN
 from fractal_dsl.cli.say import say
-from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, NotDrawn, Shown, View
+from fractal_dsl.picture.shown import BoxLabel, DrawnGraph, HeatOf, NotDrawn, Shown, View
 from fractal_dsl.stored.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ThemeName(enum.StrEnum):
     auto = "auto"
 
 
-Output = Annotated[
+OutputOption = Annotated[
     Path | None,
     typer.Option(
         "-o",
@@ -55,14 +55,14 @@ Wrap = Annotated[
 @with_group
 def render(
     *,
-    output: Output = None,
+    output: OutputOption = None,
     view: Annotated[
         View, typer.Option(help="Draw the net, a block, the rule, or all three as in the paper's figure.")
     ] = View.net,
     block: Annotated[int, typer.Option(min=1, help="Number of the block for --view block and figure.")] = 1,
     stage: Annotated[
-        GraphStage, typer.Option(help="Draw the graph with the two-input joins of the rule (raw) or collapsed joins.")
-    ] = GraphStage.collapsed,
+        DrawnGraph, typer.Option(help="Draw the graph with the two-input joins of the rule (raw) or collapsed joins.")
+    ] = DrawnGraph.collapsed,
     plan: PlanOption = None,
     label: Annotated[BoxLabel, typer.Option(help="Second line in each box.")] = BoxLabel.none,
     heat: Annotated[
@@ -97,12 +97,12 @@ def render(
 
 def _picture_place(spec: str, output: Path | None) -> Path | None:
     """The file to draw; None for standard output. Raises UserError if it cannot or should not be written."""
-    from fractal_dsl.picture.dot_to_picture import FORMATS, is_picture_of_ours
+    from fractal_dsl.picture.dot_to_picture import PICTURE_FORMATS, is_picture_of_ours
 
     if output == Path(STDIN):
         return None
     place = output or place_beside(spec, _ending(spec), "the picture")
-    if place.suffix.lower() not in (known := [f".{format}" for format in (*FORMATS, "html")]):
+    if place.suffix.lower() not in (known := [f".{format}" for format in (*PICTURE_FORMATS, "html")]):
         raise UserError(f"cannot draw {place}: its name must end in {', '.join(known)}")
     if not place.parent.is_dir():
         raise UserError(
@@ -133,9 +133,9 @@ def _write(shown: Shown, look: Look, place: Path | None, theme: ThemeName) -> No
         sys.stdout.write(svg_text(shown.dot(look), Path("standard output"), style=style))
         return
     if place.suffix.lower() == ".html":
-        from fractal_dsl.picture.dot_to_page import write_page
+        from fractal_dsl.picture.dot_to_page import write_picture_page
 
-        write_page(*shown.page(look), shown.compiled.program.net, follow_reader(), place)
+        write_picture_page(*shown.page(look), shown.compiled.program.net, follow_reader(), place)
     else:
         draw(shown.dot(look), place, style=style)
     say(one_line(str(place)))

@@ -12,14 +12,14 @@ from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, counted
 from fractal_dsl.cli.grouped import RunOptions, with_group
-from fractal_dsl.cli.options import JSON, Run, finite
+from fractal_dsl.cli.options import JSON, RunArgument, finite
 from fractal_dsl.cli.say import say
 
 
 @with_group
 def eval(
     *,
-    run: Run,
+    run: RunArgument,
     columns: Annotated[bool, typer.Option("--columns", help="Also evaluate each column by itself.")] = False,
     anytime: Annotated[
         bool,
@@ -88,7 +88,7 @@ def _costs(row: dict[str, Any]) -> tuple[str, str, str]:
 @with_group
 def predict(
     *,
-    run: Run,
+    run: RunArgument,
     images: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT", help="Image files, or .npy or .npz files of inputs.", show_default=False),

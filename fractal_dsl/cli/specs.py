@@ -25,7 +25,7 @@ from fractal_dsl.language.source import Source, Span
 _SPECS = ".frac files, folders to search for *.frac, - for standard input, compiled folders, or training runs."
 
 
-class Format(enum.StrEnum):
+class OutputFormat(enum.StrEnum):
     """The output of ``check``."""
 
     text = "text"
@@ -36,7 +36,7 @@ def check(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS, show_default=False)],
     param: Params = None,
     params: ParamsFile = None,
-    format: Annotated[Format, typer.Option(help="Text for people or JSON for tools.")] = Format.text,
+    format: Annotated[OutputFormat, typer.Option(help="Text for people or JSON for tools.")] = OutputFormat.text,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
@@ -44,10 +44,10 @@ def check(
     errors: dict[str, Diagnostic] = {}  # by text: an error in a file that two specs import appears once
     warned: dict[str, Diagnostic] = {}
     cut = 0
-    with errors_as_json(format is Format.json):
+    with errors_as_json(format is OutputFormat.json):
         for spec, importer in _files(specs).items():
             if importer:
-                if format is Format.text:
+                if format is OutputFormat.text:
                     say(f"{one_line(spec)}: checked with {one_line(importer)}, which imports it")
                 continue
             try:
@@ -58,11 +58,11 @@ def check(
                 warned |= {d.text(): d for d in error.warnings}
                 cut += error.cut
             else:
-                if format is Format.text:
+                if format is OutputFormat.text:
                     say(f"{one_line(spec)}: ok ({names})")
         if errors:
             raise FracError(errors.values(), cut, warned.values())
-    if format is Format.json:
+    if format is OutputFormat.json:
         say(json.dumps([d.json() for d in warned.values()], indent=2))
     elif warned:
         warn(warned.values())

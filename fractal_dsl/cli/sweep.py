@@ -16,7 +16,7 @@ from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.program.literals import param_text
 from fractal_dsl.stored.kinds import kind_of
 
-Values = Annotated[
+ValuesOption = Annotated[
     list[str] | None,
     typer.Option(
         "-p",
@@ -26,7 +26,7 @@ Values = Annotated[
         "values, its whole domain. Repeat for more.",
     ),
 ]
-Settings = Annotated[
+SettingsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
@@ -34,25 +34,27 @@ Settings = Annotated[
         help="Setting of the train block to vary or fix: optimizer.lr=0.01..0.1:log. Repeat for more.",
     ),
 ]
-Trials = Annotated[
+TrialsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Number of trials in all; by default every combination.")
 ]
-Sampler = Annotated[
+SamplerOption = Annotated[
     Literal["grid", "random", "tpe"] | None,
     typer.Option(help="How to choose trials; by default grid if it has at most --trials combinations, else tpe."),
 ]
-Objective = Annotated[
+ObjectiveOption = Annotated[
     Literal["accuracy", "loss"], typer.Option(help="What to optimize, on validation images at the best epoch.")
 ]
-Minimize = Annotated[
+MinimizeOption = Annotated[
     Literal["macs", "params"] | None, typer.Option(help="Also minimize the size of the net in this measure.")
 ]
-Prune = Annotated[
+PruneOption = Annotated[
     int | None, typer.Option(min=1, metavar="EPOCH", help="From this epoch on, stop trials worse than the median.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the sampler. --set seed=N sets the seed of training.")]
-Workers = Annotated[int, typer.Option(min=1, metavar="N", help="Number of trials to run at the same time.")]
-Processes = Annotated[int, typer.Option(min=1, metavar="N", help="Processes for each trial, with torchrun and DDP.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the sampler. --set seed=N sets the seed of training.")]
+WorkersOption = Annotated[int, typer.Option(min=1, metavar="N", help="Number of trials to run at the same time.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Processes for each trial, with torchrun and DDP.")
+]
 
 
 @with_flags(*TRAINING)
@@ -62,17 +64,17 @@ def sweep(
     spec: Annotated[
         str, typer.Argument(metavar="SPEC|FOLDER", help="A .frac file, or the folder of a sweep to resume.")
     ],
-    param: Values = None,
-    set_: Settings = None,
+    param: ValuesOption = None,
+    set_: SettingsOption = None,
     flags: Flags,
-    trials: Trials = None,
-    sampler: Sampler = None,
-    objective: Objective = "accuracy",
-    minimize: Minimize = None,
-    prune: Prune = None,
-    seed: Seed = 0,
-    workers: Workers = 1,
-    nproc_per_trial: Processes = 1,
+    trials: TrialsOption = None,
+    sampler: SamplerOption = None,
+    objective: ObjectiveOption = "accuracy",
+    minimize: MinimizeOption = None,
+    prune: PruneOption = None,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 1,
+    nproc_per_trial: ProcessesOption = 1,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder to write; by default sweeps/NET-N.")
     ] = None,
@@ -102,7 +104,7 @@ def sweep(
 
     resources = Resources(workers, nproc_per_trial, device, allow_python)
     if folder and show:
-        run.show(folder)
+        run.print_sweep(folder)
         return
     if folder:
         done = run.go_on(folder, trials=trials, max_layers=max_layers, resources=resources)

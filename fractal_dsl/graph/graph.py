@@ -130,7 +130,7 @@ class Output(Struct, frozen=True):
 Node = Input | Layer | Join | Output
 
 
-Stage = Literal["raw", "collapsed", "labelled", "selected", "column"]
+GraphStage = Literal["raw", "collapsed", "labelled", "selected", "column"]
 """The stage of a graph; ``verify`` lists the invariants of each."""
 
 
@@ -143,13 +143,13 @@ class JoinGraph(Struct):
 
     net: str
     sources: Sources
-    stage: Stage = "raw"
+    stage: GraphStage = "raw"
     drop_path: DropPath | None = None
     init: str = "default"
     columns: tuple[Label, ...] = ()
     g: nx.DiGraph[int] = field(default_factory=_empty)
 
-    def without_nodes(self, stage: Stage) -> JoinGraph:
+    def without_nodes(self, stage: GraphStage) -> JoinGraph:
         """A copy at another stage, without its nodes."""
         return JoinGraph(self.net, self.sources, stage, self.drop_path, self.init, self.columns)
 

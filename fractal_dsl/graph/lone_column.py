@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractal_dsl.graph.graph import JoinGraph
-from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.prune_dead import prune_dead
 from fractal_dsl.graph.passes.select_column import select_column
 
@@ -14,4 +14,4 @@ def lone_column(graph: JoinGraph, k: int) -> JoinGraph:
     Raises UserError if there is no column k.
     """
     graph.check_column(k)
-    return run(prune_dead, run(select_column, graph, k))
+    return run_pass(prune_dead, run_pass(select_column, graph, k))

@@ -19,7 +19,7 @@ from fractal_dsl.language.text_to_syntax import text_to_syntax
 
 _LIBRARY = Path(__file__).parent / "std"
 MAX_FILES = 200
-MAX_DEPTH = 32
+MAX_IMPORT_DEPTH = 32
 
 
 _WRITTEN = (
@@ -100,8 +100,8 @@ class _Loader:
                 self.report.error("E0802", decl.path.span, f"these files import each other: {circle}", help=help)
                 continue
             if key not in self.known:
-                if len(self.known) >= MAX_FILES or len(chain) >= MAX_DEPTH:
-                    message = f"over {MAX_FILES} imported files, or imports over {MAX_DEPTH} levels deep"
+                if len(self.known) >= MAX_FILES or len(chain) >= MAX_IMPORT_DEPTH:
+                    message = f"over {MAX_FILES} imported files, or imports over {MAX_IMPORT_DEPTH} levels deep"
                     self.report.error("E0602", decl.path.span, message)
                     return
                 imported = self._read(decl.path, key, path)

@@ -10,30 +10,30 @@ from msgspec import Struct
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 
-Node = s.Expr | s.Arg | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter | s.Case | s.Setting | s.Decl
+SyntaxNode = s.Expr | s.Arg | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter | s.Case | s.Setting | s.Decl
 
 
-def parts(node: Node) -> Iterator[Node]:
+def parts(node: SyntaxNode) -> Iterator[SyntaxNode]:
     """The direct children of a node, in the order of its fields."""
     for name in node.__struct_fields__:
         yield from _nodes(getattr(node, name))
 
 
-def _nodes(value: object) -> Iterator[Node]:
+def _nodes(value: object) -> Iterator[SyntaxNode]:
     if isinstance(value, tuple):
         for item in cast(tuple[object, ...], value):
             yield from _nodes(item)
     elif isinstance(value, Struct) and not isinstance(value, Span):
-        yield cast(Node, value)
+        yield cast(SyntaxNode, value)
 
 
-def walk(node: Node) -> Iterator[Node]:
+def walk(node: SyntaxNode) -> Iterator[SyntaxNode]:
     """A node and everything in it, in preorder."""
     yield node
     for part in parts(node):
         yield from walk(part)
 
 
-def names_in(node: Node) -> set[str]:
+def names_in(node: SyntaxNode) -> set[str]:
     """The names in a node, including those of loops."""
     return {part.id for part in walk(node) if isinstance(part, s.Name)}

@@ -17,7 +17,7 @@ from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
 from fractal_dsl.ops.reshaping import IDENTITY, NORMALISE, PLACE, flatten, pixel_shuffle, transpose, upsample, zero_pad
 from fractal_dsl.ops.shapes import SMALL, sizes
-from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
+from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 __all__ = [
     "JOINS",
@@ -30,10 +30,10 @@ __all__ = [
     "JoinSpec",
     "OpParam",
     "OpSpec",
+    "OpValue",
     "ShapeError",
     "Tensor",
     "TorchModule",
-    "Value",
     "foreign_join",
     "foreign_layer",
     "sizes",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from fractal_dsl.ops.shapes import constructor, floating, free, integer, same
+from fractal_dsl.ops.shapes import constructor, floating, free, integer, same_shape
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
 def elementwise(target: str, *params: OpParam) -> OpSpec:
     """An elementwise activation, which keeps the shape. ``target`` is torch's class."""
     name = target.lower()
-    return OpSpec(name, params, same(name), lambda x, a: constructor(f"nn.{target}", params, a), free, "activation")
+    return OpSpec(
+        name, params, same_shape(name), lambda x, a: constructor(f"nn.{target}", params, a), free, "activation"
+    )
 
 
 def prelu() -> OpSpec:

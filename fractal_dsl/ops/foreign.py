@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fractal_dsl.ops.spec import Args, JoinSpec, OpSpec, ShapeError, Tensor, TorchModule, Value
+from fractal_dsl.ops.spec import Args, JoinSpec, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 _BUILT_IN = {"nn.MultiheadAttention": "self-attention is built in: `attention(num_heads)`"}
 """Modules that cannot be layers, and what to use instead."""
 
 
-def foreign_layer(name: str, target: str, positional: Sequence[Value], named: Args) -> OpSpec:
+def foreign_layer(name: str, target: str, positional: Sequence[OpValue], named: Args) -> OpSpec:
     """A layer that constructs ``target`` (``nn.X``, or ``package.module:Class``) with these arguments.
 
     Its shape rule raises ShapeError if the class does not map one tensor to one tensor.

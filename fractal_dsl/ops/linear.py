@@ -6,7 +6,7 @@ from math import prod
 
 from fractal_dsl.ops.convolutions import conv
 from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer, nearest_divisors
-from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
+from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 
 def linear() -> OpSpec:
@@ -41,7 +41,7 @@ def project() -> OpSpec:
         out, stride, rank = integer(args, "out"), integer(args, "stride"), len(x.shape) - 1
         if x.shape[0] == out and stride == 1:
             return None
-        given: dict[str, Value] = {"bias": False, "out_features": out}
+        given: dict[str, OpValue] = {"bias": False, "out_features": out}
         if rank:
             given = {"bias": False, "out_channels": out, "kernel_size": 1, "stride": stride}
         defaults = {q.name: q.default for q in layers[rank].params if q.default is not REQUIRED}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor, prod
 
 from fractal_dsl.ops.shapes import constructor, floating, free, integer, sizes, spatial
-from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule, Value
+from fractal_dsl.ops.spec import Args, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 
 def flatten() -> OpSpec:
@@ -78,7 +78,7 @@ def upsample() -> OpSpec:
     return OpSpec("upsample", params, out, torch, free, "shape")
 
 
-def _scaled(size: int, factor: Value) -> int:
+def _scaled(size: int, factor: OpValue) -> int:
     assert isinstance(factor, int | float)
     return size * factor if isinstance(factor, int) else floor(size * factor)
 

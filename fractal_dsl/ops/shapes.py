@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, ShapeError, Tensor, TorchModule, Value
+from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpValue, ShapeError, Tensor, TorchModule
 
 OUT = OpParam("out_channels", "int", low=1)
 KERNEL = OpParam("kernel_size", "size", low=1)
@@ -19,7 +19,7 @@ EPS = OpParam("eps", "float", 1e-5, low=SMALL, high=1)
 _MAX_DIVIDED = 10_000  # larger divisors are not searched
 
 
-def sizes(value: Value, rank: int) -> tuple[int, ...]:
+def sizes(value: OpValue, rank: int) -> tuple[int, ...]:
     """One integer for each of ``rank`` axes."""
     if isinstance(value, int):
         return (value,) * rank
@@ -92,11 +92,11 @@ def nearest_divisors(number: int, wanted: int) -> str:
     return " or ".join(map(str, below[-1:] + above[:1]))
 
 
-def _show(value: Value) -> str:
+def _show(value: OpValue) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def same(name: str) -> Callable[[Tensor, Args], Tensor]:
+def same_shape(name: str) -> Callable[[Tensor, Args], Tensor]:
     """The shape rule of a layer that keeps the shape of its floating-point input."""
 
     def out(x: Tensor, args: Args) -> Tensor:
@@ -111,7 +111,7 @@ def free(x: Tensor, out: Tensor, args: Args) -> tuple[int, int]:
     return 0, 0
 
 
-def constructor(target: str, params: tuple[OpParam, ...], args: Args, *inferred: Value) -> TorchModule:
+def constructor(target: str, params: tuple[OpParam, ...], args: Args, *inferred: OpValue) -> TorchModule:
     """A constructor call as people write it: required arguments by position, defaults left out."""
     positional = [args[p.name] for p in params if p.default is REQUIRED]
     keywords = [(p.name, args[p.name]) for p in params if p.default is not REQUIRED and args[p.name] != p.default]

@@ -8,8 +8,8 @@ from typing import Final
 
 from msgspec import Struct
 
-Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
-Args = Mapping[str, Value]
+OpValue = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
+Args = Mapping[str, OpValue]
 
 
 class Tensor(Struct, frozen=True):
@@ -60,7 +60,7 @@ class OpParam(Struct, frozen=True):
 
     name: str
     kind: str
-    default: Value | Required = REQUIRED
+    default: OpValue | Required = REQUIRED
     low: float | None = None
     choices: tuple[str, ...] = ()
     high: float | None = None
@@ -87,8 +87,8 @@ class TorchModule(Struct, frozen=True):
     """What to construct: ``nn.X`` for torch.nn, else a class of ``fractal_dsl.runtime.layers``."""
 
     target: str
-    args: tuple[Value, ...] = ()
-    kwargs: tuple[tuple[str, Value], ...] = ()
+    args: tuple[OpValue, ...] = ()
+    kwargs: tuple[tuple[str, OpValue], ...] = ()
 
 
 class OpSpec(Struct, frozen=True):

@@ -13,7 +13,7 @@ from fractal_dsl.base.files import write_text
 from fractal_dsl.picture.dot_to_picture import svg_text
 
 
-def write_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style: str, path: Path) -> None:
+def write_picture_page(dot_text: str, data: Mapping[str, Any] | None, title: str, style: str, path: Path) -> None:
     """Write the page. ``data`` comes from ``graph_to_page``; without it, readers can only zoom and search.
 
     ``style`` is CSS that makes the picture follow the reader's theme. Raises UserError as ``draw`` does.

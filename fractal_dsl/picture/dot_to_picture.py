@@ -17,7 +17,7 @@ from typing import Final
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import replacing, write_text
 
-FORMATS: Final = ("svg", "png", "pdf", "dot")
+PICTURE_FORMATS: Final = ("svg", "png", "pdf", "dot")
 _OURS = "<!-- Drawn by fractal_dsl -->"
 _DPI, _MIN_DPI = 150.0, 30.0
 _MAX_SIDE, _MAX_PIXELS = 30_000, 40_000_000  # cairo cuts pictures off at 32,767 pixels; many pixels take long
@@ -32,14 +32,14 @@ graph.draw(path, format=format, prog=graph.graph_attr["layout"] or "dot")
 
 
 def draw(dot_text: str, path: Path, *, timeout: float = _PATIENCE, style: str = "") -> None:
-    """Write a picture. The suffix, one of ``FORMATS``, decides the format. ``style`` is CSS for an SVG.
+    """Write a picture. The suffix, one of ``PICTURE_FORMATS``, decides the format. ``style`` is CSS for an SVG.
 
     The file is written completely or not at all. Raises UserError for another suffix, for a PNG with too many pixels,
     for a place that cannot be written, and if Graphviz is missing, fails, or takes more than ``timeout`` seconds.
     """
     format = path.suffix.lower().removeprefix(".")
-    if format not in FORMATS:
-        raise UserError(f"cannot draw {path}: the name must end in {', '.join('.' + f for f in FORMATS)}")
+    if format not in PICTURE_FORMATS:
+        raise UserError(f"cannot draw {path}: the name must end in {', '.join('.' + f for f in PICTURE_FORMATS)}")
     if format == "dot":
         write_text(path, dot_text)
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fractal_dsl.ops import Tensor
     from fractal_dsl.picture.graph_to_dot import Heat, Look
     from fractal_dsl.plans.plan import Plan
-    from fractal_dsl.program.fold_program import Measured
+    from fractal_dsl.program.fold_program import MeasuredTerm
     from fractal_dsl.program.program import Program, Term
 
 _READABLE = 100
@@ -35,7 +35,7 @@ class View(enum.StrEnum):
     figure = "figure"
 
 
-class GraphStage(enum.StrEnum):
+class DrawnGraph(enum.StrEnum):
     """The graph to draw: as the recurrence reads, or with joins that span their columns."""
 
     raw = "raw"
@@ -85,14 +85,14 @@ class Shown:
         measured: Callable[[str, JoinGraph], Mapping[int, float]] | None = None,
         view: View = View.net,
         block: int = 1,
-        stage: GraphStage = GraphStage.collapsed,
+        stage: DrawnGraph = DrawnGraph.collapsed,
         plan: str | None = None,
         heat: HeatOf | None = None,
     ) -> None:
         from fractal_dsl.picture.graph_to_dot import MAX_UNITS
         from fractal_dsl.program.fold_program import boxes
 
-        if plan is not None and (view in (View.rule, View.figure) or stage is GraphStage.raw):
+        if plan is not None and (view in (View.rule, View.figure) or stage is DrawnGraph.raw):
             raise NotDrawn("a plan needs the collapsed net or a block of it", "--plan")
         if heat is not None and view is View.rule:
             raise NotDrawn("a rule alone has no costs: draw the net or a block", "--heat")
@@ -118,7 +118,7 @@ class Shown:
 
         if self.view is View.rule:
             return rule_to_dot(self.compiled.program, look)
-        graph = self.compiled.raw if self.stage is GraphStage.raw else self.compiled.graph
+        graph = self.compiled.raw if self.stage is DrawnGraph.raw else self.compiled.graph
         look = replace(look, heat=self._heat(graph))
         block = self.block if self.view is View.block else 0
         if self.view is View.figure:
@@ -136,9 +136,9 @@ class Shown:
 
         if self.view in (View.rule, View.figure) or self.plan == "all":
             return self.dot(look), None
-        graph = self.compiled.raw if self.stage is GraphStage.raw else self.compiled.graph
+        graph = self.compiled.raw if self.stage is DrawnGraph.raw else self.compiled.graph
         look = replace(look, heat=self._heat(graph))
-        plans = [] if self.stage is GraphStage.raw or self.note else _choices(graph, self.plan)
+        plans = [] if self.stage is DrawnGraph.raw or self.note else _choices(graph, self.plan)
         return graph_to_page(graph, look, plans, block=self.block if self.view is View.block else 0)
 
     def _heat(self, graph: JoinGraph) -> Heat | None:
@@ -178,14 +178,14 @@ class Shown:
         return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
 
 
-def _measured(program: Program) -> Callable[[Term, Tensor], Measured]:
+def _measured(program: Program) -> Callable[[Term, Tensor], MeasuredTerm]:
     """Shapes and costs of the program's terms, counted from the recurrence."""
     from fractal_dsl.language.diagnostics import Report
     from fractal_dsl.program.program_to_summary.measure import Measure
 
     measure = Measure(program, Report(program.source), ())
 
-    def measured(term: Term, x: Tensor) -> Measured:
+    def measured(term: Term, x: Tensor) -> MeasuredTerm:
         signal, totals = measure.closed(term, x, True)
         assert signal.out is not None
         return signal.out, totals.params, totals.macs

@@ -44,11 +44,11 @@ class Plan(Struct, frozen=True):
 
 
 def _groups(joins: Sequence[Sequence[bool]]) -> str:
-    runs = ((digits(flags), sum(1 for _ in run)) for flags, run in groupby(joins))
+    runs = ((live_digits(flags), sum(1 for _ in run)) for flags, run in groupby(joins))
     return ".".join(group if n == 1 else f"{group}*{n}" for group, n in runs)
 
 
-def digits(live: Sequence[bool]) -> str:
+def live_digits(live: Sequence[bool]) -> str:
     """The operands of one join as in the text of a plan: ``110``."""
     return "".join("01"[on] for on in live)
 
@@ -114,7 +114,7 @@ def local_plan(arities: Sequence[int], drop: float, rng: Random) -> Plan:
     return Plan(FULL, tuple(live))
 
 
-def draw(
+def draw_plan(
     drop_path: DropPath,
     arities: Sequence[int],
     choices: Sequence[tuple[int, ...]],

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import JoinGraph, no_column
-from fractal_dsl.plans.plan import Plan, column_plan, draw, draw_branches, full_plan
+from fractal_dsl.plans.plan import Plan, column_plan, draw_branches, draw_plan, full_plan
 from fractal_dsl.program.program import DropPath
 
 
@@ -57,7 +57,7 @@ class PlanSpace(Struct, frozen=True):
         branches = draw_branches(self.drops, seed, step) if self.drops else ()
         if drop_path is None or not self.arities:
             return replace(self.full(), branches=branches)
-        return replace(draw(drop_path, self.arities, self.choices, self.columns, seed, step), branches=branches)
+        return replace(draw_plan(drop_path, self.arities, self.choices, self.columns, seed, step), branches=branches)
 
     def step(self, seed: int, step: int) -> list[Plan]:
         """The plans that a training step runs: the drawn one and, with ``columns=all``, each column. All of them leave

@@ -15,7 +15,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.language.diagnostics import FracError, Report
 from fractal_dsl.language.imports import load
 from fractal_dsl.language.source import Source
-from fractal_dsl.picture.shown import BoxLabel, GraphStage, HeatOf, Shown, View
+from fractal_dsl.picture.shown import BoxLabel, DrawnGraph, HeatOf, Shown, View
 from fractal_dsl.play.params import controls
 from fractal_dsl.program.program_to_summary import Summary, approximate
 
@@ -76,7 +76,7 @@ def _checked(text: SpecText) -> dict[str, Any]:
 
 
 def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:
-    from fractal_dsl.picture.dot_to_page import write_page
+    from fractal_dsl.picture.dot_to_page import write_picture_page
     from fractal_dsl.picture.graph_to_dot import LIGHT, Look, Opening, follow_reader
 
     files = load(text.source, Report(text.source))
@@ -92,14 +92,14 @@ def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:
         _pick(nets, text.net),
         view=View(picture.view),
         block=picture.block,
-        stage=GraphStage.raw if picture.raw else GraphStage.collapsed,
+        stage=DrawnGraph.raw if picture.raw else DrawnGraph.collapsed,
         plan=picture.plan,
         heat=HeatOf(picture.heat) if picture.heat else None,
     )
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "picture.html"
         try:
-            write_page(*shown.page(look), shown.compiled.program.net, follow_reader(), page)
+            write_picture_page(*shown.page(look), shown.compiled.program.net, follow_reader(), page)
         except UserError as error:
             raise UserError(str(error).replace(f"{folder}/", "")) from None
         return {"page": page.read_text("utf-8"), "note": shown.note}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractal_dsl.language.text_to_syntax.parser import lark
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
-from fractal_dsl.program.syntax_to_program.types import PLAIN
+from fractal_dsl.program.syntax_to_program.types import SCALARS
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
 _OTHER_TYPES = ("block", "f32", "i64")
@@ -19,7 +19,7 @@ def words() -> dict[str, object]:
     return {
         "declarations": DECLARATIONS,
         "keywords": [word for word in KEYWORDS if word not in DECLARATIONS],
-        "types": [*PLAIN, *_OTHER_TYPES],
+        "types": [*SCALARS, *_OTHER_TYPES],
         "layers": [*LAYERS, *JOINS, *BUILTINS],
         "patterns": {kind: patterns[kind] for kind in _PATTERNS},
     }

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from fractal_dsl.ops import Args, OpSpec, Tensor, TorchModule
 from fractal_dsl.program import program as p
-from fractal_dsl.program.terms import instances, mapped, parts, walk
+from fractal_dsl.program.terms import instances, mapped, subterms, walk_terms
 
-Measured = tuple[Tensor, int, int]
+MeasuredTerm = tuple[Tensor, int, int]
 """A measured term: its output, its parameters, and its multiply-accumulates per sample."""
 
 
@@ -33,7 +33,7 @@ class Folded(Struct, frozen=True):
 def fold_program(
     program: p.Program,
     most: int,
-    measure: Callable[[p.Term, Tensor], Measured],
+    measure: Callable[[p.Term, Tensor], MeasuredTerm],
 ) -> Folded:
     """Fold as few levels as possible so that at most ``most`` boxes remain, or all levels if that is not enough.
 
@@ -69,17 +69,17 @@ class _Boxes:
             case p.NamedBlock() if not _joins(term.body):
                 return 1
             case _:
-                times, distinct = Counter(map(id, parts(term))), {id(part): part for part in parts(term)}
+                times, distinct = Counter(map(id, subterms(term))), {id(part): part for part in subterms(term)}
                 return isinstance(term, p.Merge) + sum(times[i] * self.of(part) for i, part in distinct.items())
 
 
 def _joins(term: p.Term) -> bool:
     """Whether a user's layer is more than a plain run of operations, which is drawn as one box."""
-    return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge) for part in walk(term))
+    return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge) for part in walk_terms(term))
 
 
 class _Folder:
-    def __init__(self, program: p.Program, level: int, measure: Callable[[p.Term, Tensor], Measured]) -> None:
+    def __init__(self, program: p.Program, level: int, measure: Callable[[p.Term, Tensor], MeasuredTerm]) -> None:
         self.whole, self.level, self.measure = program, level, measure
         self.known: dict[int, p.Term] = {}
         self.instances: dict[int, p.Instance] = {}

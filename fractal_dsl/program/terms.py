@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from fractal_dsl.program import program as p
 
 
-def parts(term: p.Term) -> tuple[p.Term, ...]:
+def subterms(term: p.Term) -> tuple[p.Term, ...]:
     """The direct children of a term; for a use of a rule, the body of its instance. Excludes the block after a join."""
     match term:
         case p.Seq():
@@ -26,7 +26,7 @@ def parts(term: p.Term) -> tuple[p.Term, ...]:
             return ()
 
 
-def walk(term: p.Term) -> Iterator[p.Term]:
+def walk_terms(term: p.Term) -> Iterator[p.Term]:
     """A term and everything in it in preorder, each object once."""
     seen: set[int] = set()
     waiting = [term]
@@ -35,12 +35,12 @@ def walk(term: p.Term) -> Iterator[p.Term]:
         if id(term) not in seen:
             seen.add(id(term))
             yield term
-            waiting += reversed(parts(term))
+            waiting += reversed(subterms(term))
 
 
 def instances(term: p.Term) -> Iterator[p.Instance]:
     """The rule instances that a term uses, outer ones first. An instance used twice occurs twice."""
-    return (t.instance for t in walk(term) if isinstance(t, p.Mention))
+    return (t.instance for t in walk_terms(term) if isinstance(t, p.Mention))
 
 
 def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:

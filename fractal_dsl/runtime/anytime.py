@@ -17,12 +17,12 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.bound import Bound
-from fractal_dsl.runtime.instructions import Instruction, same
+from fractal_dsl.runtime.instructions import Instruction, unchanged
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.schedule import Scheduler
 from fractal_dsl.runtime.slim import own_hooks
 
-Call = Callable[..., Tensor]
+Operation = Callable[..., Tensor]
 INPUT = -1
 """The key of the net's input. Keys of instructions count from 0."""
 
@@ -67,7 +67,7 @@ def anytime(model: FractalModule, x: Tensor) -> Iterator[Answer]:
 class _Call:
     """``values[result] = call(*operands)``, by keys. Afterwards the values in ``free`` are no longer needed."""
 
-    call: Call
+    call: Operation
     operands: tuple[int, ...]
     result: int
     free: tuple[int, ...]
@@ -137,8 +137,8 @@ class Anytime:
             instructions: list[Instruction] = []
             for instruction in schedule:
                 read = tuple([key[o] for o in instruction.operands])
-                key[instruction.result] = read[0] if instruction.call is same else instruction.key
-                if instruction.call is not same:
+                key[instruction.result] = read[0] if instruction.call is unchanged else instruction.key
+                if instruction.call is not unchanged:
                     operands[instruction.key] = read
                     instructions.append(instruction)
             result = key[model.join_graph.output[0]]

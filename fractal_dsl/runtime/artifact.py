@@ -32,7 +32,7 @@ from fractal_dsl.codegen.graph_to_source import graph_to_source
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.lone_column import lone_column
-from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
 from fractal_dsl.graph.passes.normalise_input import normalise_input, normaliser
@@ -136,12 +136,12 @@ def network_of(stored: Stored) -> FractalModule:
     folder, manifest, compiled, column = stored.folder, stored.network, stored.compiled, stored.column
     graph = compiled.graph
     if manifest.normalised_channels is not None:
-        graph = run(normalise_input, graph, manifest.normalised_channels)
+        graph = run_pass(normalise_input, graph, manifest.normalised_channels)
     if column is not None:
         graph = lone_column(graph, column)
     if manifest.fused:
-        graph = graph if column is not None else run(lone_whole, graph)
-        graph = run(fold_batchnorm, graph, foldable(graph))
+        graph = graph if column is not None else run_pass(lone_whole, graph)
+        graph = run_pass(fold_batchnorm, graph, foldable(graph))
     if graph_sha256(graph) != manifest.graph_sha256:
         again = f"compile {folder / manifest.spec} again"
         raise UserError(f"{folder} was compiled to another graph by fractal_dsl {manifest.made}: {again}")

@@ -21,16 +21,16 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.graph_to_fx import behind_joins, routes_apart
 
 
-class Kind(Struct, frozen=True):
+class ModuleKind(Struct, frozen=True):
     """A module as it was built: its class, and the columns that it keeps statistics for."""
 
     cls: type[nn.Module]
     routes: tuple[int, ...]
 
 
-def kind_of(module: nn.Module) -> Kind:
+def module_kind(module: nn.Module) -> ModuleKind:
     """The kind of a newly built module."""
-    return Kind(type(module), module.routes() if isinstance(module, Routed) else ())
+    return ModuleKind(type(module), module.routes() if isinstance(module, Routed) else ())
 
 
 class Bound:
@@ -40,7 +40,7 @@ class Bound:
     """
 
     def __init__(
-        self, root: nn.Module, graph: JoinGraph, kinds: Mapping[str, Kind], elsewhere: Mapping[str, nn.Module]
+        self, root: nn.Module, graph: JoinGraph, kinds: Mapping[str, ModuleKind], elsewhere: Mapping[str, nn.Module]
     ) -> None:
         self.graph, self.kinds = graph, kinds
         self.modules: dict[str, nn.Module] = {}
@@ -92,7 +92,7 @@ class Bound:
                 "norms over processes, train with --parallel ddp; to fold them, use fuse(model.extract(k))"
             )
 
-    def _unfit(self) -> tuple[str, Kind] | None:
+    def _unfit(self) -> tuple[str, ModuleKind] | None:
         """The first replaced module behind a join that cannot tell the routes apart, and what it replaced."""
         changed = [name for name, kind in self.kinds.items() if not _is(self.modules[name], kind)]
         if not changed or not routes_apart(self.graph):
@@ -104,13 +104,13 @@ class Bound:
         )
 
 
-def _is(module: nn.Module, kind: Kind) -> bool:
+def _is(module: nn.Module, kind: ModuleKind) -> bool:
     """Whether a module is of a kind. Its class may be a subclass, as parametrizations create them."""
     routes = module.routes() if isinstance(module, Routed) else ()
     return isinstance(module, kind.cls) and {*kind.routes} <= {*routes}
 
 
-def _mixes(module: nn.Module, kind: Kind) -> bool:
+def _mixes(module: nn.Module, kind: ModuleKind) -> bool:
     """Whether a module that replaced one of this kind has, or may have taken over, running statistics."""
     if kind.routes and (isinstance(module, nn.Identity) or any(True for _ in module.buffers())):
         return True
@@ -128,7 +128,7 @@ def copied(modules: dict[str, nn.Module]) -> dict[str, nn.Module]:
         ) from None
 
 
-def signature(graph: fx.Graph) -> str:
+def graph_signature(graph: fx.Graph) -> str:
     """A hash of what an fx graph computes: what each node calls, and its arguments. Names of nodes do not count."""
     places = {node: i for i, node in enumerate(graph.nodes)}
 

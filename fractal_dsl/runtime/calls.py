@@ -13,12 +13,12 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL
 from fractal_dsl.program.drops import chances_of
 from fractal_dsl.runtime.batchnorm import Routed
-from fractal_dsl.runtime.instructions import same
+from fractal_dsl.runtime.instructions import unchanged
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat, join_sum
 from fractal_dsl.runtime.layers import Gated
 from fractal_dsl.runtime.slim import PooledRelu, Slim
 
-Live = tuple[bool, ...] | None
+LiveOperands = tuple[bool, ...] | None
 """Which operands of a join are live; None for a node that the plan does not affect."""
 
 SCALED = -1
@@ -26,7 +26,7 @@ SCALED = -1
 
 
 def call_of(
-    graph: JoinGraph, modules: Mapping[str, nn.Module], number: int, live: Live, route: int
+    graph: JoinGraph, modules: Mapping[str, nn.Module], number: int, live: LiveOperands, route: int
 ) -> tuple[Callable[..., Tensor], int]:
     """The call that computes a node from its live operands, and its variant.
 
@@ -49,13 +49,13 @@ def call_of(
             return _live_part(modules[node.module], live), 0
         case Join():
             alone = live is not None and sum(live) == 1
-            return same if alone else REDUCTIONS[node.spec.name], 0
+            return unchanged if alone else REDUCTIONS[node.spec.name], 0
         case _:
             assert isinstance(node, Layer | Output)
-            return same, 0
+            return unchanged, 0
 
 
-def _factors(join: Join, live: Live, route: int) -> tuple[float, ...]:
+def _factors(join: Join, live: LiveOperands, route: int) -> tuple[float, ...]:
     """The factors of the live operands of ``sum``, ``mean`` and ``concat``; empty if nothing is multiplied.
 
     ``sum`` and ``concat`` of a rule's columns multiply their k live operands of n by n / k. All local plans with k live
@@ -78,12 +78,12 @@ def _factors(join: Join, live: Live, route: int) -> tuple[float, ...]:
     return factors if any(factor != 1 for factor in factors) else ()
 
 
-def _live_part(join: nn.Module, live: Live) -> Callable[..., Tensor]:
+def _live_part(join: nn.Module, live: LiveOperands) -> Callable[..., Tensor]:
     """A join with weights, over its live operands. A single operand passes through unchanged."""
     if live is None or all(live):
         return join
     if sum(live) == 1:
-        return same
+        return unchanged
     return partial(join, live=[i for i, on in enumerate(live) if on]) if isinstance(join, Gated) else join
 
 
@@ -110,7 +110,9 @@ class Concat:
     """A concatenation in which dropped operands are zeros, and live ones are multiplied by ``factors``, if there are
     any."""
 
-    def __init__(self, graph: JoinGraph, number: int, node: Join, live: Live, factors: tuple[float, ...]) -> None:
+    def __init__(
+        self, graph: JoinGraph, number: int, node: Join, live: LiveOperands, factors: tuple[float, ...]
+    ) -> None:
         dim = node.args["dim"]
         assert isinstance(dim, int)
         self.rank = len(node.out.shape) + 1

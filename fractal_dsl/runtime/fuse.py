@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fractal_dsl.graph.graph import Join, Layer
-from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
 from fractal_dsl.plans.plan import FULL
@@ -28,7 +28,7 @@ def alone(model: FractalModule) -> FractalModule:
     for module in modules.values():
         if isinstance(module, Routed):
             module.keep_route(FULL)
-    return FractalModule(run(lone_whole, model.join_graph), modules, model.seed).eval()
+    return FractalModule(run_pass(lone_whole, model.join_graph), modules, model.seed).eval()
 
 
 def fuse(model: FractalModule) -> FractalModule:
@@ -39,7 +39,7 @@ def fuse(model: FractalModule) -> FractalModule:
     if a layer or batch norm to be folded no longer matches the spec.
     """
     folds = foldable(model.join_graph)
-    graph = run(fold_batchnorm, model.join_graph, folds)
+    graph = run_pass(fold_batchnorm, model.join_graph, folds)
     paths = {number: node.module for number, node in model.join_graph.items() if isinstance(node, Layer)}
     norms = {paths[number]: paths[behind[-1]] for number, behind in folds.items()}
     ours = model.modules_now().modules

@@ -13,7 +13,7 @@ from torch.utils import checkpoint
 
 from fractal_dsl.runtime.slim import PooledRelu, Slim
 
-Values = dict[int, Tensor]
+NodeValues = dict[int, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Instruction:
     free: tuple[int, ...]
     key: int
 
-    def run(self, values: Values) -> None:
+    def run(self, values: NodeValues) -> None:
         """Add the result to the values."""
         values[self.result] = self.call(*[values[o] for o in self.operands])
         for number in self.free:
@@ -45,7 +45,7 @@ class RecomputedRegion:
     results: tuple[int, ...]
     free: tuple[int, ...]
 
-    def run(self, values: Values) -> None:
+    def run(self, values: NodeValues) -> None:
         """Add the results to the values."""
         given = [values[o] for o in self.operands]
         results = cast(Any, checkpoint).checkpoint(self._again, *given, use_reentrant=False, context_fn=self._contexts)
@@ -100,6 +100,6 @@ def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:
     return list(call.modules()) if isinstance(call, nn.Module) else []
 
 
-def same(x: Tensor) -> Tensor:
+def unchanged(x: Tensor) -> Tensor:
     """The operand itself."""
     return x

@@ -18,7 +18,7 @@ from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.batchnorm import Routed
-from fractal_dsl.runtime.bound import Bound, Kind, copied, kind_of, signature
+from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
@@ -43,11 +43,11 @@ class FractalModule(Counted):
         for name, child in module_tree(modules).named_children():
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
-        self._take(graph, {name: kind_of(module) for name, module in modules.items()}, seed, 0)
+        self._take(graph, {name: module_kind(module) for name, module in modules.items()}, seed, 0)
         if not any(p.is_meta for p in self.parameters()):  # there, code is rarely needed
             self._generate()
 
-    def _take(self, graph: JoinGraph, kinds: Mapping[str, Kind], seed: int, step: int) -> None:
+    def _take(self, graph: JoinGraph, kinds: Mapping[str, ModuleKind], seed: int, step: int) -> None:
         self.join_graph, self.seed, self.step = graph, seed, step
         self._space = PlanSpace.of(graph)
         self._kinds = kinds
@@ -91,7 +91,7 @@ class FractalModule(Counted):
         """Let fx generate the graph's code, which ``dense`` runs. Calls of the module depend on its mode."""
         if "join_graph" not in self.__dict__:  # under construction
             return None
-        self._edited = signature(self.graph) != signature(graph_to_fx(self.join_graph, {}))
+        self._edited = graph_signature(self.graph) != graph_signature(graph_to_fx(self.join_graph, {}))
         return self._generate()
 
     def _generate(self) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fractal_dsl.graph.passes import run
+from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.normalise_input import normalise_input, normaliser
 from fractal_dsl.runtime.layers import Normalise
 from fractal_dsl.runtime.module import FractalModule
@@ -20,7 +20,7 @@ def on_raw_inputs(model: FractalModule, mean: Sequence[float], std: Sequence[flo
     """
     if model.input.dtype != "f32":
         return model
-    graph = run(normalise_input, model.join_graph, len(mean))
+    graph = run_pass(normalise_input, model.join_graph, len(mean))
     name = normaliser(graph)
     assert name is not None
     layer = Normalise(len(mean), len(model.input.shape) - 1)

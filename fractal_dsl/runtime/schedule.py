@@ -17,7 +17,7 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
-from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, same
+from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, unchanged
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import PooledRelu, slim_pool, slim_relu
 
@@ -88,8 +88,8 @@ class Scheduler:
             at = {start: begin}
             for instruction in schedule:
                 read = tuple([at[o] for o in instruction.operands])
-                at[instruction.result] = read[0] if instruction.call is same else instruction.key
-                if instruction.call is not same:
+                at[instruction.result] = read[0] if instruction.call is unchanged else instruction.key
+                if instruction.call is not unchanged:
                     instructions.setdefault(
                         instruction.key, Instruction(instruction.call, read, instruction.key, (), instruction.key)
                     )
@@ -136,7 +136,7 @@ class Scheduler:
             if keys is not None:
                 inner = tuple([key_of[o] for o in read])
                 identity = (number, variant, live.get(number), inner)
-                key = inner[0] if call is same else keys.setdefault(identity, len(keys))
+                key = inner[0] if call is unchanged else keys.setdefault(identity, len(keys))
                 key_of[number] = key
             instructions.append(Instruction(call, read, number, tuple(free.get(number, ())), key))
         return instructions
@@ -149,7 +149,7 @@ class Scheduler:
             call = self.slim_pools.get(id(instruction.call), instruction.call)
             if not kept.get(instruction.result, True):
                 call = call.slim() if isinstance(call, PooledRelu) else self.slim_relus.get(id(call), call)
-            keeps = kept.get(instruction.result, True) if call is same else not keeps_nothing(call)
+            keeps = kept.get(instruction.result, True) if call is unchanged else not keeps_nothing(call)
             for operand in instruction.operands:
                 kept[operand] = kept.get(operand, False) or keeps
             result.append(replace(instruction, call=call))
@@ -168,7 +168,7 @@ class Scheduler:
             before = instructions[place]
             relu = self.slim_relus.get(id(before.call))
             if relu is not None and self.regions.get(before.result) == self.regions.get(instruction.result):
-                result[place] = replace(before, call=same)
+                result[place] = replace(before, call=unchanged)
                 result[i] = replace(instruction, call=PooledRelu(relu, pool))
         return result
 
@@ -184,7 +184,7 @@ class Scheduler:
             part = list(group)
             done += len(part)
             inside = {instruction.result for instruction in part}
-            if region is None or all(instruction.call is same for instruction in part):
+            if region is None or all(instruction.call is unchanged for instruction in part):
                 result += part
                 continue
             operands = tuple(dict.fromkeys(o for instruction in part for o in instruction.operands if o not in inside))

@@ -15,7 +15,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.runtime.instructions import Instruction, same
+from fractal_dsl.runtime.instructions import Instruction, unchanged
 from fractal_dsl.runtime.slim import hooked
 
 Compile = Callable[..., Callable[..., Tensor]]
@@ -50,10 +50,10 @@ class Segments:
             return False
         if not across and (self._is_join(first) or self._is_join(second) or self._branches(first)):
             return False
-        return all(instruction.call is same or self._is_layer(instruction) for instruction in (first, second))
+        return all(instruction.call is unchanged or self._is_layer(instruction) for instruction in (first, second))
 
     def _is_layer(self, instruction: Instruction) -> bool:
-        return instruction.call is not same and isinstance(self.graph[instruction.result], Layer)
+        return instruction.call is not unchanged and isinstance(self.graph[instruction.result], Layer)
 
     def _is_join(self, instruction: Instruction) -> bool:
         return isinstance(self.graph[instruction.result], Join)
@@ -62,7 +62,7 @@ class Segments:
         return len(self.graph.consumers(instruction.result)) > 1
 
     def _segment(self, chain: list[Instruction]) -> Instruction:
-        calls = [instruction.call for instruction in chain if instruction.call is not same]
+        calls = [instruction.call for instruction in chain if instruction.call is not unchanged]
         parts = tuple([_routed(call) for call in calls])
         structure = tuple([(repr(module), route) for module, route in parts])
         if structure not in self.known:

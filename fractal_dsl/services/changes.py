@@ -11,7 +11,7 @@ from fractal_dsl.base.errors import help_text
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.language.source import Source, Span
-from fractal_dsl.language.walk import Node, walk
+from fractal_dsl.language.walk import SyntaxNode, walk
 
 _QUOTED = re.compile(r"`([^`]+)`")
 _INSTEAD = re.compile(r"(?:did you mean|write|it is called|choose another name, such as) `([^`]+)`")
@@ -125,12 +125,12 @@ def _other_code(help: str, d: Diagnostic, codes: list[str], file: s.File) -> Ite
             yield from [Change(f"Change to `{code}`", call.span, code) for call in calls]
 
 
-def _is_around(node: Node, span: Span) -> bool:
+def _is_around(node: SyntaxNode, span: Span) -> bool:
     """Whether a call or a setting contains a span."""
     return isinstance(node, s.Call | s.Setting) and node.span.start <= span.start and span.end <= node.span.end
 
 
-def _calls(node: Node, name: str) -> bool:
+def _calls(node: SyntaxNode, name: str) -> bool:
     return isinstance(node, s.Call) and isinstance(node.func, s.Name) and node.func.id == name
 
 

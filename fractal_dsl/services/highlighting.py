@@ -9,7 +9,7 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation
 
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
-from fractal_dsl.program.syntax_to_program.types import SCALARS
+from fractal_dsl.program.syntax_to_program.types import NAMED_TYPES
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
 NAME = r"[^\W\d]\w*"
@@ -17,7 +17,7 @@ CONSTANTS = ("true", "false")
 LOGIC = ("and", "or", "not")
 OTHERS = tuple(w for w in KEYWORDS if w not in (*DECLARATIONS, *CONSTANTS, *LOGIC))
 """Keywords inside declarations."""
-TYPES = (*(name for name in SCALARS if name not in KEYWORDS), "f32", "i64")
+TYPES = (*(name for name in NAMED_TYPES if name not in KEYWORDS), "f32", "i64")
 NATIVES = (*LAYERS, *JOINS, *BUILTINS)
 """The names of built-in layers, joins and functions, which are not keywords."""
 NUMBERS = (

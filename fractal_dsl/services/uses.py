@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
-from fractal_dsl.language.walk import Node, parts
+from fractal_dsl.language.walk import SyntaxNode, parts
 from fractal_dsl.services.symbols import Declared, Native, Symbol, Use, native
 
 Scope = Mapping[str, Symbol]
@@ -125,7 +125,7 @@ class _Reader:
             case _:
                 yield from self._expr(expr, {})
 
-    def _expr(self, node: Node, scope: Scope) -> Iterator[Use]:
+    def _expr(self, node: SyntaxNode, scope: Scope) -> Iterator[Use]:
         match node:
             case s.Name():
                 of = self._lookup(node.id, scope)

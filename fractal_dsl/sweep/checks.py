@@ -21,7 +21,7 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.text_to_syntax import parse_expression
 from fractal_dsl.program.literals import literal
 from fractal_dsl.program.syntax_to_program import syntax_to_programs
-from fractal_dsl.sweep.space import OPTIONS, Axis, axis
+from fractal_dsl.sweep.space import AXIS_OPTIONS, Axis, axis
 
 _WHATEVER_THE_VALUES = ("E00", "E01", "E02", "E08")
 _TRIED = 300
@@ -54,7 +54,7 @@ class CheckedSweep:
         axes = [self._param(name, text) for name, text in params.items()]
         axes += [axis("setting", name, text) for name, text in settings.items()]
         self.space = tuple(a for a in axes if a.size() != 1)
-        fixed = {kind: {a.name: a.ends()[0] for a in axes if a.size() == 1 and a.kind == kind} for kind in OPTIONS}
+        fixed = {kind: {a.name: a.ends()[0] for a in axes if a.size() == 1 and a.kind == kind} for kind in AXIS_OPTIONS}
         self.params, self.settings = fixed["param"], fixed["setting"]
         self._base = {a.name: a.ends()[0] for a in axes if a.kind == "param"}
         self._check_params([a for a in axes if a.kind == "param"])
@@ -96,7 +96,7 @@ class CheckedSweep:
         for a in axes:
             for text in a.ends():
                 findings = self._evaluated(alone, {**self._base, a.name: a.place(text)})[1].errors
-                wrong = [d for d in findings if d.source.name == OPTIONS["param"]]
+                wrong = [d for d in findings if d.source.name == AXIS_OPTIONS["param"]]
                 errors += wrong
                 if wrong and not a.choices:
                     break

@@ -17,7 +17,7 @@ from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, r
 from fractal_dsl.stored.kinds import SWEEP_FILE, SWEEP_FORMAT
 from fractal_dsl.sweep.space import Axis, axis
 
-FORMAT_VERSION = 2
+SWEEP_VERSION = 2
 JOURNAL = "journal.log"
 
 Sampler = Literal["grid", "random", "tpe"]
@@ -50,7 +50,7 @@ class Sweep:
     def json(self) -> dict[str, Any]:
         """The sweep as plain data, with axes as they were given."""
         space = [{"kind": a.kind, "name": a.name, "given": a.given, "type": a.type} for a in self.space]
-        return {"format": SWEEP_FORMAT, "format_version": FORMAT_VERSION, **asdict(self), "space": space}
+        return {"format": SWEEP_FORMAT, "format_version": SWEEP_VERSION, **asdict(self), "space": space}
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Sweep:
@@ -105,8 +105,8 @@ class SweepFolder:
         try:
             data: dict[str, Any] = read_json(self.path, SWEEP_FILE)
             version = data["format_version"]
-            if data["format"] == SWEEP_FORMAT and version not in range(1, FORMAT_VERSION + 1):
-                newest = f"this version reads formats up to {FORMAT_VERSION}"
+            if data["format"] == SWEEP_FORMAT and version not in range(1, SWEEP_VERSION + 1):
+                newest = f"this version reads formats up to {SWEEP_VERSION}"
                 raise UserError(f"{self.path} has format {version}, but {newest}")
             sweep = Sweep.of_json(data)
         except OSError as error:

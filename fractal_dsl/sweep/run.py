@@ -115,7 +115,7 @@ def go_on(
     return _run(folder, replace(sweep, max_layers=max_layers), resources or Resources(), console or Console())
 
 
-def show(path: Path, console: Console | None = None) -> None:
+def print_sweep(path: Path, console: Console | None = None) -> None:
     """Print the table of a sweep, and redraw its picture and page."""
     _require()
     folder = SweepFolder(path)

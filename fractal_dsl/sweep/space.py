@@ -19,8 +19,8 @@ from fractal_dsl.language.source import Located, Source, Span
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Kind = Literal["param", "setting"]
-OPTIONS: dict[Kind, str] = {"param": "-p", "setting": "--set"}
+AxisKind = Literal["param", "setting"]
+AXIS_OPTIONS: dict[AxisKind, str] = {"param": "-p", "setting": "--set"}
 
 _NUMBER = r"(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?%?|[-+]?(?:inf(?:inity)?|nan))"
 _RANGE = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*(?::\s*(log|step\s*=\s*({_NUMBER})))?\s*", re.IGNORECASE)
@@ -34,7 +34,7 @@ class Axis:
     included: of whole numbers if ``whole``, in steps of ``step``, or uniform in the logarithm if ``log``.
     """
 
-    kind: Kind
+    kind: AxisKind
     name: str
     given: str
     type: str | None = None
@@ -87,7 +87,7 @@ class Axis:
         name, whole = Span(0, len(self.name)), f"{self.name}={self.given}"
         start = whole.find(text, len(self.name) + 1)
         value = Span(start, start + len(text)) if start >= 0 else Span(len(self.name) + 1, len(whole))
-        return Located.at(text, Source(OPTIONS[self.kind], whole), name, value)
+        return Located.at(text, Source(AXIS_OPTIONS[self.kind], whole), name, value)
 
     def distribution(self) -> BaseDistribution:
         """The axis as an Optuna distribution."""
@@ -100,7 +100,7 @@ class Axis:
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
 
-def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
+def axis(kind: AxisKind, name: str, given: str, type: str | None = None) -> Axis:
     """The axis that the text after ``NAME=`` describes. An axis with one choice is a fixed value.
 
     ``type`` is the declared type of a parameter, such as ``int`` or ``[int]``. A range of a setting has whole numbers
@@ -109,7 +109,7 @@ def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
     match = _RANGE.fullmatch(given)
     if match is None:
         return Axis(kind, name, given, type, _choices(kind, name, given))
-    what = f"{OPTIONS[kind]} {name}={given}"
+    what = f"{AXIS_OPTIONS[kind]} {name}={given}"
     low_text, high_text, log, step_text = match[1], match[2], match[3] == "log", cast(str | None, match[4])
     texts = [t for t in (low_text, high_text, step_text) if t is not None]
     if wrong := next((t for t in texts if not_finite(t.rstrip("%"))), None):
@@ -135,14 +135,14 @@ def axis(kind: Kind, name: str, given: str, type: str | None = None) -> Axis:
     return Axis(kind, name, given, type, (), low, high, whole, step, log)
 
 
-def _choices(kind: Kind, name: str, text: str) -> tuple[str, ...]:
+def _choices(kind: AxisKind, name: str, text: str) -> tuple[str, ...]:
     inner = text.strip()
     braces = inner.startswith("{") and inner.endswith("}")
     parts = [part.strip() for part in (_split(inner[1:-1], ",") if braces else _split(inner, "|"))]
     if braces and not parts[-1]:
         parts.pop()
     if not parts or not all(parts):
-        raise UserError(f"{OPTIONS[kind]} {name}={text}: a value is missing; sets are written 16|32 or {{16, 32}}")
+        raise UserError(f"{AXIS_OPTIONS[kind]} {name}={text}: a value is missing; sets are written 16|32 or {{16, 32}}")
     return tuple(dict.fromkeys(parts))
 
 

@@ -50,7 +50,7 @@ def run_trial(
 
     After an error the trial has failed, and the text says why.
     """
-    number, params, settings = claim.number, *split(sweep, claim.params)
+    number, params, settings = claim.number, *split_values(sweep, claim.params)
     try:
         spec, allow_python = folder.spec(sweep), resources.allow_python
         compiled = compile_file(spec, params, sweep.net, sweep.max_layers, allow_python=allow_python)
@@ -65,8 +65,9 @@ def run_trial(
     if _status(watched.folder) != "finished":
         if not _saved(watched.folder):  # a process was killed before its first checkpoint
             discard(watched.folder, compiled.spec_files(compiled.stored))
-        line, before = command(folder, number, params, settings, sweep, resources), folder.log(number).stat().st_size
-        code, pruned = watched.train(line, claim.log.fileno(), environment(resources, worker), stop)
+        line = trial_command(folder, number, params, settings, sweep, resources)
+        before = folder.log(number).stat().st_size
+        code, pruned = watched.train(line, claim.log.fileno(), trial_environment(resources, worker), stop)
         if stop.asked.is_set() and _status(watched.folder) != "finished":
             return None
         if pruned:
@@ -87,7 +88,7 @@ def run_trial(
     return f"{sweep.objective} {watched.shown()}"
 
 
-def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+def split_values(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """The parameters and the settings of a trial, as texts in the language's literals."""
     varied = {
         kind: {a.name: a.text(values[a.key]) for a in sweep.space if a.kind == kind} for kind in ("param", "setting")
@@ -95,7 +96,7 @@ def split(sweep: Sweep, values: dict[str, Any]) -> tuple[dict[str, str], dict[st
     return {**sweep.params, **varied["param"]}, {**sweep.settings, **varied["setting"]}
 
 
-def command(
+def trial_command(
     folder: SweepFolder,
     number: int,
     params: dict[str, str],
@@ -123,7 +124,7 @@ def command(
     return [sys.executable, *launch, "train", *what]
 
 
-def environment(resources: Resources, worker: int) -> dict[str, str]:
+def trial_environment(resources: Resources, worker: int) -> dict[str, str]:
     """The environment of a worker's trials, with their share of the GPUs or CPU cores."""
     shared = dict(os.environ)
     if resources.device is None and (gpus := _gpus()):

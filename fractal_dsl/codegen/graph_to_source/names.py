@@ -7,12 +7,12 @@ import keyword
 import re
 import unicodedata
 
-KEYWORDS = frozenset({*keyword.kwlist, *keyword.softkwlist})
+PYTHON_KEYWORDS = frozenset({*keyword.kwlist, *keyword.softkwlist})
 MODULE = frozenset({"nn", "torch", "Tensor", "OrderedDict", "import_module"})
 """Names that the module imports."""
-CLASSES = KEYWORDS | MODULE | frozenset(dir(builtins))
+CLASSES = PYTHON_KEYWORDS | MODULE | frozenset(dir(builtins))
 """Names that no class may have."""
-PARAMETERS = KEYWORDS | MODULE | {"self", "super", "float"}
+PARAMETERS = PYTHON_KEYWORDS | MODULE | {"self", "super", "float"}
 """Names that no parameter of a constructor may have."""
 
 
@@ -34,17 +34,17 @@ def camel(name: str) -> str:
 def class_name(net: str) -> str:
     """The name of a net's class. Python normalizes identifiers to NFKC and mangles private ones in classes."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", net))
-    return name if plain(name) and name not in CLASSES else f"Net_{name.strip('_')}"
+    return name if is_plain(name) and name not in CLASSES else f"Net_{name.strip('_')}"
 
 
 def parameter_name(name: str, taken: set[str]) -> str:
     """The name of a constructor's parameter."""
-    if not plain(name) or name in PARAMETERS:
+    if not is_plain(name) or name in PARAMETERS:
         name = "argument_" + re.sub(r"\W", "_", name).strip("_")
     return distinct(name, taken)
 
 
-def plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether Python takes a name as an identifier, unchanged, anywhere."""
     written = name.isidentifier() and unicodedata.is_normalized("NFKC", name)
     return written and not name.startswith("_") and not keyword.iskeyword(name)

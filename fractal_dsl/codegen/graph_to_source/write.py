@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from fractal_dsl.base.escaping import docstring
 from fractal_dsl.codegen.graph_to_source.forward import forward
 from fractal_dsl.codegen.graph_to_source.header import header
-from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, parameter_name, plain
+from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, is_plain, parameter_name
 from fractal_dsl.codegen.graph_to_source.regions import ConstructorArgument, Region, Regions, Signature, Statement
 from fractal_dsl.graph.graph import JoinGraph
 
@@ -45,7 +45,7 @@ class Writer:
             module, _, cls = target.partition(":")
             *above, last = cls.split(".")
             parts = [*module.split("."), *above, last]
-            if all(map(plain, parts)) and parts[0] not in self.taken:
+            if all(map(is_plain, parts)) and parts[0] not in self.taken:
                 imports[target] = f"import {module}", f"{module}.{cls}"
                 continue
             name = distinct(class_name(last), self.taken)
@@ -180,7 +180,7 @@ def _value(cls: _Class, constant: ConstructorArgument, place: int) -> str:
 
 def _keyword(name: str, value: str) -> str:
     """A keyword argument, in a dict if its name is no Python identifier."""
-    return f"{name}={value}" if plain(name) else f"**{{{name!r}: {value}}}"
+    return f"{name}={value}" if is_plain(name) else f"**{{{name!r}: {value}}}"
 
 
 def _definition(name: str, base: str, signature: str, init: str, forward: str | None) -> str:

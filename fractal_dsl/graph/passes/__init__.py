@@ -22,7 +22,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-def run(rewrite: Callable[Concatenate[T, P], JoinGraph], given: T, *args: P.args, **kwargs: P.kwargs) -> JoinGraph:
+def run_pass(rewrite: Callable[Concatenate[T, P], JoinGraph], given: T, *args: P.args, **kwargs: P.kwargs) -> JoinGraph:
     """Run ``rewrite``, a pass or ``program_to_graph``, on ``given`` and verify the resulting graph.
 
     Raises BrokenGraph, which names the pass and the invariant, if the graph breaks an invariant of its stage.

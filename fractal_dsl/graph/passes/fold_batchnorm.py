@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
-from fractal_dsl.ops import LAYERS, Args, OpSpec, Value
+from fractal_dsl.ops import LAYERS, Args, OpSpec, OpValue
 from fractal_dsl.ops.spec import REQUIRED
 
 Folds = Mapping[int, tuple[int, ...]]
@@ -92,7 +92,7 @@ def _biased(node: Layer) -> tuple[OpSpec, Args]:
         return node.spec, {**node.args, "bias": True}
     rank = len(node.into.shape) - 1
     spec = LAYERS[f"conv{rank}d" if rank else "linear"]
-    given: dict[str, Value] = {"out_features": node.args["out"], "bias": True}
+    given: dict[str, OpValue] = {"out_features": node.args["out"], "bias": True}
     if rank:
         given = {"out_channels": node.args["out"], "kernel_size": 1, "stride": node.args["stride"], "bias": True}
     return spec, {**{p.name: p.default for p in spec.params if p.default is not REQUIRED}, **given}

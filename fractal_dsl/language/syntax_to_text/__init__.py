@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from fractal_dsl.language import syntax as s
-from fractal_dsl.language.syntax_to_text.comments import CommentedSource, Gap, Weaver, Word, overlong, settle, words
+from fractal_dsl.language.syntax_to_text.comments import CommentedSource, Gap, Weaver, Word, overlong, settle, words_of
 from fractal_dsl.language.syntax_to_text.expressions import POSTFIX, Expressions
 from fractal_dsl.language.syntax_to_text.layout import (
     INDENT,
@@ -68,7 +68,7 @@ class _Row(Struct, frozen=True):
 
 def _words(rows: Iterable[_Row]) -> Iterator[Word]:
     for row in rows:
-        yield from words(row.whole)
+        yield from words_of(row.whole)
         if row.rows is not None:
             yield from _words(row.rows)
             yield "}"
@@ -181,7 +181,7 @@ class _LineWriter:
         return result, starts[-1]
 
     def _row(self, row: _Row, first: int, width: int) -> tuple[list[str], int]:
-        behind = first + sum(1 for _ in words(row.whole))
+        behind = first + sum(1 for _ in words_of(row.whole))
         text = layout(self.weaver.weave(row.whole, first, behind), width)
         if row.rows is None:
             return text.split("\n"), behind
@@ -207,7 +207,7 @@ class _LineWriter:
 
     def _cells(self, row: _Row, first: int, width: int) -> list[str] | None:
         """The cells of a row that fits on one line."""
-        behind = first + sum(1 for _ in words(row.whole))
+        behind = first + sum(1 for _ in words_of(row.whole))
         docs = self.weaver.weave(row.cells, first, behind)
         if not isinstance(docs, tuple) or not docs or breaks(docs):
             return None

@@ -141,7 +141,7 @@ class CommentedSource:
         return position
 
 
-def words(doc: Doc) -> Iterator[Word]:
+def words_of(doc: Doc) -> Iterator[Word]:
     """The words of a document, in order."""
     stack = [doc]
     while stack:
@@ -222,7 +222,7 @@ class Weaver:
             case Group():
                 return group(self._woven(doc.body))
             case Fill():
-                size = sum(1 for _ in words(doc))
+                size = sum(1 for _ in words_of(doc))
                 if any(self.gaps[i] for i in range(self._at + 1, self._at + size)):
                     return self._woven(join((",", SPACE), doc.items))
                 self._at += size

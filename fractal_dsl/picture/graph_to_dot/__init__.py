@@ -22,7 +22,7 @@ from fractal_dsl.picture.graph_to_dot.facts import Facts, labelled
 from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded
 from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.look import Heat, Look, SecondLine, cost_heat
-from fractal_dsl.picture.graph_to_dot.place import place
+from fractal_dsl.picture.graph_to_dot.place import lay_out
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
 from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
 from fractal_dsl.picture.graph_to_dot.tree import blank, units_to_tree
@@ -115,10 +115,10 @@ def _panel(graph: JoinGraph, look: Look, plan: Plan | None, block: int, title: s
             tree = blank(tree)
         elif look.label != "none":
             tree = labelled(tree, Facts(graph), look.label)
-        return Panel(tree, place(tree, look.strips), graph, title, plan)
+        return Panel(tree, lay_out(tree, look.strips), graph, title, plan)
     except RecursionError:
         raise UserError(f"the blocks of {graph.net} are nested too deeply to be drawn") from None
 
 
 def _rule_panels(program: Program, rule: str | None) -> list[Panel]:
-    return [Panel(tree, place(tree), None, title) for title, tree in rule_trees(program, rule)]
+    return [Panel(tree, lay_out(tree), None, title) for title, tree in rule_trees(program, rule)]

@@ -18,7 +18,7 @@ _SWATCH, _HEIGHT = 16.0, 9.0
 _BESIDE, _BETWEEN = 5.0, 16.0
 
 
-class Entry(Struct, frozen=True):
+class LegendEntry(Struct, frozen=True):
     """Swatches side by side, each with fill, outline and height, and a text. ``before`` is a text on their left.
 
     ``heavy`` outlines are those of closed parts.
@@ -50,28 +50,32 @@ def _width(text: str) -> float:
     return 0.55 * SMALL * len(text)  # mostly lower case, which is narrower than names are
 
 
-def legend(units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Heat | None, planned: bool) -> list[Entry]:
+def legend(
+    units: Sequence[Unit], titles: Iterable[str], theme: Theme, heat: Heat | None, planned: bool
+) -> list[LegendEntry]:
     """The legend of a picture with these units and these titles of frames."""
     kinds = {unit.kind for unit in units}
-    entries: list[Entry] = []
+    entries: list[LegendEntry] = []
     if heat is not None:
         entries += _heat(units, theme, heat)
     else:
         drawn = {unit.family for unit in units if unit.kind in ("layer", "closed")}
         drawn |= {"closed"} & kinds
         families = [f for f in FAMILY_NAMES if f in drawn]
-        entries += [Entry(((*theme.families[f], _HEIGHT),), FAMILY_NAMES[f], heavy=f == "closed") for f in families]
+        entries += [
+            LegendEntry(((*theme.families[f], _HEIGHT),), FAMILY_NAMES[f], heavy=f == "closed") for f in families
+        ]
     if planned:
         line, fill, _ = theme.dropped
-        entries.append(Entry(((fill, line, _HEIGHT),), "dropped: not computed"))
+        entries.append(LegendEntry(((fill, line, _HEIGHT),), "dropped: not computed"))
     if any(unit.kind == "join" and not unit.label for unit in units):
-        entries.append(Entry(((theme.bar, theme.bar, 4.0),), "join: the mean of its columns"))
+        entries.append(LegendEntry(((theme.bar, theme.bar, 4.0),), "join: the mean of its columns"))
     if any(re.search(r"\bdrop [\d.e-]+%", unit.label) for unit in units):
-        entries.append(Entry((), "drop N%, dashed: left out of N% of the training steps"))
+        entries.append(LegendEntry((), "drop N%, dashed: left out of N% of the training steps"))
     if "skip" in kinds:
-        entries.append(Entry(((theme.line, theme.line, 0.9),), "id: passed on unchanged"))
+        entries.append(LegendEntry(((theme.line, theme.line, 0.9),), "id: passed on unchanged"))
     if any(re.search(r" ×\d+(\n|$)", text) for text in (*titles, *(unit.label for unit in units))):
-        entries.append(Entry((), "×N: N equal parts in a row"))
+        entries.append(LegendEntry((), "×N: N equal parts in a row"))
     return entries
 
 
@@ -81,16 +85,16 @@ def scale(units: Iterable[Unit], heat: Heat) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
 
 
-def _heat(units: Sequence[Unit], theme: Theme, heat: Heat) -> list[Entry]:
+def _heat(units: Sequence[Unit], theme: Theme, heat: Heat) -> list[LegendEntry]:
     ends = scale(units, heat)
     if ends is None:
         return []
     low = short(ends[0]) if heat.log else "0"
     swatches = tuple((fill, theme.ramp_line, _HEIGHT) for fill, _ in theme.ramp)
-    return [Entry(swatches, short(ends[1]), f"{heat.title}  {low}")]
+    return [LegendEntry(swatches, short(ends[1]), f"{heat.title}  {low}")]
 
 
-def marks(entries: Sequence[Entry], left: float, top: float, width: float) -> list[Mark]:
+def marks(entries: Sequence[LegendEntry], left: float, top: float, width: float) -> list[Mark]:
     """Lay the entries out in rows of at most ``width`` points."""
     result: list[Mark] = []
     x, y = left, top

@@ -23,7 +23,7 @@ _SHAPE = 1.3  # the best ratio of width to height of a wrapped net
 _MAX_STRIPS = 10
 
 
-def place(tree: Series, strips: int | None = 1) -> Placed:
+def lay_out(tree: Series, strips: int | None = 1) -> Placed:
     """Lay a tree out in strips, which are read from left to right. None means as fits a page and the kind of net."""
     sizes = Sizes(tree)
     if strips is None and (valley := place_valley(tree, sizes)):

@@ -100,7 +100,7 @@ def half_width(text: str) -> float:
     return SMALL / 2 * sum(0.28 if c in "fijlrt·.,[]() " else 0.56 for c in text)
 
 
-def beside(tensor: Tensor, x: float, y: float) -> PlacedText:
+def shape_beside(tensor: Tensor, x: float, y: float) -> PlacedText:
     """A shape to the right of a line at ``x``."""
     text = shape_text(tensor)
     return PlacedText(text, (x + 6 + half_width(text), y))

@@ -11,7 +11,7 @@ from itertools import pairwise, takewhile
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect, half_width, shape_beside
 from fractal_dsl.picture.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, Sizes, gap, grid, into, out, top
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import shape_text
@@ -118,7 +118,7 @@ class Placer:
         leaving = item.unit.out
         labelled = leaving is None or shape_text(leaving) in item.unit.label
         if item.unit.kind == "closed" and leaving is not None and not labelled and not self.parallels:
-            self.placed.leaving[item.number] = beside(leaving, rect.middle, rect.bottom + GAP / 2 - 1)
+            self.placed.leaving[item.number] = shape_beside(leaving, rect.middle, rect.bottom + GAP / 2 - 1)
         return Route(item.number, ((rect.middle, rect.bottom),))
 
     def bar(self, item: Leaf, span: tuple[float, float], y: float, height: float, routes: list[Route]) -> Route:
@@ -146,9 +146,9 @@ class Placer:
         tensor, leaving = (into(item), out(item)) if item.shapes else (None, None)
         free = (i for i in range(crossing, len(self.placed.edges)) if i not in self.placed.entering)
         if tensor is not None and not isinstance(first, Frame) and (edge := next(free, None)) is not None:
-            self.placed.entering[edge] = beside(tensor, x, title.at[1])
+            self.placed.entering[edge] = shape_beside(tensor, x, title.at[1])
         if leaving is not None and not isinstance(last, Frame):
-            self.placed.leaving[end.source] = beside(leaving, end.points[-1][0], rect.bottom - 8)
+            self.placed.leaving[end.source] = shape_beside(leaving, end.points[-1][0], rect.bottom - 8)
         return replace(end, bar=None)
 
     def _edge(self, source: int, target: int, points: tuple[Point, ...]) -> None:

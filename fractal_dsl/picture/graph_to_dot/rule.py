@@ -14,7 +14,7 @@ from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, drop_text, window_text
 from fractal_dsl.program import program as p
-from fractal_dsl.program.terms import instances, parts
+from fractal_dsl.program.terms import instances, subterms
 
 
 def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]:
@@ -135,7 +135,7 @@ def _ops(term: p.Term) -> Iterator[p.Op]:
         case p.Op():
             yield term
         case p.Seq() | p.Merge() | p.NamedBlock() | p.Tagged():
-            for part in parts(term):
+            for part in subterms(term):
                 yield from _ops(part)
         case _:
             return

@@ -14,7 +14,7 @@ from math import prod
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Rect, beside, half_width
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Rect, half_width, shape_beside
 from fractal_dsl.picture.graph_to_dot.placer import Area, Placer, Route
 from fractal_dsl.picture.graph_to_dot.sizes import (
     BOTTOM,
@@ -153,7 +153,7 @@ class _Valley:
             route = self._run(self.left, level.down, 0.0, self.half[0], self.tops[i], route)
             assert route is not None
             if level.frame and (tensor := into(level.frame)):
-                text = beside(tensor, 0.0, self.edges[i] + TITLE / 2 + 2)
+                text = shape_beside(tensor, 0.0, self.edges[i] + TITLE / 2 + 2)
                 self.left.placed.entering[len(self.left.placed.edges)] = text
             if level.across:
                 self._hand_across(level.across, self._middle_of_bar(i), route)
@@ -172,7 +172,7 @@ class _Valley:
                 span = self.x - self.half[1], self.x + self.half[1]
                 route = self.right.bar(level.across[1], span, -self.edges[i] - height, height, [route])
             elif level.frame and (tensor := out(level.frame)):
-                text = beside(tensor, self.x, -(self.edges[i] + TITLE / 2 + 2))
+                text = shape_beside(tensor, self.x, -(self.edges[i] + TITLE / 2 + 2))
                 self.right.placed.leaving[route.source] = text
             y = -self.tops[i] - self._height(level.up)
             route = self._run(self.right, level.up, self.x, self.half[1], y, route) or route

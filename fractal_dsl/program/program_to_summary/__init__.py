@@ -14,7 +14,7 @@ from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, column_order
-from fractal_dsl.program.program_to_summary.count import Count
+from fractal_dsl.program.program_to_summary.count import LayerCount
 from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
 from fractal_dsl.program.program_to_summary.measurements import Measurement, measurements
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate
@@ -93,7 +93,7 @@ def program_to_measurements(program: p.Program, max_layers: int) -> dict[Span, l
 
 def _fits(program: p.Program, report: Report, max_layers: int) -> bool:
     """Whether a net has at most ``max_layers`` base layers, and joins of few enough columns. Reports if not."""
-    count = Count()
+    count = LayerCount()
     base, ops = count.term(program.body, False)
     if base > max_layers or ops > max_layers * MAX_OPS_PER_LAYER:
         counted = f"{approximate(base)} base layers" if base > max_layers else f"{approximate(ops)} layers"

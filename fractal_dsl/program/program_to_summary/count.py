@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fractal_dsl.program import program as p
 
 
-class Count:
+class LayerCount:
     """Counts the base layers and built-in layers of a term, without shapes and without expanding it."""
 
     def __init__(self) -> None:

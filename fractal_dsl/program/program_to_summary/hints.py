@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractal_dsl.ops import OpSpec, ShapeError, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label
-from fractal_dsl.program.terms import parts
+from fractal_dsl.program.terms import subterms
 
 _NO_KERNEL = 12  # a larger kernel is likely a number of channels: the largest in use is AlexNet's, of 11
 _CHANNELS = 4  # channels of an image
@@ -87,7 +87,7 @@ def _chain(term: p.Term) -> Iterator[p.Term]:
     """The blocks on the path of a signal, with layers and sequences flattened."""
     match term:
         case p.Seq() | p.NamedBlock() | p.Tagged():
-            for part in parts(term):
+            for part in subterms(term):
                 yield from _chain(part)
         case _:
             yield term

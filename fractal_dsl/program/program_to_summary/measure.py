@@ -17,7 +17,7 @@ from fractal_dsl.program.columns import Label, choose_operands, labels_of
 from fractal_dsl.program.drops import chances_of
 from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
 from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
-from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated, sum_of
+from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated_signal, sum_of
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, approximate
 
 MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB in float32
@@ -193,7 +193,7 @@ class Measure:
                 signal, more = self.closed(run.pop(), before.out, placed)
                 if run and (signal.out, signal.behind) == (before.out, before.behind):
                     # shape and axes are a fixed point: the rest of the run costs the same
-                    signal, more = repeated(signal, more, 1 + len(run))
+                    signal, more = repeated_signal(signal, more, 1 + len(run))
                     run.clear()
                 before, totals = signal.after(before), totals + more
         if not items:

@@ -10,7 +10,7 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.ops import Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.program_to_summary.measure import Measure
-from fractal_dsl.program.terms import parts
+from fractal_dsl.program.terms import subterms
 
 
 class Measurement(Struct, frozen=True):
@@ -65,7 +65,7 @@ def _terms(body: p.Term) -> Iterator[p.Term]:
             continue
         seen.add(id(term))
         yield term
-        waiting += parts(term)
+        waiting += subterms(term)
         join = term.join if isinstance(term, p.Merge) else term.instance.join if isinstance(term, p.Mention) else None
         if join is not None and join.after is not None:
             waiting.append(join.after)

@@ -104,11 +104,11 @@ class Signal(Struct, frozen=True):
         )
 
 
-def repeated(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
+def repeated_signal(signal: Signal, totals: Totals, times: int) -> tuple[Signal, Totals]:
     """A closed signal and its totals, repeated ``times`` times in sequence, in log2(times) sums."""
     if times == 1:
         return signal, totals
-    half, more = repeated(signal, totals, times // 2)
+    half, more = repeated_signal(signal, totals, times // 2)
     twice, both = half.after(half), more + more
     return (signal.after(twice), both + totals) if times % 2 else (twice, both)
 

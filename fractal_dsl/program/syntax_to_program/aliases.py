@@ -10,7 +10,7 @@ WHOLE = "`//` divides whole numbers and rounds down: `64 * 25 // 100`"
 NO_FUNCTIONS = "there are no functions of numbers: compute it elsewhere and pass it as a `param`"
 _EXTERN = "import one from Python by `extern`"
 
-NAMES = {
+FOREIGN_NAMES = {
     "True": "write `true`",
     "False": "write `false`",
     "None": "leave the argument out: its default applies",
@@ -186,4 +186,4 @@ def name_help(name: str) -> str | None:
         return f"write `nn.{TORCH[base]}(…)`"
     if f"{base}2d" in LAYERS and base not in LAYERS:
         return f"there are `{base}1d`, `{base}2d` and `{base}3d`"
-    return NAMES.get(name)
+    return FOREIGN_NAMES.get(name)

@@ -11,7 +11,7 @@ from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import Value, is_list, type_of
 
 
-def split(
+def split_branches(
     context: Context, given: Sequence[Argument], params: Sequence[s.Parameter] = ()
 ) -> tuple[list[Argument], list[Argument]]:
     """The branches of a join (positional blocks, and blocks in lists) and its other arguments.

@@ -28,8 +28,8 @@ from fractal_dsl.program.syntax_to_program.values import (
     RuleFn,
     TorchFn,
     Value,
-    kind_of,
     type_of,
+    with_article,
 )
 
 
@@ -60,7 +60,7 @@ def apply(core: Core, func: Value, given: Sequence[Argument], span: Span) -> Val
         case Unknown() if func.type.name == "block":
             return p.Hole(span)
         case _:
-            return core.context.error("E0303", span, f"{kind_of(func)} cannot be called")
+            return core.context.error("E0303", span, f"{with_article(func)} cannot be called")
 
 
 def _sequence(core: Core, given: Sequence[Argument], span: Span) -> Value:

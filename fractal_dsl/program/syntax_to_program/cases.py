@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
-from fractal_dsl.language.walk import Node, parts
+from fractal_dsl.language.walk import SyntaxNode, parts
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.types import ANY
 from fractal_dsl.program.syntax_to_program.values import Value, type_of
@@ -43,7 +43,7 @@ def has_base(decl: s.RuleDecl) -> bool:
     return any(c.var is None or c.guard is not None or not _needs(c.body, name) for c in decl.cases)
 
 
-def _needs(node: Node, name: str) -> bool:
+def _needs(node: SyntaxNode, name: str) -> bool:
     """Whether an expression uses a name outside loops over lists that may be empty."""
     if isinstance(node, s.Comprehension) and not isinstance(node.iterable, s.Items):
         return _needs(node.iterable, name)

@@ -22,7 +22,7 @@ from fractal_dsl.program.syntax_to_program.fitting import type_as
 from fractal_dsl.program.syntax_to_program.limits import MAX_ELEMENTS
 from fractal_dsl.program.syntax_to_program.lists import element, sized, unknown_element, unpacked
 from fractal_dsl.program.syntax_to_program.names import attribute, lookup
-from fractal_dsl.program.syntax_to_program.operators import binary, literal, repeated, repeats, unary
+from fractal_dsl.program.syntax_to_program.operators import binary, literal_of, repeated_block, repeats, unary
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import ANY, ANY_LIST, Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import (
@@ -57,7 +57,7 @@ class Evaluator(Struct):
         context.spend(1, expr.span)
         match expr:
             case s.Literal():
-                return literal(context, expr)
+                return literal_of(context, expr)
             case s.Name():
                 return lookup(context, expr, scope)
             case s.Items():
@@ -148,7 +148,7 @@ class Evaluator(Struct):
     def _binary(self, expr: s.Binary, scope: Scope) -> Value:
         left, right = self.evaluate(expr.left, scope), self.evaluate(expr.right, scope)
         if right is not ANY and repeats(expr.op, left):
-            return repeated(self.context, expr, self.block(left, expr.left.span), right)
+            return repeated_block(self.context, expr, self.block(left, expr.left.span), right)
         return binary(self.context, expr, left, right)
 
     def _comprehension(self, expr: s.Comprehension, scope: Scope) -> Value:

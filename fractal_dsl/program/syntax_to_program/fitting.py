@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractal_dsl.program.syntax_to_program.types import ANY, SCALARS, Type, Unknown
+from fractal_dsl.program.syntax_to_program.types import ANY, NAMED_TYPES, Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import BLOCKS, Prob, Value, is_list, type_of
 
 _WIDER = {"float": ("int", "prob"), "prob": ("float", "int")}
@@ -48,7 +48,7 @@ def type_as(value: Value) -> Type:
     if is_list(value):
         return Type("list", item_type(value))
     name = type_of(value)
-    return Type(name) if name in SCALARS else ANY.type
+    return Type(name) if name in NAMED_TYPES else ANY.type
 
 
 def item_type(values: tuple[Value, ...]) -> Type:

@@ -8,7 +8,7 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.ops import foreign_join
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.arguments import Argument
-from fractal_dsl.program.syntax_to_program.branches import split, unclear
+from fractal_dsl.program.syntax_to_program.branches import split_branches, unclear
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.dropped import drops_of
 from fractal_dsl.program.syntax_to_program.foreign import extern_args
@@ -28,18 +28,18 @@ def call_join(
         case LayerFn() | ExternFn():
             return _declared(core, func, given, span)
         case p.JoinUse():
-            branches, rest = split(core.context, given)
+            branches, rest = split_branches(core.context, given)
             if rest:
                 return core.context.error("E0206", rest[0].span, "this join already has its arguments")
             return _merge(core, func, branches, span)
         case Unknown():
-            branches, _ = split(core.context, given)
+            branches, _ = split_branches(core.context, given)
             return ANY if unclear(branches) else p.Hole(span) if branches else func
 
 
 def _built_in(core: Core, func: JoinFn, given: Sequence[Argument], span: Span) -> Value:
     context, name, params = core.context, func.spec.name, func.spec.params
-    branches, rest = split(context, given)
+    branches, rest = split_branches(context, given)
     if joins := [a for a in rest if branches and a.name is None and type_of(a.value) == "join"]:
         at = joins[0].span
         help = f"give it its own branches: `{context.written(at)}(id, …)`"
@@ -55,7 +55,7 @@ def _built_in(core: Core, func: JoinFn, given: Sequence[Argument], span: Span) -
 
 def _declared(core: Core, func: LayerFn | ExternFn, given: Sequence[Argument], span: Span) -> Value:
     """A call of a user's join, or of a Python class declared as a join."""
-    branches, rest = split(core.context, given, func.decl.params)
+    branches, rest = split_branches(core.context, given, func.decl.params)
     if unclear(branches):
         return ANY
     if isinstance(func, LayerFn):

@@ -8,7 +8,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.fitting import item_type, odd_one
-from fractal_dsl.program.syntax_to_program.limits import MAX_DEPTH, MAX_ELEMENTS, MAX_LIST
+from fractal_dsl.program.syntax_to_program.limits import MAX_ELEMENTS, MAX_LIST, MAX_LIST_DEPTH
 from fractal_dsl.program.syntax_to_program.types import ANY, Unknown, unknown
 from fractal_dsl.program.syntax_to_program.values import (
     BLOCKS,
@@ -18,8 +18,8 @@ from fractal_dsl.program.syntax_to_program.values import (
     RuleFn,
     Value,
     is_list,
-    kind_of,
     type_of,
+    with_article,
 )
 
 
@@ -31,8 +31,8 @@ def sized(context: Context, value: tuple[Value, ...], span: Span, spans: Sequenc
     weight, depth = context.weigh(value)
     if weight > MAX_ELEMENTS:
         return too_heavy(context, span)
-    if depth > MAX_DEPTH:
-        return context.error("E0602", span, f"lists are nested deeper than {MAX_DEPTH}")
+    if depth > MAX_LIST_DEPTH:
+        return context.error("E0602", span, f"lists are nested deeper than {MAX_LIST_DEPTH}")
     odd = odd_one(value)
     if odd is not None:
         first, other = type_of(value[0]), type_of(value[odd])
@@ -72,7 +72,7 @@ def element(context: Context, expr: s.Index, base: Value, index: Value, rule: En
             "write arguments in parentheses and the level of a rule in brackets" if isinstance(base, BLOCKS) else None
         )
         help = "write its names after a dot: `m.F[3]`" if isinstance(base, ModuleValue) else help
-        return context.error("E0303", expr.span, f"{kind_of(base)} has no elements", help=help)
+        return context.error("E0303", expr.span, f"{with_article(base)} has no elements", help=help)
     if isinstance(index, Unknown):
         context.spend(len(base) // 10, expr.span)
         return unknown(item_type(base))

@@ -21,8 +21,8 @@ from fractal_dsl.program.syntax_to_program.values import (
     TorchFn,
     TorchNn,
     Value,
-    kind_of,
     type_of,
+    with_article,
 )
 
 
@@ -73,7 +73,7 @@ def attribute(context: Context, base: Value, name: str, span: Span) -> Value:
             return _torch_module(context, name, span)
         case _:
             help = "the only attribute of a block is `.each(block)`" if type_of(base) == "block" else None
-            return context.error("E0201", span, f"{kind_of(base)} has no `.{name}`", help=help)
+            return context.error("E0201", span, f"{with_article(base)} has no `.{name}`", help=help)
 
 
 def _member(context: Context, module: Declarations, name: str, span: Span) -> Value:

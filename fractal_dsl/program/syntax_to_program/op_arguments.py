@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fractal_dsl.language.source import Span
-from fractal_dsl.ops import REQUIRED, OpParam
-from fractal_dsl.ops import Value as OpValue
+from fractal_dsl.ops import REQUIRED, OpParam, OpValue
 from fractal_dsl.program.syntax_to_program.aliases import NO_FUNCTIONS
 from fractal_dsl.program.syntax_to_program.arguments import Argument, Callee, match_arguments
 from fractal_dsl.program.syntax_to_program.context import Context

@@ -34,7 +34,7 @@ _COMPARE: dict[str, Callable[[Value, Value], bool]] = {
 }
 
 
-def literal(context: Context, expr: s.Literal) -> Value:
+def literal_of(context: Context, expr: s.Literal) -> Value:
     """The value of a literal within its limits."""
     value = expr.value
     if expr.prob:
@@ -43,10 +43,10 @@ def literal(context: Context, expr: s.Literal) -> Value:
             help = "a probability is between 0% and 100%"
             return context.error("E0302", expr.span, f"{show(Prob(value))} is not a probability", help=help)
         return Prob(value)
-    return number(context, value, expr.span) if isinstance(value, int | float) else value
+    return checked_number(context, value, expr.span) if isinstance(value, int | float) else value
 
 
-def number(context: Context, value: float, span: Span) -> Value:
+def checked_number(context: Context, value: float, span: Span) -> Value:
     """A number within its limits."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INT:
         return context.error("E0602", span, "this number exceeds the limit of 2**63 - 1")
@@ -73,7 +73,7 @@ def repeats(op: str, left: Value) -> bool:
     return op == "**" and isinstance(left, (*BLOCKS, Unknown)) and type_of(left) in ("block", "join")
 
 
-def repeated(context: Context, expr: s.Binary, block: p.Term, times: Value) -> Value:
+def repeated_block(context: Context, expr: s.Binary, block: p.Term, times: Value) -> Value:
     """``block ** n``"""
     if isinstance(times, Unknown) and times.type.name in ("any", "int"):
         return p.Hole(expr.span)
@@ -145,11 +145,11 @@ def _arithmetic(context: Context, expr: s.Binary, left: Value, right: Value) -> 
     if fault := _no_result(expr.op, left, right):
         return context.error("E0305", expr.span, fault)
     if expr.op == "**" and whole and abs(left) > 1 and right * math.log2(abs(left)) > 64:  # too long to compute
-        return number(context, MAX_INT + 1, expr.span)
+        return checked_number(context, MAX_INT + 1, expr.span)
     try:
-        return number(context, _ARITHMETIC[expr.op](left, right), expr.span)
+        return checked_number(context, _ARITHMETIC[expr.op](left, right), expr.span)
     except OverflowError:
-        return number(context, math.inf, expr.span)
+        return checked_number(context, math.inf, expr.span)
 
 
 def _no_result(op: str, left: float, right: float) -> str | None:

@@ -15,7 +15,7 @@ from fractal_dsl.program.syntax_to_program.domains import Domain, domain_of, in_
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.scope import Nowhere, Scope
 from fractal_dsl.program.syntax_to_program.typed import conforming, declared_type
-from fractal_dsl.program.syntax_to_program.types import ANY, PLAIN, Type, innermost
+from fractal_dsl.program.syntax_to_program.types import ANY, SCALARS, Type, innermost
 from fractal_dsl.program.syntax_to_program.values import Declarations, Value
 
 ParseValue = Callable[[Source, Report], s.Expr]
@@ -33,7 +33,7 @@ def param(
 
     ``prefix`` is the prefix of the file's parameters in ``-p``; None if ``-p`` cannot set them. ``ANY`` after an error.
     """
-    context, name, type = core.context, decl.name.id, declared_type(core.context, decl.type, PLAIN)
+    context, name, type = core.context, decl.name.id, declared_type(core.context, decl.type, SCALARS)
     item = innermost(type)
     if item.name in ("block", "join"):
         message = "a parameter of a file must be a number, string, boolean, or a list of these"

@@ -9,7 +9,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.program.syntax_to_program.aliases import FIRST_SETTINGS
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
-from fractal_dsl.program.syntax_to_program.types import PLAIN, Unknown
+from fractal_dsl.program.syntax_to_program.types import SCALARS, Unknown
 from fractal_dsl.program.syntax_to_program.values import Declarations, Value, is_list, type_of
 
 _NOT_TEXTS = {"True": "write `true`", "False": "write `false`", "None": "leave the setting out: its default applies"}
@@ -67,7 +67,7 @@ def _is_plain(value: Value) -> bool:
     """Whether a value is a number, string, boolean, or a list of these."""
     if is_list(value):
         return all(isinstance(v, Unknown) or _is_plain(v) for v in value)
-    return type_of(value) in PLAIN
+    return type_of(value) in SCALARS
 
 
 def _plain(value: Value) -> Any:

@@ -10,21 +10,21 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.program.syntax_to_program.aliases import WHOLE
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.fitting import fits
-from fractal_dsl.program.syntax_to_program.types import ANY, SCALARS, Type, Unknown, innermost
+from fractal_dsl.program.syntax_to_program.types import ANY, NAMED_TYPES, Type, Unknown, innermost
 from fractal_dsl.program.syntax_to_program.values import Prob, Value, is_list, show, type_of
 
 
-def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = SCALARS) -> Type:
+def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = NAMED_TYPES) -> Type:
     """A declared type. Only nets have tensor types. The help for an unknown type suggests one of ``known``."""
     if expr.item is not None:
         return Type("list", declared_type(context, expr.item, known))
-    if expr.name in SCALARS and expr.dims is None:
+    if expr.name in NAMED_TYPES and expr.dims is None:
         return Type(expr.name)
 
     def help() -> str:
         if expr.name.lower() in ("list", "tuple"):
             item = context.written(expr.dims[0].span) if expr.dims else "int"
-            return f"write `[{item if item in SCALARS else 'int'}]`"
+            return f"write `[{item if item in NAMED_TYPES else 'int'}]`"
         return suggestion(expr.name, known) or f"the types are {', '.join([*known, '[int]'])}"
 
     context.error("E0201", expr.span, f"unknown type `{expr.name}`", help=help)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 NUMBERS = ("int", "float", "prob")
-PLAIN = (*NUMBERS, "bool", "str")
+SCALARS = (*NUMBERS, "bool", "str")
 """The scalar types of a file's parameters."""
-SCALARS = (*PLAIN, "block", "join")
+NAMED_TYPES = (*SCALARS, "block", "join")
+"""The types that a file writes as one word: all but lists."""
 
 
 class Type(Struct, frozen=True):

@@ -173,7 +173,7 @@ def type_of(value: Value) -> str:
             return "block"
 
 
-def kind_of(value: Value) -> str:
+def with_article(value: Value) -> str:
     """A value's type with its article."""
     kind = type_of(value)
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
-from fractal_dsl.language.walk import Node, parts
+from fractal_dsl.language.walk import SyntaxNode, parts
 from fractal_dsl.program.syntax_to_program.cases import candidates
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
@@ -83,7 +83,7 @@ class Reader:
             if allowed is not False:
                 return
 
-    def _in(self, node: Node, names: Names) -> list[RuleCall]:
+    def _in(self, node: SyntaxNode, names: Names) -> list[RuleCall]:
         self.steps += 1
         if self.steps > MAX_WORK:
             return []
@@ -189,7 +189,7 @@ class Reader:
             return None
         return value if is_literal(value) and not has_unknown(value) else None
 
-    def _plain(self, node: Node, bound: set[str]) -> bool:
+    def _plain(self, node: SyntaxNode, bound: set[str]) -> bool:
         """Whether an expression has only plain values and no block in it, so that evaluating it is cheap."""
         match node:
             case s.Name(id=id):
