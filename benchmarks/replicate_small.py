@@ -157,8 +157,8 @@ def run(job: Job) -> Figures:
         ]
         config = parse_config(merge(compiled.program.train, overrides))
         result = train(compiled, config, folder, device="cpu", console=Console(quiet=True))
-        figures = {"whole net": error(result.accuracy)}
-        figures |= {f"column {c['column']}": error(c["accuracy"]) for c in result.columns}
+        figures = {"whole net": error(result.measured["accuracy"])}
+        figures |= {f"column {c['column']}": error(c["accuracy"]) for c in result.measured["columns"]}
         if net.anytime and not job.choosing:
             figures |= tradeoff(folder)
     return figures | {"seconds": time.perf_counter() - start}

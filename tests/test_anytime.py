@@ -22,7 +22,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.data import load
 from fractal_dsl.data.inputs import read_inputs
-from fractal_dsl.evaluation.evaluate import choose_device, measure_all
+from fractal_dsl.evaluation.evaluate import choose_device
+from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.evaluation.predict import predict
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff

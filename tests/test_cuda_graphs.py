@@ -54,7 +54,7 @@ def test_losses_and_weights_are_those_without(variant: str) -> None:
         config = parse_config(merge(compiled.program.train, [*settings, ("cuda_graphs", graphs)]))
         p, place = compiled.program, torch.device("cuda")
         images = load(config, p.net, p.input, p.output, place)
-        stepper = Stepper(build(compiled, 0).to(place).train(), Classification(), config, place)
+        stepper = Stepper(build(compiled, 0).to(place).train(), Classification(10), config, place)
         batches = images.batches(images.train, stepper.order(len(images.train), 0), 0)
         losses = [stepper.step(x, y, i, 0.05)[0].item() for i, (x, y) in enumerate(batches)]
         found.append((losses, {name: value.cpu() for name, value in stepper.weights().items()}))

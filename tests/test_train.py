@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -22,7 +23,8 @@ from fractal_dsl.base.manifest import write_manifest
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.data import load
-from fractal_dsl.evaluation.evaluate import evaluate, measure_all, weights_sha256
+from fractal_dsl.evaluation.evaluate import evaluate, weights_sha256
+from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.evaluation.run import Run, RunResult
 from fractal_dsl.graph.path_lengths import weighted_depths
 from fractal_dsl.language.diagnostics import FracError
@@ -160,7 +162,7 @@ def test_plain_net_without_drop_path_or_validation(tmp_path: Path) -> None:
     )
     result = run(tmp_path / "run", ("validation", 0), spec=spec)
     assert result.best_epoch == 2
-    assert len(result.columns) == 1
+    assert len(result.measured["columns"]) == 1
     opened = Run.open(tmp_path / "run")
     assert weights_sha256(opened.load("best")) == weights_sha256(opened.load("last"))
 
@@ -169,7 +171,9 @@ def test_evaluate_agrees_with_the_run(done: Path) -> None:
     opened = Run.open(done)
     found = evaluate(opened, columns=True)
     result = json.loads((done / "result.json").read_text())
-    assert list(found) == ["loss", "accuracy", "columns", "weights_sha256"]
+    assert list(found) == ["loss", "accuracy", "macro_f1", "columns", "confusion", "weights_sha256"]
+    rows = np.array(found["confusion"])
+    assert rows.trace() / rows.sum() == found["accuracy"]
     assert found["accuracy"] == result["accuracy"]
     assert found["columns"] == result["columns"]
     assert evaluate(opened)["columns"] == []

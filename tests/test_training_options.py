@@ -75,7 +75,7 @@ def some(config: TrainConfig, norm: str = "", batch: int = 12) -> tuple[Stepper,
     model = build(tiny(norm), 0)
     torch.manual_seed(0)
     return (
-        Stepper(model, Classification(config.label_smoothing), config, CPU),
+        Stepper(model, Classification(4, config.label_smoothing), config, CPU),
         model,
         torch.randn(batch, 1, 8, 8),
         torch.arange(batch) % 4,
@@ -201,7 +201,7 @@ def test_mixing() -> None:
 def test_losses_of_mixed_labels() -> None:
     logits, y = torch.randn(6, 4), torch.arange(6) % 4
     soft = 0.3 * F.one_hot(y, 4) + 0.7 * F.one_hot(y.roll(1), 4)
-    task = Classification(smoothing=0.1)
+    task = Classification(4, 0.1)
     found = loss_of(task, logits, [(y, 0.3), (y.roll(1), 0.7)])
     assert found == pytest.approx(F.cross_entropy(logits, soft, label_smoothing=0.1).item(), rel=1e-5)
     assert running_of(task, F.one_hot(y, 4).float(), [(y, 0.3), (y.roll(1), 0.7)]) == pytest.approx(1.8)

@@ -206,7 +206,7 @@ def test_five_hundred_training_steps_take_no_memory() -> None:
     compiled = compile_file(EXAMPLES / "digits.frac")
     model = build(compiled, 0).train()
     stepper = Stepper(
-        model, Classification(), parse_config({**compiled.program.train, "ema": 0.9}), torch.device("cpu")
+        model, Classification(10), parse_config({**compiled.program.train, "ema": 0.9}), torch.device("cpu")
     )
     x, y = torch.randn(16, *model.input.shape), torch.randint(10, (16,))
     for number in range(100):

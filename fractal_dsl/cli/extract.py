@@ -10,6 +10,7 @@ import typer
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.grouped import RunOptions, with_group
 from fractal_dsl.cli.say import say
+from fractal_dsl.runs.tasks import TASKS
 
 
 @with_group
@@ -47,11 +48,13 @@ def extract(
         allow_python=options.allow_python,
     )
     if done.recalibration:
-        estimate = done.recalibration
+        estimate, figures = done.recalibration, TASKS[done.recalibration.task]
+        before, after, score = estimate.before, estimate.after, figures.score
         say(
-            f"batch-norm statistics from {estimate.images:,} training images of {estimate.dataset}; test images: "
-            f"accuracy {estimate.before['accuracy']:.2%} before, {estimate.after['accuracy']:.2%} after; "
-            f"loss {estimate.before['loss']:.4f} before, {estimate.after['loss']:.4f} after"
+            f"batch-norm statistics from {estimate.images:,} training {figures.examples} of {estimate.dataset}; "
+            f"test {figures.examples}: "
+            f"{score.label} {score.text(before[score.key])} before, {score.text(after[score.key])} after; "
+            f"loss {before['loss']:.4f} before, {after['loss']:.4f} after"
         )
     if done.folded is not None:
         say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))

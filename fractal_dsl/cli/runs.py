@@ -14,6 +14,7 @@ from fractal_dsl.base.texts import aligned, counted
 from fractal_dsl.cli.grouped import RunOptions, with_group
 from fractal_dsl.cli.options import JSON, RunArgument, finite
 from fractal_dsl.cli.say import say
+from fractal_dsl.runs.tasks import CONFIDENCES, TASKS, Metric
 
 
 @with_group
@@ -23,7 +24,7 @@ def eval(
     columns: Annotated[bool, typer.Option("--columns", help="Also evaluate each column by itself.")] = False,
     anytime: Annotated[
         bool,
-        typer.Option("--anytime", help="Compare accuracy with latency and work, and draw RUN/anytime.svg."),
+        typer.Option("--anytime", help="Compare scores with latency and work, and draw RUN/anytime.svg."),
     ] = False,
     crops: Annotated[
         Literal["1", "10"],
@@ -35,7 +36,7 @@ def eval(
     json_: JSON = False,
     options: RunOptions,
 ) -> None:
-    """Print the loss and accuracy of a trained net on the test images."""
+    """Print the loss and the metrics of a trained net on the test examples."""
     from fractal_dsl.evaluation.evaluate import evaluate
     from fractal_dsl.evaluation.tradeoff import tradeoff_svg
     from fractal_dsl.runs.plots import require_matplotlib
@@ -44,8 +45,9 @@ def eval(
         raise typer.BadParameter("--anytime takes one image at a time: leave one option out", param_hint="--crops")
     if anytime:
         require_matplotlib()
+    opened = options.open(run)
     result = evaluate(
-        options.open(run),
+        opened,
         columns,
         options.weights.value,
         options.device,
@@ -59,30 +61,35 @@ def eval(
         say(json.dumps(result, indent=2))
         return
     rows = [("whole net", result), *((f"column {row['column']}", row) for row in result["columns"])]
-    cells = [(name, f"loss {row['loss']:.4f}", f"accuracy {row['accuracy']:.2%}") for name, row in rows]
+    figures = TASKS[opened.data().task]
+    cells = [
+        (name, f"loss {row['loss']:.4f}", *(f"{m.label} {m.text(row[m.key])}" for m in figures.of(row)))
+        for name, row in rows
+    ]
     say("\n".join(aligned(cells, "<")))
     if anytime:
         say("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
 
 
 def _tradeoff(facts: dict[str, Any]) -> list[str]:
-    """The table of accuracy against its cost, as lines."""
+    """The table of scores against their cost, as lines."""
+    score = TASKS[facts["task"]].score
     names = [*(f"column {row['column']}" for row in facts["networks"][:-1]), "whole net"]
-    rows = [("", "accuracy", "ms per image", "MACs per image", "answered by")]
-    rows += [(name, *_costs(row), "") for name, row in zip(names, facts["networks"], strict=True)]
+    rows = [("", score.label, "ms per image", "MACs per image", "answered by")]
+    rows += [(name, *_costs(row, score), "") for name, row in zip(names, facts["networks"], strict=True)]
     for row in facts["policies"]:
         shares = [f"{name} {share:.1%}" for name, share in zip(names, row["answered"], strict=True) if share]
-        rows.append((f"confidence >= {100 * row['confidence']:g} %", *_costs(row), ", ".join(shares)))
+        rows.append((f"confidence >= {100 * row['confidence']:g} %", *_costs(row, score), ", ".join(shares)))
     threads = f", {counted(facts['threads'], 'thread')}" if facts["device"] == "cpu" else ""
     return [
         *aligned(rows, "<>>><"),
-        f"Latency: one image at a time on {facts['device']}{threads}, median of {facts['repeats']}. "
-        "Confidence: largest softmax probability, not calibrated.",
+        f"Latency: one image at a time on {facts['device']}{threads}, median of {facts['repeats']}."
+        + (f" Confidence: {CONFIDENCES[facts['task']]}, not calibrated." if facts["policies"] else ""),
     ]
 
 
-def _costs(row: dict[str, Any]) -> tuple[str, str, str]:
-    return f"{row['accuracy']:.2%}", f"{row['ms']:.2f}", f"{row['macs']:,.0f}"
+def _costs(row: dict[str, Any], score: Metric) -> tuple[str, str, str]:
+    return score.text(row[score.key]), f"{row['ms']:.2f}", f"{row['macs']:,.0f}"
 
 
 @with_group

@@ -42,7 +42,12 @@ SamplerOption = Annotated[
     typer.Option(help="How to choose trials; by default grid if it has at most --trials combinations, else tpe."),
 ]
 ObjectiveOption = Annotated[
-    Literal["accuracy", "loss"], typer.Option(help="What to optimize, on validation images at the best epoch.")
+    str | None,
+    typer.Option(
+        metavar="FIGURE",
+        help="What to optimize on validation examples at the best epoch: loss or a metric of the task; by default the "
+        "metric that chooses the best weights, such as accuracy.",
+    ),
 ]
 MinimizeOption = Annotated[
     Literal["macs", "params"] | None, typer.Option(help="Also minimize the size of the net in this measure.")
@@ -69,7 +74,7 @@ def sweep(
     flags: Flags,
     trials: TrialsOption = None,
     sampler: SamplerOption = None,
-    objective: ObjectiveOption = "accuracy",
+    objective: ObjectiveOption = None,
     minimize: MinimizeOption = None,
     prune: PruneOption = None,
     seed: SeedOption = 0,

@@ -97,10 +97,16 @@ class Folder(_ImageFiles):
 
 
 class Npz(Settings):
-    """Your arrays in a NumPy archive: inputs and labels, or x_train, y_train, x_test and y_test."""
+    """Your arrays in a NumPy archive: inputs and labels, or x_train, y_train, x_test and y_test.
+
+    The labels are classes, labels of 0 and 1, numbers, masks or tokens.
+    """
 
     name: Literal["npz"] = "npz"
     path: str = Field(min_length=1, description='`"npz:PATH"` for short')
+    ignored: int | None = Field(
+        default=None, description="value of pixels or tokens that do not count; by default 255 in masks, -100 in tokens"
+    )
 
 
 def _listed(value: Any) -> Any:

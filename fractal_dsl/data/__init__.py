@@ -16,6 +16,7 @@ import torch
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import (
     Cifar,
     Csv,
@@ -23,21 +24,19 @@ from fractal_dsl.config import (
     Digits,
     Folder,
     ImageNet,
-    NoAugmentation,
     Npz,
-    ResizedCrop,
     Svhn,
     Synthetic,
     Text,
     TrainConfig,
-    Translate,
 )
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data.arrays import digits, npz
 from fractal_dsl.data.dataset import ImageSet
 from fractal_dsl.data.draws import batch_order, in_order, seed_for
+from fractal_dsl.data.fitting import check_augmentation, check_parts, judged
 from fractal_dsl.data.folders import ImageFiles, folder, imagenet
-from fractal_dsl.data.identity import check_classes, identified
-from fractal_dsl.data.masks import MaskedImages
+from fractal_dsl.data.identity import identified
 from fractal_dsl.data.parts import Part
 from fractal_dsl.data.plugin import python_dataset
 from fractal_dsl.data.source import ExampleSource, Rows, Splits
@@ -48,9 +47,8 @@ from fractal_dsl.data.vision import cifar, svhn
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.ops.shapes import integer
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.tasks import infer
 
-__all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "vocabulary_of"]
+__all__ = ["ImageSet", "Part", "batch_order", "in_order", "load", "seed_for", "task_of", "vocabulary_of"]
 
 
 def load(
@@ -79,24 +77,31 @@ def load(
             f'{net} has no data set to train on: write `dataset = "digits"` into the file\'s `train` block, '
             "or add `--set dataset=digits` (or `synthetic`)"
         )
-    task = infer(config, net, out)
-    splits = _read(choice, config, into, out, vocabulary, allow_python, ten_crops, trained)
-    _check_fit(choice, splits, net, into, out)
-    _check_augmentation(config, splits, into)
+    splits = _read(choice, config, into, out, vocabulary, allow_python, trained, hold=not ten_crops)
+    task, splits = judged(config, splits, net, into, out)
+    check_augmentation(config, splits, task, into, out)
     parts = splits.rows(config.validation)
     if ten_crops:
         parts = (*parts[:2], _ten_crops(choice, *parts[2]))
-    check_classes(choice, splits, parts)
-    if config.validation and not len(parts[1][1]):
-        share = f"`validation` = {config.validation:g} of {len(parts[0][1]):,} training examples selects none"
-        raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
+    check_parts(config, splits, task, parts)
     by_channel = (-1, *(1,) * (len(into.shape) - 1))
     source, rows = parts[0]
     moments = source.moments(rows)
-    record = identified(choice, splits, parts, moments, task, out.shape[0])
+    task = task.fitted(None if source.targets is None else source.targets[rows], device)
+    record = identified(choice, splits, parts, moments, task)
     mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in moments]
     train, validation, test = [source.part(rows, device) for source, rows in parts]
     return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record, task)
+
+
+def task_of(config: TrainConfig, compiled: Compiled, *, allow_python: bool) -> TaskName:
+    """The task of a net on the configured data set, of which no images are read. Raises UserError as ``load`` does."""
+    choice, program = config.dataset, compiled.program
+    if choice is None or isinstance(choice, Digits | Cifar | Svhn | ImageNet):
+        return "classification"
+    vocabulary = vocabulary_of(compiled.graph)
+    splits = _read(choice, config, program.input, program.output, vocabulary, allow_python, hold=False)
+    return judged(config, splits, program.net, program.input, program.output)[0].name
 
 
 def _ten_crops(choice: Dataset, test: ExampleSource, rows: Rows) -> tuple[ExampleSource, Rows]:
@@ -118,51 +123,29 @@ def _read(
     out: ops.Tensor,
     vocabulary: int | None,
     allow_python: bool,
-    ten_crops: bool,
-    trained: DataRecord | None,
+    trained: DataRecord | None = None,
+    *,
+    hold: bool,
 ) -> Splits:
-    classes = out.shape[0]
+    """The data set. ``hold`` lets image files be read into memory."""
     match choice:
         case Digits():
             return digits()
         case Synthetic():
-            return Splits(synthesised(choice, into, classes, vocabulary))
+            return Splits(synthesised(choice, into, out.shape[0], vocabulary))
         case Cifar():
             return cifar(choice)
         case Svhn():
             return svhn(choice)
         case Npz():
-            return npz(choice, into, vocabulary, classes)
+            return npz(choice, into, vocabulary)
         case ImageNet():
             return imagenet(choice, into, config.augment)
         case Folder():
-            return folder(choice, into, out, config.augment, config.validation, hold=not ten_crops)
+            return folder(choice, into, out, config.augment, config.validation, hold=hold)
         case Csv():
             return csv(choice, into, out, config.task, config.validation, trained)
         case Text():
             return text(choice, into, out, vocabulary)
         case _:
-            return python_dataset(choice, into, classes, allow_python)
-
-
-def _check_fit(choice: Dataset, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> None:
-    given, names = splits.train.input, splits.train.names
-    classes = None if names is None else len(names)
-    if given != into or classes not in (None, out.shape[0]):
-        raise UserError(
-            f"`{choice.name}` has inputs {given} of {classes} classes, but net {net} takes {into} and gives {out}; "
-            f"declare `net {net}(x: {given}) -> f32[{classes}]`, or add `--set dataset=synthetic`, "
-            "which generates examples of the net's own type"
-        )
-
-
-def _check_augmentation(config: TrainConfig, splits: Splits, into: ops.Tensor) -> None:
-    how = config.augment
-    if isinstance(how, NoAugmentation):
-        return
-    if into.dtype != "f32" or len(into.shape) != 3:
-        raise UserError(f"`augment` is for images, f32[channels, height, width], but the net takes {into}")
-    if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles | MaskedImages):
-        raise UserError("`resized_crop` is for image files, from `imagenet` or a `folder`: use `translate` here")
-    if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
-        raise UserError(f"an image of {into} is too small to reflect {how.pixels} pixels: lower `augment.pixels`")
+            return python_dataset(choice, into, allow_python)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ def digits() -> Splits:
         return Splits(Examples(archive["images"][:, None], archive["labels"].astype(np.int64), numbered(10)))
 
 
-def npz(config: Npz, into: ops.Tensor, vocabulary: int | None, outputs: int) -> Splits:
+def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
     """The arrays of an archive, in the net's layout. Raises UserError if it has no usable arrays."""
     path = Path(config.path)
     arrays = _read(path)
@@ -49,25 +48,22 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None, outputs: int) -> 
         there = ", ".join(sorted(arrays)) or "nothing"
         raise UserError(f"{path} must have arrays `inputs` and `labels`, or x_train and y_train, but it has {there}")
     inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in arrays_of.items() if n}
-    labels = {part: _labels(arrays[n[1]], f"{path}: {n[1]}") for part, n in arrays_of.items() if n}
+    made: dict[str, Examples] = {}
     for part, names in arrays_of.items():
-        if names and len(inputs[part]) != len(labels[part]):
-            counts = f"{len(inputs[part]):,} {names[0]} and {len(labels[part]):,} {names[1]}"
-            raise UserError(f"{path} has {counts}, but needs one label for each")
-    names = numbered(_classes(path, labels["train"], labels, outputs))
-    made = {part: Examples(inputs[part], labels[part], names, "by content") for part in inputs}
+        if names:
+            made[part] = _examples(path, inputs[part], arrays[names[1]], names, config.ignored)
     return Splits(made["train"], made.get("validation"), made.get("test"))
 
 
-def _classes(path: Path, train: NDArray[np.int64], labels: Mapping[str, NDArray[np.int64]], outputs: int) -> int:
-    """The number of classes. Raises UserError if they do not start at 0."""
-    low, high = int(train.min()) if train.size else 0, max(int(y.max(initial=-1)) for y in labels.values())
-    if low > 0 and outputs != high + 1:
+def _examples(path: Path, x: NDArray[Any], y: NDArray[Any], names: tuple[str, str], ignored: int | None) -> Examples:
+    """The inputs and targets of a part. Raises UserError if their numbers differ."""
+    if len(x) != len(y):
         raise UserError(
-            f"{path}: labels run from {low} to {high}, but classes start at 0. Subtract {low} from the labels: "
-            f"they then run from 0 to {high - low}, for a net that gives f32[{high - low + 1}]"
+            f"{path} has {len(x):,} {names[0]} and {len(y):,} {names[1]}, but needs a target for each input"
         )
-    return high + 1
+    if y.dtype.kind not in "buif":
+        raise UserError(f"{path}: {names[1]} contains {y.dtype}, but targets must be numbers")
+    return Examples(x, y, split="by content", named=f"{path}: {names[1]}[{{}}]".format, ignored=ignored)
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -95,13 +91,3 @@ def _inputs(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: st
         elif x.ndim > 2 and (x.shape[-1], *x.shape[1:-1]) == into.shape:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
     return checked(x, into, vocabulary, where)
-
-
-def _labels(y: NDArray[Any], where: str) -> NDArray[np.int64]:
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "ui" or (y.size and y.min() < 0):
-        raise UserError(
-            f"{where} must have a class for each input, a whole number from 0, but it is {y.dtype} {list(y.shape)}"
-        )
-    return y.astype(np.int64)

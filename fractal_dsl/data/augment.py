@@ -29,6 +29,15 @@ def augmented(x: Tensor, how: Augmentation, rows: Tensor, seed: int, epoch: int)
     return x
 
 
+def augmented_masks(y: Tensor, fill: int, how: Augmentation, rows: Tensor, seed: int, epoch: int) -> Tensor:
+    """Move masks [batch, height, width] as ``augmented`` moves the images of the same rows.
+
+    Pixels from outside of an image become ``fill``, unless the image is reflected.
+    """
+    shifted = augmented(y[:, None].float() - fill, how, rows, seed, epoch)  # outside is 0
+    return (shifted + fill)[:, 0].long()
+
+
 def _windows(x: Tensor, up: Tensor, left: Tensor, pixels: int, padding: str) -> Tensor:
     """For each image, padded on all sides, the window of the image's size that starts at ``up`` and ``left``."""
     height, width = x.shape[2:]

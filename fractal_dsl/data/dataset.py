@@ -11,11 +11,12 @@ from torch import Tensor
 
 from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config import Augmentation
-from fractal_dsl.data.augment import augmented
+from fractal_dsl.data.augment import augmented, augmented_masks
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
 from fractal_dsl.data.tree import passed_text
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.segmentation import Segmentation
 
 _TOGETHER = 2**18
 """The largest number of input values that are prepared at once."""
@@ -43,8 +44,7 @@ class ImageSet:
         """One line: the name, the number of images or other examples for each use, their shape and classes."""
         record, what = self.record, "images" if self.mean.ndim == 3 else "examples"
         counts = ", ".join(f"{count:,} {use}" for use, count in record.examples.items())
-        classes = f"{counted(len(record.classes), 'class', 'classes')}: {shortened(record.classes)}"
-        text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {classes}"
+        text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {self._targets()}"
         if record.table:
             text += f"; inputs: {shortened(record.table.inputs(), 12)}"
         if record.new:
@@ -52,6 +52,17 @@ class ImageSet:
             text += f"; values that no training row has: {new}" + (", …" if len(record.new) > 5 else "")
         passed = passed_text(record.passed_over)
         return f"{text}; skipped: {passed}" if passed else text
+
+    def _targets(self) -> str:
+        """The classes, labels or numbers of the task."""
+        record = self.record
+        one, many = ("label", "labels") if record.task == "multilabel" else ("class", "classes")
+        names = f"{counted(len(record.classes), one, many)}: {shortened(record.classes)}"
+        if record.targets is None:
+            return names
+        if record.task in ("multilabel", "segmentation"):
+            return f"{record.task}, {names}"
+        return f"{record.task}, targets {record.targets.text()}"
 
     def normalised_as(self, record: DataRecord) -> ImageSet:
         """The same data, normalised by the moments of a record."""
@@ -71,8 +82,7 @@ class ImageSet:
         """
         if isinstance(rows, slice):
             rows = torch.arange(*rows.indices(len(part)))
-        x, y = part.read(rows, self.seed, epoch)
-        return self._prepared(x, rows, epoch), y
+        return self._prepared(part.read(rows, self.seed, epoch), rows, epoch)
 
     def batches(self, part: Part, order: Iterable[Tensor], epoch: int | None = None) -> Iterator[Batch]:
         """Yield ``batch`` for each mini-batch of rows. Files are read ahead, and small mini-batches from memory are
@@ -81,10 +91,9 @@ class ImageSet:
         many = max(1, _TOGETHER // max(1, self._numbers(part, order))) if isinstance(part, MemoryPart) else 1
         groups = [order[i : i + many] for i in range(0, len(order), many)]
         joined = [torch.cat(group) for group in groups]
-        for group, rows, (x, y) in zip(groups, joined, part.stream(joined, self.seed, epoch), strict=True):
+        for group, rows, read in zip(groups, joined, part.stream(joined, self.seed, epoch), strict=True):
             sizes = [len(rows) for rows in group]
-            x = self._prepared(x, rows, epoch)
-            parts = (cast(tuple[Tensor, ...], z.split(sizes)) for z in (x, y))
+            parts = (cast(tuple[Tensor, ...], z.split(sizes)) for z in self._prepared(read, rows, epoch))
             for inputs, targets in zip(*parts, strict=True):
                 # a copy is aligned like a single mini-batch: the bits of matrix products can depend on alignment
                 yield inputs.clone() if len(group) > 1 else inputs, targets
@@ -93,8 +102,13 @@ class ImageSet:
         """The number of input values in a mini-batch."""
         return len(order[0]) * part.inputs[0].numel() if order else 0
 
-    def _prepared(self, x: Tensor, rows: Tensor, epoch: int | None) -> Tensor:
+    def _prepared(self, read: Batch, rows: Tensor, epoch: int | None) -> Batch:
+        x, y = read
         if x.dtype == torch.int64:
-            return x
+            return x, y
         x = x.float().sub_(self.mean).div_(self.std)  # the input is a copy
-        return x if epoch is None else augmented(x, self.augment, rows, self.seed, epoch)
+        if epoch is None:
+            return x, y
+        if isinstance(self.task, Segmentation):
+            y = augmented_masks(y, self.task.ignored, self.augment, rows, self.seed, epoch)
+        return augmented(x, self.augment, rows, self.seed, epoch), y

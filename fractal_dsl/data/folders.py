@@ -27,6 +27,9 @@ from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Split
 from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
 from fractal_dsl.data.vision import data_root
 from fractal_dsl.runs.data_record import Content, Images, Split
+from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.targets import Targets
 
 _HELD = 1_000_000_000  # bytes
 _FEW = 1000  # up to this many images, worker processes do not pay
@@ -59,6 +62,20 @@ class ImageFiles:
     def targets(self) -> NDArray[np.int64]:
         """The class of each file."""
         return np.array([label for _, label in self.tree.files], np.int64)
+
+    @property
+    def unit(self) -> Unit:
+        """No token."""
+        return "token"
+
+    def raw(self) -> Targets:
+        """The class of each file."""
+        return Targets(self.targets, lambda i: str(self.tree.root / self.tree.files[i][0]), self.names)
+
+    def judged(self, task: Task) -> ImageFiles:
+        """The same: classes suit no other task. Raises UserError if the task takes other targets."""
+        task.converted(self.raw())
+        return self
 
     @property
     def split(self) -> Split:

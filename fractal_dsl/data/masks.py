@@ -26,6 +26,9 @@ from fractal_dsl.data.pairs import Pairs
 from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, numbered, place
 from fractal_dsl.runs.data_record import Content, Images, Split
+from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.targets import Targets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -96,6 +99,7 @@ class MaskedImages:
     unreadable: tuple[str, ...] = ()
     targets: None = None  # known only when read
     split: Split = "by name"
+    unit: Unit = "token"
 
     def __len__(self) -> int:
         return len(self.pairs.files)
@@ -104,6 +108,18 @@ class MaskedImages:
     def names(self) -> tuple[str, ...]:
         """The classes by number."""
         return numbered(len(self.coding.values))
+
+    def raw(self) -> Targets:
+        """A mask of class 0: masks are read later."""
+        return Targets(np.zeros((1, *self.size), np.int64), self._mask, self.names, self.coding.code)
+
+    def _mask(self, row: int) -> str:
+        return str(self.pairs.masks / self.pairs.files[row][1])
+
+    def judged(self, task: Task) -> MaskedImages:
+        """The same: masks suit no other task. Raises UserError if the task takes other targets."""
+        task.converted(self.raw())
+        return self
 
     def places(self) -> NDArray[np.float64]:
         """A hash of each image's name."""
@@ -259,7 +275,9 @@ def _check_seen(
 def _decoded(images: MaskedImages) -> Examples:
     every = StreamedPart(images, range(len(images)), torch.device("cpu"), _workers(images))
     inputs, targets = zip(*every.stream(in_order(len(images), 64), 0, None), strict=True)
-    return Examples(torch.cat(inputs).numpy(), torch.cat(targets).numpy(), images.names, images.split, images)
+    x, y = torch.cat(inputs).numpy(), torch.cat(targets).numpy()
+    named, ignored = images.raw().name, images.coding.code
+    return Examples(x, y, images.names, images.split, images, named=named, ignored=ignored)
 
 
 def _mask_image(targets: NDArray[np.int32]) -> Image:

@@ -5,11 +5,11 @@
         ...
 
 ``dataset = "python:mydata:make"`` with ``--allow-python`` calls ``make("train")``, ``make("validation")`` and
-``make("test")``. A Dataset has ``__len__`` and ``__getitem__``, which returns an input of the net's shape and a class
-number from 0. The input is a tensor or an array: float32, used unchanged; uint8, an image, normalised by ImageNet's
-moments; or int64, tokens. For validation or test examples the function may return None: they are then held out of the
-training examples. Random numbers that ``__getitem__`` draws from the global generators of torch, NumPy and Python are
-functions of (seed, epoch, index).
+``make("test")``. A Dataset has ``__len__`` and ``__getitem__``, which returns an input of the net's shape and a target.
+The input is a tensor or an array: float32, used unchanged; uint8, an image, normalised by ImageNet's moments; or int64,
+tokens. The target is a class number from 0, or whatever another task takes, in its own unit. For validation or test
+examples the function may return None: they are then held out of the training examples. Random numbers that
+``__getitem__`` draws from the global generators of torch, NumPy and Python are functions of (seed, epoch, index).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
@@ -32,6 +33,9 @@ from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import UNCHANGED, Moments, Rows, SourceRecord, Splits, imagenet_moments
 from fractal_dsl.ops.foreign_python import Failed, load_object
 from fractal_dsl.runs.data_record import Content, Split
+from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.targets import Targets
 
 _TYPES = {"f32": (torch.float32, torch.uint8), "i64": (torch.int64,)}
 
@@ -43,14 +47,23 @@ class PluginExamples:
     dataset: Any
     name: str
     input: ops.Tensor
-    outputs: int
     workers: int
+    task: Task | None = None
+    unit: Unit = "token"
     names: None = None  # classes and targets are known only when examples are read
     targets: None = None
     split: Split = "by order"
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def raw(self) -> Targets:
+        """The target of the first example."""
+        return self._target(0, self._get(0, 0, None)[1])
+
+    def judged(self, task: Task) -> PluginExamples:
+        """The examples for a task: targets are checked when they are read."""
+        return replace(self, task=task)
 
     def places(self) -> NDArray[np.float64]:
         """Not available: the split is by order."""
@@ -74,23 +87,33 @@ class PluginExamples:
 
     def read(self, index: int, seed: int, epoch: int | None) -> Batch:
         """Read an example. Raises UserError if it does not fit the net, or the Dataset's own code fails."""
-        where = f"{self.name}: example {index}"
-        with _seeded(seed_for("plugin", seed, -1 if epoch is None else epoch, index)):
-            try:
-                x, y = self.dataset[index]
-                x, y = torch.as_tensor(x), int(y)
-            except Exception as error:  # the user's code may raise anything
-                raise UserError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
+        x, y = self._get(index, seed, epoch)
+        where = self._where(index)
         if tuple(x.shape) != self.input.shape or x.dtype not in _TYPES[self.input.dtype]:
             given = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
             way = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
             raise UserError(f"{where} is {given}, but the net takes {self.input}{way}")
-        if not 0 <= y < self.outputs:
-            raise UserError(f"{where} is of class {y}, but the net has classes 0 to {self.outputs - 1}")
-        return x, torch.tensor(y)
+        assert self.task is not None
+        return x, torch.from_numpy(self.task.converted(self._target(index, y)))[0]
+
+    def _get(self, index: int, seed: int, epoch: int | None) -> tuple[Tensor, NDArray[Any]]:
+        """What the Dataset returns for an example."""
+        with _seeded(seed_for("plugin", seed, -1 if epoch is None else epoch, index)):
+            try:
+                x, y = self.dataset[index]
+                return torch.as_tensor(x), torch.as_tensor(y).numpy()
+            except Exception as error:  # the user's code may raise anything
+                reason = f"{type(error).__name__}: {error}"
+                raise UserError(f"{self._where(index)} cannot be read: {reason}") from None
+
+    def _where(self, index: int) -> str:
+        return f"{self.name}: example {index}"
+
+    def _target(self, index: int, y: NDArray[Any]) -> Targets:
+        return Targets(y[None], lambda _: f"the target of {self._where(index)}")
 
 
-def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool) -> Splits:
+def python_dataset(config: Python, into: ops.Tensor, allowed: bool) -> Splits:
     """The Datasets of a factory. Raises UserError if Python code is not allowed, or the factory fails."""
     if not allowed:
         raise UserError(f"the data set {config.factory} is Python code: add --allow-python if you trust it")
@@ -106,9 +129,7 @@ def python_dataset(config: Python, into: ops.Tensor, classes: int, allowed: bool
         except Exception as error:  # the user's code may raise anything
             raise UserError(f'{config.factory}("{name}") failed: {type(error).__name__}: {error}') from None
         return (
-            PluginExamples(dataset, f'{config.factory}("{name}")', into, classes, config.workers)
-            if count is not None
-            else None
+            PluginExamples(dataset, f'{config.factory}("{name}")', into, config.workers) if count is not None else None
         )
 
     train = part("train")

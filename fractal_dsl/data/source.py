@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,9 @@ from fractal_dsl import ops
 from fractal_dsl.data.parts import MemoryPart, Part
 from fractal_dsl.runs.data_record import Content, Images, Split
 from fractal_dsl.runs.table import Table
+from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.targets import Names, Targets
 
 MAX_BYTES = 4_000_000_000
 """The memory limit for examples."""
@@ -49,12 +52,25 @@ class ExampleSource(Protocol):
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """The names of the classes, or of the labels."""
+        """The names of the classes, of the labels or of the numbers in a target."""
         ...
 
     @property
     def targets(self) -> NDArray[Any] | None:
-        """The targets [n, …], int64 or float32."""
+        """The targets [n, …]: as stored, and int64 or float32 once they are ``judged``."""
+        ...
+
+    @property
+    def unit(self) -> Unit:
+        """What one token stands for, if targets are tokens."""
+        ...
+
+    def raw(self) -> Targets:
+        """The targets as stored, or the first of them if they are known only when read."""
+        ...
+
+    def judged(self, task: Task) -> ExampleSource:
+        """The examples with the targets that a task takes. Raises UserError, which names the first wrong one."""
         ...
 
     @property
@@ -99,6 +115,10 @@ class Splits:
         every = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: source for name, source in every.items() if source is not None}
 
+    def judged(self, task: Task) -> Splits:
+        """The parts with the targets that a task takes. Raises UserError, which names the first wrong one."""
+        return Splits(**{name: source.judged(task) for name, source in self.given().items()})
+
     def rows(self, validation: float) -> tuple[tuple[ExampleSource, Rows], ...]:
         """The training, validation (this share of the training examples) and test examples.
 
@@ -120,7 +140,11 @@ class Splits:
         tests = 0 if self.test else round(TEST_SHARE * count)
         held = 0 if self.validation else round(validation * (count - tests))
         train = order[tests + held :] if tests + held else np.arange(count)
-        return train, order[tests : tests + held], order[:tests]
+        held_rows, labels = order[tests : tests + held], classes_of(self.train)
+        if labels is not None:  # each class keeps an example for training
+            unseen = ~np.isin(labels[held_rows], labels[train])
+            train, held_rows = np.concatenate([train, held_rows[unseen]]), held_rows[~unseen]
+        return train, held_rows, order[:tests]
 
     def _by_place(self, validation: float) -> tuple[Rows, Rows, Rows]:
         places, share = self.train.places(), 0.0 if self.test else TEST_SHARE
@@ -147,14 +171,19 @@ def place(key: bytes) -> float:
 class Examples:
     """Examples in memory: ``inputs``, uint8, float32 or int64 (tokens) [n, …], and ``targets`` [n, …].
 
-    Targets are int64 or float32. Images from files keep the place and the record of their ``origin``.
+    Targets are of any type until they are ``judged``, and then int64 or float32. ``named`` names them in errors.
+    Elements of targets that equal ``ignored`` do not count. Images from files keep the place and the record of their
+    ``origin``.
     """
 
     inputs: NDArray[Any]
     targets: NDArray[Any]
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None = None
     split: Split = "by order"
     origin: ExampleSource | None = None
+    named: Names = "example {}".format
+    ignored: int | None = None
+    unit: Unit = "token"
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -163,6 +192,14 @@ class Examples:
     def input(self) -> ops.Tensor:
         """The type and shape of one input."""
         return ops.Tensor("i64" if self.inputs.dtype == np.int64 else "f32", self.inputs.shape[1:])
+
+    def raw(self) -> Targets:
+        """The targets as stored."""
+        return Targets(self.targets, self.named, self.names, self.ignored)
+
+    def judged(self, task: Task) -> Examples:
+        """The examples with the targets that a task takes, and the names of its classes or labels."""
+        return replace(self, targets=task.converted(self.raw()), names=self.names or task.numbered())
 
     def places(self) -> NDArray[np.float64]:
         """A hash of each file's name, or of each input's bytes."""
@@ -174,12 +211,12 @@ class Examples:
             return self.origin.record(rows)
         seen = self.inputs[rows]
         span = (float(seen.min()), float(seen.max())) if seen.size else None
-        return SourceRecord(str(self.inputs.dtype), span, dict(map(self._content, range(len(self.names)))))
-
-    def _content(self, label: int) -> tuple[str, Content]:
-        chosen = self.inputs[self.targets == label]
-        digest = hashlib.sha256(np.ascontiguousarray(chosen).data if chosen.size else b"")
-        return self.names[label], Content(len(chosen), digest.hexdigest())
+        labels, names = classes_of(self), self.names or ()
+        if labels is None:
+            contents = {"all": _content(self.inputs, self.targets)}
+        else:
+            contents = {name: _content(self.inputs[labels == i]) for i, name in enumerate(names)}
+        return SourceRecord(str(self.inputs.dtype), span, contents)
 
     def moments(self, rows: Rows) -> Moments:
         """The moments of these rows by channel. Tokens stay unchanged."""
@@ -197,6 +234,14 @@ class Examples:
             return MemoryPart(inputs, targets)
         chosen = torch.from_numpy(rows).to(device)
         return MemoryPart(inputs[chosen], targets[chosen])
+
+
+def _content(*arrays: NDArray[Any]) -> Content:
+    """The number of examples, and a hash of their inputs and perhaps targets."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    return Content(len(arrays[0]), digest.hexdigest())
 
 
 def classes_of(source: ExampleSource) -> NDArray[np.int64] | None:

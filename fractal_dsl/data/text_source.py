@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from fractal_dsl.data.parts import Batch, Part
 from fractal_dsl.data.source import MAX_BYTES, UNCHANGED, Moments, Rows, SourceRecord, Splits, numbered, place
 from fractal_dsl.data.texts import Texts, read_texts
 from fractal_dsl.runs.data_record import Content, Split
+from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TextExamples:
 
     texts: Texts
     split: Split = "by stretch"
+    unit: Unit = "byte"
 
     def __len__(self) -> int:
         return len(self.texts.stretches)
@@ -45,6 +49,16 @@ class TextExamples:
     def input(self) -> ops.Tensor:
         """The type and length of one input."""
         return ops.Tensor("i64", (self.texts.stretches.shape[1] - 1,))
+
+    def raw(self) -> Targets:
+        """The next bytes."""
+        return Targets(self.targets, "stretch {}".format)
+
+    def judged(self, task: Task) -> TextExamples:
+        """The same: bytes suit no other task. Raises UserError if the task takes other targets."""
+        first = replace(self.raw(), values=self.targets[:1])
+        task.converted(first)
+        return self
 
     def places(self) -> NDArray[np.float64]:
         """A hash of each stretch."""

@@ -12,9 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data import ImageSet
 from fractal_dsl.deploy.origin import Origin, open_origin
-from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, measure, to_stderr
+from fractal_dsl.evaluation.evaluate import as_trained, choose_device, images_for, to_stderr
+from fractal_dsl.evaluation.measure import measure
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.runtime.artifact import save_artifact
 from fractal_dsl.runtime.fuse import alone, count_batchnorms, fuse
@@ -26,12 +28,13 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Recalibration:
-    """The data that batch-norm statistics were re-estimated on, and the test loss and accuracy before and after."""
+    """The data that batch-norm statistics were re-estimated on, and the test figures before and after."""
 
     dataset: str
     images: int
     before: dict[str, float]
     after: dict[str, float]
+    task: TaskName = "classification"
 
 
 @dataclass(frozen=True)
@@ -131,4 +134,5 @@ def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = cast(float, momentum)
         norm.eval()
-    return Recalibration(images.name, count, before, measure(model, images, images.test, model.full_plan()))
+    after = measure(model, images, images.test, model.full_plan())
+    return Recalibration(images.name, count, before, after, images.task.name)

@@ -87,7 +87,7 @@ class Run:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. ``loss``, ``accuracy`` and ``columns`` are the test figures of the best weights.
+    """How a run ended. ``measured`` has the test figures of the best weights, as ``measure_all`` gives them.
 
     ``ended`` is the reason: epochs, patience, interrupted or minutes. ``plain`` has the figures of one column's
     architecture trained alone, if requested.
@@ -99,12 +99,15 @@ class RunResult:
     epochs: int
     best_epoch: int
     validation_images: int
-    loss: float
-    accuracy: float
-    columns: list[dict[str, float]]
+    measured: dict[str, Any]
     plain: dict[str, Any] | None
     seconds: float
     images_per_second: float
+
+    def json(self) -> dict[str, Any]:
+        """The result as plain data, without the folder."""
+        rest = {name: value for name, value in vars(self).items() if name not in ("folder", "measured")}
+        return {**self.measured, **rest}
 
 
 def data_of(folder: Path) -> DataRecord:

@@ -1,4 +1,4 @@
-"""The cost of accuracy: for each column, for the whole net, and for stopping at the first confident answer."""
+"""The cost of a better score: for each column, for the whole net, and for stopping at the first confident answer."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ import torch
 from torch import Tensor
 
 from fractal_dsl.data import ImageSet, Part, in_order
+from fractal_dsl.evaluation.measure import batch_for, finite
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
+from fractal_dsl.runs.tasks import CONFIDENCES, TASKS
 from fractal_dsl.runtime.anytime import Anytime
 from fractal_dsl.runtime.module import FractalModule
+from fractal_dsl.runtime.world import ALONE
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 _REPEATS = (5, 50)  # at least, and at most
 _SECONDS = 5.0  # time limit for the repeats
-_BATCH = 256
 
 
 def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict[str, Any]:
-    """The accuracy, latency and multiply-accumulates per image of each way to answer, in eval mode.
+    """The metrics of the task, the latency and the multiply-accumulates per image of each way to answer, in eval mode.
 
     ``networks`` are each column by itself and the whole net (``column`` None). ``policies`` ask the columns from
-    shallow to deep, then the whole net, until the softmax's largest probability reaches ``confidence``; ``answered`` is
-    the share of images that each of them answered. ``ms`` is the latency of one image at a time, a median over
-    ``repeats``; a policy's latency is averaged over the images. ``threads`` counts torch's CPU threads.
+    shallow to deep, then the whole net, until the confidence of an answer reaches ``confidence``; ``answered`` is
+    the share of images that each of them answered. Tasks whose outputs tell no confidence have no policies. ``ms`` is
+    the latency of one image at a time, a median over ``repeats``; a policy's latency is averaged over the images.
+    ``threads`` counts torch's CPU threads.
     """
     planned = Anytime(model.eval())
-    sure, right = _answers(planned, images, part)
+    figures, chosen = _answers(planned, images, part)
     alone, chained, repeats = _latencies(planned, images, part)
-    macs = torch.tensor([p.macs for p in planned.increments], dtype=torch.float64).cumsum(0)
-    networks = [
-        {"column": p.column, "accuracy": right[i].mean().item(), "ms": alone[i], "macs": p.alone}
-        for i, p in enumerate(planned.increments)
-    ]
+    increments = planned.increments
+    macs = torch.tensor([p.macs for p in increments], dtype=torch.float64).cumsum(0)
+    networks = [{"column": p.column, **figures[i], "ms": alone[i], "macs": p.alone} for i, p in enumerate(increments)]
     policies: list[dict[str, Any]] = []
-    for threshold in THRESHOLDS if len(networks) > 1 else ():
-        satisfied = sure >= threshold
-        satisfied[-1] = True
-        first = satisfied.int().argmax(0)
+    for threshold, first, measured in zip(THRESHOLDS, chosen, figures[len(increments) :], strict=False):
         policies.append(
             {
                 "confidence": threshold,
-                "accuracy": right.gather(0, first[None]).mean().item(),
+                **measured,
                 "ms": torch.tensor(chained, dtype=torch.float64)[first].mean().item(),
                 "macs": macs[first].mean().item(),
                 "answered": (first.bincount(minlength=len(macs)) / len(first)).tolist(),
             }
         )
     return {
+        "task": images.task.name,
         "device": next(model.parameters()).device.type,
         "batch": 1,
         "repeats": repeats,
@@ -62,15 +61,25 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
     }
 
 
-def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[Tensor, Tensor]:
-    """The confidence of each answer for each image, and whether it is right, both [answers, images]."""
-    sure: list[Tensor] = []
-    right: list[Tensor] = []
-    for x, y in images.batches(part, in_order(len(part), _BATCH)):
-        answers = list(planned(x))
-        sure.append(torch.stack([a.confidence for a in answers]).cpu())
-        right.append(torch.stack([a.logits.argmax(1) == y for a in answers]).cpu().double())
-    return torch.cat(sure, 1), torch.cat(right, 1)
+def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[str, float]], list[Tensor]]:
+    """The figures of each answer and then of each policy, and for each policy the position of each image's answer."""
+    answers, task = len(planned.increments), images.task
+    thresholds = THRESHOLDS if answers > 1 and task.name in CONFIDENCES else ()
+    meters = [task.meter() for _ in range(answers + len(thresholds))]
+    chosen: list[list[Tensor]] = [[] for _ in thresholds]
+    for x, y in images.batches(part, in_order(len(part), batch_for(planned.model.output))):
+        outputs = torch.stack([answer.logits for answer in planned(x)])
+        for meter, output in zip(meters, outputs, strict=False):
+            meter.update(output, y)
+        sure = [task.confidence(output) for output in outputs] if thresholds else []
+        for i, threshold in enumerate(thresholds):
+            satisfied = torch.stack([s >= threshold for s in sure if s is not None])
+            satisfied[-1] = True
+            first = satisfied.int().argmax(0)
+            meters[answers + i].update(outputs[first, torch.arange(len(y), device=first.device)], y)
+            chosen[i].append(first.cpu())
+    figures = [finite(meter.compute(ALONE), task.name) for meter in meters]
+    return figures, [torch.cat(parts) for parts in chosen]
 
 
 def _latencies(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[float], list[float], int]:
@@ -100,7 +109,8 @@ def _milliseconds(model: FractalModule, x: Tensor, plan: Plan) -> float:
 
 
 def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
-    """Draw accuracy against latency and against multiply-accumulates."""
+    """Draw the score against latency and against multiply-accumulates."""
+    score = TASKS[tradeoff["task"]].score
     networks: Sequence[Mapping[str, Any]] = tradeoff["networks"]
     policies: Sequence[Mapping[str, Any]] = tradeoff["policies"]
     with Drawing(2, "anytime") as drawing:
@@ -109,14 +119,14 @@ def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
                 whole = row["column"] is None
                 axes.plot(
                     row[key] / unit,
-                    100 * row["accuracy"],
+                    score.plotted(row[score.key]),
                     color=BLACK if whole else colour(i),
                     marker="s" if whole else "o",
                     ms=8,
                     ls="",
                     label="whole net" if whole else f"column {row['column']}",
                 )
-            x, y = [row[key] / unit for row in policies], [100 * row["accuracy"] for row in policies]
+            x, y = [row[key] / unit for row in policies], [score.plotted(row[score.key]) for row in policies]
             if policies:
                 axes.plot(x, y, color=BLUE, marker=".", lw=1.4, label="first answer of this confidence (%)")
             room = 0.06 * max(row[key] / unit for row in networks)  # a label's width
@@ -125,7 +135,7 @@ def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
                 if px - right >= room:
                     axes.annotate(f"{100 * row['confidence']:g}", (px, py), (0, 6), textcoords="offset points", size=8)
                     right = px
-            axes.set(ylabel="images classified correctly (%)")
+            axes.set(ylabel=score.axis)
             axes.set_xlim(left=0)
             axes.margins(y=0.12)
         latency, macs = drawing.axes

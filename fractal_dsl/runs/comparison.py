@@ -67,21 +67,22 @@ def _keys(rows: Sequence[dict[str, str]]) -> list[str]:
 
 def _figures(run: RunFiles) -> dict[str, str]:
     figures = {"net": run.given.net, "status": run.status, "epochs": str(len(run.epochs))}
+    score = run.figures.score
     if run.result is not None:
         result = run.result
-        figures["test accuracy"] = f"{result['accuracy']:.2%}"
+        figures |= {f"test {m.label}": m.text(result[m.key]) for m in run.figures.of(result)}
         figures["test loss"] = f"{result['loss']:.4f}"
         for column in result["columns"]:
-            figures[f"column {column['column']}, test accuracy"] = f"{column['accuracy']:.2%}"
+            figures[f"column {column['column']}, test {score.label}"] = score.text(column[score.key])
         if result["plain"]:
-            figures[f"column {result['plain']['column']} trained alone"] = f"{result['plain']['accuracy']:.2%}"
+            figures[f"column {result['plain']['column']} trained alone"] = score.text(result["plain"][score.key])
         figures["best epoch"] = str(result["best_epoch"])
         figures["training time"] = duration(result["seconds"])
-        figures["images/s"] = f"{result['images_per_second']:,.0f}"
+        figures[f"{run.figures.examples}/s"] = f"{result['images_per_second']:,.0f}"
     if run.epochs:
         last = run.epochs[-1]
         figures["last training loss"] = f"{last['train_loss']:.4f}"
         if last["validation"]:
-            figures["last validation accuracy"] = f"{last['validation']['accuracy']:.2%}"
+            figures[f"last validation {score.label}"] = score.text(last["validation"][score.key])
         figures["memory"] = memory_text(last["memory"])
     return figures

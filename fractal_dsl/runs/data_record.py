@@ -18,6 +18,7 @@ from fractal_dsl.base.parts import read_json, write_part
 from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config.losses import LossName, TaskName
 from fractal_dsl.runs.table import Table
+from fractal_dsl.runs.tasks import Unit
 
 FILE: Final = "data.json"
 Split = Literal["given", "by name", "by content", "by stretch", "by order"]
@@ -57,20 +58,26 @@ class Content(Struct, frozen=True):
 
 
 class TargetRecord(Struct, frozen=True):
-    """The targets of a task other than classification. ``low`` and ``high`` are the range of those trained on.
+    """The targets of a task other than classification. ``low`` and ``high`` are the range of those trained on, or None
+    if not all are in memory.
 
-    ``ignored`` is the value of elements that do not count. ``unit`` is what one token stands for.
+    ``shape`` is that of one target. ``ignored`` is the value of elements that do not count, ``unit`` what one token
+    stands for, and ``names`` those of the numbers of regression, whose predictions are ``output * std + mean`` by
+    channel, the first axis (empty: the outputs themselves).
     """
 
-    dtype: str
     shape: list[int]
-    low: float | None
-    high: float | None
+    dtype: str = ""
+    low: float | None = None
+    high: float | None = None
     ignored: int | None = None
-    unit: Literal["token", "byte"] = "token"
+    unit: Unit = "token"
+    names: list[str] = []
+    mean: list[float] = []
+    std: list[float] = []
 
     def text(self) -> str:
-        """For example "float32 [] from 25 to 346"."""
+        """For example "float32 [1] from 25 to 346"."""
         span = "" if self.low is None or self.high is None else f" from {self.low:g} to {self.high:g}"
         return f"{self.dtype} {self.shape}{span}"
 
@@ -112,6 +119,11 @@ class DataRecord(Struct, frozen=True):
         except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
             raise UserError(f"{folder / FILE} is damaged: restore it, or train again") from None
 
+    @property
+    def _meaning(self) -> object:
+        """What of the targets decides the meaning of outputs."""
+        return self.targets and (self.targets.shape, self.targets.ignored, self.targets.unit, self.targets.names)
+
     def name_of(self, label: int) -> str:
         """The name of a class."""
         return self.classes[label] if label < len(self.classes) else str(label)
@@ -121,6 +133,11 @@ class DataRecord(Struct, frozen=True):
         differences: list[str] = []
         if self.classes != now.classes:
             differences.append(_classes(self.classes, now.classes))
+        if self.task != now.task:
+            differences.append(f"the task was {self.task} and is now {now.task}")
+        elif self._meaning != now._meaning:
+            before, after = (r.targets.text() if r.targets else "classes" for r in (self, now))
+            differences.append(f"the targets were {before} and are now {after}")
         if not _alike(self.inputs, now.inputs):
             differences.append(f"the inputs were {self.inputs.text()} and are now {now.inputs.text()}")
         if self.table != now.table:

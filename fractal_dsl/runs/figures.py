@@ -18,76 +18,87 @@ from fractal_dsl.runs.plots import (
     integer_epochs,
     plain_logarithms,
 )
+from fractal_dsl.runs.tasks import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 GREY = "#777777"
-_RIGHT = "images classified correctly (%)"
-_NATS = "cross-entropy (nats per image)"
 
 
 def curves_svg(run: RunFiles, salt: str = "curves") -> str:
-    """Loss and accuracy by epoch, on training and validation images."""
-    epochs = run.epochs
+    """Loss and score by epoch, on training and validation examples."""
+    epochs, score, running = run.epochs, run.figures.score, run.figures.running
     with Drawing(2, salt) as drawing:
-        loss, accuracy = drawing.axes
+        losses, scores = drawing.axes
         x = [e["epoch"] for e in epochs]
-        loss.plot(x, [e["train_loss"] for e in epochs], color=ORANGE, ls="--", marker="o", ms=3, label="training")
-        percent = [100 * e["train_accuracy"] for e in epochs]
-        accuracy.plot(x, percent, color=ORANGE, ls="--", marker="o", ms=3, label="training")
+        losses.plot(x, [e["train_loss"] for e in epochs], color=ORANGE, ls="--", marker="o", ms=3, label="training")
+        if running == score:
+            y = [score.plotted(e[f"train_{score.key}"]) for e in epochs]
+            scores.plot(x, y, color=ORANGE, ls="--", marker="o", ms=3, label="training")
         valid = [e["validation"] for e in epochs if e["validation"]]
         if valid:
-            loss.plot(x, [v["loss"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
-            accuracy.plot(x, [100 * v["accuracy"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
-        loss.set(title="Loss", xlabel="epoch", ylabel=_NATS, yscale="log")
-        accuracy.set(title="Accuracy", xlabel="epoch", ylabel=_RIGHT)
+            losses.plot(x, [v["loss"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
+            y = [score.plotted(v[score.key]) for v in valid]
+            scores.plot(x, y, color=BLUE, marker="o", ms=3, label="validation")
+        losses.set(title="Loss", xlabel="epoch", ylabel=run.loss_axis, yscale="log")
+        scores.set(title=score.title, xlabel="epoch", ylabel=score.axis)
         if run.result and run.result["best_epoch"]:
-            accuracy.axvline(run.result["best_epoch"], color="#999999", lw=1, ls=":", label="best weights")
+            scores.axvline(run.result["best_epoch"], color="#999999", lw=1, ls=":", label="best weights")
         for axes in drawing.axes:
             integer_epochs(axes)
-            if epochs:
+            if axes.get_legend_handles_labels()[0]:
                 axes.legend()
     return drawing.svg
 
 
 def columns_svg(run: RunFiles, salt: str = "columns") -> str:
-    """Each column alone: its validation accuracy by epoch, and its final test accuracy."""
-    result = run.result
+    """Each column alone: its validation score by epoch, and its final test score."""
+    result, score, examples = run.result, run.figures.score, run.figures.examples
     assert result is not None
     with Drawing(2, salt) as drawing:
         over_time, final = drawing.axes
         names = [f"column {c['column']}" for c in result["columns"]]
         valid = [(e["epoch"], e["validation"]) for e in run.epochs if e["validation"]]
         for i, name in enumerate(names):
-            y = [100 * v["columns"][i]["accuracy"] for _, v in valid]
+            y = [score.plotted(v["columns"][i][score.key]) for _, v in valid]
             over_time.plot([x for x, _ in valid], y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=name)
-        y = [100 * v["accuracy"] for _, v in valid]
+        y = [score.plotted(v[score.key]) for _, v in valid]
         over_time.plot([x for x, _ in valid], y, color=BLACK, lw=2.2, label="whole net")
-        over_time.set(title="Validation images, by epoch", xlabel="epoch", ylabel=_RIGHT)
+        over_time.set(title=f"Validation {examples}, by epoch", xlabel="epoch", ylabel=score.axis)
         integer_epochs(over_time)
         if valid:
             over_time.legend()
-        rows = [(f"column {c['column']}", c["accuracy"], colour(i)) for i, c in enumerate(result["columns"])]
+        rows = [(f"column {c['column']}", c[score.key], colour(i)) for i, c in enumerate(result["columns"])]
         if result["plain"]:
-            rows.append((f"column {result['plain']['column']} trained alone", result["plain"]["accuracy"], GREY))
-        rows.append(("whole net", result["accuracy"], BLACK))
-        shares = [100 * share for _, share, _ in rows]
-        bars = final.barh([name for name, _, _ in rows], shares, color=[c for _, _, c in rows], height=0.62)
-        final.bar_label(bars, [f"{s:.1f} %" for s in shares], padding=4)
-        final.set(title="Test images, best weights", xlabel=_RIGHT, xlim=(0, 115))
-        final.set_xticks(range(0, 101, 20))
-        final.invert_yaxis()
-        final.grid(axis="y", visible=False)
+            rows.append((f"column {result['plain']['column']} trained alone", result["plain"][score.key], GREY))
+        rows.append(("whole net", result[score.key], BLACK))
+        _bars(final, rows, score)
+        final.set(title=f"Test {examples}, best weights", xlabel=score.axis)
     return drawing.svg
+
+
+def _bars(axes: Axes, rows: Sequence[tuple[str, float, str]], score: Metric) -> None:
+    """A bar for each name, value and colour."""
+    values = [score.plotted(value) for _, value, _ in rows]
+    bars = axes.barh([name for name, _, _ in rows], values, color=[c for _, _, c in rows], height=0.62)
+    axes.bar_label(bars, [f"{v:.1f} %" if score.percent else score.short(v) for v in values], padding=4)
+    if score.percent:
+        axes.set_xlim(0, 115)
+        axes.set_xticks(range(0, 101, 20))
+    else:
+        axes.set_xlim(0, 1.2 * max([*values, 1e-9]))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
 
 
 def losses_svg(run: RunFiles, salt: str = "losses") -> str:
     """The loss of each column alone during training, and of the plain net if one was trained (paper, figure 3)."""
     tracked = [e for e in run.epochs if "training" in e]
     validated = [e for e in run.epochs if e["validation"]]
-    panels = [("Training images", tracked, "training")] * bool(tracked)
-    panels += [("Validation images", validated, "validation")] * bool(validated)
+    examples = run.figures.examples
+    panels = [(f"Training {examples}", tracked, "training")] * bool(tracked)
+    panels += [(f"Validation {examples}", validated, "validation")] * bool(validated)
     with Drawing(len(panels), salt) as drawing:
         for axes, (title, epochs, key) in zip(drawing.axes, panels, strict=True):
             x = [e["epoch"] for e in epochs]
@@ -100,7 +111,7 @@ def losses_svg(run: RunFiles, salt: str = "losses") -> str:
                 label = f"column {run.config['plain']}'s layers, trained alone"
                 y = [e[key]["loss"] for e in alone]
                 axes.plot([e["epoch"] for e in alone], y, color=GREY, ls="--", lw=1.8, label=label)
-            axes.set(title=title, xlabel="epoch", ylabel=_NATS, yscale="log")
+            axes.set(title=title, xlabel="epoch", ylabel=run.loss_axis, yscale="log")
             integer_epochs(axes)
             axes.legend()
     return drawing.svg
@@ -144,9 +155,11 @@ def paths_svg(run: RunFiles, salt: str = "paths") -> str:
 
 
 def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
-    """The training loss and validation accuracy of several runs in one picture."""
+    """The training loss and validation score of several runs in one picture: those of the first one's task."""
 
-    def draw(axes: Axes, epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float]) -> None:
+    def draw(
+        axes: Axes, runs: Sequence[RunFiles], epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float]
+    ) -> None:
         for i, run in enumerate(runs):
             rows = epochs(run)
             y = [value(e) for e in rows]
@@ -161,12 +174,14 @@ def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
         integer_epochs(axes)
         axes.legend()
 
+    score = runs[0].figures.score
+    comparable = [run for run in runs if run.figures.score == score]
     with Drawing(2, salt) as drawing:
-        loss, accuracy = drawing.axes
-        loss.set(title="Training loss", xlabel="epoch", ylabel=_NATS, yscale="log")
-        accuracy.set(title="Validation accuracy", xlabel="epoch", ylabel=_RIGHT)
-        draw(loss, lambda run: run.epochs, lambda e: e["train_loss"])
-        draw(accuracy, _validated, lambda e: 100 * e["validation"]["accuracy"])
+        losses, scores = drawing.axes
+        losses.set(title="Training loss", xlabel="epoch", ylabel=runs[0].loss_axis, yscale="log")
+        scores.set(title=f"Validation {score.label}", xlabel="epoch", ylabel=score.axis)
+        draw(losses, comparable, lambda run: run.epochs, lambda e: e["train_loss"])
+        draw(scores, comparable, _validated, lambda e: score.plotted(e["validation"][score.key]))
     return drawing.svg
 
 

@@ -12,6 +12,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runs.tasks import TASKS, loss_axis
+from fractal_dsl.runs.tasks import Figures as TaskFigures
 from fractal_dsl.stored.kinds import expect
 from fractal_dsl.stored.manifests import RunParameters, read_given
 
@@ -42,8 +44,12 @@ class RunFiles:
         if not all(is_part(folder, name) for name in ("params.json", "config.json", "metrics.jsonl")):
             raise UserError(f"{folder} is not a training run: it has no params.json, config.json or metrics.jsonl")
         manifest = _json(folder, "manifest.json", schema.State) or {}
+        data = DataRecord.read(folder)
+        figures = TASKS[data.task if data else "classification"]
         result = _json(folder, "result.json", schema.Result)
-        epochs = _lines(folder, "metrics.jsonl")
+        if result and (fault := schema.unmeasured(result, figures)):
+            raise UserError(f"{folder / 'result.json'} is damaged: {fault}")
+        epochs = _lines(folder, "metrics.jsonl", figures)
         _check_columns(folder, "result.json", [*epochs, *([result] if result else [])])
         return cls(
             folder,
@@ -51,9 +57,9 @@ class RunFiles:
             _json(folder, "config.json", schema.NamedSettings) or {},
             epochs,
             result,
-            _lines(folder, "plain/metrics.jsonl"),
+            _lines(folder, "plain/metrics.jsonl", figures),
             _json(folder, "paths.json", schema.Paths),
-            DataRecord.read(folder),
+            data,
             result["status"] if result else manifest.get("status", "running"),
             manifest.get("versions", {}),
         )
@@ -68,6 +74,17 @@ class RunFiles:
         """The net and its data set."""
         return f"{self.given.net} on {self.config['dataset']['name']}"
 
+    @property
+    def figures(self) -> TaskFigures:
+        """The figures of the run's task."""
+        return TASKS[self.data.task if self.data else "classification"]
+
+    @property
+    def loss_axis(self) -> str:
+        """What the loss is, and in which unit."""
+        task, loss = (self.data.task, self.data.loss) if self.data else ("classification", "cross_entropy")
+        return loss_axis(task, loss)
+
     def settings(self) -> dict[str, str]:
         """Parameters and settings as texts under dotted keys, without those that are not set."""
         return dict(_flat({"parameters": self.given.params, **self.config}, ""))
@@ -81,10 +98,10 @@ class RunFiles:
         if not epoch:
             return f"{kind} at the stop: no epoch was finished"
         if not images:
-            return f"{kind} of epoch {epoch}, the last: there were no validation images to choose by"
+            return f"{kind} of epoch {epoch}, the last: there were no validation {self.figures.examples} to choose by"
         return (
-            f"{kind} of epoch {epoch}, chosen by accuracy, then loss, on {images:,} validation images; "
-            "the test images played no part"
+            f"{kind} of epoch {epoch}, chosen by {self.figures.score.label}, then loss, on {images:,} validation "
+            f"{self.figures.examples}; the test {self.figures.examples} played no part"
         )
 
 
@@ -110,7 +127,7 @@ def _json(folder: Path, name: str, type: Any) -> dict[str, Any] | None:
     return cast(dict[str, Any], data)
 
 
-def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
+def _lines(folder: Path, name: str, figures: TaskFigures) -> list[dict[str, Any]]:
     try:
         with open_part(folder, name) as file:
             epochs = [json.loads(line) for line in file]
@@ -119,7 +136,7 @@ def _lines(folder: Path, name: str) -> list[dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / name} cannot be read: {error}") from None
     for line, epoch in enumerate(epochs, 1):
-        if fault := schema.fault(epoch, schema.Epoch):
+        if fault := schema.fault(epoch, schema.Epoch) or schema.unmeasured(epoch, figures):
             raise UserError(f"{folder / name} is damaged in line {line}: {fault}")
     _check_columns(folder, name, epochs)
     return epochs

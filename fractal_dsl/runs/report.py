@@ -12,17 +12,38 @@ from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
-from fractal_dsl.runs.page import page
 from fractal_dsl.runs.svg import clean_svg
+from fractal_dsl.runs.tasks import Metric
 
 Table = Mapping[str, Sequence[str]]
 """Rows by name, with a cell for each run."""
 
-_STYLE = """\
-figure.net { border: 1px solid #ddd; padding: .5rem }
-figure.net svg { max-height: 48rem }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }
-.runs { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: {width};
+  margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }} h3 {{ font-size: 1rem }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums }}
+td.n, th.n {{ text-align: right }}
+figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
+figure.net {{ border: 1px solid #ddd; padding: .5rem }}
+figure.net svg {{ max-height: 48rem }}
+figcaption, .note {{ color: #555 }}
+pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
+.runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
 """
 
 
@@ -70,7 +91,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
     parts = [
         f"<h1>{markup(run.title)}</h1>",
         f'<p class="note">{markup(run.name)}.{markup(_status(run))}</p>',
-        *_accuracy(run),
+        *_scores(run),
         "<h2>Training</h2>" if "curves" in drawn else "",
         drawn.get("curves", ""),
         _net(run.folder),
@@ -87,7 +108,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         "<h2>Spec</h2>",
         f"<pre>{markup(_text(run.folder, run.given.spec))}</pre>",
     ]
-    return page(run.title, parts, "64rem", _STYLE)
+    return _page(run.title, parts, "64rem")
 
 
 def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
@@ -113,7 +134,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
         "<h2>Side by side</h2>",
         f'<div class="runs">{"".join(sides)}</div>',
     ]
-    return page(title, parts, "96rem", _STYLE)
+    return _page(title, parts, "96rem")
 
 
 def facts(run: RunFiles) -> dict[str, str]:
@@ -121,9 +142,13 @@ def facts(run: RunFiles) -> dict[str, str]:
     result, rows = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
     if result is not None:
         rows["training time"] = duration(result["seconds"])
-        rows["training speed"] = f"{result['images_per_second']:,.0f} images/s"
+        rows["training speed"] = f"{result['images_per_second']:,.0f} {run.figures.examples}/s"
     if run.data is not None:
-        rows["classes"] = shortened(run.data.classes, 20)
+        if run.data.targets is not None:
+            rows["task"] = f"{run.data.task}, loss {run.data.loss.replace('_', '-')}"
+            rows["targets"] = run.data.targets.text()
+        if run.data.classes:
+            rows["labels" if run.data.task == "multilabel" else "classes"] = shortened(run.data.classes, 20)
         rows["inputs"] = run.data.inputs.text()
         rows |= {f"{use} examples": f"{count:,}" for use, count in run.data.examples.items()}
     if run.epochs:
@@ -138,23 +163,28 @@ def _status(run: RunFiles) -> str:
     return f" The run was {run.status}." if run.status != "running" else " The run is not finished."
 
 
-def _accuracy(run: RunFiles) -> list[str]:
+def _scores(run: RunFiles) -> list[str]:
     result = run.result
     if result is None:
         return []
-    rows = {"whole net": _figures(result)}
-    rows |= {f"column {c['column']} alone": _figures(c) for c in result["columns"]}
+    metrics = run.figures.of(result)
+    rows = {"whole net": _texts(result, metrics)}
+    rows |= {f"column {c['column']} alone": _texts(c, metrics) for c in result["columns"]}
     if result["plain"]:
-        rows[f"column {result['plain']['column']}'s layers, trained alone"] = _figures(result["plain"])
+        rows[f"column {result['plain']['column']}'s layers, trained alone"] = _texts(result["plain"], metrics)
     return [
-        "<h2>Accuracy on the test images</h2>",
-        _table(rows, ["accuracy", "loss (nats per image)"]),
+        f"<h2>{run.figures.score.title} on the test {run.figures.examples}</h2>",
+        _table(rows, [*(m.label for m in metrics), f"loss: {run.loss_axis}"]),
         f'<p class="note">With the {markup(run.chosen())}.</p>',
     ]
 
 
-def _figures(measured: Figures) -> list[str]:
-    return [f"{measured['accuracy']:.2%}", f"{measured['loss']:.4f}"]
+def _texts(measured: Figures, metrics: Sequence[Metric]) -> list[str]:
+    return [*(m.text(measured[m.key]) if m.key in measured else "" for m in metrics), f"{measured['loss']:.4f}"]
+
+
+def _page(title: str, parts: Sequence[str], width: str) -> str:
+    return _PAGE.format(title=markup(title), body="\n".join(part for part in parts if part), width=width)
 
 
 def _table(rows: Table, head: Sequence[str] = ()) -> str:

@@ -7,15 +7,15 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import msgspec
 
 from fractal_dsl.base.json_faults import explained
+from fractal_dsl.runs.tasks import Figures
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Measured(TypedDict):
-    """``loss`` in nats an image, ``accuracy`` from 0 to 1."""
+    """``loss``, and the metrics of the task, which ``unmeasured`` checks."""
 
     loss: float
-    accuracy: float
 
 
 class Column(Measured):
@@ -50,7 +50,6 @@ class Epoch(TypedDict):
 
     epoch: Count
     train_loss: float
-    train_accuracy: float
     memory: float
     validation: Validated | None
     training: NotRequired[Tracked]
@@ -106,6 +105,23 @@ def fault(data: Any, type: Any) -> str | None:
     if type is Paths and len({len(data[key]) for key in ("lengths", "whole", "live")}) > 1:
         return "`lengths`, `whole` and `live` differ in length"
     return None
+
+
+def unmeasured(data: Any, figures: Figures) -> str | None:
+    """What is wrong with the metrics in data of the type Epoch or Result; None if nothing is.
+
+    The score must be there; runs of earlier versions lack the others.
+    """
+    rest = [(m.key, float, 0.0) for m in figures.metrics[1:]]
+    metrics = msgspec.defstruct("metrics", [(figures.score.key, float), *rest])
+    if "epoch" in data:
+        running = msgspec.defstruct("running", [(f"train_{figures.running.key}", float)])
+        whole, plain, others = data["validation"], None, [(data, running)]
+    else:
+        whole, plain, others = data, data["plain"], []
+    measured = [part for part in (whole, *(whole["columns"] if whole else ()), plain) if part]
+    faults = (fault(part, type) for part, type in [*others, *((part, metrics) for part in measured)])
+    return next((text for text in faults if text), None)
 
 
 def columns_of(measured: Any) -> list[list[int]]:

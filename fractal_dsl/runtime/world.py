@@ -53,6 +53,14 @@ class World:
         dist.all_gather(tensors, x)
         return torch.stack(tensors)
 
+    def collect(self, value: T) -> list[T]:
+        """The values of all processes, in their order. They may differ in size."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
     def lead(self, do: Callable[[], T]) -> T:
         """Call ``do`` in the first process only. All processes get its result, or its UserError."""
         if self.size == 1:

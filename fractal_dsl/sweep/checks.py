@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from fractal_dsl.base.deep import deep
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig, merge, parse_config
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.config.paths import placed
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic, FracError, Report
@@ -19,12 +21,14 @@ from fractal_dsl.language.imports import load
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.text_to_syntax import parse_expression
+from fractal_dsl.pipeline import compile_file
 from fractal_dsl.program.literals import literal
 from fractal_dsl.program.syntax_to_program import syntax_to_programs
 from fractal_dsl.sweep.space import AXIS_OPTIONS, Axis, axis
 
 _WHATEVER_THE_VALUES = ("E00", "E01", "E02", "E08")
 _TRIED = 300
+_TRIED_FOR_TASK = 8
 
 
 class CheckedSweep:
@@ -67,6 +71,27 @@ class CheckedSweep:
     def texts(self) -> dict[str, str]:
         """The spec and what it imports, by their places in its folder; the spec comes first."""
         return self.files.texts()
+
+    def task(self) -> TaskName:
+        """The task of the net, from the settings or the data, at the first values that suit each other.
+
+        Classification if none of those that were tried do: the trials then tell what is wrong.
+        """
+        for values in islice(product(*(a.ends() for a in self.space)), _TRIED_FOR_TASK):
+            given = {kind: dict[str, str]() for kind in AXIS_OPTIONS}
+            for a, text in zip(self.space, values, strict=True):
+                given[a.kind][a.name] = text
+            with suppress(FracError, UserError):
+                return self._task({**self.params, **given["param"]}, {**self.settings, **given["setting"]})
+        return "classification"
+
+    def _task(self, params: Mapping[str, str], settings: Mapping[str, str]) -> TaskName:
+        from fractal_dsl.data import task_of
+
+        main = self.files.main.source.name
+        compiled = compile_file(main, params, self.net, self.max_layers, allow_python=self.allow_python)
+        config = configured(compiled.program.train, settings)
+        return config.task or task_of(config, compiled, allow_python=self.allow_python)
 
     def _param(self, name: str, text: str | None) -> Axis:
         none = (None, self.files.main.source)

@@ -14,6 +14,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.lock import open_to_append
 from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, read_part, write_new_parts, write_part
+from fractal_dsl.config.losses import TaskName
+from fractal_dsl.runs.tasks import TASKS, Metric, metric_of
 from fractal_dsl.stored.kinds import SWEEP_FILE, SWEEP_FORMAT
 from fractal_dsl.sweep.space import Axis, axis
 
@@ -21,7 +23,6 @@ SWEEP_VERSION = 2
 JOURNAL = "journal.log"
 
 Sampler = Literal["grid", "random", "tpe"]
-Objective = Literal["accuracy", "loss"]
 Size = Literal["macs", "params"]
 
 
@@ -29,7 +30,8 @@ Size = Literal["macs", "params"]
 class Sweep:
     """The definition of a sweep: everything that its result depends on.
 
-    ``params`` and ``settings`` are fixed. ``objective`` is a validation figure of the best epoch, and ``minimize`` a
+    ``params`` and ``settings`` are fixed. ``objective`` is a validation figure of ``task`` at the best
+    epoch, and ``minimize`` a
     size of the net to keep small as well. From epoch ``prune`` on, trials below the median are stopped. ``trials`` is
     the total number. ``spec`` is the name of the spec's main file.
     """
@@ -39,13 +41,19 @@ class Sweep:
     params: Mapping[str, str]
     settings: Mapping[str, str]
     max_layers: int
-    objective: Objective
+    objective: str
     minimize: Size | None
     sampler: Sampler
     seed: int
     prune: int | None
     trials: int
     spec: str = "spec.frac"
+    task: TaskName = "classification"
+
+    @property
+    def aim(self) -> Metric:
+        """The objective as a figure."""
+        return metric_of(self.task, self.objective)
 
     def json(self) -> dict[str, Any]:
         """The sweep as plain data, with axes as they were given."""
@@ -56,7 +64,10 @@ class Sweep:
     def of_json(cls, data: Mapping[str, Any]) -> Sweep:
         """The sweep that ``json`` wrote. Raises KeyError, TypeError, ValueError or UserError for other data."""
         axes = msgspec.convert(data["space"], list[dict[str, str | None]])
-        return replace(msgspec.convert({**data, "space": []}, cls), space=tuple(axis(**cast(Any, a)) for a in axes))
+        sweep = replace(msgspec.convert({**data, "space": []}, cls), space=tuple(axis(**cast(Any, a)) for a in axes))
+        if sweep.objective not in ("loss", *(metric.key for metric in TASKS[sweep.task].metrics)):
+            raise ValueError(f"{sweep.task} has no figure {sweep.objective}")
+        return sweep
 
 
 class SweepFolder:

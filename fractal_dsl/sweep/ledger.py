@@ -60,7 +60,7 @@ class Ledger:
                 JournalFileBackend(str(folder.path / JOURNAL), Lock(folder.path / ".journal-lock"))  # pyright: ignore[reportArgumentType]
             )
             if not self.storage.get_all_studies():
-                up: Literal["maximize", "minimize"] = "maximize" if sweep.objective == "accuracy" else "minimize"
+                up: Literal["maximize", "minimize"] = "maximize" if sweep.aim.higher else "minimize"
                 directions = (up, "minimize") if sweep.minimize else (up,)
                 optuna.create_study(storage=self.storage, study_name="sweep", directions=directions)
         pruners = optuna.pruners

@@ -14,8 +14,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, duration
-from fractal_dsl.runs.page import page
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
+from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.sweep.folder import SweepFolder, lines_of
 from fractal_dsl.sweep.ledger import ERROR, Ledger
 
@@ -23,11 +23,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.trial import FrozenTrial
 
-_STYLE = """\
-div { overflow-x: auto }
-th, td { text-align: right }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
-tr.best td { font-weight: 600 }
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 96rem;
+  margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.7rem; margin-bottom: 0 }}
+div {{ overflow-x: auto }} table {{ border-collapse: collapse }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd;
+  font-variant-numeric: tabular-nums }}
+th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left }}
+tr.best td {{ font-weight: 600 }}
+figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
+figcaption, .note {{ color: #555 }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="note">{what}</p>
+{figure}
+<div><table>
+{table}
+</table></div>
+</body>
+</html>
 """
 
 
@@ -55,9 +78,8 @@ class Results:
         trials = ledger.trials()
         best = {t.number for t in ledger.study.best_trials if t.state == TrialState.COMPLETE}
         self.rows = [self._row(t, t.number in best) for t in trials]
-        sign = -1 if self.sweep.objective == "accuracy" else 1
         order = ["done", "pruned", "running", "waiting", "failed"]
-        self.rows.sort(key=lambda r: (order.index(r.state), sign * (r.value or 0), r.number))
+        self.rows.sort(key=lambda r: (order.index(r.state), -self.sweep.aim.merit(r.value or 0), r.number))
 
     def show(self, console: Console) -> None:
         """Print the table, and below it the errors of failed trials."""
@@ -88,11 +110,13 @@ class Results:
         look = command("fractal-dsl", "report", str(folder.trial(best[0].number)))
         if self.sweep.minimize:
             return f"{len(best)} trials are best for their {_NAMES[self.sweep.minimize]}, marked *; {look}"
-        return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation images; {look}"
+        examples = TASKS[self.sweep.task].examples
+        return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation {examples}; {look}"
 
     def html(self, svg: str | None) -> str:
         """The page, which needs no other file. It links to the reports of the trials."""
-        rows = [f"<tr>{''.join(f'<th>{markup(name)}</th>' for name in self._head())}</tr>"]
+        head = "".join(f"<th>{markup(name)}</th>" for name in self._head())
+        rows = [f"<tr>{head}</tr>"]
         for row in self.rows:
             first, *rest = self._cells(row)
             if row.state == "done":
@@ -106,16 +130,16 @@ class Results:
             figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{markup(self._caption())}</figcaption></figure>"
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
         what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
-        title = f"Sweep of {self.sweep.net}"
-        head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(what)}</p>']
-        return page(title, [*head, figure, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
+        return _PAGE.format(
+            title=markup(f"Sweep of {self.sweep.net}"), what=markup(what), figure=figure, table="\n".join(rows)
+        )
 
     def svg(self) -> str | None:
         """A plot of the objective against parameters, MACs and training time; None if no trial is done."""
         done = [r for r in self.rows if r.state == "done" and r.value is not None]
         if not done:
             return None
-        percent = 100 if self.sweep.objective == "accuracy" else 1
+        aim = self.sweep.aim
         axis, shades = self._shades(done)
         with Drawing(3, "sweep") as drawing:
             panels = [
@@ -123,9 +147,9 @@ class Results:
                 ("Work", "multiply-accumulates per image", [r.sizes["macs"] for r in done]),
                 ("Time", "seconds of training", [r.seconds or 0 for r in done]),
             ]
-            y = [percent * (r.value or 0) for r in done]
+            y = [aim.plotted(r.value or 0) for r in done]
             for axes, (title, unit, x) in zip(drawing.axes, panels, strict=True):
-                front = sorted(_front(x, y, more=percent == 100))
+                front = sorted(_front(x, y, more=aim.higher))
                 axes.plot([x[i] for _, i in front], [y[i] for _, i in front], color=BLACK, lw=0.8, ls=":", zorder=1)
                 for name, shade, mine in shades:
                     axes.plot(
@@ -145,10 +169,7 @@ class Results:
                 )
                 axes.set(title=title, xlabel=unit)
                 _scaled(axes, x, title != "Time")
-            ylabel = (
-                "validation images classified correctly (%)" if percent == 100 else "cross-entropy (nats per image)"
-            )
-            drawing.axes[0].set_ylabel(ylabel)
+            drawing.axes[0].set_ylabel(f"validation: {aim.axis}")
             if axis:
                 handles = drawing.axes[0].get_legend_handles_labels()
                 drawing.figure.legend(*handles, title=plot_text(axis), loc="outside right upper")
@@ -184,10 +205,10 @@ class Results:
         return "" if row.value is None else self._shown(row.value)
 
     def _shown(self, value: float) -> str:
-        return f"{value:.2%}" if self.sweep.objective == "accuracy" else f"{value:.4f}"
+        return self.sweep.aim.text(value)
 
     def _value_name(self) -> str:
-        return f"validation {self.sweep.objective}"
+        return f"validation {self.sweep.aim.label}"
 
     def _caption(self) -> str:
         best = "the trials that no other beats in both" if self.sweep.minimize else "the best"

@@ -18,8 +18,9 @@ from fractal_dsl.base.escaping import command, terminal
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.runs.plots import require_matplotlib
+from fractal_dsl.runs.tasks import TASKS, metric_of
 from fractal_dsl.sweep.checks import CheckedSweep
-from fractal_dsl.sweep.folder import Objective, Sampler, Size, Sweep, SweepFolder, next_free
+from fractal_dsl.sweep.folder import Sampler, Size, Sweep, SweepFolder, next_free
 from fractal_dsl.sweep.ledger import Claim, Ledger, require_optuna
 from fractal_dsl.sweep.results import Results
 from fractal_dsl.sweep.space import combinations
@@ -36,7 +37,7 @@ def sweep(
     *,
     trials: int | None = None,
     sampler: Sampler | None = None,
-    objective: Objective = "accuracy",
+    objective: str | None = None,
     minimize: Size | None = None,
     prune: int | None = None,
     seed: int = 0,
@@ -49,10 +50,11 @@ def sweep(
     """Train a spec at many values of its parameters and training settings. Return whether all trials are done.
 
     ``params`` and ``settings`` map names to texts: a range, a set, or a fixed value; None for a parameter means its
-    whole domain. ``sampler`` is by default the grid if it has at most ``trials`` combinations, else TPE. The folder
-    ``out`` (default ``sweeps/NET-1``) may hold the same sweep, which is then resumed. Ctrl-C or SIGTERM stops and saves
-    the running trials. Raises FracError or UserError before training for a value outside its domain or a wrong setting,
-    and UserError at the end if every trial failed. ``warn`` is called with the warnings about the spec.
+    whole domain. ``objective`` is a figure of the task, by default its score. ``sampler`` is by default the grid if
+    it has at most ``trials`` combinations, else TPE. The folder ``out`` (default ``sweeps/NET-1``) may hold the
+    same sweep, which is then resumed. Ctrl-C or SIGTERM stops and saves the running trials. Raises FracError or
+    UserError before training for a value outside its domain or a wrong setting, and UserError at the end if every
+    trial failed. ``warn`` is called with the warnings about the spec.
     """
     _require()
     resources = resources or Resources()
@@ -64,20 +66,23 @@ def sweep(
     if prune is not None and minimize is not None:
         raise UserError("--prune compares trials by one figure, but --minimize needs two: omit one of them")
     size = combinations(checked.space)
+    task = checked.task()
     planned = Sweep(
         checked.net,
         checked.space,
         checked.params,
         checked.settings,
         max_layers,
-        objective,
+        objective or TASKS[task].score.key,
         minimize,
         _sampler(sampler, size, trials),
         seed,
         prune,
         trials or size or 0,
         next(iter(checked.texts())),
+        task,
     )
+    metric_of(task, planned.objective)
     folder = SweepFolder(out or next_free(checked.net))
     if folder.exists():
         folder.check_same(planned, checked.texts())

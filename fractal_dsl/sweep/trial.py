@@ -184,12 +184,11 @@ class _Watched:
 
     def best(self) -> float:
         """The objective of the best epoch."""
-        values = [e["validation"][self.sweep.objective] for e in self.epochs]
-        return max(values) if self.sweep.objective == "accuracy" else min(values)
+        return max([e["validation"][self.sweep.objective] for e in self.epochs], key=self.sweep.aim.merit)
 
     def shown(self) -> str:
         """``best`` as text for people."""
-        return f"{self.best():.2%}" if self.sweep.objective == "accuracy" else f"{self.best():.4f}"
+        return self.sweep.aim.text(self.best())
 
     def seconds(self) -> float:
         """The training time in seconds."""

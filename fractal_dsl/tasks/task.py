@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, Self
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fractal_dsl.config.losses import TaskName
-from fractal_dsl.runtime.world import World
-
-
-class Meter(Protocol):
-    """Adds up what the metrics need, over mini-batches and processes."""
-
-    def update(self, output: Tensor, targets: Tensor) -> None:
-        """Add the outputs and targets [batch, …] of a mini-batch."""
-        ...
-
-    def compute(self, world: World) -> dict[str, float]:
-        """``loss`` and the metrics, by key, over all examples of all processes, which must call this together."""
-        ...
+from fractal_dsl.config.losses import LossName, TaskName
+from fractal_dsl.runs.data_record import TargetRecord
+from fractal_dsl.tasks.metrics import Meter
+from fractal_dsl.tasks.targets import Targets
 
 
 class Task(Protocol):
@@ -34,6 +26,36 @@ class Task(Protocol):
         """The name of the task."""
         ...
 
+    @property
+    def loss_name(self) -> LossName:
+        """The name of the loss."""
+        ...
+
+    @property
+    def names_outputs(self) -> bool:
+        """Whether outputs stand for classes or labels, which have names."""
+        ...
+
+    def numbered(self) -> tuple[str, ...]:
+        """Names of the classes or labels that have none; empty without classes and labels."""
+        ...
+
+    def record(self) -> TargetRecord:
+        """What a run records about its targets, as far as the task tells it."""
+        ...
+
+    def converted(self, targets: Targets) -> NDArray[Any]:
+        """The targets as int64 or float32 [n, …]. Raises UserError, which names the first wrong one."""
+        ...
+
+    def fitted(self, train: NDArray[Any] | None, device: torch.device) -> Self:
+        """The task with what the converted targets of training tell. None means that they are not in memory."""
+        ...
+
+    def unseen(self, train: NDArray[Any]) -> int | None:
+        """The first class or label that no converted target of training has."""
+        ...
+
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """The loss that training minimises, a float32 scalar."""
         ...
@@ -44,10 +66,6 @@ class Task(Protocol):
 
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The sum over examples of the figure that is shown in training, a scalar."""
-        ...
-
-    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
-        """How good the output is for each example [batch]; the higher the better."""
         ...
 
     def confidence(self, output: Tensor) -> Tensor | None:

@@ -22,6 +22,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Weights
+from fractal_dsl.runs.tasks import TASKS, Figures, Metric
 from fractal_dsl.runtime.compiling import CompileClock
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.training.checkpoint import Checkpoint, Ended, Progress
@@ -54,6 +55,7 @@ class Loop:
         self.stepper, self.model, self.images, self.config = stepper, stepper.model, images, config
         self.store, self.view, self.interrupted, self.deadline = store, view, interrupted, deadline
         self.on_epoch = on_epoch
+        self.figures = TASKS[images.task.name]
         self.progress = Progress()
         self.epochs: list[dict[str, Any]] = []
         kind = torch.float32 if stepper.device.type == "mps" else torch.float64
@@ -94,7 +96,7 @@ class Loop:
         p.ended = ""
         self.saved, self.start = time.perf_counter(), time.perf_counter() - p.seconds
         steps = len(self._order())
-        self.view.run(steps * self.config.epochs, p.step)
+        self.view.run(steps * self.config.epochs, p.step, self.figures)
         if p.step == 0:
             self._first()
         profiled = self.config.profile and self.stepper.world.leads
@@ -191,7 +193,7 @@ class Loop:
                 figures["compile_seconds"], self.clock.seconds = self.clock.seconds, 0.0
             p.epoch, p.batch = p.epoch + 1, 0
             self.epochs.append(figures)
-            score = _score(figures, routes_apart(self.model.join_graph))
+            score = _score(figures, self.figures.score, routes_apart(self.model.join_graph))
             better = score >= p.best
             if better:
                 p.best, p.best_epoch = score, p.epoch
@@ -206,7 +208,9 @@ class Loop:
                 self.store.seal("running")
         if self.on_epoch is not None:
             self.on_epoch(figures)
-        self.view.line(epoch_line(figures, config.epochs) + (f"  {self.view.left()}" if not p.ended else ""))
+        self.view.line(
+            epoch_line(figures, config.epochs, self.figures) + (f"  {self.view.left()}" if not p.ended else "")
+        )
 
     def _end(self) -> tuple[Ended, bool]:
         """Why the run should stop at the end of an epoch, and whether its state should be saved."""
@@ -253,8 +257,8 @@ class Loop:
         )
 
 
-def _score(figures: dict[str, Any], columns: bool) -> list[float]:
-    """The score that the best weights maximise: validation accuracy, then low loss; without validation, the epoch.
+def _score(figures: dict[str, Any], score: Metric, columns: bool) -> list[float]:
+    """What the best weights maximise: the task's score in validation, then low loss; without validation, the epoch.
 
     If columns are trained to stand alone, each counts as much as the whole net.
     """
@@ -262,23 +266,26 @@ def _score(figures: dict[str, Any], columns: bool) -> list[float]:
     if not whole:
         return [figures["epoch"], 0.0]
     judged = [whole, *(whole["columns"] if columns else ())]
-    return [fmean(v["accuracy"] for v in judged), -fmean(v["loss"] for v in judged)]
+    return [fmean(score.merit(v[score.key]) for v in judged), -fmean(v["loss"] for v in judged)]
 
 
-def epoch_line(figures: dict[str, Any], epochs: int) -> str:
+def epoch_line(measured: dict[str, Any], epochs: int, figures: Figures) -> str:
     """An epoch's figures as a line for people."""
+    running, score = figures.running, figures.score
     line = (
-        f"epoch {figures['epoch']:>{len(str(epochs))}}/{epochs}  loss {figures['train_loss']:.4f}  "
-        f"accuracy {figures['train_accuracy']:6.2%}"
+        f"epoch {measured['epoch']:>{len(str(epochs))}}/{epochs}  loss {measured['train_loss']:.4f}  "
+        f"{running.label} {running.text(measured[f'train_{running.key}']):>6}"
     )
-    if figures["validation"]:
-        line += f"  validation {shares(figures['validation'])}"
-    line += f"  rate {figures['lr']:.2g}  {figures['images_per_second']:,.0f} images/s"
-    compiling = figures.get("compile_seconds", 0)
+    if measured["validation"]:
+        what = "" if score.key == running.key else f"{score.label} "
+        line += f"  validation {what}{scores(measured['validation'], figures)}"
+    line += f"  rate {measured['lr']:.2g}  {measured['images_per_second']:,.0f} {figures.examples}/s"
+    compiling = measured.get("compile_seconds", 0)
     return line + (f"  ({compiling:.1f} s compiling)" if compiling else "")
 
 
-def shares(measured: dict[str, Any]) -> str:
-    """The accuracy of the whole net and of each column."""
-    columns = " ".join(f"{c['accuracy']:.1%}" for c in measured["columns"])
-    return f"{measured['accuracy']:6.2%} (columns {columns})"
+def scores(measured: dict[str, Any], figures: Figures) -> str:
+    """The score of the whole net and of each column."""
+    score = figures.score
+    columns = " ".join(score.short(c[score.key]) for c in measured["columns"])
+    return f"{score.text(measured[score.key]):>6} (columns {columns})"

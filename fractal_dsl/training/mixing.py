@@ -7,6 +7,7 @@ from random import Random
 
 from torch import Tensor
 
+from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.tasks import Task
@@ -57,6 +58,20 @@ def check_mixing(config: TrainConfig, axes: int, floating: bool) -> None:
         raise UserError("cutmix cuts boxes out of images, but these inputs have no height and width: set cutmix=0")
     if (config.mixup or config.cutmix) and not floating:
         raise UserError("tokens cannot be mixed: set mixup=0 and cutmix=0")
+
+
+def check_mixed_targets(config: TrainConfig, task: Task, out: ops.Tensor) -> None:
+    """Raise UserError if the targets of a task cannot be mixed like the inputs."""
+    names = [name for name in ("mixup", "cutmix") if getattr(config, name)]
+    if not names:
+        return
+    off = " and ".join(f"{name}=0" for name in names)
+    if task.name in ("segmentation", "tokens"):
+        raise UserError(
+            f"{names[0]} gives an example two targets, but {task.name} has a class for each place: set {off}"
+        )
+    if task.name == "regression" and config.cutmix and len(out.shape) > 1:
+        raise UserError(f"cutmix cuts boxes out of images, but not out of targets, {out}: set cutmix=0")
 
 
 def loss_of(task: Task, output: Tensor, targets: Targets) -> Tensor:

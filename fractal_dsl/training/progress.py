@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.runs.tasks import Figures
 
 _LOOK, _GLANCE = 0.5, 1.0
 _LINE = 60.0
@@ -49,8 +50,9 @@ class ProgressView:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def run(self, steps: int, done: int) -> None:
-        """Begin a run, of whose ``steps`` steps ``done`` are done."""
+    def run(self, steps: int, done: int, figures: Figures) -> None:
+        """Begin a run of a task with these figures, of whose ``steps`` steps ``done`` are done."""
+        self.shown = figures
         self.steps, self.first, self.done = steps, done, done
         self.start = time.perf_counter()
         self.bar.update(self.task, total=steps, completed=done)
@@ -72,9 +74,10 @@ class ProgressView:
             return True
         self.looked = now
         figures = self.figures()
+        running, pace = self.shown.running, f"{figures['images_per_second']:,.0f} {self.shown.examples}/s"
         text = (
-            f"loss {figures['train_loss']:.4f}  accuracy {figures['train_accuracy']:.2%}  "
-            f"{figures['images_per_second']:,.0f} images/s  {self.left()}  {memory_text(figures['memory'])}"
+            f"loss {figures['train_loss']:.4f}  {running.label} {running.text(figures[f'train_{running.key}'])}  "
+            f"{pace}  {self.left()}  {memory_text(figures['memory'])}"
         )
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, figures=text)
@@ -89,7 +92,7 @@ class ProgressView:
         seconds = time.perf_counter() - self.began
         return {
             "train_loss": loss,
-            "train_accuracy": float(self.figure) / max(1, self.images),
+            f"train_{self.shown.running.key}": float(self.figure) / max(1, self.images),
             "seconds": seconds,
             "images_per_second": self.images / seconds,
             "memory": peak_memory(self.device),

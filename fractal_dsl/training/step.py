@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
-from fractal_dsl.evaluation.evaluate import measure_all
+from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.fit import tensors_of
@@ -44,7 +44,7 @@ class Stepper:
     ) -> None:
         self.model, self.task, self.config, self.device, self.world = model, task, config, device, world
         self.frozen_norms = freeze(model, config.freeze)
-        if config.channels_last is True:
+        if config.channels_last:
             self._channels_last()
         if config.checkpoint_levels is not None:
             model.checkpoint(config.checkpoint_levels)
@@ -106,7 +106,7 @@ class Stepper:
 
     def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
         """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
-        if self.config.channels_last is True and x.dim() in _LAYOUTS:
+        if self.config.channels_last and x.dim() in _LAYOUTS:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
         if self.graphs is None or not lasting(plan):
             return self._pass(x, targets, plan, weight)
@@ -197,9 +197,9 @@ class Stepper:
         """Load the weights in a file."""
         load_weights(self.model, [file])
 
-    def measure(self, images: ImageSet, part: Part, columns: bool = True) -> dict[str, Any]:
+    def measure(self, images: ImageSet, part: Part, columns: bool = True, *, confusion: bool = False) -> dict[str, Any]:
         """The figures of ``measure_all``."""
-        return measure_all(self.model, images, part, columns, shares=self.shares)
+        return measure_all(self.model, images, part, columns, confusion=confusion, shares=self.shares)
 
     def finite(self) -> bool:
         """Whether all parameters of this process are finite."""

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from fractal_dsl.runs.data_record import compare
 from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import write_report
+from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
@@ -36,16 +37,18 @@ from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
-from fractal_dsl.training.layout import SMALL, with_layout
 from fractal_dsl.training.lengthened import lengthened
-from fractal_dsl.training.loop import Loop, shares
-from fractal_dsl.training.mixing import check_mixing
+from fractal_dsl.training.loop import Loop, scores
+from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
 from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
+
+_ONE_THREAD_MACS = 2_000_000_000
+"""Multiply-accumulates of a mini-batch's forward pass below which a second thread does not pay."""
 
 
 def train(
@@ -84,15 +87,13 @@ def train(
     with processes(parallel, place) as world:
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
-        threads = _threads(compiled, config)
-        config = world.lead(lambda: with_layout(compiled, config, place, threads, parallel))
         weights, origin = initial_weights(compiled, config, start)
         console = console or Console(quiet=not world.leads)
         if origin is not None:
             console.print(origin.table())
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
         with locked(folder, world):
-            number = _processes(parallel, world)
+            threads, number = _threads(compiled, config), _processes(parallel, world)
             run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights, origin)
             try:
                 model = _initial(run).to(place)
@@ -178,9 +179,11 @@ def _processes(parallel: Parallel | None, world: World) -> str:
 def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool) -> ImageSet:
     program = compiled.program
     vocabulary = vocabulary_of(compiled.graph)
-    return load(
+    images = load(
         config, program.net, program.input, program.output, place, vocabulary=vocabulary, allow_python=allow_python
     )
+    check_mixed_targets(config, images.task, program.output)
+    return images
 
 
 def _same_images(folder: Path, images: ImageSet) -> ImageSet:
@@ -220,7 +223,10 @@ class _Job:
             if lost := images.record.unreadable:
                 view.line(f"skipped because they cannot be read:  {shortened(lost)}")
             if config.batch > len(images.train):
-                view.line(f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training images")
+                view.line(
+                    f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training "
+                    f"{TASKS[images.task.name].examples}"
+                )
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]
@@ -248,7 +254,7 @@ class _Job:
         config, words = self.run.config, [str(self.place)]
         words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
         words += [config.precision] * (config.precision != "fp32")
-        words += ["channels last"] * (config.channels_last is True) + ["compiled"] * config.compile
+        words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
         words += ["CUDA graphs"] * config.cuda_graphs + [f"{shortened(config.freeze)} frozen"] * bool(config.freeze)
         return ", ".join(words)
 
@@ -318,19 +324,22 @@ def _finished(
         epochs=p.epoch,
         best_epoch=store.epoch_of("best"),
         validation_images=len(images.validation),
-        **stepper.measure(images, images.test),
+        measured=stepper.measure(images, images.test, confusion=True),
         plain=plain,
         seconds=p.seconds,
         images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
     )
     with store.kept("The trained state is kept"):
-        run.result({key: value for key, value in asdict(result).items() if key != "folder"})
+        run.result(result.json())
         run.world.lead(lambda: write_report(run.folder))
         run.seal(result.status)
     best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
-    view.line(f"test images, with {best}: {shares(asdict(result))}")
+    figures = TASKS[images.task.name]
+    what = "" if figures.score == figures.running else f"{figures.score.label} "
+    view.line(f"test {figures.examples}, with {best}: {what}{scores(result.measured, figures)}")
     if plain is not None:
-        view.line(f"test images, column {plain['column']} trained alone: {plain['accuracy']:6.2%}")
+        score = figures.score.text(plain[figures.score.key])
+        view.line(f"test {figures.examples}, column {plain['column']} trained alone: {score:>6}")
     view.line(f"report: {run.folder / 'report.html'}")
     return result
 
@@ -340,5 +349,5 @@ def _finished(
 
 def _threads(compiled: Compiled, config: TrainConfig) -> int:
     """One thread for work too small to share, unless OMP_NUM_THREADS is set."""
-    small = compiled.summary.macs * config.batch < SMALL
+    small = compiled.summary.macs * config.batch < _ONE_THREAD_MACS
     return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()

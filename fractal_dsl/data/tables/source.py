@@ -149,4 +149,4 @@ def _examples(
     encoded = encode(cells, table)
     hashes = np.array([place(key) for key in keys(cells, inputs)], np.float64)
     x = encoded.inputs.reshape(len(cells), *shape)
-    return TableExamples(x, targets.values, targets.names, table=table, hashes=hashes, new=encoded.new)
+    return TableExamples(x, targets.values, targets.names, named=cells.at, table=table, hashes=hashes, new=encoded.new)

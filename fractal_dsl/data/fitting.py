@@ -1,0 +1,150 @@
+"""Fits a data set to a net: which task it is, and whether inputs, targets, classes and augmentation suit it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_dsl import ops
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import counted
+from fractal_dsl.config import (
+    Dataset,
+    Folder,
+    NoAugmentation,
+    Npz,
+    ResizedCrop,
+    TrainConfig,
+    Translate,
+)
+from fractal_dsl.data.folders import ImageFiles
+from fractal_dsl.data.masks import MaskedImages
+from fractal_dsl.data.source import ExampleSource, Rows, Splits, classes_of
+from fractal_dsl.tasks import Task, infer
+from fractal_dsl.tasks.targets import Targets
+
+Parts = Sequence[tuple[ExampleSource, Rows]]
+"""The examples for training, validation and testing."""
+
+
+def judged(config: TrainConfig, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> tuple[Task, Splits]:
+    """The task of a net on a data set, and the data set with its targets as the task takes them.
+
+    Raises UserError if the inputs or the targets do not fit the net.
+    """
+    assert config.dataset is not None
+    raw = {name: source.raw() for name, source in splits.given().items()}
+    task = infer(config, net, out, raw["train"], splits.train.unit)
+    classes = _classes(config.dataset, raw, out) if task.name == "classification" else None
+    given = splits.train.input
+    if given != into or classes not in (None, out.shape[0]):
+        what = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
+        result = out if classes is None else f"f32[{classes}]"
+        raise UserError(
+            f"`{config.dataset.name}` has {what}, but net {net} takes {into} and gives {out}; "
+            f"declare `net {net}(x: {given}) -> {result}`, or add `--set dataset=synthetic`, "
+            "which generates examples of the net's own type"
+        )
+    return task, splits.judged(task)
+
+
+def _classes(choice: Dataset, raw: dict[str, Targets], out: ops.Tensor) -> int | None:
+    """The number of classes; None if targets are read later. Raises UserError if their numbers do not start at 0."""
+    train = raw["train"]
+    if train.names is not None:
+        return len(train.names)
+    numbers = [targets.values for targets in raw.values()]
+    if choice.name == "python" or not train.whole or train.each not in ((), (1,)):
+        return None
+    low = int(train.values.min()) if len(train.values) else 0
+    high = max([int(y.max()) for y in numbers if len(y)], default=-1)
+    if 0 < low <= high and out.shape[0] != high + 1:
+        raise UserError(
+            f"{getattr(choice, 'path', choice.name)}: labels run from {low} to {high}, but classes start at 0. "
+            f"Subtract {low} from the labels: they then run from 0 to {high - low}, for a net that gives "
+            f"f32[{high - low + 1}]"
+        )
+    return high + 1 if low >= 0 else None
+
+
+def check_augmentation(config: TrainConfig, splits: Splits, task: Task, into: ops.Tensor, out: ops.Tensor) -> None:
+    """Raise UserError if the inputs cannot be augmented, or the targets cannot be moved with them."""
+    how = config.augment
+    if isinstance(how, NoAugmentation):
+        return
+    if into.dtype != "f32" or len(into.shape) != 3:
+        raise UserError(f"`augment` is for images, f32[channels, height, width], but the net takes {into}")
+    if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles | MaskedImages):
+        raise UserError("`resized_crop` is for image files, from `imagenet` or a `folder`: use `translate` here")
+    if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
+        raise UserError(f"an image of {into} is too small to reflect {how.pixels} pixels: lower `augment.pixels`")
+    if task.name == "regression" and len(out.shape) > 1:
+        raise UserError(f"`augment` moves images, but not their targets, {out}: set augment=none")
+    if task.name == "segmentation" and isinstance(how, Translate) and how.pixels and out.shape[1:] != into.shape[1:]:
+        raise UserError(f"masks of {out} cannot be translated with images of {into}: set `augment.pixels` to 0")
+
+
+def check_parts(config: TrainConfig, splits: Splits, task: Task, parts: Parts) -> None:
+    """Raise UserError if a part has too few examples, or there is a class that training would never see.
+
+    If parts are chosen by name or content, a class with a single example is refused, whichever part it falls into.
+    """
+    choice = config.dataset
+    assert choice is not None
+    source, rows = parts[0]
+    labels, names = classes_of(source), source.names
+    if labels is not None and names is not None and source.split != "by order" and splits.test is None:
+        every, trained = (np.bincount(y, minlength=len(names)) for y in (labels, labels[rows]))
+        few = np.flatnonzero((every == 1) | ((trained == 0) & (every > 0)))
+        if len(few):
+            others = f" (and {len(few) - 1:,} more)" if len(few) > 1 else ""
+            count = counted(int(every[few[0]]), "example")
+            raise UserError(f"class `{names[few[0]]}`{others} has {count}, {_too_few(choice)}")
+    if not len(rows) or not len(parts[2][1]):
+        raise UserError(f"`{choice.name}` has {counted(len(source), 'example')}, {_too_few(choice)}")
+    if source.targets is not None:
+        _check_seen(task, parts, source.targets[rows])
+    if config.validation and not len(parts[1][1]):
+        share = f"`validation` = {config.validation:g} of {len(rows):,} training examples selects none"
+        raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
+
+
+def _check_seen(task: Task, parts: Parts, train: NDArray[Any]) -> None:
+    unseen = task.unseen(train)
+    if unseen is None:
+        return
+    names = parts[0][0].names
+    name = f"`{names[unseen]}`" if names else str(unseen)
+    what = {"multilabel": "label", "segmentation": "pixel"}.get(task.name, "example")
+    if what == "label":
+        text = f"label {name} is 0 in every training example"
+    else:
+        text = f"no training {what} is of class {name}"
+    for source, rows in parts[1:]:
+        held = source.targets
+        if held is not None and (found := _first_of(task, held[rows], unseen)) is not None:
+            raise UserError(f"{text}, but {source.raw().name(int(rows[found]))} is: add examples to train on")
+    values = ", ".join(map(str, np.unique(train)[:8].tolist())) if what == "pixel" else ""
+    seen = f" (their values are {values})" if values else ""
+    raise UserError(f"{text}{seen}: add some, or declare a net with fewer outputs and number the others from 0")
+
+
+def _first_of(task: Task, targets: NDArray[Any], number: int) -> int | None:
+    """The first target with this class or label."""
+    if task.name == "multilabel":
+        having = targets[:, number] == 1
+    else:
+        having = (targets == number).reshape(len(targets), -1).any(1)
+    return int(having.argmax()) if having.any() else None
+
+
+def _too_few(choice: Dataset) -> str:
+    way = ""
+    if isinstance(choice, Folder):
+        way = f", or create your own parts, {choice.path}/train and {choice.path}/test"
+    if isinstance(choice, Npz):
+        way = ", or give your own parts, x_train, y_train, x_test and y_test"
+    return f"too few for both training and testing: add examples{way}"
