@@ -443,7 +443,7 @@ def test_check_says_that_a_folder_has_no_specs(run, tmp_path: Path) -> None:
 
 def test_help_groups_the_commands(run) -> None:
     shown = run("--help").out
-    places = [shown.index(f"─ {panel} ─") for panel in ("Write", "Look", "Train", "Deploy")]
+    places = [shown.index(f"─ {panel} ─") for panel in ("Start", "Write", "Look", "Train", "Deploy")]
     assert places == sorted(places) and "Show the version and exit." in shown
 
 

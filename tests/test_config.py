@@ -83,6 +83,13 @@ def test_published_data_sets_are_known(name: str) -> None:
         ({"seed": 2**64}, ("seed",), "`seed` must be below 9,223,372,036,854,775,808, found 1844", None),
         ({"seed": "99999999999999999999"}, ("seed",), "`seed` is too large: 99999999999999999999", None),
         ({"precision": "bf1"}, ("precision",), "unknown precision `bf1`", "did you mean `bf16`?"),
+        (
+            {"channels_last": "yes"},
+            ("channels_last",),
+            "unknown channels_last `yes`",
+            "there are `true`, `false`, `auto`",
+        ),
+        ({"channels_last": 2}, ("channels_last",), "unknown channels_last `2`", None),
         ({"schedule": "step"}, ("schedule", "at"), "`schedule.at` is missing: `step` needs it", None),
         (
             {"schedule": {"name": "step", "at": [3, 2]}},

@@ -32,6 +32,31 @@ def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("net N(x: f32[4]) -> f32[4] = sum(id, linear(4) @drop(50%))", "in some drop-path plans"),
+        ("net N(x: f32[4]) -> f32[4] = sum(relu @drop(10%), linear(4) @drop(50%))", "in some drop-path plans"),
+        (
+            "rule F join mean { F[1] = id | linear(4) }\nnet N(x: f32[4]) -> f32[4] with drop_path(50%) = F[1]",
+            "in some drop-path plans",
+        ),
+        ("net N(x: f32[4]) -> f32[4] = relu", "It has no weights"),
+    ],
+)
+def test_a_step_that_would_learn_nothing_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=f"net N has nothing to learn.*{words}"):
+        check_frozen(compile_text(text).graph, [])
+    check_frozen(compile_text(text.replace("-> f32[4]", "-> f32[3]") + " >> linear(3)").graph, [])
+
+
+def test_frozen_layers_beside_a_branch_that_may_be_left_out() -> None:
+    text = 'net N(x: f32[4]) -> f32[4] = (linear(4) @tag("a")) >> sum(id, linear(4) @drop(50%))'
+    with pytest.raises(UserError, match="freeze: nothing is left to learn in some drop-path plans"):
+        check_frozen(compile_text(text).graph, ["a"])
+    check_frozen(compile_text(text.replace("@drop(50%)", "")).graph, ["a"])
+
+
 def begin(folder: Path, *overrides: tuple[str, Any], text: str = TEXT) -> str:
     spec, shown = compile_text(text), Console(file=StringIO(), width=200)
     train(spec, parse_config(merge(spec.program.train, overrides)), folder, console=shown)

@@ -82,7 +82,7 @@ def test_a_hostile_file_and_parameter_compile_to_a_module_that_runs(payload: str
 def test_the_header_says_what_the_file_needs_and_leaves_out() -> None:
     compiled = pick(check(Source("spec.frac", SPEC)), None)
     text = ast.get_docstring(ast.parse(model_source(compiled, compiled.graph))) or ""
-    for part in ("needs torch only", "also needs safetensors", "no drop-path", 'those of `init("xavier")`'):
+    for part in ("needs torch only", "also needs safetensors", "draws a drop-path plan", 'those of `init("xavier")`'):
         assert part in text
     plain = pick(check(Source("spec.frac", "net N(x: f32[3]) -> f32[3] = linear(3)")), None)
     text = ast.get_docstring(ast.parse(model_source(plain, plain.graph))) or ""

@@ -17,7 +17,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Join, Layer
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
-from fractal_dsl.plans.plan import FULL
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import load_artifact, model_source, save_artifact
 from fractal_dsl.runtime.fit import tensors_of
@@ -64,10 +64,12 @@ def compiled(spec: Spec, shared: bool = False) -> Compiled:
     return result
 
 
-def oracle(spec: Spec, model: FractalModule, choose: object = None, local: bool = False) -> General:
+def oracle(spec: Spec, model: FractalModule, choose: object = None, plan: Plan | None = None) -> General:
     nodes = [n for _, n in model.join_graph.items()]
     layers = iter([model.get_submodule(n.module) for n in nodes if isinstance(n, Layer) and n.spec.weighted])
-    result = General(spec, layers, choose, local)  # type: ignore[arg-type]
+    branches = iter(plan.branches) if plan is not None and plan.branches else None
+    local = plan is not None and plan.route == FULL
+    result = General(spec, layers, choose, local, branches)  # type: ignore[arg-type]
     gates = [model.get_submodule(n.name) for n in nodes if isinstance(n, Join) and n.spec.name == "gated"]
     result.gates = iter([g.logits for g in gates if isinstance(g, Gated)])
     return result
@@ -102,8 +104,8 @@ def test_every_join_means_what_the_recurrence_says(spec: Spec, join: str, seed: 
                 torch.testing.assert_close(alone(x), expected, **close)
         for step in range(3):
             plan = model.plan(seed, step)
-            live, local = iter(plan.live), plan.route == FULL
-            expected = oracle(spec, model, lambda labels, live=live: list(next(live)), local).net(x)
+            live = iter(plan.live)
+            expected = oracle(spec, model, lambda labels, live=live: list(next(live)), plan).net(x)
             torch.testing.assert_close(model.run(x, plan), expected, **close)
 
 

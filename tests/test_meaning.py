@@ -60,7 +60,9 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
         for step in range(3):
             plan = model.plan(seed, step)
             live, local = iter(plan.live), plan.route == FULL
-            expected = Evaluator(spec, weighted(model), lambda labels, live=live: list(next(live)), local).net(x)
+            branches = iter(plan.branches) if plan.branches else None
+            evaluator = Evaluator(spec, weighted(model), lambda _, live=live: list(next(live)), local, branches)
+            expected = evaluator.net(x)
             torch.testing.assert_close(model.run(x, plan), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -84,7 +86,8 @@ def test_figures_from_the_recurrence_equal_those_of_the_graph_and_the_module(spe
     assert (s.paths, s.weighted_depth, s.depth) == (paths[end], weighted_depth[end], len(bases[end]))
     assert s.output_shape == output.out.shape
     joins = [n for _, n in graph.items() if isinstance(n, Join)]
-    assert s.joins == dict(Counter(len(j.labels) for j in joins))
+    assert s.joins == dict(Counter(len(graph.operands(i)) for i, n in graph.items() if isinstance(n, Join)))
+    assert (s.drops.branches if s.drops else 0) == sum(drop > 0 for j in joins for drop in j.drops)
     assert s.joins_raw == sum(isinstance(n, Join) for _, n in c.raw.items())
     layers = [n for _, n in graph.items() if isinstance(n, Layer)]
     assert s.base_layers == len({n.site.base for n in layers} - {None})

@@ -35,9 +35,17 @@ def package_files() -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 
-def test_the_wheel_holds_the_package_and_the_grammar_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def examples() -> set[str]:
+    """The files of the examples, as paths from the root of the checkout."""
+    return {path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").rglob("*") if path.is_file()}
+
+
+def test_the_wheel_holds_the_package_the_grammar_and_the_examples(wheel: zipfile.ZipFile) -> None:
+    """And nothing else. The package has the standard library and the templates of new projects."""
     files = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert files == package_files() | {"fractal_dsl/grammar/frac.lark"}
+    assert files == package_files() | {"fractal_dsl/grammar/frac.lark"} | {f"fractal_dsl/{name}" for name in examples()}
+    assert {"fractal_dsl/examples/digits.frac", "fractal_dsl/language/std/cnn.frac"} <= files
+    assert "fractal_dsl/templates/digits.frac" in files
     assert wheel.read("fractal_dsl/grammar/frac.lark") == GRAMMAR.read_bytes()
 
 
@@ -73,6 +81,22 @@ def test_an_unpacked_wheel_finds_its_own_grammar(wheel: zipfile.ZipFile, tmp_pat
     assert Path(done.stdout.strip()) == tmp_path / "fractal_dsl" / "grammar" / "frac.lark"
 
 
+def test_an_unpacked_wheel_creates_a_project_and_opens_its_examples(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "packages")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "packages")}
+
+    def run(*words: str, cwd: Path = tmp_path) -> str:
+        command = [sys.executable, "-m", "fractal_dsl", *words]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
+
+    run("new", "digits")
+    assert run("check", "net.frac", cwd=tmp_path / "digits") == "net.frac: ok (Digits)\n"
+    code = "from fractal_dsl.play.documents import Documents; print(*[d['key'] for d in Documents(None).listed()])"
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert {"examples/digits.frac", "examples/paper/c10.frac", "std:cnn"} <= {*told.stdout.split()}
+    assert run("check", str(tmp_path / "packages" / "fractal_dsl" / "examples" / "digits.frac")).endswith("(Digits)\n")
+
+
 def test_a_checkout_finds_its_grammar() -> None:
     assert grammar_file.grammar_path() == GRAMMAR
 
@@ -88,7 +112,7 @@ def test_a_missing_grammar_says_where_it_was_sought(tmp_path: Path, monkeypatch:
 def test_the_source_distribution_can_build_the_wheel(tmp_path: Path) -> None:
     with tarfile.open(next(SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"]))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    assert names >= package_files() | {"pyproject.toml", "LICENSE", "grammar/frac.lark"}
+    assert names >= package_files() | examples() | {"pyproject.toml", "LICENSE", "grammar/frac.lark"}
 
 
 def test_the_version_is_stated_once() -> None:

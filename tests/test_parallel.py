@@ -165,7 +165,7 @@ def test_losses_are_those_of_one_process(case: str, parallel_losses: dict[Any, d
 
 
 def test_frozen_parts_stay_as_they_are_in_all_processes() -> None:
-    text = NET.replace("F[3](6).each(maxpool2d(2))", '(F[3](6).each(maxpool2d(2)) @tag("body")) >> conv(5)')
+    text = NET.replace("F[3](6).each(maxpool2d(2))", '(F[3](6).each(maxpool2d(2)) @tag("body")) >> conv(6)')
     case: tuple[str, Overrides] = (text, (("freeze", ["body"]),))
     alone, (found, other) = losses(None, *case), [each[0] for each in together(all_losses, [("ddp", *case)])]
     assert np.abs(np.array(found["steps"]) - alone["steps"]).max() < 1e-5
@@ -325,7 +325,7 @@ def test_processes_without_torchrun_stop_together_and_go_on_with_the_same_bits(t
 def test_what_cannot_be_shared_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="for processes that torchrun starts"), processes("ddp", CPU):
         pass
-    with pytest.raises(UserError, match="into 2 parts at the edges of its blocks, but there are 4 processes"):
+    with pytest.raises(UserError, match="into 3 parts at the edges of its blocks, but there are 4 processes"):
         stretches(compile_text(NET).graph, 4)
     config = parse_config({"batch": 12, "accumulate": 4})
     with pytest.raises(

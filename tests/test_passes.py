@@ -107,7 +107,8 @@ def test_passes_are_as_written(name: str, title: str, text: str, before: str, af
 SPEC = """
 shared end = linear(4)
 rule F join mean { F[1] = linear(4)  F[n+1] = F[n] >> F[n] | linear(4) }
-net N(x: f32[4]) -> f32[4] with drop_path(local=10%) = F[3] >> end >> end
+net N(x: f32[4]) -> f32[4] with drop_path(local=10%)
+    = F[3] >> end >> sum(id, relu @drop(50%)) >> end
 """
 
 
@@ -126,7 +127,11 @@ def is_layer(node: object) -> bool:
 
 
 def is_join(node: object) -> bool:
-    return isinstance(node, Join)
+    return isinstance(node, Join) and node.of_columns
+
+
+def is_inline(node: object) -> bool:
+    return isinstance(node, Join) and not node.of_columns
 
 
 def rewired(graph: JoinGraph, number: int, operands: list[int]) -> JoinGraph:
@@ -187,6 +192,10 @@ BREAKERS: dict[str, tuple[Callable[[JoinGraph], JoinGraph], str]] = {
     "a choice too few": (lambda g: changed(g, is_join, choice=(0,)), r"3 columns cannot choose \(0,\) of 3"),
     "a choice out of range": (lambda g: changed(g, is_join, choice=(0, 1, 3)), "columns cannot choose"),
     "columns": (lambda g: changed(g, is_layer, columns=1), "its columns are 1, but columns 111 need it"),
+    "drops of columns": (lambda g: changed(g, is_join, drops=(0.1, 0.0, 0.0)), "only inline joins have branches"),
+    "a drop too few": (lambda g: changed(g, is_inline, drops=(0.1,)), "2 operands cannot be left out with"),
+    "a drop that is certain": (lambda g: changed(g, is_inline, drops=(0.0, 1.0)), "cannot be left out with"),
+    "drops of nothing": (lambda g: changed(g, is_inline, drops=(0.0, 0.0)), "cannot be left out with"),
     "columns of a column": (with_columns, "a column by itself has no columns"),
 }
 

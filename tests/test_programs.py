@@ -29,6 +29,7 @@ from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.tree import units_to_tree
 from fractal_dsl.picture.graph_to_dot.units import fold
 from fractal_dsl.pipeline import check, pick
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.plan_on_graph import plan_of_spec
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.runtime.artifact import model_source
@@ -77,6 +78,20 @@ def build_with_random_norms(compiled: Compiled, seed: int) -> FractalModule:
     return model
 
 
+def check_plan(program: Program, model: FractalModule, x: torch.Tensor, plan: Plan) -> None:
+    """The outputs and gradients under a drawn plan are those of the program."""
+    live, branches = iter(plan.live), iter(plan.branches)
+    meaning = Meaning(modules(model), lambda labels: list(next(live)), branches, plan.route == FULL)
+    ours, expected = model.run(x, plan), meaning.closed(program.term, x)
+    torch.testing.assert_close(ours, expected, **EXACT)
+    assert next(live, None) is None and next(branches, None) is None, "a join that the program does not have"
+    parameters = list(model.parameters())
+    gradients = [torch.autograd.grad(y.square().sum(), parameters, allow_unused=True) for y in (ours, expected)]
+    for p, one, other in zip(parameters, *gradients, strict=True):
+        zeros = torch.zeros_like(p)
+        torch.testing.assert_close(zeros if one is None else one, zeros if other is None else other, **EXACT)
+
+
 @settings(max_examples=examples(35), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(program=programs(), seed=st.integers(0, 1000))
 def test_programs_mean_what_the_language_says(program: Program, seed: int) -> None:
@@ -103,6 +118,9 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
         plain = from_source(model_source(net, model.join_graph), "N").double()
         plain.load_state_dict({k: v for k, v in tensors_of(model).items() if "_column" not in k.rpartition(".")[2]})
         assert torch.equal(plain.eval()(x), y), "model.py is another function"
+
+    for step in range(3):
+        check_plan(program, model, x, model.plan(seed, step))
 
     model.train()
     model(x).square().sum().backward()

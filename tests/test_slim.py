@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
-from fractal_dsl.runtime.instructions import Instruction, same
+from fractal_dsl.runtime.instructions import Instruction, unchanged
 from fractal_dsl.runtime.slim import PooledRelu, Slim, slim_pool, slim_relu
 
 INF, NAN = float("inf"), float("nan")
@@ -91,7 +91,7 @@ def test_a_pooling_that_alone_reads_a_relu_comes_first() -> None:
     scheduled = model._scheduler.schedule(model.full_plan())  # pyright: ignore[reportPrivateUsage]
     calls = [i.call for i in scheduled if isinstance(i, Instruction)]
     assert [type(call) for call in calls].count(PooledRelu) == 2
-    assert all(a is same for a, b in pairwise(calls) if isinstance(b, PooledRelu))
+    assert all(a is unchanged for a, b in pairwise(calls) if isinstance(b, PooledRelu))
     relus = {m for m in model.modules() if isinstance(m, nn.ReLU | nn.MaxPool2d)}
     assert relus <= model.live(model.full_plan())
 

@@ -6,8 +6,6 @@ import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
@@ -19,16 +17,12 @@ from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
-from fractal_dsl.graph.path_lengths import expected_path_lengths
-from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan import FULL, Plan, draw_branches, plan_of_text
-from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
+from fractal_dsl.plans.plan_on_graph import plan_of_spec
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.drops import chances_of
 from fractal_dsl.runtime import FractalModule, build
-from fractal_dsl.runtime.artifact import model_source
-from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.schedule import lasting
 from tests.support.effort import examples
 
@@ -288,187 +282,3 @@ def test_a_global_step_draws_branches_within_its_column() -> None:
     assert len({*steps}) > 4
     outputs = [model.run(x, plan) for plan in steps]
     assert not all(torch.equal(outputs[0], y) for y in outputs)
-
-
-# --- figures
-
-
-def test_info_counts_branches_and_the_expected_work(tmp_path: Path) -> None:
-    compiled = compile_text(RESIDUAL)
-    s = compiled.summary
-    assert s.drops is not None
-    assert (s.drops.branches, s.drops.lowest, s.drops.highest) == (4, 0.125, 0.5)
-    each = 36 * 4 * 4 * 9 * 2
-    expected = s.macs - sum(p * each for p in (0.125, 0.25, 0.375, 0.5))
-    assert s.training_macs == pytest.approx(expected)
-    graph, space = compiled.graph, PlanSpace.of(compiled.graph)
-    mean = sum(cost(graph, needed(graph, space.drawn(1, step))).macs for step in range(2000)) / 2000
-    assert mean == pytest.approx(expected, rel=0.02)
-    path = tmp_path / "n.frac"
-    path.write_text(RESIDUAL, "utf-8")
-    shown = CliRunner().invoke(app, ["info", str(path)]).stdout
-    assert "branches dropped  4, with 12.5% to 50% (@drop)" in shown
-    facts = json.loads(CliRunner().invoke(app, ["info", str(path), "--json"]).stdout)
-    assert facts["drops"] == {"branches": 4, "lowest": 0.125, "highest": 0.5}
-
-
-def test_nested_branches_run_as_often_as_both_do() -> None:
-    s = compile_text("net N(x: f32[2]) -> f32[2] = sum(id, sum(linear(2), linear(2) @drop(50%)) @drop(20%))").summary
-    assert s.training_macs == pytest.approx(0.8 * (4 + 0.5 * 4)) and s.drops and s.drops.branches == 2
-
-
-def test_paths_are_expected_as_often_as_their_branches_run() -> None:
-    graph = compile_text(RESIDUAL.replace("seq(block(4, (i + 1) / 4 * top) for i in range(4))", "block(4, 25%)")).graph
-    assert {k: float(v) for k, v in expected_path_lengths(graph).items()} == {2: 1.0, 4: 0.75}
-    graph = compile_text(MIXED).graph
-    space = PlanSpace.of(graph)
-    exact = sum(float(v) for v in expected_path_lengths(graph).values())
-
-    def paths(plan: Plan) -> int:
-        from fractal_dsl.plans.plan_on_graph import live_reads
-
-        reads, count = live_reads(graph, plan), dict[int, int]()
-        for number in graph.g.nodes:
-            operands = reads.get(number, graph.operands(number))
-            count[number] = sum(count[o] for o in operands) if graph.operands(number) else 1
-        return count[graph.output[0]]
-
-    drawn = [paths(space.drawn(2, step)) for step in range(8000)]
-    assert sum(drawn) / len(drawn) == pytest.approx(exact, rel=0.1)
-
-
-# --- mistakes
-
-
-@pytest.mark.parametrize(
-    ("body", "code", "words"),
-    [
-        ("sum(id, linear(3) >> relu @drop(10%))", "E0409", "binds tighter"),
-        ("linear(3) @drop(10%)", "E0409", "where the join is"),
-        ("(linear(3) @drop(10%)) ** 2", "E0409", "where the join is"),
-        ("seq(linear(3) @drop(10%))", "E0409", "where the join is"),
-        ("sum(id, linear(3) @drop(10))", "E0302", "did you mean `10%`"),
-        ("sum(id, linear(3) @drop(100%))", "E0302", "below 100%"),
-        ("sum(id, linear(3) @drop(1.0))", "E0302", "below 100%"),
-        ("sum(id, linear(3) @drop(0 - 0.1))", "E0302", "between 0 and 1"),
-        ("sum(id, linear(3) @drop)", "E0205", "@drop(10%)"),
-        ('sum(id, linear(3) @drop("x"))', "E0301", "must be prob"),
-        ("sum(id, linear(3) @drop(10%, 20%))", "E0206", "one too many"),
-        ("sum(id, linear(3) @drop(10%) @drop(20%))", "E0204", "one `@drop`"),
-        ('sum(id, linear(3) @drop(10%, by="example"))', "E0302", "computed for all of them"),
-        ('sum(id, linear(3) @drop(10%, by="row"))', "E0302", "computed for all of them"),
-        ("sum(id, linear(3) @drops(10%))", "E0201", "did you mean `drop`"),
-        ("sum(id, DropPath(10%))", "E0201", "@drop(10%)"),
-    ],
-)
-def test_mistakes_are_explained(body: str, code: str, words: str) -> None:
-    with pytest.raises(FracError) as error:
-        compile_text(f"net N(x: f32[3]) -> f32[3] = {body}")
-    (found,) = error.value.diagnostics
-    assert found.code == code and words in found.text()
-    assert found.span.start < found.span.end
-
-
-def test_a_column_and_a_shared_block_are_no_branches() -> None:
-    for text in (
-        "rule F join mean { F[1] = linear(3) | linear(3) @drop(10%) }\nnet N(x: f32[3]) -> f32[3] = F[1]",
-        "shared s = linear(3) @drop(10%)\nnet N(x: f32[3]) -> f32[3] = sum(id, s)",
-        "layer a = linear(3) @drop(10%)\nnet N(x: f32[3]) -> f32[3] = sum(id, a)",
-        "layer a(b: block) = sum(id, b)\nnet N(x: f32[3]) -> f32[3] = a(linear(3) @drop(10%))",
-    ):
-        with pytest.raises(FracError) as error:
-            compile_text(text)
-        assert [d.code for d in error.value.diagnostics] == ["E0409"]
-
-
-def test_whole_numbers_cannot_make_up_for_a_branch() -> None:
-    with pytest.raises(FracError) as error:
-        compile_text("net N(x: i64[4]) -> f32[4, 2] = max(id, id @drop(10%)) >> embedding(9, 2)")
-    assert [d.code for d in error.value.diagnostics] == ["E0501"]
-
-
-def test_the_only_branch_of_a_join_always_stays() -> None:
-    compiled = compile_text("net N(x: f32[3]) -> f32[3] = sum(linear(3) @drop(10%))")
-    assert [d.code for d in compiled.warnings] == ["W0701"] and not compiled.graph.dropping()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "let b = linear(3) @drop(10%)\nnet N(x: f32[3]) -> f32[3] = sum(id, b)",
-        "net N(x: f32[3]) -> f32[3] = sum([id, linear(3) @drop(10%)])",
-        "net N(x: f32[3]) -> f32[3] = sum(id, [linear(3) @drop(i / 10) for i in range(1, 2)])",
-        'net N(x: f32[3]) -> f32[3] = sum(id, linear(3) @drop(10%) @tag("t") @checkpoint)',
-        'net N(x: f32[3]) -> f32[3] = sum(id, linear(3) @tag("t") @drop(p=10%, by="batch"))',
-        "join j = sum >> relu\nnet N(x: f32[3]) -> f32[3] = j(id, linear(3) @drop(10%))",
-        "layer a(p: prob) = sum(id, linear(3) @drop(p))\nnet N(x: f32[3]) -> f32[3] = a(0.1)",
-        "rule R { R[0] = linear(3)  R[n+1] = sum(R[n], linear(3) @drop((n + 1) / 10)) }\n"
-        "net N(x: f32[3]) -> f32[3] = R[1]",
-        "net N(x: f32[3]) -> f32[3] = sum(id @drop(0%), linear(3) @drop(10%))",
-    ],
-)
-def test_ways_to_write_a_branch(text: str) -> None:
-    ((_, join),) = compile_text(text).graph.dropping()
-    assert join.drops == (0.0, 0.1)
-
-
-# --- model.py
-
-
-def module_of(source: str) -> Any:
-    module = ModuleType("model")
-    exec(compile(source, "model.py", "exec"), module.__dict__)
-    return module
-
-
-@pytest.mark.parametrize("join", JOINS)
-def test_model_py_gives_the_expectation_of_its_draws(join: str) -> None:
-    model = net(join, [0.0, 0.3, 0.6])
-    compiled = compile_text(
-        f"net N(x: f32[3]) -> f32[{9 if join == 'concat' else 3}] = "
-        f"{join}(linear(3), linear(3) @drop(0.3), (tanh >> linear(3)) @drop(0.6))"
-    )
-    model = build(compiled, seed=1).double()
-    module = module_of(model_source(compiled, model.join_graph))
-    plain = module.N().double()
-    plain.load_state_dict(tensors_of(model))
-    x = torch.randn(2, 3, dtype=torch.float64)
-    assert torch.equal(plain.eval()(x), model.eval()(x))
-    expected = {tuple(map(bool, live)): model.run(x, Plan(FULL, (), (live,))) for live in probabilities([0, 0.3, 0.6])}
-    torch.manual_seed(0)
-    seen = Counter[tuple[bool, ...]]()
-    plain.train()
-    for _ in range(400):
-        y = plain(x)
-        live = next(live for live, value in expected.items() if torch.allclose(value, y))
-        seen[live] += 1
-    chances = {live: p for live, p in probabilities([0.0, 0.3, 0.6]).items() if p}
-    assert seen.keys() == chances.keys()
-    assert chisquare([seen[k] for k in chances], [400 * p for p in chances.values()]).pvalue > 0.001
-
-
-def test_model_py_skips_what_it_leaves_out_and_learns() -> None:
-    compiled = compile_text(RESIDUAL)
-    source = model_source(compiled, compiled.graph)
-    assert source.count("class Block") == 1 and "Block(0.125)" in source
-    plain = module_of(source).N().train()
-    calls: list[str] = []
-    for name, child in plain.named_modules():
-        if isinstance(child, nn.Conv2d):
-            child.register_forward_hook(lambda *_, name=name: calls.append(name))
-    torch.manual_seed(1)
-    x, y = torch.randn(16, 2, 6, 6), torch.randint(0, 3, (16,))
-    optimizer = torch.optim.SGD(plain.parameters(), 0.05)
-    losses: list[float] = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(plain(x), y)
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
-    counts = Counter(calls)
-    for i, name in enumerate(["block", "block_2", "block_3", "block_4"], 1):
-        assert counts[f"{name}.conv.conv2d"] == counts[f"{name}.conv_2.conv2d"]
-        assert abs(counts[f"{name}.conv.conv2d"] - 60 * (1 - i / 8)) < 15
-    assert counts["conv.conv2d"] == 60

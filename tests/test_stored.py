@@ -271,6 +271,16 @@ def test_a_run_compiles_to_its_best_weights_which_train_on(run, place: Path, mad
     run("extract", "net", "--column", "1", "-o", "column")
 
 
+def test_the_spec_of_a_run_is_not_compiled_without_a_word(run, place: Path, made: Path) -> None:
+    """It would get new weights, although its folder has trained ones."""
+    spec = next((made / "run" / "spec").glob("*.frac"))
+    printed = run("compile", str(spec), code=1)
+    assert f"`fractal-dsl compile {made / 'run'}` compiles the trained net" in printed
+    assert [*spec.parent.iterdir()] == [spec]
+    run("compile", str(spec), "-o", "new")
+    assert (place / "new" / "model.py").is_file()
+
+
 def test_a_folder_that_was_not_compiled_yet_is_told(run) -> None:
     printed = run("train", "tiny", code=1)
     assert "`fractal-dsl train tiny.frac`" in printed and "`fractal-dsl compile tiny.frac`" in printed

@@ -16,6 +16,10 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.say import say
 
 _PANELS = {
+    "Start": {
+        "new": ("new", "new digits"),
+        "doctor": ("doctor", "doctor"),
+    },
     "Write": {
         "check": ("specs", "check net.frac"),
         "fmt": ("fmt", "fmt --check net.frac"),

@@ -9,7 +9,7 @@ import typer
 
 from fractal_dsl import pipeline
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.escaping import one_line
+from fractal_dsl.base.escaping import command, one_line
 from fractal_dsl.base.manifest import altered_files
 from fractal_dsl.cli.given import command_line, given_spec, place_beside
 from fractal_dsl.cli.grouped import SpecOptions, with_group
@@ -58,6 +58,8 @@ def compile(
     run = Path(spec) if kind == "training run" else None
     if run and (seed is not None or params or options.net):
         raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
+    if output is None and not run:
+        _refuse_spec_of_run(Path(spec))
     place = output or _default_place(spec, "-compiled" if run else "")
     if run:
         from fractal_dsl.deploy.extract import extract
@@ -70,6 +72,16 @@ def compile(
 
         save_artifact(compiled, build(compiled, compiled.program.train.get("seed", 0) if seed is None else seed), place)
     say(_what_next(compiled, place, allow_python, trained=run is not None))
+
+
+def _refuse_spec_of_run(spec: Path) -> None:
+    """Raise UserError for the spec in the folder of a run, from which no trained weights can come."""
+    folder = spec.parent.parent if spec.parent.name == "spec" else spec.parent
+    if spec.is_file() and kind_of(folder) == "training run":
+        raise UserError(
+            f"{spec} is the spec of a training run: `{command('fractal-dsl', 'compile', str(folder))}` compiles the "
+            "trained net. To compile the spec with new weights, choose a folder with -o"
+        )
 
 
 def _default_place(spec: str, ending: str) -> Path:

@@ -79,7 +79,7 @@ def _option(key: str) -> inspect.Parameter:
     kind, metavar = _kind(field), None
     if kind is None:
         kind, metavar = str, "NAME"
-    if kind is bool and field.default is True:
+    if kind is bool and field.default is not False:
         flag = f"{flag}/--no-{flag[2:]}"
     option = typer.Option(flag, metavar=metavar, help=_help(field), min=_limit(field, "ge"), max=_limit(field, "le"))
     kinds = inspect.Parameter.KEYWORD_ONLY
@@ -97,7 +97,7 @@ def _kind(field: FieldInfo) -> Any:
     """The type of a plain setting or its choices; None for a setting with variants."""
     kinds = get_args(field.annotation) if type(None) in get_args(field.annotation) else (field.annotation,)
     plain = [kind for kind in kinds if kind in (bool, int, float, str) or get_origin(kind) is Literal]
-    return plain[0] if plain else None
+    return (bool if True in get_args(plain[0]) else plain[0]) if plain else None
 
 
 def _limit(field: FieldInfo, name: str) -> float | None:

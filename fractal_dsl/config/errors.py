@@ -77,7 +77,8 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return path, *_choice(_KINDS.get(setting, setting), _name_at(given), _names(setting))
     if kind == "literal_error":
-        known = error.get("ctx", {})["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        written = error.get("ctx", {})["expected"].replace("True", "true").replace("False", "false")
+        known = written.replace("'", "").replace(" or ", ", ").split(", ")
         return path, *_choice(where, _name_at(given), known)
     if kind == "missing":
         name = str(_name_at(data[setting])).partition(":")[0]

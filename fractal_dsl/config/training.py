@@ -13,7 +13,10 @@ from fractal_dsl.config.settings import Settings, named
 
 
 class TrainConfig(Settings):
-    """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters."""
+    """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters.
+
+    ``channels_last`` is decided before a run stores its settings, so ``auto`` is never part of a run.
+    """
 
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
     augment: Annotated[Augmentation, named("none")] = Field(
@@ -70,7 +73,11 @@ class TrainConfig(Settings):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="arithmetic of the layers that torch autocasts"
     )
-    channels_last: bool = Field(default=False, description="keep channels last in memory, after height and width")
+    channels_last: Literal[True, False, "auto"] = Field(
+        default="auto",
+        description="keep channels last in memory, after height and width; auto: if a short measurement of a large net "
+        "shows that it is faster. The run keeps the choice",
+    )
     compile: bool = Field(default=False, description="use torch.compile, column by column and part by part")
     cuda_graphs: bool = Field(
         default=False,

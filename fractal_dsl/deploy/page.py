@@ -9,32 +9,14 @@ from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import memory_text
 from fractal_dsl.deploy.shelf import Row, Shelf
+from fractal_dsl.runs.page import page
 
 _COLOURS = {"onnx": "#0072B2", "pt2": "#D55E00", "aoti": "#009E73", "executorch": "#CC79A7", "openvino": "#8A7A00"}
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 420, 70, 30, 20, 50
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem; margin: 2rem auto;
-  padding: 0 1rem }}
-h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }}
-table {{ border-collapse: collapse; font-size: .92rem }}
-th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
-  font-variant-numeric: tabular-nums }}
-td.n, th.n {{ text-align: right }} tr.front td:first-child {{ font-weight: 600 }} tr.bad {{ color: #a00 }}
-figure {{ margin: 1rem 0; overflow-x: auto }} svg {{ max-width: 100%; height: auto }}
-figcaption, .note {{ color: #555 }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+_STYLE = """\
+table { font-size: .92rem }
+tr.front td:first-child { font-weight: 600 } tr.bad { color: #a00 }
 """
 
 
@@ -57,7 +39,7 @@ def write_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, 
         _list("Failed", failures),
         _list("Skipped", skipped),
     ]
-    write_part(shelf.folder, "shelf.html", _PAGE.format(title=markup(f"{m.net}: deployed nets"), body="\n".join(parts)))
+    write_part(shelf.folder, "shelf.html", page(f"{m.net}: deployed nets", parts, "72rem", _STYLE))
 
 
 def table(shelf: Shelf) -> list[tuple[str, ...]]:
@@ -108,10 +90,10 @@ def _figure(shelf: Shelf, rows: Sequence[Row]) -> str:
         px, py = x(row.ms_mean), y(metric.plotted(row.score or 0.0))
         colour = _COLOURS.get(row.target, "#222")
         fill = "#fff" if row.precision == "int8" else colour
-        told = markup(f"{row.label}: {metric.text(row.score or 0.0)}, {row.ms_mean:.3g} ms")
+        name = markup(f"{row.label}: {metric.text(row.score or 0.0)}, {row.ms_mean:.3g} ms")
         marks.append(
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{fill}" stroke="{colour}" stroke-width="2">'
-            f"<title>{told}</title></circle>"
+            f"<title>{name}</title></circle>"
         )
         marks.append(f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="#555">{markup(row.net)}</text>')
     marks += _legend({row.target for row in rows})

@@ -32,19 +32,14 @@ class _Pair(Struct, frozen=True):
 _Tree = _Column | _Pair
 
 
-class _Context(Struct, frozen=True):
-    """The surroundings of a term: whether a rule places it, and the fields that its nodes' sites take over."""
+class _Context(Site, frozen=True):
+    """The surroundings of a term: what the sites of its nodes take over, and ``placed``: a rule places the term.
 
-    placed: bool
-    trail: tuple[str, ...]
-    block: int = 0
-    base: int | None = None
-    groups: tuple[tuple[str, int], ...] = ()
-    outer: tuple[tuple[str, int], ...] = ()
-    tags: tuple[Tag, ...] = ()
+    ``shared.place`` is the number of the first node in the shared block.
+    """
+
+    placed: bool = False
     instances: tuple[p.Instance, ...] = ()
-    regions: tuple[tuple[int | None, int], ...] = ()
-    shared: SharedIn | None = None  # its place is the number of the first node in it
 
 
 def program_to_graph(program: p.Program) -> JoinGraph:
@@ -64,7 +59,7 @@ class _Expander:
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
         start = graph.add(Input(self._one(program.input), program.input_name))
-        end = self.closed(program.body, start, _Context(False, (f"net {program.net}",)))
+        end = self.closed(program.body, start, _Context(program.body.span, (f"net {program.net}",)))
         graph.add(Output(graph[end].out), (end,))
         return graph
 

@@ -12,38 +12,18 @@ from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
+from fractal_dsl.runs.page import page
 from fractal_dsl.runs.svg import clean_svg
 from fractal_dsl.runs.tasks import Metric
 
 Table = Mapping[str, Sequence[str]]
 """Rows by name, with a cell for each run."""
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: {width};
-  margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }} h3 {{ font-size: 1rem }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
-  font-variant-numeric: tabular-nums }}
-td.n, th.n {{ text-align: right }}
-figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
-figure.net {{ border: 1px solid #ddd; padding: .5rem }}
-figure.net svg {{ max-height: 48rem }}
-figcaption, .note {{ color: #555 }}
-pre {{ background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }}
-.runs {{ display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
+_STYLE = """\
+figure.net { border: 1px solid #ddd; padding: .5rem }
+figure.net svg { max-height: 48rem }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }
+.runs { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }
 """
 
 
@@ -108,7 +88,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         "<h2>Spec</h2>",
         f"<pre>{markup(_text(run.folder, run.given.spec))}</pre>",
     ]
-    return _page(run.title, parts, "64rem")
+    return page(run.title, parts, "64rem", _STYLE)
 
 
 def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
@@ -134,7 +114,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
         "<h2>Side by side</h2>",
         f'<div class="runs">{"".join(sides)}</div>',
     ]
-    return _page(title, parts, "96rem")
+    return page(title, parts, "96rem", _STYLE)
 
 
 def facts(run: RunFiles) -> dict[str, str]:
@@ -181,10 +161,6 @@ def _scores(run: RunFiles) -> list[str]:
 
 def _texts(measured: Figures, metrics: Sequence[Metric]) -> list[str]:
     return [*(m.text(measured[m.key]) if m.key in measured else "" for m in metrics), f"{measured['loss']:.4f}"]
-
-
-def _page(title: str, parts: Sequence[str], width: str) -> str:
-    return _PAGE.format(title=markup(title), body="\n".join(part for part in parts if part), width=width)
 
 
 def _table(rows: Table, head: Sequence[str] = ()) -> str:

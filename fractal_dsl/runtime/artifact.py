@@ -140,7 +140,7 @@ def network_of(stored: Stored) -> FractalModule:
     if column is not None:
         graph = lone_column(graph, column)
     if manifest.fused:
-        graph = graph if column is not None else run_pass(lone_whole, graph)
+        graph = run_pass(lone_whole, graph)
         graph = run_pass(fold_batchnorm, graph, foldable(graph))
     if graph_sha256(graph) != manifest.graph_sha256:
         again = f"compile {folder / manifest.spec} again"

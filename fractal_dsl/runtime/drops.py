@@ -1,4 +1,4 @@
-"""Branches with ``@drop`` in ``model.py``, which contains the source of the functions that it needs.
+"""Drop-path and branches with ``@drop`` in ``model.py``, which contains the source of the functions that it needs.
 
 ``keep`` has a factor for each branch of a join, and 0 for a branch that is left out and so not given.
 """
@@ -24,6 +24,34 @@ def drop_draw(drops: tuple[float, ...], training: bool) -> list[float]:
     for drop in drops:
         survivor *= drop
     return [on / (1 - drop + survivor) for on, drop in zip(live, drops, strict=True)]
+
+
+def draw_column(net: nn.Module, share: float, columns: int) -> None:
+    """Draw whether a training step runs a single column: with probability ``share``, and each one alike (global
+    drop-path, Larsson et al. 2016, section 3.1)."""
+    if net.training:
+        column = int(torch.randint(columns, ())) if torch.rand(()) < share else None
+        for module in net.modules():
+            module.__dict__["drawn column"] = column
+
+
+def path_draw(net: nn.Module, choices: tuple[int, ...], operands: int, drop: float, mean: bool) -> list[float]:
+    """Which operands of a rule's join run: the choice of the drawn column, or else each with probability 1 - ``drop``,
+    at least one (local drop-path).
+
+    The result has 0 for an operand that is dropped. For the others it has what they are multiplied by.
+    """
+    if not net.training:
+        return [1.0] * operands
+    column: int | None = net.__dict__.get("drawn column")
+    if column is not None:
+        live = [i == choices[column] for i in range(operands)]
+    else:
+        live = [bool(torch.rand(()) >= drop) for _ in range(operands)]
+        if not any(live):
+            live[int(torch.randint(operands, ()))] = True
+    factor = operands / sum(live) if mean or column is None else 1.0
+    return [factor * on for on in live]
 
 
 def drop_sum(keep: list[float], *branches: torch.Tensor | None) -> torch.Tensor:

@@ -14,6 +14,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, duration
+from fractal_dsl.runs.page import page
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.sweep.folder import SweepFolder, lines_of
@@ -23,34 +24,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.trial import FrozenTrial
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 96rem;
-  margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.7rem; margin-bottom: 0 }}
-div {{ overflow-x: auto }} table {{ border-collapse: collapse }}
-th, td {{ padding: .25rem 1rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd;
-  font-variant-numeric: tabular-nums }}
-th:first-child, td:first-child, th:last-child, td:last-child {{ text-align: left }}
-tr.best td {{ font-weight: 600 }}
-figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
-figcaption, .note {{ color: #555 }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="note">{what}</p>
-{figure}
-<div><table>
-{table}
-</table></div>
-</body>
-</html>
+_STYLE = """\
+div { overflow-x: auto }
+th, td { text-align: right }
+th:first-child, td:first-child, th:last-child, td:last-child { text-align: left }
+tr.best td { font-weight: 600 }
 """
 
 
@@ -115,8 +93,7 @@ class Results:
 
     def html(self, svg: str | None) -> str:
         """The page, which needs no other file. It links to the reports of the trials."""
-        head = "".join(f"<th>{markup(name)}</th>" for name in self._head())
-        rows = [f"<tr>{head}</tr>"]
+        rows = [f"<tr>{''.join(f'<th>{markup(name)}</th>' for name in self._head())}</tr>"]
         for row in self.rows:
             first, *rest = self._cells(row)
             if row.state == "done":
@@ -130,9 +107,9 @@ class Results:
             figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{markup(self._caption())}</figcaption></figure>"
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
         what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
-        return _PAGE.format(
-            title=markup(f"Sweep of {self.sweep.net}"), what=markup(what), figure=figure, table="\n".join(rows)
-        )
+        title = f"Sweep of {self.sweep.net}"
+        head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(what)}</p>']
+        return page(title, [*head, figure, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
 
     def svg(self) -> str | None:
         """A plot of the objective against parameters, MACs and training time; None if no trial is done."""

@@ -27,12 +27,15 @@ def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = Non
                 f"freeze: net {graph.net} has no tag and no module {name!r}; {known}"
                 + (f"\n  help: {hint}" if hint else "")
             )
-    alone = [] if plain is None or not names else [lone_column(graph, plain)]
-    if names and any(_may_learn_nothing(g, frozen_modules(graph, names)) for g in (graph, *alone)):
+    alone = [] if plain is None else [lone_column(graph, plain)]
+    frozen = frozen_modules(graph, names)
+    if any(_may_learn_nothing(g, frozen) for g in (graph, *alone)):
         plans = " in some drop-path plans" if graph.drop_path or graph.dropping() else ""
-        raise UserError(
-            f"freeze: nothing is left to learn{plans}. Leave out a part that always runs, such as the last layer"
-        )
+        if names:
+            help = "Leave out a part that always runs, such as the last layer"
+            raise UserError(f"freeze: nothing is left to learn{plans}. {help}")
+        help = "Put a layer with weights where every plan runs it, such as at the end"
+        raise UserError(f"net {graph.net} has nothing to learn{plans}. {help if plans else 'It has no weights'}")
 
 
 def frozen_modules(graph: JoinGraph, names: Iterable[str]) -> set[str]:

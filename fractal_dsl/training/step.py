@@ -44,7 +44,7 @@ class Stepper:
     ) -> None:
         self.model, self.task, self.config, self.device, self.world = model, task, config, device, world
         self.frozen_norms = freeze(model, config.freeze)
-        if config.channels_last:
+        if config.channels_last is True:
             self._channels_last()
         if config.checkpoint_levels is not None:
             model.checkpoint(config.checkpoint_levels)
@@ -106,7 +106,7 @@ class Stepper:
 
     def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
         """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
-        if self.config.channels_last and x.dim() in _LAYOUTS:
+        if self.config.channels_last is True and x.dim() in _LAYOUTS:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
         if self.graphs is None or not lasting(plan):
             return self._pass(x, targets, plan, weight)

@@ -37,6 +37,7 @@ from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
+from fractal_dsl.training.layout import SMALL, with_layout
 from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop, scores
 from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
@@ -46,9 +47,6 @@ from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
-
-_ONE_THREAD_MACS = 2_000_000_000
-"""Multiply-accumulates of a mini-batch's forward pass below which a second thread does not pay."""
 
 
 def train(
@@ -87,13 +85,15 @@ def train(
     with processes(parallel, place) as world:
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
+        threads = _threads(compiled, config)
+        config = world.lead(lambda: with_layout(compiled, config, place, threads, parallel))
         weights, origin = initial_weights(compiled, config, start)
         console = console or Console(quiet=not world.leads)
         if origin is not None:
             console.print(origin.table())
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
         with locked(folder, world):
-            threads, number = _threads(compiled, config), _processes(parallel, world)
+            number = _processes(parallel, world)
             run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights, origin)
             try:
                 model = _initial(run).to(place)
@@ -254,7 +254,7 @@ class _Job:
         config, words = self.run.config, [str(self.place)]
         words += [f"{self.world.size} processes, {self.parallel}"] * (self.parallel is not None)
         words += [config.precision] * (config.precision != "fp32")
-        words += ["channels last"] * config.channels_last + ["compiled"] * config.compile
+        words += ["channels last"] * (config.channels_last is True) + ["compiled"] * config.compile
         words += ["CUDA graphs"] * config.cuda_graphs + [f"{shortened(config.freeze)} frozen"] * bool(config.freeze)
         return ", ".join(words)
 
@@ -349,5 +349,5 @@ def _finished(
 
 def _threads(compiled: Compiled, config: TrainConfig) -> int:
     """One thread for work too small to share, unless OMP_NUM_THREADS is set."""
-    small = compiled.summary.macs * config.batch < _ONE_THREAD_MACS
+    small = compiled.summary.macs * config.batch < SMALL
     return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()

@@ -1,8 +1,9 @@
 """Random rules, and what they mean: a recursive evaluator straight from the recurrence, slow on purpose.
 
 It shares nothing with the compiler but the layers' weights, which it takes in the order in which the text
-places them. A rule body is a list of columns; a column is a list of steps; a step is ``conv``, ``id``, or
-``F``, a mention of the rule one level below.
+places them. A rule body is a list of columns; a column is a list of steps; a step is ``conv``, ``id``, ``F``, a
+mention of the rule one level below, or a sum of two layers of which training leaves one out: ``one`` the second,
+``either`` one of the two, the second by the level.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Spec:
 
     def text(self) -> str:
         """The spec in Frac. Inputs are f32[4, 5, 5]."""
-        words = {"conv": "conv", "id": "id", "F": "F[n]"}
+        words = {"conv": "conv", "id": "id", "F": "F[n]", "one": "sum(conv, conv @drop(25%))"}
+        words["either"] = "sum(conv @drop(10%), conv @drop(n / 8))"
 
         marks = cycle(self.marks)
 
@@ -68,8 +70,8 @@ def _bodies(steps: Sequence[Step], most: int) -> st.SearchStrategy[Body]:
 
 specs = st.builds(
     Spec,
-    base=_bodies(["conv", "id"], 2),
-    step=_bodies(["conv", "conv", "id", "F", "F", "F"], 3),
+    base=_bodies(["conv", "conv", "id", "one"], 2),
+    step=_bodies(["conv", "conv", "id", "one", "either", "F", "F", "F", "F"], 3),
     join=st.sampled_from(["mean", "sum", "max", "concat"]),
     level=st.integers(1, 4),
     blocks=st.integers(1, 2),
@@ -82,12 +84,18 @@ Choose = Callable[[list[tuple[int, int]]], list[bool]]
 
 class Evaluator:
     """Evaluates a spec. ``layers`` yields the net's layers in the order of the text; ``live`` tells which
-    operands of a join, given their labels, are live. In a ``local`` plan `sum` and `concat` make up for the others."""
+    operands of a join, given their labels, are live. In a ``local`` plan `sum` and `concat` make up for the others.
+    ``branches`` yields the live branches of each inline join; None in evaluation."""
 
     def __init__(
-        self, spec: Spec, layers: Iterator[torch.nn.Module], live: Choose | None = None, local: bool = False
+        self,
+        spec: Spec,
+        layers: Iterator[torch.nn.Module],
+        live: Choose | None = None,
+        local: bool = False,
+        branches: Iterator[Sequence[bool]] | None = None,
     ) -> None:
-        self.spec, self.layers, self.local = spec, layers, local
+        self.spec, self.layers, self.local, self.branches = spec, layers, local, branches
         self.live: Choose = live or (lambda labels: [True] * len(labels))
         self.labels: list[list[tuple[int, int]]] = []
 
@@ -112,9 +120,21 @@ class Evaluator:
             x = self.close(columns)
             if step == "F":
                 columns = self.rule(level - 1, x)
+            elif step in ("one", "either"):
+                columns = [(level, self.sum_of_two(step, level, x))]
             else:
                 columns = [(level, x if step == "id" else torch.tanh(next(self.layers)(x)))]
         return columns
+
+    def sum_of_two(self, step: Step, level: int, x: Tensor) -> Tensor:
+        """The sum of two layers, each divided by the probability that it is live, if they are drawn."""
+        a, b = (torch.tanh(next(self.layers)(x)) for _ in range(2))
+        if self.branches is None:
+            return a + b
+        p, q = (0.0, 0.25) if step == "one" else (0.1, (level - 1) / 8)
+        both = p * q / 2  # the share of steps in which each of them stays alone, although it was left out
+        on, other = next(self.branches)
+        return on * a / (1 - p + both) + other * b / (1 - q + both)
 
     def close(self, columns: Columns) -> Tensor:
         """The join of the rule, over the live columns."""

@@ -24,7 +24,7 @@ rule F(out: int) join mean {
     F[n+1] = F[n] >> F[n] | conv(out)
 }
 net Tiny(image: f32[1, 8, 8]) -> f32[4] with drop_path(local=15%, global=50%), init("xavier")
-    = F[3](6).each(maxpool2d(2)) >> flatten >> linear(4)
+    = F[3](6).each(maxpool2d(2)) >> sum(id, conv(6) @drop(30%)) >> flatten >> linear(4)
 train {
     dataset    = synthetic(size=240, noise=0.5)
     augment    = translate(pixels=1)

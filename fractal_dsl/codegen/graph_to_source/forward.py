@@ -1,18 +1,16 @@
-"""The body of ``forward`` of a region: a line for each statement, and conditions around the branches with ``@drop``."""
+"""The body of ``forward`` of a region: a line for each statement, with conditions around branches that training may
+leave out."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from fractal_dsl.codegen.graph_to_source.branches import Branch, around, arranged, branches_of
 from fractal_dsl.codegen.graph_to_source.names import distinct
 from fractal_dsl.codegen.graph_to_source.regions import Region, Statement
-
-_Branch = tuple[int, int]
-"""A branch with a ``@drop``: the place of its join among the statements, and the branch's place at the join."""
 
 
 def forward(region: Region, attributes: Mapping[int, Sequence[str]]) -> str:
@@ -22,12 +20,12 @@ def forward(region: Region, attributes: Mapping[int, Sequence[str]]) -> str:
 
 class _Forward:
     def __init__(self, region: Region, attributes: Mapping[int, Sequence[str]]) -> None:
-        self.region, self.statements, self.attributes = region, region.statements, attributes
+        self.region, self.statements, self.attributes = region, arranged(region.statements), attributes
         self.last_use = {o: i for i, s in enumerate(self.statements) for o in s.operands}
         self.last_use[region.output] = len(self.statements)
         self.held: dict[str, int] = {"x": region.input}
         self.variable: dict[int, str] = {region.input: "x"}
-        self.branch = _branches(region)
+        self.branch = branches_of(self.statements)
         self.keep: dict[int, str] = {}  # of the joins whose branches are drawn, but not joined yet
 
     def text(self) -> str:
@@ -36,7 +34,7 @@ class _Forward:
 
     def _lines(self, places: Sequence[int], depth: int) -> Iterator[str]:
         """The lines of some statements that are ``depth`` branches deep."""
-        for branch, part in groupby(places, lambda i: self._around(i)[depth:][:1]):
+        for branch, part in groupby(places, lambda i: around(self.branch, i)[depth:][:1]):
             inside = list(part)
             if branch:
                 yield from self._condition(branch[0], inside, depth)
@@ -45,19 +43,19 @@ class _Forward:
                 yield from self._draw(i)
                 yield self._line(i)
 
-    def _around(self, place: int) -> list[_Branch]:
-        """The branches around a statement, outermost first."""
-        branch = self.branch.get(place)
-        return [*self._around(branch[0]), branch] if branch else []
-
     def _draw(self, join: int) -> Iterator[str]:
         """The line that draws the branches of a join, before the first of them."""
         number = self.statements[join].result
         if number in self.attributes and join not in self.keep:
             self.keep[join] = distinct("keep", {*self.keep.values()})
-            yield f"{self.keep[join]} = drop_draw(self.{self.attributes[number][0]}, self.training)"
+            s, drawn = self.statements[join], f"self.{self.attributes[number][0]}"
+            how = f"{drawn}, self.training"
+            if s.local is not None:
+                mean = s.join is not None and s.join.spec.name == "mean"
+                how = f"self, {drawn}, {len(s.operands)}, {s.local}, {mean}"
+            yield f"{self.keep[join]} = {s.draw}({how})"
 
-    def _condition(self, branch: _Branch, inside: Sequence[int], depth: int) -> Iterator[str]:
+    def _condition(self, branch: Branch, inside: Sequence[int], depth: int) -> Iterator[str]:
         join, slot = branch
         yield from self._draw(join)
         lines = [*self._lines(inside, depth + 1)]
@@ -81,29 +79,6 @@ class _Forward:
         self.held[name], self.variable[s.result] = s.result, name
         keep = self.keep.pop(place, None)
         return f"{name} = {_call(s, reads) if keep is None else _dropped(s, reads, keep, self.attributes[s.result])}"
-
-
-def _branches(region: Region) -> dict[int, _Branch]:
-    """The innermost branch with a ``@drop`` that each statement is in.
-
-    A statement is in a branch if nothing but the branch and its end reads the result.
-    """
-    place = {s.result: i for i, s in enumerate(region.statements)}
-    readers: dict[int, set[_Branch]] = defaultdict(set)
-    for i, s in enumerate(region.statements):
-        for slot, operand in enumerate(s.operands):
-            if operand in place:
-                readers[place[operand]].add((i, slot))
-    branches: dict[int, _Branch] = {}
-    for i in reversed(range(len(region.statements))):
-        join = region.statements[i].join
-        for slot, drop in enumerate(join.drops if join else ()):
-            inside: set[int] = set()
-            for k in reversed(range(i if drop else 0)):
-                if readers[k] and all(reader == (i, slot) or reader[0] in inside for reader in readers[k]):
-                    inside.add(k)
-            branches |= dict.fromkeys(inside, (i, slot))
-    return branches
 
 
 def _lane(s: Statement) -> str:

@@ -45,8 +45,12 @@ def _imports(example: Sequence[str]) -> list[str]:
 def _left_out(graph: JoinGraph) -> list[str]:
     """Features of the spec that the file does not have."""
     lines: list[str] = []
-    if graph.drop_path is not None:
-        lines.append("In training it has no drop-path: every step runs the whole net.")
+    drop_path = graph.drop_path if graph.joins() else None
+    if drop_path is not None and (drop_path.local or drop_path.global_):
+        lines.append("In training each call draws a drop-path plan from torch's generator, and skips dropped branches.")
+        lines.append("Batch norms keep one set of statistics, for the whole net.")
+    if drop_path is not None and drop_path.all_columns:
+        lines.append("Training with `columns=all` also trains each column on each mini-batch: extract them for that.")
     if graph.dropping():
         lines.append("In training it leaves branches out, as `@drop` says, by draws from torch's generator.")
     if graph.init != "default":

@@ -49,7 +49,22 @@ class Statement(Struct):
     region: Region | None = None
     join: Join | None = None
     kept: tuple[tuple[str, tuple[ConstructorArgument, ...]], ...] = ()
-    """What the object keeps for a join with branches to leave out: their probabilities and, for `concat`, sizes."""
+    """What the object keeps for a join with branches to leave out: their probabilities, or the operand of each column,
+    and, for `concat`, sizes."""
+    local: float | None = None
+    """The probability by which local drop-path drops an operand; None for a join that drop-path leaves alone."""
+
+    @property
+    def may_drop(self) -> tuple[bool, ...]:
+        """Which operands training may leave out."""
+        if self.local is not None:
+            return (True,) * len(self.operands)
+        return tuple([drop > 0 for drop in self.join.drops]) if self.join else ()
+
+    @property
+    def draw(self) -> str:
+        """The function that draws the branches that run."""
+        return "drop_draw" if self.local is None else "path_draw"
 
     @property
     def helper(self) -> str:
@@ -161,9 +176,12 @@ class Regions:
         assert isinstance(node, Layer | Join)
         join = node if isinstance(node, Join) else None
         torch = self.graph.construction(number)
-        kept = self._kept(number, join) if join is not None and join.drops else ()
+        drop_path = self.graph.drop_path
+        drawn = drop_path is not None and (drop_path.local > 0 or drop_path.global_ > 0)
+        local = drop_path.local if drop_path and drawn and join is not None and join.of_columns else None
+        kept = self._kept(number, join) if join is not None and (join.drops or local is not None) else ()
         if torch is None:
-            return Statement(number, self.operands[number], join=join, kept=kept)
+            return Statement(number, self.operands[number], join=join, kept=kept, local=local)
         kind = re.sub(r"(Transpose)?\d?d?$", "", torch.target.rpartition(".")[2])
         known = _ARGUMENTS.get(kind, ())
         constants = [
@@ -172,11 +190,13 @@ class Regions:
         constants += [ConstructorArgument(v, k) for k, v in torch.kwargs]
         keywords = tuple([k for k, _ in torch.kwargs])
         path = _path(self.names[number], skip)
-        operands = self.operands[number]
-        return Statement(number, operands, path, torch.target, tuple(constants), keywords, join=join, kept=kept)
+        operands, given = self.operands[number], tuple(constants)
+        return Statement(number, operands, path, torch.target, given, keywords, join=join, kept=kept, local=local)
 
     def _kept(self, number: int, join: Join) -> tuple[tuple[str, tuple[ConstructorArgument, ...]], ...]:
         drops = ("drops", tuple([ConstructorArgument(drop, "drop") for drop in join.drops]))
+        if join.of_columns:
+            drops = ("choices", tuple([ConstructorArgument(choice, "choice") for choice in join.choice]))
         if join.spec.name != "concat":
             return (drops,)
         dim = join.args["dim"]

@@ -78,7 +78,8 @@ class Writer:
         for signature, cls in self.classes.items():
             self._finish(cls, camel(signature[0]))
         statements = [s for c in [whole, *self.classes.values()] for u in c.regions for s in u.statements]
-        used = {s.target for s in statements} | {name for s in statements if s.kept for name in ("drop_draw", s.helper)}
+        used = {s.target for s in statements} | {name for s in statements if s.kept for name in (s.draw, s.helper)}
+        used |= {"draw_column"} if self._draws_columns() else set()
         parts = [self.helpers[name] for name in sorted(used) if name in self.helpers]
         parts += [self._class(cls) for cls in self.classes.values()]
         parts.append(self._class(whole))
@@ -114,7 +115,16 @@ class Writer:
         members = self._members(cls, region)
         kept, names = self._kept(cls, region, members)
         init = ["super().__init__()", *kept, *self._containers(members)]
-        return _definition(cls.name, "nn.Module", signature, "\n".join(init), forward(region, names))
+        body = forward(region, names)
+        if not region.prefix and self._draws_columns():
+            assert self.graph.drop_path is not None
+            body = f"draw_column(self, {self.graph.drop_path.global_}, {self.graph.n_columns})\n{body}"
+        return _definition(cls.name, "nn.Module", signature, "\n".join(init), body)
+
+    def _draws_columns(self) -> bool:
+        """Whether training steps may run a single column."""
+        drop_path = self.graph.drop_path
+        return drop_path is not None and drop_path.global_ > 0 and bool(self.graph.joins())
 
     def _members(self, cls: _Class, region: Region) -> dict[str, str]:
         """The constructor call of each submodule, by its path."""

@@ -8,7 +8,7 @@ from fractal_dsl.graph.graph import Join, JoinGraph
 
 
 def lone_whole(graph: JoinGraph) -> JoinGraph:
-    """A new graph that joins all operands, always: no columns and no drop-path, for inference.
+    """A new graph that joins all operands, always: no columns, no drop-path and no ``@drop``, for inference.
 
     Before::                             After::
 
@@ -19,6 +19,6 @@ def lone_whole(graph: JoinGraph) -> JoinGraph:
     result.columns, result.drop_path = (), None
     for number, node in graph.items():
         if isinstance(node, Join):
-            node = replace(node, rule=None, labels=(), choice=())
+            node = replace(node, rule=None, labels=(), choice=(), drops=())
         result.add(node, graph.operands(number), id=number)
     return result

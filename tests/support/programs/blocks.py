@@ -30,17 +30,19 @@ class Blocks(Calls):
                 return self.flow(self.block(self.int(names), names, below), self.block(out, names, below))
             case "merge":
                 kind = self.pick(["sum", "mean", "max", "gated"])
-                return self.merge(kind, [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))])
+                inside = [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))]
+                return self.merge(kind, inside, names)
             case "each_of" if self.chance(4):
                 return self.flow(self.each_of("concat", self.int(names), names), self.base(out))
             case "each_of":
                 return self.each_of(self.pick(["sum", "mean", "max", "gated"]), out, names)
             case "residual":
-                inner = self.merge(self.pick(["sum", "mean"]), [self.op("id", "id"), self.block(out, names, below)])
+                shortcut = [self.op("id", "id"), self.block(out, names, below)]
+                inner = self.merge(self.pick(["sum", "mean"]), shortcut, names)
                 return self.flow(self.layer(out, names), inner)
             case "concat":
                 branches = [self.block(self.int(names), names, below) for _ in range(2)]
-                return self.flow(self.merge("concat", branches), self.base(out))
+                return self.flow(self.merge("concat", branches, names), self.base(out))
             case "repeat":
                 inner, times = self.block(out, names, below), self.draw(st.integers(1, 2))
                 return Piece(f"{inner.tight} ** {times}", lambda env: Seq((inner.value(env),) * times), True)
@@ -90,28 +92,38 @@ class Blocks(Calls):
         body = inner or self.block(out, replace(names, ints=(*names.ints, v, v)), 0)
         before = [self.block(out, names, 0)] if not inner and self.chance(3) else []
         used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
-        loop = f"{body.text} for v in {text}"
+        inside, drop = self.dropped(body, replace(names, probs=(*names.probs, Piece("v % 3 / 5", _fifths, True))))
+        loop = f"{inside} for v in {text}"
         listed = before or (used == "concat" and self.sequence)
         arguments = ", ".join([b.text for b in before] + [f"[{loop}]" if listed else loop])
         tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
 
         def value(env: Env) -> Merge:
             made = env[used] if used in env else Join(used, dim=self.dim)
-            rounds = list(values(env))[::-1] if backwards else values(env)
-            branches = [body.value({**env, "v": v}) for v in rounds]
-            return Merge(made, (*[b.value(env) for b in before], *branches))
+            rounds = [{**env, "v": v} for v in (list(values(env))[::-1] if backwards else values(env))]
+            branches = (*[b.value(env) for b in before], *map(body.value, rounds))
+            return Merge(made, branches, (*[0.0 for _ in before], *map(drop, rounds)))
 
         return Piece(f"{used}({arguments}{tail})", value)
 
-    def merge(self, join: str, branches: Sequence[Piece]) -> Piece:
-        """An inline join, by a built-in join or a declared one of its kind."""
+    def dropped(self, branch: Piece, names: Names) -> tuple[str, Callable[[Env], float]]:
+        """The text of a branch, now and then with the probability that training leaves it out, and that probability."""
+        if not self.chance(3):
+            return branch.text, lambda env: 0.0
+        drop = self.prob(names)
+        tail = self.pick(["", "", ' @tag("a branch")', " @checkpoint"])
+        return f"{branch.tight} @drop({drop.text}){tail}", drop.value
+
+    def merge(self, join: str, branches: Sequence[Piece], names: Names | None = None) -> Piece:
+        """An inline join, by a built-in join or a declared one of its kind. With ``names``, branches may be dropped."""
         used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
         listed = len(branches) > 1 and self.chance(4)
-        text = ", ".join(b.text for b in branches)
+        drawn = [self.dropped(b, names) if names else (b.text, lambda env: 0.0) for b in branches]
+        text = ", ".join(t for t, _ in drawn)
 
         def value(env: Env) -> Merge:
             made = env[used] if used in env else Join(used, dim=self.dim)
-            return Merge(made, tuple([b.value(env) for b in branches]))
+            return Merge(made, tuple([b.value(env) for b in branches]), tuple([drop(env) for _, drop in drawn]))
 
         tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
         return Piece(f"{used}([{text}]{tail})" if listed else f"{used}({text}{tail})", value)
@@ -120,3 +132,7 @@ class Blocks(Calls):
     def concat(self) -> str:
         """The join that puts channels together."""
         return f"concat(dim={self.dim})" if self.sequence else "concat"
+
+
+def _fifths(env: Env) -> float:
+    return env["v"] % 3 / 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +56,11 @@ class Each:
 
 @dataclass(frozen=True, eq=False)
 class Merge:
-    """An inline join."""
+    """An inline join; ``drops`` are the probabilities that training leaves out its branches."""
 
     join: Join
     branches: tuple[Term, ...]
+    drops: tuple[float, ...] = ()
 
 
 Term = Op | Seq | Bundle | Mention | Each | Merge
@@ -97,10 +99,17 @@ def _width(term: Term) -> int:
 
 class Meaning:
     """Runs a term on a tensor. ``modules`` yields the net's modules in the order of the text; ``live`` tells
-    which operands of a rule's join, given their labels, are live."""
+    which operands of a rule's join, given their labels, are live. In a ``local`` plan `sum` and `concat` make up for
+    the others. ``branches`` yields the live branches of each inline join that may lack some; None in evaluation."""
 
-    def __init__(self, modules: Iterator[nn.Module], live: Choose | None = None) -> None:
-        self.modules = modules
+    def __init__(
+        self,
+        modules: Iterator[nn.Module],
+        live: Choose | None = None,
+        branches: Iterator[Sequence[bool]] | None = None,
+        local: bool = False,
+    ) -> None:
+        self.modules, self.branches, self.local = modules, branches, local
         self.live: Choose = live or (lambda labels: [True] * len(labels))
         self.labels: set[Label] = set()
 
@@ -131,7 +140,7 @@ class Meaning:
                 return [(level, self.close(columns, mention.join))], None
             case Merge():
                 results = [self.closed(branch, x, at) for branch in term.branches]
-                y = results[0] if len(results) == 1 else self.joined(term.join, results, [True] * len(results))
+                y = results[0] if len(results) == 1 else self.merged(term, results)
                 return [(level, self.closed(term.join.after, y, at) if term.join.after else y)], None
 
     def close(self, columns: list[tuple[int, Tensor]], join: Join | None) -> Tensor:
@@ -142,8 +151,22 @@ class Meaning:
         levels = [level for level, _ in columns]
         labels = [(level, levels[:i].count(level)) for i, level in enumerate(levels)]
         self.labels.update(labels)
-        y = self.joined(join, [t for _, t in columns], self.live(labels))
+        on = self.live(labels)
+        factor = len(on) / sum(on) if self.local and join.name in ("sum", "concat") else 1
+        y = self.joined(join, [t for _, t in columns], on) * factor
         return self.closed(join.after, y) if join.after else y
+
+    def merged(self, term: Merge, tensors: Sequence[Tensor]) -> Tensor:
+        """An inline join. A dropped branch was run here, too, so that the modules of all are taken in order."""
+        if self.branches is None or not any(term.drops):
+            return self.joined(term.join, tensors, [True] * len(tensors))
+        on = next(self.branches)
+        if term.join.name in ("max", "gated"):
+            return self.joined(term.join, tensors, on)
+        survivor = math.prod(term.drops) / len(tensors)
+        weights = [live / (1 - drop + survivor) for live, drop in zip(on, term.drops, strict=True)]
+        weighed = [t * w for t, w in zip(tensors, weights, strict=True)]
+        return self.joined(term.join, weighed, [True] * len(tensors))
 
     def joined(self, join: Join, tensors: Sequence[Tensor], live: Sequence[bool]) -> Tensor:
         """A join; of a dropped operand ``concat`` keeps zeros."""

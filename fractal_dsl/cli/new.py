@@ -1,0 +1,100 @@
+"""The command new: a folder with a net that trains, its data and what to do next."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import command, one_line
+from fractal_dsl.base.files import replacing_folder
+from fractal_dsl.cli.say import say
+
+_TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
+_IGNORED = "/runs/\n/net/\n/net.svg\n"
+_README = """\
+# {title}
+
+A fractal network: [`net.frac`](net.frac) is the net and how it is trained. {data}
+
+```
+fractal-dsl check net.frac  # all errors at once, with what to do
+fractal-dsl render net.frac  # net.svg: the picture
+fractal-dsl play net.frac  # the editor with the live picture
+fractal-dsl train net.frac  # runs/{template}-1: weights, curves, report.html
+fractal-dsl eval runs/{template}-1  # how good it is on examples that it has not seen
+```
+
+`fractal-dsl info net.frac -p columns=5` shows what another parameter costs; `train` takes `-p`, too.
+"""
+
+
+class Template(enum.StrEnum):
+    """What a project starts with."""
+
+    digits = "digits"
+    images = "images"
+    table = "table"
+    text = "text"
+    segmentation = "segmentation"
+
+
+_DATA = {
+    Template.digits: "Its data set comes with fractal_dsl.",
+    Template.images: "`images/CLASS/*.png` are samples: put your own images there, and their classes in the net.",
+    Template.table: "`data.csv` is a sample: put your own table there, and name its target in the net.",
+    Template.text: "`text.txt` is a sample: put your own text there.",
+    Template.segmentation: "`shapes/images` and `shapes/masks` are samples: put your own there. A pixel of a mask is "
+    "the number of its class.",
+}
+_TRAIN = {Template.images, Template.segmentation}
+"""Templates that read image files, which the extra ``train`` brings."""
+
+
+def new(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to create.", show_default=False)],
+    template: Annotated[
+        Template | None,
+        typer.Option(help="What to start with; by default the template that NAME is called, or else digits."),
+    ] = None,
+) -> None:
+    """Create a folder with a net, sample data that it trains on, and the commands to run next."""
+    if os.path.lexists(name):
+        raise UserError(f"{name} exists: choose another name")
+    if template is None:
+        template = Template(name.name) if name.name in list(Template) else Template.digits
+    with replacing_folder(name) as folder:
+        _fill(folder, template, name.name)
+    say(f"{one_line(str(name))}: a project for {template.value}. Next:\n")
+    say(f"    {command('cd', str(name))}")
+    for words in ("check net.frac", "render net.frac", "train net.frac", "play net.frac"):
+        say(f"    fractal-dsl {words}")
+    if template in _TRAIN and find_spec("PIL") is None:
+        say("\nImage files need Pillow: pip install 'fractal_dsl[train]'")
+
+
+def _fill(folder: Path, template: Template, name: str) -> None:
+    """Write the files of a project."""
+    from fractal_dsl.cli import samples
+
+    shutil.copy(_TEMPLATES / f"{template.value}.frac", folder / "net.frac")
+    readme = _README.format(title=name, data=_DATA[template], template=template.value)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+    (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    match template:
+        case Template.images:
+            samples.images(folder / "images")
+        case Template.segmentation:
+            samples.masks(folder / "shapes")
+        case Template.table:
+            samples.table(folder / "data.csv")
+        case Template.text:
+            samples.text(folder / "text.txt")
+        case Template.digits:
+            pass

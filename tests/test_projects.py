@@ -1,0 +1,142 @@
+"""New projects, and what `doctor` says about an installation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fractal_dsl.cli import doctor
+from fractal_dsl.cli.new import Template
+from fractal_dsl.language.read import read
+from fractal_dsl.pipeline import checked
+from fractal_dsl.services.formatting import canonical_text
+
+ROOT = Path(__file__).parents[1]
+TEMPLATES = [template.value for template in Template]
+TRAINABLE = ["digits", "images", "table"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def run(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "fractal_dsl", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_project_holds_a_sound_net_and_what_its_readme_names(template: str, tmp_path: Path) -> None:
+    done = run("new", template, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / template
+    source = read(folder / "net.frac")
+    (net,), warnings = checked(source)
+    assert not warnings
+    assert canonical_text(source) == source.text
+    readme = (folder / "README.md").read_text("utf-8")
+    assert f"runs/{template}-1" in readme and net.program.net.lower() == template
+    named = re.findall(r"`([\w./]+?)(?:/CLASS/\*\.png)?`", readme.split("```")[0])
+    assert all((folder / name).exists() for name in named if name != "freeze"), named
+    assert f"cd {template}\n    fractal-dsl check net.frac" in done.stdout
+
+
+def test_samples_are_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for template in TEMPLATES:
+            run("new", template, cwd=tmp_path / name)
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(files) > 300
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+def test_sample_images_and_masks_are_png_files(tmp_path: Path) -> None:
+    from PIL import Image
+
+    run("new", "segmentation", cwd=tmp_path)
+    image = np.asarray(Image.open(tmp_path / "segmentation/shapes/images/001.png"))
+    mask = np.asarray(Image.open(tmp_path / "segmentation/shapes/masks/001.png"))
+    assert (image.shape, mask.shape) == ((32, 32, 3), (32, 32))
+    assert {*mask.ravel().tolist()} == {0, 1, 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", TRAINABLE)
+def test_every_command_of_a_project_works(template: str, tmp_path: Path) -> None:
+    run("new", template, cwd=tmp_path)
+    block = (tmp_path / template / "README.md").read_text("utf-8").split("```")[1]
+    lines = [line.partition("#")[0].split()[1:] for line in block.strip().splitlines()]
+    for words in [words for words in lines if words[0] != "play"]:
+        done = run(*words, cwd=tmp_path / template)
+        assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / template / "runs" / f"{template}-1" / "result.json").read_text())
+    assert result["accuracy"] > 0.8
+
+
+def test_a_name_chooses_the_template_and_an_option_overrides_it(tmp_path: Path) -> None:
+    run("new", "mine", cwd=tmp_path)
+    assert "net Digits" in (tmp_path / "mine" / "net.frac").read_text()
+    run("new", "images", "--template", "table", cwd=tmp_path)
+    assert "net Table" in (tmp_path / "images" / "net.frac").read_text()
+
+
+def test_nothing_that_exists_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    done = run("new", "digits", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "error: digits exists: choose another name\n")
+    assert not [*(tmp_path / "digits").iterdir()]
+    (tmp_path / "link").symlink_to("nowhere")
+    assert run("new", "link", cwd=tmp_path).returncode == 1
+
+
+# --- doctor
+
+
+def test_doctor_tells_versions_devices_and_graphviz(tmp_path: Path) -> None:
+    done = run("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for word in ("fractal_dsl", "Python", "PyTorch", "devices", "cpu", "Graphviz", "extra train"):
+        assert word in done.stdout
+    told = json.loads(run("doctor", "--json", cwd=tmp_path).stdout)
+    assert {"name", "found", "ok", "help"} == {*told[0]}
+
+
+def test_doctor_knows_every_extra_of_users() -> None:
+    own = {"test", "dev", "fuzz", "deploy"}  # of developers; deploy is the sum of others
+    assert {*doctor._EXTRAS} == {*PYPROJECT["optional-dependencies"]} - own
+
+
+def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["lark>=1.2", "nowhere>=1; extra == 'sweep'", "optuna>=99 ; extra == 'sweep'", "pillow; extra == 'train'"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: texts)
+    assert doctor._needs("") == [("lark", ">=1.2")]
+    found = {f.name: f for f in doctor._extras()}
+    assert found["extra sweep"].found == "missing: nowhere, optuna"
+    assert found["extra sweep"].help.startswith("pip install 'fractal_dsl[sweep]'")
+    assert found["extra train"].help == ""
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["nowhere>=1"])
+    wrong = doctor._basics()[-1]
+    assert (wrong.ok, wrong.help) == (False, "pip install 'nowhere>=1'")
+
+
+def test_doctor_reads_needs_as_pip_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["pygraphviz>=2.0; platform_machine in 'some other machine'", 'scipy>=1.11; extra == "vision"']
+    texts += ["fractal_dsl[train]; extra == 'test'", "torch>=2.8"]
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: texts)
+    assert (doctor._needs(""), doctor._needs("vision")) == ([("torch", ">=2.8")], [("scipy", ">=1.11")])
+
+
+@pytest.mark.parametrize(("program", "wheel"), [("", ""), ("", "2.0")])
+def test_doctor_without_graphviz(monkeypatch: pytest.MonkeyPatch, program: str, wheel: str) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: program)
+    monkeypatch.setattr(doctor, "_version", lambda name: wheel or None)
+    told = doctor._graphviz()
+    assert told.found == ("in pygraphviz 2.0" if wheel else "missing: render writes .dot and .html only")
+    assert told.help == ("" if wheel else "pip install pygraphviz")
