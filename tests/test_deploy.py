@@ -27,7 +27,7 @@ from fractal_dsl.deploy.export.onnx import save_onnx
 from fractal_dsl.deploy.measure import Job
 from fractal_dsl.deploy.nets import plain_net
 from fractal_dsl.deploy.origin import open_origin
-from fractal_dsl.deploy.runtimes import load
+from fractal_dsl.deploy.runtimes import load_exported
 from fractal_dsl.deploy.samples import Expected, difference
 from fractal_dsl.deploy.shelf import Shelf
 from fractal_dsl.deploy.work import Export, Exports
@@ -95,7 +95,7 @@ def test_exported_nets_take_raw_batches_of_any_size(run: Path, shelf: Path, batc
     model = open_origin(run, "best", 1000, False).model
     x = np.random.default_rng(batch).uniform(0, 16, (batch, 1, 8, 8)).astype(np.float32)
     for net in NETS[:3]:
-        y, _ = load("onnx", str(shelf / f"{net}.onnx"), [], 1)(x, 0)
+        y, _ = load_exported("onnx", str(shelf / f"{net}.onnx"), [], 1)(x, 0)
         with torch.no_grad():
             expected = plain_net(model, net, fold=False)(torch.from_numpy(x)).numpy()
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -179,7 +179,7 @@ def test_a_failed_check_is_kept_apart_and_the_exit_code_is_1(
 def test_missing_runtimes_are_skipped_by_name(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "find_spec", lambda name: None)
     monkeypatch.setattr(targets, "which", lambda name: None)
-    with pytest.raises(UserError, match="nothing to deploy with") as caught:
+    with pytest.raises(UserError, match="nothing can be deployed") as caught:
         deploy(run, tmp_path / "shelf", Options(targets=("onnx", "aoti", "executorch", "openvino")))
     said = str(caught.value)
     assert "onnx needs onnx, onnxscript, onnxruntime: pip install 'fractal-dsl[onnx]'" in said
@@ -242,7 +242,7 @@ def test_a_crash_is_a_message_and_the_rest_goes_on(
     assert [export.net for export, _ in done] == ["0", "1"]
     assert all(result.error == f"the export {said}" for _, result in done)
     measuring = Job("onnx", "x.onnx", [], 1, 1, 0.9, "checks.npy", "tests.npy")
-    assert children.measured(measuring, tmp_path) == f"the runtime {said}"
+    assert children.measured_in_runtime(measuring, tmp_path) == f"the runtime {said}"
 
 
 def test_a_process_killed_for_memory_says_so(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_file_that_is_no_net_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     np.save(tmp_path / "x.npy", np.zeros((2, 1), np.float32))
     job = Job("onnx", str(tmp_path / "x.onnx"), [], 1, 1, 0.9, str(tmp_path / "x.npy"), str(tmp_path / "x.npy"))
-    result = children.measured(job, tmp_path)
+    result = children.measured_in_runtime(job, tmp_path)
     assert isinstance(result, str) and result.startswith("the runtime failed: ")
 
 
@@ -287,7 +287,7 @@ def test_anytime_in_one_file_is_the_same_policy_with_each_weight_once(tmp_path: 
         model.run(torch.randn(16, 1, 8, 8), model.column_plan(1 + step % 2))
     planned = Anytime(model.eval())
     save_onnx(anytime_onnx(model), tmp_path / "net.onnx")
-    run = load("onnx", str(tmp_path / "net.onnx"), ["column1", "column2", "whole"], 1)
+    run = load_exported("onnx", str(tmp_path / "net.onnx"), ["column1", "column2", "whole"], 1)
     for seed in range(12):
         x = torch.randn(1 + seed % 3, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
         for confidence in (0.0, 0.12, 0.14, 0.18, 1.0):

@@ -17,14 +17,14 @@ from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.program.syntax_to_program.blocks import annotated
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 from fractal_dsl.services.analysis import Analysis, analyse
-from fractal_dsl.services.calls import signature
+from fractal_dsl.services.calls import call_signature
 from fractal_dsl.services.completion import completions
 from fractal_dsl.services.fixes import fixes
 from fractal_dsl.services.formatting import canonical_text, format_edits
 from fractal_dsl.services.hints import hints
 from fractal_dsl.services.hover import hover
 from fractal_dsl.services.lenses import lenses
-from fractal_dsl.services.natives import ANNOTATIONS, FUNCTIONS, JOIN_DOCS, entry, models
+from fractal_dsl.services.natives import ANNOTATIONS, FUNCTION_DOCS, JOIN_DOCS, entry, models
 from fractal_dsl.services.navigate import definition, references, rename
 from fractal_dsl.services.outline import outline
 from fractal_dsl.services.places import Edit, Point, Range, edited, offset_at, point_at, range_of
@@ -120,7 +120,7 @@ def test_services_answer_at_every_place_of_every_beginning(path: Path) -> None:
         analysis = analyse(Source(str(path), text[:end]))
         point = point_at(analysis.source, end)
         completions(analysis, point)
-        signature(analysis, point)
+        call_signature(analysis, point)
         hover(analysis, point)
         definition(analysis, point)
         references(analysis, point)
@@ -187,7 +187,7 @@ def test_an_argument_has_no_shape() -> None:
 
 
 def test_everything_built_in_is_explained() -> None:
-    assert FUNCTIONS.keys() == {*BUILTINS}
+    assert FUNCTION_DOCS.keys() == {*BUILTINS}
     assert JOIN_DOCS.keys() == JOINS.keys()
     natives = [Native("layer", name) for name in LAYERS]
     natives += [Native("parameter", q.name, spec.name) for spec in LAYERS.values() for q in spec.params]

@@ -117,9 +117,9 @@ class _Training(_Command):
         except Exception as error:
             option: str | None = getattr(error, "option_name", None)
             if option:
-                from fractal_dsl.config.errors import path_of
+                from fractal_dsl.config.errors import setting_path
 
-                path = path_of(option.lstrip("-").replace("-", "_"))
+                path = setting_path(option.lstrip("-").replace("-", "_"))
                 if path:
                     raise typer.BadParameter(
                         f"this is a setting: write --set {path}=…", ctx, param_hint=option

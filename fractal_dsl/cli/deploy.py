@@ -11,7 +11,7 @@ from fractal_dsl.base.errors import UserError, nearest
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli.given import place_beside
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Weights, WhichWeights, finite
+from fractal_dsl.cli.options import AllowPython, MaxLayers, WeightsOption, WhichWeights, finite
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.deploy.targets import TARGETS  # noqa: TID253  (it does not import torch)
@@ -42,7 +42,7 @@ def deploy(
     confidence: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, metavar="P", help="Where the anytime net stops when timed.")
     ] = 0.9,
-    weights: WhichWeights = Weights.best,
+    weights: WhichWeights = WeightsOption.best,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
@@ -65,9 +65,9 @@ def deploy(
         allow_python=allow_python,
     )
     done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
-    from fractal_dsl.deploy.page import table
+    from fractal_dsl.deploy.page import shelf_table
 
-    say("\n".join(["", *aligned(table(done.shelf), "<<<>>>>>>><"), ""]))
+    say("\n".join(["", *aligned(shelf_table(done.shelf), "<<<>>>>>>><"), ""]))
     say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
     if budget_ms is not None:
         best = done.shelf.link_best(budget_ms)

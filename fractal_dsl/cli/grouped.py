@@ -16,7 +16,7 @@ from fractal_dsl.cli.options import (
     Params,
     ParamsFile,
     Spec,
-    Weights,
+    WeightsOption,
     WhichWeights,
     parameters,
 )
@@ -51,7 +51,7 @@ class SpecOptions(NamedTuple):
 class RunOptions(NamedTuple):
     """The options of commands that use the trained net of a run."""
 
-    weights: WhichWeights = Weights.best
+    weights: WhichWeights = WeightsOption.best
     device: Device = None
     max_layers: MaxLayers = MAX_LAYERS
     allow_python: AllowPython = False

@@ -31,7 +31,7 @@ class ParallelMode(enum.StrEnum):
     pipeline = "pipeline"
 
 
-class Weights(enum.StrEnum):
+class WeightsOption(enum.StrEnum):
     """Which weights of a run: those of its best epoch, or of its last one."""
 
     best = "best"
@@ -57,7 +57,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of 
 Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default CUDA if it is available.")
 ]
-WhichWeights = Annotated[Weights, typer.Option(help="Use the weights of the best or the last epoch.")]
+WhichWeights = Annotated[WeightsOption, typer.Option(help="Use the weights of the best or the last epoch.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

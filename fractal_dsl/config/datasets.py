@@ -113,7 +113,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else cast(object, value)
 
 
-Names = Annotated[list[str], BeforeValidator(_listed)]
+ColumnNames = Annotated[list[str], BeforeValidator(_listed)]
 """Several texts; a text is a list of one."""
 
 
@@ -122,13 +122,13 @@ class Csv(Settings):
 
     name: Literal["csv"] = "csv"
     path: str = Field(min_length=1, description="the file")
-    target: Names = Field(min_length=1, description="the column to predict, or a list of several")
+    target: ColumnNames = Field(min_length=1, description="the column to predict, or a list of several")
     validation: str | None = Field(default=None, min_length=1, description="a file of validation rows")
     test: str | None = Field(default=None, min_length=1, description="a file of test rows; by default a fifth of all")
-    columns: Names = Field(default=[], description="the columns that are inputs, in order; by default all others")
-    drop: Names = Field(default=[], description="columns that are not inputs")
-    categories: Names = Field(default=[], description="columns of categories that look like numbers")
-    missing: Names = Field(
+    columns: ColumnNames = Field(default=[], description="the columns that are inputs, in order; by default all others")
+    drop: ColumnNames = Field(default=[], description="columns that are not inputs")
+    categories: ColumnNames = Field(default=[], description="columns of categories that look like numbers")
+    missing: ColumnNames = Field(
         default=[*MISSING], description="what stands for a missing value in any case, besides an empty field"
     )
     delimiter: str | None = Field(
@@ -161,7 +161,7 @@ class Text(Settings):
 
     name: Literal["text"] = "text"
     path: str = Field(min_length=1, description='`"text:PATH"` for short')
-    include: Names = Field(
+    include: ColumnNames = Field(
         default=["*"], min_length=1, description='patterns of file names in a folder, such as "*.md"'
     )
 

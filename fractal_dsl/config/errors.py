@@ -13,21 +13,21 @@ from fractal_dsl.base.numbers import first_not_finite
 from fractal_dsl.config.settings import Settings
 from fractal_dsl.config.training import TrainConfig
 
-Finding = tuple[tuple[str | int, ...], str, Help]
+SettingFinding = tuple[tuple[str | int, ...], str, Help]
 """Where (the keys from the outside in), what is wrong, and help."""
 
 
 class ConfigError(UserError):
     """Settings are wrong. ``findings`` holds every independent error."""
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    def __init__(self, findings: Iterable[SettingFinding]) -> None:
         self.findings = list(findings)
 
     def __str__(self) -> str:
         texts = [(message, help_text(help)) for _, message, help in self.findings]
         return "\n".join([message + (f"\n  help: {help}" if help else "") for message, help in texts])
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Finding]]]:
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[SettingFinding]]]:
         """Errors must survive pickling, which passes them between processes."""
         return ConfigError, ([(path, message, help_text(help)) for path, message, help in self.findings],)
 
@@ -51,7 +51,7 @@ _WANTED = {
 }
 
 
-def finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
+def finding(error: ErrorDetails, data: Mapping[str, Any]) -> SettingFinding:
     """Pydantic's error in our words. Its ``loc`` contains the name of the variant, which is not a key in the
     settings."""
     kind, given = error["type"], error["input"]
@@ -148,7 +148,7 @@ def _inside(key: str, value: object) -> str | None:
     return None
 
 
-def path_of(key: str) -> str | None:
+def setting_path(key: str) -> str | None:
     """``patience``, ``optimizer.momentum``: a setting as ``--set`` takes it, by its last name."""
     if key in TrainConfig.model_fields:
         return key

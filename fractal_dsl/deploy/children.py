@@ -13,7 +13,7 @@ from typing import IO
 import msgspec
 from msgspec.structs import replace
 
-from fractal_dsl.deploy.measure import Job, Measured
+from fractal_dsl.deploy.measure import Job, RuntimeFigures
 from fractal_dsl.deploy.work import Export, Exported, Exports
 
 
@@ -53,10 +53,10 @@ class Exporter:
                     process.stdin.write(b"\n")
                     process.stdin.flush()
                 except OSError:
-                    continue  # it ended, which reading its answer tells
+                    continue  # it ended: reading its answer fails, too
 
 
-def measured(job: Job, work: Path) -> Measured | str:
+def measured_in_runtime(job: Job, work: Path) -> RuntimeFigures | str:
     """The figures of a file in its runtime, or what went wrong there."""
     path, result = work / "measure.json", work / "result.json"
     path.write_bytes(msgspec.json.encode(job))
@@ -68,7 +68,7 @@ def measured(job: Job, work: Path) -> Measured | str:
             process.kill()
             raise
     if process.returncode == 0 and result.is_file():
-        return msgspec.json.decode(result.read_bytes(), type=Measured)
+        return msgspec.json.decode(result.read_bytes(), type=RuntimeFigures)
     return crash(process.returncode, work / "measure.log", "the runtime")
 
 

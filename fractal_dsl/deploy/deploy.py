@@ -1,4 +1,4 @@
-"""One training, many products: exports each net in each format, checks it in its runtime, and measures it there."""
+"""Deploys one training as many files: exports each net in each format, and checks and measures it in its runtime."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fractal_dsl.base.parts import part_folder
 from fractal_dsl.base.texts import counted, duration
 from fractal_dsl.base.version import __version__
 from fractal_dsl.compiled import MAX_LAYERS
-from fractal_dsl.deploy.children import Exporter, measured
-from fractal_dsl.deploy.measure import Job, Measured
-from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, names_of
+from fractal_dsl.deploy.children import Exporter, measured_in_runtime
+from fractal_dsl.deploy.measure import Job, RuntimeFigures
+from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, net_names
 from fractal_dsl.deploy.origin import Origin, open_origin
-from fractal_dsl.deploy.page import write_page
+from fractal_dsl.deploy.page import write_shelf_page
 from fractal_dsl.deploy.samples import Expected, Samples, agreement, difference, expected, samples_of
-from fractal_dsl.deploy.shelf import SHELF_FORMAT, Row, Shelf, ShelfManifest, digest, placed
+from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfManifest, ShelfRow, digest, move_files
 from fractal_dsl.deploy.targets import TARGETS, Target
 from fractal_dsl.deploy.work import Export, Exported, Exports
 from fractal_dsl.evaluation.evaluate import to_stderr, weights_sha256
@@ -70,14 +70,14 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     a file cannot be written. A net whose export or check fails does not stop the others.
     """
     origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
-    names = names_of(origin.model.join_graph, options.columns, confident=classifies(origin))
+    names = net_names(origin.model.join_graph, options.columns, confident=classifies(origin))
     missing = {name: TARGETS[name].missing() for name in options.targets}
     skipped = {name: reason for name, reason in missing.items() if reason is not None}
     for reason in skipped.values():
         say(f"skipped: {reason}")
     targets = [TARGETS[name] for name in options.targets if name not in skipped]
     if not targets:
-        raise UserError(f"there is nothing to deploy with: {'; '.join(skipped.values())}")
+        raise UserError(f"nothing can be deployed: {'; '.join(skipped.values())}")
     samples = samples_of(origin, say, int8=options.int8, allow_python=options.allow_python)
     shelf = _shelf(folder, origin, options)
     lock = Lock(folder / LOCK)
@@ -92,7 +92,7 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
         if origin.trained is not None:
             origin.trained.write(folder)
         failures = _Deployment(origin, shelf, samples, options, say).run(names, targets)
-        write_page(shelf, failures, skipped)
+        write_shelf_page(shelf, failures, skipped)
     finally:
         if lock is not None:
             lock.release()
@@ -184,7 +184,7 @@ class _Deployment:
         return self.failures
 
     def _stands(self, task: _Task) -> bool:
-        """Whether a verified file with figures for the same batch and threads is there."""
+        """Whether the shelf has a verified file with figures for the same batch and threads."""
         row = self.shelf.row(task.net, task.target.name, task.precision)
         if row is None or not self.shelf.intact(row):
             return False
@@ -226,7 +226,7 @@ class _Deployment:
             self._failed(task, exported.error)
             return
         file = Path(job.file)
-        result = measured(self._measuring(task, file, exported, work), work)
+        result = measured_in_runtime(self._measuring(task, file, exported, work), work)
         if isinstance(result, str):
             self._failed(task, result)
             return
@@ -254,7 +254,7 @@ class _Deployment:
             exported.largest or 256,
         )
 
-    def _row(self, task: _Task, file: Path, exported: Exported, figures: Measured, work: Path) -> Row:
+    def _row(self, task: _Task, file: Path, exported: Exported, figures: RuntimeFigures, work: Path) -> ShelfRow:
         outputs = {part: np.load(work / f"{part}-outputs.npy") for part in ("checks", "tests")}
         right = self.answers.get(task.net) or expected(self.origin.model, task.net, self.samples.checks)
         self.answers[task.net] = right
@@ -269,8 +269,8 @@ class _Deployment:
             reason = bound or f"its outputs differ from the module's by {apart:.2g}, more than {TOLERANCE:g}"
             self._failed(task, f"{reason}; kept in {self.shelf.folder / 'failed'}")
         files = [file, *sorted(other for other in file.parent.iterdir() if other != file)]
-        names = placed(files, self.shelf.folder, failed=not verified)
-        return Row(
+        names = move_files(files, self.shelf.folder, failed=not verified)
+        return ShelfRow(
             net=task.net,
             target=task.target.name,
             precision=task.precision,

@@ -1,7 +1,7 @@
 """Runs an exported file in its own runtime, in a process of its own: ``python -m fractal_dsl.deploy.measure JOB``.
 
 A runtime may crash or take much memory, so nothing else runs in this process, and torch is imported only for files that
-need it. The job is a JSON file (``Job``). The result is written beside it: ``result.json`` (``Measured``), and
+need it. The job is a JSON file (``Job``). The result is written beside it: ``result.json`` (``RuntimeFigures``), and
 ``outputs.npy`` and ``answers.npy`` with the net's outputs for the test inputs and the numbers of the answers.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from fractal_dsl.deploy.runtimes import Array, Program, load
+from fractal_dsl.deploy.runtimes import Array, LoadedNet, load_exported
 
 SIZES = (1, 2, 5)
 """The batch sizes that a file is checked with."""
@@ -39,7 +39,7 @@ class Job(Struct, frozen=True):
     seconds: float = 2.0
 
 
-class Measured(Struct, frozen=True):
+class RuntimeFigures(Struct, frozen=True):
     """Milliseconds for a batch over ``repeats`` runs, and the largest memory of the process meanwhile, in bytes."""
 
     ms: float
@@ -53,7 +53,7 @@ class Measured(Struct, frozen=True):
 def main(path: Path) -> None:
     """Do the job in ``path``. Results are written into its folder."""
     job = msgspec.json.decode(path.read_bytes(), type=Job)
-    program = load(job.target, job.file, job.answers, job.threads)
+    program = load_exported(job.target, job.file, job.answers, job.threads)
     tests, checks = (np.load(file, mmap_mode="r") for file in (job.tests, job.checks))
     timed = _latency(program, tests, job)
     for name, inputs, sizes in (("checks", checks, SIZES), ("tests", tests, (job.largest,))):
@@ -63,7 +63,7 @@ def main(path: Path) -> None:
     path.with_name("result.json").write_bytes(msgspec.json.encode(timed))
 
 
-def _latency(program: Program, inputs: Array, job: Job) -> Measured:
+def _latency(program: LoadedNet, inputs: Array, job: Job) -> RuntimeFigures:
     """Time batches of different inputs, one after another, and each several times.
 
     The mean is that of the batches' medians, so that an anytime net gets the time that its inputs take on average.
@@ -78,17 +78,17 @@ def _latency(program: Program, inputs: Array, job: Job) -> Measured:
         passes.append([_milliseconds(program, x, job.confidence) for x in batches])
     times = np.array(passes)
     middle, late, mean = np.median(times), np.quantile(times, 0.95), np.median(times, 0).mean()
-    return Measured(float(middle), float(late), float(mean), times.size, job.warmup, _peak_memory())
+    return RuntimeFigures(float(middle), float(late), float(mean), times.size, job.warmup, _peak_memory())
 
 
-def _milliseconds(program: Program, x: Array, confidence: float) -> float:
+def _milliseconds(program: LoadedNet, x: Array, confidence: float) -> float:
     start = perf_counter()
     program(x, confidence)
     return 1000 * (perf_counter() - start)
 
 
 def _peak_memory() -> int:
-    """The largest memory that this process has had, in bytes. 0 where the system does not tell."""
+    """The largest memory that this process has had, in bytes. 0 if the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage counts the memory of the parent process, too
         line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), "")
@@ -100,7 +100,7 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _run(program: Program, inputs: Array, sizes: tuple[int, ...], job: Job) -> tuple[Array, Array]:
+def _run(program: LoadedNet, inputs: Array, sizes: tuple[int, ...], job: Job) -> tuple[Array, Array]:
     """The outputs for all inputs, in batches of these sizes by turns, and the number of each answer.
 
     Anytime files get one input at a time, because a batch is answered when all of its inputs are.

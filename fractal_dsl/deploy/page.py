@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import memory_text
-from fractal_dsl.deploy.shelf import Row, Shelf
+from fractal_dsl.deploy.shelf import Shelf, ShelfRow
 from fractal_dsl.runs.page import page
 
 _COLOURS = {"onnx": "#0072B2", "pt2": "#D55E00", "aoti": "#009E73", "executorch": "#CC79A7", "openvino": "#8A7A00"}
@@ -20,7 +20,7 @@ tr.front td:first-child { font-weight: 600 } tr.bad { color: #a00 }
 """
 
 
-def write_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, str]) -> None:
+def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, str]) -> None:
     """Write ``shelf.html``."""
     m = shelf.manifest
     rows = [row for row in shelf.rows if row.verified]
@@ -42,13 +42,13 @@ def write_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, 
     write_part(shelf.folder, "shelf.html", page(f"{m.net}: deployed nets", parts, "72rem", _STYLE))
 
 
-def table(shelf: Shelf) -> list[tuple[str, ...]]:
-    """The rows as texts, with a head."""
+def shelf_table(shelf: Shelf) -> list[tuple[str, ...]]:
+    """The rows as texts, below a row of headings."""
     head = ("net", "format", "precision", shelf.metric.label, "ms", "p95", "mean", "size", "memory", "difference", "")
     return [head, *(_cells(shelf, row) for row in shelf.rows)]
 
 
-def _cells(shelf: Shelf, row: Row) -> tuple[str, ...]:
+def _cells(shelf: Shelf, row: ShelfRow) -> tuple[str, ...]:
     note = row.note if row.verified else "check failed"
     size = f"{row.bytes / 1e3:,.0f} kB" if row.bytes < 1e7 else memory_text(row.bytes)
     agreed = f"{row.agreement:.1%} equal" if row.agreement is not None else ""
@@ -59,7 +59,7 @@ def _cells(shelf: Shelf, row: Row) -> tuple[str, ...]:
 
 
 def _table(shelf: Shelf) -> str:
-    head, *cells = table(shelf)
+    head, *cells = shelf_table(shelf)
     front = {row.key for row in shelf.front()}
     lines = [_line("th", head, "")]
     for row, texts in zip(shelf.rows, cells, strict=True):
@@ -78,7 +78,7 @@ def _list(title: str, reasons: Mapping[str, str]) -> str:
     return f"<h2>{title}</h2><ul>{items}</ul>" if items else ""
 
 
-def _figure(shelf: Shelf, rows: Sequence[Row]) -> str:
+def _figure(shelf: Shelf, rows: Sequence[ShelfRow]) -> str:
     """Score against mean latency, on a logarithmic axis, with the Pareto front as a line."""
     metric = shelf.metric
     x = _Scale([row.ms_mean for row in rows], _LEFT, _WIDTH - _RIGHT, log=True)

@@ -1,8 +1,8 @@
 """Exported files in their own runtimes. Only the runtime that a file needs is imported.
 
-A runtime is loaded with a number of threads and gives a ``Program``: from a numpy array [batch, …] to the net's output
-[batch, …] and the number of the answer, counted from 0. That is 0 for a single net. For an anytime file it is the
-first answer, from the shallowest column to the whole net, that is confident enough for each input of the batch.
+A runtime is loaded with a number of threads and gives a ``LoadedNet``: from a numpy array [batch, …] to the net's
+output [batch, …] and the number of the answer, counted from 0. That is 0 for a single net. For an anytime file it is
+the first answer, from the shallowest column to the whole net, that is confident enough for each input of the batch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Program = Callable[[Array, float], tuple[Array, int]]
+LoadedNet = Callable[[Array, float], tuple[Array, int]]
 """The output for inputs and a confidence from 0 to 1, which single nets ignore, and the number of the answer."""
 
 
-def load(target: str, path: str, answers: Sequence[str], threads: int) -> Program:
+def load_exported(target: str, path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     """Load an exported file. ``answers`` are the nets in an anytime file, shallowest first; empty for a single net."""
     return _LOADERS[target](path, answers, threads)
 
 
-def _onnx(path: str, answers: Sequence[str], threads: int) -> Program:
+def _onnx(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     runtime: Any = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -41,7 +41,7 @@ def _onnx(path: str, answers: Sequence[str], threads: int) -> Program:
     return anytime
 
 
-def _openvino(path: str, answers: Sequence[str], threads: int) -> Program:
+def _openvino(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     core: Any = import_module("openvino").Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(path, "CPU", settings).create_infer_request()
@@ -55,20 +55,20 @@ def _openvino(path: str, answers: Sequence[str], threads: int) -> Program:
     return anytime
 
 
-def _pt2(path: str, answers: Sequence[str], threads: int) -> Program:
+def _pt2(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
     archive: Any = import_module("torch.export.pt2_archive._package")
     programs = archive.load_pt2(path).exported_programs
     return _one_by_one(torch, [programs[name].module() for name in answers or ["model"]])
 
 
-def _aoti(path: str, answers: Sequence[str], threads: int) -> Program:
+def _aoti(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
     load_package: Any = import_module("torch._inductor").aoti_load_package
     return _one_by_one(torch, [load_package(path, name) for name in answers or ["model"]])
 
 
-def _executorch(path: str, answers: Sequence[str], threads: int) -> Program:
+def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
     program: Any = import_module("executorch.runtime").Runtime.get().load_program(path)
 
@@ -86,7 +86,7 @@ def _torch(threads: int) -> Any:
     return torch
 
 
-def _one_by_one(torch: Any, nets: Sequence[Callable[[Any], Any]]) -> Program:
+def _one_by_one(torch: Any, nets: Sequence[Callable[[Any], Any]]) -> LoadedNet:
     """Ask nets in order until the softmax's largest probability reaches the confidence for each input."""
 
     def program(x: Array, confidence: float) -> tuple[Array, int]:
@@ -101,7 +101,7 @@ def _one_by_one(torch: Any, nets: Sequence[Callable[[Any], Any]]) -> Program:
     return program
 
 
-_LOADERS: dict[str, Callable[[str, Sequence[str], int], Program]] = {
+_LOADERS: dict[str, Callable[[str, Sequence[str], int], LoadedNet]] = {
     "onnx": _onnx,
     "pt2": _pt2,
     "aoti": _aoti,

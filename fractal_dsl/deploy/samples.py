@@ -14,7 +14,7 @@ from torch import Tensor
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.data import ImageSet, vocabulary_of
-from fractal_dsl.deploy.nets import ANYTIME, WHOLE
+from fractal_dsl.deploy.nets import ANYTIME, WHOLE_NET
 from fractal_dsl.deploy.origin import Origin
 from fractal_dsl.evaluation.evaluate import as_trained, images_for
 from fractal_dsl.runs.tasks import TASKS, Metric
@@ -141,7 +141,7 @@ def expected(model: FractalModule, name: str, checks: Array) -> Expected:
 
 def plan_of(model: FractalModule, name: str) -> Any:
     """The plan of a column or of the whole net."""
-    return model.full_plan() if name == WHOLE else model.column_plan(int(name.removeprefix("column")))
+    return model.full_plan() if name == WHOLE_NET else model.column_plan(int(name.removeprefix("column")))
 
 
 def difference(given: Array, answers: Array, right: Expected, confidence: float) -> float:

@@ -30,7 +30,7 @@ SHELF_FORMAT: Final = "fractal_dsl shelf"
 SHELF, FAILED, BEST = "shelf.json", "failed", "best"
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class ShelfRow(Struct, frozen=True, kw_only=True):
     """An exported net. ``file`` is its path in the folder, and ``parts`` are files that belong to it.
 
     ``difference`` is the largest one from the module's outputs, relative to the largest output of the input, and
@@ -67,7 +67,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells rows apart."""
+        """The key of the row."""
         return self.net, self.target, self.precision
 
     @property
@@ -102,7 +102,7 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
 class Shelf:
     """The rows in a folder, which are written when they change."""
 
-    def __init__(self, folder: Path, manifest: ShelfManifest, rows: Sequence[Row]) -> None:
+    def __init__(self, folder: Path, manifest: ShelfManifest, rows: Sequence[ShelfRow]) -> None:
         self.folder, self.manifest, self.rows = folder, manifest, list(rows)
 
     @property
@@ -136,18 +136,18 @@ class Shelf:
         rows = [self.as_json(row) for row in self.rows]
         write_part(self.folder, SHELF, json.dumps(rows, indent=2) + "\n")
 
-    def as_json(self, row: Row) -> dict[str, Any]:
+    def as_json(self, row: ShelfRow) -> dict[str, Any]:
         """A row under the names of ``shelf.json``: the score has the name of its figure."""
         plain: dict[str, Any] = msgspec.to_builtins(row)
         return {self.metric.key if name == "score" else name: value for name, value in plain.items()}
 
-    def put(self, row: Row) -> None:
+    def put(self, row: ShelfRow) -> None:
         """Add a row, in place of one of the same net and format, and write the file."""
         self.rows = sorted([r for r in self.rows if r.key != row.key] + [row], key=self._place)
         self._note_slow_int8()
         self.write()
 
-    def _place(self, row: Row) -> tuple[str, str, int, str]:
+    def _place(self, row: ShelfRow) -> tuple[str, str, int, str]:
         order = [*self.manifest.answers, "anytime"]
         return row.target, row.precision, order.index(row.net) if row.net in order else len(order), row.net
 
@@ -158,28 +158,28 @@ class Shelf:
                 slower = row.ms >= floats[row.net, row.target]
                 self.rows[i] = replace(row, note="int8 is slower than float32 here" if slower else "")
 
-    def row(self, net: str, target: str, precision: str) -> Row | None:
+    def row(self, net: str, target: str, precision: str) -> ShelfRow | None:
         """The row of a net in a format."""
         return next((r for r in self.rows if r.key == (net, target, precision)), None)
 
-    def intact(self, row: Row) -> bool:
+    def intact(self, row: ShelfRow) -> bool:
         """Whether the files of a verified row are there as they were checked."""
         there = all(is_part(self.folder, part) for part in (row.file, *row.parts))
         return row.verified and there and digest(self.folder, (row.file, *row.parts)) == row.sha256
 
-    def merit(self, row: Row) -> float:
+    def merit(self, row: ShelfRow) -> float:
         """How good a row's answers are. Larger is better."""
         return float("-inf") if row.score is None else self.metric.merit(row.score)
 
-    def front(self) -> list[Row]:
+    def front(self) -> list[ShelfRow]:
         """The verified rows that no faster one matches, from the fastest to the best."""
-        front: list[Row] = []
+        front: list[ShelfRow] = []
         for row in sorted((r for r in self.rows if r.verified), key=lambda r: (r.ms_mean, -self.merit(r))):
             if not front or self.merit(row) > self.merit(front[-1]):
                 front.append(row)
         return front
 
-    def link_best(self, budget: float) -> Row:
+    def link_best(self, budget: float) -> ShelfRow:
         """Link the best verified net within a budget of milliseconds as ``best``. Raises UserError if there is none."""
         verified = [row for row in self.rows if row.verified]
         within = [row for row in verified if row.ms <= budget]
@@ -203,7 +203,7 @@ def digest(folder: Path, names: Sequence[str]) -> str:
     return "+".join(sha256(folder / name) for name in names)
 
 
-def placed(files: Sequence[Path], folder: Path, *, failed: bool) -> list[str]:
+def move_files(files: Sequence[Path], folder: Path, *, failed: bool) -> list[str]:
     """Move files into a shelf, or into its folder for failed ones. Return their names there."""
     place = part_folder(folder, FAILED) if failed else folder
     names: list[str] = []
@@ -219,5 +219,5 @@ def placed(files: Sequence[Path], folder: Path, *, failed: bool) -> list[str]:
     return names
 
 
-def _row(data: Mapping[str, Any], key: str) -> Row:
-    return msgspec.convert({("score" if name == key else name): value for name, value in data.items()}, Row)
+def _row(data: Mapping[str, Any], key: str) -> ShelfRow:
+    return msgspec.convert({("score" if name == key else name): value for name, value in data.items()}, ShelfRow)

@@ -13,7 +13,7 @@ from fractal_dsl.base.errors import UserError
 
 
 def file_of(uri: str) -> Path:
-    """The path of a saved file. Raises UserError for a text that is none."""
+    """The path of a saved file. Raises UserError for a text that is not saved."""
     path = uris.to_fs_path(uri) if uri.startswith("file:") else None
     if path is None or not Path(path).is_file():
         raise UserError("save the text as a .frac file first")

@@ -8,12 +8,12 @@ from pathlib import Path
 from lsprotocol import types as t
 from pygls import uris
 
-from fractal_dsl.services.calls import Signature
+from fractal_dsl.services.calls import CallSignature
 from fractal_dsl.services.completion import Completion
 from fractal_dsl.services.findings import Finding
 from fractal_dsl.services.fixes import Fix
-from fractal_dsl.services.outline import Item
-from fractal_dsl.services.places import Edit, Place, Point, Range
+from fractal_dsl.services.outline import OutlineItem
+from fractal_dsl.services.places import Edit, FileRange, Point, Range
 
 _COMPLETIONS = {
     "layer": t.CompletionItemKind.Function,
@@ -70,7 +70,7 @@ def uri_of(file: str) -> str:
     return file if not Path(file).is_absolute() else uris.from_fs_path(file) or file
 
 
-def location(place: Place) -> t.Location:
+def location(place: FileRange) -> t.Location:
     return t.Location(uri_of(place.file), to_range(place.range))
 
 
@@ -113,13 +113,13 @@ def completion_item(completion: Completion) -> t.CompletionItem:
     )
 
 
-def signature_help(signature: Signature) -> t.SignatureHelp:
+def signature_help(signature: CallSignature) -> t.SignatureHelp:
     params = [t.ParameterInformation(text) for text in signature.params]
     active = min(signature.active, max(0, len(params) - 1))
     return t.SignatureHelp([t.SignatureInformation(signature.text, signature.doc or None, params)], 0, active)
 
 
-def document_symbol(item: Item) -> t.DocumentSymbol:
+def document_symbol(item: OutlineItem) -> t.DocumentSymbol:
     return t.DocumentSymbol(
         item.name,
         _SYMBOLS[item.kind],

@@ -15,7 +15,7 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.lsp import commands
 from fractal_dsl.lsp import convert as c
-from fractal_dsl.lsp.texts import Texts
+from fractal_dsl.lsp.texts import OpenTexts
 from fractal_dsl.services import calls, completion, findings, fixes, formatting, hints, lenses, navigate, outline
 from fractal_dsl.services.analysis import Analysis
 from fractal_dsl.services.hover import hover
@@ -28,18 +28,18 @@ DELAY = 0.03
 """Seconds without a change after which a text is checked."""
 
 
-class Server(LanguageServer):
+class FracServer(LanguageServer):
     """A language server with the texts of its editor."""
 
     def __init__(self) -> None:
         super().__init__("fractal-dsl", __version__)  # pyright: ignore[reportUnknownMemberType]
-        self.texts = Texts()
+        self.texts = OpenTexts()
         self.waiting: dict[str, asyncio.TimerHandle] = {}
         self.playing: list[Process] = []
         self.drawing: Worker | None = None
 
     def known(self, uri: str) -> Analysis:
-        """What is known of a text."""
+        """The analysis of a text."""
         return self.texts.analysis(self.workspace, uri)
 
     def check(self, uri: str) -> None:
@@ -61,28 +61,28 @@ class Server(LanguageServer):
         self.waiting[uri] = asyncio.get_running_loop().call_later(DELAY, self.check, uri)
 
 
-server = Server()
+server = FracServer()
 
 
 @server.feature(t.INITIALIZE)
-def _initialize(ls: Server, params: t.InitializeParams) -> None:
+def _initialize(ls: FracServer, params: t.InitializeParams) -> None:
     options: Any = params.initialization_options
     ls.texts.allow_python = bool(options and options.get("allowPython"))
 
 
 @server.feature(t.TEXT_DOCUMENT_DID_OPEN)
-def _did_open(ls: Server, params: t.DidOpenTextDocumentParams) -> None:
+def _did_open(ls: FracServer, params: t.DidOpenTextDocumentParams) -> None:
     ls.texts.changed()
     ls.check(params.text_document.uri)
 
 
 @server.feature(t.TEXT_DOCUMENT_DID_CHANGE)
-def _did_change(ls: Server, params: t.DidChangeTextDocumentParams) -> None:
+def _did_change(ls: FracServer, params: t.DidChangeTextDocumentParams) -> None:
     ls.check_soon(params.text_document.uri)
 
 
 @server.feature(t.TEXT_DOCUMENT_DID_CLOSE)
-def _did_close(ls: Server, params: t.DidCloseTextDocumentParams) -> None:
+def _did_close(ls: FracServer, params: t.DidCloseTextDocumentParams) -> None:
     ls.texts.changed()
     if timer := ls.waiting.pop(params.text_document.uri, None):
         timer.cancel()
@@ -90,14 +90,14 @@ def _did_close(ls: Server, params: t.DidCloseTextDocumentParams) -> None:
 
 
 @server.feature(t.WORKSPACE_DID_CHANGE_WATCHED_FILES)
-def _did_change_files(ls: Server, params: t.DidChangeWatchedFilesParams) -> None:
+def _did_change_files(ls: FracServer, params: t.DidChangeWatchedFilesParams) -> None:
     ls.texts.changed()
     for uri in list(ls.workspace.text_documents):
         ls.check_soon(uri)
 
 
 @server.feature(t.TEXT_DOCUMENT_HOVER)
-def _hover(ls: Server, params: t.HoverParams) -> t.Hover | None:
+def _hover(ls: FracServer, params: t.HoverParams) -> t.Hover | None:
     known = hover(ls.known(params.text_document.uri), c.point(params.position))
     if known is None:
         return None
@@ -105,25 +105,25 @@ def _hover(ls: Server, params: t.HoverParams) -> t.Hover | None:
 
 
 @server.feature(t.TEXT_DOCUMENT_COMPLETION, t.CompletionOptions(trigger_characters=[".", "(", "@", '"', ":", "="]))
-def _completion(ls: Server, params: t.CompletionParams) -> t.CompletionList:
+def _completion(ls: FracServer, params: t.CompletionParams) -> t.CompletionList:
     known = completion.completions(ls.known(params.text_document.uri), c.point(params.position))
     return t.CompletionList(False, [c.completion_item(each) for each in known])
 
 
 @server.feature(t.TEXT_DOCUMENT_SIGNATURE_HELP, t.SignatureHelpOptions(trigger_characters=["(", ","]))
-def _signature(ls: Server, params: t.SignatureHelpParams) -> t.SignatureHelp | None:
-    known = calls.signature(ls.known(params.text_document.uri), c.point(params.position))
+def _signature(ls: FracServer, params: t.SignatureHelpParams) -> t.SignatureHelp | None:
+    known = calls.call_signature(ls.known(params.text_document.uri), c.point(params.position))
     return None if known is None else c.signature_help(known)
 
 
 @server.feature(t.TEXT_DOCUMENT_DEFINITION)
-def _definition(ls: Server, params: t.DefinitionParams) -> t.Location | None:
+def _definition(ls: FracServer, params: t.DefinitionParams) -> t.Location | None:
     place = navigate.definition(ls.known(params.text_document.uri), c.point(params.position))
     return None if place is None else c.location(place)
 
 
 @server.feature(t.TEXT_DOCUMENT_REFERENCES)
-def _references(ls: Server, params: t.ReferenceParams) -> list[t.Location]:
+def _references(ls: FracServer, params: t.ReferenceParams) -> list[t.Location]:
     uri, point = params.text_document.uri, c.point(params.position)
     word = navigate.word_at(ls.known(uri), point)
     others = ls.texts.others(ls.workspace, uri, word) if word else ()
@@ -131,14 +131,14 @@ def _references(ls: Server, params: t.ReferenceParams) -> list[t.Location]:
 
 
 @server.feature(t.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
-def _highlight(ls: Server, params: t.DocumentHighlightParams) -> list[t.DocumentHighlight]:
+def _highlight(ls: FracServer, params: t.DocumentHighlightParams) -> list[t.DocumentHighlight]:
     known = ls.known(params.text_document.uri)
     places = navigate.references(known, c.point(params.position))
     return [t.DocumentHighlight(c.to_range(p.range)) for p in places if p.file == known.source.name]
 
 
 @server.feature(t.TEXT_DOCUMENT_PREPARE_RENAME)
-def _prepare_rename(ls: Server, params: t.PrepareRenameParams) -> t.Range:
+def _prepare_rename(ls: FracServer, params: t.PrepareRenameParams) -> t.Range:
     try:
         return c.to_range(navigate.renameable(ls.known(params.text_document.uri), c.point(params.position)))
     except UserError as error:
@@ -146,7 +146,7 @@ def _prepare_rename(ls: Server, params: t.PrepareRenameParams) -> t.Range:
 
 
 @server.feature(t.TEXT_DOCUMENT_RENAME, t.RenameOptions(prepare_provider=True))
-def _rename(ls: Server, params: t.RenameParams) -> t.WorkspaceEdit:
+def _rename(ls: FracServer, params: t.RenameParams) -> t.WorkspaceEdit:
     uri, point = params.text_document.uri, c.point(params.position)
     word = navigate.word_at(ls.known(uri), point)
     others = ls.texts.others(ls.workspace, uri, word) if word else ()
@@ -157,7 +157,7 @@ def _rename(ls: Server, params: t.RenameParams) -> t.WorkspaceEdit:
 
 
 @server.feature(t.TEXT_DOCUMENT_FORMATTING)
-def _formatting(ls: Server, params: t.DocumentFormattingParams) -> list[t.TextEdit]:
+def _formatting(ls: FracServer, params: t.DocumentFormattingParams) -> list[t.TextEdit]:
     try:
         return c.text_edits(formatting.format_edits(ls.known(params.text_document.uri).source))
     except FracError:
@@ -165,24 +165,24 @@ def _formatting(ls: Server, params: t.DocumentFormattingParams) -> list[t.TextEd
 
 
 @server.feature(t.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
-def _symbols(ls: Server, params: t.DocumentSymbolParams) -> list[t.DocumentSymbol]:
+def _symbols(ls: FracServer, params: t.DocumentSymbolParams) -> list[t.DocumentSymbol]:
     return [c.document_symbol(item) for item in outline.outline(ls.known(params.text_document.uri))]
 
 
 @server.feature(t.TEXT_DOCUMENT_INLAY_HINT)
-def _hints(ls: Server, params: t.InlayHintParams) -> list[t.InlayHint]:
+def _hints(ls: FracServer, params: t.InlayHintParams) -> list[t.InlayHint]:
     known = hints.hints(ls.known(params.text_document.uri), c.from_range(params.range))
     return [t.InlayHint(c.position(hint.point), hint.text, t.InlayHintKind.Type, padding_left=True) for hint in known]
 
 
 @server.feature(t.TEXT_DOCUMENT_CODE_ACTION, t.CodeActionOptions([t.CodeActionKind.QuickFix]))
-def _actions(ls: Server, params: t.CodeActionParams) -> list[t.CodeAction]:
+def _actions(ls: FracServer, params: t.CodeActionParams) -> list[t.CodeAction]:
     known = fixes.fixes(ls.known(params.text_document.uri), c.from_range(params.range))
     return [c.code_action(fix, params.context.diagnostics) for fix in known]
 
 
 @server.feature(t.TEXT_DOCUMENT_CODE_LENS)
-def _lenses(ls: Server, params: t.CodeLensParams) -> list[t.CodeLens]:
+def _lenses(ls: FracServer, params: t.CodeLensParams) -> list[t.CodeLens]:
     uri = params.text_document.uri
     names = {"render": RENDER, "play": PLAY, "": ""}
     return [
@@ -192,34 +192,34 @@ def _lenses(ls: Server, params: t.CodeLensParams) -> list[t.CodeLens]:
 
 
 @server.command(RENDER)
-async def _render(ls: Server, uri: str, net: str) -> str | None:
+async def _render(ls: FracServer, uri: str, net: str) -> str | None:
     """Draw the saved file of a text, and show the picture. Returns its path."""
     try:
         picture = await commands.render(commands.file_of(uri), net)
     except UserError as error:
-        return _told(ls, error)
+        return _show_error(ls, error)
     await _show(ls, c.uri_of(str(picture)), str(picture))
     return str(picture)
 
 
 @server.command(PLAY)
-async def _play(ls: Server, uri: str, net: str) -> str | None:
+async def _play(ls: FracServer, uri: str, net: str) -> str | None:
     """Start the playground on the saved file of a text, and show it in a browser. Returns its address."""
     try:
         process, address = await commands.play(commands.file_of(uri), net)
     except UserError as error:
-        return _told(ls, error)
+        return _show_error(ls, error)
     ls.playing.append(process)
     await _show(ls, address, address)
     return address
 
 
-def _told(ls: Server, error: UserError) -> None:
+def _show_error(ls: FracServer, error: UserError) -> None:
     ls.window_show_message(t.ShowMessageParams(t.MessageType.Error, str(error)))
 
 
-async def _show(ls: Server, uri: str, shown: str) -> None:
-    """Show a file or a page, or its name where the editor cannot."""
+async def _show(ls: FracServer, uri: str, shown: str) -> None:
+    """Show a file or a page; if the editor cannot, show its name."""
     window = ls.client_capabilities.window
     if window and window.show_document and window.show_document.support:
         await ls.window_show_document_async(t.ShowDocumentParams(uri, external=True))
@@ -228,7 +228,7 @@ async def _show(ls: Server, uri: str, shown: str) -> None:
 
 
 @server.feature(PICTURE)
-async def _picture(ls: Server, params: Any) -> dict[str, Any]:
+async def _picture(ls: FracServer, params: Any) -> dict[str, Any]:
     """The interactive picture of a net as a page: ``{"uri", "net"?, "params"?: ["columns=4"]}`` to ``{"page"}`` or
     ``{"error"}``. A process of its own draws it, so that other requests need not wait."""
     from fractal_dsl.play.answers import Picture, SpecText
@@ -245,7 +245,7 @@ async def _picture(ls: Server, params: Any) -> dict[str, Any]:
 
 
 @server.feature(t.SHUTDOWN)
-def _shutdown(ls: Server, params: None) -> None:
+def _shutdown(ls: FracServer, params: None) -> None:
     for process in ls.playing:
         if process.returncode is None:
             process.terminate()

@@ -1,4 +1,4 @@
-"""The texts that an editor has open, and what is known of each; other files of its folders for references."""
+"""The texts that an editor has open, and the analysis of each; for references, the other files of its folders, too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SEARCHED = 2_000
 """The largest number of files to search for references."""
 
 
-class Texts:
+class OpenTexts:
     """The analyses of open texts, kept until a text changes. ``allow_python`` lets ``extern`` load Python code."""
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Texts:
         self._known: dict[str, Analysis] = {}
 
     def changed(self) -> None:
-        """Forget what is known: another text, or a file on disk, may be imported by any."""
+        """Forget all analyses: any text may import the one, or the file on disk, that changed."""
         self._known.clear()
 
     def analysis(self, workspace: Workspace, uri: str) -> Analysis:
-        """What is known of a text. Raises UserError if it is larger than a file may be."""
+        """The analysis of a text. Raises UserError if it is larger than a file may be."""
         if uri not in self._known:
             source = _source(uri, workspace.get_text_document(uri).source)
             opened = {

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-Number = TypeVar("Number", float, Fraction)
+Chance = TypeVar("Chance", float, Fraction)
 
 
-def chances_of(drops: Sequence[Number]) -> tuple[Number, ...]:
+def chances_of(drops: Sequence[Chance]) -> tuple[Chance, ...]:
     """For each branch of a join the probability that it runs, from the probabilities of ``@drop``, all below 1."""
     survivor = drops[0] / len(drops)
     for drop in drops[1:]:

@@ -16,11 +16,11 @@ from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.pipeline import Examined, examine
 from fractal_dsl.program.program_to_summary import Measurement, program_to_measurements
-from fractal_dsl.services.names import Names
+from fractal_dsl.services.names import NameIndex
 
 
 class Analysis(Struct, frozen=True, dict=True):
-    """All that is known of a text. ``opened`` and ``allow_python`` are as in ``analyse``."""
+    """All that is known about a text. ``opened`` and ``allow_python`` are as in ``analyse``."""
 
     source: Source
     examined: Examined
@@ -39,10 +39,10 @@ class Analysis(Struct, frozen=True, dict=True):
         return sorted((*report.errors, *report.warned), key=lambda d: (d.span.start, d.span.end))
 
     @cached_property
-    def names(self) -> Names:
+    def names(self) -> NameIndex:
         """What the names of the text and of its imports stand for."""
         with deep():
-            return Names(self.examined.files)
+            return NameIndex(self.examined.files)
 
     @cached_property
     def measured(self) -> dict[Span, list[Measurement]]:

@@ -1,4 +1,4 @@
-"""The call around a place: what is called, with which parameters, and which of them the place is."""
+"""The call around a place: its callee, the callee's parameters, and the parameter at the place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fractal_dsl.services.situation import Situation, situation
 from fractal_dsl.services.symbols import Native, Symbol, native
 
 
-class Signature(Struct, frozen=True):
+class CallSignature(Struct, frozen=True):
     """A call: its callee with all parameters, the text of each, and the index of the one at the place."""
 
     text: str
@@ -24,8 +24,8 @@ class Signature(Struct, frozen=True):
     active: int
 
 
-def signature(analysis: Analysis, point: Point) -> Signature | None:
-    """The call around a point; None where there is none, or where nothing is known about what it calls."""
+def call_signature(analysis: Analysis, point: Point) -> CallSignature | None:
+    """The call around a point. None outside calls, and for an unknown callee."""
     around = situation(analysis.source, offset_at(analysis.source, point))
     callee = called(analysis, around)
     if callee is None or around.in_comment:
@@ -36,13 +36,13 @@ def signature(analysis: Analysis, point: Point) -> Signature | None:
     active = names.index(name) if name in names else _commas(around)
     if isinstance(callee, Symbol):
         texts = parameter_texts(callee)
-        return Signature(f"{callee.name}({', '.join(texts)})", doc(callee), tuple(texts), active) if texts else None
+        return CallSignature(f"{callee.name}({', '.join(texts)})", doc(callee), tuple(texts), active) if texts else None
     known = entry(callee)
     if known is None or not known.params:
         return None
     inner = known.text.partition("(")[2].removesuffix(")")
     texts = tuple([text for text in inner.split(", ") if text != "*"])
-    return Signature(known.text, known.doc, texts, active)
+    return CallSignature(known.text, known.doc, texts, active)
 
 
 def _commas(around: Situation) -> int:
@@ -56,7 +56,7 @@ def _commas(around: Situation) -> int:
 
 
 def called(analysis: Analysis, around: Situation) -> Symbol | Native | None:
-    """What the innermost open parenthesis calls, such as `conv2d(` or `cnn.conv_bn(` or `F[3](`."""
+    """The callee of the innermost open parenthesis, such as `conv2d(`, `cnn.conv_bn(` or `F[3](`."""
     if around.bracket != "(":
         return None
     tokens = list(around.before[: around.open[-1]])
@@ -81,7 +81,7 @@ def called(analysis: Analysis, around: Situation) -> Symbol | Native | None:
 
 
 def _variant(around: Situation, name: str) -> Native:
-    """A name with settings in a train block: `optimizer = sgd(`."""
+    """The variant that a train block calls: `optimizer = sgd(`."""
     keys = [a for a, b in pairwise(around.before) if b.type == "EQUAL"]
     outer = [str(key) for key in keys if str(key) != name]
     return Native("variant", name, outer[-1] if outer else "")
@@ -95,7 +95,7 @@ def member(analysis: Analysis, alias: str, name: str) -> Symbol | None:
 
 
 def parameter_names(callee: Symbol | Native) -> tuple[str, ...]:
-    """The names of the parameters of what is called."""
+    """The names of a callee's parameters."""
     if isinstance(callee, Symbol):
         return tuple([q.name.id for q in callee.params])
     known = entry(callee)

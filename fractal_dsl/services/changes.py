@@ -1,4 +1,4 @@
-"""The changes of a text that the help of an error may mean. ``fixes`` tries them."""
+"""The changes of a text that the help of an error may suggest. ``fixes`` tries them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Change(Struct, frozen=True):
 
 
 def changes(d: Diagnostic, file: s.File) -> Iterator[Change]:
-    """The changes that the help of an error in a file may mean, the likeliest first."""
+    """The changes that the help of an error in a file may suggest, the likeliest first."""
     help = help_text(d.help) or ""
     codes = [c for c in _QUOTED.findall(help) if "…" not in c and ("nn." not in c or "nn." in d.source.text)]
     yield from _other_words(help, d)
@@ -68,7 +68,7 @@ def _replaced_words(help: str, d: Diagnostic, file: s.File) -> Iterator[Change]:
 
 
 def _insertions(help: str, d: Diagnostic, codes: list[str]) -> Iterator[Change]:
-    """What is to be written behind a part, before one, or at the end of a line."""
+    """Text to insert after a part, before one, or at the end of a line."""
     text, span, base = d.source.text, d.span, d.source.base
     before = text[: span.start - base].rstrip()
     if re.match(r"end .* with", help) and codes:
@@ -109,7 +109,7 @@ def _arguments(help: str, d: Diagnostic) -> Iterator[Change]:
 
 
 def _other_code(help: str, d: Diagnostic, codes: list[str], file: s.File) -> Iterator[Change]:
-    """Code to write instead of the part with the error, of a call around it or of the same layer, or of an input."""
+    """Code that replaces the part with the error, a call around it or of the same layer, or an input."""
     written = set(_NAME.findall(d.source.slice(d.span)))
     for code in codes:
         name = _NAME.match(code)
@@ -135,7 +135,7 @@ def _calls(node: SyntaxNode, name: str) -> bool:
 
 
 def _removals(source: Source, span: Span, codes: list[str]) -> Iterator[Change]:
-    """The part without what the help names, or nothing, without the comma or arrow that is then left over."""
+    """The part without what the help names, or nothing; the comma or arrow that would be left over goes, too."""
     written, text, base = source.slice(span), source.text, source.base
     for code in codes:
         if code in written:
@@ -158,7 +158,7 @@ def _value(span: Span, written: str) -> Span:
 
 
 def _words(word: str, text: str) -> Iterator[re.Match[str]]:
-    """The places of a word in a text, as a whole word."""
+    """The matches of a whole word in a text."""
     return re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)
 
 

@@ -19,10 +19,10 @@ from fractal_dsl.program.syntax_to_program import INITS
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 from fractal_dsl.services.analysis import Analysis
 from fractal_dsl.services.calls import called, parameter_names
-from fractal_dsl.services.names import Names
-from fractal_dsl.services.natives import ANNOTATIONS, OPTIONS, TYPES, entry, models
+from fractal_dsl.services.names import NameIndex
+from fractal_dsl.services.natives import ANNOTATIONS, OPTIONS, TYPE_DOCS, entry, models
 from fractal_dsl.services.places import Point, Range, offset_at, point_at
-from fractal_dsl.services.signatures import doc, head
+from fractal_dsl.services.signatures import declaration_head, doc
 from fractal_dsl.services.situation import Situation, situation
 from fractal_dsl.services.symbols import KINDS, Native, Symbol
 
@@ -51,7 +51,7 @@ class _Option(Struct, frozen=True):
 
 
 def completions(analysis: Analysis, point: Point) -> list[Completion]:
-    """The completions at a point, whether or not they fit the begun word: clients filter as the user types."""
+    """The completions at a point. Editors filter them by the word that the user has begun."""
     source, offset = analysis.source, offset_at(analysis.source, point)
     around = situation(source, offset)
     if around.in_comment:
@@ -72,8 +72,8 @@ def _options(analysis: Analysis, around: Situation) -> Iterator[_Option]:
         yield from [_Option(name, "annotation", known.text, known.doc) for name, known in ANNOTATIONS.items()]
     elif around.last in ("COLON", "ARROW"):
         tensors = around.declaration == "net"
-        names = [name for name in TYPES if (name in ("f32", "i64")) == tensors]
-        yield from [_Option(name, "type", "", TYPES[name]) for name in names]
+        names = [name for name in TYPE_DOCS if (name in ("f32", "i64")) == tensors]
+        yield from [_Option(name, "type", "", TYPE_DOCS[name]) for name in names]
     elif around.begins_line and not around.open and not around.indented:
         yield from [_Option(word, "keyword", rank=0) for word in DECLARATIONS]
     elif len(around.before) == 1 and around.declaration in DECLARATIONS and not around.open:
@@ -120,7 +120,7 @@ def _expressions(analysis: Analysis, around: Situation) -> Iterator[_Option]:
 
 
 def _symbol(symbol: Symbol) -> _Option:
-    return _Option(symbol.name, symbol.declared.kind, head(symbol), doc(symbol))
+    return _Option(symbol.name, symbol.declared.kind, declaration_head(symbol), doc(symbol))
 
 
 def _native(native: Native, kind: str) -> _Option:
@@ -142,7 +142,7 @@ def _arguments(callee: Symbol | Native) -> Iterator[_Option]:
 
 
 def _members(analysis: Analysis, around: Situation) -> Iterator[_Option]:
-    """The names of an imported file, or ``each`` behind a block."""
+    """The names of an imported file, or ``each`` after a block."""
     base = around.before[-2] if len(around.before) > 1 else None
     symbol = analysis.names.top(analysis.file).get(str(base)) if base is not None else None
     if symbol is not None and isinstance(symbol.node, s.Import):
@@ -181,7 +181,7 @@ def _values(setting: str) -> Iterator[_Option]:
 
 
 def _strings(analysis: Analysis, around: Situation) -> Iterator[_Option]:
-    """What a string can hold: a path to import, the name of an initialisation or of a variant, a choice."""
+    """The possible values of a string: a path to import, the name of an initialisation or of a variant, a choice."""
     callee = called(analysis, around)
     if around.declaration in ("import", "from") and len(around.before) == 1:
         yield from [_Option(name, "file") for name in (*library_names(), *_paths(Path(analysis.source.name)))]
@@ -210,10 +210,10 @@ def _paths(main: Path) -> list[str]:
 
 
 def _imported(analysis: Analysis, around: Situation) -> Iterator[_Option]:
-    """The names of the file that ``from "…" import`` names. Its declaration is not whole yet, so it is read anew."""
+    """The names of the file that ``from "…" import`` names. It is read again, since its declaration is incomplete."""
     probe = Source(analysis.source.name, f"import {around.before[1]} as m")
     files = load(probe, Report(probe), analysis.opened)
     for decl in files.main.decls:
         target = files.targets.get(decl.path.span) if isinstance(decl, s.Import) else None
         if target is not None:
-            yield from [_symbol(symbol) for symbol in Names(files).top(target).values() if symbol.kind != "net"]
+            yield from [_symbol(symbol) for symbol in NameIndex(files).top(target).values() if symbol.kind != "net"]

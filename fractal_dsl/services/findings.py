@@ -11,19 +11,19 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Diagnostic
 from fractal_dsl.language.source import Span
 from fractal_dsl.services.analysis import Analysis
-from fractal_dsl.services.places import Place, Range, place_of, range_of
+from fractal_dsl.services.places import FileRange, Range, place_of, range_of
 
 _MOST = 100
 
 
 class Finding(Struct, frozen=True):
-    """An error or a warning. ``origin`` is its place where it is in another file."""
+    """An error or a warning. ``origin`` is its place if it is in another file."""
 
     range: Range
     severity: Literal["error", "warning"]
     code: str
     message: str
-    origin: Place | None = None
+    origin: FileRange | None = None
 
 
 def findings(analysis: Analysis) -> list[Finding]:

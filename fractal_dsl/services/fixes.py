@@ -43,9 +43,9 @@ def fixes(analysis: Analysis, range: Range) -> list[Fix]:
 
 
 def _cures(analysis: Analysis, d: Diagnostic, change: Change) -> bool:
-    """Whether an error is gone after a change that makes no new one at its place and no new syntax error.
+    """Whether a change removes an error, and adds no other error at its place and no syntax error.
 
-    Other errors may come to light elsewhere, since less is unknown."""
+    Errors elsewhere may be new: with this error gone, more of the text can be checked."""
     source, known = analysis.source, analysis.diagnostics
     text = source.text[: change.span.start] + change.text + source.text[change.span.end :]
     edited = Source(source.name, text)

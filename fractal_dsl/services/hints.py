@@ -1,4 +1,4 @@
-"""Inlay hints: the shapes that flow through the steps of declarations, behind the steps that change them."""
+"""Inlay hints: the shapes that flow through the steps of declarations, after the steps that change them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Hint(Struct, frozen=True):
 def hints(analysis: Analysis, range: Range | None = None) -> list[Hint]:
     """The output shapes of the steps of each declaration, within a range if one is given.
 
-    A step has several shapes where its layer is used several times. A step that keeps its input's shape has no hint.
+    A step has several shapes if its layer is used several times. A step that keeps its input's shape has no hint.
     """
     source = analysis.source
     first, last = (offset_at(source, p) for p in (range.start, range.end)) if range else (source.base, source.end)

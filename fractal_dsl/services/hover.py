@@ -13,7 +13,7 @@ from fractal_dsl.program.program_to_summary import Measurement, approximate
 from fractal_dsl.services.analysis import Analysis
 from fractal_dsl.services.natives import entry
 from fractal_dsl.services.places import Point, Range, offset_at, range_of
-from fractal_dsl.services.signatures import doc, head
+from fractal_dsl.services.signatures import declaration_head, doc
 from fractal_dsl.services.symbols import Symbol, Use
 
 _SHOWN = 6
@@ -27,7 +27,7 @@ class Hover(Struct, frozen=True):
 
 
 def hover(analysis: Analysis, point: Point) -> Hover | None:
-    """What is known about the name at a point; None where there is none."""
+    """What is known about the name at a point. None if there is no name."""
     offset = offset_at(analysis.source, point)
     use = analysis.names.at(offset)
     if use is None or use.span.end > analysis.source.end:
@@ -42,7 +42,7 @@ def _declared(use: Use) -> str:
     if isinstance(use.of, Symbol):
         place = f"\n\n*{use.of.declared.source.name}*" if use.of.declared.source.base else ""
         comment = doc(use.of)
-        return f"```frac\n{head(use.of)}\n```" + (f"\n\n{comment}" if comment else "") + place
+        return f"```frac\n{declaration_head(use.of)}\n```" + (f"\n\n{comment}" if comment else "") + place
     known = entry(use.of)
     return "" if known is None else f"```frac\n{known.text}\n```\n\n{known.doc}"
 

@@ -10,7 +10,7 @@ from fractal_dsl.services.symbols import Declared, Symbol, Use
 from fractal_dsl.services.uses import uses
 
 
-class Names:
+class NameIndex:
     """The uses of names in a text and in what it imports, in the order of the texts, declarations included."""
 
     def __init__(self, files: Files) -> None:

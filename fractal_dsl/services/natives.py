@@ -1,4 +1,4 @@
-"""What is built in, in words: layers, joins, functions, options of nets, annotations, types, and settings."""
+"""Texts about all that is built in: layers, joins, functions, options of nets, annotations, types, and settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOIN_DOCS = {
     "concat": "The operands one after another along `dim`, by default the channels; a dropped operand becomes zeros.",
     "gated": "The sum of the operands, each times a learned softmax weight.",
 }
-FUNCTIONS = {
+FUNCTION_DOCS = {
     "seq": Entry("seq(a, b, …)", ("a", "b"), "The blocks of a list or of a loop, composed from left to right."),
     "zip": Entry("zip(a, b, …)", ("a", "b"), "The elements of several lists side by side, for loops."),
     "range": Entry("range(start, stop, step)", ("start", "stop", "step"), "Whole numbers; the end is excluded."),
@@ -53,7 +53,7 @@ ANNOTATIONS = {
     "checkpoint": Entry("@checkpoint", (), "Recomputes the part in the backward pass, which saves memory."),
     "drop": Entry("@drop(10%)", ("p",), "Leaves a branch of an inline join out of a training step with probability p."),
 }
-TYPES = {
+TYPE_DOCS = {
     "int": "Whole numbers.",
     "float": "Numbers; an int converts to a float where one is expected.",
     "prob": "A number between 0 and 1: `15%`, `0.15`.",
@@ -67,7 +67,7 @@ TYPES = {
 
 
 def entry(native: Native) -> Entry | None:
-    """What there is to say about something built in; None for an unknown setting."""
+    """The text about something built in. None for an unknown setting."""
     match native.kind:
         case "layer":
             spec = LAYERS[native.name]
@@ -81,7 +81,7 @@ def entry(native: Native) -> Entry | None:
             text = f"{join.name}({params})" if params else join.name
             return Entry(text, tuple(q.name for q in join.params), JOIN_DOCS[native.name])
         case "function":
-            return FUNCTIONS[native.name]
+            return FUNCTION_DOCS[native.name]
         case "option":
             return OPTIONS.get(native.name)
         case "annotation":
@@ -126,7 +126,7 @@ def models(setting: str) -> Iterator[tuple[str, type[Settings]]]:
 
 
 def variant_entry(setting: str, name: str) -> Entry | None:
-    """A variant of a setting with its settings; None if there is none of that name."""
+    """A variant of a setting, with its own settings. None if no variant has the name."""
     model = dict(models(setting)).get(name)
     if model is None:
         return None

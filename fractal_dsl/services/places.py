@@ -23,7 +23,7 @@ class Range(Struct, frozen=True):
     end: Point
 
 
-class Place(Struct, frozen=True):
+class FileRange(Struct, frozen=True):
     """A range of a file, which is given by its path."""
 
     file: str
@@ -54,13 +54,13 @@ def range_of(source: Source, span: Span) -> Range:
     return Range(point_at(source, span.start), point_at(source, span.end))
 
 
-def place_of(source: Source, span: Span) -> Place:
+def place_of(source: Source, span: Span) -> FileRange:
     """The place of a span in its file."""
-    return Place(source.name, range_of(source, span))
+    return FileRange(source.name, range_of(source, span))
 
 
 def offset_at(source: Source, point: Point) -> int:
-    """The offset of a point. A point behind the end of its line, or of the text, is at that end."""
+    """The offset of a point. A point after the end of its line, or of the text, counts as that end."""
     lines = source.text.split("\n")
     if point.line >= len(lines):
         return source.end

@@ -6,19 +6,19 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.services.symbols import Symbol
 
 
-def head(symbol: Symbol) -> str:
+def declaration_head(symbol: Symbol) -> str:
     """How a symbol is declared, without its body: ``layer conv(out: int, kernel: int = 3)``."""
     symbol = symbol.declared
     node, written = symbol.node, symbol.source.slice
     match node:
         case s.LayerDecl():
-            return f"{'join' if node.is_join else 'layer'} {symbol.name}{parameters(symbol)}"
+            return f"{'join' if node.is_join else 'layer'} {symbol.name}{parameter_list(symbol)}"
         case s.Extern():
             kind = "join" if node.is_join else "layer"
-            return f'extern {kind} {symbol.name}{parameters(symbol)} from "{node.target.value}"'
+            return f'extern {kind} {symbol.name}{parameter_list(symbol)} from "{node.target.value}"'
         case s.RuleDecl():
             join = f" join {_line(written(node.join.span))}" if node.join is not None else ""
-            return f"rule {symbol.name}{parameters(symbol)}{join}"
+            return f"rule {symbol.name}{parameter_list(symbol)}{join}"
         case s.NetDecl() if symbol.kind == "net":
             types = [_line(written(type.span)) for type in (node.input_type, node.output_type)]
             return f"net {symbol.name}({node.input.id}: {types[0]}) -> {types[1]}"
@@ -34,7 +34,7 @@ def head(symbol: Symbol) -> str:
             return symbol.name
 
 
-def parameters(symbol: Symbol) -> str:
+def parameter_list(symbol: Symbol) -> str:
     """The parameters of a layer, a join or a rule in parentheses; nothing if it has none."""
     params = symbol.params
     return f"({', '.join(parameter_texts(symbol))})" if params else ""

@@ -1,4 +1,4 @@
-"""Where in a text a place is: in which declaration, bracket, call or string. Texts are rarely whole while they are
+"""The declaration, bracket, call or string that a place in a text is in. Texts are rarely complete while they are
 typed, so this reads tokens, not trees."""
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STRING = re.compile(r'"([^"\n]*)$')
 
 
 class Situation(Struct, frozen=True):
-    """What stands around an offset.
+    """The tokens around an offset.
 
     ``prefix`` is the begun word, or the begun text of a string if ``in_string``; ``start`` is its offset. ``before``
     are the tokens of the declaration up to it, ``behind`` those after it. ``open`` are the indices of the brackets in
@@ -84,7 +84,7 @@ def _is_head(tokens: Sequence[Token], bracket: int) -> bool:
 
 
 def situation(source: Source, offset: int) -> Situation:
-    """What stands around an offset of a source."""
+    """The tokens around an offset of a source."""
     with deep():
         tokens, comments = lex(source, Report(source))
     line = source.text[source.text.rfind("\n", 0, offset - source.base) + 1 : offset - source.base]

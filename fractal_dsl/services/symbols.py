@@ -13,10 +13,10 @@ from fractal_dsl.language.source import Source, Span
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
-Kind = Literal[
+SymbolKind = Literal[
     "layer", "join", "rule", "net", "param", "let", "shared", "file", "alias", "parameter", "level", "item", "input"
 ]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[SymbolKind, ...] = get_args(SymbolKind)
 
 
 class Symbol(Struct, frozen=True, eq=False):
@@ -24,7 +24,7 @@ class Symbol(Struct, frozen=True, eq=False):
 
     An ``alias`` is a name that ``from … import … as`` gives to the symbol ``of``."""
 
-    kind: Kind
+    kind: SymbolKind
     name: str
     source: Source
     span: Span
@@ -33,7 +33,7 @@ class Symbol(Struct, frozen=True, eq=False):
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells symbols apart: the file, and where the name is declared in it."""
+        """The key of the symbol: the file, and the offset of the declared name in it."""
         return self.source.name, self.span.start - self.source.base
 
     @property
@@ -69,7 +69,7 @@ def native(name: str) -> Native | None:
     return Native(kind, name) if kind else None
 
 
-_KINDS: dict[type[object], Kind] = {s.RuleDecl: "rule", s.NetDecl: "net", s.Param: "param", s.Import: "file"}
+_KINDS: dict[type[object], SymbolKind] = {s.RuleDecl: "rule", s.NetDecl: "net", s.Param: "param", s.Import: "file"}
 
 
 class Declared:

@@ -12,7 +12,7 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.language.walk import SyntaxNode, parts
 from fractal_dsl.services.symbols import Declared, Native, Symbol, Use, native
 
-Scope = Mapping[str, Symbol]
+VisibleNames = Mapping[str, Symbol]
 
 
 def uses(declared: Declared, file: s.File) -> Iterator[Use]:
@@ -87,7 +87,7 @@ class _Reader:
             case s.Extern():
                 pass
 
-    def _case(self, decl: s.RuleDecl, case: s.Case, scope: Scope) -> Iterator[Use]:
+    def _case(self, decl: s.RuleDecl, case: s.Case, scope: VisibleNames) -> Iterator[Use]:
         if case.rule.id == decl.name.id:
             yield Use(case.rule.span, self.top[decl.name.id])
         inner = dict(scope)
@@ -125,7 +125,7 @@ class _Reader:
             case _:
                 yield from self._expr(expr, {})
 
-    def _expr(self, node: SyntaxNode, scope: Scope) -> Iterator[Use]:
+    def _expr(self, node: SyntaxNode, scope: VisibleNames) -> Iterator[Use]:
         match node:
             case s.Name():
                 of = self._lookup(node.id, scope)
@@ -156,7 +156,7 @@ class _Reader:
                 for part in parts(node):
                     yield from self._expr(part, scope)
 
-    def _lookup(self, name: str, scope: Scope) -> Symbol | Native | None:
+    def _lookup(self, name: str, scope: VisibleNames) -> Symbol | Native | None:
         if name in scope:
             return scope[name]
         if name in self.top:
@@ -176,8 +176,8 @@ class _Reader:
             return None
         return self.declared.imported(base.node, node.name)
 
-    def callee(self, func: s.Expr, scope: Scope) -> Symbol | Native | None:
-        """What a call calls."""
+    def callee(self, func: s.Expr, scope: VisibleNames) -> Symbol | Native | None:
+        """The callee of a call."""
         match func:
             case s.Name():
                 return self._lookup(func.id, scope)

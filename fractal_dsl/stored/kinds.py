@@ -11,19 +11,19 @@ from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST
 from fractal_dsl.base.parts import is_part, read_json
 
-Kind = Literal["compiled network", "training run", "sweep"]
+StoredKind = Literal["compiled network", "training run", "sweep"]
 
 NETWORK_FORMAT: Final = "fractal_dsl network"
 RUN_FORMAT: Final = "fractal_dsl run"
 SWEEP_FORMAT: Final = "fractal_dsl sweep"
 SWEEP_FILE: Final = "sweep.json"
 
-_FORMATS: Final[dict[str, Kind]] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
+_FORMATS: Final[dict[str, StoredKind]] = {NETWORK_FORMAT: "compiled network", RUN_FORMAT: "training run"}
 _SETTINGS: Final = ("params.json", "config.json")
 _NETWORK: Final = ("model.py", "weights.safetensors")
 
 
-def kind_of(folder: Path) -> Kind | None:
+def kind_of(folder: Path) -> StoredKind | None:
     """The kind of a folder, by its manifest, or by its files if the manifest is missing or damaged."""
     name = _json(folder, MANIFEST).get("format")
     if isinstance(name, str) and name in _FORMATS:
@@ -56,7 +56,7 @@ def trained_weights(folder: Path) -> bool:
     return is_network(folder) and ("trained" in manifest or manifest.get("column") is not None)
 
 
-def expect(folder: Path, kind: Kind) -> None:
+def expect(folder: Path, kind: StoredKind) -> None:
     """Raise UserError, with the command to use instead, if a path is a folder of another kind, or a spec."""
     if folder.suffix == ".frac" and folder.is_file():
         makes = command("fractal-dsl", "train" if kind == "training run" else "compile", str(folder))
@@ -66,7 +66,7 @@ def expect(folder: Path, kind: Kind) -> None:
         raise UserError(f"{folder} is not a {kind}: it is a {actual}{_instead(folder, actual)}")
 
 
-def _instead(folder: Path, kind: Kind) -> str:
+def _instead(folder: Path, kind: StoredKind) -> str:
     return {
         "compiled network": f", and `{command('fractal-dsl', 'train', str(folder))}` trains it",
         "training run": f", and `{command('fractal-dsl', 'compile', str(folder))}` compiles it",

@@ -15,7 +15,7 @@ from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import check, pick
-from fractal_dsl.stored.kinds import Kind, kind_of
+from fractal_dsl.stored.kinds import StoredKind, kind_of
 from fractal_dsl.stored.manifests import (
     NetworkManifest,
     RunManifest,
@@ -36,7 +36,7 @@ class Stored(Struct, frozen=True):
     """
 
     folder: Path
-    kind: Kind
+    kind: StoredKind
     manifest: NetworkManifest | RunManifest
     spec: str
     compiled: Compiled
@@ -94,7 +94,7 @@ def open_stored(
     folder: Path,
     max_layers: int = MAX_LAYERS,
     *,
-    expected: Kind | None = None,
+    expected: StoredKind | None = None,
     allow_python: bool = False,
     settings: bool = True,
 ) -> Stored:

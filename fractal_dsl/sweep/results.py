@@ -33,7 +33,7 @@ tr.best td { font-weight: 600 }
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial as shown to people. ``value`` is its objective if it is done. ``best`` means that no trial beats it."""
 
     number: int
@@ -152,7 +152,7 @@ class Results:
                 drawing.figure.legend(*handles, title=plot_text(axis), loc="outside right upper")
         return drawing.svg
 
-    def _row(self, trial: FrozenTrial, best: bool) -> Row:
+    def _row(self, trial: FrozenTrial, best: bool) -> TrialRow:
         given = trial.params or trial.system_attrs.get("fixed_params", {})
         values = tuple(a.shown(given[a.key]) if a.key in given else "" for a in self.sweep.space)
         names = {"COMPLETE": "done", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting", "FAIL": "failed"}
@@ -166,19 +166,19 @@ class Results:
         if seconds is None and state == "running":
             metrics = self.ledger.folder.trial(trial.number) / "metrics.jsonl"
             seconds = sum(epoch["seconds"] for epoch in lines_of(metrics))
-        return Row(trial.number, state, values, value, sizes, seconds, note, best)
+        return TrialRow(trial.number, state, values, value, sizes, seconds, note, best)
 
     def _head(self) -> list[str]:
         names = [a.name for a in self.sweep.space]
         return ["trial", *names, self._value_name(), "parameters", "MACs", "time", ""]
 
-    def _cells(self, row: Row) -> list[str]:
+    def _cells(self, row: TrialRow) -> list[str]:
         note = f"{row.state}: {row.note}" if row.note else row.state if row.state != "done" else ""
         sizes = [f"{row.sizes[name]:,}" if name in row.sizes else "" for name in ("params", "macs")]
         time = duration(row.seconds) if row.seconds else ""
         return [f"{row.number}{' *' * row.best}", *row.values, self._value(row), *sizes, time, note]
 
-    def _value(self, row: Row) -> str:
+    def _value(self, row: TrialRow) -> str:
         return "" if row.value is None else self._shown(row.value)
 
     def _shown(self, value: float) -> str:
@@ -195,7 +195,7 @@ class Results:
             f"faster trial beats.{pruned}"
         )
 
-    def _shades(self, done: Sequence[Row]) -> tuple[str, list[tuple[str, str, list[int]]]]:
+    def _shades(self, done: Sequence[TrialRow]) -> tuple[str, list[tuple[str, str, list[int]]]]:
         """Colours by the first axis with few values: its name, and the trials by value and colour."""
         for k, axis in enumerate(self.sweep.space):
             values = sorted({r.values[k] for r in done}, key=lambda text: (len(text), text))

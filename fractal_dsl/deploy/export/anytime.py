@@ -22,7 +22,7 @@ from fractal_dsl.runtime.instructions import modules_of
 from fractal_dsl.runtime.module import FractalModule
 
 
-class Step(nn.Module):
+class AnswerStep(nn.Module):
     """What one answer adds: from the values with the keys ``reads`` to those with the keys ``gives``."""
 
     def __init__(self, increment: Increment, reads: Sequence[int], gives: Sequence[int]) -> None:
@@ -40,20 +40,20 @@ class Step(nn.Module):
         return tuple([values[key] for key in self.gives])
 
 
-def steps_of(model: FractalModule) -> list[Step | int]:
+def steps_of(model: FractalModule) -> list[AnswerStep | int]:
     """The step of each answer, whose last value is the answer's logits, or the key of logits that are there already."""
     increments = Anytime(model).increments
     made = [{call.result for call in inc.calls} for inc in increments]
     reads = [
         {key for call in inc.calls for key in call.operands} - own for inc, own in zip(increments, made, strict=True)
     ]
-    steps: list[Step | int] = []
+    steps: list[AnswerStep | int] = []
     for i, increment in enumerate(increments):
         if not increment.calls:
             steps.append(increment.result)
             continue
         later = {key for keys in reads[i + 1 :] for key in keys} & made[i] - {increment.result}
-        steps.append(Step(increment, sorted(reads[i]), [*sorted(later), increment.result]))
+        steps.append(AnswerStep(increment, sorted(reads[i]), [*sorted(later), increment.result]))
     return steps
 
 
@@ -66,7 +66,7 @@ def anytime_onnx(model: FractalModule) -> Any:
     return _Nest(parts, logits, model).model([*weights.kept.values()])
 
 
-def _protos(steps: Sequence[Step | int], model: FractalModule) -> Iterator[Any]:
+def _protos(steps: Sequence[AnswerStep | int], model: FractalModule) -> Iterator[Any]:
     """The steps as ONNX models, None for an answer without one. Values have the names of their keys."""
     examples: dict[int, Tensor] = {INPUT: example_of(model.input, 2)}
     for step in steps:

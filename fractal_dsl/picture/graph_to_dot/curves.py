@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from fractal_dsl.picture.graph_to_dot.placed import Point, Rect
+from fractal_dsl.picture.graph_to_dot.placed import Coordinates, Rect
 
 _ARROW = 5.0  # Graphviz's arrowhead at arrowsize 0.5
 _CORNER = 5.0
@@ -20,7 +20,7 @@ class Canvas(Struct, frozen=True):
     left: float
     bottom: float
 
-    def point(self, at: Point) -> str:
+    def point(self, at: Coordinates) -> str:
         """A point as DOT writes it."""
         return f"{decimal(at[0] - self.left)},{decimal(self.bottom - at[1])}"
 
@@ -37,7 +37,7 @@ class Canvas(Struct, frozen=True):
         }
 
 
-def own_part(path: tuple[Point, ...], others: Iterable[tuple[Point, ...]]) -> tuple[Point, ...]:
+def own_part(path: tuple[Coordinates, ...], others: Iterable[tuple[Coordinates, ...]]) -> tuple[Coordinates, ...]:
     """The rest of a path after the last point that it shares with others from the start.
 
     Graphviz draws the lines from a box in its own order, so a dropped line must not cover a live one.
@@ -45,7 +45,7 @@ def own_part(path: tuple[Point, ...], others: Iterable[tuple[Point, ...]]) -> tu
     return min((_behind(path, other) for other in others), key=_length, default=path)
 
 
-def _behind(path: tuple[Point, ...], other: tuple[Point, ...]) -> tuple[Point, ...]:
+def _behind(path: tuple[Coordinates, ...], other: tuple[Coordinates, ...]) -> tuple[Coordinates, ...]:
     if path[0] != other[0]:
         return path
     at, ours, theirs = path[0], list(path[1:]), list(other[1:])
@@ -57,19 +57,19 @@ def _behind(path: tuple[Point, ...], other: tuple[Point, ...]) -> tuple[Point, .
     return (at, *ours)
 
 
-def _direction(start: Point, end: Point) -> tuple[bool, bool, bool, bool]:
+def _direction(start: Coordinates, end: Coordinates) -> tuple[bool, bool, bool, bool]:
     return end[0] > start[0], end[0] < start[0], end[1] > start[1], end[1] < start[1]
 
 
-def _distance(a: Point, b: Point) -> float:
+def _distance(a: Coordinates, b: Coordinates) -> float:
     return abs(b[0] - a[0]) + abs(b[1] - a[1])
 
 
-def _length(path: tuple[Point, ...]) -> float:
+def _length(path: tuple[Coordinates, ...]) -> float:
     return sum(_distance(a, b) for a, b in pairwise(path))
 
 
-def spline(points: tuple[Point, ...], canvas: Canvas, arrow: bool) -> str:
+def spline(points: tuple[Coordinates, ...], canvas: Canvas, arrow: bool) -> str:
     """Straight lines with rounded corners as Bezier curves for Graphviz, with the tip of the arrow, if any."""
     tip = points[-1]
     path = [*points[:-1], _back(tip, points[-2])] if arrow else points
@@ -81,18 +81,18 @@ def spline(points: tuple[Point, ...], canvas: Canvas, arrow: bool) -> str:
     return (f"e,{canvas.point(tip)} " if arrow else "") + " ".join(map(canvas.point, curve))
 
 
-def _back(tip: Point, before: Point) -> Point:
+def _back(tip: Coordinates, before: Coordinates) -> Coordinates:
     """The point where the arrow at the end of a line begins."""
     length = _distance(before, tip)
     return tip[0] - (tip[0] - before[0]) / length * _ARROW, tip[1] - (tip[1] - before[1]) / length * _ARROW
 
 
-def _straight(start: Point, end: Point) -> list[Point]:
+def _straight(start: Coordinates, end: Coordinates) -> list[Coordinates]:
     """The last three control points of a straight line."""
     return [start, end, end]
 
 
-def _towards(corner: Point, other: Point) -> Point:
+def _towards(corner: Coordinates, other: Coordinates) -> Coordinates:
     """The point at which a rounded corner meets the straight line towards ``other``."""
     length = abs(other[0] - corner[0]) + abs(other[1] - corner[1])
     part = min(_CORNER, length / 2) / length

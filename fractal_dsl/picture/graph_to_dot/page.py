@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fractal_dsl.picture.graph_to_dot.placed import Placed, Point, Rect
+from fractal_dsl.picture.graph_to_dot.placed import Coordinates, Placed, Rect
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 
 Id = Mapping[int, str]
@@ -22,7 +22,7 @@ def page_data(placed: Placed, ids: Id, bottom: float, plans: Sequence[Mapping[st
     ``ids`` maps each unit to its name in the DOT text. ``bottom`` is the y of the picture's lower edge, in points.
     """
 
-    def point(at: Point) -> list[float]:
+    def point(at: Coordinates) -> list[float]:
         return [round(at[0], 2), round(at[1] - bottom, 2)]
 
     return {

@@ -12,7 +12,7 @@ from fractal_dsl.picture.graph_to_dot.sizes import SMALL, TITLE
 from fractal_dsl.picture.graph_to_dot.tree import Series
 from fractal_dsl.picture.graph_to_dot.units import FrameKey, shape_text
 
-Point = tuple[float, float]
+Coordinates = tuple[float, float]
 
 
 class Rect(Struct, frozen=True):
@@ -33,7 +33,7 @@ class PlacedText(Struct, frozen=True):
     """A text and the point at its centre."""
 
     text: str
-    at: Point
+    at: Coordinates
 
 
 class Connector(Struct, frozen=True):
@@ -41,7 +41,7 @@ class Connector(Struct, frozen=True):
 
     source: int
     target: int
-    points: tuple[Point, ...]
+    points: tuple[Coordinates, ...]
 
 
 class Placed(Struct):
@@ -77,7 +77,7 @@ class Placed(Struct):
             turned.frames[key] = rect, PlacedText(title.text, (title.at[0], rect.top + TITLE / 2 + 2))
         return turned
 
-    def _mapped(self, to: Callable[[Point], Point]) -> Placed:
+    def _mapped(self, to: Callable[[Coordinates], Coordinates]) -> Placed:
         def rect(r: Rect) -> Rect:
             (left, a), (right, b) = to((r.left, r.top)), to((r.right, r.bottom))
             return Rect(left, min(a, b), right, max(a, b))

@@ -11,7 +11,15 @@ from itertools import pairwise, takewhile
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect, half_width, shape_beside
+from fractal_dsl.picture.graph_to_dot.placed import (
+    Connector,
+    Coordinates,
+    Placed,
+    PlacedText,
+    Rect,
+    half_width,
+    shape_beside,
+)
 from fractal_dsl.picture.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, Sizes, gap, grid, into, out, top
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import shape_text
@@ -21,11 +29,11 @@ class Route(Struct, frozen=True):
     """A line on its way down from a unit. It turns at height ``turn``, or goes straight down under ``bar``."""
 
     source: int
-    points: tuple[Point, ...]
+    points: tuple[Coordinates, ...]
     turn: float = 0.0
     bar: tuple[float, float] | None = None
 
-    def to(self, x: float, y: float) -> tuple[Point, ...]:
+    def to(self, x: float, y: float) -> tuple[Coordinates, ...]:
         (last_x, last_y) = self.points[-1]
         if self.bar and self.bar[0] <= x <= self.bar[1]:
             return ((x, last_y), (x, y))
@@ -151,7 +159,7 @@ class Placer:
             self.placed.leaving[end.source] = shape_beside(leaving, end.points[-1][0], rect.bottom - 8)
         return replace(end, bar=None)
 
-    def _edge(self, source: int, target: int, points: tuple[Point, ...]) -> None:
+    def _edge(self, source: int, target: int, points: tuple[Coordinates, ...]) -> None:
         kept = [points[0]]
         for here, after in pairwise(points[1:]):
             if not kept[-1][0] == here[0] == after[0]:

@@ -17,7 +17,7 @@ from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.legend import Mark, legend, marks, scale
 from fractal_dsl.picture.graph_to_dot.look import Look
 from fractal_dsl.picture.graph_to_dot.page import page_data
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, PlacedText, Point, Rect
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Coordinates, Placed, PlacedText, Rect
 from fractal_dsl.picture.graph_to_dot.sizes import FONT, SMALL, text_width
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Leaf, Parallel, Series, leaves
 from fractal_dsl.picture.graph_to_dot.units import Unit, short
@@ -157,7 +157,7 @@ class _PanelWriter:
         placed = self.panel.placed
         leaving = dict(placed.leaving)
         alive = {i: self._live(edge) for i, edge in enumerate(placed.edges)}
-        live_from: dict[int, list[tuple[Point, ...]]] = defaultdict(list)
+        live_from: dict[int, list[tuple[Coordinates, ...]]] = defaultdict(list)
         for i, edge in enumerate(placed.edges):
             if alive[i]:
                 live_from[edge.source].append(edge.points)
@@ -219,7 +219,7 @@ class _PanelWriter:
         ends = unit.kind in ("input", "output")
         return self.needed is None or ends or not self.needed.isdisjoint(unit.members)
 
-    def _edge(self, edge: Connector, points: tuple[Point, ...], live: bool | None) -> dict[str, str]:
+    def _edge(self, edge: Connector, points: tuple[Coordinates, ...], live: bool | None) -> dict[str, str]:
         arrow = self.drawn[edge.target].kind != "skip"
         attributes = {"pos": spline(points, self.canvas, arrow)} | ({} if arrow else {"dir": "none"})
         if self._drops(edge):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractal_dsl.language import syntax as s
-from fractal_dsl.program.syntax_to_program.binding import checked
+from fractal_dsl.program.syntax_to_program.binding import checked_value
 from fractal_dsl.program.syntax_to_program.cases import has_base, names_of
 from fractal_dsl.program.syntax_to_program.fitting import fits
 from fractal_dsl.program.syntax_to_program.modules import Module
@@ -41,7 +41,7 @@ def _check_params(module: Module, params: tuple[s.Parameter, ...]) -> dict[str, 
         type = declared_type(context, param.type)
         if param.default is not None:
             value = module.core.evaluate(param.default, Scope(module, dict(result)))
-            checked(module.core, value, type, param.default.span, f"`{name}`")
+            checked_value(module.core, value, type, param.default.span, f"`{name}`")
         result[name] = Unknown(type)
     return result
 
