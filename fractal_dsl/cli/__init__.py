@@ -14,8 +14,6 @@ TYPE_CHECKING = False  # importing typing takes time, and Ctrl-C meanwhile would
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from fractal_dsl.language.diagnostics import FracError
-
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # searching for plugins takes 5% of a `check`
 
 
@@ -55,10 +53,10 @@ def _main() -> None:
         finally:
             if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # it is None if it was closed
                 sys.stdout.flush()  # report a failed write here, not when Python exits
-    except FracError as error:
-        _fail(_summary(error))
-    except UserError as error:
-        _fail(terminal(f"error: {error}"))
+    except (FracError, UserError) as error:
+        from fractal_dsl.cli.say import failure_text
+
+        _fail(failure_text(error))
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
@@ -75,16 +73,6 @@ def _main() -> None:
             f"internal error: {type(error).__name__}: {terminal(str(error))}\n"
             "This is a bug in fractal_dsl. Please report it with the traceback, which FRACTAL_DSL_TRACEBACK=1 prints."
         )
-
-
-def _summary(error: FracError) -> str:
-    from fractal_dsl.base.texts import counted
-    from fractal_dsl.cli.say import coloured, warnings_text
-
-    parts = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
-    if error.warnings:
-        parts = [warnings_text(error.warnings), parts[0], f"{parts[1]}, {counted(len(error.warnings), 'warning')}"]
-    return "\n\n".join(parts)
 
 
 def _fail(message: str, code: int = 1) -> None:

@@ -82,6 +82,7 @@ AllowPython = Annotated[
         "--allow-python", callback=_allow, help="Allow Python code to be loaded. Use it only with code you trust."
     ),
 ]
+Watch = Annotated[bool, typer.Option("--watch", help="Run again whenever a file changes, until Ctrl-C.")]
 MaxLayers = Annotated[int, typer.Option(help="Refuse nets with more base layers.", min=1)]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.given import given_spec, place_beside
 from fractal_dsl.cli.grouped import SpecOptions, with_group
-from fractal_dsl.cli.options import PLANS, STDIN
+from fractal_dsl.cli.options import PLANS, STDIN, Watch
 from fractal_dsl.cli.say import say
 from fractal_dsl.picture.shown import BoxLabel, DrawnGraph, HeatOf, NotDrawn, Shown, View
 from fractal_dsl.stored.kinds import kind_of
@@ -75,19 +76,38 @@ def render(
         ThemeName, typer.Option(help="Colours; auto follows the reader's light or dark mode.")
     ] = ThemeName.light,
     legend: Annotated[bool, typer.Option(help="Explain the colours.")] = True,
+    watch: Watch = False,
     options: SpecOptions,
 ) -> None:
     """Draw a net in the style of the paper's figures."""
     from fractal_dsl.picture.graph_to_dot import DARK, LIGHT, Look, Opening
-    from fractal_dsl.runs.measured import measured
 
     place = _picture_place(options.spec, output)
-    compiled, stored = given_spec("render", options, settings=False)
-    measures = partial(measured, stored.folder) if stored and stored.kind == "training run" else None
     colours = DARK if theme is ThemeName.dark else LIGHT
     look = Look(label.value, None, colours, legend, wrap, Opening(depth, frozenset(expand or ())))
+    choices = {"view": view, "block": block, "stage": stage, "plan": plan, "heat": heat}
+
+    def once() -> None:
+        _draw(options, choices, look, place, theme)
+
+    if watch:
+        from fractal_dsl.cli.watch import watching
+
+        if place is None or Path(options.spec).is_dir():
+            raise typer.BadParameter("only a file can be watched, and drawn to a file", param_hint="--watch")
+        watching([options.spec], once)
+    else:
+        once()
+
+
+def _draw(options: SpecOptions, choices: Mapping[str, Any], look: Look, place: Path | None, theme: ThemeName) -> None:
+    """Read the net and draw it. ``choices`` are what to draw, as ``Shown`` takes them."""
+    from fractal_dsl.runs.measured import measured
+
+    compiled, stored = given_spec("render", options, settings=False)
+    measures = partial(measured, stored.folder) if stored and stored.kind == "training run" else None
     try:
-        shown = Shown(compiled, measured=measures, view=view, block=block, stage=stage, plan=plan, heat=heat)
+        shown = Shown(compiled, measured=measures, **choices)
     except NotDrawn as error:
         raise typer.BadParameter(str(error), param_hint=error.option) from None
     _write(shown, look, place, theme)

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from fractal_dsl.language.diagnostics import Diagnostic
+    from fractal_dsl.base.errors import UserError
+    from fractal_dsl.language.diagnostics import Diagnostic, FracError
 
 _MOST = 50
 
@@ -34,6 +35,18 @@ def warnings_text(warnings: Collection[Diagnostic]) -> str:
     more = len(warnings) - len(texts)
     texts += [f"{counted(more, 'more warning')} not shown"] * bool(more)
     return "\n\n".join(texts)
+
+
+def failure_text(error: FracError | UserError) -> str:
+    """What is printed of an error that ends a command: the warnings, the errors of a spec, and how many there are."""
+    from fractal_dsl.language.diagnostics import FracError
+
+    if not isinstance(error, FracError):
+        return terminal(f"error: {error}")
+    parts = [error.text(colour=coloured()), counted(len(error.diagnostics) + error.cut, "error")]
+    if error.warnings:
+        parts = [warnings_text(error.warnings), parts[0], f"{parts[1]}, {counted(len(error.warnings), 'warning')}"]
+    return "\n\n".join(parts)
 
 
 def coloured() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.texts import counted
 from fractal_dsl.cli.grouped import SpecOptions
-from fractal_dsl.cli.options import AllowPython, MaxLayers, Params, ParamsFile, read_spec
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Params, ParamsFile, Watch, read_spec
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.language.diagnostics import Diagnostic, FracError
@@ -39,8 +39,23 @@ def check(
     format: Annotated[OutputFormat, typer.Option(help="Text for people or JSON for tools.")] = OutputFormat.text,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
+    watch: Watch = False,
 ) -> None:
     """Check files: syntax, names, types, shapes and sizes. Loads torch only for `nn.` layers and `extern`."""
+
+    def once() -> None:
+        _check(specs, format, lambda spec: SpecOptions(spec, param, params, None, max_layers, allow_python))
+
+    if watch:
+        from fractal_dsl.cli.watch import watching
+
+        watching(specs, once)
+    else:
+        once()
+
+
+def _check(specs: list[str], format: OutputFormat, options: Callable[[str], SpecOptions]) -> None:
+    """Check the specs, and print what was found. Raises FracError with all errors."""
     errors: dict[str, Diagnostic] = {}  # by text: an error in a file that two specs import appears once
     warned: dict[str, Diagnostic] = {}
     cut = 0
@@ -51,7 +66,7 @@ def check(
                     say(f"{one_line(spec)}: checked with {one_line(importer)}, which imports it")
                 continue
             try:
-                names, warnings = _checked(SpecOptions(spec, param, params, None, max_layers, allow_python))
+                names, warnings = _checked(options(spec))
                 warned |= {d.text(): d for d in warnings}
             except FracError as error:
                 errors |= {d.text(): d for d in error.diagnostics}
