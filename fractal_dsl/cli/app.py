@@ -19,6 +19,7 @@ _PANELS = {
     "Start": {
         "new": ("new", "new digits"),
         "doctor": ("doctor", "doctor"),
+        "completion": ("completion", "completion bash"),
     },
     "Write": {
         "check": ("specs", "check net.frac"),
