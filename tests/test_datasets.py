@@ -357,9 +357,10 @@ def test_archives_in_parts_keep_them(form: str, tmp_path: Path) -> None:
     [
         (
             {"pixels": np.zeros((4, 3))},
-            "`inputs` and `labels`, or x_train and y_train, but it has pixels",
+            "x_train and y_train, but it has pixels",
         ),
         ({"x": np.zeros((4, 3)), "y": np.zeros(5, int)}, "has 4 x and 5 y"),
+        ({"inputs": np.zeros((4, 3)), "labels": np.zeros(4), "targets": np.zeros(4)}, "both targets and labels"),
         ({"x": np.zeros((20, 3)), "y": np.arange(20) % 3}, "inputs f32[3] of 3 classes"),
         ({"x": np.zeros((20, 4)), "y": np.arange(20) % 2}, "inputs f32[4] of 2 classes"),
         ({"x": np.full((20, 3), np.nan), "y": np.arange(20) % 2}, "infinite or undefined"),

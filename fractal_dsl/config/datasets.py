@@ -97,9 +97,9 @@ class Folder(_ImageFiles):
 
 
 class Npz(Settings):
-    """Your arrays in a NumPy archive: inputs and labels, or x_train, y_train, x_test and y_test.
+    """Your arrays in a NumPy archive: inputs and targets, or x_train, y_train, x_test and y_test.
 
-    The labels are classes, labels of 0 and 1, numbers, masks or tokens.
+    The targets are classes, labels of 0 and 1, numbers, masks or tokens.
     """
 
     name: Literal["npz"] = "npz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,8 @@ from fractal_dsl.config import Npz
 from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
 from fractal_dsl.data.values import checked
 
-# common names of arrays: Keras's, MedMNIST's, and plain ones
-_NAMES = {
-    "train": [
-        ("inputs", "labels"),
-        ("images", "labels"),
-        ("x", "y"),
-        ("x_train", "y_train"),
-        ("train_images", "train_labels"),
-    ],
-    "validation": [("x_val", "y_val"), ("val_images", "val_labels")],
-    "test": [("x_test", "y_test"), ("test_images", "test_labels")],
-}
+_INPUTS, _TARGETS = ("inputs", "images", "x"), ("targets", "labels", "masks", "y")
+_PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 
 
 def digits() -> Splits:
@@ -41,18 +32,35 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
     """The arrays of an archive, in the net's layout. Raises UserError if it has no usable arrays."""
     path = Path(config.path)
     arrays = _read(path)
-    arrays_of = {
-        part: next(((x, y) for x, y in names if x in arrays and y in arrays), None) for part, names in _NAMES.items()
-    }
+    arrays_of = {part: _pair(path, arrays, part) for part in _PARTS}
     if arrays_of["train"] is None:
         there = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(f"{path} must have arrays `inputs` and `labels`, or x_train and y_train, but it has {there}")
+        raise UserError(
+            f"{path} must have arrays `inputs` and `targets`, `images` and `labels`, `x` and `y`, or "
+            f"x_train and y_train, but it has {there}"
+        )
     inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in arrays_of.items() if n}
     made: dict[str, Examples] = {}
     for part, names in arrays_of.items():
         if names:
             made[part] = _examples(path, inputs[part], arrays[names[1]], names, config.ignored)
     return Splits(made["train"], made.get("validation"), made.get("test"))
+
+
+def _pair(path: Path, arrays: Mapping[str, object], part: str) -> tuple[str, str] | None:
+    """The names of a part's inputs and targets, as NumPy users, Keras (``x_train``) and MedMNIST (``train_images``)
+    write them; None if there are none. Training examples need no name of their part. Raises UserError if two arrays
+    could be meant.
+    """
+    pair: list[str] = []
+    for bases in (_INPUTS, _TARGETS):
+        names = [n for base in bases for p in _PARTS[part] for n in (f"{base}_{p}", f"{p}_{base}")]
+        names += bases if part == "train" else ()
+        there = [name for name in names if name in arrays]
+        if len(there) > 1:
+            raise UserError(f"{path} has both {there[0]} and {there[1]}: keep the one to use")
+        pair += there
+    return (pair[0], pair[1]) if len(pair) == 2 else None
 
 
 def _examples(path: Path, x: NDArray[Any], y: NDArray[Any], names: tuple[str, str], ignored: int | None) -> Examples:
