@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
+import weakref
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -354,3 +357,35 @@ def test_measuring_reads_the_data_once_for_all_columns(run: Path) -> None:
             logits = model.run(x, plan)
         assert row["loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, y)), rel=1e-5)
         assert row["accuracy"] == pytest.approx(float((logits.argmax(1) == y).double().mean()))
+
+
+def test_a_model_is_planned_once_until_a_module_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(compile_file(EXAMPLES / "digits.frac"), seed=1).eval()
+    x = inputs(model, 2)
+    planned: list[FractalModule] = []
+    plan = Anytime._plan  # pyright: ignore[reportPrivateUsage]
+
+    def counted(self: Anytime, bound: Any) -> Any:
+        planned.append(self.model)
+        return plan(self, bound)
+
+    monkeypatch.setattr(Anytime, "_plan", counted)
+    first = [answer.logits for answer in anytime(model, x)]
+    assert all(torch.equal(a, b.logits) for a, b in zip(first, anytime(model, x), strict=True))
+    assert len(planned) == 1
+    copied = copy.deepcopy(model)
+    assert all(torch.equal(a, b.logits) for a, b in zip(first, anytime(copied, x), strict=True))
+    assert len(planned) == 2
+    name = next(name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    model.set_submodule(name, nn.Linear(model.get_submodule(name).in_features, 10))  # type: ignore[arg-type]
+    assert not any(torch.equal(a, b.logits) for a, b in zip(first, anytime(model, x), strict=True))
+    assert len(planned) == 3
+
+
+def test_a_planned_model_is_freed() -> None:
+    model = build(compile_file(EXAMPLES / "digits.frac"), seed=1).eval()
+    list(anytime(model, inputs(model, 2)))
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None

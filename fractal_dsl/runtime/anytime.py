@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -97,6 +98,10 @@ class _AnswerSchedule:
     alone: int
 
 
+_PLANNED: WeakKeyDictionary[FractalModule, tuple[Bound, tuple[Increment, ...]]] = WeakKeyDictionary()
+"""What each model's answers add to each other, and the modules that they call. A model is planned once."""
+
+
 class Anytime:
     """The answers of one model, as ``anytime`` gives them. They are planned again only if a module was replaced.
 
@@ -105,16 +110,16 @@ class Anytime:
 
     def __init__(self, model: FractalModule) -> None:
         self.model = model
-        self._bound = self._present()
-        self._planned = self._plan(self._bound)
+        _ = self.increments
 
     @property
     def increments(self) -> tuple[Increment, ...]:
         """What each answer adds to those before it."""
         bound = self._present()
-        if bound is not self._bound:
-            self._bound, self._planned = bound, self._plan(bound)
-        return self._planned
+        known = _PLANNED.get(self.model)
+        if known is None or known[0] is not bound:
+            known = _PLANNED[self.model] = bound, self._plan(bound)
+        return known[1]
 
     def _present(self) -> Bound:
         if own_hooks(self.model):
