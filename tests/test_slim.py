@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
+from fractal_dsl.runtime.anytime import anytime
 from fractal_dsl.runtime.instructions import Instruction, unchanged
 from fractal_dsl.runtime.slim import PooledRelu, Slim, slim_pool, slim_relu
 
@@ -116,3 +117,24 @@ def test_a_relu_that_a_join_reads_too_stays_before_the_pooling() -> None:
     calls = [i.call for i in scheduled if isinstance(i, Instruction)]
     assert not any(isinstance(call, PooledRelu) for call in calls)
     assert sum(isinstance(call, Slim) for call in calls) == 2
+
+
+SHARED = """
+rule F join mean {
+  F[1] = maxpool2d(2) >> conv2d(4, 1)
+  F[n+1] = conv2d(4, 2, stride=2) >> conv2d(4, 1) >> conv2d(4, 1) | F[n]
+}
+net N(x: f32[3, 8, 8]) -> f32[2] with drop_path(global=50%) =
+  conv2d(4, 3) >> relu >> F[2] >> global_avgpool >> linear(2)
+"""
+
+
+def test_plans_agree_on_what_comes_first() -> None:
+    """Column 1 reads the ReLU in its pooling alone, the whole net also in a convolution. Their answers share values."""
+    model = build(compile_text(SHARED), seed=1)
+    x = torch.randn(4, 3, 8, 8)
+    plans = [model.column_plan(1), model.column_plan(2), model.full_plan()]
+    expected = [model.eval().run(x, plan) for plan in plans]
+    assert all(torch.equal(a.logits, b) for a, b in zip(anytime(model, x), expected, strict=True))
+    together = model.train().run_together(x.requires_grad_(), plans)
+    assert all(torch.equal(a, model.run(x, plan)) for a, plan in zip(together, plans, strict=True))

@@ -44,6 +44,7 @@ class Scheduler:
         self.space = PlanSpace.of(graph)
         self.numbers = list(graph.g.nodes)
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
+        self.readers = Counter([o for operands in self.operands.values() for o in operands])
         self.joins = [number for number, _ in graph.joins()]
         self.dropping = [number for number, _ in graph.dropping()]
         self.regions = regions(graph, level)
@@ -156,14 +157,13 @@ class Scheduler:
         return result[::-1]
 
     def _pools_first(self, instructions: list[Instruction]) -> list[Instruction]:
-        """Let a max pooling that alone reads a ReLU run before it."""
-        readers = Counter([o for instruction in instructions for o in instruction.operands])
+        """Let a max pooling that alone reads a ReLU, in all plans, run before it."""
         places = {instruction.result: i for i, instruction in enumerate(instructions)}
         result = list(instructions)
         for i, instruction in enumerate(instructions):
             pool = self.slim_pools.get(id(instruction.call))
             place = places.get(instruction.operands[0]) if pool else None
-            if pool is None or place is None or readers[instruction.operands[0]] > 1:
+            if pool is None or place is None or self.readers[instruction.operands[0]] > 1:
                 continue
             before = instructions[place]
             relu = self.slim_relus.get(id(before.call))
