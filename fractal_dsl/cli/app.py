@@ -46,6 +46,7 @@ _PANELS = {
         "compile": ("compile", "compile net.frac"),
         "extract": ("extract", "extract runs/net-1 --column 3 -o column3"),
         "deploy": ("deploy", "deploy runs/net-1 --to onnx,pt2 --budget-ms 2"),
+        "serve": ("serve", "serve runs/net-1-shelf"),
     },
 }
 """The commands in groups for ``--help``: the module of each, and an example."""

@@ -18,6 +18,7 @@ from fractal_dsl.base.parts import part_folder
 from fractal_dsl.base.texts import counted, duration
 from fractal_dsl.base.version import __version__
 from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.data import vocabulary_of
 from fractal_dsl.deploy.children import Exporter, measured_in_runtime
 from fractal_dsl.deploy.measure import Job, RuntimeFigures
 from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, net_names
@@ -115,6 +116,7 @@ def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
         answers=answers_of(model.join_graph),
         confidence=options.confidence,
         images=None if trained is None else trained.examples,
+        vocabulary=vocabulary_of(model.join_graph),
         versions={"fractal_dsl": __version__},
         **facts,
     )

@@ -78,7 +78,7 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
 
 class ShelfManifest(Struct, frozen=True, kw_only=True):
     """``manifest.json``. ``weights_sha256`` tells whether rows are of the same net. ``answers`` are the nets in an
-    anytime file, in order."""
+    anytime file, in order. ``images`` counts the examples by use, and ``vocabulary`` the tokens that the net knows."""
 
     format: str
     format_version: int
@@ -96,6 +96,7 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
     decoding: dict[str, Any] | None = None
     normalisation: dict[str, list[float]] | None = None
     images: dict[str, int] | None = None
+    vocabulary: int | None = None
     versions: dict[str, str] = {}
 
 

@@ -1,0 +1,4 @@
+"""Answers requests over HTTP.
+
+In: a shelf or a run. Out: a service that speaks the KServe v2 inference protocol, in JSON and binary. ``stages`` loads
+nets, ``batching`` runs them, and ``protocol`` reads and writes bodies."""

@@ -1,0 +1,167 @@
+"""Bodies of the KServe v2 inference protocol, in JSON and with binary tensors.
+
+https://github.com/kserve/open-inference-protocol has the specification, and its extension for binary tensors: the body
+is then JSON of the length in the header ``Inference-Header-Content-Length``, followed by the bytes of the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.data.values import checked
+from fractal_dsl.deploy.serving.batching import Answered, softmax
+from fractal_dsl.deploy.serving.stages import Service
+
+Array = NDArray[Any]
+HEADER = "Inference-Header-Content-Length"
+_TYPES: Mapping[str, str] = {
+    **{f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
+    **{f"INT{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A parsed request: its inputs [n, …], and how to answer."""
+
+    id: str | None
+    inputs: Array
+    budget: float | None
+    confidence: float | None
+    binary: bool
+    outputs: tuple[str, ...] | None
+
+
+def parse(body: bytes, header: str | None, service: Service, most: int) -> Request:
+    """Parse a request of at most ``most`` inputs. Raises UserError, which says what is wrong with it."""
+    size = _length(header, len(body))
+    try:
+        data = json.loads(body[:size])
+    except (ValueError, RecursionError):
+        raise UserError("the body is not JSON") from None
+    if not isinstance(data, dict):
+        raise UserError("the body is not a JSON object")
+    given = cast(dict[str, Any], data)
+    inputs = given.get("inputs")
+    if not isinstance(inputs, list) or len(cast(list[Any], inputs)) != 1 or not isinstance(inputs[0], dict):
+        raise UserError("`inputs` must be a list of one tensor")
+    tensor = _tensor(cast(dict[str, Any], inputs[0]), body[size:], service, most)
+    parameters = _object(given, "parameters")
+    budget, confidence = _number(parameters, "budget_ms"), _number(parameters, "confidence")
+    if budget is not None and confidence is not None:
+        raise UserError("give `budget_ms` or `confidence`, not both")
+    if confidence is not None and not (service.classes or len(service.output.shape) == 1):
+        raise UserError("this net has no classes, and so no confidence")
+    if confidence is not None and confidence > 1:
+        raise UserError("`confidence` must be from 0 to 1")
+    binary, names = _outputs(given, parameters)
+    id = given.get("id")
+    return Request(id if isinstance(id, str) else None, tensor, budget, confidence, binary, names)
+
+
+def response(request: Request, answered: Answered, service: Service) -> tuple[bytes, dict[str, str]]:
+    """The body of an answer, and its headers."""
+    tensors: dict[str, Array | list[str]] = {"output": answered.outputs.astype("<f4")}
+    if service.classes:
+        tensors["class"] = answered.outputs.argmax(1).astype("<i8")
+        tensors["probability"] = softmax(answered.outputs).max(1).astype("<f4")
+        tensors["name"] = [service.classes[i] for i in answered.outputs.argmax(1)]
+    tensors["net"] = answered.nets
+    chosen = tensors if request.outputs is None else {n: t for n, t in tensors.items() if n in request.outputs}
+    outputs: list[dict[str, Any]] = []
+    tail = b""
+    for name, tensor in chosen.items():
+        shape = [len(tensor)] if isinstance(tensor, list) else list(tensor.shape)
+        kind = "BYTES" if isinstance(tensor, list) else "INT64" if tensor.dtype.kind == "i" else "FP32"
+        described: dict[str, Any] = {"name": name, "shape": shape, "datatype": kind}
+        if request.binary:
+            raw = _packed(tensor) if isinstance(tensor, list) else tensor.tobytes()
+            described["parameters"] = {"binary_data_size": len(raw)}
+            tail += raw
+        else:
+            described["data"] = tensor if isinstance(tensor, list) else tensor.reshape(-1).tolist()
+        outputs.append(described)
+    head: dict[str, Any] = {"model_name": service.name, "model_version": "1", "outputs": outputs}
+    if request.id is not None:
+        head["id"] = request.id
+    text = json.dumps(head).encode()
+    if not request.binary:
+        return text, {"content-type": "application/json"}
+    return text + tail, {"content-type": "application/octet-stream", HEADER: str(len(text))}
+
+
+def _length(header: str | None, size: int) -> int:
+    if header is None:
+        return size
+    if not header.isdecimal() or int(header) > size:
+        raise UserError(f"{HEADER} must be a number of bytes within the body")
+    return int(header)
+
+
+def _tensor(given: Mapping[str, Any], tail: bytes, service: Service, most: int) -> Array:
+    """The tensor of a request in the net's type. Raises UserError if it has another shape or type."""
+    shape, kind, into = given.get("shape"), given.get("datatype"), service.input
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in cast(list[Any], shape)):
+        raise UserError("`shape` must be a list of sizes")
+    sizes = tuple(cast(list[int], shape))
+    if sizes[1:] != into.shape or not 1 <= sizes[0] <= most:
+        raise UserError(f"the net takes [n, {', '.join(map(str, into.shape))}], n from 1 to {most}, not {list(sizes)}")
+    if not isinstance(kind, str) or kind not in _TYPES:
+        raise UserError(f"`datatype` must be one of {', '.join(_TYPES)}")
+    binary = _object(given, "parameters").get("binary_data_size")
+    try:
+        if binary is None:
+            values = np.array(given.get("data"), _TYPES[kind])
+        elif type(binary) is not int or binary != len(tail):
+            raise UserError(f"`binary_data_size` is {binary!r}, but {len(tail)} bytes follow")
+        else:
+            values = np.frombuffer(tail, _TYPES[kind])
+        values = values.reshape(sizes)
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f"the data are not {int(np.prod(sizes))} numbers of type {kind}") from None
+    converted = checked(values, into, service.vocabulary, "the request")
+    return converted if into.dtype == "i64" else converted.astype(np.float32)
+
+
+def _outputs(given: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[bool, tuple[str, ...] | None]:
+    """Whether the answer is binary, and the names of the outputs that are wanted (None: all)."""
+    wanted = given.get("outputs")
+    binary = parameters.get("binary_data_output") is True
+    if wanted is None:
+        return binary, None
+    if not isinstance(wanted, list) or not all(isinstance(o, dict) for o in cast(list[Any], wanted)):
+        raise UserError("`outputs` must be a list of objects with names")
+    chosen = cast(list[dict[str, Any]], wanted)
+    names = tuple([str(output.get("name")) for output in chosen])
+    return binary or any(_object(o, "parameters").get("binary_data") is True for o in chosen), names
+
+
+def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = given.get(name, {})
+    if not isinstance(value, dict):
+        raise UserError(f"`{name}` must be an object")
+    return cast(dict[str, Any], value)
+
+
+def _number(parameters: Mapping[str, Any], name: str) -> float | None:
+    value = parameters.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise UserError(f"`{name}` must be a number of at least 0")
+    return float(value)
+
+
+def _packed(texts: list[str]) -> bytes:
+    """Texts, each after its length in 4 bytes."""
+    return b"".join(struct.pack("<I", len(raw)) + raw for raw in (text.encode() for text in texts))

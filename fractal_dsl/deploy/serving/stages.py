@@ -1,0 +1,137 @@
+"""The nets that a service asks, loaded: those of a shelf in their runtimes, or those of a run in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fractal_dsl import ops
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.manifest import MANIFEST
+from fractal_dsl.base.parts import read_json
+from fractal_dsl.compiled import MAX_LAYERS
+from fractal_dsl.data import vocabulary_of
+from fractal_dsl.deploy.nets import answers_of, classifies
+from fractal_dsl.deploy.origin import open_origin
+from fractal_dsl.deploy.runtimes import load_exported
+from fractal_dsl.deploy.samples import plan_of
+from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfRow
+from fractal_dsl.deploy.targets import TARGETS
+from fractal_dsl.runs.data_record import DataRecord
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A net: ``run`` maps inputs [batch, …] to outputs. ``ms`` is the latency of one input, ``largest`` a batch."""
+
+    name: str
+    run: Callable[[Array], Array]
+    ms: float
+    largest: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is served. ``stages`` are ordered from the shallowest column to the whole net; the last one is the default.
+
+    ``classes`` are the names of classes, empty for other tasks. ``data`` describes inputs, if it is known.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    input: ops.Tensor
+    output: ops.Tensor
+    classes: tuple[str, ...]
+    vocabulary: int | None
+    data: DataRecord | None
+    platform: str
+
+    def within(self, budget: float) -> Stage:
+        """The deepest net whose latency is within a budget of milliseconds, or else the fastest one."""
+        fitting = [stage for stage in self.stages if stage.ms <= budget]
+        return fitting[-1] if fitting else min(self.stages, key=lambda stage: stage.ms)
+
+
+def open_service(source: Path, threads: int, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Service:
+    """Load the nets of a shelf, a run or a compiled network. Raises UserError if there is none to serve."""
+    torch.set_num_threads(threads)
+    if _is_shelf(source):
+        return _of_shelf(Shelf.read(source), threads)
+    origin = open_origin(source, "best", max_layers, allow_python)
+    model = origin.model
+    names = answers_of(model.join_graph)
+
+    def stage(name: str) -> Stage:
+        plan = plan_of(model, name)
+
+        def run(x: Array) -> Array:
+            with torch.inference_mode():
+                return model.run(torch.from_numpy(x), plan).numpy()
+
+        return Stage(name, run, _milliseconds(run, model.input), 256)
+
+    classes = tuple(origin.facts.get("classes") or ()) if classifies(origin) else ()
+    return Service(
+        origin.compiled.program.net,
+        tuple(map(stage, names)),
+        model.input,
+        model.output,
+        classes,
+        vocabulary_of(model.join_graph),
+        origin.trained,
+        "fractal_dsl",
+    )
+
+
+def _is_shelf(source: Path) -> bool:
+    try:
+        return read_json(source, MANIFEST).get("format") == SHELF_FORMAT
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _of_shelf(shelf: Shelf, threads: int) -> Service:
+    """The fastest verified file of each net whose runtime is installed."""
+    m = shelf.manifest
+    stages: list[Stage] = []
+    for name in m.answers:
+        rows = [r for r in shelf.rows if r.net == name and shelf.intact(r) and TARGETS[r.target].missing() is None]
+        floats = [r for r in rows if r.precision == "float32"] or rows
+        if floats:
+            stages.append(_loaded(shelf, min(floats, key=lambda r: r.ms), threads))
+    if not stages:
+        raise UserError(f"{shelf.folder} has no verified net whose runtime is installed: deploy again")
+    classes = tuple(m.classes or ()) if m.task == "classification" else ()
+    into, out = _tensor(m.input), _tensor(m.output)
+    data = DataRecord.read(shelf.folder)
+    return Service(m.net, tuple(stages), into, out, classes, m.vocabulary, data, "onnxruntime")
+
+
+def _loaded(shelf: Shelf, row: ShelfRow, threads: int) -> Stage:
+    program = load_exported(row.target, str(shelf.folder / row.file), [], threads)
+    return Stage(row.net, lambda x: program(x, 1.0)[0], row.ms / row.batch, row.largest or 256)
+
+
+def _tensor(text: str) -> ops.Tensor:
+    dtype, _, shape = text.removesuffix("]").partition("[")
+    return ops.Tensor(dtype, tuple(int(size) for size in shape.split(",") if size.strip()))
+
+
+def _milliseconds(run: Callable[[Array], Array], into: ops.Tensor) -> float:
+    x = np.zeros((1, *into.shape), np.int64 if into.dtype == "i64" else np.float32)
+    times: list[float] = []
+    for _ in range(6):
+        start = perf_counter()
+        run(x)
+        times.append(1000 * (perf_counter() - start))
+    return median(times[1:])
