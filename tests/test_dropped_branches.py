@@ -97,8 +97,8 @@ def test_paths_are_expected_as_often_as_their_branches_run() -> None:
         ('sum(id, linear(3) @drop("x"))', "E0301", "must be prob"),
         ("sum(id, linear(3) @drop(10%, 20%))", "E0206", "one too many"),
         ("sum(id, linear(3) @drop(10%) @drop(20%))", "E0204", "one `@drop`"),
-        ('sum(id, linear(3) @drop(10%, by="example"))', "E0302", "computed for all of them"),
-        ('sum(id, linear(3) @drop(10%, by="row"))', "E0302", "computed for all of them"),
+        ('max(id, linear(3) @drop(10%, by="example"))', "E0302", "join with sum, mean, concat"),
+        ('sum(id, linear(3) @drop(10%, by="row"))', "E0302", 'must be "batch" or "example"'),
         ("sum(id, linear(3) @drops(10%))", "E0201", "did you mean `drop`"),
         ("sum(id, DropPath(10%))", "E0201", "@drop(10%)"),
     ],
@@ -152,6 +152,42 @@ def test_the_only_branch_of_a_join_always_stays() -> None:
 def test_ways_to_write_a_branch(text: str) -> None:
     ((_, join),) = compile_text(text).graph.dropping()
     assert join.drops == (0.0, 0.1)
+
+
+# --- by example
+
+
+@pytest.mark.parametrize("join", ["sum", "mean", "concat"])
+def test_branches_by_example_are_zeros_for_some_examples(join: str) -> None:
+    text = f'net N(x: f32[3]) -> f32[{6 if join == "concat" else 3}] = {join}(id, linear(3) @drop(30%, by="example"))'
+    compiled = compile_text(text)
+    model = build(compiled, seed=1).double()
+    assert not model.draws and not compiled.graph.dropping()
+    plain = module_of(model_source(compiled, compiled.graph)).N().double()
+    plain.load_state_dict(tensors_of(model))
+    x = torch.randn(20_000, 3, dtype=torch.float64)
+    with torch.no_grad():
+        branch = model.get_submodule("linear")(x)
+        whole = {"sum": x + branch, "mean": (x + branch) / 2, "concat": torch.cat([x, branch], 1)}[join]
+        torch.manual_seed(3)
+        y = model.train()(x)
+        torch.manual_seed(3)
+        assert torch.equal(plain.train()(x), y)
+        assert torch.equal(plain.eval()(x), model.eval()(x)) and torch.equal(model(x), whole)
+    part = y[:, 3:] if join == "concat" else y * (2 if join == "mean" else 1) - x
+    left_out = (part.abs() < 1e-12).all(1)
+    assert abs(float(left_out.double().mean()) - 0.3) < 0.02
+    torch.testing.assert_close(part[~left_out], branch[~left_out] / 0.7)
+
+
+def test_whole_numbers_and_single_branches_by_example() -> None:
+    with pytest.raises(FracError) as error:
+        compile_text('net N(x: i64[4]) -> f32[4, 2] = sum(id, id @drop(10%, by="example")) >> embedding(9, 2)')
+    assert [d.code for d in error.value.diagnostics] == ["E0501"]
+    alone = compile_text('net N(x: f32[3]) -> f32[3] = sum(linear(3) @drop(10%, by="example"))')
+    assert [d.code for d in alone.warnings] == ["W0701"] and "drop" not in alone.graph.dump()
+    drawn = compile_text('net N(x: f32[3]) -> f32[3] = sum(id, linear(3) @drop(10%, by="example"))')
+    assert 'label="drop 10% by example"' in graph_to_dot(drawn.graph)
 
 
 # --- model.py
@@ -291,12 +327,8 @@ def test_frozen_statistics_are_those_of_the_whole_net() -> None:
 
 def test_steps_without_a_branch_keep_a_run_with_the_same_bits(tmp_path: Path) -> None:
     """A run that is stopped after each few steps, and resumed."""
-    text = (
-        RESIDUAL
-        + """
-    train { dataset = synthetic(size=120)  epochs = 2  batch = 16  save_steps = 2  optimizer = sgd(lr=0.05) }
-    """
-    )
+    text = RESIDUAL.replace("global_avgpool", 'sum(id, conv(4) @drop(20%, by="example")) >> global_avgpool')
+    text += "train { dataset = synthetic(size=120)  epochs = 2  batch = 16  save_steps = 2  optimizer = sgd(lr=0.05) }"
     compiled = compile_text(text)
     config = parse_config(compiled.program.train)
     shown = Console(file=StringIO())

@@ -13,13 +13,22 @@ from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, gl
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import attention, embedding, linear, positions, project
-from fractal_dsl.ops.norms import batch_norm, dropout, group_norm, instance_norm, layer_norm, local_response_norm
+from fractal_dsl.ops.norms import (
+    DROP_EXAMPLES,
+    batch_norm,
+    dropout,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+)
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
 from fractal_dsl.ops.reshaping import IDENTITY, NORMALISE, PLACE, flatten, pixel_shuffle, transpose, upsample, zero_pad
 from fractal_dsl.ops.shapes import SMALL, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 __all__ = [
+    "DROP_EXAMPLES",
     "JOINS",
     "LAYERS",
     "MAX_STACKED",

@@ -127,3 +127,20 @@ def dropout(suffix: str) -> OpSpec:
 
     # always show p, even if it is the default
     return OpSpec(name, params, out, lambda x, a: TorchModule(target, (a["p"],)), free, "dropout")
+
+
+def _drop_examples(x: Tensor, args: Args) -> Tensor:
+    if x.dtype != "f32":
+        raise ShapeError("`@drop` needs `f32` operands", code="E0501")
+    return x
+
+
+DROP_EXAMPLES = OpSpec(
+    "drop_examples",
+    (OpParam("p", "prob"),),
+    _drop_examples,
+    lambda x, a: TorchModule("DropExamples", (a["p"],)),
+    free,
+    "dropout",
+)
+"""Not in the language: zeros for some examples of a mini-batch in training, at the end of a branch with ``@drop``."""

@@ -39,6 +39,24 @@ class Transpose(nn.Module):
         return x.transpose(self.dim0, self.dim1)
 
 
+class DropExamples(nn.Module):
+    """In training, zeros for each example of a mini-batch with probability ``p``; the others are divided by 1 - p
+    (stochastic depth, Huang et al. 2016, by example)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand([len(x)] + [1] * (x.dim() - 1), device=x.device) >= self.p
+        return x * kept / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
 class Positions(nn.Module):
     """Adds a learned vector to each position: [batch, length, features] to the same shape."""
 

@@ -27,6 +27,7 @@ _ARGUMENTS = {
     "Recurrent": ("kind", "features", "hidden_size"),
     "Gated": ("operands", "init"),
     "Place": ("dim", "before", "after"),
+    "DropExamples": ("drop",),
 }
 
 

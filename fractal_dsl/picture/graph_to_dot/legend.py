@@ -70,7 +70,7 @@ def legend(
         entries.append(LegendEntry(((fill, line, _HEIGHT),), "dropped: not computed"))
     if any(unit.kind == "join" and not unit.label for unit in units):
         entries.append(LegendEntry(((theme.bar, theme.bar, 4.0),), "join: the mean of its columns"))
-    if any(re.search(r"\bdrop [\d.e-]+%", unit.label) for unit in units):
+    if any(re.search(r"\bdrop [\d.e-]+%(?! by)", unit.label) for unit in units):
         entries.append(LegendEntry((), "drop N%, dashed: left out of N% of the training steps"))
     if "skip" in kinds:
         entries.append(LegendEntry(((theme.line, theme.line, 0.9),), "id: passed on unchanged"))

@@ -12,7 +12,7 @@ from itertools import count
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.tree import Item, Leaf, Parallel, Series
-from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, drop_text, window_text
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, FrameText, Unit, drop_text, op_text, window_text
 from fractal_dsl.program import program as p
 from fractal_dsl.program.terms import instances, subterms
 
@@ -71,7 +71,7 @@ class _Drawer:
             case p.Op() if term.spec.name == "id":
                 return (self._leaf("skip", "", "shape"),)
             case p.Op():
-                label = " ".join(filter(None, (term.spec.name, window_text([(term.spec, term.args)]))))
+                label = " ".join(filter(None, (op_text(term.spec, term.args), window_text([(term.spec, term.args)]))))
                 return (self._leaf("layer", label, term.spec.family),)
             case p.NamedBlock():
                 ops = list(_ops(term.body))

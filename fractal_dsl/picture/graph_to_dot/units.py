@@ -16,7 +16,7 @@ from msgspec import Struct
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import percent
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output, Site, Tag
-from fractal_dsl.ops import Args, OpSpec, Tensor
+from fractal_dsl.ops import DROP_EXAMPLES, Args, OpSpec, Tensor
 from fractal_dsl.program.columns import column_order
 
 MAX_UNITS = 2_000
@@ -180,13 +180,19 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
     if folded is None and isinstance(node, Layer) and node.spec.name == "id":
         return Unit("skip", "", "shape", inside, name, into, node.out, frames, sort=sort)
     family = next((m.spec.family for m in layers if m.spec.weighted), layers[0].spec.family)
-    text = folded.label if folded else layers[0].spec.name
+    text = folded.label if folded else op_text(layers[0].spec, layers[0].args)
     text = text if len(text) <= _MAX_LABEL or family == "closed" else text[: _MAX_LABEL - 1] + "…"
     pinned = node.site.block > 0 and node.site.base is None
     drops = [drop for n in inside if isinstance(join := graph[n], Join) for drop in join.drops]
     label = " ".join(filter(None, (text, window_text([(m.spec, m.args) for m in layers]), drop_text(drops))))
     kind = "closed" if family == "closed" else "layer"
     return Unit(kind, label, family, inside, name, into, node.out, frames, pinned, sort)
+
+
+def op_text(spec: OpSpec, args: Args) -> str:
+    """The name of a layer in a picture."""
+    drop = args["p"] if spec is DROP_EXAMPLES else None
+    return spec.name if not isinstance(drop, float) else f"drop {percent(drop)} by example"
 
 
 def drop_text(drops: Iterable[float]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fractal_dsl.language import syntax as s
+from fractal_dsl.language.source import Span
+from fractal_dsl.ops import DROP_EXAMPLES
 from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.arguments import Argument, Callee, match_arguments
 from fractal_dsl.program.syntax_to_program.context import Context
@@ -14,10 +16,8 @@ from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import Dropped, Value, show
 
 _DROP = Callee("@drop", ["p", "by"], ["p"])
-_BY_EXAMPLE = (
-    "leave `by` out: a branch is left out for the whole mini-batch, and then it is not computed. If it were left out "
-    "for some examples only, it would be computed for all of them"
-)
+_LINEAR = ("sum", "mean", "concat")
+"""The joins that can take zeros for a branch."""
 
 
 def dropped(core: Core, expr: s.Annotated, base: Value, given: Sequence[Argument]) -> Dropped | Unknown:
@@ -31,9 +31,9 @@ def dropped(core: Core, expr: s.Annotated, base: Value, given: Sequence[Argument
         return ANY
     if "p" not in chosen:
         return context.error("E0205", expr.span, "`@drop` needs a probability", help="write `@drop(10%)`")
-    sound = "by" not in chosen or _check_by(context, chosen["by"])
+    by_example = "by" in chosen and _by_example(context, chosen["by"])
     drop = _probability(context, chosen["p"])
-    return ANY if drop is None or not sound else Dropped(block, drop, expr.span)
+    return ANY if drop is None or by_example is None else Dropped(block, drop, by_example, expr.span)
 
 
 def _probability(context: Context, arg: Argument) -> float | None:
@@ -50,15 +50,13 @@ def _probability(context: Context, arg: Argument) -> float | None:
     return float(value)
 
 
-def _check_by(context: Context, arg: Argument) -> bool:
-    """Whether branches are to be drawn for whole mini-batches. Reports if not."""
-    if isinstance(arg.value, Unknown) or arg.value == "batch":
-        return True
-    if arg.value == "example":
-        context.error("E0302", arg.span, "`@drop` does not draw by example", help=_BY_EXAMPLE)
-    else:
-        context.error("E0302", arg.span, f'`by` of `@drop` must be "batch", found {show(arg.value)}', help=_BY_EXAMPLE)
-    return False
+def _by_example(context: Context, arg: Argument) -> bool | None:
+    """Whether a branch is left out for some examples of a mini-batch, not for all of it; None after an error."""
+    if isinstance(arg.value, Unknown) or arg.value in ("batch", "example"):
+        return arg.value == "example"
+    message = f'`by` of `@drop` must be "batch" or "example", found {show(arg.value)}'
+    context.error("E0302", arg.span, message, help='"batch" is the default: only then a branch is not computed')
+    return None
 
 
 def misplaced(context: Context, value: Dropped, help: str | None = None) -> p.Hole:
@@ -85,14 +83,32 @@ def check_columns(context: Context, columns: Sequence[Value]) -> None:
             misplaced(context, column, "an option of the net drops columns of rules: `with drop_path(local=10%)`")
 
 
-def drops_of(context: Context, branches: Sequence[Argument]) -> tuple[float, ...]:
-    """The probabilities of the branches of an inline join; empty if none is left out."""
-    drops = tuple([b.value.drop if isinstance(b.value, Dropped) else 0.0 for b in branches])
-    if not any(drops):
-        return ()
-    if len(drops) == 1:
-        span = branches[0].value.span
+def merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span) -> p.Merge:
+    """An inline join of branches. One that is dropped by example ends in a layer that does it."""
+    blocks: list[p.Term] = []
+    drops: list[float] = []
+    for branch in branches:
+        block, drop = branch.value, 0.0
+        if isinstance(block, Dropped):
+            block, drop = _branch(core.context, use, block, alone=len(branches) == 1)
+        blocks.append(core.block(block, branch.span))
+        drops.append(drop)
+    return p.Merge(use, tuple(blocks), span, tuple(drops) if any(drops) else ())
+
+
+def _branch(context: Context, use: p.JoinUse, branch: Dropped, *, alone: bool) -> tuple[p.Term, float]:
+    """A branch, and the probability that a training step leaves it out."""
+    if not branch.drop:
+        return branch.block, 0.0
+    if alone:
+        help, trail = "add a branch, such as `id`", reversed(context.trail)
         message = "`@drop` has no effect: the only branch of a join always stays"
-        context.report.warning("W0701", span, message, help="add a branch, such as `id`", trail=reversed(context.trail))
-        return ()
-    return drops
+        context.report.warning("W0701", branch.span, message, help=help, trail=trail)
+        return branch.block, 0.0
+    if not branch.by_example:
+        return branch.block, branch.drop
+    if use.spec.name not in _LINEAR:
+        message = f"`{use.spec.name}` cannot leave out a branch by example, because zeros would count"
+        help = f"leave `by` out, or join with {', '.join(_LINEAR)}"
+        context.error("E0302", branch.span, message, help=help)
+    return p.Seq((branch.block, p.Op(DROP_EXAMPLES, {"p": branch.drop}, branch.span)), branch.span), 0.0

@@ -126,7 +126,7 @@ class Evaluator(Struct):
             return dropped(self, expr, base, given)
         if isinstance(base, Dropped):
             block = annotated(self.context, expr, base.block, given)
-            return block if isinstance(block, Unknown) else Dropped(block, base.drop, base.span)
+            return block if isinstance(block, Unknown) else Dropped(block, base.drop, base.by_example, base.span)
         return annotated(self.context, expr, self.block(base, expr.base.span), given)
 
     def _flow(self, expr: s.Flow, scope: Scope) -> Value:

@@ -10,12 +10,12 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.arguments import Argument
 from fractal_dsl.program.syntax_to_program.branches import split_branches, unclear
 from fractal_dsl.program.syntax_to_program.core import Core
-from fractal_dsl.program.syntax_to_program.dropped import drops_of
+from fractal_dsl.program.syntax_to_program.dropped import merge
 from fractal_dsl.program.syntax_to_program.foreign import extern_args
 from fractal_dsl.program.syntax_to_program.layers import body
 from fractal_dsl.program.syntax_to_program.op_arguments import bind_op, joins_numbers
 from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import Dropped, ExternFn, JoinFn, LayerFn, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import ExternFn, JoinFn, LayerFn, Value, type_of
 
 
 def call_join(
@@ -78,6 +78,4 @@ def _merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span)
         return use
     if unclear(branches):
         return ANY
-    values = [b.value.block if isinstance(b.value, Dropped) else b.value for b in branches]
-    blocks = tuple([core.block(value, b.span) for value, b in zip(values, branches, strict=True)])
-    return p.Merge(use, blocks, span, drops_of(core.context, branches))
+    return merge(core, use, branches, span)

@@ -127,12 +127,14 @@ class EachFn(Struct, frozen=True):
 
 
 class Dropped(Struct, frozen=True, eq=False):
-    """``block @drop(10%)``: a branch of an inline join, which training leaves out with probability ``drop``.
+    """``block @drop(10%)``: a branch of an inline join, which training leaves out with probability ``drop``, for a
+    whole mini-batch or ``by_example``.
 
     It is no block: it stands nowhere else."""
 
     block: p.Term
     drop: float
+    by_example: bool
     span: Span
 
 

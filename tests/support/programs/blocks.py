@@ -8,8 +8,12 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tests.support.programs.calls import Calls
-from tests.support.programs.meaning import Join, Merge, Seq
+from tests.support.programs.layers import Op
+from tests.support.programs.meaning import Join, Merge, Seq, Term
 from tests.support.programs.pieces import Env, Names, Piece, name
+
+_Branch = Callable[[Env, bool], Term]
+"""The value of a branch under the names around it; True: it is the only branch of its join."""
 
 
 class Blocks(Calls):
@@ -92,7 +96,9 @@ class Blocks(Calls):
         body = inner or self.block(out, replace(names, ints=(*names.ints, v, v)), 0)
         before = [self.block(out, names, 0)] if not inner and self.chance(3) else []
         used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
-        inside, drop = self.dropped(body, replace(names, probs=(*names.probs, Piece("v % 3 / 5", _fifths, True))))
+        kind = self.env[used].name if used in self.env else used
+        fifths = Piece("v % 3 / 5", _fifths, True)
+        inside, branch, drop = self.dropped(kind, body, replace(names, probs=(*names.probs, fifths)))
         loop = f"{inside} for v in {text}"
         listed = before or (used == "concat" and self.sequence)
         arguments = ", ".join([b.text for b in before] + [f"[{loop}]" if listed else loop])
@@ -101,29 +107,42 @@ class Blocks(Calls):
         def value(env: Env) -> Merge:
             made = env[used] if used in env else Join(used, dim=self.dim)
             rounds = [{**env, "v": v} for v in (list(values(env))[::-1] if backwards else values(env))]
-            branches = (*[b.value(env) for b in before], *map(body.value, rounds))
+            alone = len(before) + len(rounds) == 1
+            branches = (*[b.value(env) for b in before], *[branch(inner, alone) for inner in rounds])
             return Merge(made, branches, (*[0.0 for _ in before], *map(drop, rounds)))
 
         return Piece(f"{used}({arguments}{tail})", value)
 
-    def dropped(self, branch: Piece, names: Names) -> tuple[str, Callable[[Env], float]]:
-        """The text of a branch, now and then with the probability that training leaves it out, and that probability."""
-        if not self.chance(3):
-            return branch.text, lambda env: 0.0
+    def dropped(self, join: str, branch: Piece, names: Names | None) -> tuple[str, _Branch, Callable[[Env], float]]:
+        """The text of a branch, its value, and the probability that a training step leaves it out, now and then one.
+
+        A branch that is dropped by example ends in a layer; the only one of a join (``alone``) always stays."""
+        value = branch.value
+        if names is None or not self.chance(3):
+            return branch.text, lambda env, alone: value(env), lambda env: 0.0
         drop = self.prob(names)
         tail = self.pick(["", "", ' @tag("a branch")', " @checkpoint"])
-        return f"{branch.tight} @drop({drop.text}){tail}", drop.value
+        if join in ("max", "gated") or not self.chance(4):
+            return f"{branch.tight} @drop({drop.text}){tail}", lambda env, alone: value(env), drop.value
+
+        def by_example(env: Env, alone: bool) -> Term:
+            p = drop.value(env)
+            return Seq((value(env), Op("dropout", {"p": p}))) if p and not alone else value(env)
+
+        return f'{branch.tight} @drop({drop.text}, by="example"){tail}', by_example, lambda env: 0.0
 
     def merge(self, join: str, branches: Sequence[Piece], names: Names | None = None) -> Piece:
         """An inline join, by a built-in join or a declared one of its kind. With ``names``, branches may be dropped."""
         used = self.pick([join, *[n for n, keeps in self.joins if keeps and join != "concat"]])
         listed = len(branches) > 1 and self.chance(4)
-        drawn = [self.dropped(b, names) if names else (b.text, lambda env: 0.0) for b in branches]
-        text = ", ".join(t for t, _ in drawn)
+        kind = self.env[used].name if used in self.env else used
+        drawn = [self.dropped(kind, b, names) for b in branches]
+        text = ", ".join(t for t, *_ in drawn)
 
         def value(env: Env) -> Merge:
             made = env[used] if used in env else Join(used, dim=self.dim)
-            return Merge(made, tuple([b.value(env) for b in branches]), tuple([drop(env) for _, drop in drawn]))
+            inside = tuple([branch(env, len(drawn) == 1) for _, branch, _ in drawn])
+            return Merge(made, inside, tuple([drop(env) for *_, drop in drawn]))
 
         tail = f", dim={self.dim}" if used == "concat" and self.sequence else ""
         return Piece(f"{used}([{text}]{tail})" if listed else f"{used}({text}{tail})", value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -120,7 +121,8 @@ class Declarations(Blocks):
         if join == "j":
             text, given = f"{text}, j: join = max", (*given, "j")
             defaults["j"] = Piece("max", lambda env: Join("max"))
-        rule = Rule(title, given, dict(defaults), use, lowest=0)
+        joined_by = frozenset(re.findall(r"\w+", join)) & {*given}
+        rule = Rule(title, given, dict(defaults), use, joined_by, lowest=0)
         self.env[title] = rule
         cases: list[tuple[str | None, int, Piece | None, list[Piece]]] = []
 

@@ -97,9 +97,11 @@ class Rule:
         given: tuple[str, ...],
         defaults: dict[str, Piece | None],
         join: Callable[[Env], Join],
+        joined_by: frozenset[str],
         lowest: int,
     ) -> None:
         self.title, self.given, self.defaults, self.join, self.lowest = title, given, defaults, join, lowest
+        self.joined_by = joined_by  # the parameters that the join uses
         self.cases: list[Case] = []
 
     def at(self, env: Env, level: int, args: Mapping[str, Any]) -> Mention:
@@ -120,5 +122,11 @@ class Rule:
             if case.var is not None:
                 inner[case.var] = n
             if case.guard is None or case.guard.value(inner):
-                return Mention(level, self.join(inner), case.body.value(inner), inside)
+                open_ = inside and not any(_differ(args[k], env[k]) for k in self.joined_by & args.keys())
+                return Mention(level, self.join(inner), case.body.value(inner), open_)
         raise AssertionError(f"no case of {self.title} matches {level}")
+
+
+def _differ(given: Any, around: Any) -> bool:
+    """Whether an argument is another value than that of the enclosing rule. A block that is written is a new one."""
+    return not isinstance(given, int | float | tuple) or given != around
