@@ -63,47 +63,17 @@ def _obey_no_color() -> None:
         rich_utils.COLOR_SYSTEM = None
 
 
-class _Converter:
-    """Typer's converter of a parameter, for values that are not of its type yet: texts and defaults mostly are.
-
-    Typer converts with pydantic, and loading it takes a third of the time of a `check`.
-    """
-
-    def __init__(self, param: Any) -> None:
-        self.kind, self.load = param.type_descriptor.annotation, param.get_runtime_param
-        param.get_runtime_param = self.get
-
-    def get(self) -> _Converter:
-        return self
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        several = param.multiple or param.nargs == -1
-        if value is None:
-            return () if several else None
-        if several and self.kind == list[str] and all(_is_text(item) for item in value):
-            return list(value)
-        if _is_text(value) if self.kind is str else isinstance(self.kind, type) and type(value) is self.kind:
-            return value
-        return self.load().coerce(value, param=param, ctx=ctx)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii()
-
-
-def _adapted(params: Any) -> Any:
-    """Flags take no value, so their help shows no type. Typer before 0.29 converts without pydantic."""
+def _without_types(params: Any) -> Any:
+    """Flags take no value, so their help shows no type."""
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = ""
-        if hasattr(param, "get_runtime_param") and "get_runtime_param" not in vars(param):
-            _Converter(param)
     return params
 
 
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
-        return _adapted(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _obey_no_color()
@@ -156,7 +126,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> Any:
-        return _adapted(super().get_params(ctx))
+        return _without_types(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _obey_no_color()
