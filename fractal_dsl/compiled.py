@@ -71,3 +71,18 @@ class Compiled(Struct, frozen=True, dict=True):
         from fractal_dsl.graph.lone_column import lone_column
 
         return lone_column(self.graph, k)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The net as a picture in a notebook; of a net that is too large, its rule."""
+        from fractal_dsl.picture.bundle import graph_bundle, program_bundle
+        from fractal_dsl.picture.graph_to_dot import MAX_UNITS
+        from fractal_dsl.program.fold_program import boxes
+        from fractal_dsl.program.program_to_summary import approximate
+
+        s = self.summary
+        text = (
+            f"net {s.net}: {approximate(s.params)} parameters, {approximate(s.macs)} MACs a sample, depth {s.depth:,}"
+        )
+        if boxes(self.program) > MAX_UNITS:
+            return program_bundle(self.program, text)
+        return graph_bundle(self.graph, text)

@@ -27,7 +27,10 @@ _EXTRAS = {
     "onnx": "deployment as ONNX",
     "openvino": "deployment with OpenVINO",
     "executorch": "deployment with ExecuTorch",
+    "serve": "an HTTP service",
+    "hub": "models on the Hugging Face Hub",
     "lsp": "the language server",
+    "notebook": "Jupyter",
 }
 """The extras of users, and what each is for."""
 _NEED = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;(.*))?$")

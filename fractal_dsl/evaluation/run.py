@@ -36,6 +36,7 @@ from fractal_dsl.base.manifest import MANIFEST
 from fractal_dsl.base.parts import read_json
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import ConfigError, TrainConfig, parse_config
+from fractal_dsl.runs.bundle import run_bundle
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.artifact import graph_sha256, load_weights
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -80,6 +81,10 @@ class Run:
         load_weights(model, [self.folder / f"{weights}.safetensors"])
         return model.eval()
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The curves of the run in a notebook."""
+        return run_bundle(self.folder)
+
     def data(self) -> DataRecord:
         """The run's data record. Raises UserError for a run of an earlier version, which did not write it."""
         return data_of(self.folder)
@@ -108,6 +113,10 @@ class RunResult:
         """The result as plain data, without the folder."""
         rest = {name: value for name, value in vars(self).items() if name not in ("folder", "measured")}
         return {**self.measured, **rest}
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The curves of the run in a notebook."""
+        return run_bundle(self.folder)
 
 
 def data_of(folder: Path) -> DataRecord:

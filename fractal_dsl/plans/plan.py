@@ -20,6 +20,7 @@ from random import Random
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.plans.plan_to_svg import plan_to_svg
 from fractal_dsl.program.program import DropPath
 
 FULL = 0
@@ -41,6 +42,10 @@ class Plan(Struct, frozen=True):
         """The plan as text. ``plan_of_text`` reads it."""
         branches = f"/{_groups(self.branches)}" if self.branches else ""
         return f"{self.route}:{_groups(self.live)}{branches}"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The plan as a picture in a notebook: a row of dots for each join."""
+        return {"text/plain": f"plan {self.text()}", "image/svg+xml": plan_to_svg((*self.live, *self.branches))}
 
 
 def _groups(joins: Sequence[Sequence[bool]]) -> str:

@@ -14,6 +14,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.lone_column import lone_column
+from fractal_dsl.picture.bundle import graph_bundle
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
@@ -58,6 +59,11 @@ class FractalModule(Counted):
         self._segments: Segments | None = None
         self._bound: Bound | None = None
         self._schedules: Scheduler | None = None
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """The net as a picture in a notebook."""
+        count = sum(p.numel() for p in self.parameters())
+        return graph_bundle(self.join_graph, f"net {self.join_graph.net}: {count:,} parameters")
 
     def modules_now(self) -> Bound:
         """The current modules of the graph. The object stays the same until a module is replaced.
