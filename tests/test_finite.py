@@ -30,7 +30,7 @@ def floats() -> list[tuple[str, str]]:
             found += [
                 (f"{setting}.{key}", "imagenet" if kind == "PydanticUndefined" else kind)
                 for key, field in model.model_fields.items()
-                if "float" in str(field.annotation)
+                if "float" in str(field.annotation) and "list[float]" not in str(field.annotation)
             ]
     return [(path, kind) for path, kind in found if path.count(".") == 1 or kind == ""]
 
@@ -76,9 +76,18 @@ def test_whole_numbers_are_finite(path: str) -> None:
         parse_config(merge({}, [("dataset", "imagenet"), (path, literal("1e999", path))]))
 
 
-def test_lists_hold_finite_numbers() -> None:
-    with pytest.raises(ConfigError, match=r"`schedule.at` must be a list of finite numbers, found inf"):
-        parse_config(merge({}, [("schedule", "step"), ("schedule.at", literal("[1, inf]", "schedule.at"))]))
+@pytest.mark.parametrize("written", ["inf", "nan", "1e999"])
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("schedule.at", "step"),
+        ("loss.class_weights", "cross_entropy"),
+        ("loss.pos_weight", "binary_cross_entropy"),
+    ],
+)
+def test_lists_hold_finite_numbers(path: str, kind: str, written: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{path}` must be a list of finite numbers, found {written}"):
+        parse_config(merge({}, [(path.partition(".")[0], kind), (path, literal(f"[1, {written}]", path))]))
 
 
 @pytest.mark.parametrize("written", WRITTEN)
