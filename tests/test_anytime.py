@@ -183,16 +183,16 @@ def test_predictions_are_those_of_evaluation(run: Path, tmp_path: Path) -> None:
         x = (torch.from_numpy(images[:50, None]).float() - data.mean) / data.std
         shares = model(x).softmax(1)
     for row, share in zip(found, shares, strict=True):
-        torch.testing.assert_close(torch.tensor(row.probabilities), share.sort(descending=True).values)
-        assert row.classes[0] == int(share.argmax()) and row.column is None
+        torch.testing.assert_close(torch.tensor(row.reading.probabilities), share.sort(descending=True).values)
+        assert row.reading.classes[0] == int(share.argmax()) and row.column is None
     for i in range(10):  # 16 shades become 256, and back
         picture = Image.fromarray((images[i].astype(float) * 255 / 16).round().astype(np.uint8))
         picture.save(tmp_path / "grey.png")
         picture.convert("RGB").save(tmp_path / "colour.png")
         for name in ("grey.png", "colour.png"):
             (row,) = predict(opened, [tmp_path / name])
-            assert row.classes == found[i].classes[:1]
-            assert abs(row.probabilities[0] - found[i].probabilities[0]) < 0.03
+            assert row.reading.classes == found[i].reading.classes[:1]
+            assert abs(row.reading.probabilities[0] - found[i].reading.probabilities[0]) < 0.03
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,7 @@ def test_predictions_take_the_values_of_training(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x[:1])
     np.save(tmp_path / "same.npy", x[:1].astype("f8"))
     answers = [next(iter(predict(run, [tmp_path / name]))) for name in ("x.png", "x.npy", "same.npy")]
-    assert len({tuple(answer.probabilities) for answer in answers}) == 1
+    assert len({tuple(answer.reading.probabilities) for answer in answers}) == 1
     np.save(tmp_path / "unit.npy", x[:1] / 255)
     with pytest.raises(UserError, match=r"trained on uint8 .* from 0 to 255: multiply them by 255"):
         predict(run, [tmp_path / "unit.npy"])

@@ -38,7 +38,7 @@ _PANELS = {
         "train": ("train", "train net.frac --epochs 5 --set optimizer.momentum=0.8"),
         "sweep": ("sweep", "sweep net.frac -p columns=2..5 --trials 4"),
         "eval": ("runs", "eval runs/net-1 --columns"),
-        "predict": ("runs", "predict runs/net-1 image.png --confidence 0.9"),
+        "predict": ("predict", "predict runs/net-1 image.png --confidence 0.9"),
         "report": ("reports", "report runs/net-1"),
         "compare": ("reports", "compare runs/net-1 runs/net-2"),
     },

@@ -1,18 +1,16 @@
-"""Commands that use a trained net: eval, predict."""
+"""The command eval, which measures a trained net."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, counted
 from fractal_dsl.cli.grouped import RunOptions, with_group
-from fractal_dsl.cli.options import JSON, RunArgument, finite
+from fractal_dsl.cli.options import JSON, RunArgument
 from fractal_dsl.cli.say import say
 from fractal_dsl.runs.tasks import CONFIDENCES, TASKS, Metric
 
@@ -90,52 +88,3 @@ def _tradeoff(facts: dict[str, Any]) -> list[str]:
 
 def _costs(row: dict[str, Any], score: Metric) -> tuple[str, str, str]:
     return score.text(row[score.key]), f"{row['ms']:.2f}", f"{row['macs']:,.0f}"
-
-
-@with_group
-def predict(
-    *,
-    run: RunArgument,
-    images: Annotated[
-        list[Path],
-        typer.Argument(metavar="INPUT", help="Image files, or .npy or .npz files of inputs.", show_default=False),
-    ],
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            min=0, callback=finite, metavar="MS", help="Time limit for an input. Start no answer that would exceed it."
-        ),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, callback=finite, metavar="P", help="Stop at the first answer with at least this confidence."
-        ),
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of classes to print.")] = 1,
-    json_: JSON = False,
-    options: RunOptions,
-) -> None:
-    """Classify images.
-
-    By default the whole net answers. With --confidence or --budget-ms, its columns answer first, shallowest first.
-    """
-    from fractal_dsl.evaluation.predict import predict as answers
-
-    rows = answers(
-        options.open(run),
-        images,
-        confidence=confidence,
-        budget_ms=budget_ms,
-        top=top,
-        weights=options.weights.value,
-        device=options.device,
-    )
-    if json_:
-        say(json.dumps([row.as_json() for row in rows], indent=2))
-        return
-    for row in rows:
-        classes = ", ".join(one_line(f"{name} {p:.1%}") for name, p in zip(row.names, row.probabilities, strict=True))
-        who = "whole net" if row.column is None else f"column {row.column}"
-        late = "   over budget" if budget_ms is not None and row.ms > budget_ms else ""
-        say(f"{one_line(str(row.file))}   {classes}   {who}, {row.ms:.2f} ms{late}")

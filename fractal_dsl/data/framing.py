@@ -33,6 +33,16 @@ def middle(image: Image, size: tuple[int, int], crop_pct: float, *, exact: bool 
     return image.crop((left, top, left + width, top + height))
 
 
+def seen(whole: tuple[int, int], size: tuple[int, int], crop_pct: float) -> Box:
+    """The part of an image of size ``whole`` (width, height) that ``middle`` shows, in whole pixels of the image."""
+    edges: list[tuple[int, int]] = []
+    for length, scaled_to, kept in zip(whole, _target(whole, size, crop_pct), reversed(size), strict=True):
+        first = round((scaled_to - kept) / 2)
+        edges.append((first * length // scaled_to, -(-(first + kept) * length // scaled_to)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
 def ten_parts(image: Image, size: tuple[int, int], crop_pct: float) -> list[Image]:
     """The four corners and the centre, then the same of the mirrored image (Krizhevsky et al. 2012)."""
     from PIL.Image import Transpose
@@ -78,13 +88,19 @@ def scaled(image: Image, size: tuple[int, int], crop_pct: float, *, exact: bool 
     Raises UserError for an image so narrow that it would become too large.
     """
     height, width = size
-    scale = max(height / image.height, width / image.width) / crop_pct
-    target = (max(width, int(image.width * scale + 1e-6)), max(height, int(image.height * scale + 1e-6)))
+    target = _target(image.size, size, crop_pct)
     if target[0] * target[1] > _LIMIT:
         raise UserError(
             f"it is {image.width:,} x {image.height:,} pixels, too narrow to scale to {width} x {height}: crop it"
         )
     return resized(image, target, exact=exact)
+
+
+def _target(whole: tuple[int, int], size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+    """The size (width, height) to which ``scaled`` scales an image of size ``whole`` (width, height)."""
+    height, width = size
+    scale = max(height / whole[1], width / whole[0]) / crop_pct
+    return max(width, int(whole[0] * scale + 1e-6)), max(height, int(whole[1] * scale + 1e-6))
 
 
 def pixels(image: Image) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,10 +14,13 @@ from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import middle, pixels
+from fractal_dsl.data.tables.source import read_rows
 from fractal_dsl.data.values import checked
 from fractal_dsl.runs.data_record import DataRecord, Images, Inputs
+from fractal_dsl.runs.table import Table
 
 _NAMES = ("inputs", "images", "x", "x_test", "test_images")  # common names of arrays
 _DIGITS = 16 / 255  # the packaged digits' values are 0 to 16
@@ -25,18 +28,29 @@ _FAR = 16  # times the net's size
 _SEEN = 0.5  # share of an image
 
 
+class Input(NamedTuple):
+    """An input of a net, not yet normalised. ``row`` is its number in an array; None for an image file."""
+
+    name: str
+    value: Tensor
+    path: Path
+    row: int | None
+
+
 def read_inputs(
     path: Path, into: ops.Tensor, trained: DataRecord, vocabulary: int | None, say: Callable[[str], object]
-) -> list[tuple[str, Tensor]]:
-    """The inputs in a file: a name and a tensor of the shape of ``into`` for each, not yet normalised.
+) -> list[Input]:
+    """The inputs in a file, each a tensor of the shape of ``into``.
 
     An image file is decoded as in training, scaled to cover the net's size, and cropped at the centre. The arrays of
     .npy and .npz files hold one or several inputs of exactly the net's shape (channels first or last), with values as
-    in training; tokens are below ``vocabulary``. Raises UserError if a file has no such input; calls ``say`` for
-    probable mistakes.
+    in training; tokens are below ``vocabulary``. The rows of tables are encoded as in training, for nets that were
+    trained on a table. Raises UserError if a file has no such input; calls ``say`` for probable mistakes.
     """
+    if trained.table is not None and path.suffix.lower() not in (".npy", ".npz"):
+        return _table_rows(path, into, trained.table, say)
     if path.suffix.lower() not in (".npy", ".npz"):
-        return [(str(path), _image(path, into, trained, say))]
+        return [Input(str(path), _image(path, into, trained, say), path, None)]
     array = _array(path)
     rows = _rows(array, into.shape)
     if rows is None:
@@ -45,7 +59,17 @@ def read_inputs(
     if into.dtype == "f32":
         _check_range(rows, trained.inputs, path, say)
     names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]
-    return list(zip(names, inputs, strict=True))
+    return [Input(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
+
+
+def _table_rows(path: Path, into: ops.Tensor, table: Table, say: Callable[[str], object]) -> list[Input]:
+    """The rows of a table, named by their lines. Tells of values that the net was not trained on."""
+    names, rows, new = read_rows(path, table, into)
+    if new:
+        values = [f"{counted(count, 'row')} with {value}" for value, count in new.most_common()]
+        say(f"note: {path} has values that the net was not trained on, so its answers may be poor: {shortened(values)}")
+    inputs = torch.from_numpy(rows)
+    return [Input(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
 
 
 def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
@@ -94,7 +118,10 @@ def decoding(into: ops.Tensor, trained: DataRecord) -> tuple[Images, float] | No
 
 def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str], object]) -> Tensor:
     if into.dtype != "f32" or len(into.shape) != 3 or into.shape[0] not in (1, 3):
-        raise UserError(f"{path}: the net takes {into}, which image files cannot hold: give inputs as .npy or .npz")
+        raise UserError(
+            f"{path}: the net takes {into}, which image files cannot hold: give inputs as .npy or "
+            f".npz{_prompt(trained)}"
+        )
     decoded = decoding(into, trained)
     if decoded is None:
         raise UserError(
@@ -114,6 +141,10 @@ def _image(path: Path, into: ops.Tensor, trained: DataRecord, say: Callable[[str
     except UserError as error:
         raise UserError(f"{path} does not fit the net: {error}") from None
     return x.float() * scale if scale != 1 else x
+
+
+def _prompt(trained: DataRecord) -> str:
+    return ", or a text with --prompt" if trained.targets and trained.targets.unit == "byte" else ""
 
 
 def _array(path: Path) -> NDArray[Any]:

@@ -48,7 +48,12 @@ class Answer:
     @property
     def confidence(self) -> Tensor:
         """The largest softmax probability of each image [batch]. It is not calibrated."""
-        return self.logits.softmax(1).amax(1)
+        return largest_probability(self.logits)
+
+
+def largest_probability(logits: Tensor) -> Tensor:
+    """The largest softmax probability over axis 1, for logits [batch, classes]: [batch]."""
+    return logits.softmax(1).amax(1)
 
 
 def anytime(model: FractalModule, x: Tensor) -> Iterator[Answer]:
@@ -215,18 +220,19 @@ class Anytime:
         confidence: float | None = None,
         budget: float | None = None,
         seconds: Sequence[float] = (),
+        sure: Callable[[Tensor], Tensor] = largest_probability,
     ) -> Answer:
         """The first answer to ``x`` that is confident enough for every image, or the last one within the budget.
 
-        ``confidence`` is from 0 to 1. ``budget`` is in seconds and needs ``seconds``, the result of ``measure``. An
-        answer is skipped if it would overrun the budget: its measured time is scaled up if earlier answers took longer
-        than measured. The first answer is always given.
+        ``confidence`` is from 0 to 1, and ``sure`` gives that of outputs [batch, …]: [batch]. ``budget`` is in seconds
+        and needs ``seconds``, the result of ``measure``. An answer is skipped if it would overrun the budget: its
+        measured time is scaled up if earlier answers took longer than measured. The first answer is always given.
         """
         expected = 0.0
         for i, answer in enumerate(self(x)):
             if i + 1 == len(self.increments):
                 return answer
-            if confidence is not None and bool(answer.confidence.min() >= confidence):
+            if confidence is not None and bool(sure(answer.logits).min() >= confidence):
                 return answer
             if budget is not None:
                 expected += seconds[i]
