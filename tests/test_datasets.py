@@ -233,7 +233,7 @@ def test_ten_crops_are_torchvisions_and_their_softmaxes_are_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes.datasets()
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
     from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize, TenCrop
 
     root, rng = tmp_path / "images", np.random.default_rng(0)

@@ -65,7 +65,7 @@ def kept(folder: Path, names: list[str]) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def without_reports() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+        patch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
         yield
 
 

@@ -29,7 +29,7 @@ TEXT = SPEC.replace("F[3](6).each(maxpool2d(2))", '(conv(3) @tag("stem")) >> (F[
 
 @pytest.fixture(autouse=True)
 def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_rows_of_an_archive_keep_their_part(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports take long to draw."""
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
 
 
 def pictures(root: Path, classes: str = "sea sky", each: int = 20) -> Path:

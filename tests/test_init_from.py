@@ -29,7 +29,7 @@ OTHER = SPEC.replace("f32[4]", "f32[3]").replace("linear(4)", "linear(3)")
 
 @pytest.fixture(autouse=True)
 def without_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch."""
     folder = tmp_path_factory.mktemp("source") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+        patch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
         begin(folder, SPEC, ("epochs", 1))
     return folder
 

@@ -33,7 +33,7 @@ from fractal_dsl.plans.stretches import stretches
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.world import ALONE, World, joined
 from fractal_dsl.tasks.classification import Classification
-from fractal_dsl.training import train as training
+from fractal_dsl.training import finish
 from fractal_dsl.training.ema import local
 from fractal_dsl.training.parallel.launch import Parallel, make_stepper, processes, to_restart
 from fractal_dsl.training.scaling import cost
@@ -88,7 +88,7 @@ def _process(rank: int, port: int, pipe: Any, job: Callable[..., Any], args: tup
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    training.write_report = lambda folder: folder
+    finish.write_report = lambda folder: folder
     try:
         pipe.send(job(*args))
     except BaseException:
@@ -265,8 +265,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Pat
 
 PROGRAM = """
 import sys
-from fractal_dsl.training import train as training
-training.write_report = lambda folder: folder
+from fractal_dsl.training import finish
+finish.write_report = lambda folder: folder
 from fractal_dsl.cli import main
 main()
 """

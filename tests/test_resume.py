@@ -28,7 +28,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.evaluation.run import Run, RunResult
 from fractal_dsl.pipeline import compile_text
-from fractal_dsl.training import train as training
+from fractal_dsl.training import finish
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import SPEC, ends_of, killed_at
@@ -38,7 +38,7 @@ from tests.support.runs import SPEC, ends_of, killed_at
 def without_reports() -> Iterator[None]:
     """Drawing takes longer than all the rest; ``test_train.py`` looks at reports."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+        patch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
         yield
 
 
@@ -69,7 +69,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
 def in_a_process(folder: Path, ready: Any) -> None:
     """Train, or go on; ``ready`` is set once torch is there."""
     torch.set_num_threads(1)
-    training.write_report = lambda folder: folder
+    finish.write_report = lambda folder: folder
     ready.set()
     if list((folder / "checkpoints").glob("step-*")):
         resume(folder, console=Console(file=StringIO()))
@@ -357,7 +357,7 @@ def test_a_report_that_cannot_be_written_is_finished_by_resume(tmp_path: Path) -
         raise UserError(f"cannot write {folder / 'report.html'}: No space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "write_report", full)
+        patch.setattr(finish, "write_report", full)
         with pytest.raises(
             UserError, match=r"(?s)cannot write .*The trained state is kept in .*fractal-dsl train --resume"
         ):

@@ -108,6 +108,8 @@ def test_the_folder_has_all_parts(done: Path) -> None:
         "paths.svg",
         "paths.json",
         "data.json",
+        "sessions.json",
+        "mistakes.json",
         "report.html",
         "manifest.json",
         "checkpoints",
@@ -124,7 +126,7 @@ def test_the_folder_has_all_parts(done: Path) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are not looked at, and take long to draw."""
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -424,7 +426,7 @@ def test_other_folders_are_no_runs(done: Path, tmp_path: Path) -> None:
 def test_the_report_opens_offline_and_names_everything(done: Path) -> None:
     page = (done / "report.html").read_text()
     assert page.count("<svg") == 5
-    outside = re.findall(r'(?:src|href)="([^#"][^"]*)"|url\((?!#)([^)]*)\)|@import', page)
+    outside = re.findall(r'(?:src|href)="(?!data:image/png)([^#"][^"]*)"|url\((?!#)([^)]*)\)|@import', page)
     assert not outside
     for text in ("column 2 alone", "optimizer.lr", "fractal_dsl", "torch", "epoch", "join mean"):
         assert text in page

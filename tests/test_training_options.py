@@ -68,7 +68,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are not looked at, and take long to draw."""
-    monkeypatch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+    monkeypatch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
 
 
 def some(config: TrainConfig, norm: str = "", batch: int = 12) -> tuple[Stepper, FractalModule, Any, Any]:

@@ -123,7 +123,10 @@ def killed(arguments: list[str]) -> None:
 
 
 def cli(*arguments: object) -> str:
-    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    words = [str(a) for a in arguments]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fractal-dsl", *words])  # the report names the command
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -134,7 +137,7 @@ def test_the_whole_path(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "net.frac").write_text(spec)
     whole, run = tmp_path / "whole", tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("fractal_dsl.training.train.write_report", lambda folder: None)
+        patch.setattr("fractal_dsl.training.finish.write_report", lambda folder: None)
         cli("train", tmp_path / "net.frac", "--out", whole, "--device", "cpu")
 
     context = multiprocessing.get_context("forkserver")
@@ -156,3 +159,5 @@ def test_the_whole_path(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     predicted = json.loads(cli("predict", run, *asked, "--json"))
     for row in predicted if isinstance(predicted, list) else [predicted]:
         assert row.keys() == keys
+    page = (run / "report.html").read_text()
+    assert "The worst mistakes" in page and page.count("fractal-dsl train") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,7 @@ def train(
             epochs=flags.get("epochs"),
             allow_python=allow_python,
             parallel=mode,
+            command=_command(),
         )
     elif spec is None:
         raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
@@ -177,7 +179,13 @@ def _run(
         allow_python=allow_python,
         parallel=parallel,
         start=trainable_of(given.stored) if given.stored else None,
+        command=_command(),
     )
+
+
+def _command() -> str:
+    """The command line of this process, for the report."""
+    return command("fractal-dsl", *sys.argv[1:])
 
 
 def _rank() -> int:

@@ -11,6 +11,7 @@ several, ahead of time.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -91,7 +92,13 @@ def load(
     record = identified(choice, splits, parts, moments, task)
     mean, std = [torch.from_numpy(m).to(device).reshape(by_channel) for m in moments]
     train, validation, test = [source.part(rows, device) for source, rows in parts]
-    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record, task)
+    name = partial(_short_name, *parts[2])
+    return ImageSet(choice.name, train, validation, test, mean, std, config.augment, config.seed, record, task, name)
+
+
+def _short_name(source: ExampleSource, rows: Rows, row: int) -> str:
+    """The name of an example, with the last folder of its path."""
+    return "/".join(source.raw().name(int(rows[row])).split("/")[-2:])
 
 
 def task_of(config: TrainConfig, compiled: Compiled, *, allow_python: bool) -> TaskName:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -27,6 +27,7 @@ class ImageSet:
     """Examples in three disjoint parts. ``mean`` and ``std`` are those of the training examples, by channel.
 
     ``seed`` is the run's seed. ``record`` is what a run stores about its data, and ``task`` judges outputs by targets.
+    ``test_name`` names the test example of a row.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ImageSet:
     seed: int
     record: DataRecord
     task: Task
+    test_name: Callable[[int], str] = "test example {}".format
 
     def describe(self) -> str:
         """One line: the name, the number of images or other examples for each use, their shape and classes."""

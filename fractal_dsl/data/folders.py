@@ -224,4 +224,5 @@ def _workers(images: ImageFiles) -> int | None:
 def _decoded(images: ImageFiles) -> Examples:
     every = StreamedPart(images, range(len(images)), torch.device("cpu"), _workers(images))
     read = [x.numpy() for x, _ in every.stream(in_order(len(images), 64), 0, None)]
-    return Examples(np.concatenate(read), images.targets, images.names, images.split, images)
+    x, named = np.concatenate(read), images.raw().name
+    return Examples(x, images.targets, images.names, images.split, images, named=named)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from fractal_dsl.base.files import replacing
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import resized, seen
 from fractal_dsl.data.inputs import Input
+from fractal_dsl.evaluation.pictures import drawn, palette
 from fractal_dsl.runs.data_record import DataRecord, Images
 
 _SOFTWARE = "fractal_dsl predict"
@@ -56,7 +56,7 @@ class MaskFiles:
         """The image in RGB, and the part of it that the net sees."""
         _, height, width = one.value.shape
         if one.row is not None:
-            return _drawn(one.value.numpy()), (0, 0, width, height)
+            return drawn(one.value.numpy()), (0, 0, width, height)
         how = self.record.images or Images("white", 1.0)
         image = decode(one.path, 3, how.background)
         return image, seen(image.size, (height, width), how.crop_pct)
@@ -95,7 +95,7 @@ def _mask_image(numbers: NDArray[np.int32], mode: str) -> Image.Image:
         return Image.fromarray(numbers.astype(np.uint16))
     image = Image.fromarray(numbers.astype(np.uint8)).convert("P")
     image.putdata(numbers.ravel())
-    image.putpalette(_palette(np.arange(256)).tobytes())
+    image.putpalette(palette(np.arange(256)).tobytes())
     return image
 
 
@@ -103,24 +103,5 @@ def _overlay(image: Image.Image, numbers: NDArray[np.int32], unseen: int) -> Ima
     """The image, with each pixel of a class but 0 blended with the colour of its class."""
     shown = np.asarray(image.convert("RGB")).astype(np.float32)
     coloured = ((numbers != 0) & (numbers != unseen))[..., None]
-    blended = np.where(coloured, (1 - _OPACITY) * shown + _OPACITY * _palette(numbers), shown)
+    blended = np.where(coloured, (1 - _OPACITY) * shown + _OPACITY * palette(numbers), shown)
     return Image.fromarray(blended.round().astype(np.uint8))
-
-
-def _palette(numbers: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """The colours [..., 3] of classes, as in PASCAL VOC: the bits of a number, dealt to red, green and blue in turn."""
-    colours = np.zeros((*numbers.shape, 3), np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            bit = (numbers >> (3 * place + channel)) & 1
-            colours[..., channel] |= (bit << (7 - place)).astype(np.uint8)
-    return colours
-
-
-def _drawn(x: NDArray[Any]) -> Image.Image:
-    """An input [channels, height, width] as an image, by its own range: in colour for 3 channels, else grey."""
-    x = x.astype(np.float64)
-    low, high = (0.0, 255.0) if x.min() >= 0 and 1 < x.max() <= 255 else (float(x.min()), float(x.max()))
-    scaled = ((x - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
-    grey = len(x) != 3
-    return Image.fromarray(scaled.mean(0).astype(np.uint8) if grey else scaled.transpose(1, 2, 0)).convert("RGB")

@@ -13,6 +13,7 @@ from fractal_dsl import ops
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data import ImageSet, Part, in_order
 from fractal_dsl.evaluation.confusion import Confusion
+from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.module import FractalModule
@@ -33,6 +34,7 @@ def measure_all(
     columns: bool = True,
     *,
     confusion: bool = False,
+    worst: Worst | None = None,
     run: Outputs | None = None,
     shares: World = ALONE,
     world: World | None = None,
@@ -40,7 +42,8 @@ def measure_all(
 ) -> dict[str, Any]:
     """``loss`` and the task's metrics of the whole net, and ``columns``: the same for each column alone.
 
-    With ``confusion``, and up to 100 classes, ``confusion`` counts the test examples of each class by answer.
+    With ``confusion``, and up to 100 classes, ``confusion`` counts the test examples of each class by answer. ``worst``
+    collects the worst mistakes of the whole net.
 
     The processes of ``shares`` divide the mini-batches among them. The figures cover all processes in ``world``, by
     default the same ones.
@@ -49,7 +52,7 @@ def measure_all(
     plans = [model.full_plan(), *map(model.column_plan, numbers)]
     counts = Confusion.of(images.task, len(images.record.classes)) if confusion else None
     world = world or shares
-    whole, *alone = _measure(model, images, part, plans, run or model, shares, world, crops, counts)
+    whole, *alone = _measure(model, images, part, plans, run or model, shares, world, crops, counts, worst)
     rows = [{"column": k} | figures for k, figures in zip(numbers, alone, strict=True)]
     return whole | {"columns": rows} | ({} if counts is None else {"confusion": counts.counts(world)})
 
@@ -72,6 +75,7 @@ def _measure(
     world: World,
     crops: int = 1,
     counts: Confusion | None = None,
+    worst: Worst | None = None,
 ) -> list[dict[str, float]]:
     """The figures under each plan. The images are read once.
 
@@ -91,6 +95,8 @@ def _measure(
                     meters[i].update(output, y)
                     if i == 0 and counts is not None:
                         counts.update(output, y)
+                    if i == 0 and worst is not None:
+                        worst.update(order[turn], output, y)
     model.train(mode)
     return [finite(meter.compute(world), images.task.name) for meter in meters]
 

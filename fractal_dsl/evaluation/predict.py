@@ -18,7 +18,7 @@ from fractal_dsl.evaluation.answering import Answerer, Confidence, Way
 from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
 from fractal_dsl.evaluation.readings import Mask, Reading, reader
 from fractal_dsl.evaluation.run import Run, Weights
-from fractal_dsl.runs.data_record import DataRecord, TargetRecord
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.anytime import Answer
 from fractal_dsl.tasks.infer import make
 
@@ -110,8 +110,8 @@ def _check_options(
 
 def _confidence(run: Run, trained: DataRecord, out: ops.Tensor) -> Confidence:
     """The confidence of outputs, by the task of the run."""
-    targets = trained.targets or TargetRecord("", None, None, [])
-    task = make(run.config, trained.task, run.compiled.program.net, out, targets.ignored, targets.unit)
+    ignored, unit = (trained.targets.ignored, trained.targets.unit) if trained.targets else (None, "token")
+    task = make(run.config, trained.task, run.compiled.program.net, out, ignored, unit)
 
     def sure(output: Tensor) -> Tensor:
         confidence = task.confidence(output)

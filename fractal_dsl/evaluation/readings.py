@@ -109,7 +109,7 @@ class Values:
 
     def as_json(self) -> dict[str, Any]:
         """``values``: numbers by name, or nested lists for more than one axis."""
-        numbers = self.values.tolist()
+        numbers = cast(list[Any], self.values.tolist())
         return {"values": dict(zip(self.names, numbers, strict=True)) if self.names else numbers}
 
     def text(self) -> str:
@@ -134,9 +134,14 @@ class Mask:
     @classmethod
     def of(cls, logits: Tensor, record: DataRecord) -> Mask:
         """The mask for logits [classes, height, width]."""
-        classes = logits.argmax(0)
-        counts = classes.flatten().bincount(minlength=len(logits)).double()
-        return cls(classes, [*map(record.name_of, range(len(logits)))], (counts / classes.numel()).tolist())
+        return cls.of_classes(logits.argmax(0), record, len(logits))
+
+    @classmethod
+    def of_classes(cls, classes: Tensor, record: DataRecord, count: int) -> Mask:
+        """The mask for classes [height, width] below ``count``. Others, which are ignored, are in no share."""
+        counts = classes[classes < count].bincount(minlength=count).double()
+        shares = cast(list[float], (counts / max(1, counts.sum().item())).tolist())
+        return cls(classes, [*map(record.name_of, range(count))], shares)
 
     def as_json(self) -> dict[str, Any]:
         """``classes``: the share of the pixels of each class."""

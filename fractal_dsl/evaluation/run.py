@@ -15,6 +15,8 @@
 ``manifest.json``      status, versions, graph hash, and the hash of each other file
 ``checkpoints/``       the two newest states to resume from; not in the manifest, because they change
 ``plain/``             on request: one column's architecture trained alone, with its own metrics.jsonl
+``sessions.json``      the size of the net, and the date, command and device of each part of the training
+``mistakes.json``      the test examples with the highest loss, as texts and pictures
 ``.lock``              the lock of the process that trains the run, with its host and process number
 ``.weights.json``      hashes of the weights, by which ``--resume`` recognises them even if the manifest is older
 ``tensorboard/``       on request; not in the manifest
@@ -94,7 +96,8 @@ class Run:
 class RunResult:
     """How a run ended. ``measured`` has the test figures of the best weights, as ``measure_all`` gives them.
 
-    ``ended`` is the reason: epochs, patience, interrupted or minutes. ``plain`` has the figures of one column's
+    ``ended`` is the reason: epochs, patience, interrupted or minutes. ``averaged`` says that the best weights were
+    chosen by an average over the whole net and its columns. ``plain`` has the figures of one column's
     architecture trained alone, if requested.
     """
 
@@ -105,6 +108,7 @@ class RunResult:
     best_epoch: int
     validation_images: int
     measured: dict[str, Any]
+    averaged: bool
     plain: dict[str, Any] | None
     seconds: float
     images_per_second: float

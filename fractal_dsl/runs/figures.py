@@ -11,6 +11,7 @@ from fractal_dsl.runs.plots import (
     BLACK,
     BLUE,
     DASHES,
+    GREY,
     ORANGE,
     Drawing,
     colour,
@@ -23,7 +24,19 @@ from fractal_dsl.runs.tasks import Metric
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GREY = "#777777"
+Value = Callable[[float], str]
+
+
+Style = dict[str, Any]
+
+
+def _at_epoch(label: str, text: Value) -> Callable[[float, float], str]:
+    """The text for a point of a line by epoch."""
+    return lambda epoch, value: f"{label}, epoch {epoch:g}: {text(value)}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}"
 
 
 def curves_svg(run: RunFiles, salt: str = "curves") -> str:
@@ -32,24 +45,31 @@ def curves_svg(run: RunFiles, salt: str = "curves") -> str:
     with Drawing(2, salt) as drawing:
         losses, scores = drawing.axes
         x = [e["epoch"] for e in epochs]
-        losses.plot(x, [e["train_loss"] for e in epochs], color=ORANGE, ls="--", marker="o", ms=3, label="training")
+        train: Style = {"label": "training", "color": ORANGE, "ls": "--", "marker": "o", "ms": 3}
+        valid: Style = {"label": "validation", "color": BLUE, "marker": "o", "ms": 3}
+        drawing.line(losses, x, [e["train_loss"] for e in epochs], text=_at_epoch("training", _loss), **train)
         if running == score:
             y = [score.plotted(e[f"train_{score.key}"]) for e in epochs]
-            scores.plot(x, y, color=ORANGE, ls="--", marker="o", ms=3, label="training")
-        valid = [e["validation"] for e in epochs if e["validation"]]
-        if valid:
-            losses.plot(x, [v["loss"] for v in valid], color=BLUE, marker="o", ms=3, label="validation")
-            y = [score.plotted(v[score.key]) for v in valid]
-            scores.plot(x, y, color=BLUE, marker="o", ms=3, label="validation")
+            drawing.line(scores, x, y, text=_at_epoch("training", score.of_plotted), **train)
+        if validated := [(e["epoch"], e["validation"]) for e in epochs if e["validation"]]:
+            x = [epoch for epoch, _ in validated]
+            drawing.line(losses, x, [v["loss"] for _, v in validated], text=_at_epoch("validation", _loss), **valid)
+            y = [score.plotted(v[score.key]) for _, v in validated]
+            drawing.line(scores, x, y, text=_at_epoch("validation", score.of_plotted), **valid)
         losses.set(title="Loss", xlabel="epoch", ylabel=run.loss_axis, yscale="log")
         scores.set(title=score.title, xlabel="epoch", ylabel=score.axis)
         if run.result and run.result["best_epoch"]:
             scores.axvline(run.result["best_epoch"], color="#999999", lw=1, ls=":", label="best weights")
         for axes in drawing.axes:
             integer_epochs(axes)
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
     return drawing.svg
+
+
+_WHOLE: Style = {"label": "whole net", "color": BLACK, "lw": 2.2}
+
+
+def _column(i: int) -> Style:
+    return {"color": colour(i), "ls": DASHES[i % 4], "lw": 1.6}
 
 
 def columns_svg(run: RunFiles, salt: str = "columns") -> str:
@@ -60,15 +80,14 @@ def columns_svg(run: RunFiles, salt: str = "columns") -> str:
         over_time, final = drawing.axes
         names = [f"column {c['column']}" for c in result["columns"]]
         valid = [(e["epoch"], e["validation"]) for e in run.epochs if e["validation"]]
+        x = [epoch for epoch, _ in valid]
         for i, name in enumerate(names):
             y = [score.plotted(v["columns"][i][score.key]) for _, v in valid]
-            over_time.plot([x for x, _ in valid], y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=name)
+            drawing.line(over_time, x, y, text=_at_epoch(name, score.of_plotted), label=name, **_column(i))
         y = [score.plotted(v[score.key]) for _, v in valid]
-        over_time.plot([x for x, _ in valid], y, color=BLACK, lw=2.2, label="whole net")
+        drawing.line(over_time, x, y, text=_at_epoch("whole net", score.of_plotted), **_WHOLE)
         over_time.set(title=f"Validation {examples}, by epoch", xlabel="epoch", ylabel=score.axis)
         integer_epochs(over_time)
-        if valid:
-            over_time.legend()
         rows = [(f"column {c['column']}", c[score.key], colour(i)) for i, c in enumerate(result["columns"])]
         if result["plain"]:
             rows.append((f"column {result['plain']['column']} trained alone", result["plain"][score.key], GREY))
@@ -104,16 +123,17 @@ def losses_svg(run: RunFiles, salt: str = "losses") -> str:
             x = [e["epoch"] for e in epochs]
             for i, column in enumerate(epochs[0][key]["columns"]):
                 y = [e[key]["columns"][i]["loss"] for e in epochs]
-                axes.plot(x, y, color=colour(i), ls=DASHES[i % 4], lw=1.6, label=f"column {column['column']}")
-            axes.plot(x, [e[key]["loss"] for e in epochs], color=BLACK, lw=2.2, label="whole net")
+                label = f"column {column['column']}"
+                drawing.line(axes, x, y, text=_at_epoch(label, _loss), label=label, **_column(i))
+            drawing.line(axes, x, [e[key]["loss"] for e in epochs], text=_at_epoch("whole net", _loss), **_WHOLE)
             alone = [e for e in run.plain if e.get(key)]
             if alone:
                 label = f"column {run.config['plain']}'s layers, trained alone"
                 y = [e[key]["loss"] for e in alone]
-                axes.plot([e["epoch"] for e in alone], y, color=GREY, ls="--", lw=1.8, label=label)
+                x, style = [e["epoch"] for e in alone], {"color": GREY, "ls": "--", "lw": 1.8}
+                drawing.line(axes, x, y, text=_at_epoch(label, _loss), label=label, **style)
             axes.set(title=title, xlabel="epoch", ylabel=run.loss_axis, yscale="log")
             integer_epochs(axes)
-            axes.legend()
     return drawing.svg
 
 
@@ -128,12 +148,16 @@ def gradients_svg(run: RunFiles, salt: str = "gradients") -> str:
             for i, e in enumerate(shown):
                 y = [norm or float("nan") for norm in e["training"]["gradients"]]
                 label = f"epoch {e['epoch']}"
-                axes.plot(range(1, len(y) + 1), y, color=gradation(i, len(shown)), marker="o", ms=3, label=label)
+                style = {"color": gradation(i, len(shown)), "marker": "o", "ms": 3}
+                drawing.line(axes, range(1, len(y) + 1), y, text=_at_depth(label), label=label, **style)
             axes.set(title=title, xlabel="depth (layers with weights)", ylabel="gradient norm", yscale="log")
-            axes.legend()
             _whole_numbers(axes)
             plain_logarithms(axes)
     return drawing.svg
+
+
+def _at_depth(label: str) -> Callable[[float, float], str]:
+    return lambda depth, norm: f"{label}, depth {depth:g}: {norm:.3g}"
 
 
 def paths_svg(run: RunFiles, salt: str = "paths") -> str:
@@ -146,42 +170,32 @@ def paths_svg(run: RunFiles, salt: str = "paths") -> str:
         whole, live = [[100 * share for share in paths[key]] for key in ("whole", "live")]
         axes.bar(x, whole, width=0.9, color="#BBBBBB", label=f"whole net: {_count(paths['total'])} paths")
         label = f"under drop-path: {_count(paths['expected'])} on average"
-        axes.plot(x, live, color=BLUE, marker="o", ms=3, lw=1.6, label=label)
+        style: Style = {"color": BLUE, "marker": "o", "ms": 3, "lw": 1.6}
+        drawing.line(axes, x, live, text=lambda n, share: f"length {n:g}: {share:.2f} %", label=label, **style)
         axes.set(title="Paths by length", xlabel="length (layers with weights)", ylabel="share of paths (%)")
-        axes.set_ylim(0, 1.3 * max(whole + live))
-        axes.legend()
         _whole_numbers(axes)
     return drawing.svg
 
 
 def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
     """The training loss and validation score of several runs in one picture: those of the first one's task."""
-
-    def draw(
-        axes: Axes, runs: Sequence[RunFiles], epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float]
-    ) -> None:
-        for i, run in enumerate(runs):
-            rows = epochs(run)
-            y = [value(e) for e in rows]
-            axes.plot(
-                [e["epoch"] for e in rows],
-                y,
-                color=colour(i),
-                ls=DASHES[i // 7 % 4],
-                lw=1.6,
-                label=plot_text(run.name),
-            )
-        integer_epochs(axes)
-        axes.legend()
-
     score = runs[0].figures.score
     comparable = [run for run in runs if run.figures.score == score]
+
+    def draw(axes: Axes, epochs: Callable[[RunFiles], list[Any]], value: Callable[[Any], float], text: Value) -> None:
+        for i, run in enumerate(comparable):
+            rows = epochs(run)
+            y = [value(e) for e in rows]
+            style: Style = {"color": colour(i), "ls": DASHES[i // 7 % 4], "lw": 1.6, "label": plot_text(run.name)}
+            drawing.line(axes, [e["epoch"] for e in rows], y, text=_at_epoch(run.name, text), **style)
+        integer_epochs(axes)
+
     with Drawing(2, salt) as drawing:
         losses, scores = drawing.axes
         losses.set(title="Training loss", xlabel="epoch", ylabel=runs[0].loss_axis, yscale="log")
         scores.set(title=f"Validation {score.label}", xlabel="epoch", ylabel=score.axis)
-        draw(losses, comparable, lambda run: run.epochs, lambda e: e["train_loss"])
-        draw(scores, comparable, _validated, lambda e: score.plotted(e["validation"][score.key]))
+        draw(losses, lambda run: run.epochs, lambda e: e["train_loss"], _loss)
+        draw(scores, _validated, lambda e: score.plotted(e["validation"][score.key]), score.of_plotted)
     return drawing.svg
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runs.mistakes import Mistake
+from fractal_dsl.runs.parts import MISTAKES, SESSIONS
 from fractal_dsl.runs.tasks import TASKS, loss_axis
 from fractal_dsl.runs.tasks import Figures as TaskFigures
 from fractal_dsl.stored.kinds import expect
@@ -34,6 +36,8 @@ class RunFiles:
     data: DataRecord | None
     status: str
     versions: Figures
+    sessions: Figures | None
+    mistakes: Sequence[Mistake]
 
     @classmethod
     def read(cls, folder: Path) -> RunFiles:
@@ -62,6 +66,8 @@ class RunFiles:
             data,
             result["status"] if result else manifest.get("status", "running"),
             manifest.get("versions", {}),
+            _json(folder, SESSIONS, schema.Sessions),
+            (_json(folder, MISTAKES, schema.Mistakes) or {"mistakes": []})["mistakes"],
         )
 
     @property
@@ -78,6 +84,11 @@ class RunFiles:
     def figures(self) -> TaskFigures:
         """The figures of the run's task."""
         return TASKS[self.data.task if self.data else "classification"]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each example has one class."""
+        return self.data is None or self.data.task == "classification"
 
     @property
     def loss_axis(self) -> str:
@@ -99,9 +110,12 @@ class RunFiles:
             return f"{kind} at the stop: no epoch was finished"
         if not images:
             return f"{kind} of epoch {epoch}, the last: there were no validation {self.figures.examples} to choose by"
+        judged = " of the whole net" if self.result["columns"] else ""
+        if self.result.get("averaged"):
+            judged = ", averaged over the whole net and each column"
         return (
-            f"{kind} of epoch {epoch}, chosen by {self.figures.score.label}, then loss, on {images:,} validation "
-            f"{self.figures.examples}; the test {self.figures.examples} played no part"
+            f"{kind} of epoch {epoch}, chosen by {self.figures.score.label}{judged}, then loss, on {images:,} "
+            f"validation {self.figures.examples}; the test {self.figures.examples} played no part"
         )
 
 

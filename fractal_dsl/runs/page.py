@@ -1,10 +1,15 @@
-"""A web page that needs no other file: the frame and the style that all pages of results share."""
+"""A web page that needs no other file: what all pages of results share, in light and in dark."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from fractal_dsl.base.escaping import markup
+from fractal_dsl.runs.plots import dark_colours
+
+Table = Mapping[str, Sequence[str]]
+"""Rows by name, with a cell for each column."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -13,16 +18,25 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: {width};
-  margin: 2rem auto; padding: 0 1rem }}
+:root {{ color-scheme: light dark; --ink: #222; --paper: #fff; --soft: #555; --line: #ddd; --panel: #f6f6f6;
+  --right: 0, 114, 178; --wrong: 213, 94, 0 }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: {width};
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }}
 h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }} h3 {{ font-size: 1rem }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; border-bottom: 1px solid #ddd;
+table {{ border-collapse: collapse }} .scroll {{ overflow-x: auto }}
+th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums }}
-td.n, th.n {{ text-align: right }}
+td.n, th.n {{ text-align: right; overflow-wrap: normal }}
 figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
-figcaption, .note {{ color: #555 }}
-{style}</style>
+figure.plot svg {{ min-width: 34rem }}
+figcaption, .note {{ color: var(--soft) }}
+{style}@media (prefers-color-scheme: dark) {{
+:root {{ --ink: #e4e4e4; --paper: #15181c; --soft: #a8adb3; --line: #33373d; --panel: #1e2227;
+  --right: 90, 176, 232; --wrong: 255, 138, 61 }}
+figure:not(.plot, .net) svg {{ background: #fff }}
+{dark}
+}}
+</style>
 </head>
 <body>
 {body}
@@ -36,4 +50,25 @@ def page(title: str, parts: Iterable[str], width: str, style: str = "") -> str:
 
     ``width`` is the largest width of the text, as in CSS: ``"64rem"``.
     """
-    return _PAGE.format(title=markup(title), body="\n".join(part for part in parts if part), width=width, style=style)
+    body = "\n".join(part for part in parts if part)
+    return _PAGE.format(title=markup(title), body=body, width=width, style=style, dark=dark_colours("figure.plot"))
+
+
+def table(rows: Table, head: Sequence[str] = ()) -> str:
+    """A table. Its cells are numbers if there is a head."""
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        inner = (f"<{tag}{' class=n' if i and head else ''}>{markup(c)}</{tag}>" for i, c in enumerate(cells))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
+    return f'<div class="scroll"><table>\n{row(["", *head], "th") if head else ""}{body}\n</table></div>'
+
+
+def figure(text: str, caption: str, kind: str = "plot") -> str:
+    """An SVG inline, with a caption; empty if the text has none."""
+    match = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
+    if not match:
+        return ""
+    svg = match[0].replace("<svg", f'<svg role="img" aria-label="{markup(caption)}"', 1)
+    return f'<figure class="{kind}">\n<div>{svg}</div>\n<figcaption>{markup(caption)}</figcaption>\n</figure>'

@@ -19,6 +19,10 @@ ORIGIN: Final = "initial.json"
 """The source of the initial weights, if the setting ``init_from`` names one."""
 LENGTHENED: Final = "epochs.json"
 """The numbers of epochs of the run, in order, if a resumed run was given more."""
+SESSIONS: Final = "sessions.json"
+"""The size of the net, and the date, command and device of each part of the training."""
+MISTAKES: Final = "mistakes.json"
+"""The test examples with the highest loss."""
 WRITTEN: Final = ".weights.json"
 """Beside the weights: the hashes of the present files, and of those about to replace them."""
 
@@ -31,7 +35,7 @@ SEALED: Final = (
 """The files that the manifest covers, apart from the spec."""
 _UNSEALED = (
     *("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg"),
-    *(LOCK, WRITTEN, f"{PLAIN}/{WRITTEN}"),
+    *(SESSIONS, MISTAKES, LOCK, WRITTEN, f"{PLAIN}/{WRITTEN}"),
 )
 _MANY = (
     *(f"{part}{CHECKPOINTS}/{kind}step-*" for part in ("", f"{PLAIN}/") for kind in ("", "refused-")),

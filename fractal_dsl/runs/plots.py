@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from io import StringIO
+from math import isfinite
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import markup
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#222222"
+GREY, _GRID, _EDGE = "#777777", "#E4E4E4", "#888888"
 _COLUMNS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8A7A00")  # after Okabe and Ito
+_LABEL = 42  # characters beside an axis
 DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -23,10 +30,22 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "axes.edgecolor": "#888888",
+    "grid.color": _GRID,
+    "axes.edgecolor": _EDGE,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), BLACK),
     "legend.frameon": False,
 }
+_DARK = {"#FFFFFF": "none", BLACK: "#E4E4E4", _GRID: "#33373D", BLUE: "#5AB0E8", ORANGE: "#FF8A3D", GREY: "#A5A5A5"}
+"""The colours of a dark page for those of the light one."""
+
+
+def dark_colours(scope: str) -> str:
+    """CSS rules that give plots in elements ``scope`` the colours of a dark page."""
+    return "".join(
+        f'{scope} [style*="{kind}: {light.lower()}"]{{{kind}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for kind in ("fill", "stroke")
+    )
 
 
 def require_matplotlib() -> None:
@@ -35,13 +54,22 @@ def require_matplotlib() -> None:
         raise UserError("the curves of a run need matplotlib: pip install 'fractal-dsl[train]'")
 
 
+Text = Callable[[float, float], str]
+"""What the pointer shows over a point (x, y)."""
+
+
 class Drawing:
-    """``with Drawing(n, salt) as drawing``: n axes side by side. ``svg`` holds the text after the block."""
+    """``with Drawing(n, salt) as drawing``: n axes side by side. ``svg`` holds the text after the block.
+
+    The legend of all axes is below them, where it covers no curve.
+    """
 
     svg: str
 
     def __init__(self, panels: int, salt: str) -> None:
         self.panels, self.salt = panels, salt
+        self.points: list[tuple[Axes, list[tuple[float, float]], Text]] = []
+        self.titles: dict[str, list[str]] = {}
 
     def __enter__(self) -> Drawing:
         import matplotlib
@@ -59,11 +87,54 @@ class Drawing:
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
+                for axes in self.axes:
+                    axes.set_ylabel(fill(axes.get_ylabel(), _LABEL))
+                self._legend()
+                for number, drawn in enumerate(self.points):
+                    self._hover(number, *drawn)
                 text = StringIO()
                 self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-                self.svg = text.getvalue()
+                self.svg = _titled(text.getvalue(), self.titles)
         finally:
             self.context.__exit__(None, None, None)
+
+    def line(
+        self, axes: Axes, x: Sequence[float], y: Sequence[float], label: str, text: Text | None = None, **style: Any
+    ) -> None:
+        """Draw a line, whose points show ``text``, by default "label: y", under the pointer."""
+        axes.plot(x, y, label=label, **style)
+        self.points.append((axes, list(zip(x, y, strict=True)), text or (lambda _, value: f"{label}: {value:.4g}")))
+
+    def _hover(self, number: int, axes: Axes, points: Sequence[tuple[float, float]], text: Text) -> None:
+        """Lay invisible points over those of a line, to show their texts."""
+        logarithmic = axes.get_yscale() == "log"
+        shown = [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (y > 0 or not logarithmic)]
+        if shown:
+            name = f"{self.salt}-hover-{number}"
+            axes.plot(*zip(*shown, strict=True), ls="", marker="o", ms=10, alpha=0, gid=name, label="_")
+            self.titles[name] = [text(x, y) for x, y in shown]
+
+    def _legend(self) -> None:
+        """One legend for all axes, below them."""
+        handles = {name: h for axes in self.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+        if handles and not self.figure.legends:
+            columns = max(1, min(len(handles), self.panels * 40 // (5 + max(map(len, handles)))))
+            self.figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def _titled(svg: str, titles: Mapping[str, Sequence[str]]) -> str:
+    """An SVG with a title for each point of the groups with these ids."""
+
+    def group(match: re.Match[str]) -> str:
+        texts = iter(titles[match["id"]])
+        return re.sub(
+            r"<use ([^<>]*)/>", lambda use: f"<use {use[1]}><title>{markup(next(texts))}</title></use>", match[0]
+        )
+
+    if not titles:
+        return svg
+    ids = "|".join(map(re.escape, titles))
+    return re.sub(rf'<g id="(?P<id>{ids})">.*?</g>\s*</g>', group, svg, flags=re.DOTALL)
 
 
 def colour(column: int) -> str:
@@ -72,11 +143,11 @@ def colour(column: int) -> str:
 
 
 def gradation(i: int, count: int) -> str:
-    """The i-th of ``count`` colours from light to dark, for ordered data."""
+    """The i-th of ``count`` colours for ordered data, which are visible on light and dark pages."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    return to_hex(colormaps["viridis_r"](0.1 + 0.85 * i / max(1, count - 1)))
+    return to_hex(colormaps["viridis_r"](0.25 + 0.5 * i / max(1, count - 1)))
 
 
 def integer_epochs(axes: Axes) -> None:

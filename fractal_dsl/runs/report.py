@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,20 +9,31 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import read_part, write_part
 from fractal_dsl.base.texts import duration, memory_text, shortened
+from fractal_dsl.picture.graph_to_dot import follow_reader
+from fractal_dsl.runs.confusion import confusion_html
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
 from fractal_dsl.runs.files import Figures, RunFiles
-from fractal_dsl.runs.page import page
+from fractal_dsl.runs.mistakes import mistakes_html
+from fractal_dsl.runs.page import Table, figure, page, table
 from fractal_dsl.runs.svg import clean_svg
 from fractal_dsl.runs.tasks import Metric
 
-Table = Mapping[str, Sequence[str]]
-"""Rows by name, with a cell for each run."""
-
 _STYLE = """\
-figure.net { border: 1px solid #ddd; padding: .5rem }
-figure.net svg { max-height: 48rem }
-pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; font-size: .85rem }
+td:first-child { min-width: 8rem }
+figure.net { border: 1px solid var(--line); padding: .5rem } figure.net svg { max-height: 48rem }
+pre { background: var(--panel); padding: 1rem; overflow-x: auto; font-size: .85rem; overflow-wrap: normal }
 .runs { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }
+.mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem }
+.mistakes.wide { grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)) }
+.mistakes figure { margin: 0; overflow: visible; font-size: .85rem; line-height: 1.35 }
+.mistakes .pictures { display: flex; gap: .25rem }
+.mistakes img { flex: 1; min-width: 0; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
+  background: var(--panel) }
+.confusion td, .confusion th { padding: .2rem .4rem; text-align: right; border: 1px solid var(--line);
+  overflow-wrap: normal; min-width: 0 }
+.confusion thead th { vertical-align: bottom } .confusion .down span { writing-mode: vertical-rl }
+.confusion td:hover { outline: 2px solid var(--ink) }
+.confusion.dense td { padding: 0; min-width: .6rem; height: .6rem; border: 0 }
 """
 
 
@@ -67,11 +77,13 @@ _CAPTIONS = {
 
 def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
     """The page of a run, given its pictures by name. It needs no other file."""
-    drawn = {name: _figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
+    drawn = {name: figure(svg, _CAPTIONS[name]) for name, svg in svgs.items()}
     parts = [
         f"<h1>{markup(run.title)}</h1>",
         f'<p class="note">{markup(run.name)}.{markup(_status(run))}</p>',
         *_scores(run),
+        *_mistakes(run),
+        *_confusion(run),
         "<h2>Training</h2>" if "curves" in drawn else "",
         drawn.get("curves", ""),
         _net(run.folder),
@@ -82,13 +94,14 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
         drawn.get("gradients", ""),
         drawn.get("paths", ""),
         "<h2>Run</h2>",
-        _table({name: [value] for name, value in facts(run).items()}),
+        table({name: [value] for name, value in facts(run).items()}),
+        *_sessions(run),
         "<h2>Settings</h2>",
-        _table({name: [value] for name, value in run.settings().items()}),
+        table({name: [value] for name, value in run.settings().items()}),
         "<h2>Spec</h2>",
         f"<pre>{markup(_text(run.folder, run.given.spec))}</pre>",
     ]
-    return page(run.title, parts, "64rem", _STYLE)
+    return page(run.title, parts, "64rem", _STYLE + follow_reader())
 
 
 def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
@@ -98,7 +111,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
     sides: list[str] = []
     for i, run in enumerate(runs):
         drawn = pictures(run, f"-{i}")
-        shown = "\n".join(_figure(svg, _CAPTIONS[name]) for name, svg in drawn.items())
+        shown = "\n".join(figure(svg, _CAPTIONS[name]) for name, svg in drawn.items())
         head = f'<h3>{markup(run.name)}</h3>\n<p class="note">{markup(run.title)}.{markup(_status(run))}</p>'
         sides.append(f"<section>{head}\n{_net(run.folder)}\n{shown}</section>")
     caption = "Training: the part of the net that drop-path keeps, averaged over the epoch. Validation: the whole net."
@@ -106,20 +119,23 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
         f"<h1>{title}</h1>",
         f'<p class="note">{markup(", ".join(names))}</p>',
         "<h2>Figures</h2>",
-        _table(figures, names),
+        table(figures, names),
         "<h2>Training</h2>",
-        _figure(overlay_svg(runs), caption),
+        figure(overlay_svg(runs), caption),
         "<h2>Settings that differ</h2>",
-        _table(settings, names) if settings else "<p>None.</p>",
+        table(settings, names) if settings else "<p>None.</p>",
         "<h2>Side by side</h2>",
         f'<div class="runs">{"".join(sides)}</div>',
     ]
-    return page(title, parts, "96rem", _STYLE)
+    return page(title, parts, "96rem", _STYLE + follow_reader())
 
 
 def facts(run: RunFiles) -> dict[str, str]:
     """How a run went, apart from its figures."""
     result, rows = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
+    if run.sessions is not None:
+        rows["parameters"] = f"{run.sessions['parameters']:,}"
+        rows["multiply-accumulates"] = f"{run.sessions['macs']:,} for one of the {run.figures.examples}"
     if result is not None:
         rows["training time"] = duration(result["seconds"])
         rows["training speed"] = f"{result['images_per_second']:,.0f} {run.figures.examples}/s"
@@ -154,27 +170,45 @@ def _scores(run: RunFiles) -> list[str]:
         rows[f"column {result['plain']['column']}'s layers, trained alone"] = _texts(result["plain"], metrics)
     return [
         f"<h2>{run.figures.score.title} on the test {run.figures.examples}</h2>",
-        _table(rows, [*(m.label for m in metrics), f"loss: {run.loss_axis}"]),
+        table(rows, [*(m.label for m in metrics), f"loss: {run.loss_axis}"]),
         f'<p class="note">With the {markup(run.chosen())}.</p>',
     ]
+
+
+def _mistakes(run: RunFiles) -> list[str]:
+    if not run.mistakes:
+        return []
+    note = f"The test {run.figures.examples} with the highest loss{' among those answered wrongly' * run.has_classes}."
+    return ["<h2>The worst mistakes</h2>", mistakes_html(run.mistakes), f'<p class="note">{markup(note)}</p>']
+
+
+def _confusion(run: RunFiles) -> list[str]:
+    counts = run.result.get("confusion") if run.result else None
+    if not counts or run.data is None:
+        return []
+    names = [run.data.name_of(i) for i in range(len(counts))]
+    examples = "pixels" if run.data.task == "segmentation" else run.figures.examples
+    return ["<h2>Which classes are taken for which</h2>", confusion_html(counts, names, examples)]
+
+
+def _sessions(run: RunFiles) -> list[str]:
+    """When, where and by which commands the run was trained."""
+    if run.sessions is None:
+        return []
+    rows = {
+        f"{number}": [one["began"], one["command"] or "from Python", one["device"]]
+        for number, one in enumerate(run.sessions["sessions"], 1)
+    }
+    return ["<h3>Sessions</h3>", table({"": ["began", "command", "device"], **rows})]
 
 
 def _texts(measured: Figures, metrics: Sequence[Metric]) -> list[str]:
     return [*(m.text(measured[m.key]) if m.key in measured else "" for m in metrics), f"{measured['loss']:.4f}"]
 
 
-def _table(rows: Table, head: Sequence[str] = ()) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        inner = (f"<{tag}{' class=n' if i and head else ''}>{markup(c)}</{tag}>" for i, c in enumerate(cells))
-        return f"<tr>{''.join(inner)}</tr>"
-
-    body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
-    return f"<table>\n{row(['', *head], 'th') if head else ''}{body}\n</table>"
-
-
 def _net(folder: Path) -> str:
     """The network's picture, if there is one. It gets its own box, because it may be tall."""
-    return _figure(clean_svg(_text(folder, "graph.svg")), "The network.", "net")
+    return figure(clean_svg(_text(folder, "graph.svg")), "The network.", "net")
 
 
 def _text(folder: Path, name: str) -> str:
@@ -185,13 +219,3 @@ def _text(folder: Path, name: str) -> str:
         return ""
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / name} cannot be read: {error}") from None
-
-
-def _figure(text: str, caption: str, kind: str = "") -> str:
-    """An SVG inline."""
-    match = re.search(r"<svg\b.*</svg>", text, re.DOTALL)
-    if not match:
-        return ""
-    svg = match[0].replace("<svg", f'<svg role="img" aria-label="{markup(caption)}"', 1)
-    named = f' class="{kind}"' if kind else ""
-    return f"<figure{named}>\n<div>{svg}</div>\n<figcaption>{markup(caption)}</figcaption>\n</figure>"

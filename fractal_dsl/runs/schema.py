@@ -7,6 +7,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 import msgspec
 
 from fractal_dsl.base.json_faults import explained
+from fractal_dsl.runs.mistakes import Mistake
 from fractal_dsl.runs.tasks import Figures
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -56,7 +57,7 @@ class Epoch(TypedDict):
 
 
 class Result(Validated):
-    """``result.json``."""
+    """``result.json``. ``averaged`` says that the best weights were chosen by an average over columns."""
 
     status: str
     ended: str
@@ -65,6 +66,30 @@ class Result(Validated):
     plain: Column | None
     seconds: float
     images_per_second: float
+    averaged: NotRequired[bool]
+    confusion: NotRequired[list[list[Count]]]
+
+
+class Session(TypedDict):
+    """A part of the training. ``began`` is a date and time, ``command`` None if it was started from Python."""
+
+    began: str
+    command: str | None
+    device: str
+
+
+class Sessions(TypedDict):
+    """``sessions.json``. ``macs`` are multiply-accumulates for one example."""
+
+    parameters: Count
+    macs: Count
+    sessions: list[Session]
+
+
+class Mistakes(TypedDict):
+    """``mistakes.json``."""
+
+    mistakes: list[Mistake]
 
 
 class Paths(TypedDict):
@@ -102,6 +127,8 @@ def fault(data: Any, type: Any) -> str | None:
         msgspec.convert(data, type)
     except msgspec.ValidationError as error:
         return explained(error)
+    if type is Result and (counts := data.get("confusion")) and {len(counts)} != {*map(len, counts)}:
+        return "`confusion` is not square"
     if type is Paths and len({len(data[key]) for key in ("lengths", "whole", "live")}) > 1:
         return "`lengths`, `whole` and `live` differ in length"
     return None

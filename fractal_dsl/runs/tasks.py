@@ -44,6 +44,10 @@ class Metric(Struct, frozen=True):
         """The value on the scale of ``axis``."""
         return 100 * value if self.percent else value
 
+    def of_plotted(self, value: float) -> str:
+        """The text of a value on the scale of ``axis``."""
+        return self.text(value / 100 if self.percent else value)
+
     def merit(self, value: float) -> float:
         """The value with a sign, so that a larger one is better."""
         return value if self.higher else -value

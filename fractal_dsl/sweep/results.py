@@ -14,7 +14,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, duration
-from fractal_dsl.runs.page import page
+from fractal_dsl.runs.page import figure, page
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.sweep.folder import SweepFolder, lines_of
@@ -102,14 +102,14 @@ class Results:
                 cell = markup(first)
             kind = ' class="best"' if row.best else ""
             rows.append(f"<tr{kind}><td>{cell}</td>{''.join(f'<td>{markup(c)}</td>' for c in rest)}</tr>")
-        figure = ""
+        plot = ""
         if svg:
-            figure = f"<figure>{svg[svg.index('<svg') :]}<figcaption>{markup(self._caption())}</figcaption></figure>"
+            plot = figure(svg, self._caption())
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
         what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
         title = f"Sweep of {self.sweep.net}"
         head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(what)}</p>']
-        return page(title, [*head, figure, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
+        return page(title, [*head, plot, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
 
     def svg(self) -> str | None:
         """A plot of the objective against parameters, MACs and training time; None if no trial is done."""

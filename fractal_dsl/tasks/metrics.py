@@ -93,7 +93,10 @@ def _computed(metric: Metric, world: World) -> float:
         else:
             setattr(metric, name, world.sum(value.double().cpu()))
     with warnings.catch_warnings(action="ignore"):  # about labels that never occur, and processes without examples
-        return float(cast(Tensor, metric.to("cpu").compute()))
+        try:
+            return float(cast(Tensor, metric.to("cpu").compute()))
+        except ValueError:  # R² of a single example
+            return math.nan
 
 
 class _Absent(ModuleType):

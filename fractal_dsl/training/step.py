@@ -13,6 +13,7 @@ from torch import Tensor
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
 from fractal_dsl.evaluation.measure import measure_all
+from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.fit import tensors_of
@@ -197,9 +198,17 @@ class Stepper:
         """Load the weights in a file."""
         load_weights(self.model, [file])
 
-    def measure(self, images: ImageSet, part: Part, columns: bool = True, *, confusion: bool = False) -> dict[str, Any]:
+    def measure(
+        self,
+        images: ImageSet,
+        part: Part,
+        columns: bool = True,
+        *,
+        confusion: bool = False,
+        worst: Worst | None = None,
+    ) -> dict[str, Any]:
         """The figures of ``measure_all``."""
-        return measure_all(self.model, images, part, columns, confusion=confusion, shares=self.shares)
+        return measure_all(self.model, images, part, columns, confusion=confusion, worst=worst, shares=self.shares)
 
     def finite(self) -> bool:
         """Whether all parameters of this process are finite."""

@@ -22,11 +22,10 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.paths import absolute
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
-from fractal_dsl.evaluation.run import RunResult, Status, Weights, data_of, spec_of_unfinished, unfinished
+from fractal_dsl.evaluation.run import RunResult, Weights, data_of, spec_of_unfinished, unfinished
 from fractal_dsl.runs.data_record import compare
 from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
-from fractal_dsl.runs.report import write_report
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
@@ -35,15 +34,17 @@ from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.finish import finished
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
 from fractal_dsl.training.layout import SMALL, with_layout
 from fractal_dsl.training.lengthened import lengthened
-from fractal_dsl.training.loop import Loop, scores
+from fractal_dsl.training.loop import Loop
 from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
 from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
+from fractal_dsl.training.sessions import note_session
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
 from fractal_dsl.training.tensorboard import Board, require_tensorboard
@@ -60,14 +61,16 @@ def train(
     allow_python: bool = False,
     parallel: Parallel | None = None,
     start: FractalModule | None = None,
+    command: str | None = None,
 ) -> RunResult:
     """Train a net and write the run's folder: ``out``, or the next free ``runs/NET-1``.
 
     Training begins with the weights of ``start``, a network of the same spec, or with weights drawn from the seed.
     The setting ``init_from`` replaces those that its source has, and ``initial.json`` records them.
-    ``picture`` is the net as SVG, for the report. CUDA is used if present, unless ``device`` says otherwise. Relative
-    paths of a data set start at the current folder; the run stores absolute ones. ``allow_python`` lets the data set
-    be Python code. ``parallel`` says how the processes that torchrun started share the work. If torchrun restarts them,
+    ``picture`` is the net as SVG, and ``command`` the command line that began the training, for the report. CUDA is
+    used if present, unless ``device`` says otherwise. Relative paths of a data set start at the current folder; the run
+    stores absolute ones. ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that
+    torchrun started share the work. If torchrun restarts them,
     they resume the run in ``out``.
 
     Ctrl-C or SIGTERM ends the run after the current step. The run is saved, measured as usual, and can be resumed.
@@ -79,7 +82,13 @@ def train(
     if parallel and to_restart(out):
         limit = compiled.max_layers
         return resume(
-            Path(out or ""), limit, device=device, console=console, allow_python=allow_python, parallel=parallel
+            Path(out or ""),
+            limit,
+            device=device,
+            console=console,
+            allow_python=allow_python,
+            parallel=parallel,
+            command=command,
         )
     place, config = choose_device(device_of(device)), absolute(config)
     with processes(parallel, place) as world:
@@ -98,6 +107,7 @@ def train(
             try:
                 model = _initial(run).to(place)
                 run.data(images.record)
+                world.lead(lambda: note_session(run, place, command))
                 if picture and world.leads:
                     write_part(run.folder, "graph.svg", picture)
                 job = _Job(run, images, place, console, world, parallel, resumed=False)
@@ -117,6 +127,7 @@ def resume(
     allow_python: bool = False,
     parallel: Parallel | None = None,
     epochs: int | None = None,
+    command: str | None = None,
 ) -> RunResult:
     """Resume a stopped or killed run from its newest undamaged checkpoint.
 
@@ -146,6 +157,7 @@ def resume(
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = _initial(run).to(place)
         run.data(images.record)
+        world.lead(lambda: note_session(run, place, command))
         run.lengthen()
         job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
@@ -247,7 +259,7 @@ class _Job:
                 last.stepper.load_weights(last.store.folder / "best.safetensors")
                 measured = last.stepper.measure(images, images.test, columns=False)
                 plain = {"column": config.plain} | measured
-            return _finished(run, loop, ended, interrupted.signal, plain, view)
+            return finished(run, loop, ended, interrupted.signal, plain, view)
 
     def _how(self) -> str:
         """The device, and the unusual settings for it."""
@@ -291,60 +303,6 @@ def _fit(loop: Loop, saved: _Saved | None, view: ProgressView) -> None:
     if loop.config.compile:
         view.line("torch.compile: each part of the net is compiled when it first runs, which slows the first epoch")
     loop.run()
-
-
-_STATUS: dict[str, Status] = {
-    "epochs": "finished",
-    "patience": "finished",
-    "interrupted": "interrupted",
-    "minutes": "out of time",
-}
-
-
-def _finished(
-    run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: ProgressView
-) -> RunResult:
-    """Measure the best weights on the test images, and write the report."""
-    stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
-    if ended in ("interrupted", "minutes"):
-        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"
-        where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
-        view.line(f"{why}{where}, after step {p.step}. To resume: {store.resume_command()}")
-    if ended == "patience":
-        view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
-    stepper.load_weights(store.folder / "best.safetensors")
-    paces = [(e["images_per_second"], e["seconds"]) for e in loop.epochs]
-    if p.batch:
-        paces.append((p.images / p.epoch_seconds, p.epoch_seconds))
-    seconds = sum(s for _, s in paces)
-    result = RunResult(
-        run.folder,
-        _STATUS[ended],
-        ended=ended,
-        epochs=p.epoch,
-        best_epoch=store.epoch_of("best"),
-        validation_images=len(images.validation),
-        measured=stepper.measure(images, images.test, confusion=True),
-        plain=plain,
-        seconds=p.seconds,
-        images_per_second=sum(pace * s for pace, s in paces) / max(1e-9, seconds),
-    )
-    with store.kept("The trained state is kept"):
-        run.result(result.json())
-        run.world.lead(lambda: write_report(run.folder))
-        run.seal(result.status)
-    best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
-    figures = TASKS[images.task.name]
-    what = "" if figures.score == figures.running else f"{figures.score.label} "
-    view.line(f"test {figures.examples}, with {best}: {what}{scores(result.measured, figures)}")
-    if plain is not None:
-        score = figures.score.text(plain[figures.score.key])
-        view.line(f"test {figures.examples}, column {plain['column']} trained alone: {score:>6}")
-    view.line(f"report: {run.folder / 'report.html'}")
-    return result
-
-
-# --- around the loop
 
 
 def _threads(compiled: Compiled, config: TrainConfig) -> int:
