@@ -25,8 +25,8 @@ from fractal_dsl.graph.passes.assign_columns import assign_columns
 from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
-from fractal_dsl.graph.passes.normalise_input import normalise_input
 from fractal_dsl.graph.passes.prune_dead import prune_dead
+from fractal_dsl.graph.passes.raw_ends import normalise_input, restore_output
 from fractal_dsl.graph.passes.select_column import select_column
 from fractal_dsl.graph.program_to_graph import program_to_graph
 from fractal_dsl.graph.verify import BrokenGraph, verify
@@ -68,6 +68,8 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
             return c.graph, run_pass(lone_whole, c.graph)
         case "normalise_input":
             return c.graph, run_pass(normalise_input, c.graph, 1)
+        case "restore_output":
+            return c.graph, run_pass(restore_output, c.graph, 1)
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
             return before, run_pass(fold_batchnorm, before, foldable(before))

@@ -19,12 +19,14 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.deploy.extract import extract
+from fractal_dsl.deploy.origin import open_origin
 from fractal_dsl.evaluation.evaluate import images_for
+from fractal_dsl.evaluation.measure import measure
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact, trainable_of
-from fractal_dsl.runtime.normalise import on_raw_inputs
+from fractal_dsl.runtime.raw import on_raw_data
 from fractal_dsl.stored.spec import open_stored
 from fractal_dsl.training.train import train
 from tests.support.runs import SPEC, digits_run
@@ -135,7 +137,7 @@ def test_the_name_of_the_normalisation_is_free_in_any_net() -> None:
         net N(x: f32[2, 4, 4]) -> f32[2] = normalise(3) >> normalise(2) >> global_avgpool"""
     )
     model = build(compiled).eval()
-    raw = on_raw_inputs(model, [1.0, 2.0], [3.0, 4.0])
+    raw = on_raw_data(model, ([1.0, 2.0], [3.0, 4.0]))
     x = torch.rand(3, 2, 4, 4)
     moments = [torch.tensor(v).reshape(2, 1, 1) for v in ([1.0, 2.0], [3.0, 4.0])]
     assert torch.equal(raw(x), model((x - moments[0]) / moments[1]))
@@ -159,3 +161,63 @@ def test_networks_of_the_format_before_take_normalised_inputs(run: Path, tmp_pat
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(load_artifact(tmp_path / "net")(x), opened.load()(x))
     assert "normalise.mean" not in st.load_file(tmp_path / "net" / "weights.safetensors")
+
+
+def data_of(task: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Raw inputs and targets of a task, and a net for it."""
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (60, 1, 6, 6)).astype(np.uint8)
+    match task:
+        case "regression":
+            rows = rng.normal(5, 3, (60, 7)).astype(np.float32)
+            return (
+                rows,
+                (100 + 40 * rows[:, :2]).astype(np.float32),
+                "net N(x: f32[7]) -> f32[2] = linear(8) >> linear(2)",
+            )
+        case "maps":
+            targets = pictures.astype(np.float32) * 3 + 7
+            return pictures, targets, "net N(x: f32[1, 6, 6]) -> f32[1, 6, 6] = conv2d(1, 3, padding=1) >> batchnorm2d"
+        case "tokens to a number":
+            tokens = rng.integers(0, 20, (60, 5))
+            net = "net N(x: i64[5]) -> f32[1] = embedding(20, 4) >> flatten >> linear(1)"
+            return tokens, tokens.sum(1).astype(np.float32)[:, None] + 0.5, net
+        case "multilabel":
+            labels = rng.integers(0, 2, (60, 3))
+            labels[0] = 1
+            return pictures, labels, "net N(x: f32[1, 6, 6]) -> f32[3] = conv2d(4, 3) >> relu >> flatten >> linear(3)"
+        case "segmentation":
+            return (
+                pictures,
+                (pictures[:, 0] > 128).astype(np.int64),
+                "net N(x: f32[1, 6, 6]) -> f32[2, 6, 6] = conv2d(2, 1)",
+            )
+        case _:
+            tokens = rng.integers(0, 9, (60, 5))
+            return tokens, (tokens + 1) % 9, "net N(x: i64[5]) -> f32[5, 9] = embedding(9, 8) >> linear(9)"
+
+
+@pytest.mark.parametrize("task", ["regression", "maps", "tokens to a number", "multilabel", "segmentation", "tokens"])
+def test_every_task_answers_raw_inputs_in_the_unit_of_its_targets(tmp_path: Path, task: str) -> None:
+    x, y, net = data_of(task)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    compiled = compile_text(f'{net}\ntrain {{ dataset = "npz:{tmp_path}/data.npz" epochs = 1 batch = 8 }}')
+    train(compiled, parse_config(compiled.program.train), tmp_path / "run", device="cpu")
+    run = Run.open(tmp_path / "run")
+    images = images_for(run.load(), compiled, run.config, torch.device("cpu"), False, run.data())
+    images = images.normalised_as(run.data())
+    given = images.test.read(torch.arange(len(images.test)), 0, None)[0]
+    with torch.no_grad():
+        output = run.load()(images.batch(images.test, slice(None))[0])
+    values = getattr(images.task, "values", lambda output: output)(output)
+    extract(tmp_path / "run", None, tmp_path / "net")
+    plain = module_of((tmp_path / "net" / "model.py").read_text()).N()
+    plain.load_state_dict(st.load_file(tmp_path / "net" / "weights.safetensors"))
+    assert torch.equal(plain.eval()(given), values) and torch.equal(load_artifact(tmp_path / "net")(given), values)
+    assert ("in the unit of the targets" in worked_call(tmp_path / "net")) is (run.data().task == "regression")
+    call(tmp_path / "net", worked_call(tmp_path / "net"))
+    own = {n: v.tolist() for n, v in run.load().state_dict().items()}
+    assert {n: v.tolist() for n, v in trainable_of(open_stored(tmp_path / "net")).state_dict().items()} == own
+    model, raw = run.load(), open_origin(tmp_path / "run", "best", 1000, False).model
+    right = measure(model, images, images.test, model.full_plan())
+    assert measure(raw, images.raw(), images.test, raw.full_plan()) == pytest.approx(right, rel=1e-4, abs=1e-6)

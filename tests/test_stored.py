@@ -19,7 +19,7 @@ from fractal_dsl.cli import main
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.runtime.artifact import load_artifact
-from fractal_dsl.runtime.normalise import on_raw_inputs
+from fractal_dsl.runtime.raw import on_raw_data
 from fractal_dsl.stored.kinds import kind_of
 from tests.support.runs import SPEC, ends_of
 
@@ -262,7 +262,7 @@ def test_first_weights_that_were_altered_stop_a_resume(run, place: Path) -> None
 def test_a_run_compiles_to_its_best_weights_which_train_on(run, place: Path, made: Path) -> None:
     run("compile", str(made / "run"), "-o", "net")
     opened, net = Run.open(made / "run"), load_artifact(place / "net")
-    best = on_raw_inputs(opened.load("best"), opened.data().mean, opened.data().std)
+    best = on_raw_data(opened.load("best"), (opened.data().mean, opened.data().std))
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(net(x), best(x)) and torch.equal(net.column(3)(x), best.column(3)(x))
     assert "normalisation" in json.loads((place / "net" / "manifest.json").read_text())

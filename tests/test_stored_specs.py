@@ -186,6 +186,8 @@ def test_every_key_of_a_networks_manifest_may_be_wrong(network: Path, tmp_path: 
         "dataset",
         "inputs",
         "decoding",
+        "task",
+        "targets",
         "normalisation",
         "trained",
         "max_layers",

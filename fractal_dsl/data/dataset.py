@@ -16,6 +16,7 @@ from fractal_dsl.data.parts import Batch, MemoryPart, Part
 from fractal_dsl.data.tree import passed_text
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.regression import Regression
 from fractal_dsl.tasks.segmentation import Segmentation
 
 _TOGETHER = 2**18
@@ -72,8 +73,10 @@ class ImageSet:
         return replace(self, mean=mean.reshape(self.mean.shape), std=std.reshape(self.std.shape))
 
     def raw(self) -> ImageSet:
-        """The same data without normalisation, for nets that normalise their inputs themselves."""
-        return replace(self, mean=torch.zeros_like(self.mean), std=torch.ones_like(self.std))
+        """The same data without normalisation, for nets that normalise their inputs themselves, and give outputs in the
+        targets' own unit."""
+        task = replace(self.task, restored=True) if isinstance(self.task, Regression) else self.task
+        return replace(self, mean=torch.zeros_like(self.mean), std=torch.ones_like(self.std), task=task)
 
     def batch(self, part: Part, rows: Tensor | slice, epoch: int | None = None) -> Batch:
         """Inputs as float32 [batch, …] of mean 0 and deviation 1 (tokens as int64), and their targets

@@ -72,6 +72,8 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     """
     origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
     names = net_names(origin.model.join_graph, options.columns, confident=classifies(origin))
+    if options.int8 and not classifies(origin):
+        raise UserError("--int8 is checked by the classes that a net gives, and this net does not classify: omit it")
     missing = {name: TARGETS[name].missing() for name in options.targets}
     skipped = {name: reason for name, reason in missing.items() if reason is not None}
     for reason in skipped.values():
@@ -102,7 +104,11 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
 
 def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
     """The shelf in a folder, which is created if needed. Raises UserError if it holds something else."""
-    facts = {name: value for name, value in origin.facts.items() if name in ShelfManifest.__struct_fields__}
+    facts = {
+        name: value
+        for name, value in origin.facts.items()
+        if name in ShelfManifest.__struct_fields__ and name != "task"
+    }
     trained, model = origin.trained, origin.model
     manifest = ShelfManifest(
         format=SHELF_FORMAT,

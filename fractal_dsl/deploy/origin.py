@@ -13,10 +13,10 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.data.inputs import decoding
 from fractal_dsl.evaluation.run import Run, Weights
-from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runs.data_record import DataRecord, TargetRecord
 from fractal_dsl.runtime.artifact import network_of
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.runtime.normalise import on_raw_inputs
+from fractal_dsl.runtime.raw import on_raw_data
 from fractal_dsl.stored.kinds import kind_of
 from fractal_dsl.stored.spec import Stored, open_stored
 
@@ -44,12 +44,13 @@ def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: b
         return _of_network(open_stored(folder, max_layers, allow_python=allow_python))
     run = Run.open(folder, max_layers, allow_python=allow_python)
     data, model = run.data(), run.load(weights)
-    raw = on_raw_inputs(model, data.mean, data.std)
+    targets = data.targets or TargetRecord([])
+    raw = on_raw_data(model, (data.mean, data.std), (targets.mean, targets.std))
     facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
-    return Origin(folder, run.compiled, run.config, raw, raw is not model, data, facts)
+    return Origin(folder, run.compiled, run.config, raw, True, data, facts)
 
 
-_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "trained")
+_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "task", "targets", "trained")
 
 
 def _of_network(stored: Stored) -> Origin:
@@ -59,18 +60,22 @@ def _of_network(stored: Stored) -> Origin:
         raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
     told = {name: getattr(manifest, name) for name in _FACTS}
     facts = {name: value for name, value in told.items() if value is not None}
-    raw, config = manifest.normalised_channels is not None, parse_config(stored.settings)
+    raw = manifest.normalised_channels is not None or manifest.restored_channels is not None
+    config = parse_config(stored.settings)
     return Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)
 
 
 def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
-    """What a manifest says about a run's data: what raw inputs are, how image files become inputs, and the classes."""
+    """What a manifest says about a run's data: raw inputs, how image files become inputs, the task and its classes."""
     facts: dict[str, Any] = {
         "dataset": data.dataset,
         "classes": data.classes,
         "inputs": msgspec.to_builtins(data.inputs),
         "normalisation": {"mean": data.mean, "std": data.std},
+        "task": data.task,
     }
+    if data.targets is not None:
+        facts["targets"] = msgspec.to_builtins(data.targets)
     if (decoded := decoding(model.input, data)) is not None:
         rules, scale = decoded
         facts["decoding"] = {**msgspec.to_builtins(rules), "scale": scale}

@@ -93,7 +93,8 @@ def samples_of(origin: Origin, say: Callable[[str], object], *, int8: bool, allo
 def _test_data(origin: Origin, say: Callable[[str], object], allow_python: bool) -> ImageSet:
     assert origin.trained is not None
     try:
-        images = images_for(origin.model, origin.compiled, origin.config, torch.device("cpu"), allow_python)
+        place, trained = torch.device("cpu"), origin.trained
+        images = images_for(origin.model, origin.compiled, origin.config, place, allow_python, trained)
     except UserError as error:
         without = command("fractal-dsl", "compile", str(origin.folder))
         raise UserError(

@@ -95,6 +95,7 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any] | None = None
     decoding: dict[str, Any] | None = None
     normalisation: dict[str, list[float]] | None = None
+    targets: dict[str, Any] | None = None
     images: dict[str, int] | None = None
     vocabulary: int | None = None
     versions: dict[str, str] = {}

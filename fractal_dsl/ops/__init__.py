@@ -23,7 +23,17 @@ from fractal_dsl.ops.norms import (
     local_response_norm,
 )
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
-from fractal_dsl.ops.reshaping import IDENTITY, NORMALISE, PLACE, flatten, pixel_shuffle, transpose, upsample, zero_pad
+from fractal_dsl.ops.reshaping import (
+    IDENTITY,
+    NORMALISE,
+    PLACE,
+    RESTORE,
+    flatten,
+    pixel_shuffle,
+    transpose,
+    upsample,
+    zero_pad,
+)
 from fractal_dsl.ops.shapes import SMALL, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
@@ -35,6 +45,7 @@ __all__ = [
     "NORMALISE",
     "PLACE",
     "REQUIRED",
+    "RESTORE",
     "Args",
     "JoinSpec",
     "OpParam",

@@ -144,3 +144,14 @@ NORMALISE = OpSpec(
     "norm",
 )
 """Not in the language: normalises raw inputs. ``channels`` is 1 if all channels share mean and deviation."""
+
+
+RESTORE = OpSpec(
+    "restore",
+    (OpParam("channels", "int", low=1),),
+    lambda x, a: x,
+    lambda x, a: TorchModule("Restore", (a["channels"], len(x.shape) - 1)),
+    free,
+    "norm",
+)
+"""Not in the language: outputs in standard units to the unit of the targets that a net was trained on."""

@@ -35,7 +35,7 @@ from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
-from fractal_dsl.graph.passes.normalise_input import normalise_input, normaliser
+from fractal_dsl.graph.passes.raw_ends import normalise_input, raw_ends, restore_output
 from fractal_dsl.runtime import drops, layers
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -137,6 +137,8 @@ def network_of(stored: Stored) -> FractalModule:
     graph = compiled.graph
     if manifest.normalised_channels is not None:
         graph = run_pass(normalise_input, graph, manifest.normalised_channels)
+    if manifest.restored_channels is not None:
+        graph = run_pass(restore_output, graph, manifest.restored_channels)
     if column is not None:
         graph = lone_column(graph, column)
     if manifest.fused:
@@ -156,10 +158,10 @@ def network_of(stored: Stored) -> FractalModule:
 def trainable_of(stored: Stored) -> FractalModule:
     """The whole net of an opened compiled folder as its spec has it, for inputs that the data pipeline normalises."""
     model = network_of(stored)
-    normalises = normaliser(model.join_graph)
-    if normalises is None:
+    ends = raw_ends(model.join_graph)
+    if not ends:
         return model
-    modules = {name: module for name, module in model.modules_now().modules.items() if name != normalises}
+    modules = {name: module for name, module in model.modules_now().modules.items() if name not in ends}
     bare = FractalModule(stored.compiled.graph, modules, model.seed)
     bare.step = model.step
     return bare.eval()
@@ -211,13 +213,14 @@ def _example(graph: JoinGraph, facts: Mapping[str, Any]) -> list[str]:
     low, high = inputs.get("low"), inputs.get("high")
     if into.dtype == "i64":
         lines = [f"x = torch.zeros({shape}, dtype=torch.int64)  # tokens: [batch, {shape[3:]}]"]
-    elif normaliser(graph) is None:
+    elif not inputs:
         lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}]"]
     else:
         span = f" from {low:g} to {high:g}" if low is not None and high is not None else ""
         lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}], raw values{span}: the net normalises them"]
-    lines.append("y = model(x)")
-    if facts.get("classes"):
+    targets: Mapping[str, Any] = facts.get("targets") or {}
+    lines.append("y = model(x)" + "  # in the unit of the targets" * bool(targets.get("mean")))
+    if facts.get("task") == "classification":
         lines.append('names = json.loads(Path("manifest.json").read_text(encoding="utf-8"))["classes"]')
         lines.append("print(names[int(y[0].argmax())])")
     return lines

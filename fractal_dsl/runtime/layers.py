@@ -21,6 +21,21 @@ class Normalise(nn.Module):
         return (x.float() - self.mean) / self.std
 
 
+class Restore(nn.Module):
+    """Gives outputs in the unit of the targets, by channel: [batch, channels, …] to the same shape."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, channels: int, axes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, *(1,) * axes))
+        self.register_buffer("std", torch.ones(channels, *(1,) * axes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.std + self.mean
+
+
 class GlobalAvgPool(nn.Module):
     """The mean over all axes after the channels: [batch, channels, …] to [batch, channels]."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 
@@ -25,7 +25,8 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     ``train`` is the train block, whose paths start where the spec was compiled. ``trained`` says which weights a whole
     net has. A network from a run has what the run recorded about its data: ``dataset``, ``classes``, ``inputs`` (type,
     shape and range of raw inputs), ``decoding`` (how image files become inputs, if they can) and ``normalisation``, by
-    channel. From format 3 on, the network normalises its inputs itself.
+    channel, and the ``task`` with its ``targets``. From format 3 on, the network normalises its inputs itself, and a
+    network of regression gives its outputs in the targets' own unit.
     """
 
     net: str
@@ -44,6 +45,8 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     inputs: dict[str, Any] | None = None
     decoding: dict[str, Any] | None = None
     normalisation: dict[str, list[float]] | None = None
+    task: str | None = None
+    targets: dict[str, Any] | None = None
     trained: dict[str, str] | None = None
 
     @property
@@ -52,6 +55,12 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
         if self.normalisation is None or self.format_version < 3 or self.input.startswith("i64"):
             return None
         return len(self.normalisation.get("mean", ()))
+
+    @property
+    def restored_channels(self) -> int | None:
+        """The number of deviations by which the network multiplies its output. None if outputs have no unit."""
+        means = (self.targets or {}).get("mean")
+        return len(cast(list[Any], means)) or None if isinstance(means, list) else None
 
 
 class RunManifest(Manifest, frozen=True, kw_only=True):

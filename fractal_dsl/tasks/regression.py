@@ -28,7 +28,8 @@ class Regression:
     """Outputs and targets are [batch, …] of one shape. The net's outputs are in standard units.
 
     ``mean`` and ``std`` [channels, 1, …] are those of the targets of training, by channel, the first axis. A prediction
-    is ``output * std + mean``. So a loss does not depend on the unit of the targets.
+    is ``output * std + mean``. So a loss does not depend on the unit of the targets. Outputs of nets that are
+    ``restored`` are predictions already.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +37,7 @@ class Regression:
     delta: float = 1.0
     mean: Tensor | None = None
     std: Tensor | None = None
+    restored: bool = False
 
     @classmethod
     def of(cls, config: TrainConfig, net: str, out: ops.Tensor) -> Self:
@@ -103,7 +105,11 @@ class Regression:
 
     def values(self, output: Tensor) -> Tensor:
         """Outputs [batch, …] in the unit of the targets."""
-        return output if self.mean is None or self.std is None else output * self.std + self.mean
+        return output if self.restored or self.mean is None or self.std is None else output * self.std + self.mean
+
+    def _outputs(self, output: Tensor) -> Tensor:
+        """Outputs [batch, …] in standard units."""
+        return self._standard(output) if self.restored else output
 
     def _standard(self, targets: Tensor) -> Tensor:
         return targets if self.mean is None or self.std is None else (targets - self.mean) / self.std
@@ -114,7 +120,7 @@ class Regression:
 
     def losses(self, output: Tensor, targets: Tensor) -> Tensor:
         """The mean error of each example [batch] in standard units."""
-        output, targets = output.float(), self._standard(targets)
+        output, targets = self._outputs(output.float()), self._standard(targets)
         if self.error == "absolute":
             errors = F.l1_loss(output, targets, reduction="none")
         elif self.error == "huber":
@@ -147,7 +153,8 @@ class Regression:
         """Predictions and targets for each metric: R² does not depend on the unit, so its are in standard units."""
         output, targets = output.double(), targets.double()
         pair = self.values(output).flatten(), targets.flatten()
-        by_channel = [x.movedim(1, -1).reshape(-1, x.shape[1]).squeeze(1) for x in (output, self._standard(targets))]
+        standard = self._outputs(output), self._standard(targets)
+        by_channel = [x.movedim(1, -1).reshape(-1, x.shape[1]).squeeze(1) for x in standard]
         return {"rmse": pair, "mae": pair, "r2": (by_channel[0], by_channel[1])}
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:

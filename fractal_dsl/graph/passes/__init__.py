@@ -7,6 +7,7 @@ prune_dead         selected -> column; other stages stay as they are
 lone_whole         labelled -> column
 fold_batchnorm     column -> column
 normalise_input    labelled -> labelled
+restore_output     labelled -> labelled
 """
 
 from __future__ import annotations
