@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS
-from fractal_dsl.services.highlighting import CONSTANTS, LOGIC, NATIVES, NUMBERS, OPERATORS, OTHERS, TYPES
+from fractal_dsl.services.highlighting import CONSTANTS, LOGIC, NATIVES, NUMBER_PATTERNS, OPERATORS, OTHERS, TYPE_NAMES
 
 FOLDER = Path(__file__).parent
 TEXTMATE = FOLDER / "vscode" / "syntaxes" / "frac.tmLanguage.json"
@@ -36,7 +36,7 @@ def textmate() -> str:
         {"match": r"##.*$", "name": "comment.line.documentation.frac"},
         {"match": r"#.*$", "name": "comment.line.number-sign.frac"},
         {"match": r'"[^"\n]*"', "name": "string.quoted.double.frac"},
-        *({"match": pattern, "name": "constant.numeric.frac"} for pattern in NUMBERS),
+        *({"match": pattern, "name": "constant.numeric.frac"} for pattern in NUMBER_PATTERNS),
         _captured(rf"\b(layer|rule|net)\s+({_NAME})", "storage.type.frac", "entity.name.function.frac"),
         _captured(rf"\b(param|let|shared)\s+({_NAME})", "storage.type.frac", "variable.other.constant.frac"),
         _captured(rf"(@)\s*({_NAME})", "keyword.operator.frac", "entity.name.function.decorator.frac"),
@@ -44,7 +44,7 @@ def textmate() -> str:
         {"match": _any(CONSTANTS), "name": "constant.language.frac"},
         {"match": _any(LOGIC), "name": "keyword.operator.logical.frac"},
         {"match": _any(OTHERS), "name": "keyword.control.frac"},
-        {"match": _any(TYPES), "name": "support.type.frac"},
+        {"match": _any(TYPE_NAMES), "name": "support.type.frac"},
         {"match": _any(NATIVES), "name": "support.function.frac"},
         {"match": _NAME, "name": "variable.other.frac"},
         {"match": OPERATORS, "name": "keyword.operator.frac"},
@@ -61,7 +61,7 @@ def vim() -> str:
         "fracKeyword": ("Keyword", OTHERS),
         "fracConstant": ("Boolean", CONSTANTS),
         "fracLogic": ("Operator", LOGIC),
-        "fracType": ("Type", TYPES),
+        "fracType": ("Type", TYPE_NAMES),
         "fracNative": ("Function", NATIVES),
     }
     matches = {
