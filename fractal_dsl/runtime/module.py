@@ -14,13 +14,13 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.lone_column import lone_column
-from fractal_dsl.picture.bundle import graph_bundle
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
+from fractal_dsl.runtime.displayed import Displayed
 from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
@@ -29,7 +29,7 @@ from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 
 
-class FractalModule(Counted):
+class FractalModule(Counted, Displayed):
     """A compiled net.
 
     In eval mode, or without drop-path and ``@drop``, a call runs the whole graph. In train mode, each call draws a plan
@@ -59,11 +59,6 @@ class FractalModule(Counted):
         self._segments: Segments | None = None
         self._bound: Bound | None = None
         self._schedules: Scheduler | None = None
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """The net as a picture in a notebook."""
-        count = sum(p.numel() for p in self.parameters())
-        return graph_bundle(self.join_graph, f"net {self.join_graph.net}: {count:,} parameters")
 
     def modules_now(self) -> Bound:
         """The current modules of the graph. The object stays the same until a module is replaced.
