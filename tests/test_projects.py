@@ -21,7 +21,6 @@ from fractal_dsl.services.formatting import canonical_text
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = [template.value for template in Template]
-TRAINABLE = ["digits", "images", "table"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -68,7 +67,7 @@ def test_sample_images_and_masks_are_png_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("template", TRAINABLE)
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_every_command_of_a_project_works(template: str, tmp_path: Path) -> None:
     run("new", template, cwd=tmp_path)
     block = (tmp_path / template / "README.md").read_text("utf-8").split("```")[1]
@@ -77,7 +76,8 @@ def test_every_command_of_a_project_works(template: str, tmp_path: Path) -> None
         done = run(*words, cwd=tmp_path / template)
         assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / template / "runs" / f"{template}-1" / "result.json").read_text())
-    assert result["accuracy"] > 0.8
+    score, least = {"text": ("accuracy", 0.5), "segmentation": ("mean_iou", 0.6)}.get(template, ("accuracy", 0.8))
+    assert result[score] > least
 
 
 def test_a_name_chooses_the_template_and_an_option_overrides_it(tmp_path: Path) -> None:
