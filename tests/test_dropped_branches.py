@@ -54,6 +54,8 @@ def test_info_counts_branches_and_the_expected_work(tmp_path: Path) -> None:
     assert "branches dropped  4, with 12.5% to 50% (@drop)" in shown
     facts = json.loads(CliRunner().invoke(app, ["info", str(path), "--json"]).stdout)
     assert facts["drops"] == {"branches": 4, "lowest": 0.125, "highest": 0.5}
+    assert facts["training_macs"] == pytest.approx(expected)
+    assert {"drops", "training_macs"}.isdisjoint(compile_text(RESIDUAL.replace(" @drop(p)", "")).summary.json())
 
 
 def test_nested_branches_run_as_often_as_both_do() -> None:

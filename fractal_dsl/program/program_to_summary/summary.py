@@ -70,7 +70,10 @@ class Summary(Struct, frozen=True):
         plain: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__ if name != "labels"}
         plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
         plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
-        plain["drops"] = self.drops and {name: getattr(self.drops, name) for name in self.drops.__struct_fields__}
+        if self.drops is None:
+            del plain["drops"], plain["training_macs"]
+        else:
+            plain["drops"] = {name: getattr(self.drops, name) for name in self.drops.__struct_fields__}
         plain["columns"] = [
             {"column": k, "depth": c.depth, "params": c.params, "macs": c.macs} for k, c in enumerate(self.columns, 1)
         ]
