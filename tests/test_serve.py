@@ -103,10 +103,10 @@ def test_answers_are_those_of_predict(run: Path, client: Client, inputs: np.ndar
         for name, data in outputs(reply).items():
             found.get(name, []).extend(data)
     right = list(predict(Run.open(run), [run.parent / "x.npy"], confidence=confidence))
-    assert found["class"] == [row.classes[0] for row in right]
-    assert found["name"] == [row.names[0] for row in right]
+    assert found["class"] == [row.reading.classes[0] for row in right]
+    assert found["name"] == [row.reading.names[0] for row in right]
     assert found["net"] == ["whole" if row.column is None else f"column{row.column}" for row in right]
-    np.testing.assert_allclose(found["probability"], [row.probabilities[0] for row in right], rtol=1e-4)
+    np.testing.assert_allclose(found["probability"], [row.reading.probabilities[0] for row in right], rtol=1e-4)
 
 
 def test_binary_tensors_in_and_out(client: Client, inputs: np.ndarray) -> None:
@@ -207,8 +207,8 @@ def test_an_image_is_decoded_as_in_training(run: Path, client: Client, tmp_path:
     image.save(data, "PNG")
     reply = client.post("/classify", content=data.getvalue()).json()
     [right] = predict(Run.open(run), [tmp_path / "a.png"])
-    assert reply["top"][0]["name"] == right.names[0]
-    assert reply["top"][0]["probability"] == pytest.approx(right.probabilities[0], rel=1e-4)
+    assert reply["top"][0]["name"] == right.reading.names[0]
+    assert reply["top"][0]["probability"] == pytest.approx(right.reading.probabilities[0], rel=1e-4)
     assert client.post("/classify", content=b"no image").status_code == 400
     assert client.post("/classify?confidence=x", content=data.getvalue()).status_code == 400
     page = client.get("/")
@@ -255,7 +255,7 @@ def test_two_hundred_clients_and_a_clean_end(run: Path, inputs: np.ndarray) -> N
                     break
             except httpx.TransportError:
                 time.sleep(0.2)
-        right = [row.classes[0] for row in predict(Run.open(run), [run.parent / "x.npy"])]
+        right = [row.reading.classes[0] for row in predict(Run.open(run), [run.parent / "x.npy"])]
 
         async def client(session: Any, number: int, until: float) -> int:
             count = 0

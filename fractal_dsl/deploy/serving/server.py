@@ -186,15 +186,17 @@ class _Endpoints:
         with tempfile.NamedTemporaryFile(suffix=".image") as file:
             Path(file.name).write_bytes(body)
             try:
-                [(_, x)] = read_inputs(Path(file.name), s.input, s.data, s.vocabulary, notes.append)
+                inputs = read_inputs(Path(file.name), s.input, s.data, s.vocabulary, notes.append)
             except UserError as error:
                 raise UserError(str(error).replace(file.name, "the image")) from None
+        if len(inputs) > 1:
+            raise UserError(f"send one input, not {len(inputs):,}, or use the inference protocol")
         confidence = request.query_params.get("confidence")
         try:
             wanted = None if confidence is None else float(confidence)
         except ValueError:
             raise UserError("`confidence` must be a number from 0 to 1") from None
-        answered = await self.batcher.answer(x.float().numpy()[None], budget=None, confidence=wanted)
+        answered = await self.batcher.answer(inputs[0].value.float().numpy()[None], budget=None, confidence=wanted)
         shares = softmax(answered.outputs)[0]
         top = [{"name": s.classes[i], "probability": float(shares[i])} for i in map(int, np.argsort(-shares)[:5])]
         return self._json({"top": top, "net": answered.nets[0], "notes": [n.replace(file.name, "it") for n in notes]})
