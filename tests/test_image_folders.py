@@ -390,6 +390,27 @@ def test_predict_prints_the_names_of_classes(tmp_path: Path) -> None:
     assert [one["name"] for one in row["top"]] == ["10", "9"]
 
 
+def test_a_turned_photo_gets_the_prediction_of_the_upright_one(tmp_path: Path) -> None:
+    """The orientation tag is obeyed in training and in prediction alike."""
+    root = pictures(tmp_path / "data")
+    run = trained(tmp_path / "run", f"folder:{root}", epochs=8, optimizer={"name": "adamw", "lr": 0.02})
+    for path in sorted((root / "sky").iterdir()):
+        with Image.open(path) as image:
+            tags = Image.Exif()
+            tags[0x0112] = 3  # the camera was upside down
+            image.transpose(Image.Transpose.ROTATE_180).save(tmp_path / "turned.png", exif=tags)
+        upright, turned = predict(run, [path, tmp_path / "turned.png"])
+        assert upright.reading == turned.reading
+    for path in sorted((root / "sky").iterdir()):
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.ROTATE_180).save(path, exif=tags)
+    told: list[str] = []
+    assert (
+        evaluate(run, say=told.append)["accuracy"] == json.loads((run.folder / "result.json").read_text())["accuracy"]
+    )
+    assert "class `sky` has other examples" in told[0]
+
+
 def test_predict_is_for_runs(tmp_path: Path) -> None:
     (tmp_path / "net.frac").write_text(NET)
     done = CliRunner().invoke(app, ["predict", str(tmp_path / "net.frac"), "x.png"], catch_exceptions=True)

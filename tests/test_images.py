@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
+from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.cli.app import app
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import middle, pixels
 from tests.test_datasets import get
@@ -169,8 +172,8 @@ MAKERS = (opaque, without_tags, jpeg, clear, one_clear_colour, deep, floats, of_
 MAKERS += (black_or_white, moving, nonsense)
 
 
-def check(seed: int, folder: Path) -> None:
-    """Make a file, perhaps cut it off, and hold what is decoded against what it shows."""
+def check(seed: int, folder: Path) -> bool:
+    """Make a file, perhaps cut it off, and hold what is decoded against what it shows. Whether it can be decoded."""
     rng = np.random.default_rng(seed)
     make, turn = MAKERS[seed % len(MAKERS)], int(rng.integers(1, 9))
     size = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
@@ -184,11 +187,12 @@ def check(seed: int, folder: Path) -> None:
         except UserError as error:
             assert str(path) in str(error) and "Traceback" not in str(error)
             assert expected is None or cut, error
-            continue
+            return False
         assert expected is not None
         shown = expected if channels == 3 else expected @ [0.299, 0.587, 0.114]
         assert found.shape == shown.shape
         assert np.abs(found - shown).max() <= 1.5, path
+    return True
 
 
 @pytest.mark.parametrize("maker", range(len(MAKERS)), ids=[make.__name__ for make in MAKERS])
@@ -212,10 +216,24 @@ def test_a_folder_of_all_of_them_trains_without_those_that_are_refused(tmp_path:
     assert sum(data.record.examples.values()) == 60 - len(refused)
 
 
-@pytest.mark.slow
-def test_many_files_are_decoded_by_the_rules_or_refused(tmp_path: Path) -> None:
-    for seed in range(1000, 1600):
-        check(seed, tmp_path)
+def test_many_files_train_or_are_refused_by_name(tmp_path: Path) -> None:
+    """Each of 600 files is decoded as it should look, or refused and left out of training by its name."""
+    folders = [tmp_path / "data" / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    good = sum(check(seed, folders[seed % 2]) for seed in range(1000, 1600))
+    spec = "net N(x: f32[3, 8, 8]) -> f32[2] = global_avgpool >> linear(2)\n"
+    (tmp_path / "net.frac").write_text(spec)
+    words = ["train", str(tmp_path / "net.frac"), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    words += ["--dataset", f"folder:{tmp_path / 'data'}"]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, UserError) and str(tmp_path / "data") in str(done.exception)
+    assert not (tmp_path / "run").exists()
+    done = CliRunner().invoke(app, [*words, "--skip-unreadable"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert sum(record["examples"].values()) == good and len(record["unreadable"]) == 600 - good
+    assert all((tmp_path / "data" / name).is_file() for name in record["unreadable"])
 
 
 def test_sixteen_bits_are_the_eight_bits_they_stand_for(tmp_path: Path) -> None:
