@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -23,16 +24,16 @@ NET = "param k: float = 1.0\nparam ks: [float] = [1.0]\nnet N(x: f32[1, 8, 8]) -
 
 def floats() -> list[tuple[str, str]]:
     """Each float setting of the schema: its path, and the variant that has it."""
-    found = [(name, "") for name, field in TrainConfig.model_fields.items() if "float" in str(field.annotation)]
+    paths = [(name, "") for name, field in TrainConfig.model_fields.items() if "float" in str(field.annotation)]
     for setting in TrainConfig.model_fields:
         for model in variants(setting):
             kind = str(model.model_fields["name"].default)
-            found += [
+            paths += [
                 (f"{setting}.{key}", "imagenet" if kind == "PydanticUndefined" else kind)
                 for key, field in model.model_fields.items()
                 if "float" in str(field.annotation) and "list[float]" not in str(field.annotation)
             ]
-    return [(path, kind) for path, kind in found if path.count(".") == 1 or kind == ""]
+    return [(path, kind) for path, kind in paths if path.count(".") == 1 or kind == ""]
 
 
 SETTINGS = floats()
@@ -58,6 +59,13 @@ def test_settings_of_the_command_line_are_finite(path: str, kind: str, written: 
         setting, key = path.split(".")
         with pytest.raises(UserError, match=message):
             literal(f"{kind}({key}={written})", setting)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(("name", "key"), [("cross_entropy", "class_weights"), ("binary_cross_entropy", "pos_weight")])
+def test_lists_of_numbers_are_finite(name: str, key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"`loss.{key}.1` must be a finite number, found {value}"):
+        parse_config({"loss": {"name": name, key: [1.0, value]}})
 
 
 @pytest.mark.parametrize("written", WRITTEN)
