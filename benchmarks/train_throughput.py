@@ -71,7 +71,8 @@ class Clocks:
 
 def trained(compiled: Compiled, config: TrainConfig, images: ImageSet, folder: Path) -> dict[str, float]:
     """The CPU seconds of a training run: of its bare steps, of the loop, and with the files that it writes."""
-    run = RunWriter.new(compiled, config, folder, "cpu", 1)
+    run = RunWriter(folder, compiled, config, "cpu", 1)
+    run.begin()
     stepper = Stepper(build(compiled, config.seed), Classification(10), config, CPU)
     clocks = Clocks()
     with ProgressView(Console(file=StringIO(), force_terminal=True), CPU) as view, ExitStack() as patches:

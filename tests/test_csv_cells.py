@@ -18,14 +18,14 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.data.tables.cells import Cells, number_in, read_cells
 from fractal_dsl.data.tables.encode import Encoded, encode, keys
 from fractal_dsl.data.tables.fit import fit
-from fractal_dsl.runs.table import CategoryColumn, Format, NumberColumn, Table
+from fractal_dsl.runs.table import CategoryColumn, NumberColumn, Table, TableFormat
 from tests.support.effort import examples
 
 MISSING = ["NA", "N/A", "NaN", "null", "None", "?"]
-PLAIN = Format(None, ".", "utf-8", MISSING)
+PLAIN = TableFormat(None, ".", "utf-8", MISSING)
 
 
-def read(path: Path, how: Format = PLAIN, texts: Sequence[str] = ()) -> Cells:
+def read(path: Path, how: TableFormat = PLAIN, texts: Sequence[str] = ()) -> Cells:
     return read_cells(path, how, texts, lambda names: names)
 
 
@@ -78,7 +78,7 @@ def test_a_byte_order_mark_tells_the_encoding(encoding: str, tmp_path: Path) -> 
 
 def test_settings_say_what_the_file_does_not(tmp_path: Path) -> None:
     path = write(tmp_path, "größe;zahl\n1,5;-\n", "cp1252")
-    assert read(path, Format(";", ",", "cp1252", ["-"])).columns == {"größe": [1.5], "zahl": [None]}
+    assert read(path, TableFormat(";", ",", "cp1252", ["-"])).columns == {"größe": [1.5], "zahl": [None]}
     assert read(write(tmp_path, "zip\n01067\n"), texts=["zip"]).columns == {"zip": ["01067"]}
 
 
@@ -144,7 +144,7 @@ def test_any_table_is_read_as_the_csv_module_wrote_it(data: st.DataObject, tmp_p
 
     kept = [row for row in rows if len(row) > 1 or row[0].strip()]
     expected = {f"c{i}": [cell(row[i]) for row in kept] for i in range(width)}
-    how = Format(delimiter if width == 1 else None, ".", "utf-8", MISSING)
+    how = TableFormat(delimiter if width == 1 else None, ".", "utf-8", MISSING)
     if not kept:
         with pytest.raises(UserError, match="no rows"):
             read(path, how)

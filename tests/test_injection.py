@@ -19,7 +19,7 @@ from fractal_dsl.picture.dot_to_page import write_picture_page
 from fractal_dsl.picture.graph_to_dot import Look, follow_reader
 from fractal_dsl.picture.shown import Shown
 from fractal_dsl.pipeline import check, pick
-from fractal_dsl.runs.comparison import table
+from fractal_dsl.runs.comparison import comparison_table
 from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.runs.report import comparison_html
 from fractal_dsl.runs.svg import clean_svg
@@ -137,7 +137,7 @@ def test_settings_and_names_of_runs_add_no_element_to_a_report(text: str) -> Non
 
 def test_a_table_of_runs_shows_names_as_they_are() -> None:
     names = ["[bold]a[/bold]", "[/x]", "\x1b[31mred", ":smile:"]
-    shown = "\n".join(table({"runs": names, "figures": dict.fromkeys(names, names), "settings": {}}))
+    shown = "\n".join(comparison_table({"runs": names, "figures": dict.fromkeys(names, names), "settings": {}}))
     assert all(one_line(name) in shown for name in names) and "\x1b[31m" not in shown
 
 

@@ -11,7 +11,7 @@ import torch
 from fractal_dsl.config import parse_config
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.training import layout
-from fractal_dsl.training.layout import measured, with_layout
+from fractal_dsl.training.layout import layout_seconds, with_layout
 from fractal_dsl.training.train import resume, train
 
 CPU = torch.device("cpu")
@@ -24,8 +24,8 @@ ROWS = "net N(x: f32[8]) -> f32[10] = linear(10)"
 def chosen(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], text: str = TEXT, **settings: object
 ) -> object:
-    monkeypatch.setattr(layout, "SMALL", 0)
-    monkeypatch.setattr(layout, "measured", lambda *_: seconds)
+    monkeypatch.setattr(layout, "SMALL_STEP", 0)
+    monkeypatch.setattr(layout, "layout_seconds", lambda *_: seconds)
     place, parallel = settings.pop("place", CPU), settings.pop("parallel", None)
     config = parse_config({"dataset": "digits", **settings})
     return with_layout(compile_text(text), config, place, 1, parallel).channels_last  # type: ignore[arg-type]
@@ -57,19 +57,19 @@ def test_lower_precision_on_cuda_takes_channels_last(monkeypatch: pytest.MonkeyP
 
 
 def test_small_nets_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "measured", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(layout, "layout_seconds", lambda *_: pytest.fail("measured"))
     config = parse_config({"dataset": "digits"})
     assert config.channels_last == "auto"
     assert with_layout(compile_text(TEXT), config, CPU, 1, None).channels_last is False
 
 
 def test_a_measurement_leaves_random_numbers_and_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "SMALL", 0)
+    monkeypatch.setattr(layout, "SMALL_STEP", 0)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     config = with_layout(compile_text(TEXT), parse_config({"dataset": "digits", "batch": 5}), CPU, 1, None)
     assert config.channels_last in (True, False)
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
-    first, last = measured(compile_text(TEXT), parse_config({"batch": 1}), CPU)
+    first, last = layout_seconds(compile_text(TEXT), parse_config({"batch": 1}), CPU)
     assert first > 0 and last > 0
 
 
@@ -79,12 +79,12 @@ def test_a_run_keeps_the_choice_and_resumes_with_it(
 ) -> None:
     compiled = compile_text(TEXT)
     settings = {"dataset": "digits", "epochs": 2, "batch": 256}
-    monkeypatch.setattr(layout, "SMALL", 0)
-    monkeypatch.setattr(layout, "measured", lambda *_: (1.0, 0.5 if last else 2.0))
+    monkeypatch.setattr(layout, "SMALL_STEP", 0)
+    monkeypatch.setattr(layout, "layout_seconds", lambda *_: (1.0, 0.5 if last else 2.0))
     train(compiled, parse_config(settings), tmp_path / "whole", device="cpu")
     train(compiled, parse_config(settings | {"epochs": 1}), tmp_path / "half", device="cpu")
     assert json.loads((tmp_path / "half" / "config.json").read_text())["channels_last"] is last
-    monkeypatch.setattr(layout, "measured", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(layout, "layout_seconds", lambda *_: pytest.fail("measured"))
     resume(tmp_path / "half", device="cpu", epochs=2)
     train(compiled, parse_config(settings | {"channels_last": last}), tmp_path / "given", device="cpu")
     weights = [(tmp_path / run / "last.safetensors").read_bytes() for run in ("whole", "half", "given")]

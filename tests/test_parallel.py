@@ -35,8 +35,9 @@ from fractal_dsl.runtime.world import ALONE, World, joined
 from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.training import finish
 from fractal_dsl.training.ema import local
-from fractal_dsl.training.parallel.launch import Parallel, make_stepper, processes, to_restart
-from fractal_dsl.training.scaling import cost
+from fractal_dsl.training.parallel import ParallelKind
+from fractal_dsl.training.parallel.launch import make_stepper, processes, to_restart
+from fractal_dsl.training.scaling import cost_of_step
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import SPEC, ends_of
 
@@ -98,7 +99,7 @@ def _process(rank: int, port: int, pipe: Any, job: Callable[..., Any], args: tup
 # --- losses
 
 
-def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: World = ALONE) -> dict[str, Any]:
+def losses(parallel: ParallelKind | None, text: str, overrides: Overrides, world: World = ALONE) -> dict[str, Any]:
     """The losses of an epoch, what was right, the figures at the end, and the weights."""
     compiled = compile_text(text)
     config = parse_config(merge(compiled.program.train, overrides))
@@ -124,7 +125,7 @@ def losses(parallel: Parallel | None, text: str, overrides: Overrides, world: Wo
     }
 
 
-def all_losses(cases: list[tuple[Parallel, str, Overrides]]) -> list[dict[str, Any]]:
+def all_losses(cases: list[tuple[ParallelKind, str, Overrides]]) -> list[dict[str, Any]]:
     with joined(CPU) as world:
         return [losses(parallel, text, overrides, world) for parallel, text, overrides in cases]
 
@@ -139,7 +140,7 @@ CASES: dict[str, tuple[str, Overrides]] = {
     ),
     "all columns": (NET.replace("drop_path(local=15%, global=50%)", "drop_path(local=15%, columns=all)"), ()),
 }
-WAYS: tuple[Parallel, ...] = ("ddp", "fsdp", "pipeline")
+WAYS: tuple[ParallelKind, ...] = ("ddp", "fsdp", "pipeline")
 
 
 @pytest.fixture(scope="module")
@@ -195,24 +196,24 @@ def test_the_scaling_model_is_what_one_and_two_processes_do(parallel_losses: dic
     config = parse_config(compiled.program.train)
     alone, ddp, fsdp = losses(None, NET, ()), parallel_losses["sgd", "ddp"], parallel_losses["sgd", "fsdp"]
     steps = len(alone["steps"])
-    one, two = (cost(compiled, config, "ddp", processes, steps) for processes in (1, 2))
+    one, two = (cost_of_step(compiled, config, "ddp", processes, steps) for processes in (1, 2))
     assert two.payload * steps == ddp["sent"]
     assert one.sent == 0
     for model, found in ((one, alone), (two, ddp)):  # the first convolution needs no gradient of its input
         assert 2 * model.macs * steps == pytest.approx(found["flops"], rel=0.05)
     copies = 4  # weights, gradients, momentum, average
     assert two.state == copies * ddp["held"]
-    assert cost(compiled, config, "fsdp", 2, steps).state == pytest.approx(copies * fsdp["held"], rel=0.05)
+    assert cost_of_step(compiled, config, "fsdp", 2, steps).state == pytest.approx(copies * fsdp["held"], rel=0.05)
 
 
 def test_the_scaling_model_of_a_pipeline_is_what_its_stages_do(parallel_losses: dict[Any, dict[str, Any]]) -> None:
     compiled = compile_text(NET)
     config = parse_config(compiled.program.train)
     ends = parallel_losses["sgd", "pipeline"], parallel_losses["sgd", "pipeline, last stage"]
-    model = cost(compiled, config, "pipeline", 2, len(ends[0]["steps"]))
+    model = cost_of_step(compiled, config, "pipeline", 2, len(ends[0]["steps"]))
     assert model.state == 4 * max(stage["held"] for stage in ends)  # weights, gradients, momentum, average
-    whole = cost(compiled, config, "pipeline", 1, len(ends[0]["steps"])).macs
-    assert whole == cost(compiled, config, "ddp", 1, len(ends[0]["steps"])).macs
+    whole = cost_of_step(compiled, config, "pipeline", 1, len(ends[0]["steps"])).macs
+    assert whole == cost_of_step(compiled, config, "ddp", 1, len(ends[0]["steps"])).macs
     assert whole / 2 <= model.macs < whole
     graph = compiled.graph
     cut = graph[stretches(graph, 2)[0].exit].out.shape
@@ -223,7 +224,7 @@ def test_the_scaling_model_of_a_pipeline_is_what_its_stages_do(parallel_losses: 
 # --- runs
 
 
-def run(folder: Path, way: Parallel | None, overrides: Overrides = ()) -> str:
+def run(folder: Path, way: ParallelKind | None, overrides: Overrides = ()) -> str:
     """Train, or go on; what was said."""
     shown = Console(file=StringIO(), width=300)
     if list((folder / "checkpoints").glob("step-*")):
@@ -234,7 +235,7 @@ def run(folder: Path, way: Parallel | None, overrides: Overrides = ()) -> str:
     return shown.file.getvalue()  # type: ignore[attr-defined]
 
 
-def killed(folder: Path, way: Parallel, step: int, rng: random.Random) -> None:
+def killed(folder: Path, way: ParallelKind, step: int, rng: random.Random) -> None:
     """A run of which both processes are killed soon after a step is saved."""
     started = start(run, folder, way)
     saved = folder / "checkpoints" / f"step-{step:08}"
@@ -249,7 +250,7 @@ def killed(folder: Path, way: Parallel, step: int, rng: random.Random) -> None:
 
 
 @pytest.mark.parametrize("way", ["ddp", "fsdp", pytest.param("pipeline", marks=pytest.mark.slow)])
-def test_killed_and_resumed_ends_with_the_same_bits(way: Parallel, tmp_path: Path) -> None:
+def test_killed_and_resumed_ends_with_the_same_bits(way: ParallelKind, tmp_path: Path) -> None:
     together(run, tmp_path / "unbroken", way)
     killed(tmp_path / "run", way, 3 * random.Random(way).randrange(1, 6), random.Random())
     shutil.copytree(tmp_path / "run", tmp_path / "alone")
@@ -302,7 +303,7 @@ def test_the_processes_of_a_torchrun_that_is_killed_stop_and_save(tmp_path: Path
     assert result["ended"] == "interrupted" and result["epochs"] < 200
 
 
-def orphaned(folder: Path, way: Parallel) -> str:
+def orphaned(folder: Path, way: ParallelKind) -> str:
     """A run in which the second process finds that torchrun has gone."""
     if os.environ["RANK"] == "1":
         calls, parent = iter(range(1000)), os.getppid()

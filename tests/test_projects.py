@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from fractal_dsl.cli import doctor
-from fractal_dsl.cli.new import Template
+from fractal_dsl.cli.new import Project
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import checked
 from fractal_dsl.services.formatting import canonical_text
 
 ROOT = Path(__file__).parents[1]
-TEMPLATES = [template.value for template in Template]
+TEMPLATES = [template.value for template in Project]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 

@@ -21,7 +21,7 @@ from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.ops import Tensor
 from fractal_dsl.pipeline import compile_text
-from fractal_dsl.runs.data_record import DataRecord, compare
+from fractal_dsl.runs.data_record import DataRecord, compare_records
 from fractal_dsl.training.train import resume, train
 from tests.test_datasets import stored
 
@@ -270,7 +270,7 @@ def test_resumed_training_refuses_another_table(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"column `age` has other values|class `tall` had"):
         resume(folder)
     write(tmp_path / "x.csv", rows)
-    assert compare(Run.open(folder).data(), get(tmp_path / "x.csv", 5).record, folder, exact=True) == {}
+    assert compare_records(Run.open(folder).data(), get(tmp_path / "x.csv", 5).record, folder, exact=True) == {}
 
 
 def test_prediction_needs_no_target(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ _EXTRAS = {
 _NEED = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;(.*))?$")
 
 
-class Finding(Struct):
+class Condition(Struct):
     """A line of the report: ``name`` is in the state ``found``; if that is not ``ok``, ``help`` says what to do."""
 
     name: str
@@ -59,51 +59,51 @@ def doctor(json_: JSON = False) -> None:
         raise typer.Exit(1)
 
 
-def _basics() -> list[Finding]:
+def _basics() -> list[Condition]:
     """fractal_dsl, Python, and the packages that it always needs."""
     system = f"{platform.system()} {platform.machine()}"
     findings = [
-        Finding("fractal_dsl", __version__),
-        Finding("Python", f"{platform.python_version()} on {system}, {sys.executable}"),
+        Condition("fractal_dsl", __version__),
+        Condition("Python", f"{platform.python_version()} on {system}, {sys.executable}"),
     ]
     wrong = [need for need in _needs("") if not _fits(need)]
     if wrong:
         help = f"pip install {' '.join(repr(_text(need)) for need in wrong)}"
-        findings.append(Finding("packages", f"missing or too old: {', '.join(n[0] for n in wrong)}", False, help))
+        findings.append(Condition("packages", f"missing or too old: {', '.join(n[0] for n in wrong)}", False, help))
     return findings
 
 
-def _torch() -> list[Finding]:
+def _torch() -> list[Condition]:
     """PyTorch and the devices that it can use."""
     try:
         import torch
     except ImportError as error:
-        return [Finding("PyTorch", f"cannot be imported: {error}", False, "pip install -U torch")]
+        return [Condition("PyTorch", f"cannot be imported: {error}", False, "pip install -U torch")]
     devices = [f"cpu ({torch.get_num_threads()} threads)"]
     for i in range(torch.cuda.device_count()):
         _, memory = torch.cuda.mem_get_info(i)
         devices.append(f"cuda:{i} ({torch.cuda.get_device_name(i)}, {memory_text(memory)})")
-    findings = [Finding("PyTorch", torch.__version__), Finding("devices", ", ".join(devices))]
+    findings = [Condition("PyTorch", torch.__version__), Condition("devices", ", ".join(devices))]
     if torch.version.cuda is None and shutil.which("nvidia-smi"):
         help = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126"
-        findings[1] = Finding("devices", f"{devices[0]}; this PyTorch cannot use the NVIDIA GPU", True, help)
+        findings[1] = Condition("devices", f"{devices[0]}; this PyTorch cannot use the NVIDIA GPU", True, help)
     return findings
 
 
-def _graphviz() -> Finding:
+def _graphviz() -> Condition:
     """What paints pictures: the program ``dot``, else the wheel of pygraphviz."""
     if program := shutil.which("dot"):
-        told = subprocess.run([program, "-V"], capture_output=True, text=True, check=False, timeout=20)
-        version = re.search(r"version ([\d.]+)", told.stderr + told.stdout)
-        return Finding("Graphviz", f"{version[1] if version else 'of unknown version'}, {program}")
+        result = subprocess.run([program, "-V"], capture_output=True, text=True, check=False, timeout=20)
+        version = re.search(r"version ([\d.]+)", result.stderr + result.stdout)
+        return Condition("Graphviz", f"{version[1] if version else 'of unknown version'}, {program}")
     if version := _version("pygraphviz"):
-        return Finding("Graphviz", f"in pygraphviz {version}")
-    return Finding("Graphviz", "missing: render writes .dot and .html only", True, "pip install pygraphviz")
+        return Condition("Graphviz", f"in pygraphviz {version}")
+    return Condition("Graphviz", "missing: render writes .dot and .html only", True, "pip install pygraphviz")
 
 
-def _extras() -> list[Finding]:
+def _extras() -> list[Condition]:
     """Each extra: complete, or what it lacks."""
-    findings: list[Finding] = []
+    findings: list[Condition] = []
     for extra, purpose in _EXTRAS.items():
         needs = _needs(extra)
         wrong = [need[0] for need in needs if not _fits(need)]
@@ -111,13 +111,13 @@ def _extras() -> list[Finding]:
             continue
         if wrong:
             help = f"pip install 'fractal_dsl[{extra}]'  # {purpose}"
-            findings.append(Finding(f"extra {extra}", f"missing: {', '.join(wrong)}", True, help))
+            findings.append(Condition(f"extra {extra}", f"missing: {', '.join(wrong)}", True, help))
         elif extra == "vision" and (reason := _broken("torchvision")):
             help = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cpu"
-            findings.append(Finding("extra vision", f"torchvision does not fit this PyTorch: {reason}", True, help))
+            findings.append(Condition("extra vision", f"torchvision does not fit this PyTorch: {reason}", True, help))
         else:
             versions = ", ".join(f"{need[0]} {_version(need[0])}" for need in needs)
-            findings.append(Finding(f"extra {extra}", versions))
+            findings.append(Condition(f"extra {extra}", versions))
     return findings
 
 

@@ -35,7 +35,7 @@ fractal-dsl eval runs/{template}-1  # how good it is on examples that it has not
 """
 
 
-class Template(enum.StrEnum):
+class Project(enum.StrEnum):
     """What a project starts with."""
 
     digits = "digits"
@@ -46,21 +46,21 @@ class Template(enum.StrEnum):
 
 
 _DATA = {
-    Template.digits: "Its data set comes with fractal_dsl.",
-    Template.images: "`images/CLASS/*.png` are samples: put your own images there, and their classes in the net.",
-    Template.table: "`data.csv` is a sample: put your own table there, and name its target in the net.",
-    Template.text: "`text.txt` is a sample: put your own text there.",
-    Template.segmentation: "`shapes/images` and `shapes/masks` are samples: put your own there. A pixel of a mask is "
+    Project.digits: "Its data set comes with fractal_dsl.",
+    Project.images: "`images/CLASS/*.png` are samples: put your own images there, and their classes in the net.",
+    Project.table: "`data.csv` is a sample: put your own table there, and name its target in the net.",
+    Project.text: "`text.txt` is a sample: put your own text there.",
+    Project.segmentation: "`shapes/images` and `shapes/masks` are samples: put your own there. A pixel of a mask is "
     "the number of its class.",
 }
-_TRAIN = {Template.images, Template.segmentation}
+_TRAIN = {Project.images, Project.segmentation}
 """Templates that read image files, which the extra ``train`` brings."""
 
 
 def new(
     name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to create.", show_default=False)],
     template: Annotated[
-        Template | None,
+        Project | None,
         typer.Option(help="What to start with; by default the template that NAME is called, or else digits."),
     ] = None,
 ) -> None:
@@ -68,7 +68,7 @@ def new(
     if os.path.lexists(name):
         raise UserError(f"{name} exists: choose another name")
     if template is None:
-        template = Template(name.name) if name.name in list(Template) else Template.digits
+        template = Project(name.name) if name.name in list(Project) else Project.digits
     with replacing_folder(name) as folder:
         _fill(folder, template, name.name)
     say(f"{one_line(str(name))}: a project for {template.value}. Next:\n")
@@ -79,7 +79,7 @@ def new(
         say("\nImage files need Pillow: pip install 'fractal_dsl[train]'")
 
 
-def _fill(folder: Path, template: Template, name: str) -> None:
+def _fill(folder: Path, template: Project, name: str) -> None:
     """Write the files of a project."""
     from fractal_dsl.cli import samples
 
@@ -88,13 +88,13 @@ def _fill(folder: Path, template: Template, name: str) -> None:
     (folder / "README.md").write_text(readme, encoding="utf-8")
     (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     match template:
-        case Template.images:
+        case Project.images:
             samples.images(folder / "images")
-        case Template.segmentation:
+        case Project.segmentation:
             samples.masks(folder / "shapes")
-        case Template.table:
+        case Project.table:
             samples.table(folder / "data.csv")
-        case Template.text:
+        case Project.text:
             samples.text(folder / "text.txt")
-        case Template.digits:
+        case Project.digits:
             pass

@@ -32,7 +32,7 @@ def report(
 
 def compare(runs: Runs, json_: JSON = False) -> None:
     """Compare the results of runs, and the settings in which they differ."""
-    from fractal_dsl.runs.comparison import compare_runs, table
+    from fractal_dsl.runs.comparison import compare_runs, comparison_table
 
     comparison = compare_runs(runs)
-    say(json.dumps(comparison, indent=2) if json_ else "\n".join(table(comparison)))
+    say(json.dumps(comparison, indent=2) if json_ else "\n".join(comparison_table(comparison)))

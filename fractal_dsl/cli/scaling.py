@@ -48,7 +48,7 @@ def scaling(
 ) -> None:
     """Estimate the cost of a training step on N processes: work, communication and memory of each."""
     from fractal_dsl.config import parse_config
-    from fractal_dsl.training.scaling import cost
+    from fractal_dsl.training.scaling import cost_of_step
 
     numbers = _numbers(processes) if processes is not None else None
     compiled, stored = given_spec("scaling", options)
@@ -57,7 +57,7 @@ def scaling(
     costs: list[StepCost] = []
     for number in numbers or _USUAL:
         try:
-            costs.append(cost(compiled, config, parallel.value, number))
+            costs.append(cost_of_step(compiled, config, parallel.value, number))
         except UserError:
             if numbers or number == 1:
                 raise

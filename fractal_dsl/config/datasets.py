@@ -51,7 +51,7 @@ class Svhn(Settings):
 
 
 class _ImageFiles(Settings):
-    """What data sets of image files have in common."""
+    """The settings that data sets of image files share."""
 
     background: str = Field(
         default="white",

@@ -14,7 +14,7 @@ from fractal_dsl.config.settings import Settings
 from fractal_dsl.config.training import TrainConfig
 
 SettingFinding = tuple[tuple[str | int, ...], str, Help]
-"""Where (the keys from the outside in), what is wrong, and help."""
+"""The place (the keys from the outside in), the message, and help."""
 
 
 class ConfigError(UserError):
@@ -103,7 +103,7 @@ def _choice(what: str, name: str | None, known: list[str]) -> tuple[str, str]:
 
 
 def _readable(limits: Mapping[str, Any]) -> dict[str, str]:
-    """Numbers with their thousands apart; what else pydantic tells of a limit, as it is."""
+    """Numbers with their thousands apart; other limits as pydantic writes them."""
 
     def text(limit: object) -> str:
         return f"{limit:,}" if isinstance(limit, int) else f"{limit:,.10g}" if isinstance(limit, float) else str(limit)
@@ -139,7 +139,7 @@ def _name_at(value: object) -> str | None:
 
 
 def _inside(key: str, value: object) -> str | None:
-    """Where a key stands that is no setting by itself, but one of a variant."""
+    """How to write a key that is not a setting itself, but one of a variant."""
     key = {"learning_rate": "lr"}.get(key, key)
     for setting in TrainConfig.model_fields:
         for name in _names(setting):
@@ -149,7 +149,7 @@ def _inside(key: str, value: object) -> str | None:
 
 
 def setting_path(key: str) -> str | None:
-    """``patience``, ``optimizer.momentum``: a setting as ``--set`` takes it, by its last name."""
+    """A setting as ``--set`` takes it, by its last name, such as ``optimizer.momentum`` for ``momentum``."""
     if key in TrainConfig.model_fields:
         return key
     owners = (s for s in TrainConfig.model_fields for name in _names(s) if key in _keys(s, name))

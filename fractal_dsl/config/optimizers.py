@@ -42,7 +42,7 @@ Optimizer = Annotated[Sgd | AdamW, Field(discriminator="name")]
 
 
 class _Schedule(Settings):
-    """What schedules have in common: a rise from a hundredth of the rate, linear in the epochs done."""
+    """The warm-up that all schedules share: a rise from a hundredth of the rate, linear in the epochs done."""
 
     warmup: float = Field(default=0.0, ge=0, description="epochs of warm-up to the highest rate")
 

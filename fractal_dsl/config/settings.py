@@ -1,4 +1,4 @@
-"""What every group of settings has in common."""
+"""The base of all groups of settings."""
 
 from __future__ import annotations
 

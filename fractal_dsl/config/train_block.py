@@ -12,9 +12,9 @@ from fractal_dsl.language.syntax import Call, Setting, TrainDecl
 
 
 def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -> None:
-    """Report what the schema finds wrong with ``settings``, the values of ``block``, each at its place in the block.
+    """Report each fault that the schema finds in ``settings``, the values of ``block``, at its place in the block.
 
-    What overlaps with an error of ``report`` counts as reported already.
+    Findings that overlap with an error of ``report`` are left out.
     """
     reported = [d.span for d in report.errors if block.span.start <= d.span.start < block.span.end]
     by_key = {setting.key.id: setting for setting in block.settings}

@@ -43,7 +43,7 @@ from fractal_dsl.data.plugin import python_dataset
 from fractal_dsl.data.source import ExampleSource, Rows, Splits
 from fractal_dsl.data.synthetic import synthesised
 from fractal_dsl.data.tables.source import csv
-from fractal_dsl.data.text_source import text
+from fractal_dsl.data.text_source import text_splits
 from fractal_dsl.data.vision import cifar, svhn
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.ops.shapes import integer
@@ -153,6 +153,6 @@ def _read(
         case Csv():
             return csv(choice, into, out, config.task, config.validation, trained)
         case Text():
-            return text(choice, into, out, vocabulary)
+            return text_splits(choice, into, out, vocabulary)
         case _:
             return python_dataset(choice, into, allow_python)

@@ -15,7 +15,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Npz
 from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
-from fractal_dsl.data.values import checked
+from fractal_dsl.data.values import checked_values
 
 _INPUTS, _TARGETS = ("inputs", "images", "x"), ("targets", "labels", "masks", "y")
 _PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
@@ -87,8 +87,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        said = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
-        raise UserError(f"{path} is not an archive of arrays as numpy.savez writes it: {said}") from None
+        reason = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
+        raise UserError(f"{path} is not an archive of arrays as numpy.savez writes it: {reason}") from None
 
 
 def _inputs(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: str) -> NDArray[Any]:
@@ -98,4 +98,4 @@ def _inputs(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: st
             x = x[:, None]
         elif x.ndim > 2 and (x.shape[-1], *x.shape[1:-1]) == into.shape:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
-    return checked(x, into, vocabulary, where)
+    return checked_values(x, into, vocabulary, where)

@@ -1,4 +1,4 @@
-"""Fits a data set to a net: which task it is, and whether inputs, targets, classes and augmentation suit it."""
+"""Fits a data set to a net: finds the task, and checks that inputs, targets, classes and augmentation suit it."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def _check_seen(task: Task, parts: Parts, train: NDArray[Any]) -> None:
         text = f"no training {what} is of class {name}"
     for source, rows in parts[1:]:
         held = source.targets
-        if held is not None and (found := _first_of(task, held[rows], unseen)) is not None:
-            raise UserError(f"{text}, but {source.raw().name(int(rows[found]))} is: add examples to train on")
+        if held is not None and (row := _first_of(task, held[rows], unseen)) is not None:
+            raise UserError(f"{text}, but {source.raw().name(int(rows[row]))} is: add examples to train on")
     values = ", ".join(map(str, np.unique(train)[:8].tolist())) if what == "pixel" else ""
     seen = f" (their values are {values})" if values else ""
     raise UserError(f"{text}{seen}: add some, or declare a net with fewer outputs and number the others from 0")

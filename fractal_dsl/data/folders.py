@@ -24,10 +24,10 @@ from fractal_dsl.data.masks import masked
 from fractal_dsl.data.pairs import read_pairs
 from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, place
-from fractal_dsl.data.tree import Tree, check_same, read_part, read_parts
+from fractal_dsl.data.tree import Tree, check_same, read_parts, read_tree
 from fractal_dsl.data.vision import data_root
 from fractal_dsl.runs.data_record import Content, Images, Split
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.targets import Targets
 
@@ -64,7 +64,7 @@ class ImageFiles:
         return np.array([label for _, label in self.tree.files], np.int64)
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> TokenUnit:
         """No token."""
         return "token"
 
@@ -138,7 +138,7 @@ def imagenet(config: ImageNet, into: ops.Tensor, augment: Augmentation) -> Split
             "val/CLASS/*.JPEG, and name the folder with `--set dataset.root=FOLDER`"
         )
     _check_images(into)
-    trees = [read_part(root / name, nested=False) for name in ("train", "val")]
+    trees = [read_tree(root / name, nested=False) for name in ("train", "val")]
     check_same(*trees)
     train, test = (_images(tree, config, into, augment) for tree in trees)
     return Splits(train, test=test)

@@ -18,7 +18,7 @@ from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import middle, pixels
 from fractal_dsl.data.tables.source import read_rows
-from fractal_dsl.data.values import checked
+from fractal_dsl.data.values import checked_values
 from fractal_dsl.runs.data_record import DataRecord, Images, Inputs
 from fractal_dsl.runs.table import Table
 
@@ -55,7 +55,7 @@ def read_inputs(
     rows = _rows(array, into.shape)
     if rows is None:
         raise UserError(f"{path} is {array.dtype} {list(array.shape)}, but the net takes {into}, one or several")
-    inputs = torch.from_numpy(checked(rows, into, vocabulary, str(path)))
+    inputs = torch.from_numpy(checked_values(rows, into, vocabulary, str(path)))
     if into.dtype == "f32":
         _check_range(rows, trained.inputs, path, say)
     names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]

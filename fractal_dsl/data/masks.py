@@ -26,7 +26,7 @@ from fractal_dsl.data.pairs import Pairs
 from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Splits, imagenet_moments, numbered, place
 from fractal_dsl.runs.data_record import Content, Images, Split
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.targets import Targets
 
@@ -41,7 +41,7 @@ _CUSTOM = 255  # the usual number for pixels that do not count
 
 @dataclass(frozen=True)
 class Coding:
-    """Which number in a mask is which class. ``values`` has the number of each class; ``code`` is the target of pixels
+    """Maps the numbers in masks to classes. ``values`` has the number of each class; ``code`` is the target of pixels
     whose number is ``ignored``."""
 
     values: Sequence[int]
@@ -99,7 +99,7 @@ class MaskedImages:
     unreadable: tuple[str, ...] = ()
     targets: None = None  # known only when read
     split: Split = "by name"
-    unit: Unit = "token"
+    unit: TokenUnit = "token"
 
     def __len__(self) -> int:
         return len(self.pairs.files)

@@ -33,7 +33,7 @@ from fractal_dsl.data.parts import Batch, Part, StreamedPart
 from fractal_dsl.data.source import UNCHANGED, Moments, Rows, SourceRecord, Splits, imagenet_moments
 from fractal_dsl.ops.foreign_python import Failed, load_object
 from fractal_dsl.runs.data_record import Content, Split
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.targets import Targets
 
@@ -49,7 +49,7 @@ class PluginExamples:
     input: ops.Tensor
     workers: int
     task: Task | None = None
-    unit: Unit = "token"
+    unit: TokenUnit = "token"
     names: None = None  # classes and targets are known only when examples are read
     targets: None = None
     split: Split = "by order"

@@ -1,4 +1,4 @@
-"""Sources of examples, and how they are split into parts."""
+"""Sources of examples, and their split into parts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fractal_dsl import ops
 from fractal_dsl.data.parts import MemoryPart, Part
 from fractal_dsl.runs.data_record import Content, Images, Split
 from fractal_dsl.runs.table import Table
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks import Task
-from fractal_dsl.tasks.targets import Names, Targets
+from fractal_dsl.tasks.targets import TargetNaming, Targets
 
 MAX_BYTES = 4_000_000_000
 """The memory limit for examples."""
@@ -61,7 +61,7 @@ class ExampleSource(Protocol):
         ...
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> TokenUnit:
         """What one token stands for, if targets are tokens."""
         ...
 
@@ -181,9 +181,9 @@ class Examples:
     names: tuple[str, ...] | None = None
     split: Split = "by order"
     origin: ExampleSource | None = None
-    named: Names = "example {}".format
+    named: TargetNaming = "example {}".format
     ignored: int | None = None
-    unit: Unit = "token"
+    unit: TokenUnit = "token"
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -19,7 +19,7 @@ from fractal_dsl.data.parts import Batch, Part
 from fractal_dsl.data.source import MAX_BYTES, UNCHANGED, Moments, Rows, SourceRecord, Splits, numbered, place
 from fractal_dsl.data.texts import Texts, read_texts
 from fractal_dsl.runs.data_record import Content, Split
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.targets import Targets
 
@@ -30,7 +30,7 @@ class TextExamples:
 
     texts: Texts
     split: Split = "by stretch"
-    unit: Unit = "byte"
+    unit: TokenUnit = "byte"
 
     def __len__(self) -> int:
         return len(self.texts.stretches)
@@ -98,7 +98,7 @@ class _Stretches:
         return (self.read(rows, seed, epoch) for rows in order)
 
 
-def text(config: Text, into: ops.Tensor, out: ops.Tensor, vocabulary: int | None) -> Splits:
+def text_splits(config: Text, into: ops.Tensor, out: ops.Tensor, vocabulary: int | None) -> Splits:
     """The stretches of a text, or of the texts in a folder, for a net that takes ``into`` and gives ``out``.
 
     ``vocabulary`` is the number of tokens that its embeddings know. Raises UserError if the net is not one that

@@ -48,7 +48,7 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
     if not parts:
         if named and len(named) == len(folders):
             raise UserError(_no_part(root / next(iter(named))))
-        return {"train": read_part(root, nested)}
+        return {"train": read_tree(root, nested)}
     if flat := [name for name in named if name not in parts]:
         raise UserError(f"{_no_part(root / flat[0])}. If its images have no classes, move the folder out of {root}")
     strangers = [name for name in folders if name not in parts and _has_images(root / name)]
@@ -60,7 +60,7 @@ def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
     if twice := next((part for part in PARTS if [*parts.values()].count(part) > 1), None):
         both = " and ".join(f"`{name}`" for name, part in parts.items() if part == twice)
         raise UserError(f"{root} has {both}, which both mean {twice}: rename or move one of them")
-    trees = {part: read_part(root / name, nested) for name, part in parts.items()}
+    trees = {part: read_tree(root / name, nested) for name, part in parts.items()}
     if "train" not in trees:
         raise UserError(f"{root} has `{next(iter(parts))}`, but no part to train on: name it `train`")
     for tree in trees.values():
@@ -126,7 +126,7 @@ def walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
         waiting += [f"{inner}{name}/" for name in reversed(folders)]
 
 
-def read_part(root: Path, nested: bool) -> Tree:
+def read_tree(root: Path, nested: bool) -> Tree:
     """The classes in a folder and their images. Raises UserError if there are no classes, or a class has no images."""
     folders, outside, hidden = listed(root)
     passed = Counter({"hidden": hidden, "outside of classes": sum(map(is_image, outside))})

@@ -11,7 +11,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 
 
-def checked(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: str) -> NDArray[Any]:
+def checked_values(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, where: str) -> NDArray[Any]:
     """The numbers in the net's type. Bytes stay bytes. ``vocabulary`` is the number of known tokens, or None for any.
 
     Raises UserError, which names ``where``, for values that are not numbers, not finite, or unknown tokens.

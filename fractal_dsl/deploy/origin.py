@@ -58,8 +58,8 @@ def _of_network(stored: Stored) -> Origin:
     if stored.column is not None or manifest.fused:
         what = "already a column" if stored.column is not None else "already folded for inference"
         raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
-    told = {name: getattr(manifest, name) for name in _FACTS}
-    facts = {name: value for name, value in told.items() if value is not None}
+    known = {name: getattr(manifest, name) for name in _FACTS}
+    facts = {name: value for name, value in known.items() if value is not None}
     raw = manifest.normalised_channels is not None or manifest.restored_channels is not None
     config = parse_config(stored.settings)
     return Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)

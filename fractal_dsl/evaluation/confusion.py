@@ -1,4 +1,4 @@
-"""Which classes a net takes for which."""
+"""The confusion matrix: the classes that a net takes for each class."""
 
 from __future__ import annotations
 

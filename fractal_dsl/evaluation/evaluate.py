@@ -21,7 +21,7 @@ from fractal_dsl.evaluation.measure import Outputs, measure_all
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
-from fractal_dsl.runs.data_record import DataRecord, compare
+from fractal_dsl.runs.data_record import DataRecord, compare_records
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 
@@ -67,7 +67,7 @@ def as_trained(images: ImageSet, trained: DataRecord, run: Path, say: Callable[[
 
     Raises UserError if they are not of the kind that it was trained on; calls ``say`` if only the examples differ.
     """
-    verdict = compare(trained, images.record, run, exact=False)
+    verdict = compare_records(trained, images.record, run, exact=False)
     if "refuse" in verdict:
         raise UserError(verdict["refuse"])
     if "note" in verdict:

@@ -98,7 +98,7 @@ def _measure(
                     if i == 0 and worst is not None:
                         worst.update(order[turn], output, y)
     model.train(mode)
-    return [finite(meter.compute(world), images.task.name) for meter in meters]
+    return [finite_figures(meter.compute(world), images.task.name) for meter in meters]
 
 
 def batch_for(out: ops.Tensor, crops: int = 1) -> int:
@@ -106,7 +106,7 @@ def batch_for(out: ops.Tensor, crops: int = 1) -> int:
     return max(1, min(_BATCH // crops, _NUMBERS // prod(out.shape)))
 
 
-def finite(figures: dict[str, float], task: TaskName) -> dict[str, float]:
+def finite_figures(figures: dict[str, float], task: TaskName) -> dict[str, float]:
     """The figures, with the worst float32 in place of those beyond it."""
     worst = {"loss": _HUGE} | {m.key: -_HUGE if m.higher else _HUGE for m in TASKS[task].metrics}
     return {key: value if abs(value) < _HUGE else worst[key] for key, value in figures.items()}

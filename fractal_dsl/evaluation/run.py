@@ -68,13 +68,13 @@ class Run:
         if it has Python code that is not allowed, or more layers than the limit.
         """
         folder = Path(folder)
-        found = open_stored(folder, max_layers, expected="training run", allow_python=allow_python)
-        config, manifest = _config(folder, found.settings), found.run
-        if graph_sha256(found.compiled.graph) != manifest.graph_sha256:
+        stored = open_stored(folder, max_layers, expected="training run", allow_python=allow_python)
+        config, manifest = _config(folder, stored.settings), stored.run
+        if graph_sha256(stored.compiled.graph) != manifest.graph_sha256:
             raise UserError(
                 f"{folder} was trained with fractal_dsl {manifest.made}, which compiled its spec to another graph"
             )
-        return cls(folder, found.compiled, config, manifest)
+        return cls(folder, stored.compiled, config, manifest)
 
     def load(self, weights: Weights = "best") -> FractalModule:
         """The net with the run's weights, in eval mode on the CPU. Raises UserError if they do not fit."""

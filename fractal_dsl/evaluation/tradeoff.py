@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fractal_dsl.data import ImageSet, Part, in_order
-from fractal_dsl.evaluation.measure import batch_for, finite
+from fractal_dsl.evaluation.measure import batch_for, finite_figures
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runs.tasks import CONFIDENCES, TASKS
@@ -29,7 +29,7 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
 
     ``networks`` are each column by itself and the whole net (``column`` None). ``policies`` ask the columns from
     shallow to deep, then the whole net, until the confidence of an answer reaches ``confidence``; ``answered`` is
-    the share of images that each of them answered. Tasks whose outputs tell no confidence have no policies. ``ms`` is
+    the share of images that each of them answered. Tasks whose outputs have no confidence have no policies. ``ms`` is
     the latency of one image at a time, a median over ``repeats``; a policy's latency is averaged over the images.
     ``threads`` counts torch's CPU threads.
     """
@@ -78,7 +78,7 @@ def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[
             first = satisfied.int().argmax(0)
             meters[answers + i].update(outputs[first, torch.arange(len(y), device=first.device)], y)
             chosen[i].append(first.cpu())
-    figures = [finite(meter.compute(ALONE), task.name) for meter in meters]
+    figures = [finite_figures(meter.compute(ALONE), task.name) for meter in meters]
     return figures, [torch.cat(parts) for parts in chosen]
 
 

@@ -52,7 +52,7 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def table(comparison: dict[str, Any]) -> list[str]:
+def comparison_table(comparison: dict[str, Any]) -> list[str]:
     """The result of ``compare_runs`` as lines for a terminal."""
     rows = [("", *comparison["runs"]), *((key, *values) for key, values in comparison["figures"].items())]
     settings = [(key, *values) for key, values in comparison["settings"].items()]

@@ -18,7 +18,7 @@ from fractal_dsl.base.parts import read_json, write_part
 from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config.losses import LossName, TaskName
 from fractal_dsl.runs.table import Table
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 
 FILE: Final = "data.json"
 Split = Literal["given", "by name", "by content", "by stretch", "by order"]
@@ -71,7 +71,7 @@ class TargetRecord(Struct, frozen=True):
     low: float | None = None
     high: float | None = None
     ignored: int | None = None
-    unit: Unit = "token"
+    unit: TokenUnit = "token"
     names: list[str] = []
     mean: list[float] = []
     std: list[float] = []
@@ -121,7 +121,7 @@ class DataRecord(Struct, frozen=True):
 
     @property
     def _meaning(self) -> object:
-        """What of the targets decides the meaning of outputs."""
+        """The properties of the targets that decide the meaning of outputs."""
         return self.targets and (self.targets.shape, self.targets.ignored, self.targets.unit, self.targets.names)
 
     def name_of(self, label: int) -> str:
@@ -207,7 +207,7 @@ def _text(images: Images | None) -> str:
     return "none" if images is None else f"{msgspec.to_builtins(images)}"
 
 
-def compare(
+def compare_records(
     before: DataRecord, now: DataRecord, folder: Path, *, exact: bool
 ) -> Mapping[Literal["refuse", "note"], str]:
     """What to say if data differ from those of the run in ``folder``; empty if they do not.

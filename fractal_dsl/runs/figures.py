@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fractal_dsl.base.escaping import plot_text
-from fractal_dsl.runs.files import Figures, RunFiles
+from fractal_dsl.runs.files import Measurements, RunFiles
 from fractal_dsl.runs.plots import (
     BLACK,
     BLUE,
@@ -199,7 +199,7 @@ def overlay_svg(runs: Sequence[RunFiles], salt: str = "overlay") -> str:
     return drawing.svg
 
 
-def _validated(run: RunFiles) -> list[Figures]:
+def _validated(run: RunFiles) -> list[Measurements]:
     return [e for e in run.epochs if e["validation"]]
 
 

@@ -19,7 +19,7 @@ from fractal_dsl.runs.tasks import Figures as TaskFigures
 from fractal_dsl.stored.kinds import expect
 from fractal_dsl.stored.manifests import RunParameters, read_given
 
-Figures = Mapping[str, Any]
+Measurements = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class RunFiles:
 
     folder: Path
     given: RunParameters
-    config: Figures
+    config: Measurements
     epochs: list[dict[str, Any]]
-    result: Figures | None
+    result: Measurements | None
     plain: list[dict[str, Any]]
-    paths: Figures | None
+    paths: Measurements | None
     data: DataRecord | None
     status: str
-    versions: Figures
-    sessions: Figures | None
+    versions: Measurements
+    sessions: Measurements | None
     mistakes: Sequence[Mistake]
 
     @classmethod

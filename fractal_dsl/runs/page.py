@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.runs.plots import dark_colours
 
-Table = Mapping[str, Sequence[str]]
+TextRows = Mapping[str, Sequence[str]]
 """Rows by name, with a cell for each column."""
 
 _PAGE = """<!doctype html>
@@ -54,7 +54,7 @@ def page(title: str, parts: Iterable[str], width: str, style: str = "") -> str:
     return _PAGE.format(title=markup(title), body=body, width=width, style=style, dark=dark_colours("figure.plot"))
 
 
-def table(rows: Table, head: Sequence[str] = ()) -> str:
+def table(rows: TextRows, head: Sequence[str] = ()) -> str:
     """A table. Its cells are numbers if there is a head."""
 
     def row(cells: Sequence[str], tag: str) -> str:

@@ -12,9 +12,9 @@ from fractal_dsl.base.texts import duration, memory_text, shortened
 from fractal_dsl.picture.graph_to_dot import follow_reader
 from fractal_dsl.runs.confusion import confusion_html
 from fractal_dsl.runs.figures import columns_svg, curves_svg, gradients_svg, losses_svg, overlay_svg, paths_svg
-from fractal_dsl.runs.files import Figures, RunFiles
+from fractal_dsl.runs.files import Measurements, RunFiles
 from fractal_dsl.runs.mistakes import mistakes_html
-from fractal_dsl.runs.page import Table, figure, page, table
+from fractal_dsl.runs.page import TextRows, figure, page, table
 from fractal_dsl.runs.svg import clean_svg
 from fractal_dsl.runs.tasks import Metric
 
@@ -104,7 +104,7 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
     return page(run.title, parts, "64rem", _STYLE + follow_reader())
 
 
-def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -> str:
+def comparison_html(runs: Sequence[RunFiles], figures: TextRows, settings: TextRows) -> str:
     """One page for several runs: their differences, their curves in one picture, and the runs side by side."""
     names = [run.name for run in runs]
     title = f"{len(runs)} runs"
@@ -118,7 +118,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: Table, settings: Table) -
     parts = [
         f"<h1>{title}</h1>",
         f'<p class="note">{markup(", ".join(names))}</p>',
-        "<h2>Figures</h2>",
+        "<h2>Measurements</h2>",
         table(figures, names),
         "<h2>Training</h2>",
         figure(overlay_svg(runs), caption),
@@ -202,7 +202,7 @@ def _sessions(run: RunFiles) -> list[str]:
     return ["<h3>Sessions</h3>", table({"": ["began", "command", "device"], **rows})]
 
 
-def _texts(measured: Figures, metrics: Sequence[Metric]) -> list[str]:
+def _texts(measured: Measurements, metrics: Sequence[Metric]) -> list[str]:
     return [*(m.text(measured[m.key]) if m.key in measured else "" for m in metrics), f"{measured['loss']:.4f}"]
 
 

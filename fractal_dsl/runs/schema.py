@@ -10,31 +10,31 @@ from fractal_dsl.base.json_faults import explained
 from fractal_dsl.runs.mistakes import Mistake
 from fractal_dsl.runs.tasks import Figures
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Measured(TypedDict):
+class MeasuredFigures(TypedDict):
     """``loss``, and the metrics of the task, which ``unmeasured`` checks."""
 
     loss: float
 
 
-class Column(Measured):
+class ColumnFigures(MeasuredFigures):
     """A column alone, counted from 1."""
 
-    column: Count
+    column: Natural
 
 
-class Validated(Measured):
+class Validated(MeasuredFigures):
     """The whole net and each column."""
 
-    columns: list[Column]
+    columns: list[ColumnFigures]
 
 
 class ColumnLoss(TypedDict):
     """The loss of a column on training images."""
 
-    column: Count
+    column: Natural
     loss: float
 
 
@@ -49,7 +49,7 @@ class Tracked(TypedDict):
 class Epoch(TypedDict):
     """A line of ``metrics.jsonl``."""
 
-    epoch: Count
+    epoch: Natural
     train_loss: float
     memory: float
     validation: Validated | None
@@ -61,13 +61,13 @@ class Result(Validated):
 
     status: str
     ended: str
-    best_epoch: Count
-    validation_images: Count
-    plain: Column | None
+    best_epoch: Natural
+    validation_images: Natural
+    plain: ColumnFigures | None
     seconds: float
     images_per_second: float
     averaged: NotRequired[bool]
-    confusion: NotRequired[list[list[Count]]]
+    confusion: NotRequired[list[list[Natural]]]
 
 
 class Session(TypedDict):
@@ -81,8 +81,8 @@ class Session(TypedDict):
 class Sessions(TypedDict):
     """``sessions.json``. ``macs`` are multiply-accumulates for one example."""
 
-    parameters: Count
-    macs: Count
+    parameters: Natural
+    macs: Natural
     sessions: list[Session]
 
 
@@ -95,10 +95,10 @@ class Mistakes(TypedDict):
 class Paths(TypedDict):
     """``paths.json``: of each length, the share of paths."""
 
-    lengths: list[Count]
+    lengths: list[Natural]
     whole: list[float]
     live: list[float]
-    total: Count
+    total: Natural
     expected: float
 
 
@@ -111,7 +111,7 @@ class NamedSettings(TypedDict):
 
     dataset: _Named
     ema: float | None
-    plain: Count | None
+    plain: Natural | None
 
 
 class State(TypedDict):

@@ -43,7 +43,7 @@ class CategoryColumn(Struct, frozen=True, tag="category"):
 Column = NumberColumn | CategoryColumn
 
 
-class Format(Struct, frozen=True):
+class TableFormat(Struct, frozen=True):
     """How the text of a table is read. ``delimiter`` is None if the first line shows it."""
 
     delimiter: str | None
@@ -55,7 +55,7 @@ class Format(Struct, frozen=True):
 class Table(Struct, frozen=True):
     """The columns of a table that are inputs, in the order of the inputs, and the columns of its targets."""
 
-    format: Format
+    format: TableFormat
     columns: list[Column]
     targets: list[str]
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config.losses import LOSSES, LossName, TaskName
 
-Unit = Literal["token", "byte"]
+TokenUnit = Literal["token", "byte"]
 """What one token of a token model stands for."""
 
 

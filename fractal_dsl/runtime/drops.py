@@ -27,7 +27,7 @@ def drop_draw(drops: tuple[float, ...], training: bool) -> list[float]:
 
 
 def draw_column(net: nn.Module, share: float, columns: int) -> None:
-    """Draw whether a training step runs a single column: with probability ``share``, and each one alike (global
+    """Draw whether a training step runs a single column: with probability ``share``, each one equally likely (global
     drop-path, Larsson et al. 2016, section 3.1)."""
     if net.training:
         column = int(torch.randint(columns, ())) if torch.rand(()) < share else None

@@ -90,7 +90,7 @@ def net_figures(analysis: Analysis, decl: s.NetDecl) -> str:
         if summary is not None and program.net == decl.name.id:
             columns = f" · {len(summary.columns)} columns" if len(summary.columns) > 1 else ""
             return (
-                f"{approximate(summary.params)} parameters · {approximate(summary.macs)} MACs a sample · "
+                f"{approximate(summary.params)} parameters · {approximate(summary.macs)} MACs per sample · "
                 f"depth {summary.depth:,}{columns}"
             )
     return ""

@@ -1,4 +1,4 @@
-"""What a net is trained for: the loss of a task, the figure shown in training, and the metrics of evaluation.
+"""Tasks of nets: the loss of a task, the figure shown in training, and the metrics of evaluation.
 
 In: outputs and targets, and for ``infer`` the net's output, its targets and settings. Out: losses and figures.
 Not imported here: ``data`` and above."""

@@ -63,7 +63,7 @@ class Classification:
         return TargetRecord([])
 
     def converted(self, targets: Targets) -> NDArray[Any]:
-        """The classes, int64 [n]. Rows of a single 1 are taken for their position. Raises UserError for others."""
+        """The classes, int64 [n]. A row with a single 1 becomes the position of the 1. Raises UserError for others."""
         y = targets.values
         if targets.each == (1,):
             targets = replace(targets, values=(y := y[:, 0]))
@@ -76,7 +76,7 @@ class Classification:
         return y.astype(np.int64)
 
     def fitted(self, train: NDArray[Any] | None, device: torch.device) -> Self:
-        """The task with what the targets of training tell. None means that they are not in memory."""
+        """The task, adapted to the training targets, which are None if they are not in memory."""
         counts = None if train is None else np.bincount(train, minlength=self.classes)
         return replace(self, weights=self.weights.fitted(counts, device))
 
@@ -122,5 +122,5 @@ class Classification:
         return needed if self.classes > 5 else {name: needed[name] for name in ("accuracy", "macro_f1")}
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:
-        """The metrics as they are."""
+        """The values of the metrics, unchanged."""
         return values

@@ -87,5 +87,5 @@ class Elements:
         return output.float().softmax(self.axis).amax(self.axis).flatten(1).mean(1)
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:
-        """The metrics as they are."""
+        """The values of the metrics, unchanged."""
         return values

@@ -8,7 +8,7 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import LOSSES, TaskName
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks.classification import Classification
 from fractal_dsl.tasks.multilabel import Multilabel
 from fractal_dsl.tasks.regression import Regression
@@ -18,7 +18,7 @@ from fractal_dsl.tasks.task import Task
 from fractal_dsl.tasks.tokens import Tokens
 
 
-def infer(config: TrainConfig, net: str, out: ops.Tensor, targets: Targets, unit: Unit = "token") -> Task:
+def infer(config: TrainConfig, net: str, out: ops.Tensor, targets: Targets, unit: TokenUnit = "token") -> Task:
     """The task of a net with output ``out``, by the setting ``task`` or else by the targets.
 
     Raises UserError if the output, the targets and the settings do not fit each other, or leave a choice.
@@ -27,7 +27,12 @@ def infer(config: TrainConfig, net: str, out: ops.Tensor, targets: Targets, unit
 
 
 def make(
-    config: TrainConfig, name: TaskName, net: str, out: ops.Tensor, ignored: int | None = None, unit: Unit = "token"
+    config: TrainConfig,
+    name: TaskName,
+    net: str,
+    out: ops.Tensor,
+    ignored: int | None = None,
+    unit: TokenUnit = "token",
 ) -> Task:
     """The task of that name. Raises UserError if the net's output or the settings do not fit it."""
     if config.loss and config.loss.name not in LOSSES[name]:
@@ -86,7 +91,7 @@ def _of_numbers(net: str, out: ops.Tensor, targets: Targets) -> TaskName:
 
 
 def _advice(out: ops.Tensor, targets: Targets) -> str:
-    """What net would fit the targets."""
+    """Advice on a net that would fit the targets."""
     each = targets.each
     if targets.whole and each in ((), (1,)):
         return "training needs one number for each class, f32[classes]"

@@ -1,8 +1,8 @@
-"""The metrics of evaluation, by torchmetrics, which is imported here and late.
+"""The metrics of evaluation, by torchmetrics, which is imported only here, and only when it is needed.
 
 Importing it takes longer than a small evaluation, most of it for ``scipy.signal`` and torchvision, which only metrics
 of sounds and of generated images use. A torchvision that was built for another torch cannot be imported at all. So
-torchmetrics is imported as if neither were there.
+torchmetrics is imported as if neither were installed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Judge(Protocol):
         ...
 
     def measured(self, output: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, ...]]:
-        """What to update each metric with, by name."""
+        """The arguments of each metric's update, by name."""
         ...
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:
@@ -117,7 +117,7 @@ class _Finder(MetaPathFinder, Loader):
         return _Absent(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing is in it."""
+        """Leave the module empty."""
 
 
 @contextmanager

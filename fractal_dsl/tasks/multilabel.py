@@ -79,7 +79,7 @@ class Multilabel:
         return y.astype(np.float32)
 
     def fitted(self, train: NDArray[Any] | None, device: torch.device) -> Self:
-        """The task with the weights of labels, for the targets of training. Raises UserError if they are unknown."""
+        """The task with the weights of labels for the training targets. Raises UserError if none can be computed."""
         weights = None if self.given is None else np.array(self.given, np.float32)
         if self.balanced:
             if train is None:
@@ -125,5 +125,5 @@ class Multilabel:
         return {"mean_average_precision": pair, "f1": pair}
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:
-        """The metrics as they are."""
+        """The values of the metrics, unchanged."""
         return values

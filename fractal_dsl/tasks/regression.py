@@ -134,7 +134,7 @@ class Regression:
         return (self.values(output.float()) - targets).abs().flatten(1).mean(1).sum()
 
     def confidence(self, output: Tensor) -> None:
-        """None: the output does not tell how sure the net is."""
+        """None: the output is no measure of how sure the net is."""
         return None
 
     def meter(self) -> Meter:
@@ -158,5 +158,5 @@ class Regression:
         return {"rmse": pair, "mae": pair, "r2": (by_channel[0], by_channel[1])}
 
     def figures(self, values: dict[str, float]) -> dict[str, float]:
-        """The metrics as they are."""
+        """The values of the metrics, unchanged."""
         return values

@@ -21,7 +21,7 @@ from fractal_dsl.tasks.targets import Targets
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-IGNORED = 255
+IGNORED_PIXEL = 255
 """The value of pixels that do not count, by default, as in PASCAL VOC."""
 
 
@@ -37,7 +37,7 @@ class Segmentation(Elements):
         if len(out.shape) != 3 or out.dtype != "f32" or out.shape[0] < 2:
             raise UserError(f"segmentation needs a net that gives f32[classes, height, width], but {net} gives {out}")
         classes, shape = out.shape[0], out.shape[1:]
-        value = ignored if ignored is not None else IGNORED if classes <= IGNORED else -1
+        value = ignored if ignored is not None else IGNORED_PIXEL if classes <= IGNORED_PIXEL else -1
         return cls(classes, shape, value, config.label_smoothing, ClassWeights.of(config.loss, classes))
 
     @property

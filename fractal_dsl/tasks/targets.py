@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fractal_dsl.base.errors import UserError
 
-Names = Callable[[int], str]
+TargetNaming = Callable[[int], str]
 """The name of a target for people, such as ``a.npz: y_train[7]`` or ``masks/7.png``, by its row."""
 
 
@@ -21,7 +21,7 @@ class Targets:
     names. Elements equal to ``ignored`` do not count."""
 
     values: NDArray[Any]
-    name: Names
+    name: TargetNaming
     names: tuple[str, ...] | None = None
     ignored: int | None = None
 

@@ -1,4 +1,4 @@
-"""What every task can do."""
+"""The protocol of tasks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Task(Protocol):
         ...
 
     def record(self) -> TargetRecord:
-        """What a run records about its targets, as far as the task tells it."""
+        """What a run records about its targets, as far as the task knows it."""
         ...
 
     def converted(self, targets: Targets) -> NDArray[Any]:
@@ -49,7 +49,7 @@ class Task(Protocol):
         ...
 
     def fitted(self, train: NDArray[Any] | None, device: torch.device) -> Self:
-        """The task with what the converted targets of training tell. None means that they are not in memory."""
+        """The task, adapted to the converted training targets, which are None if they are not in memory."""
         ...
 
     def unseen(self, train: NDArray[Any]) -> int | None:
@@ -69,7 +69,7 @@ class Task(Protocol):
         ...
 
     def confidence(self, output: Tensor) -> Tensor | None:
-        """How sure the net is of each output [batch], from 0 to 1 and not calibrated; None if outputs do not tell."""
+        """How sure the net is of each output [batch], from 0 to 1 and not calibrated; None without such a measure."""
         ...
 
     def meter(self) -> Meter:

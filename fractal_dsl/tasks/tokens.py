@@ -14,7 +14,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.runs.data_record import TargetRecord
-from fractal_dsl.runs.tasks import Unit
+from fractal_dsl.runs.tasks import TokenUnit
 from fractal_dsl.tasks.class_weights import ClassWeights
 from fractal_dsl.tasks.elements import Elements
 from fractal_dsl.tasks.metrics import Meter, metric
@@ -23,7 +23,7 @@ from fractal_dsl.tasks.targets import Targets
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
-IGNORED = -100
+IGNORED_TOKEN = -100
 """The value of positions that do not count, by default, as in torch."""
 
 
@@ -32,15 +32,15 @@ class Tokens(Elements):
     """Outputs [batch, length, vocabulary] are logits, targets int64 [batch, length]. ``unit`` is what a token is."""
 
     axis: ClassVar[int] = 2
-    unit: Unit = "token"
+    unit: TokenUnit = "token"
 
     @classmethod
-    def of(cls, config: TrainConfig, net: str, out: ops.Tensor, ignored: int | None, unit: Unit) -> Self:
+    def of(cls, config: TrainConfig, net: str, out: ops.Tensor, ignored: int | None, unit: TokenUnit) -> Self:
         """The task of a net. Raises UserError if its output does not fit."""
         if len(out.shape) != 2 or out.dtype != "f32" or out.shape[1] < 2:
             raise UserError(f"a token model gives f32[length, vocabulary], but net {net} gives {out}")
         classes, weights = out.shape[1], ClassWeights.of(config.loss, out.shape[1])
-        value = IGNORED if ignored is None else ignored
+        value = IGNORED_TOKEN if ignored is None else ignored
         return cls(classes, out.shape[:1], value, config.label_smoothing, weights, unit)
 
     @property

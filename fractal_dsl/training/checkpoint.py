@@ -60,7 +60,7 @@ class Progress:
 
 
 class CheckpointManifest(Manifest, frozen=True, kw_only=True):
-    """What the manifest of a checkpoint has: the progress, and what the run was that made it."""
+    """What the manifest of a checkpoint has: the progress, and the run that it belongs to."""
 
     progress: Progress
     spec: dict[str, str]
@@ -206,10 +206,10 @@ def _read(folder: Path) -> Checkpoint:
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a run, oldest first, without links. Raises UserError if their folder is a link."""
-    home = run / CHECKPOINTS
-    if home.is_symlink():
-        raise UserError(f"{home} is a link, and links in a run are not followed: put the folder itself there")
-    return [path for path in sorted(home.glob("step-*")) if path.is_dir() and not path.is_symlink()]
+    folder = run / CHECKPOINTS
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link, and links in a run are not followed: put the folder itself there")
+    return [path for path in sorted(folder.glob("step-*")) if path.is_dir() and not path.is_symlink()]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Parts of a net that do not learn."""
+"""Freezes the parts of a net that must not learn."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def frozen_modules(graph: JoinGraph, names: Iterable[str]) -> set[str]:
 
     A shared block is frozen everywhere if one of its uses is.
     """
-    found: set[str] = set()
+    modules: set[str] = set()
     for _, node in graph.items():
         if isinstance(node, Layer | Join) and node.module:
             tags = {tag.text for tag in _tags(node)}
             if any(name in tags or f"{node.module}.".startswith(f"{name}.") for name in names):
-                found.add(node.module)
-    return found
+                modules.add(node.module)
+    return modules
 
 
 def freeze(model: FractalModule, names: Sequence[str]) -> list[nn.Module]:
     """Stop the gradients of the frozen parameters. Returns the norms whose running statistics must not change, which
-    have to be in eval mode. A name may lack: a single column does not have all parts of its net."""
+    have to be in eval mode. A name may be missing: a single column lacks parts of its net."""
     ours = model.modules_now().modules if names else {}
     norms: list[nn.Module] = []
     for name in sorted(frozen_modules(model.join_graph, names) & ours.keys()):

@@ -26,8 +26,8 @@ from fractal_dsl.stored.manifests import read_network_manifest, read_run_manifes
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where initial weights come from, and what of them fitted: parameters and buffers by name, with their shapes.
+class InitialOrigin:
+    """The source of initial weights, and the parameters and buffers that fitted, by name, with their shapes.
 
     ``taken`` came from the source, ``new`` are those that it lacks or has in another shape, ``left_over`` are those of
     the source that were not used.
@@ -60,7 +60,7 @@ class Origin:
 
 def initial_weights(
     compiled: Compiled, config: TrainConfig, start: FractalModule | None
-) -> tuple[dict[str, Tensor] | None, Origin | None]:
+) -> tuple[dict[str, Tensor] | None, InitialOrigin | None]:
     """The weights that a run starts from, unless the seed draws them, and their origin if the settings name it.
 
     A run counts its plans from 0.
@@ -75,7 +75,7 @@ def initial_weights(
     return (None if same else given), None
 
 
-def take_weights(model: FractalModule, source: Path) -> Origin:
+def take_weights(model: FractalModule, source: Path) -> InitialOrigin:
     """Copy to a model the parameters and buffers that a source has under the same names and in the same shapes.
 
     ``source`` is the folder of a run, whose best weights count, a compiled folder, or a safetensors file. Raises
@@ -92,7 +92,7 @@ def take_weights(model: FractalModule, source: Path) -> Origin:
     with torch.no_grad():
         for name in taken:
             own[name].copy_(given[name])
-    return Origin(
+    return InitialOrigin(
         source,
         {file.name: sha256(file) for file in files},
         {name: list(own[name].shape) for name in taken},
@@ -115,9 +115,9 @@ def _files(source: Path) -> list[Path]:
     if not source.exists():
         raise UserError(f"init_from: there is no {source}")
     hint = f", and its trials are runs, such as {source / 'trial-0000'}" if kind == "sweep" else ""
-    found = f" is a {kind}{hint}" if kind else ""
+    fault = f" is a {kind}{hint}" if kind else ""
     raise UserError(
-        f"init_from: {source}{found or ' has no weights that can be read'}. Give a run, a compiled folder, or a "
+        f"init_from: {source}{fault or ' has no weights that can be read'}. Give a run, a compiled folder, or a "
         ".safetensors file"
     )
 

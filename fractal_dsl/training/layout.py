@@ -12,10 +12,10 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.training.parallel.launch import Parallel
+from fractal_dsl.training.parallel import ParallelKind
 from fractal_dsl.training.surroundings import surroundings
 
-SMALL = 2_000_000_000
+SMALL_STEP = 2_000_000_000
 """Multiply-accumulates of a mini-batch's forward pass. Below it, neither a layout nor a second thread pays."""
 _MEASURED = 8_000_000_000
 """Multiply-accumulates of a forward pass that is long enough to measure."""
@@ -25,7 +25,7 @@ _CLEARLY = 0.95
 
 
 def with_layout(
-    compiled: Compiled, config: TrainConfig, place: torch.device, threads: int, parallel: Parallel | None
+    compiled: Compiled, config: TrainConfig, place: torch.device, threads: int, parallel: ParallelKind | None
 ) -> TrainConfig:
     """The settings with ``channels_last`` decided if it is ``auto``.
 
@@ -36,19 +36,19 @@ def with_layout(
     if config.channels_last != "auto":
         return config
     fixed = config.compile or config.cuda_graphs or parallel in ("fsdp", "pipeline")
-    small = compiled.summary.macs * config.batch < SMALL
+    small = compiled.summary.macs * config.batch < SMALL_STEP
     if fixed or small or len(compiled.program.input.shape) != 3:
         chosen = False
     elif place.type == "cuda" and config.precision != "fp32":
         chosen = True
     else:
         with surroundings(threads, config, place):
-            first, last = measured(compiled, config, place)
+            first, last = layout_seconds(compiled, config, place)
         chosen = last < _CLEARLY * first
     return config.model_copy(update={"channels_last": chosen})
 
 
-def measured(compiled: Compiled, config: TrainConfig, place: torch.device) -> tuple[float, float]:
+def layout_seconds(compiled: Compiled, config: TrainConfig, place: torch.device) -> tuple[float, float]:
     """Seconds of a forward and a backward pass of the whole net with channels first, and with channels last."""
     model = build(compiled, config.seed).to(place).train()
     if not any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in model.modules()):

@@ -1,4 +1,4 @@
-"""What more epochs change in a run that is resumed."""
+"""Describes how more epochs change a resumed run."""
 
 from __future__ import annotations
 

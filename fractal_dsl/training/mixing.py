@@ -12,7 +12,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.tasks import Task
 
-Targets = list[tuple[Tensor, float]]
+MixedTargets = list[tuple[Tensor, float]]
 """Targets [batch, …], each with its weight. The weights add up to 1."""
 
 
@@ -23,7 +23,7 @@ def shifted(x: Tensor) -> Tensor:
 
 def mix(
     x: Tensor, y: Tensor, config: TrainConfig, step: int, shift: Callable[[Tensor], Tensor] = shifted
-) -> tuple[Tensor, Targets]:
+) -> tuple[Tensor, MixedTargets]:
     """Mix inputs [batch, …] with their neighbours in the batch, and return them with their soft targets.
 
     ``shift`` replaces each row by its neighbour, across processes too. Mixup (Zhang et al. 2017) averages the two;
@@ -74,12 +74,12 @@ def check_mixed_targets(config: TrainConfig, task: Task, out: ops.Tensor) -> Non
         raise UserError(f"cutmix cuts boxes out of images, but not out of targets, {out}: set cutmix=0")
 
 
-def loss_of(task: Task, output: Tensor, targets: Targets) -> Tensor:
+def loss_of(task: Task, output: Tensor, targets: MixedTargets) -> Tensor:
     """The task's loss, a float32 scalar. Its mixed targets count by their weights."""
     return _weighed([(task.loss(output, part), weight) for part, weight in targets])
 
 
-def running_of(task: Task, output: Tensor, targets: Targets) -> Tensor:
+def running_of(task: Task, output: Tensor, targets: MixedTargets) -> Tensor:
     """The sum over examples of the figure shown in training. Mixed targets count by their weights."""
     return _weighed([(task.running(output, part), weight) for part, weight in targets])
 

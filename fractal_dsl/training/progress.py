@@ -61,7 +61,7 @@ class ProgressView:
         """Begin an epoch, or continue one with its previous sums."""
         self.title, self.loss, self.figure, self.images = title, loss, figure, images
         self.began = time.perf_counter() - seconds
-        self.looked = self.said = time.perf_counter()
+        self.looked = self.printed = time.perf_counter()
         self.bar.update(self.task, description=title)
 
     def add(self, loss: Tensor, figure: Tensor, images: int) -> bool:
@@ -81,8 +81,8 @@ class ProgressView:
         )
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, figures=text)
-        elif now - self.said > _LINE:
-            self.said = now
+        elif now - self.printed > _LINE:
+            self.printed = now
             self.line(f"{self.title}  step {self.done:,} of {self.steps:,}  {text}")
         return math.isfinite(figures["train_loss"])
 

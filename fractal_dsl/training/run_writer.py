@@ -33,7 +33,7 @@ from fractal_dsl.runtime.world import ALONE, World
 from fractal_dsl.stored.kinds import RUN_FORMAT
 from fractal_dsl.stored.manifests import RUN_VERSION
 from fractal_dsl.stored.spec import run_settings
-from fractal_dsl.training.initial import Origin
+from fractal_dsl.training.initial import InitialOrigin
 from fractal_dsl.training.store import Store, lengths
 
 _PATHS_COUNTED = 500
@@ -53,7 +53,7 @@ class RunWriter:
         processes: str = "1",
         spec: str | None = None,
     ) -> None:
-        """``spec`` is the part of the folder that is the spec's main file, where it is not where new runs have it."""
+        """``spec`` is the spec's main file in the folder, by default where new runs have it."""
         self.folder, self.compiled, self.config, self.world = folder, compiled, config, world
         self.classes: list[str] = []
         self.spec = spec or compiled.stored
@@ -69,33 +69,19 @@ class RunWriter:
             "initial": sha256(folder / INITIAL) if is_part(folder, INITIAL) else None,
         }
 
-    @classmethod
-    def new(
-        cls,
-        compiled: Compiled,
-        config: TrainConfig,
-        folder: Path,
-        device: str,
-        threads: int,
-        world: World = ALONE,
-        processes: str = "1",
-        initial: Mapping[str, Tensor] | None = None,
-        origin: Origin | None = None,
-    ) -> RunWriter:
-        """Begin a run in an empty folder, with the parts that are known before training.
+    def begin(self, initial: Mapping[str, Tensor] | None = None, origin: InitialOrigin | None = None) -> None:
+        """Write the parts that are known before training into the empty folder.
 
         ``initial`` are the initial weights, if they were not drawn from the seed.
         """
         if initial is not None:
-            world.lead(lambda: _write_tensors(folder, INITIAL, initial))
+            self.world.lead(lambda: _write_tensors(self.folder, INITIAL, initial))
+            self.facts["initial"] = sha256(self.folder / INITIAL)
         if origin is not None:
-            world.lead(lambda: write_part(folder, ORIGIN, json.dumps(origin.record(), indent=2) + "\n"))
-        run = cls(folder, compiled, config, device, threads, world, processes)
-        world.lead(run._begin)
-        return run
+            self.world.lead(lambda: write_part(self.folder, ORIGIN, json.dumps(origin.record(), indent=2) + "\n"))
+        self.world.lead(self._begin)
 
     def _begin(self) -> None:
-        """Write the parts that are known before training."""
         compiled = self.compiled
         write_new_parts(self.folder, compiled.spec_files(self.spec))
         given = {"spec": self.spec, "net": compiled.program.net, "params": dict(compiled.overrides)}
@@ -114,7 +100,7 @@ class RunWriter:
         self.world.lead(lambda: record.write(self.folder))
 
     def lengthen(self) -> None:
-        """Record that the run has the epochs of ``config`` now, where it had fewer.
+        """Record that the run now has the epochs of ``config``, which are more than before.
 
         Files are written in an order in which the run can be resumed at any time: until its settings say otherwise, it
         has the epochs that it had.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import Literal
 
 from msgspec import Struct
 
@@ -23,8 +22,8 @@ from fractal_dsl.plans.plan_on_graph import cost as cost_of
 from fractal_dsl.plans.plan_on_graph import needed
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.plans.stretches import stretches
+from fractal_dsl.training.parallel import ParallelKind
 
-Parallel = Literal["ddp", "fsdp", "pipeline"]
 _FLOAT = 4
 
 
@@ -47,7 +46,9 @@ class StepCost(Struct, frozen=True):
     activations: float
 
 
-def cost(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int = 100) -> StepCost:
+def cost_of_step(
+    compiled: Compiled, config: TrainConfig, parallel: ParallelKind, processes: int, steps: int = 100
+) -> StepCost:
     """The mean cost of the first ``steps`` steps of a run.
 
     Raises UserError if that many processes cannot share the mini-batch, or the net has too few stages.
@@ -55,7 +56,7 @@ def cost(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes:
     return (_pipeline if parallel == "pipeline" else _shared)(compiled, config, parallel, processes, steps)
 
 
-def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, processes: int, steps: int) -> StepCost:
+def _shared(compiled: Compiled, config: TrainConfig, parallel: ParallelKind, processes: int, steps: int) -> StepCost:
     """Each process has a share of each mini-batch."""
     if config.batch % (pieces := processes * config.accumulate):
         parts = f" in {config.accumulate} parts" if config.accumulate > 1 else ""
@@ -84,7 +85,7 @@ def _shared(compiled: Compiled, config: TrainConfig, parallel: Parallel, process
     return StepCost(processes, macs, 0.0, payload, statistics, sent, state, activations)
 
 
-def _pipeline(compiled: Compiled, config: TrainConfig, _: Parallel, processes: int, steps: int) -> StepCost:
+def _pipeline(compiled: Compiled, config: TrainConfig, _: ParallelKind, processes: int, steps: int) -> StepCost:
     """Each process has a stretch of the net, through which the parts of the mini-batch pass one after another."""
     if config.batch % config.accumulate:
         raise UserError(f"a mini-batch of {config.batch} cannot be split into {config.accumulate} equal parts")

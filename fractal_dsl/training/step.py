@@ -25,7 +25,7 @@ from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import Graphs
 from fractal_dsl.training.ema import Average, local
 from fractal_dsl.training.freezing import freeze
-from fractal_dsl.training.mixing import Targets, loss_of, mix, running_of, shifted
+from fractal_dsl.training.mixing import MixedTargets, loss_of, mix, running_of, shifted
 from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -81,7 +81,7 @@ class Stepper:
             self.average.update(number + 1)
         return loss, figure
 
-    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+    def _gradients(self, x: Tensor, targets: MixedTargets, number: int) -> tuple[Tensor, Tensor]:
         """Compute the gradients of a step. Return its loss, and the sum of the figure shown in training."""
         losses: list[Tensor] = []
         sums: list[Tensor] = []
@@ -95,7 +95,7 @@ class Stepper:
                     sums.append(figure)
         return sum(losses[1:], losses[0]), sum(sums[1:], sums[0])
 
-    def _parts(self, x: Tensor, targets: Targets) -> Iterator[tuple[tuple[Tensor, Targets, float], bool]]:
+    def _parts(self, x: Tensor, targets: MixedTargets) -> Iterator[tuple[tuple[Tensor, MixedTargets, float], bool]]:
         """The parts of the mini-batch, each with its share of the images, and whether it is the last."""
         if self.config.accumulate == 1:
             yield (x, targets, 1.0), True
@@ -105,7 +105,9 @@ class Stepper:
             part = [(whole[rows], weight) for whole, weight in targets]
             yield (x[rows], part, len(rows) / len(x)), i == len(every)
 
-    def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
+    def _backward(
+        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool
+    ) -> tuple[Tensor, Tensor]:
         """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
         if self.config.channels_last is True and x.dim() in _LAYOUTS:
             x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
@@ -115,7 +117,7 @@ class Stepper:
         only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
         return self.graphs.run((plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, y, only=only)
 
-    def _pass(self, x: Tensor, targets: Targets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
+    def _pass(self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
         with self._precision():
             output = self._output(x, plan)
         loss = loss_of(self.task, output, targets)

@@ -23,7 +23,7 @@ from fractal_dsl.config.paths import absolute
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Weights, data_of, spec_of_unfinished, unfinished
-from fractal_dsl.runs.data_record import compare
+from fractal_dsl.runs.data_record import compare_records
 from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.tasks import TASKS
@@ -37,11 +37,12 @@ from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.finish import finished
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
-from fractal_dsl.training.layout import SMALL, with_layout
+from fractal_dsl.training.layout import SMALL_STEP, with_layout
 from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop
 from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
-from fractal_dsl.training.parallel.launch import Parallel, device_of, make_stepper, processes, to_restart
+from fractal_dsl.training.parallel import ParallelKind
+from fractal_dsl.training.parallel.launch import device_of, make_stepper, processes, to_restart
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.sessions import note_session
@@ -59,7 +60,7 @@ def train(
     console: Console | None = None,
     picture: str | None = None,
     allow_python: bool = False,
-    parallel: Parallel | None = None,
+    parallel: ParallelKind | None = None,
     start: FractalModule | None = None,
     command: str | None = None,
 ) -> RunResult:
@@ -103,7 +104,8 @@ def train(
         folder = world.lead(lambda: new_folder(compiled.program.net, out))
         with locked(folder, world):
             number = _processes(parallel, world)
-            run = RunWriter.new(compiled, config, folder, place.type, threads, world, number, weights, origin)
+            run = RunWriter(folder, compiled, config, place.type, threads, world, number)
+            run.begin(weights, origin)
             try:
                 model = _initial(run).to(place)
                 run.data(images.record)
@@ -125,7 +127,7 @@ def resume(
     console: Console | None = None,
     max_minutes: float | None = None,
     allow_python: bool = False,
-    parallel: Parallel | None = None,
+    parallel: ParallelKind | None = None,
     epochs: int | None = None,
     command: str | None = None,
 ) -> RunResult:
@@ -163,7 +165,7 @@ def resume(
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
 
-def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: Parallel | None) -> None:
+def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: ParallelKind | None) -> None:
     """Check everything that training needs, as far as possible before the data are read."""
     require_matplotlib()
     if config.tensorboard:
@@ -184,7 +186,7 @@ def _initial(run: RunWriter) -> FractalModule:
     return model
 
 
-def _processes(parallel: Parallel | None, world: World) -> str:
+def _processes(parallel: ParallelKind | None, world: World) -> str:
     return "1" if parallel is None else f"{world.size} by {parallel}"
 
 
@@ -200,7 +202,7 @@ def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_
 
 def _same_images(folder: Path, images: ImageSet) -> ImageSet:
     """Raise UserError if these are not the data that the run in ``folder`` began with."""
-    verdict = compare(data_of(folder), images.record, folder, exact=True)
+    verdict = compare_records(data_of(folder), images.record, folder, exact=True)
     if "refuse" in verdict:
         raise UserError(verdict["refuse"])
     return images
@@ -208,14 +210,14 @@ def _same_images(folder: Path, images: ImageSet) -> ImageSet:
 
 @dataclass(frozen=True)
 class _Job:
-    """A run in training: where, on what, and by which processes."""
+    """A run in training: its folder, its data, its device and its processes."""
 
     run: RunWriter
     images: ImageSet
     place: torch.device
     console: Console
     world: World
-    parallel: Parallel | None
+    parallel: ParallelKind | None
     resumed: bool
 
     def train(self, model: FractalModule, minutes: float | None) -> RunResult:
@@ -307,5 +309,5 @@ def _fit(loop: Loop, saved: _Saved | None, view: ProgressView) -> None:
 
 def _threads(compiled: Compiled, config: TrainConfig) -> int:
     """One thread for work too small to share, unless OMP_NUM_THREADS is set."""
-    small = compiled.summary.macs * config.batch < SMALL
+    small = compiled.summary.macs * config.batch < SMALL_STEP
     return 1 if small and "OMP_NUM_THREADS" not in os.environ else torch.get_num_threads()

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from fractal_dsl.base.errors import UserError, nearest
 from fractal_dsl.base.texts import counted, shortened
-from fractal_dsl.runs.table import Format
+from fractal_dsl.runs.table import TableFormat
 
 Cell = float | str | None
 """A number, a text, or a missing value."""
@@ -47,7 +47,9 @@ class Cells:
         return f"{self.path}, line {self.lines[row]}"
 
 
-def read_cells(path: Path, how: Format, texts: Collection[str], wanted: Callable[[list[str]], Sequence[str]]) -> Cells:
+def read_cells(
+    path: Path, how: TableFormat, texts: Collection[str], wanted: Callable[[list[str]], Sequence[str]]
+) -> Cells:
     """Read the columns that ``wanted`` chooses from the names in the first line. The columns in ``texts`` stay texts.
 
     Raises UserError, which names the file and the line, if the file cannot be read or decoded, is empty, has a column
@@ -167,7 +169,7 @@ def _checked_names(path: Path, header: list[str]) -> list[str]:
     return names
 
 
-def _parser(how: Format, text: bool) -> Callable[[str], Cell]:
+def _parser(how: TableFormat, text: bool) -> Callable[[str], Cell]:
     """The function from a field to its cell. Equal texts share one object."""
     missing, decimal = {mark.strip().lower() for mark in how.missing} | {""}, how.decimal
     known: dict[str, str] = {}

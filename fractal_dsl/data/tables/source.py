@@ -1,4 +1,4 @@
-"""A table as examples: its rows, split by a hash of their inputs, and encoded by what the training rows teach."""
+"""A table as examples: its rows, split by a hash of their inputs, and encoded as learned from the training rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from fractal_dsl.data.source import Examples, Moments, Rows, SourceRecord, Split
 from fractal_dsl.data.tables.cells import Cells, column_error, read_cells
 from fractal_dsl.data.tables.encode import encode, keys
 from fractal_dsl.data.tables.fit import fit
-from fractal_dsl.data.tables.targets import Targets, read_targets
+from fractal_dsl.data.tables.targets import TableTargets, read_targets
 from fractal_dsl.runs.data_record import DataRecord, Split
-from fractal_dsl.runs.table import Format, NumberColumn, Table
+from fractal_dsl.runs.table import NumberColumn, Table, TableFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def csv(
     table = trained.table if trained else None
     classes = trained.classes if trained and table else None
     inputs = table.names() if table else config.columns
-    parts: dict[str, tuple[Cells, Targets]] = {}
+    parts: dict[str, tuple[Cells, TableTargets]] = {}
     for part, path in {"train": config.path, "validation": config.validation, "test": config.test}.items():
         if path is not None:
             cells = read_cells(Path(path), _format(config), config.categories, _chooser(Path(path), config, inputs))
@@ -97,8 +97,8 @@ def read_rows(path: Path, table: Table, into: ops.Tensor) -> tuple[list[str], ND
     return [f"{path}:{line}" for line in cells.lines], encoded.inputs.reshape(len(cells), *into.shape), encoded.new
 
 
-def _format(config: Csv) -> Format:
-    return Format(config.delimiter, config.decimal, config.encoding, config.missing)
+def _format(config: Csv) -> TableFormat:
+    return TableFormat(config.delimiter, config.decimal, config.encoding, config.missing)
 
 
 def _chooser(path: Path, config: Csv, inputs: Sequence[str]) -> Callable[[list[str]], Sequence[str]]:
@@ -122,7 +122,9 @@ def _check_names(path: Path, expected: Sequence[str], names: Sequence[str]) -> N
         raise column_error(path, lacking, names)
 
 
-def _learned(config: Csv, parts: dict[str, tuple[Cells, Targets]], inputs: Sequence[str], validation: float) -> Table:
+def _learned(
+    config: Csv, parts: dict[str, tuple[Cells, TableTargets]], inputs: Sequence[str], validation: float
+) -> Table:
     """The encodings of the columns, from the training rows."""
     empty, cells = Table(_format(config), [], config.target), parts["train"][0]
     splits = Splits(**{part: _examples(*read, empty, inputs, (0,)) for part, read in parts.items()})
@@ -144,7 +146,7 @@ def _shape(path: Path, table: Table, into: ops.Tensor) -> tuple[int, ...]:
 
 
 def _examples(
-    cells: Cells, targets: Targets, table: Table, inputs: Sequence[str], shape: tuple[int, ...]
+    cells: Cells, targets: TableTargets, table: Table, inputs: Sequence[str], shape: tuple[int, ...]
 ) -> TableExamples:
     encoded = encode(cells, table)
     hashes = np.array([place(key) for key in keys(cells, inputs)], np.float64)

@@ -22,7 +22,7 @@ _WORDS = {"false": 0, "true": 1}
 
 
 @dataclass(frozen=True)
-class Targets:
+class TableTargets:
     """``values`` are classes, int64 [n], positions in ``names``; or int64 or float32 [n, columns] with their names."""
 
     values: NDArray[Any]
@@ -31,7 +31,7 @@ class Targets:
 
 def read_targets(
     cells: Cells, columns: Sequence[str], out: ops.Tensor, task: TaskName | None, known: Sequence[str] | None = None
-) -> Targets:
+) -> TableTargets:
     """The targets of all rows, for a net with output ``out``.
 
     One column gives classes if it contains texts or the net has several outputs. Columns that contain only 0 and 1, or
@@ -50,11 +50,11 @@ def read_targets(
         if task or several or (text and not _all(cells, columns, _truth)):
             return _classes(cells, columns[0], known)
     if task == "multilabel" or (task is None and _all(cells, columns, _truth)):
-        return Targets(_array(cells, columns, _truth, np.int64, "0 or 1"), tuple(columns))
-    return Targets(_array(cells, columns, _number, np.float32, "a number"), tuple(columns))
+        return TableTargets(_array(cells, columns, _truth, np.int64, "0 or 1"), tuple(columns))
+    return TableTargets(_array(cells, columns, _number, np.float32, "a number"), tuple(columns))
 
 
-def _classes(cells: Cells, column: str, known: Sequence[str] | None) -> Targets:
+def _classes(cells: Cells, column: str, known: Sequence[str] | None) -> TableTargets:
     names = [_class_name(cells, column, row) for row in range(len(cells))]
     order = known if known is not None else sorted({*names}, key=_by_number)
     number_of = {name: i for i, name in enumerate(order)}
@@ -63,7 +63,7 @@ def _classes(cells: Cells, column: str, known: Sequence[str] | None) -> Targets:
             f"{cells.at(row)}: `{names[row]}` of `{column}` is none of the classes that the net was trained on: "
             f"{shortened([*order])}"
         )
-    return Targets(np.array([number_of[name] for name in names], np.int64), tuple(order))
+    return TableTargets(np.array([number_of[name] for name in names], np.int64), tuple(order))
 
 
 def _class_name(cells: Cells, column: str, row: int) -> str:

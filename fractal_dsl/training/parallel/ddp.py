@@ -18,7 +18,7 @@ from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
-from fractal_dsl.training.mixing import Targets
+from fractal_dsl.training.mixing import MixedTargets
 from fractal_dsl.training.parallel.shares import SharedBatchStepper
 from fractal_dsl.training.step import plans
 
@@ -39,11 +39,13 @@ class ReplicatedStepper(SharedBatchStepper):
             self.replica = DistributedDataParallel(model, find_unused_parameters=True, broadcast_buffers=False)
         cast(Any, self.replica).register_comm_hook(self.live, average_live)
 
-    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+    def _gradients(self, x: Tensor, targets: MixedTargets, number: int) -> tuple[Tensor, Tensor]:
         self.live.take(self.model, [plan for plan, _ in plans(self.model, self.config.seed, number)])
         return super()._gradients(x, targets, number)
 
-    def _backward(self, x: Tensor, targets: Targets, plan: Plan, weight: float, last: bool) -> tuple[Tensor, Tensor]:
+    def _backward(
+        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool
+    ) -> tuple[Tensor, Tensor]:
         with nullcontext() if last else self.replica.no_sync():
             return super()._backward(x, targets, plan, weight, last)
 

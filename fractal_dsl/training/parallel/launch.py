@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -15,13 +14,12 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE, World, joined
 from fractal_dsl.tasks import Task
+from fractal_dsl.training.parallel import ParallelKind
 from fractal_dsl.training.step import Stepper
-
-Parallel = Literal["ddp", "fsdp", "pipeline"]
 
 
 @contextmanager
-def processes(parallel: Parallel | None, device: torch.device) -> Generator[World]:
+def processes(parallel: ParallelKind | None, device: torch.device) -> Generator[World]:
     """The processes of this run: those that torchrun started, or this one alone.
 
     Raises UserError if torchrun started some but ``parallel`` is not set, or the other way round.
@@ -51,7 +49,7 @@ def device_of(name: str | None) -> str | None:
 
 
 def make_stepper(
-    parallel: Parallel | None,
+    parallel: ParallelKind | None,
     model: FractalModule,
     task: Task,
     config: TrainConfig,

@@ -29,7 +29,7 @@ from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
-from fractal_dsl.training.mixing import Targets, loss_of, running_of
+from fractal_dsl.training.mixing import MixedTargets, loss_of, running_of
 from fractal_dsl.training.step import Stepper, plans
 
 
@@ -65,7 +65,7 @@ class PipelineStepper(Stepper):
         kind = Schedule1F1B if config.accumulate >= world.size else ScheduleGPipe  # the former needs a part for each
         self.schedule = kind(made, config.accumulate, loss_fn=self._loss, scale_grads=False)
 
-    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+    def _gradients(self, x: Tensor, targets: MixedTargets, number: int) -> tuple[Tensor, Tensor]:
         self.shares_of = [weight for _, weight in targets]
         parts = torch.stack([part for part, _ in targets], 1)
         total = torch.zeros(2, dtype=torch.float64, device=x.device)

@@ -11,7 +11,7 @@ from fractal_dsl.data import batch_order
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
-from fractal_dsl.training.mixing import Targets
+from fractal_dsl.training.mixing import MixedTargets
 from fractal_dsl.training.parallel.batchnorm import synchronise
 from fractal_dsl.training.step import Stepper
 
@@ -52,7 +52,7 @@ class SharedBatchStepper(Stepper):
         before = ends.flatten(0, 1).roll(1, 0).view_as(ends)[:, self.shares.rank]
         return torch.cat([before.unsqueeze(1), parts[:, :-1]], 1).view_as(x)
 
-    def _gradients(self, x: Tensor, targets: Targets, number: int) -> tuple[Tensor, Tensor]:
+    def _gradients(self, x: Tensor, targets: MixedTargets, number: int) -> tuple[Tensor, Tensor]:
         loss, figure = super()._gradients(x, targets, number)
         whole = self.shares.sum(torch.stack([loss.double() / self.shares.size, figure.double()]))
         return whole[0], whole[1]
