@@ -48,7 +48,7 @@ def deploy(
 ) -> None:
     """Export every column, the whole net and the anytime net, check each in its runtime, and measure it there.
 
-    A stopped deployment continues where it was: what is verified stays.
+    A stopped deployment continues where it stopped, and keeps verified files.
     """
     from fractal_dsl.deploy import deploy as runtime
 

@@ -1,4 +1,4 @@
-"""Deploys one training as many files: exports each net in each format, and checks and measures it in its runtime."""
+"""Deploys a run as many files: exports each net in each format, and checks and measures it in its runtime."""
 
 from __future__ import annotations
 
