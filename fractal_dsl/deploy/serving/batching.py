@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_dsl.deploy.serving.metrics import Metrics
-from fractal_dsl.deploy.serving.stages import Service, Stage
+from fractal_dsl.deploy.serving.stages import ServedNet, Service
 
 Array = NDArray[Any]
 
@@ -37,7 +37,7 @@ class _Waiting:
     """A request. Without a confidence ``stage`` answers, else the first stage that is confident of an input."""
 
     inputs: Array
-    stage: Stage
+    stage: ServedNet
     confidence: float | None
     future: Future[Answered] = field(default_factory=lambda: Future[Answered]())
 
@@ -129,7 +129,7 @@ class Batcher:
             for end, size in zip(ends, sizes, strict=True)
         ]
 
-    def _stage(self, stage: Stage, x: Array) -> Array:
+    def _stage(self, stage: ServedNet, x: Array) -> Array:
         parts = [stage.run(np.ascontiguousarray(x[at : at + stage.largest])) for at in range(0, len(x), stage.largest)]
         self.metrics.batch(len(x))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

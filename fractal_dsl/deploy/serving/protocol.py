@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.data.values import checked
+from fractal_dsl.data.values import checked_values
 from fractal_dsl.deploy.serving.batching import Answered, softmax
 from fractal_dsl.deploy.serving.stages import Service
 
@@ -42,7 +42,7 @@ class Request:
     outputs: tuple[str, ...] | None
 
 
-def parse(body: bytes, header: str | None, service: Service, most: int) -> Request:
+def parse_request(body: bytes, header: str | None, service: Service, most: int) -> Request:
     """Parse a request of at most ``most`` inputs. Raises UserError, which says what is wrong with it."""
     size = _length(header, len(body))
     try:
@@ -129,7 +129,7 @@ def _tensor(given: Mapping[str, Any], tail: bytes, service: Service, most: int) 
         values = values.reshape(sizes)
     except (ValueError, TypeError, OverflowError):
         raise UserError(f"the data are not {int(np.prod(sizes))} numbers of type {kind}") from None
-    converted = checked(values, into, service.vocabulary, "the request")
+    converted = checked_values(values, into, service.vocabulary, "the request")
     return converted if into.dtype == "i64" else converted.astype(np.float32)
 
 

@@ -20,7 +20,7 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.data.inputs import read_inputs
 from fractal_dsl.deploy.serving.batching import Batcher, Busy, softmax
 from fractal_dsl.deploy.serving.metrics import Metrics
-from fractal_dsl.deploy.serving.protocol import HEADER, parse, response
+from fractal_dsl.deploy.serving.protocol import HEADER, parse_request, response
 from fractal_dsl.deploy.serving.stages import Service
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -97,7 +97,7 @@ class _Refused(Exception):
 
 
 class _Endpoints:
-    """What answers each address."""
+    """The handlers of the addresses."""
 
     def __init__(self, service: Service, batcher: Batcher, metrics: Metrics, limits: Limits) -> None:
         self.service, self.batcher, self.metrics, self.limits = service, batcher, metrics, limits
@@ -172,7 +172,7 @@ class _Endpoints:
 
     async def _infer(self, request: Any) -> Any:
         body = await self._body(request)
-        asked = parse(body, request.headers.get(HEADER), self.service, self.limits.inputs)
+        asked = parse_request(body, request.headers.get(HEADER), self.service, self.limits.inputs)
         answered = await self.batcher.answer(asked.inputs, budget=asked.budget, confidence=asked.confidence)
         content, headers = response(asked, answered, self.service)
         return self.responses.Response(content, headers=headers)

@@ -31,7 +31,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Stage:
+class ServedNet:
     """A net: ``run`` maps inputs [batch, …] to outputs. ``ms`` is the latency of one input, ``largest`` a batch."""
 
     name: str
@@ -48,7 +48,7 @@ class Service:
     """
 
     name: str
-    stages: tuple[Stage, ...]
+    stages: tuple[ServedNet, ...]
     input: ops.Tensor
     output: ops.Tensor
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class Service:
     data: DataRecord | None
     platform: str
 
-    def within(self, budget: float) -> Stage:
+    def within(self, budget: float) -> ServedNet:
         """The deepest net whose latency is within a budget of milliseconds, or else the fastest one."""
         fitting = [stage for stage in self.stages if stage.ms <= budget]
         return fitting[-1] if fitting else min(self.stages, key=lambda stage: stage.ms)
@@ -71,14 +71,14 @@ def open_service(source: Path, threads: int, max_layers: int = MAX_LAYERS, *, al
     model = origin.model
     names = answers_of(model.join_graph)
 
-    def stage(name: str) -> Stage:
+    def stage(name: str) -> ServedNet:
         plan = plan_of(model, name)
 
         def run(x: Array) -> Array:
             with torch.inference_mode():
                 return model.run(torch.from_numpy(x), plan).numpy()
 
-        return Stage(name, run, _milliseconds(run, model.input), 256)
+        return ServedNet(name, run, _milliseconds(run, model.input), 256)
 
     classes = tuple(origin.facts.get("classes") or ()) if classifies(origin) else ()
     return Service(
@@ -103,7 +103,7 @@ def _is_shelf(source: Path) -> bool:
 def _of_shelf(shelf: Shelf, threads: int) -> Service:
     """The fastest verified file of each net whose runtime is installed."""
     m = shelf.manifest
-    stages: list[Stage] = []
+    stages: list[ServedNet] = []
     for name in m.answers:
         rows = [r for r in shelf.rows if r.net == name and shelf.intact(r) and TARGETS[r.target].missing() is None]
         floats = [r for r in rows if r.precision == "float32"] or rows
@@ -117,9 +117,9 @@ def _of_shelf(shelf: Shelf, threads: int) -> Service:
     return Service(m.net, tuple(stages), into, out, classes, m.vocabulary, data, "onnxruntime")
 
 
-def _loaded(shelf: Shelf, row: ShelfRow, threads: int) -> Stage:
+def _loaded(shelf: Shelf, row: ShelfRow, threads: int) -> ServedNet:
     program = load_exported(row.target, str(shelf.folder / row.file), [], threads)
-    return Stage(row.net, lambda x: program(x, 1.0)[0], row.ms / row.batch, row.largest or 256)
+    return ServedNet(row.net, lambda x: program(x, 1.0)[0], row.ms / row.batch, row.largest or 256)
 
 
 def _tensor(text: str) -> ops.Tensor:

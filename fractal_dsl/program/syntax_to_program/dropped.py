@@ -83,7 +83,7 @@ def check_columns(context: Context, columns: Sequence[Value]) -> None:
             misplaced(context, column, "an option of the net drops columns of rules: `with drop_path(local=10%)`")
 
 
-def merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span) -> p.Merge:
+def merge_branches(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span) -> p.Merge:
     """An inline join of branches. One that is dropped by example ends in a layer that does it."""
     blocks: list[p.Term] = []
     drops: list[float] = []

@@ -10,7 +10,7 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.arguments import Argument
 from fractal_dsl.program.syntax_to_program.branches import split_branches, unclear
 from fractal_dsl.program.syntax_to_program.core import Core
-from fractal_dsl.program.syntax_to_program.dropped import merge
+from fractal_dsl.program.syntax_to_program.dropped import merge_branches
 from fractal_dsl.program.syntax_to_program.foreign import extern_args
 from fractal_dsl.program.syntax_to_program.layers import body
 from fractal_dsl.program.syntax_to_program.op_arguments import bind_op, joins_numbers
@@ -78,4 +78,4 @@ def _merge(core: Core, use: p.JoinUse, branches: Sequence[Argument], span: Span)
         return use
     if unclear(branches):
         return ANY
-    return merge(core, use, branches, span)
+    return merge_branches(core, use, branches, span)
