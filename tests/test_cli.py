@@ -103,8 +103,6 @@ def test_fractalnet20(run) -> None:
         "joins_raw": 15,
         "joins": {"2": 5, "3": 5},
         "paths": 5**5,
-        "drops": None,
-        "training_macs": 845_222_912.0,
         "columns": [
             {"column": 1, "depth": 5, "params": 3_917_386, "macs": 67_834_880},
             {"column": 2, "depth": 10, "params": 9_413_066, "macs": 228_267_008},

@@ -210,3 +210,9 @@ def test_a_variant_is_chosen_before_its_settings_whatever_their_order() -> None:
 def test_a_data_set_in_the_package_needs_no_download() -> None:
     with pytest.raises(ConfigError, match="`digits` needs no download"):
         parse_config(merge({}, [("dataset", "digits"), ("dataset.download", True)]))
+
+
+def test_no_augmentation_can_be_set_by_name() -> None:
+    """The command line reads ``none`` as no value, but `augment` has a variant of that name."""
+    config = parse_config(merge({"augment": "translate"}, [("augment", literal("none", "augment"))]))
+    assert config.augment.name == "none"

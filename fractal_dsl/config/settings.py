@@ -25,6 +25,8 @@ def named(default: str | None) -> BeforeValidator:
     def expand(value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
+        if value is None and default == "none":  # as the command line reads `none`
+            return {"name": default}
         if isinstance(value, Mapping) and "name" not in value and default:
             return {"name": default, **cast(Mapping[str, Any], value)}
         return cast(object, value)
