@@ -27,7 +27,7 @@ install: $(RUNTIME) ## install the package in editable mode, with the training d
 	@echo "Ready: $(FRAC) --help"
 
 demo: RUN := $(RUN)
-demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a report
+demo: $(RUNTIME) ## from a .frac file to a trained network and its deployed columns, with a picture and a report
 	@mkdir -p out
 	@[ -e out/digits.frac ] || cp examples/digits.frac out/digits.frac
 	$(FRAC) check out/digits.frac
@@ -35,11 +35,13 @@ demo: $(RUNTIME) ## from a .frac file to a trained network, with a picture and a
 	$(FRAC) render out/digits.frac
 	$(FRAC) train out/digits --out $(RUN)
 	$(FRAC) eval $(RUN) --columns
+	$(FRAC) deploy $(RUN) --to onnx,pt2
 	@echo
 	@echo "spec      out/digits.frac"
 	@echo "picture   out/digits.svg"
 	@echo "network   out/digits/model.py"
 	@echo "report    $(RUN)/report.html"
+	@echo "deployed  $(RUN)-shelf/shelf.html"
 	@echo
 	@echo "To use fractal-dsl by its name: source $(BIN)/activate"
 
@@ -73,7 +75,7 @@ $(BIN)/python:
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fractal_dsl into $(VENV): PyTorch takes a minute the first time."
-	@$(PIP) -e '.[train]'
+	@$(PIP) -e '.[train,onnx]'
 	@$(BIN)/python -m compileall -q fractal_dsl
 	@touch $@
 

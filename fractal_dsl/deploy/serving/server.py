@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.version import __version__
-from fractal_dsl.data.inputs import read_inputs
+from fractal_dsl.data.inputs import decoding, read_inputs
 from fractal_dsl.deploy.serving.batching import Batcher, Busy, softmax
 from fractal_dsl.deploy.serving.metrics import Metrics
 from fractal_dsl.deploy.serving.protocol import HEADER, parse_request, response
@@ -179,7 +179,7 @@ class _Endpoints:
 
     async def _classify(self, request: Any) -> Any:
         s = self.service
-        if s.data is None or not s.classes:
+        if s.data is None or not s.classes or decoding(s.input, s.data) is None:
             raise UserError("this service does not know how image files become inputs: use the inference protocol")
         body = await self._body(request)
         notes: list[str] = []
@@ -194,6 +194,8 @@ class _Endpoints:
         confidence = request.query_params.get("confidence")
         try:
             wanted = None if confidence is None else float(confidence)
+            if wanted is not None and not 0 <= wanted <= 1:
+                raise ValueError
         except ValueError:
             raise UserError("`confidence` must be a number from 0 to 1") from None
         answered = await self.batcher.answer(inputs[0].value.float().numpy()[None], budget=None, confidence=wanted)
