@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,8 @@ def test_regression(seed: int, rest: tuple[int, ...], count: int, unit: float) -
     assert found["mae"] == pytest.approx(reference.mean_absolute_error(y.flatten(), values.flatten()), rel=1e-4)
     assert found["r2"] == pytest.approx(reference.r2_score(*channels), rel=1e-3, abs=1e-3)
     assert judge.loss(output, y).item() == pytest.approx(found["loss"], rel=1e-5)
+    own = measured(replace(judge, restored=True), values, y)  # as a deployed net answers
+    assert own == pytest.approx(found, rel=1e-2, abs=1e-3)
 
 
 @quick
@@ -189,6 +192,7 @@ def test_torchmetrics_is_imported_late_and_without_torchvision() -> None:
     """A torchvision that does not suit torch cannot be imported, and scipy.signal takes a second."""
     code = """
 import sys
+from dataclasses import replace
 import fractal_dsl.tasks.infer, fractal_dsl.training.train
 assert not any(name.startswith("torchmetrics") for name in sys.modules)
 from fractal_dsl.tasks.metrics import metric

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ from fractal_dsl.cli.app import app
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data import ImageSet, load
+from fractal_dsl.deploy.extract import extract
 from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.run import Run, RunResult
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runs.comparison import compare_runs
 from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.runs.tasks import TASKS
+from fractal_dsl.runtime.artifact import load_artifact
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import ends_of, killed_at
 from tests.support.tasks import ARRAYS, NETS, RULE, spec_of
@@ -149,6 +153,30 @@ def test_lower_scores_can_be_better(task: TaskName, tmp_path: Path) -> None:
     assert result.ended == ("patience" if len(values) < 12 else "epochs")
 
 
+@pytest.mark.parametrize("column", [None, 1])
+def test_a_net_of_regression_is_deployed_in_the_unit_of_its_targets(
+    column: int | None, runs: dict[TaskName, Path], tmp_path: Path
+) -> None:
+    run = Run.open(runs["regression"])
+    extract(runs["regression"], column, tmp_path / "net")
+    x, y = ARRAYS["regression"](np.random.default_rng(5), 50)
+    deployed = load_artifact(tmp_path / "net")
+    answers = deployed(torch.from_numpy(x)).detach()
+    inputs, targets = run.data(), run.data().targets
+    assert targets is not None
+    model = run.load()
+    plan = model.full_plan() if column is None else model.column_plan(column)
+    standard = model.run((torch.from_numpy(x) - torch.tensor(inputs.mean)) / torch.tensor(inputs.std), plan)
+    assert torch.equal(answers, standard * torch.tensor(targets.std) + torch.tensor(targets.mean))
+    if column is None:
+        assert (answers.numpy() - y).std() < y.std() / 2
+    code = "import torch, safetensors.torch as st, model as m; net = m.R(); net.eval()\n"
+    code += "net.load_state_dict(st.load_file('weights.safetensors')); print(net(torch.zeros(1, 6)).tolist())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "net", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == deployed(torch.zeros(1, 6)).tolist()
+
+
 # --- which task it is
 
 
@@ -222,7 +250,13 @@ def test_the_task_follows_from_output_and_targets(
             "y[1] is 2 at [0], but a label is 0 or 1",
         ),
         ("1", ROWS, np.where(COUNT == 9, np.nan, ROWS[:, 0]), {}, "y[9] is nan, but a target must be a finite number"),
-        ("1", ROWS, np.where(COUNT == 9, 1e39, ROWS[:, 0].astype(float)), {}, "y[9] is 1e+39, but a target must be a finite number"),
+        (
+            "1",
+            ROWS,
+            np.where(COUNT == 9, 1e39, ROWS[:, 0].astype(float)),
+            {},
+            "y[9] is 1e+39, but a target must be a finite number",
+        ),
         ("2", ROWS, ROWS[:, :2], {"task": "multilabel"}, "but a label is 0 or 1"),
         ("2", ROWS, COUNT % 2, {"task": "regression"}, "the net gives f32[2], but the targets are int64 []"),
         ("2", ROWS, COUNT % 2, {"task": "tokens"}, "a token model gives f32[length, vocabulary]"),

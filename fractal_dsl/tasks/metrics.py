@@ -90,8 +90,9 @@ def _computed(metric: Metric, world: World) -> float:
         if isinstance(value, list):
             parts = world.collect([x.cpu() for x in value])
             setattr(metric, name, [x for part in parts for x in part])
-        else:
-            setattr(metric, name, world.sum(value.double().cpu()))
+        else:  # the sums of a process that had no examples may have another shape
+            nothing = torch.zeros((), dtype=torch.float64)
+            setattr(metric, name, sum(world.collect(value.double().cpu()), nothing))
     with warnings.catch_warnings(action="ignore"):  # about labels that never occur, and processes without examples
         try:
             return float(cast(Tensor, metric.to("cpu").compute()))
