@@ -21,10 +21,12 @@ from rich.console import Console
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.config import parse_config
+from fractal_dsl.evaluation.pictures import drawn
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runs.confusion import confusion_html
+from fractal_dsl.runs.data_record import Inputs
 from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.runs.plots import Drawing
 from fractal_dsl.runs.report import write_report
@@ -81,7 +83,7 @@ def test_the_report_has_the_size_and_the_sessions(run: Path, data: Path, tmp_pat
         stopped, console=Console(file=StringIO()), max_minutes=float("inf"), command="fractal-dsl train --resume run"
     )
     page, summary = (stopped / "report.html").read_text(), Run.open(stopped).compiled.summary
-    assert f"<td>{summary.params:,}</td>" in page and f"<td>{summary.macs:,} for one of the images</td>" in page
+    assert f"<td>{summary.params:,}</td>" in page and f"<td>{summary.macs:,} for one image</td>" in page
     sessions = json.loads((stopped / "sessions.json").read_text())["sessions"]
     assert [s["command"].split()[1] for s in sessions] == ["train", "train"] and "--resume" in sessions[1]["command"]
     for session in sessions:
@@ -149,6 +151,13 @@ def test_values_are_shown_on_hover_and_legends_cover_nothing(run: Path) -> None:
     (legend,) = drawing.figure.legends
     below = legend.get_window_extent().y1
     assert all(axes.get_legend() is None and below < axes.get_window_extent().y0 for axes in drawing.axes)
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(0.0, 16.0, [0, 128, 255]), (None, None, [0, 128, 255])])
+def test_pictures_show_the_range_of_the_inputs(low: float | None, high: float | None, expected: list[int]) -> None:
+    x = np.array([[[0, 8, 16]]], np.uint8)
+    assert np.asarray(drawn(x, Inputs("uint8", [1, 1, 3], low, high)))[0, :, 0].tolist() == expected
+    assert drawn(np.repeat(x, 3, 0), Inputs("uint8", [3, 1, 3], 0, 255)).getpixel((2, 0)) == (16, 16, 16)
 
 
 def test_only_wrong_answers_are_mistakes() -> None:

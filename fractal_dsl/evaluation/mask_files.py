@@ -56,7 +56,7 @@ class MaskFiles:
         """The image in RGB, and the part of it that the net sees."""
         _, height, width = one.value.shape
         if one.row is not None:
-            return drawn(one.value.numpy()), (0, 0, width, height)
+            return drawn(one.value.numpy(), self.record.inputs), (0, 0, width, height)
         how = self.record.images or Images("white", 1.0)
         image = decode(one.path, 3, how.background)
         return image, seen(image.size, (height, width), how.crop_pct)

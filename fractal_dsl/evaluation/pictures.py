@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fractal_dsl.runs.data_record import Inputs
+
 _SIDE = 128
 
 
@@ -23,13 +25,16 @@ def palette(numbers: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
     return colours
 
 
-def drawn(x: NDArray[Any]) -> Image.Image:
-    """An input [channels, height, width] as an image, by its own range: in colour for 3 channels, else grey."""
+def drawn(x: NDArray[Any], inputs: Inputs) -> Image.Image:
+    """An input [channels, height, width] as an image: in colour for 3 channels, else grey.
+
+    The range of the training inputs becomes black to white; where that is unknown, the input's own range.
+    """
     x = x.astype(np.float64)
-    low, high = (0.0, 255.0) if x.min() >= 0 and 1 < x.max() <= 255 else (float(x.min()), float(x.max()))
-    scaled = ((x - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8)
-    grey = len(x) != 3
-    return Image.fromarray(scaled.mean(0).astype(np.uint8) if grey else scaled.transpose(1, 2, 0)).convert("RGB")
+    low = float(x.min()) if inputs.low is None else inputs.low
+    high = float(x.max()) if inputs.high is None else inputs.high
+    scaled = ((x - low) / max(high - low, 1e-12) * 255).round().clip(0, 255).astype(np.uint8)
+    return Image.fromarray(scaled.transpose(1, 2, 0) if len(x) == 3 else scaled.mean(0).astype(np.uint8)).convert("RGB")
 
 
 def png_base64(image: Image.Image) -> str:

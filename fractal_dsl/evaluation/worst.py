@@ -115,7 +115,7 @@ def _pictures(output: Tensor, x: Tensor, y: Tensor, record: DataRecord) -> list[
 
     from fractal_dsl.evaluation.pictures import drawn, palette, png_base64
 
-    shown = {"image": drawn(x.numpy())}
+    shown = {"image": drawn(x.numpy(), record.inputs)}
     if record.task == "segmentation":
         shown |= {name: Image.fromarray(palette(mask.numpy())) for name, mask in (("target", y), ("answer", output))}
     return [{"title": name, "png": png_base64(picture)} for name, picture in shown.items()]

@@ -135,7 +135,7 @@ def facts(run: RunFiles) -> dict[str, str]:
     result, rows = run.result, {"epochs": f"{len(run.epochs)}", "weights": run.chosen()}
     if run.sessions is not None:
         rows["parameters"] = f"{run.sessions['parameters']:,}"
-        rows["multiply-accumulates"] = f"{run.sessions['macs']:,} for one of the {run.figures.examples}"
+        rows["multiply-accumulates"] = f"{run.sessions['macs']:,} for one {run.figures.examples.removesuffix('s')}"
     if result is not None:
         rows["training time"] = duration(result["seconds"])
         rows["training speed"] = f"{result['images_per_second']:,.0f} {run.figures.examples}/s"
