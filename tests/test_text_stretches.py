@@ -6,12 +6,18 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import Text
+from fractal_dsl.data.source import Splits
+from fractal_dsl.data.text_source import TextExamples, text
 from fractal_dsl.data.texts import Texts, read_texts
+from fractal_dsl.ops import Tensor
 from tests.support.effort import examples
 
 
@@ -90,3 +96,63 @@ def test_pipes_and_too_large_texts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"a long text")
     with pytest.raises(UserError, match="exceed 0 GB"):
         read(tmp_path / "x", most=5)
+
+
+# --- as a data set
+
+NET = Tensor("f32", (4, 256))
+
+
+def source(path: Path, out: Tensor = NET, vocabulary: int | None = 256, into: Tensor | None = None) -> TextExamples:
+    splits = text(Text(path=str(path)), into or Tensor("i64", out.shape[:1]), out, vocabulary)
+    assert isinstance(splits.train, TextExamples)
+    return splits.train
+
+
+def test_targets_are_the_next_bytes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abcdefghijk")
+    part = source(tmp_path / "x").part(np.array([1, 0]), torch.device("cpu"))
+    x, y = part.read(torch.tensor([0, 1]), 0, None)
+    assert [bytes(row.tolist()) for row in x] == [b"fghi", b"abcd"]
+    assert [bytes(row.tolist()) for row in y] == [b"ghij", b"bcde"]
+    assert x.dtype == y.dtype == torch.int64
+
+
+def test_no_stretch_of_test_text_is_trained_on(tmp_path: Path) -> None:
+    content = bytes(np.random.RandomState(0).randint(32, 127, 5000).astype(np.uint8)) * 3
+    (tmp_path / "x").write_bytes(content)
+    examples = source(tmp_path / "x")
+    train, held, test = (rows for _, rows in Splits(examples).rows(0.1))
+    stretches = [{bytes(row) for row in examples.texts.stretches[rows]} for rows in (train, held, test)]
+    assert not stretches[0] & stretches[2] and not stretches[0] & stretches[1]
+    assert 0.15 < len(test) / len(examples) < 0.25
+    with (tmp_path / "x").open("ab") as file:
+        file.write(b"more text at the end" * 20)
+    longer = source(tmp_path / "x")
+    again = {bytes(row) for row in longer.texts.stretches[Splits(longer).rows(0.1)[2][1]]}
+    assert stretches[2] <= again
+
+
+def test_the_identity_is_that_of_the_files(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abcdefghijk")
+    record = source(tmp_path).record(np.array([0]))
+    assert record.contents["x"].examples == 2 and record.dtype == "uint8" and record.range == (97, 101)
+
+
+@pytest.mark.parametrize(
+    ("into", "out", "vocabulary", "expected"),
+    [
+        (Tensor("f32", (4,)), NET, None, "`text` is for nets that predict the byte after each of L bytes"),
+        (Tensor("i64", (4,)), Tensor("f32", (256,)), 256, "takes i64[4] and gives f32[256]"),
+        (Tensor("i64", (4,)), Tensor("f32", (5, 256)), 256, "takes i64[4] and gives f32[5, 256]"),
+        (Tensor("i64", (4,)), NET, 128, "x has the byte 195 at offset 6, but the net knows only 0 to 127"),
+        (Tensor("i64", (4,)), Tensor("f32", (4, 100)), 256, "x has the byte 100 at offset 3, but the net knows"),
+    ],
+)
+def test_nets_that_do_not_fit_are_refused(
+    into: Tensor, out: Tensor, vocabulary: int | None, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_text("abcdefäghijklm", "utf-8")
+    with pytest.raises(UserError) as caught:
+        source(tmp_path / "x", out, vocabulary, into)
+    assert expected in str(caught.value)

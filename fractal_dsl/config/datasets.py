@@ -93,6 +93,8 @@ class Folder(_ImageFiles):
         values = self.values or []
         if len({*values}) < len(values) or self.ignored in values:
             raise ValueError("`values` has a number twice, or the ignored one")
+        if not all(0 <= value < 2**16 for value in (*values, self.ignored or 0)):
+            raise ValueError("the numbers in masks are from 0 to 65,535")
         return self
 
 

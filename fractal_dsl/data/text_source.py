@@ -113,9 +113,10 @@ def text_splits(config: Text, into: ops.Tensor, out: ops.Tensor, vocabulary: int
     known = min(out.shape[1], vocabulary or 256)
     if (unknown := np.argwhere(texts.stretches >= known)).size:
         row, column = unknown[0].tolist()
-        place, offset = texts.at(row, column)
+        name, offset = texts.at(row, column)
+        file = Path(config.path, name) if Path(config.path).is_dir() else config.path
         raise UserError(
-            f"{place} has the byte {texts.stretches[row, column]} at offset {offset:,}, but the net knows only 0 to "
+            f"{file} has the byte {texts.stretches[row, column]} at offset {offset:,}, but the net knows only 0 to "
             f"{known - 1}: give its embedding and its output 256"
         )
     return Splits(TextExamples(texts))
