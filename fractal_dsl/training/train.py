@@ -32,6 +32,7 @@ from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
+from fractal_dsl.tasks.causal import check_causal
 from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.finish import finished
@@ -197,6 +198,8 @@ def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_
         config, program.net, program.input, program.output, place, vocabulary=vocabulary, allow_python=allow_python
     )
     check_mixed_targets(config, images.task, program.output)
+    if config.dataset is not None and config.dataset.name == "text":
+        check_causal(build(compiled, config.seed), program.net)
     return images
 
 

@@ -1,0 +1,35 @@
+"""A model of texts must not see the byte that it predicts."""
+
+from __future__ import annotations
+
+import torch
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.runtime.module import FractalModule
+
+_TRIES = 3
+
+
+def check_causal(model: FractalModule, net: str) -> None:
+    """Raise UserError if the output at a position depends on later tokens, which hold its target.
+
+    The net runs twice in eval mode, on random tokens that differ in their later half. It keeps its mode.
+    """
+    length, (_, classes) = model.input.shape[0], model.output.shape
+    half = length // 2
+    generator = torch.Generator().manual_seed(0)
+    mode = model.training
+    model.eval()
+    with torch.no_grad():
+        for _ in range(_TRIES if half else 0):
+            one, other = torch.randint(min(classes, 256), (2, 1, length), generator=generator)
+            other[:, :half] = one[:, :half]
+            gap = (model(one) - model(other))[0, :half].abs().amax(1)
+            if bool((gap > 1e-4).any()):
+                first = int((gap > 1e-4).nonzero()[0]) + 1
+                raise UserError(
+                    f"net {net} sees the bytes that it must predict: its output at byte {first} depends on bytes after "
+                    f"byte {half}. Use `attention(…, causal=true)`, and no other layer that mixes positions, such as "
+                    "`conv1d`, `flatten` or `transpose`"
+                )
+    model.train(mode)
