@@ -69,6 +69,12 @@ def refused(*args: object, **settings: object) -> str:
 # --- CIFAR and SVHN
 
 
+def test_a_class_without_training_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.cifar(tmp_path, "cifar100", monkeypatch, count=99)
+    message = refused({"name": "cifar100", "root": str(tmp_path)}, "3,32,32", 100, validation=0)
+    assert "no training example is of class `class 99`" in message
+
+
 @pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_is_what_its_files_hold(name: str, classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes.cifar(tmp_path, name, monkeypatch, count=200, test=30)

@@ -126,7 +126,7 @@ def test_it_trains_on_its_own_kind_of_data(name: str, tmp_path: Path, monkeypatc
     dataset = block["dataset"] if isinstance(block["dataset"], dict) else {"name": block["dataset"]}
     match dataset["name"]:
         case "cifar10" | "cifar100" as cifar:
-            fakes.cifar(tmp_path, cifar, monkeypatch)
+            fakes.cifar(tmp_path, cifar, monkeypatch, count=400)
             dataset["root"] = str(tmp_path)
         case "svhn":
             fakes.svhn(tmp_path, monkeypatch, {"train": 10, "extra": 10, "test": 10})

@@ -125,7 +125,7 @@ def _check_seen(task: Task, parts: Parts, train: NDArray[Any]) -> None:
         text = f"no training {what} is of class {name}"
     for source, rows in parts[1:]:
         held = source.targets
-        if held is not None and (row := _first_of(task, held[rows], unseen)) is not None:
+        if held is not None and len(rows) and (row := _first_of(task, held[rows], unseen)) is not None:
             raise UserError(f"{text}, but {source.raw().name(int(rows[row]))} is: add examples to train on")
     values = ", ".join(map(str, np.unique(train)[:8].tolist())) if what == "pixel" else ""
     seen = f" (their values are {values})" if values else ""
