@@ -93,7 +93,7 @@ def _fill(folder: Path, template: Project, name: str) -> None:
         case Project.segmentation:
             samples.masks(folder / "shapes")
         case Project.table:
-            samples.table(folder / "data.csv")
+            samples.sample_table(folder / "data.csv")
         case Project.text:
             samples.text(folder / "text.txt")
         case Project.digits:

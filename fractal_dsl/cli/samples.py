@@ -41,7 +41,7 @@ def masks(folder: Path) -> None:
         _write_png(folder / "masks" / f"{i + 1:03}.png", mask)
 
 
-def table(file: Path) -> None:
+def sample_table(file: Path) -> None:
     """A table of three species by height, weight, width and colour; some widths are missing."""
     rng = random.Random(2)
     kinds = {"ash": (12.0, 5.0, 2.0, "grey"), "birch": (9.0, 3.0, 2.5, "white"), "cedar": (15.0, 4.0, 3.5, "brown")}

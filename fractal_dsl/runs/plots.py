@@ -54,7 +54,7 @@ def require_matplotlib() -> None:
         raise UserError("the curves of a run need matplotlib: pip install 'fractal-dsl[train]'")
 
 
-Text = Callable[[float, float], str]
+PlotText = Callable[[float, float], str]
 """What the pointer shows over a point (x, y)."""
 
 
@@ -68,7 +68,7 @@ class Drawing:
 
     def __init__(self, panels: int, salt: str) -> None:
         self.panels, self.salt = panels, salt
-        self.points: list[tuple[Axes, list[tuple[float, float]], Text]] = []
+        self.points: list[tuple[Axes, list[tuple[float, float]], PlotText]] = []
         self.titles: dict[str, list[str]] = {}
 
     def __enter__(self) -> Drawing:
@@ -99,13 +99,13 @@ class Drawing:
             self.context.__exit__(None, None, None)
 
     def line(
-        self, axes: Axes, x: Sequence[float], y: Sequence[float], label: str, text: Text | None = None, **style: Any
+        self, axes: Axes, x: Sequence[float], y: Sequence[float], label: str, text: PlotText | None = None, **style: Any
     ) -> None:
         """Draw a line, whose points show ``text``, by default "label: y", under the pointer."""
         axes.plot(x, y, label=label, **style)
         self.points.append((axes, list(zip(x, y, strict=True)), text or (lambda _, value: f"{label}: {value:.4g}")))
 
-    def _hover(self, number: int, axes: Axes, points: Sequence[tuple[float, float]], text: Text) -> None:
+    def _hover(self, number: int, axes: Axes, points: Sequence[tuple[float, float]], text: PlotText) -> None:
         """Lay invisible points over those of a line, to show their texts."""
         logarithmic = axes.get_yscale() == "log"
         shown = [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (y > 0 or not logarithmic)]

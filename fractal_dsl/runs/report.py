@@ -188,7 +188,7 @@ def _confusion(run: RunFiles) -> list[str]:
         return []
     names = [run.data.name_of(i) for i in range(len(counts))]
     examples = "pixels" if run.data.task == "segmentation" else run.figures.examples
-    return ["<h2>Which classes are taken for which</h2>", confusion_html(counts, names, examples)]
+    return ["<h2>Confusion matrix</h2>", confusion_html(counts, names, examples)]
 
 
 def _sessions(run: RunFiles) -> list[str]:

@@ -90,15 +90,15 @@ def _number(cell: Cell) -> float | None:
     return cell if isinstance(cell, float) and abs(cell) <= _LARGEST else None
 
 
-Reading = Callable[[Cell], float | None]
+CellReader = Callable[[Cell], float | None]
 
 
-def _all(cells: Cells, columns: Sequence[str], read: Reading) -> bool:
+def _all(cells: Cells, columns: Sequence[str], read: CellReader) -> bool:
     return all(read(cell) is not None for name in columns for cell in cells.columns[name])
 
 
 def _array(
-    cells: Cells, columns: Sequence[str], read: Reading, dtype: type[np.int64 | np.float32], wanted: str
+    cells: Cells, columns: Sequence[str], read: CellReader, dtype: type[np.int64 | np.float32], wanted: str
 ) -> NDArray[Any]:
     """The cells as [rows, columns]. Raises UserError for the first one that is not what is wanted."""
     rows = [*zip(*[[read(cell) for cell in cells.columns[name]] for name in columns], strict=True)]
