@@ -24,7 +24,7 @@ _Stamp = tuple[int, int] | None
 def watching(specs: Sequence[str], action: Callable[[], None]) -> None:
     """Run an action, and again after each change of the specs, of the files in folders, or of imports, until Ctrl-C.
 
-    Errors of a spec are printed and end nothing. Wrong usage ends it, and so does standard input as a spec.
+    Errors in a spec are printed, and watching goes on. Wrong usage ends it, and so does standard input as a spec.
     """
     if STDIN in specs:
         raise typer.BadParameter("standard input cannot be watched: give files", param_hint="--watch")
@@ -45,7 +45,7 @@ def watching(specs: Sequence[str], action: Callable[[], None]) -> None:
 def _run(action: Callable[[], None]) -> None:
     try:
         action()
-    except typer.Exit:  # what it had to say is printed
+    except typer.Exit:  # its message is printed already
         pass
     except (FracError, UserError) as error:
         print(failure_text(error), file=sys.stderr, flush=True)
@@ -70,7 +70,7 @@ def _with_imports(files: set[Path]) -> set[Path]:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What changes when a file does; None if there is none."""
+    """The state of a file, which changes when the file does. None if there is no file."""
     try:
         status = path.stat()
     except OSError:

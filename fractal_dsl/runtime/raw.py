@@ -1,4 +1,4 @@
-"""Takes what a run knows of its data into its net, which then maps raw inputs to outputs in the targets' own unit."""
+"""Builds what a run knows about its data into its net, which then maps raw inputs to outputs in the targets' unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Moments = tuple[Sequence[float], Sequence[float]]
 
 
 def on_raw_data(model: FractalModule, inputs: Moments, outputs: Moments = ((), ())) -> FractalModule:
-    """A net of the same modules that first normalises its input, and at last restores the unit of its output.
+    """A net of the same modules that first normalises its input, and finally restores the unit of its output.
 
     ``inputs`` are the moments of the inputs' channels. Tokens are not normalised. ``outputs`` are those of the targets,
     the first axis of the output, and empty if outputs have no unit. The answer to raw inputs has the bits of the given
