@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,12 @@ from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.deploy.targets import TARGETS  # noqa: TID253  (it does not import torch)
 
+if TYPE_CHECKING:
+    from fractal_dsl.deploy.deploy import Options
+    from fractal_dsl.deploy.shelf import Shelf
+
+_HUB = "hub"
+
 
 def deploy(
     run: Annotated[
@@ -25,7 +31,7 @@ def deploy(
         Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write; by default RUN-shelf/.")
     ] = None,
     to: Annotated[
-        str, typer.Option(metavar="FORMATS", help=f"Formats, separated by commas: {', '.join(TARGETS)}.")
+        str, typer.Option(metavar="FORMATS", help=f"Formats, separated by commas: {', '.join(TARGETS)}, hub.")
     ] = ",".join(TARGETS),
     int8: Annotated[bool, typer.Option("--int8", help="Also quantize each net to 8 bits.")] = False,
     columns: Annotated[
@@ -42,6 +48,9 @@ def deploy(
     confidence: Annotated[
         float, typer.Option(min=0, max=1, callback=finite, metavar="P", help="Where the anytime net stops when timed.")
     ] = 0.9,
+    push: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Upload FOLDER/hub to the Hugging Face Hub under this name.")
+    ] = None,
     weights: WhichWeights = WeightsOption.best,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
@@ -53,8 +62,11 @@ def deploy(
     from fractal_dsl.deploy import deploy as runtime
 
     place = output or place_beside(str(run), "-shelf", "the shelf")
+    targets = _targets(to)
+    if push is not None and _HUB not in targets:
+        raise typer.BadParameter("it uploads what --to hub writes", param_hint="--push")
     options = runtime.Options(
-        targets=_targets(to),
+        targets=tuple([name for name in targets if name != _HUB]),
         int8=int8,
         columns=_columns(columns),
         batch=batch,
@@ -64,6 +76,9 @@ def deploy(
         max_layers=max_layers,
         allow_python=allow_python,
     )
+    if targets == (_HUB,):
+        _repository(run, place, options, None, push)
+        return
     done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
     from fractal_dsl.deploy.page import shelf_table
 
@@ -72,14 +87,28 @@ def deploy(
     if budget_ms is not None:
         best = done.shelf.link_best(budget_ms)
         say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
+    if _HUB in targets:
+        _repository(run, place, options, done.shelf, push)
     if done.failures:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in done.failures.items()))
+
+
+def _repository(run: Path, place: Path, options: Options, shelf: Shelf | None, push: str | None) -> None:
+    """Write the whole net as a repository for the Hub, and upload it under the name ``push``."""
+    from fractal_dsl.deploy import hub
+    from fractal_dsl.deploy.origin import open_origin
+
+    origin = open_origin(run, options.weights, options.max_layers, options.allow_python)
+    hub.write_hub(origin, shelf, place / _HUB)
+    say(f"{one_line(str(place / _HUB))}: a repository for the Hugging Face Hub and torch.hub")
+    if push is not None:
+        say(hub.push(place / _HUB, push))
 
 
 def _targets(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in TARGETS:
+        if name not in (*TARGETS, _HUB):
             hint = nearest(name, TARGETS)
             also = f", did you mean `{hint}`?" if hint else ""
             raise typer.BadParameter(

@@ -128,7 +128,7 @@ def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
     )
     part_folder(folder, "")
     if not (folder / MANIFEST).exists():
-        others = [path.name for path in folder.iterdir() if path.name != LOCK]
+        others = [path.name for path in folder.iterdir() if path.name not in (LOCK, "hub")]
         if others:
             raise UserError(f"{folder} exists and is not a shelf: choose another folder with -o")
         return Shelf(folder, manifest, [])

@@ -1,0 +1,184 @@
+"""A net as a repository for the Hugging Face Hub and torch.hub, which loads with torch alone.
+
+``model.py``, ``model.safetensors``  the whole net, for raw inputs        ``config.json``  the spec, and what inputs are
+``hub.py``       the class with ``PyTorchModelHubMixin``                  ``hubconf.py``   the entry of torch.hub
+``README.md``    the model card, with the picture ``graph.svg``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch as st
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.files import replacing_folder
+from fractal_dsl.base.version import __version__
+from fractal_dsl.codegen.graph_to_source import class_name
+from fractal_dsl.deploy.origin import Origin
+from fractal_dsl.deploy.page import shelf_table
+from fractal_dsl.deploy.shelf import Shelf
+from fractal_dsl.picture.dot_to_picture import drawn
+from fractal_dsl.picture.graph_to_dot import graph_to_dot
+from fractal_dsl.runtime.artifact import model_source
+from fractal_dsl.runtime.fit import tensors_of
+
+FORMAT = "fractal_dsl hub"
+_DRAWN = 500
+"""The largest number of layers of a net that is drawn."""
+
+
+def write_hub(origin: Origin, shelf: Shelf | None, folder: Path) -> None:
+    """Write the whole net of a run or a compiled network as a repository. ``shelf`` has figures for the card.
+
+    An earlier repository in the folder is replaced. Raises UserError if the folder holds something else.
+    """
+    config = folder / "config.json"
+    if folder.exists() and any(folder.iterdir()):
+        try:
+            ours = json.loads(config.read_text("utf-8")).get("format") == FORMAT
+        except (OSError, ValueError, AttributeError):
+            ours = False
+        if not ours:
+            raise UserError(f"{folder} exists and is not a repository that deploy wrote: choose another folder")
+    compiled, model = origin.compiled, origin.model
+    picture = drawn(graph_to_dot(compiled.graph)) if compiled.summary.base_layers <= _DRAWN else None
+    name = class_name(compiled.program.net)
+    state = {key: value.detach().contiguous() for key, value in tensors_of(model).items()}
+    whole = {key: value for key, value in state.items() if "_column" not in key.rpartition(".")[2]}
+    texts = {
+        "model.py": model_source(compiled, model.join_graph, facts=origin.facts),
+        "config.json": json.dumps(_config(origin, name), indent=2) + "\n",
+        "hub.py": _HUB.format(name=name),
+        "hubconf.py": _HUBCONF.format(name=name),
+        "README.md": _card(origin, shelf, name, picture is not None),
+        **({"graph.svg": picture} if picture is not None else {}),
+    }
+    with replacing_folder(folder) as place:
+        for file, text in texts.items():
+            (place / file).write_text(text, encoding="utf-8")
+        (place / "model.safetensors").write_bytes(st.save(whole, {"format": "pt"}))
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload a repository, as NAME or USER/NAME. Return its address. Raises UserError if that fails."""
+    if find_spec("huggingface_hub") is None:
+        raise UserError("--push needs huggingface_hub: pip install 'fractal-dsl[hub]'")
+    hub: Any = import_module("huggingface_hub")
+    if hub.get_token() is None:
+        raise UserError("--push needs you to be logged in to the Hugging Face Hub: run `hf auth login`")
+    try:
+        repository = hub.create_repo(name, exist_ok=True)
+        hub.upload_folder(repo_id=repository.repo_id, folder_path=str(folder))
+    except Exception as error:  # of the network, and of the Hub
+        raise UserError(f"cannot upload {folder} as {name}: {str(error).splitlines()[0]}") from None
+    return str(repository)
+
+
+def _config(origin: Origin, name: str) -> dict[str, Any]:
+    compiled = origin.compiled
+    return {
+        "format": FORMAT,
+        "fractal_dsl": __version__,
+        "architectures": [name],
+        "net": compiled.program.net,
+        "params": dict(compiled.overrides),
+        "spec": dict(compiled.texts),
+        "input": str(origin.model.input),
+        "output": str(origin.model.output),
+        **origin.facts,
+    }
+
+
+_HUB = '''"""The net for `huggingface_hub`: ``{name}Hub.from_pretrained("folder or USER/NAME")``."""
+
+from huggingface_hub import PyTorchModelHubMixin
+
+from model import {name}
+
+
+class {name}Hub({name}, PyTorchModelHubMixin):
+    pass
+'''
+_HUBCONF = '''"""The entry of torch.hub: ``torch.hub.load(folder, "{name}", source="local")``."""
+
+dependencies = ["torch", "safetensors"]
+
+
+def {name}(pretrained=True):
+    """The net, with its trained weights unless ``pretrained`` is false, in eval mode."""
+    from importlib.util import module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    folder = Path(__file__).parent
+    spec = spec_from_file_location("model", folder / "model.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.{name}()
+    if pretrained:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval()
+'''
+_CARD = """---
+library_name: pytorch
+tags: [fractal_dsl, fractalnet]
+---
+
+# {net}
+
+{picture}{net} maps {input} to {output}. It was compiled and trained by fractal_dsl {version}.
+
+## Use
+
+With torch and safetensors:
+
+```python
+import torch
+net = torch.hub.load("FOLDER", "{name}", source="local")
+y = net(x)  # x: [batch, {shape}], raw values: the net normalises them
+```
+
+With `huggingface_hub`, from this folder: `from hub import {name}Hub; net = {name}Hub.from_pretrained(".").eval()`.
+
+## Data
+
+{data}
+
+{table}## Spec
+
+```
+{spec}
+```
+"""
+
+
+def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
+    compiled, model, trained = origin.compiled, origin.model, origin.trained
+    data = "The weights are untrained."
+    if trained is not None:
+        counts = ", ".join(f"{count:,} {use}" for use, count in trained.examples.items())
+        data = f"`{trained.dataset}`: {counts} examples of {trained.inputs.text()}, for {trained.task}."
+        if trained.classes:
+            data += f" Classes: {', '.join(trained.classes[:50])}{', …' * (len(trained.classes) > 50)}."
+    rows: Sequence[tuple[str, ...]] = shelf_table(shelf) if shelf is not None and shelf.rows else []
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines[1:1] = ["|" + "---|" * len(rows[0])] if rows else []
+    return _CARD.format(
+        net=compiled.program.net,
+        picture="![The network](graph.svg)\n\n" * picture,
+        input=model.input,
+        output=model.output,
+        version=__version__,
+        name=name,
+        shape=", ".join(map(str, model.input.shape)),
+        data=data,
+        table="## Figures\n\n" + "\n".join(lines) + "\n\n" if rows else "",
+        spec=next(iter(compiled.texts.values())).strip(),
+    )

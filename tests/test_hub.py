@@ -1,0 +1,72 @@
+"""A net as a repository for the Hugging Face Hub and torch.hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.cli.app import app
+from fractal_dsl.deploy import hub
+from fractal_dsl.deploy.hub import push, write_hub
+from fractal_dsl.deploy.origin import open_origin
+from tests.test_deploy import trained
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("hub") / "run")
+
+
+@pytest.fixture(scope="module")
+def repository(run: Path) -> Path:
+    done = CliRunner().invoke(app, ["deploy", str(run), "-o", str(run.parent / "shelf"), "--to", "hub"])
+    assert done.exit_code == 0, done.output
+    return run.parent / "shelf" / "hub"
+
+
+def test_it_loads_offline_as_the_same_function(run: Path, repository: Path) -> None:
+    x = torch.rand(3, 1, 8, 8) * 16
+    with torch.no_grad():
+        right = open_origin(run, "best", 1000, False).model(x)
+        assert torch.equal(torch.hub.load(str(repository), "Tiny", source="local")(x), right)
+    pytest.importorskip("huggingface_hub")
+    torch.save(x, repository.parent / "x.pt")
+    code = (
+        "import torch; from hub import TinyHub; net = TinyHub.from_pretrained('.').eval()\n"
+        "with torch.no_grad(): torch.save(net(torch.load('../x.pt')), '../y.pt')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(repository.parent / "y.pt"), right)
+
+
+def test_the_card_and_the_config(repository: Path) -> None:
+    config = json.loads((repository / "config.json").read_text())
+    assert config["net"] == "Tiny" and "rule F" in next(iter(config["spec"].values())) and len(config["classes"]) == 10
+    card = (repository / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: pytorch") and "1,294 train" in card and "torch.hub.load" in card
+
+
+def test_other_folders_are_not_replaced(run: Path, repository: Path, tmp_path: Path) -> None:
+    origin = open_origin(run, "best", 1000, False)
+    write_hub(origin, None, repository)
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="not a repository"):
+        write_hub(origin, None, tmp_path)
+
+
+def test_uploading_needs_the_library_and_a_login(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(UserError, match="logged in"):
+        push(repository, "me/net")
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="huggingface_hub: pip install"):
+        push(repository, "me/net")
