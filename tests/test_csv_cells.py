@@ -274,3 +274,41 @@ def test_equal_rows_have_equal_keys_whatever_the_order_of_columns_and_digits(tmp
     second = read(write(tmp_path, "b,a\nx,1.0\ny,3\n"))
     one, other = [*keys(first, ["a", "b"])], [*keys(second, ["b", "a"])]
     assert one[0] == other[0] and one[1] != other[1]
+
+
+PIECES = [
+    "1",
+    "-2.5",
+    "x",
+    "",
+    "NA",
+    '"a,b"',
+    '"',
+    "\n",
+    "\r\n",
+    ",",
+    ",",
+    ";",
+    "\t",
+    "\0",
+    "é",
+    "1e999",
+    "\ufeff",
+    "1,5",
+]
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    content=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=30).map(lambda x: "".join(x).encode())
+)
+def test_any_bytes_are_read_or_refused(content: bytes, tmp_path_factory: Any) -> None:
+    path = tmp_path_factory.mktemp("bytes") / "x.csv"
+    path.write_bytes(content)
+    try:
+        cells = read(path)
+        inputs = encode(cells, learned(cells)).inputs
+    except UserError as error:
+        assert "x.csv" in str(error)
+    else:
+        assert np.isfinite(inputs).all() and len(inputs) == len(cells) > 0
