@@ -16,7 +16,7 @@ from fractal_dsl.config import merge, parse_config
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runs.tasks import TASKS
-from fractal_dsl.training.parallel.launch import Parallel
+from fractal_dsl.training.parallel import ParallelKind
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import ends_of
 from tests.support.tasks import NETS, spec_of
@@ -30,7 +30,7 @@ WAYS = [
 ]
 
 
-def run(folder: Path, text: str, way: Parallel | None) -> None:
+def run(folder: Path, text: str, way: ParallelKind | None) -> None:
     """Train, or go on."""
     console = Console(file=StringIO())
     if list((folder / "checkpoints").glob("step-*")):
@@ -42,7 +42,7 @@ def run(folder: Path, text: str, way: Parallel | None) -> None:
 
 
 @pytest.mark.parametrize(("task", "way"), WAYS)
-def test_two_processes_train_as_one_and_resume_to_the_bit(task: TaskName, way: Parallel, tmp_path: Path) -> None:
+def test_two_processes_train_as_one_and_resume_to_the_bit(task: TaskName, way: ParallelKind, tmp_path: Path) -> None:
     text = spec_of(task, tmp_path, epochs=2)
     run(tmp_path / "one", text, None)
     together(run, tmp_path / "two", text, way)
