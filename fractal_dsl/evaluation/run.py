@@ -163,7 +163,7 @@ def spec_of_unfinished(
         more = command("fractal-dsl", "train", "--resume", str(folder), "--epochs", str(2 * before.epochs))
         raise UserError(f"{folder} is finished. `{look}` shows it, and `{more}`, for example, trains it for longer")
     if status == "diverged":
-        raise UserError(f"{folder} diverged, and would diverge again: train a new run with a lower learning rate")
+        raise UserError(f"{folder} diverged; resuming would diverge again: train a new run with a lower learning rate")
     return run_spec(folder, max_layers, allow_python=allow_python), config
 
 

@@ -1,1 +1,4 @@
-"""Tables in CSV files: ``cells`` reads a file, ``fit`` learns encodings from training rows, ``encode`` applies them."""
+"""Tables in CSV files.
+
+In: a CSV file. Out: its rows as inputs and targets. ``cells`` reads a file, ``fit`` learns encodings from the training
+rows, and ``encode`` applies them."""
