@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Text
 from fractal_dsl.data.source import Splits
-from fractal_dsl.data.text_source import TextExamples, text
+from fractal_dsl.data.text_source import TextExamples, text_splits
 from fractal_dsl.data.texts import Texts, read_texts
 from fractal_dsl.ops import Tensor
 from tests.support.effort import examples
@@ -104,7 +104,7 @@ NET = Tensor("f32", (4, 256))
 
 
 def source(path: Path, out: Tensor = NET, vocabulary: int | None = 256, into: Tensor | None = None) -> TextExamples:
-    splits = text(Text(path=str(path)), into or Tensor("i64", out.shape[:1]), out, vocabulary)
+    splits = text_splits(Text(path=str(path)), into or Tensor("i64", out.shape[:1]), out, vocabulary)
     assert isinstance(splits.train, TextExamples)
     return splits.train
 
