@@ -34,7 +34,7 @@ def mistakes_html(mistakes: Sequence[Mistake]) -> str:
     """The examples as pictures, or as a table if they are no images."""
     if not any(one["pictures"] for one in mistakes):
         rows = {one["example"]: [one["target"], one["answer"], f"{one['loss']:.4f}"] for one in mistakes}
-        return table(rows, ["target", "answer", "loss"])
+        return table({"": ["target", "answer", "loss"], **rows})
     wide = " wide" * any(len(one["pictures"]) > 1 for one in mistakes)
     return f'<div class="mistakes{wide}">{"".join(map(_card, mistakes))}</div>'
 
