@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
+from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.config.losses import LOSSES, TaskName
 from fractal_dsl.data import ImageSet, load
@@ -30,6 +31,8 @@ from fractal_dsl.runs.comparison import compare_runs
 from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.artifact import load_artifact
+from fractal_dsl.sweep.checks import CheckedSweep
+from fractal_dsl.sweep.run import sweep
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import ends_of, killed_at
 from tests.support.tasks import ARRAYS, NETS, spec_of
@@ -183,6 +186,25 @@ def test_a_net_of_regression_is_deployed_in_the_unit_of_its_targets(
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "net", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == deployed(torch.zeros(1, 6)).tolist()
+
+
+@every_task
+def test_a_sweep_finds_the_task_and_its_score(task: TaskName, tmp_path: Path) -> None:
+    (tmp_path / "net.frac").write_text(spec_of(task, tmp_path))
+    checked = CheckedSweep(str(tmp_path / "net.frac"), {}, {"optimizer.lr": "0.01|0.02"}, None, MAX_LAYERS, False)
+    assert checked.task() == task
+
+
+def test_a_sweep_minimises_the_score_of_regression(tmp_path: Path) -> None:
+    (tmp_path / "net.frac").write_text(spec_of("regression", tmp_path, epochs=1, count=60))
+    shown = Console(file=StringIO(), width=200)
+    settings, out = {"optimizer.lr": "1e-6|0.05"}, tmp_path / "s"
+    assert sweep(str(tmp_path / "net.frac"), {}, settings, out, max_layers=MAX_LAYERS, console=shown)
+    lines = shown.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any("validation RMSE" in line for line in lines)
+    assert any("the best is trial 1" in line for line in lines)
+    with pytest.raises(UserError, match="regression has no figure `accuracy`: there are `loss`, `rmse`"):
+        sweep(str(tmp_path / "net.frac"), {}, settings, tmp_path / "t", objective="accuracy", max_layers=MAX_LAYERS)
 
 
 # --- which task it is
