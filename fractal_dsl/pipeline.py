@@ -44,6 +44,8 @@ class Stage(enum.StrEnum):
     """The stages of the pipeline that ``compile --emit`` prints, in order."""
 
     syntax = "syntax"
+    program = "program"
+    summary = "summary"
     graph = "graph"
     collapsed = "collapsed"
     labelled = "labelled"

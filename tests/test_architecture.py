@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "fractal_dsl").glob("*/__init__.py"))
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 RANKS = {name: rank for rank, layer in enumerate(CONTRACTS[0]["layers"]) for name in layer.split(" | ")}
+UNLISTED = ("__pycache__", "grammar")  # in an installed package, the grammar lies beside the code
 TEXT = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 
@@ -24,9 +25,23 @@ def test_every_path_exists() -> None:
 
 
 def test_every_folder_is_listed() -> None:
-    folders = {f.parent.name for f in (ROOT / "fractal_dsl").glob("*/__init__.py")}
+    folders = {f.name for f in (ROOT / "fractal_dsl").iterdir() if f.is_dir() and f.name not in UNLISTED}
     first_column = "".join(re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE))
     assert folders <= set(re.findall(r"`(\w+)/`", first_column))
+
+
+def test_files_and_functions_are_small() -> None:
+    files, functions = dict[str, int](), dict[str, int]()
+    for file in (ROOT / "fractal_dsl").rglob("*.py"):
+        text = file.read_text("utf-8")
+        files[str(file)] = len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                functions[f"{file}:{node.lineno} {node.name}"] = (node.end_lineno or 0) - node.lineno + 1
+    assert {name: lines for name, lines in files.items() if lines > 350} == {}
+    assert {name: lines for name, lines in functions.items() if lines > 60} == {}
+    assert sorted(files.values())[len(files) // 2] < 150
+    assert sorted(functions.values())[len(functions) * 95 // 100] < 30
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

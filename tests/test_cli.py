@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shlex
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from fractal_dsl import pipeline
 from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli import main
 from fractal_dsl.cli.app import _PANELS
 from fractal_dsl.config import ConfigError, parse_config
 from fractal_dsl.language.diagnostics import FracError
-from fractal_dsl.pipeline import compile_text
+from fractal_dsl.pipeline import Stage, compile_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DIGITS = str(EXAMPLES / "digits.frac")
@@ -159,10 +161,24 @@ def test_check_as_json(run, tmp_path: Path) -> None:
     assert [list(d) for d in json.loads(bad.out)] == [keys]
 
 
-@pytest.mark.parametrize("stage", ["syntax", "graph", "collapsed", "labelled", "dot", "source", "fx"])
-def test_every_stage_can_be_seen(run, stage: str) -> None:
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage_can_be_seen(run, stage: Stage) -> None:
     result = run("compile", DIGITS, "--emit", stage)
     assert result.code == 0 and len(result.out.splitlines()) > 5
+
+
+def test_the_program_has_a_line_for_each_level(run) -> None:
+    lines = run("compile", DIGITS, "--emit", "program").out.splitlines()
+    assert lines[0] == "program of Digits: f32[1, 8, 8] -> f32[10]"
+    assert lines[6] == "%6 = F[3] join mean: (%4 >> %4 | %5)"
+    assert lines[-1].startswith("net = (%6).each(maxpool2d(")
+    deep = run("compile", EXAMPLES / "fractalnet_deep.frac", "-p", "columns=12", "--emit", "program").out
+    assert len(deep.splitlines()) < 200
+
+
+def test_the_pipeline_lists_the_stages_in_order() -> None:
+    listed = re.findall(r"^    (\w+) +\w+/", pipeline.__doc__ or "", re.MULTILINE)
+    assert listed == list(Stage)
 
 
 def test_two_graphs_before_and_after_collapse(run) -> None:

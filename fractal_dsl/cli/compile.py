@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,6 +117,12 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
             import pprint
 
             return pprint.pformat(pipeline.parse(compiled.program.source).decls, width=120) + "\n"
+        case Stage.program:
+            from fractal_dsl.program.dump import dump
+
+            return dump(compiled.program)
+        case Stage.summary:
+            return json.dumps(compiled.summary.json(), indent=2) + "\n"
         case Stage.graph:
             return compiled.raw.dump()
         case Stage.collapsed:

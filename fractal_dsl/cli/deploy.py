@@ -62,9 +62,7 @@ def deploy(
     from fractal_dsl.deploy import deploy as runtime
 
     place = output or place_beside(str(run), "-shelf", "the shelf")
-    targets = _targets(to)
-    if push is not None and _HUB not in targets:
-        raise typer.BadParameter("it uploads what --to hub writes", param_hint="--push")
+    targets = _targets(to, push)
     options = runtime.Options(
         targets=tuple([name for name in targets if name != _HUB]),
         int8=int8,
@@ -80,17 +78,22 @@ def deploy(
         _repository(run, place, options, None, push)
         return
     done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
-    from fractal_dsl.deploy.page import shelf_table
-
-    say("\n".join(["", *aligned(shelf_table(done.shelf), "<<<>>>>>>><"), ""]))
-    say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
-    if budget_ms is not None:
-        best = done.shelf.link_best(budget_ms)
-        say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
+    _report(done.shelf, place, budget_ms)
     if _HUB in targets:
         _repository(run, place, options, done.shelf, push)
     if done.failures:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in done.failures.items()))
+
+
+def _report(shelf: Shelf, place: Path, budget_ms: float | None) -> None:
+    """Print the table of a shelf, and link its best net within a budget."""
+    from fractal_dsl.deploy.page import shelf_table
+
+    say("\n".join(["", *aligned(shelf_table(shelf), "<<<>>>>>>><"), ""]))
+    say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
+    if budget_ms is not None:
+        best = shelf.link_best(budget_ms)
+        say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
 
 
 def _repository(run: Path, place: Path, options: Options, shelf: Shelf | None, push: str | None) -> None:
@@ -105,7 +108,7 @@ def _repository(run: Path, place: Path, options: Options, shelf: Shelf | None, p
         say(hub.push(place / _HUB, push))
 
 
-def _targets(text: str) -> tuple[str, ...]:
+def _targets(text: str, push: str | None) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in (*TARGETS, _HUB):
@@ -116,6 +119,8 @@ def _targets(text: str) -> tuple[str, ...]:
             )
     if not names:
         raise typer.BadParameter(f"name at least one of {', '.join(TARGETS)}", param_hint="--to")
+    if push is not None and _HUB not in names:
+        raise typer.BadParameter("it uploads what --to hub writes", param_hint="--push")
     return tuple(dict.fromkeys(names))
 
 

@@ -66,10 +66,18 @@ class RunOptions(NamedTuple):
 
 
 def with_group(command: Command) -> Command:
-    """Give a command the options of a group, ``SpecOptions`` or ``RunOptions``, for its parameter ``options``."""
-    group: Any = inspect.signature(command, eval_str=True).parameters["options"].annotation
+    """Give a command the options of each group, such as ``SpecOptions``, that it takes as a parameter."""
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        group: Any = parameter.annotation
+        if hasattr(group, "_field_defaults"):
+            command = grouped(command, name, _options(group), group)
+    return command
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    """The fields of a group as parameters of a command."""
     hints = get_type_hints(group, include_extras=True)
-    options = [
+    return [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -78,7 +86,6 @@ def with_group(command: Command) -> Command:
         )
         for name in group._fields
     ]
-    return grouped(command, "options", options, group)
 
 
 def grouped(command: Command, name: str, options: Sequence[inspect.Parameter], gather: Callable[..., Any]) -> Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -16,9 +16,46 @@ from fractal_dsl.cli.say import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from fractal_dsl.evaluation.continuation import Continuation
     from fractal_dsl.evaluation.predict import Prediction
 
 _ONLY_PROMPT = ("temperature", "seed", "length")
+
+
+class PromptOptions(NamedTuple):
+    """How a net continues a text."""
+
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Continue a text, with a net that was trained on `text`.")
+    ] = None
+    length: Annotated[int, typer.Option(min=1, metavar="N", help="Bytes to add to the prompt.")] = 200
+    temperature: Annotated[
+        float,
+        typer.Option(
+            min=0, callback=finite, metavar="T", help="Below 1, probable bytes are favoured; 0 takes the most probable."
+        ),
+    ] = 1.0
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bytes that are drawn.")] = 0
+
+
+class AnswerOptions(NamedTuple):
+    """Which columns answer."""
+
+    column: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Ask column K by itself, 1 for the shallowest.")
+    ] = None
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, callback=finite, metavar="P", help="Stop at the first answer with at least this confidence."
+        ),
+    ] = None
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0, callback=finite, metavar="MS", help="Time limit for an input. Start no answer that would exceed it."
+        ),
+    ] = None
 
 
 @with_group
@@ -34,32 +71,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Continue a text, with a net that was trained on `text`.")
-    ] = None,
-    length: Annotated[int, typer.Option(min=1, metavar="N", help="Bytes to add to the prompt.")] = 200,
-    temperature: Annotated[
-        float,
-        typer.Option(
-            min=0, callback=finite, metavar="T", help="Below 1, probable bytes are favoured; 0 takes the most probable."
-        ),
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bytes that are drawn.")] = 0,
-    column: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="Ask column K by itself, 1 for the shallowest.")
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, callback=finite, metavar="P", help="Stop at the first answer with at least this confidence."
-        ),
-    ] = None,
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(
-            min=0, callback=finite, metavar="MS", help="Time limit for an input. Start no answer that would exceed it."
-        ),
-    ] = None,
+    generation: PromptOptions,
+    answering: AnswerOptions,
     top: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Number of classes to print, for classification; by default 1."),
@@ -75,32 +88,17 @@ def predict(
 
     By default the whole net answers. With --confidence or --budget-ms, its columns answer first, shallowest first.
     """
-    _check_usage(context, inputs, prompt)
-    from fractal_dsl.evaluation.continuation import continue_prompt
-    from fractal_dsl.evaluation.predict import predict as answers
-
-    opened = options.open(run)
-    if prompt is not None:
-        continued = continue_prompt(
-            opened,
-            os.fsencode(prompt),
-            length=length,
-            temperature=temperature,
-            seed=seed,
-            column=column,
-            confidence=confidence,
-            budget_ms=budget_ms,
-            weights=options.weights.value,
-            device=options.device,
-        )
+    _check_usage(context, inputs, generation.prompt)
+    if generation.prompt is not None:
+        continued = _continued(run, generation.prompt, generation, answering, options)
         say(json.dumps(continued.as_json(), indent=2) if json_ else continued.text())
         return
+    from fractal_dsl.evaluation.predict import predict as answers
+
     rows = answers(
-        opened,
+        options.open(run),
         inputs or [],
-        column=column,
-        confidence=confidence,
-        budget_ms=budget_ms,
+        **answering._asdict(),
         top=top,
         output=output,
         weights=options.weights.value,
@@ -110,7 +108,25 @@ def predict(
         say(json.dumps([row.as_json() for row in rows], indent=2))
         return
     for row in rows:
-        say(_line(row, budget_ms))
+        say(_line(row, answering.budget_ms))
+
+
+def _continued(
+    run: Path, prompt: str, generation: PromptOptions, answering: AnswerOptions, options: RunOptions
+) -> Continuation:
+    """The text after a prompt."""
+    from fractal_dsl.evaluation.continuation import continue_prompt
+
+    return continue_prompt(
+        options.open(run),
+        os.fsencode(prompt),
+        length=generation.length,
+        temperature=generation.temperature,
+        seed=generation.seed,
+        **answering._asdict(),
+        weights=options.weights.value,
+        device=options.device,
+    )
 
 
 def _check_usage(context: typer.Context, inputs: list[Path] | None, prompt: str | None) -> None:

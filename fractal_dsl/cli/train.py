@@ -98,15 +98,20 @@ def train(
     elif spec is None:
         raise typer.BadParameter("give a .frac file, a compiled folder, or --resume RUN", param_hint="SPEC")
     else:
-        texts = pairs(set_, "--set")
-        settings = {key: literal(text, key) for key, text in texts.items()} | settings_of(flags, texts)
-        with _errors_once():
-            _check_spec(spec)
-            given = given_spec("train", SpecOptions(spec, param, params, net, max_layers, allow_python))
-            config = _configured(given, settings)
+        options = SpecOptions(spec, param, params, net, max_layers, allow_python)
+        given, config = _spec_and_config(options, pairs(set_, "--set"), flags)
         result = _run(given, config, out, device, mode, allow_python)
     if result.status == "interrupted":
         raise typer.Exit(130)
+
+
+def _spec_and_config(options: SpecOptions, texts: Mapping[str, str], flags: Flags) -> tuple[Given, TrainConfig]:
+    """The checked spec and the settings of its training; ``texts`` are those of --set."""
+    settings = {key: literal(text, key) for key, text in texts.items()} | settings_of(flags, texts)
+    with _errors_once():
+        _check_spec(options.spec)
+        given = given_spec("train", options)
+        return given, _configured(given, settings)
 
 
 def _check_spec(spec: str) -> None:

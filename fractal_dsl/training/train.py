@@ -72,8 +72,7 @@ def train(
     ``picture`` is the net as SVG, and ``command`` the command line that began the training, for the report. CUDA is
     used if present, unless ``device`` says otherwise. Relative paths of a data set start at the current folder; the run
     stores absolute ones. ``allow_python`` lets the data set be Python code. ``parallel`` says how the processes that
-    torchrun started share the work. If torchrun restarts them,
-    they resume the run in ``out``.
+    torchrun started share the work. If torchrun restarts them, they resume the run in ``out``.
 
     Ctrl-C or SIGTERM ends the run after the current step. The run is saved, measured as usual, and can be resumed.
     Raises UserError if the data do not fit the net, the folder is taken, the disk is full, or the loss becomes NaN or
@@ -107,17 +106,23 @@ def train(
             number = _processes(parallel, world)
             run = RunWriter(folder, compiled, config, place.type, threads, world, number)
             run.begin(weights, origin)
-            try:
-                model = _initial(run).to(place)
-                run.data(images.record)
-                world.lead(lambda: note_session(run, place, command))
-                if picture and world.leads:
-                    write_part(run.folder, "graph.svg", picture)
-                job = _Job(run, images, place, console, world, parallel, resumed=False)
-                return job.train(model, config.max_minutes)
-            except BaseException:
-                run.abandon()
-                raise
+            job = _Job(run, images, place, console, world, parallel, resumed=False)
+            return _begin(job, picture, command)
+
+
+def _begin(job: _Job, picture: str | None, command: str | None) -> RunResult:
+    """Train a new run. Its folder disappears if training does not begin."""
+    run = job.run
+    try:
+        model = _initial(run).to(job.place)
+        run.data(job.images.record)
+        job.world.lead(lambda: note_session(run, job.place, command))
+        if picture and job.world.leads:
+            write_part(run.folder, "graph.svg", picture)
+        return job.train(model, run.config.max_minutes)
+    except BaseException:
+        run.abandon()
+        raise
 
 
 def resume(
