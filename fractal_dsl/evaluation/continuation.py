@@ -18,7 +18,6 @@ from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.runtime.anytime import largest_probability
 
 _BYTES = 256
-_EQUAL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ def continue_prompt(
 
     A ``temperature`` below 1 favours probable bytes, and 0 takes the most probable one. The bytes are a function of
     the net, the prompt, the temperature and the seed. ``column``, ``confidence`` and ``budget_ms`` choose who answers
-    for each byte, as in ``predict``. Raises UserError if the net was not trained on a text, if it does not know a byte
-    of the prompt, and if the prompt is shorter than the net's input but the net sees the bytes that follow.
+    for each byte, as in ``predict``. Raises UserError if the net was not trained on a text, or
+    does not know a byte of the prompt.
     """
     trained = run.data()
     if trained.task != "tokens" or trained.targets is None or trained.targets.unit != "byte":
@@ -120,14 +119,10 @@ class _Writer:
     def written(self, prompt: bytes, length: int, draw: Draw) -> Continuation:
         """The continuation of a prompt."""
         text, columns, ms = list(prompt), list[int | None](), list[float]()
-        if len(text) < self.window:
-            self._check_causal(text)
         for _ in range(length):
             shown = text[-self.window :]
             last = len(shown) - 1
-            answer = self.answerer.one(
-                self._input(shown, 0), lambda output, at=last: largest_probability(output[:, at])
-            )
+            answer = self.answerer.one(self._input(shown), lambda output, at=last: largest_probability(output[:, at]))
             logits = answer.logits[0, last]
             if not torch.isfinite(logits).all():
                 raise UserError("the net's output is infinite or undefined: train it with a lower learning rate")
@@ -136,16 +131,6 @@ class _Writer:
             ms.append(1000 * answer.seconds)
         return Continuation(prompt, text[len(prompt) :], columns, ms)
 
-    def _input(self, text: list[int], filler: int) -> Tensor:
-        """Bytes as an input [1, window], filled up at the end, which a causal net does not see."""
-        return torch.tensor([text + [filler] * (self.window - len(text))], device=self.place)
-
-    def _check_causal(self, text: list[int]) -> None:
-        """Raise UserError if bytes after the prompt change what the net gives for its last byte."""
-        both = torch.cat([self._input(text, 0), self._input(text, 1)])
-        first, second = self.answerer.together(both).logits[:, len(text) - 1].float()
-        if not torch.allclose(first, second, rtol=_EQUAL, atol=_EQUAL):
-            raise UserError(
-                f"the net takes {self.window} bytes and sees those after a position, so it cannot continue a prompt of "
-                f"{len(text)}: give a prompt of at least {self.window} bytes, or train a causal net"
-            )
+    def _input(self, text: list[int]) -> Tensor:
+        """Bytes as an input [1, window], filled up at the end: nets for texts are causal (``tasks/causal.py``)."""
+        return torch.tensor([text + [0] * (self.window - len(text))], device=self.place)
