@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = sorted(path.parent for path in (ROOT / "fractal_dsl").glob("*/__init__.py"))
+PACKAGE = ROOT / "fractal_dsl"
+FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
 RANKS = {name: rank for rank, layer in enumerate(CONTRACTS[0]["layers"]) for name in layer.split(" | ")}
 UNLISTED = ("__pycache__", "grammar")  # in an installed package, the grammar lies beside the code
@@ -19,20 +20,20 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 def test_every_path_exists() -> None:
     for path in re.findall(r"`(?!model\.py`)([\w/.]+(?:/|\.py|\.md|\.test))`", TEXT):
-        places = [ROOT / path, ROOT / "fractal_dsl" / path]
-        places += [f for f in (ROOT / "fractal_dsl").rglob(path) if "/" not in path.rstrip("/")]
+        places = [ROOT / path, PACKAGE / path]
+        places += [f for f in PACKAGE.rglob(path) if "/" not in path.rstrip("/")]
         assert any(place.exists() for place in places), path
 
 
 def test_every_folder_is_listed() -> None:
-    folders = {f.name for f in (ROOT / "fractal_dsl").iterdir() if f.is_dir() and f.name not in UNLISTED}
+    folders = {f.name for f in PACKAGE.iterdir() if f.is_dir() and f.name not in UNLISTED}
     first_column = "".join(re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE))
     assert folders <= set(re.findall(r"`(\w+)/`", first_column))
 
 
 def test_files_and_functions_are_small() -> None:
     files, functions = dict[str, int](), dict[str, int]()
-    for file in (ROOT / "fractal_dsl").rglob("*.py"):
+    for file in PACKAGE.rglob("*.py"):
         text = file.read_text("utf-8")
         files[str(file)] = len(text.splitlines())
         for node in ast.walk(ast.parse(text)):
@@ -44,11 +45,12 @@ def test_files_and_functions_are_small() -> None:
     assert sorted(functions.values())[len(functions) * 95 // 100] < 30
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(PACKAGE).as_posix())
 def test_each_folder_says_what_comes_in_what_goes_out_and_what_it_does_not_import(folder: Path) -> None:
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
     match = re.search(r"^In: .+ Out: .+\n(?:.+\n)?Not imported here: (.+)", text, re.MULTILINE)
     assert match, text
+    top = folder.relative_to(PACKAGE).parts[0]
     excluded = [name for name in re.findall(r"``(\w+)``", match[1]) if name in RANKS]
-    assert excluded or folder.name == "cli"
-    assert all(RANKS[name] <= RANKS[folder.name] for name in excluded), "a folder may import what is below it"
+    assert excluded or folder == PACKAGE / "cli"
+    assert all(RANKS[name] <= RANKS[top] for name in excluded), "a folder may import what is below it"

@@ -1,5 +1,8 @@
 """What each code means, with a spec that causes it and one that does not: ``fractal-dsl explain E0401``.
 
+In: a code. Out: the text that explains it.
+Not imported here: torch, and the commands of ``cli``, which import this folder.
+
 To explain a new code, add an entry to the module of its group. ``tests/test_explain.py`` fails while a code has no
 entry, and checks each example.
 """

@@ -1,5 +1,8 @@
 """Join graph to readable Python source: ``model.py``, which imports only torch.
 
+In: a labelled graph or a column. Out: the text of ``model.py``.
+Not imported here: torch, ``picture``, ``config`` and above.
+
 Nodes under one dotted prefix become a class if they form a region with one input and one output, such as a user's layer
 or a block. Regions of the same structure share a class, and the constants in which they differ become its parameters.
 Other prefixes, such as a column that joins cut, become ``nn.ModuleDict`` containers.

@@ -1,5 +1,8 @@
 """The passes, each from a join graph to a new one, and the function that runs and verifies them.
 
+In: a join graph. Out: a new join graph, verified. A pass does not change the graph that it is given.
+Not imported here: torch, ``plans`` and above.
+
 collapse_joins     raw -> collapsed
 assign_columns     collapsed -> labelled
 select_column      labelled -> selected

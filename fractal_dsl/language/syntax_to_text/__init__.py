@@ -1,5 +1,8 @@
 """The formatter: a syntax tree as text in the canonical style, with comments kept in place.
 
+In: a syntax tree and its source. Out: formatted text.
+Not imported here: torch, ``ops`` and above.
+
 Lines have at most 100 columns where possible. Consecutive parameters, cases and settings are aligned.
 Formatted text parses to the same tree, and formatting it again changes nothing (``tests/test_format.py`` tests both).
 """

@@ -1,5 +1,8 @@
 """Text to syntax tree: Lark's LALR parser, with errors in plain English.
 
+In: a source text. Out: a ``File``, the tree of its declarations; errors go to a ``Report``.
+Not imported here: torch, ``ops`` and above.
+
 A file without syntax errors is parsed in one pass. Otherwise it is cut at the keywords of declarations and each piece
 is parsed separately, so that every broken declaration is reported once and the rest is still checked.
 """

@@ -1,5 +1,8 @@
 """Join graph to Graphviz's language: the pictures of a net, in the style of the paper's figures 1 and 2.
 
+In: a join graph, and which of its nodes to grey out. Out: DOT with exact positions.
+Not imported here: torch, ``codegen``, ``config`` and above.
+
 The input is at the top. Base layers are boxes, columns are lanes (column 1 on the left), and joins are bars across the
 columns that they merge. A bar without a name takes the mean. Blocks are framed, with the shapes of their input and
 output. The text has exact positions for everything (layout ``nop2``), so Graphviz only paints, and every version of it

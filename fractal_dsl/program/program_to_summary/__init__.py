@@ -1,5 +1,8 @@
 """Program to figures: check shapes and count sizes from the recurrence, never on the expanded net.
 
+In: a ``Program``. Out: a ``Summary``; errors go to a ``Report``.
+Not imported here: torch, ``graph`` and above.
+
 A term is measured once for each input shape, so a net of level C costs O(C) here, however many layers it expands to.
 Numbers are Python integers, so they are exact.
 """

@@ -1,5 +1,8 @@
 """Syntax trees to programs: names, kinds, parameters, types. Collects every independent error.
 
+In: a ``File`` and the values of parameters. Out: a ``Program`` for each net.
+Not imported here: torch, ``graph`` and above.
+
 First each declaration is evaluated alone with unknown parameters, which finds the errors that do not depend on
 arguments (``declarations``, ``termination``). Then each net is evaluated with the real parameters (``nets``).
 

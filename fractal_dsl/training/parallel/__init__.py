@@ -1,6 +1,7 @@
 """Training with the processes that torchrun started.
 
 In: a net, settings, and the processes. Out: a training step whose work the processes share, and their checkpoints.
+Not imported here: ``deploy`` and above.
 """
 
 from __future__ import annotations

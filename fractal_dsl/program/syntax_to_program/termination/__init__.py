@@ -1,5 +1,8 @@
 """The termination check: every cycle of calls between the rules of a file lowers the level, used by a net or not.
 
+In: the declarations of a file. Out: errors in its ``Report``; nothing is evaluated.
+Not imported here: torch, ``graph`` and above.
+
 Two searches find violations:
 
 - ``relative`` follows calls relative to the case's own level. ``F[n+1] = … F[n] …`` changes it by -1, and around a
