@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     compileall.compile_dir(ROOT / "fractal_dsl", quiet=1)
-    python = {"python": ["-c", "pass"], "python: typer and pydantic": ["-c", "import pydantic, typer"]}
+    libraries = ("pydantic, typer", "networkx", "rich.table")
+    python = {"python": ["-c", "pass"]} | {f"python: {names}": ["-c", f"import {names}"] for names in libraries}
     commands = {f"check {f.name}": ["check", str(f)] for f in sorted(EXAMPLES.glob("*.frac"))}
     deep = str(EXAMPLES / "fractalnet_deep.frac")
     commands["info fractalnet_deep.frac -p columns=12"] = ["info", deep, "-p", "columns=12", "--json"]

@@ -31,6 +31,19 @@ def test_every_folder_is_listed() -> None:
     assert folders <= set(re.findall(r"`(\w+)/`", first_column))
 
 
+def test_the_evaluator_is_listed_in_the_order_of_its_imports() -> None:
+    """A module of syntax_to_program imports only modules below it in the list of its docstring."""
+    package = ROOT / "fractal_dsl" / "program" / "syntax_to_program"
+    doc = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
+    listed = [name for names in re.findall(r"^    (\w+(?:, \w+)*)  +", doc, re.MULTILINE) for name in names.split(", ")]
+    assert listed[0] == "evaluate" and listed[-1] == "types"
+    for rank, name in enumerate(listed):
+        for node in ast.walk(ast.parse((package / f"{name}.py").read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fractal_dsl.program.syntax_to"):
+                target = (node.module or "").split(".")[3:] or [alias.name for alias in node.names]
+                assert not set(target) & set(listed[:rank]), (name, target)
+
+
 def test_files_and_functions_are_small() -> None:
     files, functions = dict[str, int](), dict[str, int]()
     for file in PACKAGE.rglob("*.py"):

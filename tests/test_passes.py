@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from fractal_dsl.graph import passes as graph_passes
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.graph.passes import run_pass
@@ -67,9 +68,9 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
         case "lone_whole":
             return c.graph, run_pass(lone_whole, c.graph)
         case "normalise_input":
-            return c.graph, run_pass(normalise_input, c.graph, 1)
+            return c.graph, run_pass(normalise_input, c.graph, c.graph.input[1].out.shape[0])
         case "restore_output":
-            return c.graph, run_pass(restore_output, c.graph, 1)
+            return c.graph, run_pass(restore_output, c.graph, c.graph.output[1].out.shape[0])
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
             return before, run_pass(fold_batchnorm, before, foldable(before))
@@ -200,6 +201,11 @@ BREAKERS: dict[str, tuple[Callable[[JoinGraph], JoinGraph], str]] = {
     "drops of nothing": (lambda g: changed(g, is_inline, drops=(0.0, 0.0)), "cannot be left out with"),
     "columns of a column": (with_columns, "a column by itself has no columns"),
 }
+
+
+def test_each_pass_has_golden_cases() -> None:
+    passes = set(re.findall(r"^(\w+)  +\w+ -> ", graph_passes.__doc__ or "", re.MULTILINE))
+    assert passes and passes == set(re.findall(r"^== (\w+):", GOLDEN.read_text("utf-8"), re.MULTILINE))
 
 
 @pytest.mark.parametrize("what", BREAKERS)

@@ -60,15 +60,21 @@ def _weighed(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
 
 
 JOINS: dict[str, JoinSpec] = {
-    "mean": JoinSpec("mean", (), _weighed("mean")),
-    "sum": JoinSpec("sum", (), _agree("sum")),
-    "max": JoinSpec("max", (), _agree("max")),
-    "concat": JoinSpec("concat", (OpParam("dim", "int", 1),), _concat),
+    "mean": JoinSpec("mean", (), _weighed("mean"), doc="The elementwise mean of the operands that drop-path keeps."),
+    "sum": JoinSpec("sum", (), _agree("sum"), doc="The elementwise sum of the operands that drop-path keeps."),
+    "max": JoinSpec("max", (), _agree("max"), doc="The elementwise maximum of the operands that drop-path keeps."),
+    "concat": JoinSpec(
+        "concat",
+        (OpParam("dim", "int", 1),),
+        _concat,
+        doc="The operands one after another along `dim`, by default the channels; a dropped operand becomes zeros.",
+    ),
     "gated": JoinSpec(
         "gated",
         (OpParam("init", "float", 0.0),),
         _weighed("gated"),
         lambda operands, args: TorchModule("Gated", (operands,), (("init", args["init"]),) if args["init"] else ()),
         lambda operands, args: len(operands),
+        doc="The sum of the operands, each times a learned softmax weight.",
     ),
 }

@@ -119,6 +119,7 @@ class JoinSpec(Struct, frozen=True):
 
     A join with weights has ``torch``, which says what to construct for a number of operands, and ``cost``, the number
     of its parameters. ``pairs`` tells whether the raw graph has it as nested two-input joins.
+    ``doc`` is its meaning in a sentence, for editors.
     """
 
     name: str
@@ -127,3 +128,4 @@ class JoinSpec(Struct, frozen=True):
     torch: Callable[[int, Args], TorchModule] | None = None
     cost: Callable[[tuple[Tensor, ...], Args], int] = _weightless
     pairs: bool = True
+    doc: str = ""

@@ -24,13 +24,6 @@ class Entry(Struct, frozen=True):
     doc: str
 
 
-JOIN_DOCS = {
-    "mean": "The elementwise mean of the operands that drop-path keeps.",
-    "sum": "The elementwise sum of the operands that drop-path keeps.",
-    "max": "The elementwise maximum of the operands that drop-path keeps.",
-    "concat": "The operands one after another along `dim`, by default the channels; a dropped operand becomes zeros.",
-    "gated": "The sum of the operands, each times a learned softmax weight.",
-}
 FUNCTION_DOCS = {
     "seq": Entry("seq(a, b, …)", ("a", "b"), "The blocks of a list or of a loop, composed from left to right."),
     "zip": Entry("zip(a, b, …)", ("a", "b"), "The elements of several lists side by side, for loops."),
@@ -79,7 +72,7 @@ def entry(native: Native) -> Entry | None:
             join = JOINS[native.name]
             params = signature(join.params)
             text = f"{join.name}({params})" if params else join.name
-            return Entry(text, tuple(q.name for q in join.params), JOIN_DOCS[native.name])
+            return Entry(text, tuple(q.name for q in join.params), join.doc)
         case "function":
             return FUNCTION_DOCS[native.name]
         case "option":

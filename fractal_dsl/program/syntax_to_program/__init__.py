@@ -9,15 +9,15 @@ arguments (``declarations``, ``termination``). Then each net is evaluated with t
 A module imports only modules below it in this list. To follow ``F[n] >> conv(8)``, read
 
     evaluate        the forms of expressions: each evaluates its parts, then calls a function below. ``>>`` makes a Seq
-    names           what ``F``, ``n`` and ``conv`` refer to: a rule, a number, a user's layer
     lists           ``F[n]``: the rule at a level
     calls           calls by kind of callee; ``F[n]`` is called without arguments where a block is expected
     rules, cases    a rule at a level: its arguments, the case that matches the level, its body
-    layers          a user's layer: its arguments, its body
-    joins           the same for joins, which separate branches from arguments (``branches``)
+    joins           joins, which separate branches from arguments (``branches``)
     dropped         ``block @drop(10%)``: a branch that a join may leave out
-    binding         arguments to parameters: match (``arguments``), check (``typed``), fill in defaults
-    op_arguments    the same for built-in layers; ``op_values`` checks a single argument
+    layers          a user's layer: its arguments, its body
+    names           what ``F``, ``n`` and ``conv`` refer to: a rule, a number, a user's layer
+    op_arguments    arguments of built-in layers to their parameters; ``op_values`` checks a single argument
+    binding         the same for the user's own: match (``arguments``), check (``typed``), fill in defaults
     core            the interface by which bodies and defaults are evaluated
     context, scope  the report, the trail, the budget, the memo; local names
     values, types   what expressions evaluate to
