@@ -79,7 +79,7 @@ class TargetRecord(Struct, frozen=True):
     def text(self) -> str:
         """For example "float32 [1] from 25 to 346"."""
         span = "" if self.low is None or self.high is None else f" from {self.low:g} to {self.high:g}"
-        return f"{self.dtype} {self.shape}{span}"
+        return f"{self.dtype} {self.shape}{span}".lstrip()  # the type of targets that are read later is unknown
 
 
 class DataRecord(Struct, frozen=True):
