@@ -3,9 +3,9 @@
 In: the settings of a data set, and its files. Out: training, validation and test parts, and their mini-batches.
 Not imported here: ``evaluation`` and above.
 
-Small sets are held and augmented on the device. Worker processes read image folders of any size, and Datasets of the
-user. ``batch_order`` assigns rows to mini-batches. ``ImageSet.batch`` reads one mini-batch; ``ImageSet.batches`` reads
-several, ahead of time.
+Arrays, tables, texts and small image folders are held and augmented on the device. Worker processes read large image
+folders, images with masks, and Datasets of the user, so these may have any size. ``batch_order`` assigns rows to
+mini-batches. ``ImageSet.batch`` reads one mini-batch; ``ImageSet.batches`` reads several, ahead of time.
 """
 
 from __future__ import annotations
