@@ -35,7 +35,7 @@ def identified(
     held = splits.test is None or (splits.validation is None and len(parts[1][1]) > 0)
     return DataRecord(
         dataset=choice.name,
-        classes=list(names) if task.names_outputs else [],
+        classes=list(names) if task.numbered() else [],
         inputs=Inputs(train.dtype, list(splits.train.input.shape), low, high),
         images=train.images,
         mean=moments[0].tolist(),

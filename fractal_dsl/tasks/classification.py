@@ -49,11 +49,6 @@ class Classification:
         """``cross_entropy``."""
         return "cross_entropy"
 
-    @property
-    def names_outputs(self) -> bool:
-        """Yes."""
-        return True
-
     def numbered(self) -> tuple[str, ...]:
         """Numbers from 0."""
         return tuple(map(str, range(self.classes)))

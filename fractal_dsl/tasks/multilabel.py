@@ -55,11 +55,6 @@ class Multilabel:
         """``binary_cross_entropy``."""
         return "binary_cross_entropy"
 
-    @property
-    def names_outputs(self) -> bool:
-        """Yes."""
-        return True
-
     def numbered(self) -> tuple[str, ...]:
         """Numbers from 0."""
         return tuple(map(str, range(self.labels)))

@@ -57,11 +57,6 @@ class Regression:
         """The error that the settings name."""
         return self.error
 
-    @property
-    def names_outputs(self) -> bool:
-        """No."""
-        return False
-
     def numbered(self) -> tuple[str, ...]:
         """None."""
         return ()

@@ -45,11 +45,6 @@ class Segmentation(Elements):
         """``segmentation``."""
         return "segmentation"
 
-    @property
-    def names_outputs(self) -> bool:
-        """Yes."""
-        return True
-
     def numbered(self) -> tuple[str, ...]:
         """Numbers from 0."""
         return tuple(map(str, range(self.classes)))

@@ -31,11 +31,6 @@ class Task(Protocol):
         """The name of the loss."""
         ...
 
-    @property
-    def names_outputs(self) -> bool:
-        """Whether outputs stand for classes or labels, which have names."""
-        ...
-
     def numbered(self) -> tuple[str, ...]:
         """Names of the classes or labels that have none; empty without classes and labels."""
         ...

@@ -48,11 +48,6 @@ class Tokens(Elements):
         """``tokens``."""
         return "tokens"
 
-    @property
-    def names_outputs(self) -> bool:
-        """No: a vocabulary may be large."""
-        return False
-
     def numbered(self) -> tuple[str, ...]:
         """None."""
         return ()

@@ -210,7 +210,12 @@ class Stepper:
         worst: Worst | None = None,
     ) -> dict[str, Any]:
         """The figures of ``measure_all``."""
-        return measure_all(self.model, images, part, columns, confusion=confusion, worst=worst, shares=self.shares)
+        sharing = self._sharing()
+        return measure_all(self.model, images, part, columns, confusion=confusion, worst=worst, **sharing)
+
+    def _sharing(self) -> dict[str, Any]:
+        """The arguments by which ``measure_all`` shares its work among the processes."""
+        return {"shares": self.shares}
 
     def finite(self) -> bool:
         """Whether all parameters of this process are finite."""

@@ -18,9 +18,6 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
-from fractal_dsl.data import ImageSet, Part
-from fractal_dsl.evaluation.measure import measure_all
-from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.plans.stretches import Stretch, stretches
@@ -103,17 +100,8 @@ class PipelineStepper(Stepper):
         own = tensors_of(self.model)
         self.model.load_state_dict({name: value for name, value in read_weights([file]).items() if name in own})
 
-    def measure(
-        self,
-        images: ImageSet,
-        part: Part,
-        columns: bool = True,
-        *,
-        confusion: bool = False,
-        worst: Worst | None = None,
-    ) -> dict[str, Any]:
-        run, world = self._through, self.world
-        return measure_all(self.model, images, part, columns, confusion=confusion, worst=worst, run=run, world=world)
+    def _sharing(self) -> dict[str, Any]:
+        return {"run": self._through, "world": self.world}
 
     def _through(self, x: Tensor, plan: Plan) -> Tensor | None:
         """The output in the process of the last stage; None in the others."""
