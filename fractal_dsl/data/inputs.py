@@ -28,7 +28,7 @@ _FAR = 16  # times the net's size
 _SEEN = 0.5  # share of an image
 
 
-class Input(NamedTuple):
+class NamedInput(NamedTuple):
     """An input of a net, not yet normalised. ``row`` is its number in an array; None for an image file."""
 
     name: str
@@ -39,7 +39,7 @@ class Input(NamedTuple):
 
 def read_inputs(
     path: Path, into: ops.Tensor, trained: DataRecord, vocabulary: int | None, say: Callable[[str], object]
-) -> list[Input]:
+) -> list[NamedInput]:
     """The inputs in a file, each a tensor of the shape of ``into``.
 
     An image file is decoded as in training, scaled to cover the net's size, and cropped at the centre. The arrays of
@@ -50,7 +50,7 @@ def read_inputs(
     if trained.table is not None and path.suffix.lower() not in (".npy", ".npz"):
         return _table_rows(path, into, trained.table, say)
     if path.suffix.lower() not in (".npy", ".npz"):
-        return [Input(str(path), _image(path, into, trained, say), path, None)]
+        return [NamedInput(str(path), _image(path, into, trained, say), path, None)]
     array = _array(path)
     rows = _rows(array, into.shape)
     if rows is None:
@@ -59,17 +59,17 @@ def read_inputs(
     if into.dtype == "f32":
         _check_range(rows, trained.inputs, path, say)
     names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]
-    return [Input(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
+    return [NamedInput(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
 
 
-def _table_rows(path: Path, into: ops.Tensor, table: Table, say: Callable[[str], object]) -> list[Input]:
+def _table_rows(path: Path, into: ops.Tensor, table: Table, say: Callable[[str], object]) -> list[NamedInput]:
     """The rows of a table, named by their lines. Tells of values that the net was not trained on."""
     names, rows, new = read_rows(path, table, into)
     if new:
         values = [f"{counted(count, 'row')} with {value}" for value, count in new.most_common()]
         say(f"note: {path} has values that the net was not trained on, so its answers may be poor: {shortened(values)}")
     inputs = torch.from_numpy(rows)
-    return [Input(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
+    return [NamedInput(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
 
 
 def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:

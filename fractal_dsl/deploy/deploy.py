@@ -139,7 +139,9 @@ def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Entry:
+    """A file that the shelf should have: a net for a runtime, in a precision."""
+
     net: str
     target: Target
     precision: str
@@ -168,12 +170,12 @@ class _Deployment:
 
     def run(self, names: Sequence[str], targets: Sequence[Target]) -> dict[str, str]:
         """Export, check and measure what is not on the shelf yet. Return what failed, with reasons."""
-        tasks = [_Task(name, target, "float32") for target in targets for name in names]
+        entries = [_Entry(name, target, "float32") for target in targets for name in names]
         if self.options.int8:
-            tasks += [_Task(n, t, "int8") for t in targets if t.int8 for n in names if n != ANYTIME]
-        waiting = [task for task in tasks if not self._stands(task)]
-        if len(waiting) < len(tasks):
-            self.say(f"{counted(len(tasks) - len(waiting), 'net')} verified before: kept")
+            entries += [_Entry(n, t, "int8") for t in targets if t.int8 for n in names if n != ANYTIME]
+        waiting = [entry for entry in entries if not self._stands(entry)]
+        if len(waiting) < len(entries):
+            self.say(f"{counted(len(entries) - len(waiting), 'net')} verified before: kept")
         if not waiting:
             return {}
         with tempfile.TemporaryDirectory(dir=self.shelf.folder, prefix=".fractal_dsl-tmp-") as place:
@@ -182,26 +184,26 @@ class _Deployment:
             job = self._job(work, waiting)
             began, expected_before = perf_counter(), 0.0
             total = sum(map(self._estimate, waiting))
-            for number, (task, exported) in enumerate(zip(waiting, Exporter(job, work), strict=True), 1):
-                self._settle(task, exported, work)
-                expected_before += self._estimate(task)
+            for number, (entry, exported) in enumerate(zip(waiting, Exporter(job, work), strict=True), 1):
+                self._settle(entry, exported, work)
+                expected_before += self._estimate(entry)
                 pace = (perf_counter() - began) / expected_before
                 left = pace * (total - expected_before)
                 if number < len(waiting):
                     self.say(f"{number} of {len(waiting)} done, about {duration(left)} left")
         return self.failures
 
-    def _stands(self, task: _Task) -> bool:
+    def _stands(self, entry: _Entry) -> bool:
         """Whether the shelf has a verified file with figures for the same batch and threads."""
-        row = self.shelf.row(task.net, task.target.name, task.precision)
+        row = self.shelf.row(entry.net, entry.target.name, entry.precision)
         if row is None or not self.shelf.intact(row):
             return False
-        confidence = self.options.confidence if task.net == ANYTIME else None
+        confidence = self.options.confidence if entry.net == ANYTIME else None
         return (row.batch, row.threads, row.confidence) == (self.options.batch, self.options.threads, confidence)
 
-    def _estimate(self, task: _Task) -> float:
-        several = len(self.shelf.manifest.answers) if task.net == ANYTIME else 1
-        return several * task.target.seconds(self.layers) + _MEASURING
+    def _estimate(self, entry: _Entry) -> float:
+        several = len(self.shelf.manifest.answers) if entry.net == ANYTIME else 1
+        return several * entry.target.seconds(self.layers) + _MEASURING
 
     def _write_inputs(self, work: Path) -> None:
         arrays = {"checks": self.samples.checks, "tests": self.samples.tests, "training": self.samples.training}
@@ -209,13 +211,13 @@ class _Deployment:
             if array is not None:
                 np.save(work / f"{name}.npy", array)
 
-    def _job(self, work: Path, tasks: Sequence[_Task]) -> Exports:
+    def _job(self, work: Path, entries: Sequence[_Entry]) -> Exports:
         options = self.options
         exports: list[Export] = []
-        for number, task in enumerate(tasks):
+        for number, entry in enumerate(entries):
             (work / str(number)).mkdir()
-            file = str(work / str(number) / task.file)
-            exports.append(Export(task.net, task.target.name, task.precision, file))
+            file = str(work / str(number) / entry.file)
+            exports.append(Export(entry.net, entry.target.name, entry.precision, file))
         calibration = str(work / "training.npy") if self.samples.training is not None else None
         return Exports(
             str(self.origin.folder),
@@ -227,33 +229,33 @@ class _Deployment:
             exports,
         )
 
-    def _settle(self, task: _Task, export: tuple[Export, Exported], work: Path) -> None:
+    def _settle(self, entry: _Entry, export: tuple[Export, Exported], work: Path) -> None:
         """Check and measure an exported file, and put it on the shelf."""
         job, exported = export
         if exported.error is not None:
-            self._failed(task, exported.error)
+            self._failed(entry, exported.error)
             return
         file = Path(job.file)
-        result = measured_in_runtime(self._measuring(task, file, exported, work), work)
+        result = measured_in_runtime(self._measuring(entry, file, exported, work), work)
         if isinstance(result, str):
-            self._failed(task, result)
+            self._failed(entry, result)
             return
-        row = self._row(task, file, exported, result, work)
+        row = self._row(entry, file, exported, result, work)
         self.shelf.put(row)
         if row.verified:
             score = "" if row.score is None else f"{self.shelf.metric.label} {self.shelf.metric.text(row.score)}, "
-            self.say(f"{task.label}: verified, {score}{row.ms:.3g} ms")
+            self.say(f"{entry.label}: verified, {score}{row.ms:.3g} ms")
 
-    def _failed(self, task: _Task, reason: str) -> None:
-        self.failures[task.label] = reason
-        self.say(f"{task.label}: failed: {reason}")
+    def _failed(self, entry: _Entry, reason: str) -> None:
+        self.failures[entry.label] = reason
+        self.say(f"{entry.label}: failed: {reason}")
 
-    def _measuring(self, task: _Task, file: Path, exported: Exported, work: Path) -> Job:
+    def _measuring(self, entry: _Entry, file: Path, exported: Exported, work: Path) -> Job:
         options = self.options
         return Job(
-            task.target.name,
+            entry.target.name,
             str(file),
-            self.shelf.manifest.answers if task.net == ANYTIME else [],
+            self.shelf.manifest.answers if entry.net == ANYTIME else [],
             options.threads,
             min(options.batch, exported.largest or options.batch),
             options.confidence,
@@ -262,26 +264,26 @@ class _Deployment:
             exported.largest or 256,
         )
 
-    def _row(self, task: _Task, file: Path, exported: Exported, figures: RuntimeFigures, work: Path) -> ShelfRow:
+    def _row(self, entry: _Entry, file: Path, exported: Exported, figures: RuntimeFigures, work: Path) -> ShelfRow:
         outputs = {part: np.load(work / f"{part}-outputs.npy") for part in ("checks", "tests")}
-        right = self.answers.get(task.net) or expected(self.origin.model, task.net, self.samples.checks)
-        self.answers[task.net] = right
+        right = self.answers.get(entry.net) or expected(self.origin.model, entry.net, self.samples.checks)
+        self.answers[entry.net] = right
         confidence = self.options.confidence
         apart = difference(outputs["checks"], np.load(work / "checks-answers.npy"), right, confidence)
         same, verified = None, apart <= TOLERANCE
-        if task.precision == "int8":
-            same = agreement(self.origin.model, task.net, self.samples.tests, outputs["tests"])
+        if entry.precision == "int8":
+            same = agreement(self.origin.model, entry.net, self.samples.tests, outputs["tests"])
             verified = bool(np.isfinite(apart)) and same >= AGREEMENT
         if not verified:
             bound = f"{same:.1%} of the answers are the module's, less than {AGREEMENT:.0%}" if same is not None else ""
             reason = bound or f"its outputs differ from the module's by {apart:.2g}, more than {TOLERANCE:g}"
-            self._failed(task, f"{reason}; kept in {self.shelf.folder / 'failed'}")
+            self._failed(entry, f"{reason}; kept in {self.shelf.folder / 'failed'}")
         files = [file, *sorted(other for other in file.parent.iterdir() if other != file)]
         names = move_files(files, self.shelf.folder, failed=not verified)
         return ShelfRow(
-            net=task.net,
-            target=task.target.name,
-            precision=task.precision,
+            net=entry.net,
+            target=entry.target.name,
+            precision=entry.precision,
             file=names[0],
             parts=names[1:],
             verified=verified,
@@ -295,7 +297,7 @@ class _Deployment:
             warmup=figures.warmup,
             batch=self.options.batch,
             threads=self.options.threads,
-            confidence=confidence if task.net == ANYTIME else None,
+            confidence=confidence if entry.net == ANYTIME else None,
             bytes=sum((self.shelf.folder / name).stat().st_size for name in names),
             memory=figures.memory,
             seconds=exported.seconds,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
@@ -16,13 +15,12 @@ from fractal_dsl.base.escaping import command
 from fractal_dsl.data import ImageSet, vocabulary_of
 from fractal_dsl.deploy.nets import ANYTIME, WHOLE_NET
 from fractal_dsl.deploy.origin import Origin
+from fractal_dsl.deploy.runtimes import Array
 from fractal_dsl.evaluation.evaluate import as_trained, images_for
 from fractal_dsl.runs.tasks import TASKS, Metric
 from fractal_dsl.runtime.anytime import Anytime
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE
-
-Array = NDArray[Any]
 
 _REAL, _RANDOM, _CALIBRATION = 16, 16, 256
 _BYTES = 500_000_000

@@ -14,7 +14,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import replacing
 from fractal_dsl.data.decode import decode
 from fractal_dsl.data.framing import resized, seen
-from fractal_dsl.data.inputs import Input
+from fractal_dsl.data.inputs import NamedInput
 from fractal_dsl.evaluation.pictures import drawn, palette
 from fractal_dsl.runs.data_record import DataRecord, Images
 
@@ -31,7 +31,7 @@ class MaskFiles:
     overlay, class 0 and unseen pixels show the image alone.
     """
 
-    def __init__(self, folder: Path, inputs: Sequence[Input], record: DataRecord, classes: int) -> None:
+    def __init__(self, folder: Path, inputs: Sequence[NamedInput], record: DataRecord, classes: int) -> None:
         """Raises UserError if a file is in the way: an input, or one that an earlier prediction did not write."""
         self.record, self.mode = record, "P" if classes <= _UNSEEN["P"] else "I;16"
         self.places = [(folder / f"{stem}-mask.png", folder / f"{stem}-overlay.png") for stem in _stems(inputs)]
@@ -40,7 +40,7 @@ class MaskFiles:
             if place.resolve() in given or (place.exists() and not _ours(place)):
                 raise UserError(f"{place} exists and is not a prediction: choose another folder with -o, or move it")
 
-    def write(self, number: int, one: Input, classes: NDArray[np.int64]) -> tuple[Path, Path]:
+    def write(self, number: int, one: NamedInput, classes: NDArray[np.int64]) -> tuple[Path, Path]:
         """Write the mask [height, width] of the input with this number, and its overlay. Gives their paths."""
         image, box = self._view(one)
         whole = np.full((image.height, image.width), _UNSEEN[self.mode], np.int32)
@@ -52,7 +52,7 @@ class MaskFiles:
         _save(_overlay(image, whole, _UNSEEN[self.mode]), overlay_place)
         return mask_place, overlay_place
 
-    def _view(self, one: Input) -> tuple[Image.Image, tuple[int, int, int, int]]:
+    def _view(self, one: NamedInput) -> tuple[Image.Image, tuple[int, int, int, int]]:
         """The image in RGB, and the part of it that the net sees."""
         _, height, width = one.value.shape
         if one.row is not None:
@@ -62,7 +62,7 @@ class MaskFiles:
         return image, seen(image.size, (height, width), how.crop_pct)
 
 
-def _stems(inputs: Sequence[Input]) -> list[str]:
+def _stems(inputs: Sequence[NamedInput]) -> list[str]:
     """A name for each input, made unique by a number, whatever the case of letters."""
     stems: list[str] = []
     taken: set[str] = set()

@@ -13,7 +13,7 @@ from torch import Tensor
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data import vocabulary_of
-from fractal_dsl.data.inputs import Input, read_inputs
+from fractal_dsl.data.inputs import NamedInput, read_inputs
 from fractal_dsl.evaluation.answering import Answerer, Confidence, Way
 from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
 from fractal_dsl.evaluation.readings import Mask, Reading, reader
@@ -123,7 +123,7 @@ def _confidence(run: Run, trained: DataRecord, out: ops.Tensor) -> Confidence:
 
 def _predictions(
     answers: Iterator[Answer],
-    inputs: Sequence[Input],
+    inputs: Sequence[NamedInput],
     trained: DataRecord,
     top: int | None,
     files: Any,

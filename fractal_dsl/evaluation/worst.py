@@ -15,7 +15,7 @@ from fractal_dsl.base.parts import write_part
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.readings import Labels, Mask, TokenRow, Values, reader
 from fractal_dsl.runs.data_record import DataRecord
-from fractal_dsl.runs.mistakes import Mistake, Picture
+from fractal_dsl.runs.mistakes import Mistake, MistakePicture
 from fractal_dsl.runs.parts import MISTAKES
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
@@ -110,7 +110,7 @@ def _texts(output: Tensor, y: Tensor, record: DataRecord) -> tuple[str, str]:
             return rows[0].text(), rows[1].text()
 
 
-def _pictures(output: Tensor, x: Tensor, y: Tensor, record: DataRecord) -> list[Picture]:
+def _pictures(output: Tensor, x: Tensor, y: Tensor, record: DataRecord) -> list[MistakePicture]:
     from PIL import Image
 
     from fractal_dsl.evaluation.pictures import drawn, palette, png_base64

@@ -32,7 +32,7 @@ class _Pair(Struct, frozen=True):
 _Tree = _Column | _Pair
 
 
-class _Context(Site, frozen=True):
+class _Surroundings(Site, frozen=True):
     """The surroundings of a term: what the sites of its nodes take over, and ``placed``: a rule places the term.
 
     ``shared.place`` is the number of the first node in the shared block.
@@ -59,18 +59,18 @@ class _Expander:
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
         start = graph.add(Input(self._one(program.input), program.input_name))
-        end = self.closed(program.body, start, _Context(program.body.span, (f"net {program.net}",)))
+        end = self.closed(program.body, start, _Surroundings(program.body.span, (f"net {program.net}",)))
         graph.add(Output(graph[end].out), (end,))
         return graph
 
-    def closed(self, term: p.Term, x: int, at: _Context) -> int:
+    def closed(self, term: p.Term, x: int, at: _Surroundings) -> int:
         """The node at the end of a term. The join of its rule closes an open bundle."""
         tree = self.open(term, x, at)
         if isinstance(tree, _Column):
             return tree.node
         return self._close(tree, p.closing(term, at.instances), at)
 
-    def open(self, term: p.Term, x: int, at: _Context) -> _Tree:
+    def open(self, term: p.Term, x: int, at: _Surroundings) -> _Tree:
         match term:
             case p.Op():
                 return _Column(self._op(term, x, at))
@@ -105,29 +105,29 @@ class _Expander:
             case p.Hole():
                 raise AssertionError("a program with errors is not expanded")
 
-    def _tagged(self, term: p.Tagged, at: _Context) -> _Context:
+    def _tagged(self, term: p.Tagged, at: _Surroundings) -> _Surroundings:
         if term.annotation == "checkpoint":
             return self._region(None, at)
         self.tags += 1
         tag = Tag(term.value, self.tags, len(at.outer) + bool(at.block) + len(at.groups))
         return replace(at, tags=(*at.tags, tag))
 
-    def _region(self, level: int | None, at: _Context) -> _Context:
+    def _region(self, level: int | None, at: _Surroundings) -> _Surroundings:
         self.regions += 1
         return replace(at, regions=(*at.regions, (level, self.regions)))
 
-    def _base(self, at: _Context) -> _Context:
+    def _base(self, at: _Surroundings) -> _Surroundings:
         """The context of a new base layer, if a rule places it."""
         if not at.placed:
             return at
         self.bases += 1
         return replace(at, placed=False, base=self.bases)
 
-    def _site(self, span: p.Span, at: _Context) -> Site:
+    def _site(self, span: p.Span, at: _Surroundings) -> Site:
         shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
         return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions)
 
-    def _op(self, term: p.Op, x: int, at: _Context) -> int:
+    def _op(self, term: p.Op, x: int, at: _Surroundings) -> int:
         into = self.graph[x].out
         if (id(term), into) not in self.outs:
             self.outs[id(term), into] = self._one(term.spec.out(into, term.args))
@@ -141,17 +141,17 @@ class _Expander:
         """One object for all equal tensors, so that ``verify`` can compare them by identity."""
         return self.tensors.setdefault(tensor, tensor)
 
-    def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Context) -> _Tree:
+    def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Surroundings) -> _Tree:
         """Give an operand that is the bare input a node of its own, since a tensor feeds a join only once."""
         if isinstance(tree, _Column) and tree.node == x:
             return _Column(self._identity(x, term.span, at), tree.level)
         return tree
 
-    def _identity(self, x: int, span: p.Span, at: _Context) -> int:
+    def _identity(self, x: int, span: p.Span, at: _Surroundings) -> int:
         out = self.graph[x].out
         return self.graph.add(Layer(LAYERS["id"], {}, out, out, self._site(span, at)), (x,))
 
-    def _bundle(self, term: p.Term, x: int, at: _Context) -> tuple[_Tree, p.Instance | None, _Context]:
+    def _bundle(self, term: p.Term, x: int, at: _Surroundings) -> tuple[_Tree, p.Instance | None, _Surroundings]:
         """The open columns of a mention or an ``each``, and the instance that closes them, if any, with its context."""
         match term:
             case p.Mention():
@@ -176,7 +176,7 @@ class _Expander:
             case _:
                 return self.open(term, x, at), None, at
 
-    def _close(self, tree: _Pair, instance: p.Instance, at: _Context) -> int:
+    def _close(self, tree: _Pair, instance: p.Instance, at: _Surroundings) -> int:
         join = instance.join
         assert join is not None
         at = replace(at, trail=(str(instance), *at.trail), placed=False)
@@ -194,7 +194,7 @@ class _Expander:
         end = emit(tree)
         return self.closed(join.after, end, at) if join.after is not None else end
 
-    def _merge(self, term: p.Merge, x: int, at: _Context) -> int:
+    def _merge(self, term: p.Merge, x: int, at: _Surroundings) -> int:
         ends: list[int] = []
         for branch in term.branches:
             end = self.closed(branch, x, at)

@@ -13,7 +13,7 @@ from fractal_dsl.runs.page import table
 Base64 = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9+/]*=*\\Z", max_length=1_000_000)]
 
 
-class Picture(TypedDict):
+class MistakePicture(TypedDict):
     """A picture of an example, as PNG in base64."""
 
     title: str
@@ -27,7 +27,7 @@ class Mistake(TypedDict):
     loss: float
     target: str
     answer: str
-    pictures: list[Picture]
+    pictures: list[MistakePicture]
 
 
 def mistakes_html(mistakes: Sequence[Mistake]) -> str:

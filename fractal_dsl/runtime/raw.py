@@ -13,11 +13,11 @@ from fractal_dsl.graph.passes.raw_ends import normalise_input, raw_ends, restore
 from fractal_dsl.runtime.layers import Normalise, Restore
 from fractal_dsl.runtime.module import FractalModule
 
-Moments = tuple[Sequence[float], Sequence[float]]
+ChannelMoments = tuple[Sequence[float], Sequence[float]]
 """Means and deviations by channel."""
 
 
-def on_raw_data(model: FractalModule, inputs: Moments, outputs: Moments = ((), ())) -> FractalModule:
+def on_raw_data(model: FractalModule, inputs: ChannelMoments, outputs: ChannelMoments = ((), ())) -> FractalModule:
     """A net of the same modules that first normalises its input, and finally restores the unit of its output.
 
     ``inputs`` are the moments of the inputs' channels. Tokens are not normalised. ``outputs`` are those of the targets,
@@ -37,7 +37,7 @@ def on_raw_data(model: FractalModule, inputs: Moments, outputs: Moments = ((), (
 
 
 def _added(
-    graph: JoinGraph, modules: dict[str, nn.Module], layer: Normalise | Restore, moments: Moments
+    graph: JoinGraph, modules: dict[str, nn.Module], layer: Normalise | Restore, moments: ChannelMoments
 ) -> dict[str, nn.Module]:
     """The layer with its moments, under the name that the graph has for it."""
     for buffer, values in zip((layer.mean, layer.std), moments, strict=True):

@@ -106,11 +106,11 @@ def train(
             number = _processes(parallel, world)
             run = RunWriter(folder, compiled, config, place.type, threads, world, number)
             run.begin(weights, origin)
-            job = _Job(run, images, place, console, world, parallel, resumed=False)
+            job = _Training(run, images, place, console, world, parallel, resumed=False)
             return _begin(job, picture, command)
 
 
-def _begin(job: _Job, picture: str | None, command: str | None) -> RunResult:
+def _begin(job: _Training, picture: str | None, command: str | None) -> RunResult:
     """Train a new run. Its folder disappears if training does not begin."""
     run = job.run
     try:
@@ -167,7 +167,7 @@ def resume(
         run.data(images.record)
         world.lead(lambda: note_session(run, place, command))
         run.lengthen()
-        job = _Job(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
+        job = _Training(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
 
@@ -217,7 +217,7 @@ def _same_images(folder: Path, images: ImageSet) -> ImageSet:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Training:
     """A run in training: its folder, its data, its device and its processes."""
 
     run: RunWriter

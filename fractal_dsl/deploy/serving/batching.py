@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fractal_dsl.deploy.runtimes import Array
 from fractal_dsl.deploy.serving.metrics import Metrics
 from fractal_dsl.deploy.serving.stages import ServedNet, Service
-
-Array = NDArray[Any]
 
 
 class Busy(Exception):

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data.values import checked_values
+from fractal_dsl.deploy.runtimes import Array
 from fractal_dsl.deploy.serving.batching import Answered, softmax
 from fractal_dsl.deploy.serving.stages import Service
 
-Array = NDArray[Any]
 HEADER = "Inference-Header-Content-Length"
 _TYPES: Mapping[str, str] = {
     **{f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},

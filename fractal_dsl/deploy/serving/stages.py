@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
@@ -21,13 +19,11 @@ from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.data import vocabulary_of
 from fractal_dsl.deploy.nets import answers_of, classifies
 from fractal_dsl.deploy.origin import open_origin
-from fractal_dsl.deploy.runtimes import load_exported
+from fractal_dsl.deploy.runtimes import Array, load_exported
 from fractal_dsl.deploy.samples import plan_of
 from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfRow
 from fractal_dsl.deploy.targets import TARGETS
 from fractal_dsl.runs.data_record import DataRecord
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

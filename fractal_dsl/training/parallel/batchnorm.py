@@ -38,7 +38,7 @@ def _forward(norm: _BatchNorm, alone: Any, x: Tensor, route: int = FULL) -> Tens
     count = x.numel() // x.shape[1] * dist.get_world_size()
     if count == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
-    normalised, mean, var = cast(Any, _Normalise).apply(x, norm.weight, norm.bias, norm.eps)
+    normalised, mean, var = cast(Any, _NormaliseTogether).apply(x, norm.weight, norm.bias, norm.eps)
     suffix = "" if route == FULL else f"_column{route}"
     if route == FULL and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
@@ -58,7 +58,7 @@ def _share(norm: _BatchNorm, route: int) -> float:
     return 1 / int(cast(Tensor, norm.num_batches_tracked))
 
 
-class _Normalise(torch.autograd.Function):
+class _NormaliseTogether(torch.autograd.Function):
     """The normalised input, and the mean and the population variance by channel, in float32."""
 
     @staticmethod
