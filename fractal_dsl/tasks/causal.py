@@ -15,21 +15,30 @@ def check_causal(model: FractalModule, net: str) -> None:
 
     The net runs twice in eval mode, on random tokens that differ in their later half. It keeps its mode.
     """
+    mode = model.training
+    model.eval()
+    try:
+        first = _first_that_sees_ahead(model)
+    finally:
+        model.train(mode)
+    if first is not None:
+        raise UserError(
+            f"net {net} sees the bytes that it must predict: its output at byte {first + 1} depends on later bytes. Use "
+            "`attention(…, causal=true)`, and remove other layers that mix positions, such as `conv1d`, `flatten` or "
+            "`transpose`"
+        )
+
+
+@torch.no_grad()
+def _first_that_sees_ahead(model: FractalModule) -> int | None:
+    """The first position in the earlier half whose output depends on tokens of the later half; None if there is none."""
     length, (_, classes) = model.input.shape[0], model.output.shape
     half = length // 2
     generator = torch.Generator().manual_seed(0)
-    mode = model.training
-    model.eval()
-    with torch.no_grad():
-        for _ in range(_TRIES if half else 0):
-            one, other = torch.randint(min(classes, 256), (2, 1, length), generator=generator)
-            other[:, :half] = one[:, :half]
-            gap = (model(one) - model(other))[0, :half].abs().amax(1)
-            if bool((gap > 1e-4).any()):
-                first = int((gap > 1e-4).nonzero()[0]) + 1
-                raise UserError(
-                    f"net {net} sees the bytes that it must predict: its output at byte {first} depends on bytes after "
-                    f"byte {half}. Use `attention(…, causal=true)`, and no other layer that mixes positions, such as "
-                    "`conv1d`, `flatten` or `transpose`"
-                )
-    model.train(mode)
+    for _ in range(_TRIES if half else 0):
+        one, other = torch.randint(min(classes, 256), (2, 1, length), generator=generator)
+        other[:, :half] = one[:, :half]
+        gap = (model(one) - model(other))[0, :half].abs().amax(1)
+        if bool((gap > 1e-4).any()):
+            return int((gap > 1e-4).nonzero()[0])
+    return None
