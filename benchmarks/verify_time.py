@@ -2,8 +2,8 @@
 
     python benchmarks/verify_time.py [--quick] [--json]
 
-Compiling goes from the text to a GraphModule with its weights, as `fractal-dsl compile` does. The nets are FractalNet-20
-and the deep net of the paper (B = 5) at 4 to 8 columns, up to 1,275 base layers. CPU seconds, medians over the rounds.
+Compiling goes from the text to a GraphModule with its weights, as `fractal-dsl compile` does. The nets are
+FractalNet-20 and the deep net of the paper (B = 5) at 4 to 8 columns, up to 1,275 base layers. CPU seconds, medians.
 Each round compiles once with and once without verification, in alternating order. `ratio` is with / without - 1, the
 median over the rounds. `inside` is the time inside the verifier over the rest of the same compilation, which other work
 on the machine affects less.

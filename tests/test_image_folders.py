@@ -309,7 +309,9 @@ def test_other_data_are_told_or_refused(
         evaluate(run, say=told.append)
         extracting()
         (said,) = told
-        assert said.startswith("note: ") and expected in said and "no training image is used for testing" in said
+        assert (
+            said.startswith("note: ") and expected in said and "that kept their names are not used for testing" in said
+        )
     with pytest.raises(UserError) as caught:
         resume(run.folder, console=Console(file=StringIO()))
     assert expected in str(caught.value) or "classes, but net Two takes" in str(caught.value)

@@ -39,6 +39,9 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
             f"{path} must have arrays `inputs` and `targets`, `images` and `labels`, `x` and `y`, or "
             f"x_train and y_train, but it has {there}"
         )
+    for name in [name for pair in arrays_of.values() if pair for name in pair]:
+        if not arrays[name].ndim or not len(arrays[name]):
+            raise UserError(f"{path}: {name} has no examples: its shape is {list(arrays[name].shape)}")
     inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in arrays_of.items() if n}
     made: dict[str, Examples] = {}
     for part, names in arrays_of.items():

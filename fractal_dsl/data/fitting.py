@@ -12,11 +12,14 @@ from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import counted
 from fractal_dsl.config import (
+    Csv,
     Dataset,
     Folder,
     NoAugmentation,
     Npz,
+    Python,
     ResizedCrop,
+    Text,
     TrainConfig,
     Translate,
 )
@@ -43,10 +46,11 @@ def judged(config: TrainConfig, splits: Splits, net: str, into: ops.Tensor, out:
     if given != into or classes not in (None, out.shape[0]):
         what = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
         result = out if classes is None else f"f32[{classes}]"
+        published = not isinstance(config.dataset, Folder | Npz | Csv | Text | Python)
+        synthetic = ", or add `--set dataset=synthetic`, which generates examples of the net's own type"
         raise UserError(
             f"`{config.dataset.name}` has {what}, but net {net} takes {into} and gives {out}; "
-            f"declare `net {net}(x: {given}) -> {result}`, or add `--set dataset=synthetic`, "
-            "which generates examples of the net's own type"
+            f"declare `net {net}(x: {given}) -> {result}`{synthetic if published else ''}"
         )
     return task, splits.judged(task)
 
@@ -67,7 +71,26 @@ def _classes(choice: Dataset, raw: dict[str, Targets], out: ops.Tensor) -> int |
             f"Subtract {low} from the labels: they then run from 0 to {high - low}, for a net that gives "
             f"f32[{high - low + 1}]"
         )
+    if high == 0:
+        raise UserError(f"{getattr(choice, 'path', choice.name)}: all labels are 0, but a classifier needs two classes")
+    if high >= out.shape[0] and train.names is None:
+        _check_gaps(raw, out.shape[0], high)
     return high + 1 if low >= 0 else None
+
+
+def _check_gaps(raw: dict[str, Targets], outputs: int, high: int) -> None:
+    """Raise UserError for a class beyond the outputs if classes below it do not occur: it is probably a mistake."""
+    present = np.unique(np.concatenate([targets.values.reshape(-1) for targets in raw.values()]))
+    if len(present) > high:
+        return
+    for targets in raw.values():
+        beyond = targets.values.reshape(-1) >= outputs
+        if beyond.any():
+            row = int(beyond.argmax())
+            label = int(targets.values.reshape(-1)[row])
+            raise UserError(
+                f"{targets.name(row)} is class {label}, but the net has {outputs} classes, 0 to {outputs - 1}"
+            )
 
 
 def check_augmentation(config: TrainConfig, splits: Splits, task: Task, into: ops.Tensor, out: ops.Tensor) -> None:
@@ -104,7 +127,10 @@ def check_parts(config: TrainConfig, splits: Splits, task: Task, parts: Parts) -
             count = counted(int(every[few[0]]), "example")
             raise UserError(f"class `{names[few[0]]}`{others} has {count}, {_too_few(choice)}")
     if not len(rows) or not len(parts[2][1]):
-        raise UserError(f"`{choice.name}` has {counted(len(source), 'example')}, {_too_few(choice)}")
+        count = counted(len(source), "example")
+        if len(source) > 1 and source.split == "by content" and len(np.unique(source.places())) == 1:
+            raise UserError(f"`{choice.name}` has {count}, but their inputs are equal, and equal inputs share a part")
+        raise UserError(f"`{choice.name}` has {count}, {_too_few(choice)}")
     if source.targets is not None:
         _check_seen(task, parts, source.targets[rows])
     if config.validation and not len(parts[1][1]):

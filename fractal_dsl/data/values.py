@@ -21,13 +21,30 @@ def checked_values(x: NDArray[Any], into: ops.Tensor, vocabulary: int | None, wh
     if into.dtype == "f32":
         if x.dtype == np.uint8:
             return x
-        x = x.astype(np.float32)
-        if not np.isfinite(x).all():
-            raise UserError(f"{where} contains infinite or undefined numbers: fill or remove these rows")
-        return x
+        with np.errstate(over="ignore"):
+            narrow = x.astype(np.float32)
+        if (row := _first_row(~np.isfinite(narrow))) is not None:
+            large = np.isfinite(x[row]).all()
+            wrong = (
+                "a number beyond the range of float32: scale it"
+                if large
+                else "an infinite or undefined number: fill it"
+            )
+            raise UserError(f"{where}[{row}] contains {wrong}, or remove the row")
+        return narrow
     if x.dtype.kind not in "ui":
         raise UserError(f"{where} contains {x.dtype}, but the net takes {into}, whole numbers")
     if x.size and (x.min() < 0 or (vocabulary is not None and x.max() >= vocabulary)):
         below = f"0 to {vocabulary - 1:,}" if vocabulary is not None else "0 or more"
-        raise UserError(f"{where} contains tokens from {x.min():,} to {x.max():,}, but the net takes {below}")
+        row = _first_row((x < 0) | (x >= (vocabulary if vocabulary is not None else np.inf)))
+        raise UserError(
+            f"{where} contains tokens from {x.min():,} to {x.max():,}, but the net takes {below}: the first other "
+            f"token is in row {row}"
+        )
     return x.astype(np.int64)
+
+
+def _first_row(wrong: NDArray[np.bool_]) -> int | None:
+    """The first row with a wrong value, counted from 0; None if there is none."""
+    rows = wrong.reshape(len(wrong), -1).any(1)
+    return int(rows.argmax()) if rows.any() else None

@@ -221,12 +221,12 @@ def compare_records(
     others = before.of_other_examples(now)
     if not others:
         return {}
-    text = f"the data differ from those that {folder} was trained on:  {'; '.join(others[:4])}"
+    text = f"the data differ from those that {folder} was trained on: {'; '.join(others[:4])}"
     text += f"; {len(others) - 4:,} more differences" if len(others) > 4 else ""
     if exact:
         return {"refuse": f"{text}. Restore the original data, or train again"}
     kept = {
-        "by name": "parts are chosen by file name, so no training image is used for testing",
+        "by name": "parts are chosen by file name, so training images that kept their names are not used for testing",
         "by content": "parts are chosen by the examples' content, so no training example is used for testing",
         "by stretch": "parts are chosen by stretches of text, which begin elsewhere if the text before them changed: "
         "text that the net was trained on may then be used for testing",

@@ -23,15 +23,15 @@ def check_causal(model: FractalModule, net: str) -> None:
         model.train(mode)
     if first is not None:
         raise UserError(
-            f"net {net} sees the bytes that it must predict: its output at byte {first + 1} depends on later bytes. Use "
-            "`attention(…, causal=true)`, and remove other layers that mix positions, such as `conv1d`, `flatten` or "
-            "`transpose`"
+            f"net {net} sees the bytes that it must predict: its output at byte {first + 1} depends on later bytes. "
+            "Use `attention(…, causal=true)`, and remove other layers that mix positions, such as `conv1d`, `flatten` "
+            "or `transpose`"
         )
 
 
 @torch.no_grad()
 def _first_that_sees_ahead(model: FractalModule) -> int | None:
-    """The first position in the earlier half whose output depends on tokens of the later half; None if there is none."""
+    """The first position of the earlier half whose output depends on tokens of the later half, or None."""
     length, (_, classes) = model.input.shape[0], model.output.shape
     half = length // 2
     generator = torch.Generator().manual_seed(0)
