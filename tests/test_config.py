@@ -110,7 +110,7 @@ def test_published_data_sets_are_known(name: str) -> None:
             None,
         ),
         ({"cuda_graphs": True, "compile": True}, (), "`cuda_graphs` cannot be combined with `compile`", None),
-        ({"patience": 2, "validation": 0}, (), "`patience` needs validation images", None),
+        ({"patience": 2, "validation": 0}, (), "`patience` needs validation examples", None),
         ({"batch": 2, "accumulate": 3}, (), "a mini-batch of 2 cannot be split into 3 parts", None),
         ({"schedule": {"name": "cosine", "warmup": 11}}, (), "a warm-up of 11 epochs does not fit into 10", None),
         ({"schedule": "halfing"}, ("schedule",), "unknown schedule `halfing`", "did you mean `halving`?"),

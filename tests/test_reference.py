@@ -155,7 +155,7 @@ def settings() -> str:
             )
             names = get_args(model.model_fields["name"].annotation)
             texts = [f"`{name} = {v}({inside})`" if keys else f'`{name} = "{v}"`' for v in names]
-            rows.append([", ".join(texts), "", (model.__doc__ or "").splitlines()[0]])
+            rows.append([", ".join(texts), "", " ".join((model.__doc__ or "").split("\n\n")[0].split())])
     return table(("setting", "default", "meaning"), rows)
 
 

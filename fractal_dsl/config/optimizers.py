@@ -72,7 +72,7 @@ class Halving(_Schedule):
 
 
 class Cosine(_Schedule):
-    """Half a cosine wave, from the end of the warm-up down to ``floor`` (Loshchilov and Hutter, 2016)."""
+    """Half a cosine wave, from the end of the warm-up down to `floor` (Loshchilov and Hutter, 2016)."""
 
     name: Literal["cosine"] = "cosine"
     floor: float = Field(default=0.0, ge=0, le=1, description="share of the rate left at the end")

@@ -28,8 +28,8 @@ class TrainConfig(Settings):
     loss: Annotated[Loss | None, named(None)] = Field(
         default=None, description="what training minimises; by default the loss of the task"
     )
-    epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training images")
-    batch: int = Field(default=32, ge=1, le=1_000_000, description="images in a mini-batch")
+    epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training examples")
+    batch: int = Field(default=32, ge=1, le=1_000_000, description="examples in a mini-batch")
     accumulate: int = Field(
         default=1, ge=1, description="run each mini-batch in this many parts, one after another, to save memory"
     )
@@ -38,7 +38,7 @@ class TrainConfig(Settings):
         default=0.1,
         ge=0,
         le=0.5,
-        description="share of training images held out to choose the best weights; 0: keep the last weights",
+        description="share of training examples held out to choose the best weights; 0: keep the last weights",
     )
     init_from: str | None = Field(
         default=None,
@@ -111,7 +111,7 @@ class TrainConfig(Settings):
             losses = " or ".join(f"`{name}`" for name in LOSSES[self.task])
             raise ValueError(f"`loss` of {self.task} is {losses}, not `{self.loss.name}`")
         if self.patience is not None and not self.validation:
-            raise ValueError("`patience` needs validation images: set `validation` above 0")
+            raise ValueError("`patience` needs validation examples: set `validation` above 0")
         if self.accumulate > self.batch:
             raise ValueError(f"a mini-batch of {self.batch} cannot be split into {self.accumulate} parts")
         if self.schedule.warmup > self.epochs:
