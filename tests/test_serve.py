@@ -230,7 +230,7 @@ def test_too_many_waiting_inputs_are_turned_away(service: Service) -> None:
 def test_what_is_missing_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find_spec", lambda name: None)
     done = CliRunner().invoke(app, ["serve", str(run)])
-    assert isinstance(done.exception, UserError) and "pip install 'fractal-dsl[serve]'" in str(done.exception)
+    assert isinstance(done.exception, UserError) and "pip install 'fractal_dsl[serve]'" in str(done.exception)
     monkeypatch.undo()
     done = CliRunner().invoke(app, ["serve", str(tmp_path)])
     assert isinstance(done.exception, UserError)

@@ -68,7 +68,7 @@ def write_hub(origin: Origin, shelf: Shelf | None, folder: Path) -> None:
 def push(folder: Path, name: str) -> str:
     """Upload a repository, as NAME or USER/NAME. Return its address. Raises UserError if that fails."""
     if find_spec("huggingface_hub") is None:
-        raise UserError("--push needs huggingface_hub: pip install 'fractal-dsl[hub]'")
+        raise UserError("--push needs huggingface_hub: pip install 'fractal_dsl[hub]'")
     hub: Any = import_module("huggingface_hub")
     if hub.get_token() is None:
         raise UserError("--push needs you to be logged in to the Hugging Face Hub: run `hf auth login`")

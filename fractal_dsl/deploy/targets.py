@@ -27,7 +27,7 @@ class Target(Struct, frozen=True):
         """What must be installed for this format, and how. None if nothing is missing."""
         absent = [name for name in self.needs if find_spec(name) is None]
         if absent:
-            return f"{self.name} needs {', '.join(absent)}: pip install 'fractal-dsl[{self.name}]'"
+            return f"{self.name} needs {', '.join(absent)}: pip install 'fractal_dsl[{self.name}]'"
         if self.compiler and not (which("g++") or which("c++") or which("clang++")):
             return f"{self.name} needs a C++ compiler, such as g++, which is not on the PATH"
         return None

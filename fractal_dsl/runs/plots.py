@@ -51,7 +51,7 @@ def dark_colours(scope: str) -> str:
 def require_matplotlib() -> None:
     """Raise UserError if matplotlib is not installed. Called before any work is done."""
     if find_spec("matplotlib") is None:
-        raise UserError("the curves of a run need matplotlib: pip install 'fractal-dsl[train]'")
+        raise UserError("the curves of a run need matplotlib: pip install 'fractal_dsl[train]'")
 
 
 PlotText = Callable[[float, float], str]

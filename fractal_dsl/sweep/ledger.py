@@ -28,7 +28,7 @@ _DRAWS = 100
 def require_optuna() -> None:
     """Raise UserError if Optuna is not installed. Called before any work is done."""
     if find_spec("optuna") is None:
-        raise UserError("sweeps need Optuna: pip install 'fractal-dsl[sweep]'")
+        raise UserError("sweeps need Optuna: pip install 'fractal_dsl[sweep]'")
 
 
 class Claim:

@@ -40,15 +40,15 @@ def require_server() -> None:
     """Raise UserError if starlette or uvicorn is not installed."""
     absent = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if absent:
-        raise UserError(f"serving needs {' and '.join(absent)}: pip install 'fractal-dsl[serve]'")
+        raise UserError(f"serving needs {' and '.join(absent)}: pip install 'fractal_dsl[serve]'")
 
 
 def serve(service: Service, host: str, port: int, limits: Limits, say: Callable[[str], object]) -> None:
-    """Serve until the process is told to end. Requests that are being answered are answered first."""
+    """Serve until the process is stopped. Requests in progress are finished first."""
     uvicorn: Any = import_module("uvicorn")
     app = application(service, limits)
     shown = f"[{host}]" if ":" in host else host
-    say(f"{service.name} at http://{shown}:{port}/ (Ctrl-C ends)")
+    say(f"{service.name} at http://{shown}:{port}/ (press Ctrl-C to stop)")
     times = {"timeout_graceful_shutdown": 10, "timeout_keep_alive": 75}
     config = uvicorn.Config(app, host, port, log_level="warning", server_header=False, **times)
     server = uvicorn.Server(config)
