@@ -182,14 +182,16 @@ def test_missing_runtimes_are_skipped_by_name(run: Path, tmp_path: Path, monkeyp
     with pytest.raises(UserError, match="nothing can be deployed") as caught:
         deploy(run, tmp_path / "shelf", Options(targets=("onnx", "aoti", "executorch", "openvino")))
     said = str(caught.value)
-    assert "onnx needs onnx, onnxscript, onnxruntime: pip install 'fractal-dsl[onnx]'" in said
+    assert "onnx needs onnx, onnxscript, onnxruntime: pip install 'fractal_dsl[onnx]'" in said
     assert "executorch needs executorch" in said and "aoti needs a C++ compiler, such as g++" in said
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "onxx"], "did you mean `onnx`?"),
+        (["--to", "onxx"], "there is no format `onxx`, did you mean `onnx`? The formats are"),
+        (["--to", "hubb"], "did you mean `hub`?"),
+        (["--to", "xx"], "there is no format `xx`. The formats are"),
         (["--to", ","], "name at least one of"),
         (["--columns", "1,x"], "is not a list of column numbers"),
         (["--columns", "7"], "there is no column 7"),
@@ -217,7 +219,7 @@ def test_a_run_without_its_test_data_says_how_to_go_on(tmp_path: Path) -> None:
 def test_int8_needs_training_images(tmp_path: Path) -> None:
     compiled = compile_text(TINY)
     save_artifact(compiled, build(compiled), tmp_path / "net")
-    with pytest.raises(UserError, match="int8 needs training images"):
+    with pytest.raises(UserError, match="int8 needs training examples"):
         deploy(tmp_path / "net", tmp_path / "shelf", Options(targets=("onnx",), int8=True))
 
 

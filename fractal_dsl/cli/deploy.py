@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fractal_dsl.deploy.shelf import Shelf
 
 _HUB = "hub"
+_FORMATS = ", ".join((*TARGETS, _HUB))
 
 
 def deploy(
@@ -31,11 +32,12 @@ def deploy(
         Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="Folder to write; by default RUN-shelf/.")
     ] = None,
     to: Annotated[
-        str, typer.Option(metavar="FORMATS", help=f"Formats, separated by commas: {', '.join(TARGETS)}, hub.")
+        str, typer.Option(metavar="FORMATS", help=f"Formats to write, separated by commas: {_FORMATS}.")
     ] = ",".join(TARGETS),
     int8: Annotated[bool, typer.Option("--int8", help="Also quantize each net to 8 bits.")] = False,
     columns: Annotated[
-        str | None, typer.Option(metavar="K,…", help="Columns to deploy; by default all. The whole net always is.")
+        str | None,
+        typer.Option(metavar="K,…", help="Columns to deploy; by default all. The whole net is always included."),
     ] = None,
     budget_ms: Annotated[
         float | None,
@@ -46,7 +48,10 @@ def deploy(
     batch: Annotated[int, typer.Option(min=1, help="Size of the batches that are timed.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtimes.")] = 1,
     confidence: Annotated[
-        float, typer.Option(min=0, max=1, callback=finite, metavar="P", help="Where the anytime net stops when timed.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, metavar="P", help="Confidence at which the anytime net stops in timings."
+        ),
     ] = 0.9,
     push: Annotated[
         str | None, typer.Option(metavar="NAME", help="Upload FOLDER/hub to the Hugging Face Hub under this name.")
@@ -112,13 +117,11 @@ def _targets(text: str, push: str | None) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in (*TARGETS, _HUB):
-            hint = nearest(name, TARGETS)
-            also = f", did you mean `{hint}`?" if hint else ""
-            raise typer.BadParameter(
-                f"there is no format {name!r}{also} Formats: {', '.join(TARGETS)}", param_hint="--to"
-            )
+            hint = nearest(name, (*TARGETS, _HUB))
+            also = f", did you mean `{hint}`?" if hint else "."
+            raise typer.BadParameter(f"there is no format `{name}`{also} The formats are {_FORMATS}", param_hint="--to")
     if not names:
-        raise typer.BadParameter(f"name at least one of {', '.join(TARGETS)}", param_hint="--to")
+        raise typer.BadParameter(f"name at least one of {_FORMATS}", param_hint="--to")
     if push is not None and _HUB not in names:
         raise typer.BadParameter("it uploads what --to hub writes", param_hint="--push")
     return tuple(dict.fromkeys(names))

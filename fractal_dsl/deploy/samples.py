@@ -74,7 +74,7 @@ def samples_of(origin: Origin, say: Callable[[str], object], *, int8: bool, allo
     if images is None:
         if int8:
             raise UserError(
-                f"int8 needs training images to choose its ranges by, and {origin.folder} has none: give a run"
+                f"int8 needs training examples to choose its ranges by, and {origin.folder} has none: give a run"
             )
         return Samples(random, random, torch.zeros(0), None, 0)
     size = int(np.prod(into.shape)) * 4 + int(np.prod(model.output.shape)) * 4
