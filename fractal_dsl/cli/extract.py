@@ -26,7 +26,7 @@ def extract(
     ] = None,
     recalibrate_bn: Annotated[
         bool,
-        typer.Option("--recalibrate-bn", help="Estimate its batch-norm statistics again on the training images."),
+        typer.Option("--recalibrate-bn", help="Estimate its batch-norm statistics again on the training examples."),
     ] = False,
     fuse: Annotated[
         bool, typer.Option("--fuse", help="Fold batch norms into the layers before them, for faster inference.")

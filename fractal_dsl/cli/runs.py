@@ -40,7 +40,7 @@ def eval(
     from fractal_dsl.runs.plots import require_matplotlib
 
     if anytime and crops != "1":
-        raise typer.BadParameter("--anytime takes one image at a time: leave one option out", param_hint="--crops")
+        raise typer.BadParameter("--anytime takes one example at a time: leave one option out", param_hint="--crops")
     if anytime:
         require_matplotlib()
     opened = options.open(run)
@@ -73,7 +73,7 @@ def _tradeoff(facts: dict[str, Any]) -> list[str]:
     """The table of scores against their cost, as lines."""
     score = TASKS[facts["task"]].score
     names = [*(f"column {row['column']}" for row in facts["networks"][:-1]), "whole net"]
-    rows = [("", score.label, "ms per image", "MACs per image", "answered by")]
+    rows = [("", score.label, "ms per example", "MACs per example", "answered by")]
     rows += [(name, *_costs(row, score), "") for name, row in zip(names, facts["networks"], strict=True)]
     for row in facts["policies"]:
         shares = [f"{name} {share:.1%}" for name, share in zip(names, row["answered"], strict=True) if share]
@@ -81,7 +81,7 @@ def _tradeoff(facts: dict[str, Any]) -> list[str]:
     threads = f", {counted(facts['threads'], 'thread')}" if facts["device"] == "cpu" else ""
     return [
         *aligned(rows, "<>>><"),
-        f"Latency: one image at a time on {facts['device']}{threads}, median of {facts['repeats']}."
+        f"Latency: one example at a time on {facts['device']}{threads}, median of {facts['repeats']}."
         + (f" Confidence: {CONFIDENCES[facts['task']]}, not calibrated." if facts["policies"] else ""),
     ]
 

@@ -33,7 +33,7 @@ def scaling(
         ),
     ] = None,
     parallel: Annotated[ParallelMode, typer.Option(help="How the processes share the work.")] = ParallelMode.ddp,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images in a mini-batch, over all processes.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples in a mini-batch, over all processes.")] = None,
     accumulate: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Run each mini-batch in this many parts.")
     ] = None,

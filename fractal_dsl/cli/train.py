@@ -154,8 +154,8 @@ def _configured(given: Given, settings: Mapping[str, Any]) -> TrainConfig:
     if seed != config.seed and _rank() == 0:
         say(
             f"note: the weights in {one_line(str(stored.folder))} were drawn with seed {seed} and are kept. Seed "
-            f"{config.seed} draws the rest: the order of images, drop-path, dropout. To draw the weights with it too, "
-            f"run `compile --seed {config.seed}`",
+            f"{config.seed} draws the rest: the order of examples, drop-path, dropout. To draw the weights with it "
+            f"too, run `compile --seed {config.seed}`",
             error=True,
         )
     return config

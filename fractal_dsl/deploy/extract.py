@@ -62,8 +62,8 @@ def extract(
     """Write a column of a run or of a compiled whole net, or the whole net (None), as a compiled network.
 
     The network of a run answers raw inputs with the bits of the run's own answers: it normalises them itself.
-    ``recalibrate_bn`` re-estimates batch-norm statistics on the training images (for a compiled network, those that
-    its train block names). ``fold`` folds batch norms. The manifest describes the inputs and classes of a run, and
+    ``recalibrate_bn`` re-estimates batch-norm statistics on the training examples (for a compiled network, those
+    that its train block names). ``fold`` folds batch norms. The manifest describes the inputs and classes of a run, and
     what re-estimation changed. Raises UserError if there is no such column or no data, or the output is the source.
     """
     if output.exists() and source.exists() and output.samefile(source):
@@ -105,7 +105,7 @@ def _recalibrated(
 def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
     if config.dataset is None:
         raise UserError(
-            f"--recalibrate-bn needs the training images, but the spec in {source} names none: "
+            f"--recalibrate-bn needs the training examples, but the spec in {source} names none: "
             "extract from the training run, or compile a spec whose `train` block has a `dataset`"
         )
     return config
@@ -114,8 +114,8 @@ def _with_data(config: TrainConfig, source: Path) -> TrainConfig:
 def recalibrate(model: FractalModule, images: ImageSet) -> Recalibration:
     """Re-estimate the running statistics of a net's batch norms, in place, for the whole net and for each column.
 
-    They become averages over all training images, taken in order in equal mini-batches of at most 256. Batch norms run
-    in train mode, everything else in eval mode.
+    They become averages over all training examples, taken in order in equal mini-batches of at most 256. Batch norms
+    run in train mode, everything else in eval mode.
     """
     before = measure(model, images, images.test, model.full_plan())
     model.eval()

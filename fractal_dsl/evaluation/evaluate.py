@@ -42,7 +42,7 @@ def evaluate(
     allow_python: bool = False,
     say: Callable[[str], object] = to_stderr,
 ) -> dict[str, Any]:
-    """Measure a run on the test images; with ``ten_crops``, by the mean softmax over ten crops of each image.
+    """Measure a run on the test examples; with ``ten_crops``, by the mean softmax over ten crops of each image.
 
     Keys: ``loss``, the metrics of the task (``runs/tasks.py``), ``columns`` (a list of ``{column, loss, …}`` from
     shallow to deep, empty unless requested), ``confusion`` for up to 100 classes, ``weights_sha256`` and, if requested,

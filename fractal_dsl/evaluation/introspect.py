@@ -1,4 +1,4 @@
-"""Measures the inside of a net during training, on one fixed batch of training images after each epoch."""
+"""Measures the inside of a net during training, on one fixed batch of training examples after each epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMAGES = 256
 
 
 class Tracker:
-    """Measures a net in eval mode on up to 256 fixed training images without augmentation.
+    """Measures a net in eval mode on up to 256 fixed training examples without augmentation.
 
     ``norms`` has the latest L2 norm of the gradient of each weighted layer, by module name.
     """
@@ -29,7 +29,7 @@ class Tracker:
         self.norms: dict[str, float] = {}
 
     def measure(self) -> dict[str, Any]:
-        """``loss`` of the whole net (nats per image), the same for each column alone (``columns``), and ``gradients``.
+        """``loss`` of the whole net (nats per example), that of each column alone (``columns``), and ``gradients``.
 
         ``gradients`` lists, for each depth in weighted layers from 1, the mean L2 norm of the layers' gradients there.
         """

@@ -25,12 +25,12 @@ _SECONDS = 5.0  # time limit for the repeats
 
 
 def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict[str, Any]:
-    """The metrics of the task, the latency and the multiply-accumulates per image of each way to answer, in eval mode.
+    """The metrics of the task, the latency and the multiply-accumulates per example of each answer, in eval mode.
 
     ``networks`` are each column by itself and the whole net (``column`` None). ``policies`` ask the columns from
     shallow to deep, then the whole net, until the confidence of an answer reaches ``confidence``; ``answered`` is
-    the share of images that each of them answered. Tasks whose outputs have no confidence have no policies. ``ms`` is
-    the latency of one image at a time, a median over ``repeats``; a policy's latency is averaged over the images.
+    the share of examples that each of them answered. Tasks whose outputs have no confidence have no policies. ``ms`` is
+    the latency of one example at a time, a median over ``repeats``; a policy's latency is averaged over the examples.
     ``threads`` counts torch's CPU threads.
     """
     planned = Anytime(model.eval())
@@ -62,7 +62,7 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
 
 
 def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[str, float]], list[Tensor]]:
-    """The figures of each answer and then of each policy, and for each policy the position of each image's answer."""
+    """The figures of each answer and then of each policy, and for each policy the position of each example's answer."""
     answers, task = len(planned.increments), images.task
     thresholds = THRESHOLDS if answers > 1 and task.name in CONFIDENCES else ()
     meters = [task.meter() for _ in range(answers + len(thresholds))]
@@ -83,7 +83,7 @@ def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[
 
 
 def _latencies(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[float], list[float], int]:
-    """Milliseconds for one image, by network and by number of answers, and the number of repeats."""
+    """Milliseconds for one example, by network and by number of answers, and the number of repeats."""
     model = planned.model
     plans = [model.full_plan() if p.column is None else model.column_plan(p.column) for p in planned.increments]
     alone: list[list[float]] = []
@@ -139,7 +139,7 @@ def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
             axes.set_xlim(left=0)
             axes.margins(y=0.12)
         latency, macs = drawing.axes
-        latency.set(title="Latency", xlabel=f"ms per image, one at a time (median of {tradeoff['repeats']})")
-        macs.set(title="Work", xlabel="million multiply-accumulates per image")
+        latency.set(title="Latency", xlabel=f"ms per example, one at a time (median of {tradeoff['repeats']})")
+        macs.set(title="Work", xlabel="million multiply-accumulates per example")
         drawing.figure.legend(*latency.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return drawing.svg

@@ -24,7 +24,7 @@ Measurements = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run, finished or not. ``result`` is None until the test images are measured."""
+    """A run, finished or not. ``result`` is None until the test examples are measured."""
 
     folder: Path
     given: RunParameters

@@ -1,7 +1,7 @@
 """The measurements of a training run by node of its net, read without torch, for pictures.
 
 ``gradients.json``   {"module name": norm}: the norm of the gradient of each module's parameters
-``result.json``      ``columns``: the loss of each column on the test images
+``result.json``      ``columns``: the loss of each column on the test examples
 """
 
 from __future__ import annotations

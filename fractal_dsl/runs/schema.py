@@ -32,14 +32,14 @@ class Validated(MeasuredFigures):
 
 
 class ColumnLoss(TypedDict):
-    """The loss of a column on training images."""
+    """The loss of a column on training examples."""
 
     column: Natural
     loss: float
 
 
 class Tracked(TypedDict):
-    """Losses on training images, and the norm of the gradient by depth."""
+    """Losses on training examples, and the norm of the gradient by depth."""
 
     loss: float
     columns: list[ColumnLoss]

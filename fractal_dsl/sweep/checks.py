@@ -176,5 +176,5 @@ def configured(block: Mapping[str, Any], settings: Mapping[str, str]) -> TrainCo
     """The settings of a trial. Raises UserError if they are wrong, or trials could not be compared."""
     config = parse_config(merge(block, [(key, literal(text, key)) for key, text in settings.items()]))
     if not config.validation:
-        raise UserError("trials are compared on validation images: set `validation` above 0")
+        raise UserError("trials are compared on validation examples: set `validation` above 0")
     return config

@@ -121,7 +121,7 @@ class Results:
         with Drawing(3, "sweep") as drawing:
             panels = [
                 ("Parameters", "parameters", [r.sizes["params"] for r in done]),
-                ("Work", "multiply-accumulates per image", [r.sizes["macs"] for r in done]),
+                ("Work", "multiply-accumulates per example", [r.sizes["macs"] for r in done]),
                 ("Time", "seconds of training", [r.seconds or 0 for r in done]),
             ]
             y = [aim.plotted(r.value or 0) for r in done]

@@ -41,7 +41,7 @@ Ended = Literal["", "epochs", "patience", "interrupted", "minutes"]
 class Progress:
     """The progress of a run: its state apart from tensors.
 
-    ``epoch`` epochs are done, and of the next one ``batch`` mini-batches with ``images`` images. ``ended`` is why the
+    ``epoch`` epochs are done, and of the next one ``batch`` mini-batches with ``images`` examples. ``ended`` is why the
     run stopped. ``patience`` counts from the best epoch, or from ``patient_from`` if that is later. Seconds count
     training time over all sessions of the run.
     """

@@ -24,7 +24,7 @@ _STATUS: dict[str, Status] = {
 def finished(
     run: RunWriter, loop: Loop, ended: str, signal: str, plain: dict[str, Any] | None, view: ProgressView
 ) -> RunResult:
-    """Measure the best weights on the test images, and write the report."""
+    """Measure the best weights on the test examples, and write the report."""
     stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
     if ended in ("interrupted", "minutes"):
         why = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"

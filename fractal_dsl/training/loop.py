@@ -1,7 +1,7 @@
 """The training loop: epochs, steps and checkpoints (paper, section 4).
 
-Every draw is a function of the seed and counters: the weights of the seed, the order of the images of (seed, epoch),
-augmentation of (seed, epoch, image), dropout, mixing and the drop-path plan of (seed, step). No draw depends
+Every draw is a function of the seed and counters: the weights of the seed, the order of the examples of (seed, epoch),
+augmentation of (seed, epoch, example), dropout, mixing and the drop-path plan of (seed, step). No draw depends
 on earlier ones, so a killed and resumed run is bit-identical to an uninterrupted one.
 """
 

@@ -118,7 +118,7 @@ def plans_of_steps(graph: JoinGraph, seed: int, steps: int) -> list[list[Plan]]:
 
 
 def _values(graph: JoinGraph, nodes: Iterable[int]) -> int:
-    """The number of output values of some layers and joins for one image."""
+    """The number of output values of some layers and joins for one example."""
     return sum(prod(graph[i].out.shape) for i in nodes if isinstance(graph[i], Layer | Join))
 
 

@@ -96,7 +96,7 @@ class Stepper:
         return sum(losses[1:], losses[0]), sum(sums[1:], sums[0])
 
     def _parts(self, x: Tensor, targets: MixedTargets) -> Iterator[tuple[tuple[Tensor, MixedTargets, float], bool]]:
-        """The parts of the mini-batch, each with its share of the images, and whether it is the last."""
+        """The parts of the mini-batch, each with its share of the examples, and whether it is the last."""
         if self.config.accumulate == 1:
             yield (x, targets, 1.0), True
             return
