@@ -105,7 +105,7 @@ def test_doctor_tells_versions_devices_and_graphviz(tmp_path: Path) -> None:
     for word in ("fractal_dsl", "Python", "PyTorch", "devices", "cpu", "Graphviz", "extra train"):
         assert word in done.stdout
     told = json.loads(run("doctor", "--json", cwd=tmp_path).stdout)
-    assert {"name", "found", "ok", "help"} == {*told[0]}
+    assert {"name", "state", "ok", "help"} == {*told[0]}
 
 
 def test_doctor_knows_every_extra_of_users() -> None:
@@ -118,7 +118,7 @@ def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: texts)
     assert doctor._needs("") == [("lark", ">=1.2")]
     found = {f.name: f for f in doctor._extras()}
-    assert found["extra sweep"].found == "missing: nowhere, optuna"
+    assert found["extra sweep"].state == "missing: nowhere, optuna"
     assert found["extra sweep"].help.startswith("pip install 'fractal_dsl[sweep]'")
     assert found["extra train"].help == ""
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["nowhere>=1"])
@@ -138,5 +138,5 @@ def test_doctor_without_graphviz(monkeypatch: pytest.MonkeyPatch, program: str, 
     monkeypatch.setattr(doctor.shutil, "which", lambda name: program)
     monkeypatch.setattr(doctor, "_version", lambda name: wheel or None)
     told = doctor._graphviz()
-    assert told.found == ("in pygraphviz 2.0" if wheel else "missing: render writes .dot and .html only")
+    assert told.state == ("in pygraphviz 2.0" if wheel else "missing: render writes .dot and .html only")
     assert told.help == ("" if wheel else "pip install pygraphviz")

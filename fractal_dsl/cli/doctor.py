@@ -37,10 +37,10 @@ _NEED = re.compile(r"([\w.-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;(.*))?$")
 
 
 class Condition(Struct):
-    """A line of the report: ``name`` is in the state ``found``; if that is not ``ok``, ``help`` says what to do."""
+    """A line of the report: ``name`` is in the state ``state``; unless that is ``ok``, ``help`` says what to do."""
 
     name: str
-    found: str
+    state: str
     ok: bool = True
     help: str = ""
 
@@ -51,7 +51,7 @@ def doctor(json_: JSON = False) -> None:
     if json_:
         say(json.dumps([{name: getattr(f, name) for name in f.__struct_fields__} for f in findings], indent=2))
     else:
-        for line in aligned([(f.name, f.found) for f in findings], "<"):
+        for line in aligned([(f.name, f.state) for f in findings], "<"):
             say(line)
         helps = [f"{f.name}: {f.help}" for f in findings if f.help]
         say("\n" + "\n".join(helps) if helps else "\nNothing is missing.")
