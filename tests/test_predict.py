@@ -287,10 +287,10 @@ def test_options_without_a_meaning_are_refused(
     ("arguments", "message"),
     [
         ([], "give files of inputs or, for a net trained on text, --prompt"),
-        (["x.npy", "--seed", "3"], "it is for --prompt"),
+        (["x.npy", "--seed", "3"], "this option needs --prompt"),
         (["x.npy", "--prompt", "a"], "give files of inputs or a prompt, not both"),
-        (["--prompt", "a", "--top", "3"], "it is for files of inputs"),
-        (["--prompt", "a", "-o", "out"], "it is for files of inputs"),
+        (["--prompt", "a", "--top", "3"], "this option does not apply to --prompt"),
+        (["--prompt", "a", "-o", "out"], "this option does not apply to --prompt"),
         (["--prompt", "a", "--temperature", "inf"], "is not a finite number"),
     ],
 )

@@ -21,14 +21,14 @@ _IGNORED = "/runs/\n/net/\n/net.svg\n"
 _README = """\
 # {title}
 
-A fractal network: [`net.frac`](net.frac) is the net and how it is trained. {data}
+A fractal network: [`net.frac`](net.frac) defines the net and its training. {data}
 
 ```
-fractal-dsl check net.frac  # all errors at once, with what to do
+fractal-dsl check net.frac  # list all errors, with fixes
 fractal-dsl render net.frac  # net.svg: the picture
 fractal-dsl play net.frac  # the editor with the live picture
 fractal-dsl train net.frac  # runs/{template}-1: weights, curves, report.html
-fractal-dsl eval runs/{template}-1  # how good it is on examples that it has not seen
+fractal-dsl eval runs/{template}-1  # accuracy or other scores on unseen examples
 ```
 
 `fractal-dsl info net.frac -p columns=5` shows what another parameter costs; `train` takes `-p`, too.
@@ -61,7 +61,7 @@ def new(
     name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to create.", show_default=False)],
     template: Annotated[
         Project | None,
-        typer.Option(help="What to start with; by default the template that NAME is called, or else digits."),
+        typer.Option(help="Template to start with; by default the one named NAME, or else digits."),
     ] = None,
 ) -> None:
     """Create a folder with a net, sample data that it trains on, and the commands to run next."""

@@ -32,18 +32,21 @@ class PromptOptions(NamedTuple):
     temperature: Annotated[
         float,
         typer.Option(
-            min=0, callback=finite, metavar="T", help="Below 1, probable bytes are favoured; 0 takes the most probable."
+            min=0,
+            callback=finite,
+            metavar="T",
+            help="Sampling temperature: below 1 favours probable bytes, 0 picks the most probable one.",
         ),
     ] = 1.0
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the bytes that are drawn.")] = 0
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the sampling.")] = 0
 
 
 class AnswerOptions(NamedTuple):
     """Which columns answer."""
 
-    column: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="Ask column K by itself, 1 for the shallowest.")
-    ] = None
+    column: Annotated[int | None, typer.Option(min=1, metavar="K", help="Use only column K; 1 is the shallowest.")] = (
+        None
+    )
     confidence: Annotated[
         float | None,
         typer.Option(
@@ -140,12 +143,12 @@ def _check_usage(context: typer.Context, inputs: list[Path] | None, prompt: str 
         if not inputs:
             raise typer.BadParameter("give files of inputs or, for a net trained on text, --prompt", param_hint="INPUT")
         if lone := next((name for name in _ONLY_PROMPT if name in given), None):
-            raise typer.BadParameter("it is for --prompt: give one, or leave it out", param_hint=f"--{lone}")
+            raise typer.BadParameter("this option needs --prompt", param_hint=f"--{lone}")
         return
     if inputs:
         raise typer.BadParameter("give files of inputs or a prompt, not both", param_hint="--prompt")
     if other := next((name for name in ("top", "output") if name in given), None):
-        raise typer.BadParameter("it is for files of inputs: leave it out", param_hint=f"--{other}")
+        raise typer.BadParameter("this option does not apply to --prompt", param_hint=f"--{other}")
 
 
 def _line(row: Prediction, budget_ms: float | None) -> str:

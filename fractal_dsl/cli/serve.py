@@ -20,7 +20,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; by default this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of the runtimes.")] = 1,
-    max_batch: Annotated[int, typer.Option(min=1, help="Most inputs that are computed together.")] = 256,
+    max_batch: Annotated[int, typer.Option(min=1, help="Largest number of inputs to compute together.")] = 256,
     max_wait_ms: Annotated[
         float, typer.Option(min=0, max=1000, help="How long an input waits for others to be computed with.")
     ] = 1.0,

@@ -52,8 +52,8 @@ def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
 
 def _pair(path: Path, arrays: Mapping[str, object], part: str) -> tuple[str, str] | None:
     """The names of a part's inputs and targets, as NumPy users, Keras (``x_train``) and MedMNIST (``train_images``)
-    write them; None if there are none. Training examples need no name of their part. Raises UserError if two arrays
-    could be meant.
+    write them; None if there are none. The part's name may be missing for training examples. Raises UserError if two
+    arrays could be meant.
     """
     pair: list[str] = []
     for bases in (_INPUTS, _TARGETS):

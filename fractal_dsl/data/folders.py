@@ -65,7 +65,7 @@ class ImageFiles:
 
     @property
     def unit(self) -> TokenUnit:
-        """No token."""
+        """The default: images have no tokens."""
         return "token"
 
     def raw(self) -> Targets:
@@ -73,7 +73,7 @@ class ImageFiles:
         return Targets(self.targets, lambda i: str(self.tree.root / self.tree.files[i][0]), self.names)
 
     def judged(self, task: Task) -> ImageFiles:
-        """The same: classes suit no other task. Raises UserError if the task takes other targets."""
+        """This source itself; it supports classification only. Raises UserError for a task with other targets."""
         task.converted(self.raw())
         return self
 

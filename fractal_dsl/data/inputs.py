@@ -63,7 +63,7 @@ def read_inputs(
 
 
 def _table_rows(path: Path, into: ops.Tensor, table: Table, say: Callable[[str], object]) -> list[NamedInput]:
-    """The rows of a table, named by their lines. Tells of values that the net was not trained on."""
+    """The rows of a table, named by their lines. Reports values that the net was not trained on."""
     names, rows, new = read_rows(path, table, into)
     if new:
         values = [f"{counted(count, 'row')} with {value}" for value, count in new.most_common()]
@@ -163,5 +163,5 @@ def _array(path: Path) -> NDArray[Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        said = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
-        raise UserError(f"{path} is not an array as NumPy saves it: {said}") from None
+        reason = "it contains Python objects" if "allow_pickle" in str(error) else "it is damaged or of another type"
+        raise UserError(f"{path} is not an array as NumPy saves it: {reason}") from None

@@ -17,7 +17,7 @@ _USAGE = "write %%frac [VARIABLE] [-p NAME=VALUE]… [--net NAME]"
 def frac(ipython: Any, line: str, cell: str) -> Compiled | None:
     """Compile a cell and put the net into a variable, by default ``net``. Errors are printed, and leave it as it was.
 
-    A cell imports files of the standard library, but no local ones: those belong into a file.
+    A cell imports files of the standard library, but no local ones: those belong in a file.
     """
     try:
         variable, params, net = _words(line)

@@ -50,7 +50,7 @@ class Classification:
         return "cross_entropy"
 
     def numbered(self) -> tuple[str, ...]:
-        """Numbers from 0."""
+        """The numbers of the classes, as names."""
         return tuple(map(str, range(self.classes)))
 
     def record(self) -> TargetRecord:

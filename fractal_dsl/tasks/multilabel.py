@@ -56,7 +56,7 @@ class Multilabel:
         return "binary_cross_entropy"
 
     def numbered(self) -> tuple[str, ...]:
-        """Numbers from 0."""
+        """The numbers of the labels, as names."""
         return tuple(map(str, range(self.labels)))
 
     def record(self) -> TargetRecord:

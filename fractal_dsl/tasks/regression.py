@@ -58,7 +58,7 @@ class Regression:
         return self.error
 
     def numbered(self) -> tuple[str, ...]:
-        """None."""
+        """No names: values are not named."""
         return ()
 
     def record(self) -> TargetRecord:

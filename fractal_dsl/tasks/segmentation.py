@@ -46,7 +46,7 @@ class Segmentation(Elements):
         return "segmentation"
 
     def numbered(self) -> tuple[str, ...]:
-        """Numbers from 0."""
+        """The numbers of the classes, as names."""
         return tuple(map(str, range(self.classes)))
 
     def converted(self, targets: Targets) -> NDArray[Any]:

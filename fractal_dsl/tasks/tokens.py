@@ -49,7 +49,7 @@ class Tokens(Elements):
         return "tokens"
 
     def numbered(self) -> tuple[str, ...]:
-        """None."""
+        """No names: tokens are not named."""
         return ()
 
     def record(self) -> TargetRecord:

@@ -13,11 +13,12 @@ def lengthened(config: TrainConfig, before: int, progress: Progress) -> str:
     if progress.ended == "patience":
         text += f", and another {config.patience:,} epochs to improve on epoch {progress.best_epoch}"
     if all(schedule.factor(i / 2, before) == schedule.factor(i / 2, now) for i in range(2 * done)):
-        same = "" if progress.ended == "patience" else ", and so the result will be"
+        same = "" if progress.ended == "patience" else ", so the result equals that of such a run"
         return f"{text}. The learning rate so far was that of a run of {now:,} epochs{same}"
     last, rate = max(0, done - 1), config.optimizer.lr
     was, new = (rate * schedule.factor(epoch, epochs) for epoch, epochs in ((last, before), (done, now)))
     return (
         f"{text}. The {schedule.name} schedule follows that: the learning rate goes from {was:.2g} to {new:.2g}, "
-        f"as in a run of {now:,} epochs at this point. Its rates before were different, so the result will be, too"
+        f"as in a run of {now:,} epochs at this point. Earlier rates differ from such a run's, so the result "
+        "differs too"
     )

@@ -229,7 +229,7 @@ class _Training:
     resumed: bool
 
     def train(self, model: FractalModule, minutes: float | None) -> RunResult:
-        """Train, measure and report, for so many minutes at most."""
+        """Train for at most ``minutes``, then measure and report."""
         deadline = math.inf if minutes is None else time.perf_counter() + 60 * minutes
         run, images, place = self.run, self.images, self.place
         config, net = run.config, run.compiled.program.net
