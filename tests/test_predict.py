@@ -330,3 +330,8 @@ def test_undefined_outputs_are_refused(runs: dict[str, Run], arrays: Path, monke
     monkeypatch.setattr(Run, "load", spoiled)
     with pytest.raises(UserError, match=r"x\.npy\[0\]: the net's output is infinite or undefined"):
         list(predict(runs["regression"], [arrays / "x.npy"]))
+
+
+def test_a_spec_is_no_input(runs: dict[str, Run], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"net\.frac is a spec\. Give inputs of the net"):
+        list(predict(runs["multilabel"], [tmp_path / "net.frac"]))

@@ -47,6 +47,8 @@ def read_inputs(
     in training; tokens are below ``vocabulary``. The rows of tables are encoded as in training, for nets that were
     trained on a table. Raises UserError if a file has no such input; calls ``say`` for probable mistakes.
     """
+    if path.suffix.lower() == ".frac":
+        raise UserError(f"{path} is a spec. Give inputs of the net: image files, tables, or .npy or .npz files")
     if trained.table is not None and path.suffix.lower() not in (".npy", ".npz"):
         return _table_rows(path, into, trained.table, say)
     if path.suffix.lower() not in (".npy", ".npz"):
