@@ -96,8 +96,8 @@ def _formats(image_module: Any) -> list[str]:
     return [name for name in FORMATS if name in image_module.OPEN]
 
 
-def _refuse(path: Path, why: str) -> NoReturn:
-    raise UserError(f"{path} cannot be read as an image: {why}")
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise UserError(f"{path} cannot be read as an image: {reason}")
 
 
 def _upright(file: Image) -> Image:
@@ -196,8 +196,8 @@ def _raw_mode(file: Image) -> str | None:
     return args if isinstance(args, str) else str(args[0])
 
 
-def _refuse_mask(path: Path, why: str) -> NoReturn:
-    raise UserError(f"{path} cannot be read as a mask: {why}")
+def _refuse_mask(path: Path, reason: str) -> NoReturn:
+    raise UserError(f"{path} cannot be read as a mask: {reason}")
 
 
 def _blended(image: Image, background: str) -> Image:
