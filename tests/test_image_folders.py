@@ -133,7 +133,7 @@ def test_what_is_no_image_is_passed_over_and_counted(tmp_path: Path) -> None:
     root = fill(tmp_path, "a/1", "b/1", "a/._1.png", "a/.DS_Store", "b/desktop.ini", "b/labels.csv", "stray", ".git/1")
     (tree,) = read_parts(root, nested=False).values()
     assert [name for name, _ in tree.files] == ["a/1.png", "b/1.png"]
-    assert tree.passed == {"hidden": 4, "beside images": 1, "outside of classes": 1}
+    assert tree.skipped == {"hidden": 4, "beside images": 1, "outside of classes": 1}
 
 
 def test_unreadable_images_are_refused_or_left_out(tmp_path: Path) -> None:

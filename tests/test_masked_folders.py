@@ -195,7 +195,7 @@ def test_unreadable_pairs_can_be_skipped(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no image")
     assert "images/3.png cannot be read" in refused(tmp_path) or "masks/5.png cannot be read" in refused(tmp_path)
     record = get(tmp_path, skip_unreadable=True).train.record(np.arange(18))
-    assert {*record.unreadable} == {"3.png", "5.png"} and record.passed["unreadable"] == 2
+    assert {*record.unreadable} == {"3.png", "5.png"} and record.skipped["unreadable"] == 2
     assert record.contents["images"].examples == 18
 
 

@@ -45,7 +45,7 @@ def test_stretches_are_disjoint_and_cover_the_files(
         return
     texts = read(root, length)
     assert [bytes(stretch) for stretch in texts.stretches] == wanted
-    assert texts.passed["too short"] == sum(len(content) <= length for content in contents)
+    assert texts.skipped["too short"] == sum(len(content) <= length for content in contents)
     assert texts.files == {
         f"{i}.txt": (len(content) // (length + 1), hashlib.sha256(content).hexdigest())
         for i, content in enumerate(contents)
@@ -63,9 +63,9 @@ def test_folders_give_the_texts_that_are_asked_for(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(f"text of {name}".encode() + b"\0" * (name == "image.png"))
     assert [*read(tmp_path).files] == ["a/c.md", "b.md", "x.py"]
-    assert read(tmp_path).passed == {"hidden": 1, "binary": 1, "bytes at the end": 4 + 2 + 2}
+    assert read(tmp_path).skipped == {"hidden": 1, "binary": 1, "bytes at the end": 4 + 2 + 2}
     chosen = read(tmp_path, include=("*.md",))
-    assert [*chosen.files] == ["a/c.md", "b.md"] and chosen.passed["not included"] == 2
+    assert [*chosen.files] == ["a/c.md", "b.md"] and chosen.skipped["not included"] == 2
 
 
 @pytest.mark.parametrize(

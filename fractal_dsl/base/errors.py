@@ -27,10 +27,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def suggestion(name: str, known: Iterable[str], what: str = "") -> str | None:
+def suggestion(name: str, known: Iterable[str], suffix: str = "") -> str | None:
     """A help text that names the nearest known name."""
     hit = nearest(name, known)
-    return f"did you mean `{hit}`?{what}" if hit else None
+    return f"did you mean `{hit}`?{suffix}" if hit else None
 
 
 def suggesting(name: str, known: Iterable[str], otherwise: str | None = None) -> Help:

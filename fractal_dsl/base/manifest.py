@@ -75,23 +75,23 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def read_manifest(
-    folder: Path, what: str, type: type[M], *, format: str, version: int, parts: Sequence[str], remedy: str
+    folder: Path, kind: str, type: type[M], *, format: str, version: int, parts: Sequence[str], remedy: str
 ) -> M:
     """The manifest of a folder, whose files are checked against it.
 
-    ``what`` names the kind of folder. ``version`` is the newest readable one. ``parts`` are the names that the
+    ``kind`` names the kind of folder. ``version`` is the newest readable one. ``parts`` are the names that the
     manifest's ``files`` must contain. Raises DamagedError, with the remedy, if a part is missing or altered, and
     UserError if the folder is of another kind or version, or cannot be read.
     """
     path = folder / MANIFEST
     if folder.is_file():
-        raise UserError(f"{folder} is a file, but a {what} is a folder")
+        raise UserError(f"{folder} is a file, but a {kind} is a folder")
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
     try:
-        manifest = _parsed(folder, what, type, format, version)
+        manifest = _parsed(folder, kind, type, format, version)
     except FileNotFoundError:
-        raise UserError(f"{folder} is not a {what}: it has no {MANIFEST}") from None
+        raise UserError(f"{folder} is not a {kind}: it has no {MANIFEST}") from None
     except msgspec.ValidationError as error:
         raise DamagedError(f"{path} is damaged ({explained(error)}): {remedy}") from None
     except (ValueError, RecursionError) as error:
@@ -130,13 +130,13 @@ def require(folder: Path, manifest: Manifest, part: str, remedy: str) -> None:
         raise DamagedError(f"{folder / MANIFEST} is damaged (it does not list {part}): {remedy}")
 
 
-def _parsed(folder: Path, what: str, type: type[M], format: str, version: int) -> M:
+def _parsed(folder: Path, kind: str, type: type[M], format: str, version: int) -> M:
     data = read_json(folder, MANIFEST)
     if not isinstance(data, dict):
         raise ValueError("it is not a JSON object")
     given = cast(dict[str, Any], data)
     if given.get("format") != format:
-        raise UserError(f"{folder} is not a {what}: its {MANIFEST} belongs to another kind of folder")
+        raise UserError(f"{folder} is not a {kind}: its {MANIFEST} belongs to another kind of folder")
     actual = given.get("format_version")
     if isinstance(actual, int) and not isinstance(actual, bool) and not 1 <= actual <= version:
         raise UserError(f"{folder} has format {actual}, but this version reads formats up to {version}")

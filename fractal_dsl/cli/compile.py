@@ -88,11 +88,11 @@ def _refuse_spec_of_run(spec: Path) -> None:
 def _default_place(spec: str, ending: str) -> Path:
     """The folder beside the spec. Trained weights and edited files there are lost only if the user names the folder."""
     place = place_beside(spec, ending, "the network")
-    what = "has trained weights" if trained_weights(place) else ""
+    reason = "has trained weights" if trained_weights(place) else ""
     if is_network(place) and (altered := altered_files(place)):
-        what = f"has files that were changed after it was compiled ({', '.join(altered[:5])})"
-    if what:
-        raise UserError(f"{place} {what}: choose another folder with -o, or replace it with -o {place}")
+        reason = f"has files that were changed after it was compiled ({', '.join(altered[:5])})"
+    if reason:
+        raise UserError(f"{place} {reason}: choose another folder with -o, or replace it with -o {place}")
     return place
 
 

@@ -59,5 +59,5 @@ def extract(
     if done.folded is not None:
         say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))
     net = done.compiled.program.net
-    what = f"whole net {net}" if column is None else f"column {column} of {net}"
-    say(f"{one_line(str(output))}: {what}; see {one_line(str(output / 'model.py'))}")
+    subject = f"whole net {net}" if column is None else f"column {column} of {net}"
+    say(f"{one_line(str(output))}: {subject}; see {one_line(str(output / 'model.py'))}")

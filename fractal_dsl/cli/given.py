@@ -63,7 +63,7 @@ def given_folder(options: SpecOptions, *, settings: bool = True) -> Stored:
     return stored
 
 
-def place_beside(spec: str, ending: str, what: str) -> Path:
+def place_beside(spec: str, ending: str, output: str) -> Path:
     """The default place of output: beside the file or folder, with its name and another ending.
 
     Raises FracError or UserError if SPEC is no spec, or if a link is at that place: it may have come with somebody
@@ -71,7 +71,7 @@ def place_beside(spec: str, ending: str, what: str) -> Path:
     """
     path = Path(spec)
     if spec == STDIN:
-        raise typer.BadParameter(f"standard input has no name: choose a place for {what} with -o", param_hint="SPEC")
+        raise typer.BadParameter(f"standard input has no name: choose a place for {output} with -o", param_hint="SPEC")
     if path.is_dir():
         stored_kind(path)
     else:
@@ -79,7 +79,8 @@ def place_beside(spec: str, ending: str, what: str) -> Path:
     stem = path.stem if path.suffix == ".frac" else path.name
     if not stem.strip(".") or path.with_name(stem + ending) == path:
         reason = "" if path.is_dir() or spec.endswith(".frac") else "does not end in .frac, so it "
-        raise typer.BadParameter(f"{spec} {reason}gives no name for {what}: choose a place with -o", param_hint="SPEC")
+        message = f"{spec} {reason}gives no name for {output}: choose a place with -o"
+        raise typer.BadParameter(message, param_hint="SPEC")
     place = path.with_name(stem + ending)
     if place.is_symlink():
         raise UserError(f"{place} is a link: choose another place with -o, or follow the link with -o {place}")

@@ -96,9 +96,9 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> SettingFinding:
     return path, f"`{where}` must be {wanted}, found {json.dumps(given, default=str)}", None
 
 
-def _choice(what: str, name: str | None, known: list[str]) -> tuple[str, str]:
+def _choice(setting: str, name: str | None, known: list[str]) -> tuple[str, str]:
     """The message and the help for an unknown name."""
-    message = f"unknown {what} `{name}`" if name else f"the {what} needs a name"
+    message = f"unknown {setting} `{name}`" if name else f"the {setting} needs a name"
     return message, suggestion(name or "", known) or _there_are(known)
 
 

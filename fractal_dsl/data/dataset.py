@@ -13,7 +13,7 @@ from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config import Augmentation
 from fractal_dsl.data.augment import augmented, augmented_masks
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
-from fractal_dsl.data.tree import passed_text
+from fractal_dsl.data.tree import skipped_text
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.regression import Regression
@@ -53,8 +53,8 @@ class ImageSet:
         if record.new:
             new = ", ".join(f"{value} ({counted(count, 'row')})" for value, count in [*record.new.items()][:5])
             text += f"; values that no training row has: {new}" + (", …" if len(record.new) > 5 else "")
-        passed = passed_text(record.passed_over)
-        return f"{text}; skipped: {passed}" if passed else text
+        skipped = skipped_text(record.passed_over)
+        return f"{text}; skipped: {skipped}" if skipped else text
 
     def _targets(self) -> str:
         """The classes, labels or numbers of the task."""

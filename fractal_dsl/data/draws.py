@@ -10,9 +10,9 @@ from torch import Tensor
 from fractal_dsl.base.errors import UserError
 
 
-def seed_for(what: str, *counters: int) -> int:
+def seed_for(purpose: str, *counters: int) -> int:
     """A 63-bit seed from counters. Neighbouring counters give independent seeds, by SHA-512 of a text."""
-    return Random(" ".join([what, *map(str, counters)])).getrandbits(63)
+    return Random(" ".join([purpose, *map(str, counters)])).getrandbits(63)
 
 
 def batch_order(examples: int, batch: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> tuple[Tensor, ...]:

@@ -44,12 +44,12 @@ def judged(config: TrainConfig, splits: Splits, net: str, into: ops.Tensor, out:
     classes = _classes(config.dataset, raw, out) if task.name == "classification" else None
     given = splits.train.input
     if given != into or classes not in (None, out.shape[0]):
-        what = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
+        examples = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
         result = out if classes is None else f"f32[{classes}]"
         published = not isinstance(config.dataset, Folder | Npz | Csv | Text | Python)
         synthetic = ", or add `--set dataset=synthetic`, which generates examples of the net's own type"
         raise UserError(
-            f"`{config.dataset.name}` has {what}, but net {net} takes {into} and gives {out}; "
+            f"`{config.dataset.name}` has {examples}, but net {net} takes {into} and gives {out}; "
             f"declare `net {net}(x: {given}) -> {result}`{synthetic if published else ''}"
         )
     return task, splits.judged(task)
@@ -144,16 +144,16 @@ def _check_seen(task: Task, parts: Parts, train: NDArray[Any]) -> None:
         return
     names = parts[0][0].names
     name = f"`{names[unseen]}`" if names else str(unseen)
-    what = {"multilabel": "label", "segmentation": "pixel"}.get(task.name, "example")
-    if what == "label":
+    noun = {"multilabel": "label", "segmentation": "pixel"}.get(task.name, "example")
+    if noun == "label":
         text = f"label {name} is 0 in every training example"
     else:
-        text = f"no training {what} is of class {name}"
+        text = f"no training {noun} is of class {name}"
     for source, rows in parts[1:]:
         held = source.targets
         if held is not None and len(rows) and (row := _first_of(task, held[rows], unseen)) is not None:
             raise UserError(f"{text}, but {source.raw().name(int(rows[row]))} is: add examples to train on")
-    values = ", ".join(map(str, np.unique(train)[:8].tolist())) if what == "pixel" else ""
+    values = ", ".join(map(str, np.unique(train)[:8].tolist())) if noun == "pixel" else ""
     seen = f" (their values are {values})" if values else ""
     raise UserError(f"{text}{seen}: add some, or declare a net with fewer outputs and number the others from 0")
 
@@ -168,9 +168,9 @@ def _first_of(task: Task, targets: NDArray[Any], number: int) -> int | None:
 
 
 def _too_few(choice: Dataset) -> str:
-    way = ""
+    help = ""
     if isinstance(choice, Folder):
-        way = f", or create your own parts, {choice.path}/train and {choice.path}/test"
+        help = f", or create your own parts, {choice.path}/train and {choice.path}/test"
     if isinstance(choice, Npz):
-        way = ", or give your own parts, x_train, y_train, x_test and y_test"
-    return f"too few for both training and testing: add examples{way}"
+        help = ", or give your own parts, x_train, y_train, x_test and y_test"
+    return f"too few for both training and testing: add examples{help}"

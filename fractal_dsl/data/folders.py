@@ -89,7 +89,7 @@ class ImageFiles:
     def record(self, rows: Rows) -> SourceRecord:
         """Bytes, and a hash of the files of each class: of names and contents, or sizes if they exceed 1 GB in all."""
         images = Images(self.config.background, self.config.crop_pct)
-        return SourceRecord("uint8", (0.0, 255.0), self._contents, images, self.tree.passed, self.unreadable)
+        return SourceRecord("uint8", (0.0, 255.0), self._contents, images, self.tree.skipped, self.unreadable)
 
     @cached_property
     def _contents(self) -> dict[str, Content]:
@@ -195,8 +195,8 @@ def _readable(images: ImageFiles) -> ImageFiles:
     left = {label for _, label in kept}
     if gone := [name for i, name in enumerate(images.names) if i not in left]:
         raise UserError(f"no image of class {gone[0]} in {images.tree.root} can be read")
-    passed = images.tree.passed + Counter({"unreadable": len(lost)})
-    return replace(images, tree=replace(images.tree, files=kept, passed=passed), unreadable=tuple(lost))
+    skipped = images.tree.skipped + Counter({"unreadable": len(lost)})
+    return replace(images, tree=replace(images.tree, files=kept, skipped=skipped), unreadable=tuple(lost))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def identified(
         std=moments[1].tolist(),
         split=splits.train.split if held else "given",
         examples={use: len(rows) for use, (_, rows) in zip(_USES, parts, strict=True)},
-        passed_over=dict(sum((f.passed for f in records.values()), train.passed - train.passed)),
+        passed_over=dict(sum((f.skipped for f in records.values()), train.skipped - train.skipped)),
         unreadable=[name for f in records.values() for name in f.unreadable],
         contents={name: f.contents for name, f in records.items()},
         task=task.name,

@@ -128,7 +128,7 @@ class MaskedImages:
     def record(self, rows: Rows) -> SourceRecord:
         """Bytes, and hashes of the images and of the masks."""
         images = Images(self.config.background, self.config.crop_pct)
-        return SourceRecord("uint8", (0.0, 255.0), self._contents, images, self.pairs.passed, self.unreadable)
+        return SourceRecord("uint8", (0.0, 255.0), self._contents, images, self.pairs.skipped, self.unreadable)
 
     @cached_property
     def _contents(self) -> dict[str, Content]:
@@ -244,8 +244,8 @@ def _surveyed(images: MaskedImages) -> tuple[MaskedImages, NDArray[np.bool_]]:
     if len(lost) == len(files):
         raise UserError(f"no image in {images.pairs.images} can be read with its mask")
     kept = [pair for pair, right in zip(files, good, strict=True) if right]
-    passed = images.pairs.passed + Counter({"unreadable": len(lost)})
-    return replace(images, pairs=replace(images.pairs, files=kept, passed=passed), unreadable=lost), classes[good]
+    skipped = images.pairs.skipped + Counter({"unreadable": len(lost)})
+    return replace(images, pairs=replace(images.pairs, files=kept, skipped=skipped), unreadable=lost), classes[good]
 
 
 def _check_seen(

@@ -18,13 +18,13 @@ _IMAGES, _MASKS = "images", "masks"
 class Pairs:
     """The images of one part and their masks. ``files`` are paths from ``images`` and from ``masks``.
 
-    ``passed`` counts the skipped names: hidden ones, files beside the images, and masks without an image.
+    ``skipped`` counts the skipped names: hidden ones, files beside the images, and masks without an image.
     """
 
     images: Path
     masks: Path
     files: Sequence[tuple[str, str]]
-    passed: Counter[str] = field(default_factory=Counter[str])
+    skipped: Counter[str] = field(default_factory=Counter[str])
 
     @property
     def roots(self) -> tuple[Path, Path]:
@@ -72,25 +72,25 @@ def _parts(root: Path, folders: dict[str, tuple[Path, Path]], named: dict[str, s
 
 
 def _matched(images: Path, masks: Path) -> Pairs:
-    passed = Counter[str]()
-    by_stem, of_masks = _by_stem(images, passed), _by_stem(masks, passed)
+    skipped = Counter[str]()
+    by_stem, of_masks = _by_stem(images, skipped), _by_stem(masks, skipped)
     if not by_stem:
         raise UserError(f"{images} contains no images")
     if lacking := next((stem for stem in by_stem if stem not in of_masks), None):
         raise UserError(f"{images / by_stem[lacking]} has no mask: there is no file {masks / lacking}.*")
-    passed["masks without image"] = len(of_masks.keys() - by_stem.keys())
-    return Pairs(images, masks, [(name, of_masks[stem]) for stem, name in by_stem.items()], +passed)
+    skipped["masks without image"] = len(of_masks.keys() - by_stem.keys())
+    return Pairs(images, masks, [(name, of_masks[stem]) for stem, name in by_stem.items()], +skipped)
 
 
-def _by_stem(folder: Path, passed: Counter[str]) -> dict[str, str]:
+def _by_stem(folder: Path, skipped: Counter[str]) -> dict[str, str]:
     """The files below a folder by their relative path without suffix, sorted. Raises UserError if two share one."""
     names: dict[str, str] = {}
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}")
-    for name, _ in walked(folder, passed):
+    for name, _ in walked(folder, skipped):
         path = PurePosixPath(name)
         if path.suffix.lower() in BESIDE:
-            passed["beside images"] += 1
+            skipped["beside images"] += 1
             continue
         stem = unicodedata.normalize("NFC", str(path.with_suffix("")))
         if stem in names:

@@ -91,8 +91,8 @@ class PluginExamples:
         where = self._where(index)
         if tuple(x.shape) != self.input.shape or x.dtype not in _TYPES[self.input.dtype]:
             given = f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
-            way = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
-            raise UserError(f"{where} is {given}, but the net takes {self.input}{way}")
+            help = ": give `x.float()`" if x.is_floating_point() and tuple(x.shape) == self.input.shape else ""
+            raise UserError(f"{where} is {given}, but the net takes {self.input}{help}")
         assert self.task is not None
         return x, torch.from_numpy(self.task.converted(self._target(index, y)))[0]
 

@@ -41,7 +41,7 @@ class SourceRecord:
     range: tuple[float, float] | None
     contents: dict[str, Content]
     images: Images | None = None
-    passed: Counter[str] = field(default_factory=Counter[str])
+    skipped: Counter[str] = field(default_factory=Counter[str])
     unreadable: tuple[str, ...] = ()
     table: Table | None = None
     new: Counter[str] = field(default_factory=Counter[str])

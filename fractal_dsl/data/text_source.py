@@ -68,7 +68,7 @@ class TextExamples:
         """The number of stretches in each file, and the hash of the file."""
         seen = self.texts.stretches[rows]
         contents = {name: Content(*file) for name, file in self.texts.files.items()}
-        return SourceRecord("uint8", (float(seen.min()), float(seen.max())), contents, passed=self.texts.passed)
+        return SourceRecord("uint8", (float(seen.min()), float(seen.max())), contents, skipped=self.texts.skipped)
 
     def moments(self, rows: Rows) -> Moments:
         """None: bytes are tokens."""

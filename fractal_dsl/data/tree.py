@@ -27,13 +27,13 @@ BESIDE = frozenset(".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .html .pdf .
 class Tree:
     """The images of one part. ``files`` are paths from ``root``, each with the position of its class in ``names``.
 
-    ``passed`` counts the skipped names: hidden ones, files beside the images, and images outside of classes.
+    ``skipped`` counts the skipped names: hidden ones, files beside the images, and images outside of classes.
     """
 
     root: Path
     names: tuple[str, ...]
     files: Sequence[tuple[str, int]]
-    passed: Counter[str] = field(default_factory=Counter[str])
+    skipped: Counter[str] = field(default_factory=Counter[str])
 
 
 def read_parts(root: Path, nested: bool) -> dict[str, Tree]:
@@ -76,7 +76,7 @@ def plain(name: str) -> str:
     return name.lower().replace("-", "_").replace(" ", "_")
 
 
-def passed_over(name: str) -> bool:
+def is_skipped(name: str) -> bool:
     """Whether a name is skipped: it is hidden, or belongs to a file manager."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
@@ -89,7 +89,7 @@ def listed(folder: Path) -> tuple[list[str], list[str], int]:
         raise UserError(f"there is no folder {folder.absolute()}") from None
     except OSError as error:
         raise UserError(f"cannot read the folder {folder}: {error.strerror}") from None
-    seen = [entry for entry in entries if not passed_over(entry.name)]
+    seen = [entry for entry in entries if not is_skipped(entry.name)]
     folders = [entry.name for entry in seen if entry.is_dir()]
     return folders, [entry.name for entry in seen if not entry.is_dir()], len(entries) - len(seen)
 
@@ -108,7 +108,7 @@ def is_image(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
+def walked(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, bool]]:
     """The files below a folder by relative path, and whether each lies directly in it.
 
     Links are followed, and no folder is entered twice.
@@ -121,7 +121,7 @@ def walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders, files, hidden = listed(folder / inner)
-        passed["hidden"] += hidden
+        skipped["hidden"] += hidden
         yield from ((inner + name, not inner) for name in files)
         waiting += [f"{inner}{name}/" for name in reversed(folders)]
 
@@ -129,23 +129,23 @@ def walked(folder: Path, passed: Counter[str]) -> Iterator[tuple[str, bool]]:
 def read_tree(root: Path, nested: bool) -> Tree:
     """The classes in a folder and their images. Raises UserError if there are no classes, or a class has no images."""
     folders, outside, hidden = listed(root)
-    passed = Counter({"hidden": hidden, "outside of classes": sum(map(is_image, outside))})
+    skipped = Counter({"hidden": hidden, "outside of classes": sum(map(is_image, outside))})
     if not folders:
-        kind = "images, but no folder" if passed["outside of classes"] else "no folder of images"
+        kind = "images, but no folder" if skipped["outside of classes"] else "no folder of images"
         raise UserError(f"{root} has {kind} for each class: {root / 'CLASS' / 'image.png'}")
     files: list[tuple[str, int]] = []
     for number, name in enumerate(folders):
-        files += [(f"{name}/{file}", number) for file in _of_class(root / name, nested, passed)]
-    return Tree(root, tuple(folders), files, +passed)
+        files += [(f"{name}/{file}", number) for file in _of_class(root / name, nested, skipped)]
+    return Tree(root, tuple(folders), files, +skipped)
 
 
-def _of_class(folder: Path, nested: bool, passed: Counter[str]) -> list[str]:
+def _of_class(folder: Path, nested: bool, skipped: Counter[str]) -> list[str]:
     """The images of a class by relative path. Raises UserError if there are none, or all lie deeper."""
     images: list[str] = []
     direct = False
-    for path, here in walked(folder, passed):
+    for path, here in walked(folder, skipped):
         if Path(path).suffix.lower() in BESIDE:
-            passed["beside images"] += 1
+            skipped["beside images"] += 1
             continue
         images.append(path)
         direct |= here
@@ -171,7 +171,7 @@ def check_same(train: Tree, other: Tree) -> None:
         )
 
 
-def passed_text(passed: Mapping[str, int]) -> str:
+def skipped_text(skipped: Mapping[str, int]) -> str:
     """The skipped names as "2 hidden names, 1 other file", or an empty text."""
     words = {
         "hidden": ("hidden name", ""),
@@ -184,4 +184,4 @@ def passed_text(passed: Mapping[str, int]) -> str:
         "too short": ("short file", ""),
         "bytes at the end": ("byte at the ends of files", "bytes at the ends of files"),
     }
-    return ", ".join(counted(passed[key], *word) for key, word in words.items() if passed.get(key))
+    return ", ".join(counted(skipped[key], *word) for key, word in words.items() if skipped.get(key))

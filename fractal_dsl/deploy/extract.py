@@ -90,8 +90,8 @@ def _recalibrated(
 ) -> Recalibration:
     """Re-estimate the batch-norm statistics of a net, in place. It ends on the CPU."""
     if not count_batchnorms(net):
-        what = "net" if column is None else f"column {column} of"
-        raise UserError(f"{what} {origin.compiled.program.net} has no batch norm: omit --recalibrate-bn")
+        subject = "net" if column is None else f"column {column} of"
+        raise UserError(f"{subject} {origin.compiled.program.net} has no batch norm: omit --recalibrate-bn")
     images = images_for(
         net, origin.compiled, _with_data(origin.config, origin.folder), place, allow_python, origin.trained
     )

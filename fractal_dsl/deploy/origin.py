@@ -56,8 +56,8 @@ _FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "task", "
 def _of_network(stored: Stored) -> Origin:
     manifest = stored.network
     if stored.column is not None or manifest.fused:
-        what = "already a column" if stored.column is not None else "already folded for inference"
-        raise UserError(f"{stored.folder} is {what}: extract from the run or the whole net that it came from")
+        reason = "already a column" if stored.column is not None else "already folded for inference"
+        raise UserError(f"{stored.folder} is {reason}: extract from the run or the whole net that it came from")
     known = {name: getattr(manifest, name) for name in _FACTS}
     facts = {name: value for name, value in known.items() if value is not None}
     raw = manifest.normalised_channels is not None or manifest.restored_channels is not None

@@ -48,8 +48,8 @@ class Source(Struct, frozen=True, dict=True):
         file = Path(path)
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):
-            what = "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
-            raise OSError(errno.EINVAL, what, str(path))
+            reason = "it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file"
+            raise OSError(errno.EINVAL, reason, str(path))
         with file.open("rb") as opened:
             data = opened.read(MAX_SOURCE_BYTES + 1)
             size = os.fstat(opened.fileno()).st_size

@@ -27,10 +27,10 @@ _PADDING_MODE = OpParam("padding_mode", "str", "zeros", choices=("zeros", "refle
 
 def _divisible(name: str, x: Tensor, args: Args) -> None:
     groups, out = integer(args, "groups"), integer(args, "out_channels")
-    for what, count in (("input channels", x.shape[0]), ("output channels", out)):
+    for noun, count in (("input channels", x.shape[0]), ("output channels", out)):
         if count % groups:
             help = f"use groups={nearest_divisors(gcd(x.shape[0], out), groups)}"
-            raise ShapeError(f"`{name}` with groups={groups} needs a multiple of {groups} {what}, not {count}", help)
+            raise ShapeError(f"`{name}` with groups={groups} needs a multiple of {groups} {noun}, not {count}", help)
 
 
 def _fillable(name: str, x: Tensor, rank: int, args: Args) -> None:

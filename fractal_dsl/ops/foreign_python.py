@@ -73,7 +73,7 @@ def load_object(target: str) -> Any:
 
 
 @contextmanager
-def _foreign_code(what: str) -> Generator[None]:
+def _foreign_code(subject: str) -> Generator[None]:
     """Turn whatever foreign code raises into Failed, even ``SystemExit``, but not Ctrl-C."""
     interrupted = False
     before = signal.getsignal(signal.SIGINT)
@@ -92,7 +92,7 @@ def _foreign_code(what: str) -> Generator[None]:
     except BaseException as error:
         if interrupted:
             raise
-        raise Failed(what + _reason(error)) from None
+        raise Failed(subject + _reason(error)) from None
     finally:
         if main and signal.getsignal(signal.SIGINT) is interrupt:
             signal.signal(signal.SIGINT, before)

@@ -166,9 +166,9 @@ class DataRecord(Struct, frozen=True):
                 continue
             for name in [name for name in before | after if before.get(name) != after.get(name)]:
                 old, new = (there[name].examples if name in there else 0 for there in (before, after))
-                what = f"had {counted(old, 'example')} and has {new:,}" if old != new else "has other examples"
+                change = f"had {counted(old, 'example')} and has {new:,}" if old != new else "has other examples"
                 known = name in self.classes or name in now.classes
-                differences.append(f"{f'class `{name}`' if known else name}{inside} {what}")
+                differences.append(f"{f'class `{name}`' if known else name}{inside} {change}")
         if unseen := [value for value in now.new if value not in self.new]:
             differences.append(f"some rows have values that training never saw: {shortened(unseen)}")
         return differences

@@ -58,11 +58,11 @@ def column_losses(folder: Path, graph: JoinGraph) -> dict[int, float]:
     return loss_by_node
 
 
-def _json(folder: Path, name: str, why: str) -> dict[str, Any]:
+def _json(folder: Path, name: str, reason: str) -> dict[str, Any]:
     try:
         data = read_json(folder, name)
     except OSError:
-        raise UserError(f"{folder} has no {name}: {why}") from None
+        raise UserError(f"{folder} has no {name}: {reason}") from None
     except ValueError:
         raise UserError(f"{folder / name} is damaged: restore it, or train again") from None
     if not isinstance(data, dict):

@@ -197,8 +197,8 @@ def model_source(
 ) -> str:
     """The text of ``model.py`` for a graph of the compiled spec. ``facts`` are entries of the manifest."""
     program = compiled.program
-    what = program.net if column is None else f"column {column} of {program.net}"
-    title = f"{what}: {graph.input[1].out} -> {graph.output[1].out}, from {one_line(Path(program.source.name).name)}"
+    subject = program.net if column is None else f"column {column} of {program.net}"
+    title = f"{subject}: {graph.input[1].out} -> {graph.output[1].out}, from {one_line(Path(program.source.name).name)}"
     if compiled.overrides:
         title += " with " + ", ".join(f"{k} = {one_line(v)}" for k, v in compiled.overrides.items())
     notes = ["For inference: batch norms are folded into the layers before them."] if fused else []

@@ -44,7 +44,7 @@ class Routed(_Base):
     def keep_route(self, column: int) -> None:
         """Turn into an ordinary batch norm with the statistics of a column, in place."""
         if self.has_route(column):
-            self.running_mean, self.running_var = (self.get_buffer(f"{what}{column}") for what in (_MEAN, _VAR))
+            self.running_mean, self.running_var = (self.get_buffer(f"{name}{column}") for name in (_MEAN, _VAR))
         for k in self.routes():
             del self._buffers[f"{_MEAN}{k}"], self._buffers[f"{_VAR}{k}"]
         self.__class__ = _PLAIN.get(type(self), type(self))

@@ -48,8 +48,8 @@ def fuse(model: FractalModule) -> FractalModule:
     modules = copied({name: module for name, module in ours.items() if name in kept})
     for name, norm in norms.items():
         layer, folded = modules[name], _folded(ours[name], cast(_BatchNorm, ours[norm]))
-        for what, value in zip(("weight", "bias"), folded, strict=True):
-            layer.register_parameter(what, nn.Parameter(value))
+        for parameter, value in zip(("weight", "bias"), folded, strict=True):
+            layer.register_parameter(parameter, nn.Parameter(value))
     return FractalModule(graph, modules, model.seed).eval()
 
 

@@ -106,9 +106,9 @@ class Results:
         if svg:
             plot = figure(svg, self._caption())
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
-        what = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
+        note = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
         title = f"Sweep of {self.sweep.net}"
-        head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(what)}</p>']
+        head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(note)}</p>']
         return page(title, [*head, plot, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
 
     def svg(self) -> str | None:

@@ -109,26 +109,26 @@ def axis(kind: AxisKind, name: str, given: str, type: str | None = None) -> Axis
     match = _RANGE.fullmatch(given)
     if match is None:
         return Axis(kind, name, given, type, _choices(kind, name, given))
-    what = f"{AXIS_OPTIONS[kind]} {name}={given}"
+    subject = f"{AXIS_OPTIONS[kind]} {name}={given}"
     low_text, high_text, log, step_text = match[1], match[2], match[3] == "log", cast(str | None, match[4])
     texts = [t for t in (low_text, high_text, step_text) if t is not None]
     if wrong := next((t for t in texts if not_finite(t.rstrip("%"))), None):
-        raise UserError(f"{what}: `{name}` must be a finite number, found {wrong}")
+        raise UserError(f"{subject}: `{name}` must be a finite number, found {wrong}")
     numbers = [_number(t) for t in texts]
     if type not in (None, "int", "float", "prob"):
         values = "[16, 32]|[32, 64]" if str(type).startswith("[") else "true|false" if type == "bool" else '"a"|"b"'
-        raise UserError(f"{what}: `{name}` is {type}, but ranges need numbers: write a set, such as {values}")
+        raise UserError(f"{subject}: `{name}` is {type}, but ranges need numbers: write a set, such as {values}")
     low, high, *rest = numbers
     step = rest[0] if rest else None
     if low > high:
-        raise UserError(f"{what}: it has no values; write the lower end first: {high_text}..{low_text}")
+        raise UserError(f"{subject}: it has no values; write the lower end first: {high_text}..{low_text}")
     if log and low <= 0:
-        raise UserError(f"{what}: a logarithmic range must begin above 0")
+        raise UserError(f"{subject}: a logarithmic range must begin above 0")
     if step is not None and step <= 0:
-        raise UserError(f"{what}: a step must be above 0")
+        raise UserError(f"{subject}: a step must be above 0")
     whole = type == "int" or (type is None and all(isinstance(n, int) for n in numbers))
     if whole and not all(isinstance(n, int) for n in numbers):
-        raise UserError(f"{what}: `{name}` is int, so the range must have whole numbers")
+        raise UserError(f"{subject}: `{name}` is int, so the range must have whole numbers")
     if step is not None:
         last = _exact(low) + (_exact(high) - _exact(low)) // _exact(step) * _exact(step)
         high = int(last) if whole else float(last)

@@ -113,15 +113,15 @@ def trial_command(
         launch = ["-m", "torch.distributed.run", "--standalone", *per_node, *launch]
     limit = ["--max-layers", str(sweep.max_layers)]
     if _saved(run):
-        what = ["--resume", str(run), *limit]
+        arguments = ["--resume", str(run), *limit]
     else:
-        what = [str(folder.spec(sweep)), "--out", str(run), "--net", sweep.net, *limit]
-        what += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
-        what += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
-    what += ["--parallel", "ddp"] * several
-    what += ["--device", resources.device] if resources.device else []
-    what += ["--allow-python"] * resources.allow_python
-    return [sys.executable, *launch, "train", *what]
+        arguments = [str(folder.spec(sweep)), "--out", str(run), "--net", sweep.net, *limit]
+        arguments += [part for name, text in params.items() for part in ("-p", f"{name}={text}")]
+        arguments += [part for name, text in settings.items() for part in ("--set", f"{name}={text}")]
+    arguments += ["--parallel", "ddp"] * several
+    arguments += ["--device", resources.device] if resources.device else []
+    arguments += ["--allow-python"] * resources.allow_python
+    return [sys.executable, *launch, "train", *arguments]
 
 
 def trial_environment(resources: Resources, worker: int) -> dict[str, str]:

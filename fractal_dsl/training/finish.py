@@ -27,9 +27,9 @@ def finished(
     """Measure the best weights on the test examples, and write the report."""
     stepper, images, p, store = loop.stepper, loop.images, loop.progress, loop.store
     if ended in ("interrupted", "minutes"):
-        why = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"
+        reason = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"
         where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
-        view.line(f"{why}{where}, after step {p.step}. To resume: {store.resume_command()}")
+        view.line(f"{reason}{where}, after step {p.step}. To resume: {store.resume_command()}")
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
     stepper.load_weights(store.folder / "best.safetensors")
@@ -58,8 +58,8 @@ def finished(
         run.seal(result.status)
     best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
     figures = TASKS[images.task.name]
-    what = "" if figures.score == figures.running else f"{figures.score.label} "
-    view.line(f"test {figures.examples}, with {best}: {what}{scores(result.measured, figures)}")
+    label = "" if figures.score == figures.running else f"{figures.score.label} "
+    view.line(f"test {figures.examples}, with {best}: {label}{scores(result.measured, figures)}")
     if plain is not None:
         score = figures.score.text(plain[figures.score.key])
         view.line(f"test {figures.examples}, column {plain['column']} trained alone: {score:>6}")

@@ -277,8 +277,8 @@ def epoch_line(measured: dict[str, Any], epochs: int, figures: Figures) -> str:
         f"{running.label} {running.text(measured[f'train_{running.key}']):>6}"
     )
     if measured["validation"]:
-        what = "" if score.key == running.key else f"{score.label} "
-        line += f"  validation {what}{scores(measured['validation'], figures)}"
+        label = "" if score.key == running.key else f"{score.label} "
+        line += f"  validation {label}{scores(measured['validation'], figures)}"
     line += f"  rate {measured['lr']:.2g}  {measured['images_per_second']:,.0f} {figures.examples}/s"
     compiling = measured.get("compile_seconds", 0)
     return line + (f"  ({compiling:.1f} s compiling)" if compiling else "")

@@ -137,7 +137,7 @@ class Store:
         return bool(checkpoints(self.folder))
 
     @contextmanager
-    def kept(self, what: str = "The last good state is kept") -> Generator[None]:
+    def kept(self, statement: str = "The last good state is kept") -> Generator[None]:
         """If something cannot be read or written, tell the user how to resume from the last good state."""
         try:
             yield
@@ -145,12 +145,12 @@ class Store:
             if not self.resumable():
                 raise
             remedy = f"Fix the problem, then resume with: {self.resume_command()}"
-            raise UserError(f"{error}\n{what} in {self.folder}. {remedy}") from None
+            raise UserError(f"{error}\n{statement} in {self.folder}. {remedy}") from None
 
     def resume_command(self) -> str:
         """The command that resumes the run."""
-        resume, way = command("train", "--resume", str(self.run)), self.facts["processes"].rpartition(" by ")[2]
-        return f"fractal-dsl {resume}" if way == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {way}"
+        resume, kind = command("train", "--resume", str(self.run)), self.facts["processes"].rpartition(" by ")[2]
+        return f"fractal-dsl {resume}" if kind == "1" else f"torchrun … -m fractal_dsl {resume} --parallel {kind}"
 
     def reopen(self) -> None:
         """Remove the final figures of a run that resumes."""
@@ -176,14 +176,14 @@ class Store:
             "graph_sha256": "graph",
             "initial": "first weights",
         }
-        for key, what in same.items():
+        for key, label in same.items():
             was = getattr(checkpoint.manifest, key)
             if key == "config" and self._lengthened(was):
                 was = {**was, "epochs": self.facts[key]["epochs"]}
             if was != self.facts[key]:
-                verb = "have" if what.endswith("s") else "has"
+                verb = "have" if label.endswith("s") else "has"
                 raise UserError(
-                    f"the {what} in {self.run} {verb} changed since its checkpoint: restore the original, "
+                    f"the {label} in {self.run} {verb} changed since its checkpoint: restore the original, "
                     "or train again"
                 )
         for key in ("device", "threads", "processes", "versions"):

@@ -168,8 +168,8 @@ class Writer:
         names: dict[int, list[str]] = {}
         for s, offset in _placed(region):
             at = offset + s.constant_count()
-            for what, values in s.kept:
-                name = distinct(what, taken)
+            for wanted, values in s.kept:
+                name = distinct(wanted, taken)
                 names.setdefault(s.result, []).append(name)
                 lines.append(f"self.{name} = ({', '.join(_value(cls, c, at + i) for i, c in enumerate(values))})")
                 at += len(values)

@@ -86,8 +86,8 @@ def _opened(path: Path, encoding: str) -> TextIO:
     """The file as text. A byte order mark says its encoding, whatever ``encoding`` is."""
     try:
         if not path.is_file():
-            why = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-            raise UserError(f"{path} {why}: name a CSV file")
+            reason = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+            raise UserError(f"{path} {reason}: name a CSV file")
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path} is larger than {_MOST_BYTES / 1e9:.0f} GB: store its numbers in an npz archive")
         with path.open("rb") as raw:

@@ -113,8 +113,8 @@ def _call(node: Layer) -> str:
     return f"{node.spec.name}({', '.join(given)})" if given else node.spec.name
 
 
-def _share(what: str, part: int, whole: int) -> str:
-    return f"{part:,} {what}, {part / whole:.1%} of the net" if part and whole else ""
+def _share(noun: str, part: int, whole: int) -> str:
+    return f"{part:,} {noun}, {part / whole:.1%} of the net" if part and whole else ""
 
 
 def _cut(text: str) -> str:

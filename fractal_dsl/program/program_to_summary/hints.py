@@ -96,12 +96,12 @@ def _chain(term: p.Term) -> Iterator[p.Term]:
 def _inferred_help(op: p.Op, into: Sequence[int], wanted: Sequence[int], out: Sequence[int]) -> str | None:
     """Help for torch's leading argument, the input channels or features, when the next argument is the declared
     output."""
-    what = {"out_channels": "channels", "hidden_size": "features"}.get(op.spec.params[0].name if op.spec.params else "")
-    if what is None:
+    kind = {"out_channels": "channels", "hidden_size": "features"}.get(op.spec.params[0].name if op.spec.params else "")
+    if kind is None:
         return None
-    axis = 0 if what == "channels" else -1
+    axis = 0 if kind == "channels" else -1
     size, width, third = list(op.args.values())[:3]
     if size != into[axis] or width != wanted[axis] or width == out[axis]:
         return None
-    third = f", {third}" if what == "channels" else ""
-    return f"leave the input {what} out: `{op.spec.name}({width}{third})`"
+    third = f", {third}" if kind == "channels" else ""
+    return f"leave the input {kind} out: `{op.spec.name}({width}{third})`"

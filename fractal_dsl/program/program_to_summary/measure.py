@@ -174,13 +174,13 @@ class Measure:
         elif odd := leading_argument(term.spec, x, term.args):
             self.report.warning("W0502", term.span, odd[0], help=odd[1], trail=trail)
 
-    def _affordable(self, out: Tensor | None, params: int, what: str, span: Span) -> bool:
+    def _affordable(self, out: Tensor | None, params: int, subject: str, span: Span) -> bool:
         """Whether tensors and weights have at most MAX_NUMBERS elements. Reports if not."""
         size = prod(out.shape) if out else 0
         if max(size, params) <= MAX_NUMBERS:
             return True
         counted = f"{approximate(params)} parameters" if params > MAX_NUMBERS else f"{approximate(size)} numbers"
-        message = f"{what} would have {counted}; the limit is {MAX_NUMBERS:,}"
+        message = f"{subject} would have {counted}; the limit is {MAX_NUMBERS:,}"
         self.report.error("E0601", span, message, trail=reversed(self.trail))
         return False
 
@@ -325,7 +325,7 @@ class Measure:
         return text if len(text) <= 40 else text[:37] + "…"
 
 
-def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, what: str, why: str) -> None:
+def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, noun: str, reason: str) -> None:
     """Check that a join keeps its output shape for any subset of live operands. Raises ShapeError."""
     if join.spec.name == "concat":  # dropped operands become zeros
         return
@@ -333,6 +333,6 @@ def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, wha
         fewer = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
         other = next((x for x in (*operands, fewer) if x != out), None)
         if other is not None:
-            message = f"`{join.spec.name}` outputs {out} for {len(operands)} {what}, but {other} for fewer"
-            help = f"{why}, and passes a single one unchanged: use a join that keeps their shape"
+            message = f"`{join.spec.name}` outputs {out} for {len(operands)} {noun}, but {other} for fewer"
+            help = f"{reason}, and passes a single one unchanged: use a join that keeps their shape"
             raise ShapeError(message, help, "E0501")

@@ -33,15 +33,15 @@ def bind(
         return None
     args: dict[str, Value] = {}
     for param in params:
-        id, what = param.name.id, f"`{param.name.id}` of `{name}`"
+        id, subject = param.name.id, f"`{param.name.id}` of `{name}`"
         if id in chosen:
             arg = chosen[id]
-            args[id] = checked_value(core, arg.value, declared_type(context, param.type), arg.span, what, arg.expr)
+            args[id] = checked_value(core, arg.value, declared_type(context, param.type), arg.span, subject, arg.expr)
         elif inherited is not None:
             args[id] = inherited[id]
         elif param.default is not None:
             value, at = core.evaluate(param.default, Scope(module, dict(args))), param.default.span
-            args[id] = checked_value(core, value, declared_type(context, param.type), at, what, param.default)
+            args[id] = checked_value(core, value, declared_type(context, param.type), at, subject, param.default)
         else:
             shape = ", ".join(f"{q.name.id}: {q.type}" for q in params)
             context.error("E0205", span, f"`{name}` needs `{id}`", help=f"the signature is `{name}({shape})`")
@@ -50,9 +50,9 @@ def bind(
     return args
 
 
-def checked_value(core: Core, value: Value, type: Type, span: Span, what: str, expr: s.Expr | None = None) -> Value:
+def checked_value(core: Core, value: Value, type: Type, span: Span, subject: str, expr: s.Expr | None = None) -> Value:
     """A value of the declared type, with a block as a term; ``ANY`` after an error. See ``typed.conforming``."""
-    held = conforming(core.context, value, type, span, what, expr)
+    held = conforming(core.context, value, type, span, subject, expr)
     if held is None:
         return ANY
     return core.block(held, span) if type.name == "block" else held

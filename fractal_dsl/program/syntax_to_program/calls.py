@@ -75,8 +75,8 @@ def call_block(context: Context, expr: s.Call, block: p.Term, given: Sequence[Ar
     if isinstance(block, p.Hole) or not given:
         return block
     kinds = [type_of(arg.value) for arg in given]
-    why = "a block gets its input implicitly" if "tensor" in kinds else "the block already has its arguments"
-    help = f"leave `({texts(context, expr.args)})` out: {why}"
+    reason = "a block gets its input implicitly" if "tensor" in kinds else "the block already has its arguments"
+    help = f"leave `({texts(context, expr.args)})` out: {reason}"
     if kinds == ["block"]:
         help = f"compose with `>>`: `{texts(context, expr.args)} >> {context.written(expr.func.span)}`"
     return context.error("E0303", expr.span, "a block cannot be called", help=help)

@@ -43,9 +43,9 @@ class Context(Struct):
         return ANY
 
     @contextmanager
-    def within(self, what: str) -> Generator[None]:
+    def within(self, part: str) -> Generator[None]:
         """Add a rule or layer to the trail of errors inside it."""
-        self.trail.append(what)
+        self.trail.append(part)
         try:
             yield
         finally:

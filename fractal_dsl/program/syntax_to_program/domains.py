@@ -41,11 +41,11 @@ def domain_of(core: Core, module: Declarations, decl: s.Param, item: Type) -> Do
         context.error("E0301", domain.span, message, help=help)
         return None
     exprs = (domain.low, domain.high) if is_range else domain.values
-    what, scope = f"the domain of `{decl.name.id}`", Scope(module)
-    values = [conforming(context, core.evaluate(e, scope), item, e.span, what) for e in exprs]
+    subject, scope = f"the domain of `{decl.name.id}`", Scope(module)
+    values = [conforming(context, core.evaluate(e, scope), item, e.span, subject) for e in exprs]
     if any(v is None or isinstance(v, Unknown) for v in values):
         return None
-    return _range(context, domain, values) if is_range else _set(context, domain, values, what)
+    return _range(context, domain, values) if is_range else _set(context, domain, values, subject)
 
 
 def _range(context: Context, expr: s.RangeDomain, ends: list[Value]) -> Domain | None:
@@ -57,17 +57,17 @@ def _range(context: Context, expr: s.RangeDomain, ends: list[Value]) -> Domain |
     return None
 
 
-def _set(context: Context, expr: s.SetDomain, values: list[Value], what: str) -> Domain:
+def _set(context: Context, expr: s.SetDomain, values: list[Value], subject: str) -> Domain:
     for i, value in enumerate(values):
         if value in values[:i]:
-            context.error("E0302", expr.values[i].span, f"{what} contains {show(value)} twice")
+            context.error("E0302", expr.values[i].span, f"{subject} contains {show(value)} twice")
     return Domain(tuple(values))
 
 
-def in_domain(context: Context, domain: Domain | None, value: Value, what: str, expr: s.Expr) -> bool:
+def in_domain(context: Context, domain: Domain | None, value: Value, subject: str, expr: s.Expr) -> bool:
     """Whether a value, or each element of a list, is in the domain. Reports if not."""
     for part, span in elements(value, expr, expr.span):
         if domain is not None and not isinstance(part, Unknown) and part not in domain:
-            context.error("E0302", span, f"{what} must be in {domain}, found {show(part)}")
+            context.error("E0302", span, f"{subject} must be in {domain}, found {show(part)}")
             return False
     return True

@@ -58,10 +58,10 @@ def element(context: Context, expr: s.Index, base: Value, index: Value, rule: En
     if base is ANY or index is ANY:
         return ANY
     if type_of(index) != "int":
-        what = "a level" if isinstance(base, RuleFn) else "an index"
+        subject = "a level" if isinstance(base, RuleFn) else "an index"
         help = "use an `int`, 0 or 1" if type_of(index) == "bool" else None
         return context.error(
-            "E0301", expr.index.span, f"{what} must be a whole number, found {type_of(index)}", help=help
+            "E0301", expr.index.span, f"{subject} must be a whole number, found {type_of(index)}", help=help
         )
     if isinstance(base, RuleFn):
         return RuleAt(base.decl, base.module, index, expr.span, rule)

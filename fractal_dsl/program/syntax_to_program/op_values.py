@@ -68,18 +68,18 @@ def _wrong_length(context: Context, name: str, param: OpParam, arg: Argument, he
 
 def _out_of_domain(context: Context, name: str, param: OpParam, arg: Argument, held: Value) -> Unknown | None:
     """Report a value that is not a choice, or a number out of bounds."""
-    what, span = f"`{param.name}` of `{name}`", arg.span
+    subject, span = f"`{param.name}` of `{name}`", arg.span
     numbers: tuple[Value, ...] = held if is_list(held) else (held,)
     if param.choices and held not in param.choices:
         help = suggesting(str(held), param.choices, f"choose one of {', '.join(map(show, param.choices))}")
-        return context.error("E0302", span, f"{what} cannot be {show(held)}", help=help)
+        return context.error("E0302", span, f"{subject} cannot be {show(held)}", help=help)
     if param.kind == "prob" and not 0 <= numbers[0] <= 1:
         width = name == "attention" and arg.name is None and type_of(arg.value) == "int"
         return not_a_probability(context, numbers[0], span, _inferred(context, name, arg) if width else None)
     if bound := param.exceeded(numbers):
         inferred = param.name == "eps" and arg.name is None and type_of(arg.value) == "int"
         help = f"leave {show(arg.value)} out: channels and features are inferred" if inferred else None
-        return context.error("E0302", span, f"{what} must be {bound}, found {show(arg.value)}", help=help)
+        return context.error("E0302", span, f"{subject} must be {bound}, found {show(arg.value)}", help=help)
     return None
 
 

@@ -65,8 +65,8 @@ def _drop_path(core: Core, module: Declarations, option: s.Call) -> p.DropPath |
     return p.DropPath(float(values.get("local", 0.0)), float(values.get("global", 0.0)), values.get("columns", False))
 
 
-def _probability(core: Core, module: Declarations, arg: s.Arg, what: str) -> Value:
-    value = conforming(core.context, core.evaluate(arg.value, Scope(module)), Type("prob"), arg.span, what)
+def _probability(core: Core, module: Declarations, arg: s.Arg, subject: str) -> Value:
+    value = conforming(core.context, core.evaluate(arg.value, Scope(module)), Type("prob"), arg.span, subject)
     return ANY if value is None else value
 
 

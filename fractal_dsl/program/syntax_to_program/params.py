@@ -45,21 +45,21 @@ def param(
     if override is not None:
         return _override(core, f"{prefix or ''}{name}", type, domain, override, parse_value)
     if decl.default is None:
-        way = f"-p {prefix}{name}=…"
+        option = f"-p {prefix}{name}=…"
         if prefix is None:
-            way = f"-p m.{name}=…` where the file is imported by `import … as m"
-        help = f"set it with `{way}`, or add a default: `param {name}: {type} = …`"
+            option = f"-p m.{name}=…` where the file is imported by `import … as m"
+        help = f"set it with `{option}`, or add a default: `param {name}: {type} = …`"
         context.error("E0205", decl.name.span, f"parameter `{name}` has no value", help=help)
     return default
 
 
 def _default(
-    core: Evaluator, module: Declarations, expr: s.Expr, type: Type, domain: Domain | None, what: str
+    core: Evaluator, module: Declarations, expr: s.Expr, type: Type, domain: Domain | None, subject: str
 ) -> Value:
-    value = conforming(core.context, core.evaluate(expr, Scope(module)), type, expr.span, what, expr)
+    value = conforming(core.context, core.evaluate(expr, Scope(module)), type, expr.span, subject, expr)
     if value is None:
         return ANY
-    in_domain(core.context, domain, value, what, expr)
+    in_domain(core.context, domain, value, subject, expr)
     return value
 
 
@@ -67,21 +67,21 @@ def _override(
     core: Evaluator, name: str, type: Type, domain: Domain | None, text: str, parse_value: ParseValue
 ) -> Value:
     """The value of ``-p name=text``; ``ANY`` after an error, which goes to the report of the file."""
-    report, what = Report(Source(f"-p {name}", text)), f"`{name}`"
+    report, subject = Report(Source(f"-p {name}", text)), f"`{name}`"
     apart = Evaluator(Context(report, core.context.max_repeat))
     expr: s.Expr = s.Literal(text, Span(0, len(text)))
     if innermost(type).name in ("int", "float", "prob") and (wrong := first_not_finite(text)):
-        report.error("E0301", Span(0, len(text)), f"{what} must be a finite number, found {wrong}")
+        report.error("E0301", Span(0, len(text)), f"{subject} must be a finite number, found {wrong}")
         expr = s.Broken(expr.span)
     elif type.name != "str" or text.strip().startswith('"'):
         expr = _literal(parse_value(report.source, report), type)
     value: Value | None = None
     if isinstance(expr, s.Broken) and not report.errors:
         help = f"write a literal, such as `-p {name}={_example(type)}`"
-        report.error("E0301", Span(0, len(text)), f"{what} must be {type}, found `{text}`", help=help)
+        report.error("E0301", Span(0, len(text)), f"{subject} must be {type}, found `{text}`", help=help)
     else:
-        value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, what, expr)
-    sound = value is not None and in_domain(apart.context, domain, value, what, expr)
+        value = conforming(apart.context, apart.evaluate(expr, Scope(Nowhere())), type, expr.span, subject, expr)
+    sound = value is not None and in_domain(apart.context, domain, value, subject, expr)
     main = core.context.report
     for findings, here in ((main.errors, report.errors), (main.warned, report.warned)):
         for d in here:

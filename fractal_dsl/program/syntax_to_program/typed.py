@@ -32,18 +32,19 @@ def declared_type(context: Context, expr: s.TypeExpr, known: Sequence[str] = NAM
 
 
 def conforming(
-    context: Context, value: Value, type: Type, span: Span, what: str, expr: s.Expr | None = None
+    context: Context, value: Value, type: Type, span: Span, subject: str, expr: s.Expr | None = None
 ) -> Value | None:
     """Convert a value to its declared type; None after an error.
 
-    The error is at the wrong element if ``expr``, the value as written, contains it. ``what`` names the parameter."""
+    The error is at the wrong element if ``expr``, the value as written, contains it. ``subject`` names the
+    parameter."""
     if type.name == "any":
         return ANY
     held = fits(value, type)
     if held is None:
         wrong, wanted, span = _misfit(value, type, expr, span)
-        why = f"found {type_of(value)}" if wrong is value else f"but its element {show(wrong)} is {type_of(wrong)}"
-        context.error("E0301", span, f"{what} must be {type}, {why}", help=type_help(wrong, wanted.name))
+        reason = f"found {type_of(value)}" if wrong is value else f"but its element {show(wrong)} is {type_of(wrong)}"
+        context.error("E0301", span, f"{subject} must be {type}, {reason}", help=type_help(wrong, wanted.name))
         return None
     for part, at in elements(held, expr, span) if innermost(type).name == "prob" else ():
         if not isinstance(part, Unknown) and not 0 <= part <= 1:
