@@ -69,7 +69,8 @@ def _number(cells: Cells, name: str, rows: Rows) -> NumberColumn:
             f"{cells.path}: the column `{name}` has no value in the training rows: list it in `dataset.drop`"
         )
     known = known[~missing]
-    mean, deviation = float(known.mean()), float(known.std())
+    with np.errstate(over="ignore"):  # `encode` refuses what float32 cannot hold
+        mean, deviation = float(known.mean()), float(known.std())
     offset = mean if deviation and abs(mean) > _LOST * deviation else 0.0
     return NumberColumn(name, float(np.median(known)), offset, bool(missing.any()))
 

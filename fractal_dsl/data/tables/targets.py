@@ -105,5 +105,9 @@ def _array(
     for i, row in enumerate(rows):
         if None in row:
             name = columns[row.index(None)]
-            raise UserError(f"{cells.at(i)}: the target `{name}` is {cells.columns[name][i]!r}, not {wanted}")
+            cell = cells.columns[name][i]
+            reason = f"not {wanted}"
+            if dtype is np.float32 and isinstance(cell, float):
+                reason = "more than float32 can hold: scale it"
+            raise UserError(f"{cells.at(i)}: the target `{name}` is {cell!r}, {reason}")
     return np.array(rows, dtype)
