@@ -157,7 +157,7 @@ def test_gates_are_written_saved_and_extracted(tmp_path: Path) -> None:
     for alone, column in [(model, None), (model.extract(1), 1)]:
         names: dict[str, type[torch.nn.Module]] = {}
         exec(model_source(c, alone.join_graph, column), names)
-        plain = names["N"]()
+        plain = names["N"]().eval()
         plain.load_state_dict(tensors_of(alone))
         assert torch.equal(plain(x), alone(x))
 

@@ -434,8 +434,8 @@ def test_the_report_opens_offline_and_names_everything(done: Path) -> None:
 
 def test_pictures_are_svg_with_units(done: Path) -> None:
     for name, texts in {
-        "curves.svg": ["epoch", "cross-entropy (nats per image)", "images classified correctly (%)"],
-        "columns.svg": ["column 1", "column 2", "whole net", "images classified correctly (%)"],
+        "curves.svg": ["epoch", "cross-entropy (nats per example)", "classified correctly (%)"],
+        "columns.svg": ["column 1", "column 2", "whole net", "classified correctly (%)"],
     }.items():
         drawn = (done / name).read_text()
         assert ET.fromstring(drawn).tag.endswith("svg")

@@ -15,6 +15,7 @@ from fractal_dsl.data.augment import augmented, augmented_masks
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
 from fractal_dsl.data.tree import skipped_text
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runs.tasks import Figures, figures_for
 from fractal_dsl.tasks import Task
 from fractal_dsl.tasks.regression import Regression
 from fractal_dsl.tasks.segmentation import Segmentation
@@ -43,11 +44,16 @@ class ImageSet:
     task: Task
     test_name: Callable[[int], str] = "test example {}".format
 
+    @property
+    def figures(self) -> Figures:
+        """What is measured on the data, and what people call them."""
+        return figures_for(self.task.name, self.record.inputs.shape)
+
     def describe(self) -> str:
         """One line: the name, the number of images or other examples for each use, their shape and classes."""
-        record, what = self.record, "images" if self.mean.ndim == 3 else "examples"
+        record, examples = self.record, self.figures.examples
         counts = ", ".join(f"{count:,} {use}" for use, count in record.examples.items())
-        text = f"{self.name}: {counts} {what} of {record.inputs.dtype} {record.inputs.shape}; {self._targets()}"
+        text = f"{self.name}: {counts} {examples} of {record.inputs.dtype} {record.inputs.shape}; {self._targets()}"
         if record.table:
             text += f"; inputs: {shortened(record.table.inputs(), 12)}"
         if record.new:

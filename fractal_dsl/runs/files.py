@@ -14,7 +14,7 @@ from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runs.mistakes import Mistake
 from fractal_dsl.runs.parts import MISTAKES, SESSIONS
-from fractal_dsl.runs.tasks import TASKS, loss_axis
+from fractal_dsl.runs.tasks import TASKS, figures_for, loss_axis
 from fractal_dsl.runs.tasks import Figures as TaskFigures
 from fractal_dsl.stored.kinds import expect
 from fractal_dsl.stored.manifests import RunParameters, read_given
@@ -83,7 +83,7 @@ class RunFiles:
     @property
     def figures(self) -> TaskFigures:
         """The figures of the run's task."""
-        return TASKS[self.data.task if self.data else "classification"]
+        return figures_for(self.data.task, self.data.inputs.shape) if self.data else TASKS["classification"]
 
     @property
     def has_classes(self) -> bool:

@@ -3,10 +3,11 @@ or draws runs takes them from here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config.losses import LOSSES, LossName, TaskName
@@ -76,7 +77,7 @@ def _share(key: str, label: str, axis: str) -> Metric:
     return Metric(key, label, f"{axis} (%)", percent=True)
 
 
-_ACCURACY = _share("accuracy", "accuracy", "images classified correctly")
+_ACCURACY = _share("accuracy", "accuracy", "classified correctly")
 _PIXELS = _share("pixel_accuracy", "pixel accuracy", "pixels classified correctly")
 _TOKENS = _share("accuracy", "accuracy", "tokens predicted correctly")
 _MAE = Metric("mae", "MAE", "mean absolute error", higher=False)
@@ -85,7 +86,7 @@ TASKS: Final[dict[TaskName, Figures]] = {
     "classification": Figures(
         (
             _ACCURACY,
-            _share("top5", "top-5 accuracy", "images whose class is among the best five"),
+            _share("top5", "top-5 accuracy", "class among the best five"),
             Metric("macro_f1", "macro F1", "F1, mean over classes"),
         ),
         _ACCURACY,
@@ -139,11 +140,17 @@ CONFIDENCES: Final[dict[TaskName, str]] = {
 """What the confidence of an answer is. Outputs of other tasks tell none."""
 
 _PER: Final[dict[TaskName, str]] = {
-    "classification": "image",
+    "classification": "example",
     "multilabel": "label",
     "segmentation": "pixel",
     "tokens": "token",
 }
+
+
+def figures_for(task: TaskName, shape: Sequence[int]) -> Figures:
+    """The figures of a task for inputs of a shape, without the batch: only inputs of three axes are called images."""
+    figures = TASKS[task]
+    return figures if len(shape) == 3 else replace(figures, examples="examples")
 
 
 def loss_axis(task: TaskName, loss: LossName) -> str:

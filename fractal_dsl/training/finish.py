@@ -7,7 +7,6 @@ from typing import Any
 from fractal_dsl.evaluation.run import RunResult, Status
 from fractal_dsl.evaluation.worst import Worst, write_mistakes
 from fractal_dsl.runs.report import write_report
-from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.training.loop import Loop, scores
 from fractal_dsl.training.progress import ProgressView
@@ -57,7 +56,7 @@ def finished(
         run.world.lead(lambda: write_report(run.folder))
         run.seal(result.status)
     best = f"the weights of epoch {result.best_epoch}" if result.best_epoch else f"the weights after step {p.step}"
-    figures = TASKS[images.task.name]
+    figures = images.figures
     label = "" if figures.score == figures.running else f"{figures.score.label} "
     view.line(f"test {figures.examples}, with {best}: {label}{scores(result.measured, figures)}")
     if plain is not None:

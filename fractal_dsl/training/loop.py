@@ -22,7 +22,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Weights
-from fractal_dsl.runs.tasks import TASKS, Figures, Metric
+from fractal_dsl.runs.tasks import Figures, Metric
 from fractal_dsl.runtime.compiling import CompileClock
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.training.checkpoint import Checkpoint, Ended, Progress
@@ -55,7 +55,7 @@ class Loop:
         self.stepper, self.model, self.images, self.config = stepper, stepper.model, images, config
         self.store, self.view, self.interrupted, self.deadline = store, view, interrupted, deadline
         self.on_epoch = on_epoch
-        self.figures = TASKS[images.task.name]
+        self.figures = images.figures
         self.progress = Progress()
         self.epochs: list[dict[str, Any]] = []
         kind = torch.float32 if stepper.device.type == "mps" else torch.float64

@@ -26,7 +26,6 @@ from fractal_dsl.evaluation.run import RunResult, Weights, data_of, spec_of_unfi
 from fractal_dsl.runs.data_record import compare_records
 from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
-from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
@@ -247,7 +246,7 @@ class _Training:
             if config.batch > len(images.train):
                 view.line(
                     f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training "
-                    f"{TASKS[images.task.name].examples}"
+                    f"{images.figures.examples}"
                 )
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
