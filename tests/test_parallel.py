@@ -249,7 +249,7 @@ def killed(folder: Path, way: ParallelKind, step: int, rng: random.Random) -> No
         process.join()
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp", pytest.param("pipeline", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", ["ddp", *[pytest.param(way, marks=pytest.mark.slow) for way in ("fsdp", "pipeline")]])
 def test_killed_and_resumed_ends_with_the_same_bits(way: ParallelKind, tmp_path: Path) -> None:
     together(run, tmp_path / "unbroken", way)
     killed(tmp_path / "run", way, 3 * random.Random(way).randrange(1, 6), random.Random())

@@ -186,7 +186,7 @@ def test_parameters_of_imported_files_are_swept(tmp_path: Path) -> None:
 
 def test_optuna_missing(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fractal_dsl.sweep.ledger.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'fractal-dsl\[sweep\]'"):
+    with pytest.raises(UserError, match=r"pip install 'fractal_dsl\[sweep\]'"):
         run.sweep(spec, {"columns": "1..2"}, {}, max_layers=MAX_LAYERS)
 
 

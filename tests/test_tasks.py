@@ -195,6 +195,7 @@ def test_a_sweep_finds_the_task_and_its_score(task: TaskName, tmp_path: Path) ->
     assert checked.task() == task
 
 
+@pytest.mark.slow
 def test_a_sweep_minimises_the_score_of_regression(tmp_path: Path) -> None:
     (tmp_path / "net.frac").write_text(spec_of("regression", tmp_path, epochs=1, count=60))
     shown = Console(file=StringIO(), width=200)

@@ -246,7 +246,7 @@ def test_wrong_data_leave_nothing_behind(tmp_path: Path) -> None:
 def test_missing_matplotlib_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr("fractal_dsl.runs.plots.find_spec", lambda name: None if name == "matplotlib" else find(name))
-    with pytest.raises(UserError, match=r"fractal-dsl\[train\]"):
+    with pytest.raises(UserError, match=r"fractal_dsl\[train\]"):
         run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

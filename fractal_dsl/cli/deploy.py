@@ -68,8 +68,9 @@ def deploy(
 
     place = output or place_beside(str(run), "-shelf", "the shelf")
     targets = _targets(to, push)
+    exports = tuple([name for name in targets if name != _HUB])
     options = runtime.Options(
-        targets=tuple([name for name in targets if name != _HUB]),
+        exports,
         int8=int8,
         columns=_columns(columns),
         batch=batch,
@@ -81,7 +82,16 @@ def deploy(
     )
     if targets == (_HUB,):
         _repository(run, place, options, None, push)
-        return
+    else:
+        _shelve(run, place, options, targets, budget_ms, push)
+
+
+def _shelve(
+    run: Path, place: Path, options: Options, targets: tuple[str, ...], budget_ms: float | None, push: str | None
+) -> None:
+    """Write the shelf and, if it is a target, the repository for the Hub. Raises UserError for failed exports."""
+    from fractal_dsl.deploy import deploy as runtime
+
     done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
     _report(done.shelf, place, budget_ms)
     if _HUB in targets:

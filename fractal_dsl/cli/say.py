@@ -49,6 +49,16 @@ def failure_text(error: FracError | UserError) -> str:
     return "\n\n".join(parts)
 
 
+def fail(error: FracError | UserError) -> None:
+    """Print an error that does not end the program."""
+    print(failure_text(error), file=sys.stderr, flush=True)
+
+
+def clear() -> None:
+    """Clear the terminal."""
+    print("\033[2J\033[H", end="", flush=True)
+
+
 def coloured() -> bool:
     """Whether standard error is a terminal that shows colours."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

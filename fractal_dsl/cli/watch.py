@@ -12,7 +12,7 @@ import typer
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.texts import counted
 from fractal_dsl.cli.options import STDIN
-from fractal_dsl.cli.say import failure_text, say
+from fractal_dsl.cli.say import clear, fail, say
 from fractal_dsl.language.diagnostics import FracError, Report
 from fractal_dsl.language.imports import load
 from fractal_dsl.language.read import read
@@ -37,7 +37,7 @@ def watching(specs: Sequence[str], action: Callable[[], None]) -> None:
             while {path: _stamp(path) for path in stamps} == stamps and _files(specs) == files:
                 time.sleep(_PAUSE)
             if sys.stderr.isatty() and sys.stdout.isatty():
-                print("\033[2J\033[H", end="", flush=True)
+                clear()
     except KeyboardInterrupt:
         say("\nstopped", error=True)
 
@@ -48,7 +48,7 @@ def _run(action: Callable[[], None]) -> None:
     except typer.Exit:  # its message is printed already
         pass
     except (FracError, UserError) as error:
-        print(failure_text(error), file=sys.stderr, flush=True)
+        fail(error)
 
 
 def _files(specs: Sequence[str]) -> set[Path]:

@@ -105,17 +105,16 @@ def train(
             number = _processes(parallel, world)
             run = RunWriter(folder, compiled, config, place.type, threads, world, number)
             run.begin(weights, origin)
-            job = _Training(run, images, place, console, world, parallel, resumed=False)
-            return _begin(job, picture, command)
+            job = _Training(run, images, place, console, world, parallel, command, resumed=False)
+            return _begin(job, picture)
 
 
-def _begin(job: _Training, picture: str | None, command: str | None) -> RunResult:
+def _begin(job: _Training, picture: str | None) -> RunResult:
     """Train a new run. Its folder disappears if training does not begin."""
     run = job.run
     try:
         model = _initial(run).to(job.place)
         run.data(job.images.record)
-        job.world.lead(lambda: note_session(run, job.place, command))
         if picture and job.world.leads:
             write_part(run.folder, "graph.svg", picture)
         return job.train(model, run.config.max_minutes)
@@ -164,9 +163,9 @@ def resume(
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = _initial(run).to(place)
         run.data(images.record)
-        world.lead(lambda: note_session(run, place, command))
         run.lengthen()
-        job = _Training(run, images, place, console or Console(quiet=not world.leads), world, parallel, resumed=True)
+        console = console or Console(quiet=not world.leads)
+        job = _Training(run, images, place, console, world, parallel, command, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
 
 
@@ -225,6 +224,7 @@ class _Training:
     console: Console
     world: World
     parallel: ParallelKind | None
+    command: str | None
     resumed: bool
 
     def train(self, model: FractalModule, minutes: float | None) -> RunResult:
@@ -251,6 +251,7 @@ class _Training:
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]
+            self.world.lead(lambda: note_session(run, place, self.command))
 
             def fitted(net: FractalModule, part: int, log: Callable[[dict[str, Any]], None] | None) -> Loop:
                 stepper = make_stepper(self.parallel, net, images.task, config, place, self.world)
