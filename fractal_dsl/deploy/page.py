@@ -9,7 +9,7 @@ from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import memory_text
 from fractal_dsl.deploy.shelf import Shelf, ShelfRow
-from fractal_dsl.runs.page import page
+from fractal_dsl.runs.page import figure, page
 
 _COLOURS = {"onnx": "#0072B2", "pt2": "#D55E00", "aoti": "#009E73", "executorch": "#CC79A7", "openvino": "#8A7A00"}
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 420, 70, 30, 20, 50
@@ -27,7 +27,7 @@ def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping
     stated = rows[0] if rows else None
     how = (
         f"Latency: batches of {stated.batch}, {stated.threads} thread{'s' * (stated.threads > 1)}, "
-        f"after {stated.warmup} runs to warm up. Memory: the largest of the process while it was timed."
+        f"after {stated.warmup} runs to warm up. Memory: the peak of the process during timing."
         if stated
         else ""
     )
@@ -65,7 +65,7 @@ def _table(shelf: Shelf) -> str:
     for row, texts in zip(shelf.rows, cells, strict=True):
         lines.append(_line("td", texts, "bad" if not row.verified else "front" if row.key in front else ""))
     note = "Bold: the Pareto front, the nets that no faster one matches." if front else ""
-    return f'<table>{"".join(lines)}</table><p class="note">{note}</p>'
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div><p class="note">{note}</p>'
 
 
 def _line(tag: str, cells: Sequence[str], kind: str) -> str:
@@ -85,23 +85,26 @@ def _figure(shelf: Shelf, rows: Sequence[ShelfRow]) -> str:
     y = _Scale([metric.plotted(row.score or 0.0) for row in rows], _HEIGHT - _BOTTOM, _TOP, log=False)
     marks = [_axes(x, y, metric.axis)]
     front = [f"{x(row.ms_mean):.1f},{y(metric.plotted(row.score or 0.0)):.1f}" for row in shelf.front()]
-    marks.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="#222" stroke-dasharray="2 4"/>')
+    marks.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="currentColor" stroke-dasharray="2 4"/>')
     for row in rows:
         px, py = x(row.ms_mean), y(metric.plotted(row.score or 0.0))
-        colour = _COLOURS.get(row.target, "#222")
-        fill = "#fff" if row.precision == "int8" else colour
+        colour = _COLOURS.get(row.target, "currentColor")
+        fill = "var(--paper)" if row.precision == "int8" else colour
         name = markup(f"{row.label}: {metric.text(row.score or 0.0)}, {row.ms_mean:.3g} ms")
         marks.append(
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{fill}" stroke="{colour}" stroke-width="2">'
             f"<title>{name}</title></circle>"
         )
-        marks.append(f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="#555">{markup(row.net)}</text>')
+        marks.append(
+            f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="var(--soft)">{markup(row.net)}</text>'
+        )
     marks += _legend({row.target for row in rows})
-    caption = f"{metric.label} against the mean latency of a batch. Dotted: the Pareto front. Hollow: int8."
-    return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" aria-label="{markup(caption)}" '
-        f'font-family="system-ui, sans-serif">{"".join(marks)}</svg><figcaption>{markup(caption)}</figcaption></figure>'
+    caption = f"{metric.title} against the mean latency of a batch. Dotted: the Pareto front. Hollow: int8."
+    svg = (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" fill="currentColor" '
+        f'font-family="system-ui, sans-serif">{"".join(marks)}</svg>'
     )
+    return figure(svg, caption)
 
 
 class _Scale:
@@ -137,12 +140,12 @@ def _axes(x: _Scale, y: _Scale, label: str) -> str:
     for value in x.ticks():
         at, below = f"{x(value):.1f}", _HEIGHT - _BOTTOM
         lines.append(
-            f'<line x1="{at}" x2="{at}" y1="{_TOP}" y2="{below}" stroke="#e4e4e4"/>'
+            f'<line x1="{at}" x2="{at}" y1="{_TOP}" y2="{below}" stroke="var(--line)"/>'
             f'<text x="{at}" y="{below + 18}" font-size="12" text-anchor="middle">{value:g}</text>'
         )
     for value in y.ticks():
         lines.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e4e4e4"/>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="var(--line)"/>'
             f'<text x="{_LEFT - 8}" y="{y(value) + 4:.1f}" font-size="12" text-anchor="end">{value:g}</text>'
         )
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
@@ -159,6 +162,6 @@ def _legend(targets: set[str]) -> list[str]:
     marks: list[str] = []
     for i, target in enumerate(sorted(targets)):
         at = _HEIGHT - _BOTTOM - 14 - 18 * i
-        marks.append(f'<circle cx="{_WIDTH - 130}" cy="{at - 4}" r="5" fill="{_COLOURS.get(target, "#222")}"/>')
+        marks.append(f'<circle cx="{_WIDTH - 130}" cy="{at - 4}" r="5" fill="{_COLOURS.get(target, "currentColor")}"/>')
         marks.append(f'<text x="{_WIDTH - 118}" y="{at}" font-size="12">{markup(target)}</text>')
     return marks

@@ -25,8 +25,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var
 h1 {{ font-size: 1.7rem; margin-bottom: 0 }} h2 {{ font-size: 1.2rem; margin-top: 2.2rem }} h3 {{ font-size: 1rem }}
 table {{ border-collapse: collapse }} .scroll {{ overflow-x: auto }}
 th, td {{ padding: .25rem 1rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
-  font-variant-numeric: tabular-nums }}
-td.n, th.n {{ text-align: right; overflow-wrap: normal }}
+  font-variant-numeric: tabular-nums; overflow-wrap: break-word }}
+td.n, th.n {{ text-align: right; white-space: nowrap }}
 figure {{ margin: 1rem 0; overflow-x: auto }} figure svg {{ max-width: 100%; height: auto }}
 figure.plot svg {{ min-width: 34rem }}
 figcaption, .note {{ color: var(--soft) }}

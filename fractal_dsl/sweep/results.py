@@ -109,7 +109,7 @@ class Results:
         note = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
         title = f"Sweep of {self.sweep.net}"
         head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(note)}</p>']
-        return page(title, [*head, plot, "<div><table>", *rows, "</table></div>"], "96rem", _STYLE)
+        return page(title, [*head, plot, '<div class="scroll"><table>', *rows, "</table></div>"], "96rem", _STYLE)
 
     def svg(self) -> str | None:
         """A plot of the objective against parameters, MACs and training time; None if no trial is done."""
