@@ -1,10 +1,14 @@
 """Settings for every test; the environment's come first, because torch and matplotlib read it when imported."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take seconds on a busy machine
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist uses the cores
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings
 
