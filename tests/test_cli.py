@@ -132,6 +132,55 @@ def test_info_for_people(run) -> None:
     assert "net Digits" in out and "joins, collapsed" in out and out.splitlines()[-1].split()[0] == "3"
 
 
+def test_depth_without_rules_is_in_weighted_layers(run, tmp_path: Path) -> None:
+    out = run("info", EXAMPLES / "resnet18.frac").out
+    assert "weighted depth    18" in out and "base layers" not in out and "column" not in out
+    assert "weighted depth 18" in run("compile", EXAMPLES / "resnet18.frac", "-o", tmp_path / "net").out
+
+
+LAYERED = ["digits", "resnet18", "unet", "transformer", "googlenet"]
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_each_layer_has_the_shape_and_parameters_of_its_module(run, name: str) -> None:
+    import torch
+
+    from fractal_dsl import build, compile_file
+
+    facts = json.loads(run("info", EXAMPLES / f"{name}.frac", "--layers", "--json").out)
+    layers = {layer["name"]: layer for layer in facts["layers"]}
+    assert sum(layer["params"] for layer in layers.values()) == facts["params"]
+    assert sum(layer["macs"] for layer in layers.values()) == facts["macs"]
+    compiled = compile_file(EXAMPLES / f"{name}.frac")
+    model = build(compiled, device="meta")
+    shapes: dict[str, list[int]] = {}
+    for path, module in model.named_modules():
+        if path in layers:
+            module.register_forward_hook(lambda _, __, out, path=path: shapes.update({path: list(out.shape[1:])}))
+            assert layers[path]["params"] == sum(p.numel() for p in module.parameters())
+    _, taken = compiled.graph.input
+    model(
+        torch.zeros(
+            2, *taken.out.shape, dtype=getattr(torch, {"f32": "float32"}.get(taken.out.dtype, "int64")), device="meta"
+        )
+    )
+    assert shapes and all(layers[path]["output_shape"] == shape for path, shape in shapes.items())
+
+
+def test_shared_weights_count_at_their_first_layer(run, tmp_path: Path) -> None:
+    (tmp_path / "s.frac").write_text(
+        "shared enc = linear(8) >> relu\nnet N(x: f32[8]) -> f32[8] = enc >> enc >> linear(8)\n"
+    )
+    first, _, again, *_ = json.loads(run("info", tmp_path / "s.frac", "--layers", "--json").out)["layers"]
+    assert (first["params"], again["params"], first["weights_of"], again["weights_of"]) == (
+        72,
+        0,
+        "enc.linear",
+        "enc.linear",
+    )
+    assert "of enc.linear" in run("info", tmp_path / "s.frac", "--layers").out
+
+
 # --- what it does
 
 

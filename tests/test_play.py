@@ -442,7 +442,7 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(reader: Reader) -> None:
     page.wait_for_selector("body:not([data-settled='1'])", state="attached")
     held[0].fulfill(json={"errors": [], "more": 0, "nets": [], "net": None, "figures": None, "params": []})
     page.wait_for_timeout(100)
-    assert page.inner_text("#count") == "no errors" and reader.figure("output") == "3" and reader.boxes() == 8
+    assert page.inner_text("#count") == "no errors" and reader.figure("output") == "[3]" and reader.boxes() == 8
 
 
 def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) -> None:

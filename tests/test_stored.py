@@ -318,7 +318,10 @@ def test_info_counts_a_column_as_it_is(run, made: Path) -> None:
     facts = json.loads(run("info", str(made / "column"), "--json"))
     weights = sum(p.numel() for p in load_artifact(made / "column").parameters())
     assert (facts["column"], facts["fused"], facts["params"]) == (2, True, weights)
-    assert run("info", str(made / "column")).startswith("column 2 of net Tiny, batch norms folded\n")
+    assert run("info", str(made / "column")).startswith("column 2 of Tiny, batch norms folded\n")
+    layers = json.loads(run("info", str(made / "column"), "--json", "--layers"))["layers"]
+    assert sum(layer["params"] for layer in layers) == weights
+    assert not any(layer["layer"] == "batchnorm2d" for layer in layers)
 
 
 # --- refused

@@ -17,6 +17,7 @@ from fractal_dsl.cli.grouped import SpecOptions, with_group
 from fractal_dsl.cli.options import STDIN
 from fractal_dsl.cli.say import say
 from fractal_dsl.pipeline import Stage
+from fractal_dsl.program.program_to_summary import depth_text
 from fractal_dsl.stored.kinds import is_network, kind_of, trained_weights
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _what_next(compiled: Compiled, place: Path, allow_python: bool, *, trained: 
     s = compiled.summary
     data = () if trained or compiled.program.train.get("dataset") else ("--dataset", "NAME")
     lines = [
-        f"{one_line(str(place))}: net {s.net}, {s.base_layers:,} base layers, {s.params:,} parameters; "
+        f"{one_line(str(place))}: net {s.net}, {depth_text(s)}, {s.params:,} parameters; "
         + ("the best weights of the run" if trained else f"see {one_line(str(place / 'model.py'))}"),
         "next:",
         f"  {command_line('train', place, compiled, allow_python, *data)}",

@@ -17,7 +17,7 @@ from fractal_dsl.language.imports import load
 from fractal_dsl.language.source import Source
 from fractal_dsl.picture.shown import BoxLabel, DrawnGraph, HeatOf, Shown, View
 from fractal_dsl.play.params import controls
-from fractal_dsl.program.program_to_summary import Summary, approximate
+from fractal_dsl.program.program_to_summary import Summary, column_rows, figure_rows
 
 
 @dataclass(frozen=True)
@@ -117,25 +117,8 @@ def _pick(nets: list[Compiled], name: str | None) -> Compiled:
 
 def _figures(s: Summary) -> dict[str, Any]:
     """The figures of ``info`` as texts. The ``share`` of a column is its share of the net's MACs."""
-    joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items()))
-    rows = [
-        ("parameters", f"{s.params:,}"),
-        ("MACs per sample", f"{s.macs:,}"),
-        ("depth", f"{s.depth:,}"),
-        ("base layers", f"{s.base_layers:,}"),
-        ("weighted layers", f"{s.weighted_layers:,}"),
-        ("weighted depth", f"{s.weighted_depth:,}"),
-        ("joins as written", f"{s.joins_raw:,}"),
-        ("joins, collapsed", f"{joins} inputs" if joins else "none"),
-        ("paths", approximate(s.paths)),
-        ("input", "×".join(map(str, s.input_shape))),
-        ("output", "×".join(map(str, s.output_shape))),
-    ]
     columns = [
-        {
-            "cells": [str(k), f"{c.depth:,}", f"{c.params:,}", f"{c.macs:,}"],
-            "share": c.macs / s.macs if s.macs else 0.0,
-        }
-        for k, c in enumerate(s.columns, 1)
+        {"cells": cells, "share": column.macs / s.macs if s.macs else 0.0}
+        for cells, column in zip(column_rows(s), s.columns, strict=False)
     ]
-    return {"rows": rows, "columns": columns}
+    return {"rows": figure_rows(s), "columns": columns}

@@ -105,10 +105,11 @@ function showFigures(figures) {
     const bar = make("span", {className: "bar"}, part);
     return make("tr", {}, ...cells.map(cell => make("td", {}, cell)), make("td", {}, `${Math.round(share * 100)}%`, bar));
   });
+  const columns = make("table", {}, make("thead", {}, make("tr", {}, ...head.map(text => make("th", {scope: "col"}, text)))),
+                       make("tbody", {}, ...rows));
   $("#figures").replaceChildren(
     make("dl", {}, ...figures.rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
-    make("table", {}, make("thead", {}, make("tr", {}, ...head.map(text => make("th", {scope: "col"}, text)))),
-         make("tbody", {}, ...rows)));
+    ...rows.length ? [columns] : []);
 }
 
 open(config.documents[0].key);

@@ -9,7 +9,7 @@ from msgspec import Struct
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.language.walk import parts
-from fractal_dsl.program.program_to_summary import Measurement, approximate
+from fractal_dsl.program.program_to_summary import Measurement, approximate, depth_text
 from fractal_dsl.services.analysis import Analysis
 from fractal_dsl.services.natives import entry
 from fractal_dsl.services.places import Point, Range, offset_at, range_of
@@ -91,7 +91,7 @@ def net_figures(analysis: Analysis, decl: s.NetDecl) -> str:
             columns = f" · {len(summary.columns)} columns" if len(summary.columns) > 1 else ""
             return (
                 f"{approximate(summary.params)} parameters · {approximate(summary.macs)} MACs per sample · "
-                f"depth {summary.depth:,}{columns}"
+                f"{depth_text(summary)}{columns}"
             )
     return ""
 

@@ -62,6 +62,11 @@ class Stored(Struct, frozen=True):
         return self.manifest.column if isinstance(self.manifest, NetworkManifest) else None
 
     @property
+    def fused(self) -> bool:
+        """Whether the batch norms of the network are folded into its layers."""
+        return isinstance(self.manifest, NetworkManifest) and self.manifest.fused
+
+    @property
     def trained(self) -> bool:
         """Whether the weights come from training, not from the seed."""
         return not isinstance(self.manifest, NetworkManifest) or self.manifest.trained is not None
@@ -69,8 +74,7 @@ class Stored(Struct, frozen=True):
     def describe(self) -> str:
         """The net in a few words: ``column 3 of Digits``."""
         net = self.compiled.program.net
-        fused = ", batch norms folded" * (isinstance(self.manifest, NetworkManifest) and self.manifest.fused)
-        return (net if self.column is None else f"column {self.column} of {net}") + fused
+        return (net if self.column is None else f"column {self.column} of {net}") + ", batch norms folded" * self.fused
 
     def whole(self, command: str) -> Stored:
         """The folder itself, for a command that takes whole nets.
@@ -82,7 +86,7 @@ class Stored(Struct, frozen=True):
                 f"{self.folder} holds a single column, written by `extract`, but `{command}` takes whole nets: "
                 "give the run, the compiled folder or the .frac file that the column came from"
             )
-        if isinstance(self.manifest, NetworkManifest) and self.manifest.fused:
+        if self.fused:
             raise UserError(
                 f"{self.folder} holds a net for inference, whose batch norms are folded, but `{command}` takes nets as "
                 "their specs have them: give the run or the compiled folder that it came from"

@@ -20,6 +20,7 @@ from fractal_dsl.program.columns import Label, column_order
 from fractal_dsl.program.program_to_summary.count import LayerCount
 from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
 from fractal_dsl.program.program_to_summary.measurements import Measurement, measurements
+from fractal_dsl.program.program_to_summary.rows import column_rows, depth_text, figure_rows
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate
 
 __all__ = [
@@ -30,6 +31,9 @@ __all__ = [
     "Measurement",
     "Summary",
     "approximate",
+    "column_rows",
+    "depth_text",
+    "figure_rows",
     "program_to_measurements",
     "program_to_summary",
 ]
