@@ -129,6 +129,40 @@ def test_texts_are_checked_as_the_file_that_they_are(address: str, spec: Path) -
     assert [error["code"] for error in found["errors"]] == ["E0801"]
 
 
+PYTHON = """import torch
+
+
+class Twice(torch.nn.Module):
+    def forward(self, x):
+        return {}
+"""
+
+
+def test_python_code_runs_where_it_is_allowed_and_follows_edits(tmp_path: Path) -> None:
+    """Python code beside the spec is loaded only with --allow-python, and loaded anew once its file has changed."""
+    (tmp_path / "n.frac").write_text(
+        'extern layer twice from "play_parts:Twice"\nnet N(x: f32[8]) -> f32[16] = twice >> linear(16)\n'
+    )
+    parts = tmp_path / "play_parts.py"
+    parts.write_text(PYTHON.format("torch.cat([x, x], 1)"))
+    server, address = started(tmp_path / "n.frac", "--port", "0", "--allow-python")
+    try:
+        text = (tmp_path / "n.frac").read_text()
+        counts = []
+        for number, body in enumerate(["torch.cat([x, x], 1)", "x * 2", "1 / 0", "torch.cat([x, x, x], 1)"], 1):
+            parts.write_text(PYTHON.format(body))
+            os.utime(parts, (number, number))
+            _, answer = asked(address, "check", question(text, number))
+            figures = dict(answer["figures"]["rows"]) if answer["figures"] else answer["errors"][0]
+            counts.append(figures["parameters"] if answer["figures"] else figures["code"])
+        assert counts == ["272", "144", "E0502", "400"]
+        picture = {"picture": {"view": "net"}}
+        assert "page" in asked(address, "picture", question(text, 9) | picture)[1]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -6,12 +6,15 @@
     ```frac fragment        declarations, to which the test adds a net
     ```frac wrong E0401     a file, or declarations, with errors of this code only
     ```frac file parts.frac a whole file that other blocks import under this name
+    ```frac python          a whole file without errors that loads Python code, from
+    ```python file parts.py a Python module beside the blocks
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any, get_args
 import pytest
 
 from fractal_dsl import pipeline
+from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.errors import variants
 from fractal_dsl.language import imports, source, text_to_syntax
@@ -45,6 +49,7 @@ from fractal_dsl.program.syntax_to_program.values import BUILTINS, show
 README = Path(__file__).parent.parent / "grammar" / "README.md"
 NET = "\nnet Test(x: f32[8]) -> f32[8] = id\n"
 BLOCKS = [(m[1].split(), m[2]) for m in re.finditer(r"^```frac(.*)\n((?:.*\n)*?)```$", README.read_text("utf-8"), re.M)]
+MODULES = re.findall(r"^```python file (\w+\.py)\n((?:.*\n)*?)```$", README.read_text("utf-8"), re.M)
 NAMES = [f"{i}: {' '.join(info) or text.splitlines()[0]}" for i, (info, text) in enumerate(BLOCKS)]
 
 
@@ -53,6 +58,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for info, text in BLOCKS:
         if info[:1] == ["file"]:
             (tmp_path / info[1]).write_text(text, "utf-8")
+    for name, text in MODULES:
+        (tmp_path / name).write_text(text, "utf-8")
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -66,12 +75,29 @@ def test_blocks_are_as_they_say(info: list[str], text: str, folder: Path) -> Non
             assert pipeline.check(read(spec)), "a whole file has a net; else it is a fragment"
         case ["fragment"]:
             pipeline.check(read(spec))
+        case ["python"]:
+            (compiled,) = pipeline.check(read(spec), allow_python=True)
+            steps_of(compiled)
         case ["wrong", code]:
             with pytest.raises(FracError) as caught:
                 pipeline.check(read(spec))
             assert {d.code for d in caught.value.diagnostics} == {code}
         case _:
             pytest.fail(f"```frac {' '.join(info)} is none of the kinds of block")
+
+
+def steps_of(compiled: Compiled) -> None:
+    """Run a net whole, by column and by a local plan, backward too: every weight has a gradient."""
+    import torch
+
+    from fractal_dsl import build
+
+    model = build(compiled, seed=1).train()
+    x = torch.randn(4, *compiled.graph.input[1].out.shape)
+    model(x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    for plan in [*(model.column_plan(k) for k in range(1, model.n_columns + 1)), model.plan(0, 1)]:
+        assert model.run(x, plan).shape == (4, *compiled.summary.output_shape)
 
 
 # --- tables

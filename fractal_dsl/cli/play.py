@@ -13,7 +13,7 @@ import typer
 
 from fractal_dsl.cli.given import given_folder
 from fractal_dsl.cli.grouped import SpecOptions
-from fractal_dsl.cli.options import Net, Params, ParamsFile, parameters
+from fractal_dsl.cli.options import AllowPython, Net, Params, ParamsFile, parameters
 from fractal_dsl.cli.say import say
 
 
@@ -34,18 +34,22 @@ def play(
     param: Params = None,
     params: ParamsFile = None,
     net: Net = None,
+    allow_python: AllowPython = False,
 ) -> None:
     """Edit a net in the browser, with its picture, its figures and sliders for its parameters.
 
-    The page is available on this machine only.
+    The page is available on this machine only. With --allow-python, it loads the Python code that the text names, also
+    while you type.
     """
     from fractal_dsl.play import Documents, Server
 
     given = parameters(param, params)
     if spec is not None and spec.is_dir():
-        stored = given_folder(SpecOptions(str(spec), param, params, net), settings=False).whole("play")
+        stored = given_folder(
+            SpecOptions(str(spec), param, params, net, allow_python=allow_python), settings=False
+        ).whole("play")
         spec, given, net = stored.folder / stored.spec, stored.compiled.overrides, stored.compiled.program.net
-    server = Server(port, Documents(spec), given, net)
+    server = Server(port, Documents(spec), given, net, allow_python=allow_python)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
     try:

@@ -42,10 +42,13 @@ class Picture:
     depth: int | None = None
 
 
-def answer(text: SpecText, picture: Picture | None) -> dict[str, Any]:
-    """The errors and figures of a text, or its picture if requested. Any failure is in ``error``."""
+def answer(text: SpecText, picture: Picture | None, *, allow_python: bool = False) -> dict[str, Any]:
+    """The errors and figures of a text, or its picture if requested. Any failure is in ``error``.
+
+    ``allow_python`` lets ``extern`` load Python code.
+    """
     try:
-        return _checked(text) if picture is None else _drawn(text, picture)
+        return _checked(text, allow_python) if picture is None else _drawn(text, picture, allow_python)
     except UserError as error:
         return {"error": str(error)}
     except MemoryError:
@@ -54,7 +57,7 @@ def answer(text: SpecText, picture: Picture | None) -> dict[str, Any]:
         return {"error": f"internal error: {type(error).__name__}: {error}. This is a bug in fractal_dsl."}
 
 
-def _checked(text: SpecText) -> dict[str, Any]:
+def _checked(text: SpecText, allow_python: bool) -> dict[str, Any]:
     report = Report(text.source)
     with deep():
         files = load(text.source, report)
@@ -62,7 +65,7 @@ def _checked(text: SpecText) -> dict[str, Any]:
     answer: dict[str, Any] = {"errors": [], "more": 0, "nets": [], "figures": None, "net": None}
     nets: list[Compiled] = []
     try:
-        nets, warnings = pipeline.checked(text.source, params)
+        nets, warnings = pipeline.checked(text.source, params, allow_python=allow_python)
     except FracError as error:
         warnings = error.warnings
         answer |= {"errors": [d.json() for d in error.diagnostics], "more": error.cut}
@@ -75,14 +78,14 @@ def _checked(text: SpecText) -> dict[str, Any]:
     return {**answer, "params": None if report.errors else controls(files, values)}
 
 
-def _drawn(text: SpecText, picture: Picture) -> dict[str, Any]:
+def _drawn(text: SpecText, picture: Picture, allow_python: bool) -> dict[str, Any]:
     from fractal_dsl.picture.dot_to_page import write_picture_page
     from fractal_dsl.picture.graph_to_dot import LIGHT, Look, Opening, follow_reader
 
     files = load(text.source, Report(text.source))
     params = _declared(text.params, controls(files, {}))
     try:
-        nets = pipeline.check(text.source, params, settings=False)
+        nets = pipeline.check(text.source, params, allow_python=allow_python, settings=False)
     except FracError as error:
         raise UserError(error.diagnostics[0].message) from None
     if not nets:

@@ -49,8 +49,18 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, documents: Documents, params: Mapping[str, str], net: str | None) -> None:
+    def __init__(
+        self,
+        port: int,
+        documents: Documents,
+        params: Mapping[str, str],
+        net: str | None,
+        *,
+        allow_python: bool = False,
+    ) -> None:
         """Listen on ``port``, or the next free one; 0 is any port. ``params`` and ``net`` are for the first document.
+
+        ``allow_python`` lets ``extern`` load Python code.
 
         Raises UserError if no port is free.
         """
@@ -61,7 +71,7 @@ class Server(ThreadingHTTPServer):
         self.pictures: OrderedDict[str, str] = OrderedDict()
         self.workers: dict[str, Worker] = {}
         self._bind(port)
-        self.workers = {"check": Worker(), "picture": Worker()}
+        self.workers = {kind: Worker(allow_python=allow_python) for kind in ("check", "picture")}
 
     def _bind(self, port: int) -> None:
         for candidate in [port] if port == 0 else range(port, min(port + _PORTS, 65536)):

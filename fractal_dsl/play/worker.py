@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
@@ -31,7 +32,9 @@ class Superseded(Exception):
 class Worker:
     """Answers one request at a time in a process, which is restarted whenever it had to be stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_python: bool = False) -> None:
+        """``allow_python`` lets ``extern`` load Python code."""
+        self._allow_python = allow_python
         self._turn = threading.Lock()
         self._start()
 
@@ -46,12 +49,20 @@ class Worker:
             if not self._process.is_alive():
                 self._restart()
             try:
-                self._pipe.send((text, picture))
-                self._wait(superseded)
-                return self._pipe.recv()
+                if (answer := self._answer(text, picture, superseded)) is None:
+                    self._restart()
+                    answer = self._answer(text, picture, superseded)
+                assert answer is not None, "a new process has loaded no Python code"
+                return answer
             except (EOFError, OSError):
                 self._restart()
                 raise UserError("the compiler process has died, perhaps out of memory: lower the parameters") from None
+
+    def _answer(self, text: SpecText, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any] | None:
+        """The answer of the process; None if Python code that it has loaded has changed since."""
+        self._pipe.send((text, picture))
+        self._wait(superseded)
+        return self._pipe.recv()
 
     def _wait(self, superseded: Callable[[], bool]) -> None:
         """Wait for the answer. Stopping costs a second, so a request that may be done by then is not stopped."""
@@ -69,7 +80,7 @@ class Worker:
 
     def _start(self) -> None:
         self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(theirs,), daemon=True)
+        self._process = _SPAWN.Process(target=_work, args=(theirs, self._allow_python), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -88,8 +99,9 @@ class Worker:
         self._pipe.close()
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, allow_python: bool) -> None:
     _confine()
+    loaded: dict[str, float] = {}
     while True:
         try:
             text, picture = pipe.recv()
@@ -97,7 +109,11 @@ def _work(pipe: Connection) -> None:
             return
         if sys.platform != "win32":
             signal.alarm(int(TIME_LIMIT) + 5)  # end even if the server is gone
-        pipe.send(answer(text, picture))
+        changed = any(_changed_at(path) != time for path, time in loaded.items())
+        answered = None if changed else answer(text, picture, allow_python=allow_python)
+        if allow_python:
+            loaded |= {path: _changed_at(path) for path in _modules_beside(text) if path not in loaded}
+        pipe.send(answered)
         if sys.platform != "win32":
             signal.alarm(0)
 
@@ -110,3 +126,18 @@ def _confine() -> None:
         os.setsid()
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
+
+
+def _modules_beside(text: SpecText) -> list[str]:
+    """The files of loaded Python modules in the folder of a text. The user may edit them."""
+    folder = f"{Path(text.source.name).resolve().parent}{os.sep}"
+    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
+    return [file for file in files if file and file.startswith(folder)]
+
+
+def _changed_at(path: str) -> float:
+    """The time of the last change of a file, in seconds; 0 if the file is gone."""
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
