@@ -15,9 +15,7 @@ from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
-from fractal_dsl.config import parse_config
-from fractal_dsl.data import load
-from fractal_dsl.deploy.extract import extract, recalibrate
+from fractal_dsl.deploy.extract import extract
 from fractal_dsl.evaluation.evaluate import choose_device, images_for
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_text
@@ -146,29 +144,6 @@ def test_folding_of_every_convolution(rank: int, layer: str) -> None:
         torch.testing.assert_close(fused(inputs(model, 2)), model(inputs(model, 2)), rtol=1e-5, atol=1e-5)
 
 
-def test_recalibration_is_the_average_over_the_training_images(tmp_path: Path) -> None:
-    """Against a batch norm at the input, whose statistics can be reckoned by hand; dropout stays out of it."""
-    compiled = compile_text(
-        """rule F join mean { F[1] = batchnorm2d >> dropout(50%) >> conv2d(3, 1) >> batchnorm2d >> relu }
-        net N(x: f32[1, 8, 8]) -> f32[10] = F[1] >> flatten >> linear(10)"""
-    )
-    model = build(compiled, 1).eval()
-    config = parse_config({"dataset": "digits", "validation": 0.0})
-    images = load(config, "N", model.input, model.output, choose_device("cpu"))
-    found = recalibrate(model, images)
-    x, _ = images.batch(images.train, slice(None))
-    first, second = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    torch.testing.assert_close(first.running_mean, x.mean((0, 2, 3)), rtol=0, atol=1e-4)
-    torch.testing.assert_close(first.running_var, x.var((0, 2, 3)), rtol=1e-2, atol=0)
-    assert second.running_mean is not None and second.running_var is not None
-    with torch.no_grad():
-        y = model.get_submodule("block1.column1.conv2d")(first(x))
-    torch.testing.assert_close(second.running_mean, y.mean((0, 2, 3)), rtol=0, atol=1e-3)
-    torch.testing.assert_close(second.running_var, y.var((0, 2, 3)), rtol=2e-2, atol=0)
-    assert first.momentum == 0.1 and not any(m.training for m in model.modules())
-    assert found.images == len(images.train) and found.before != found.after
-
-
 def cli(*args: object) -> Any:
     return CliRunner().invoke(app, [str(a) for a in args])
 
@@ -181,12 +156,12 @@ def test_recalibration_puts_a_ruined_column_right(run: Path, tmp_path: Path) -> 
             if "running_var" in name:
                 buffer.mul_(25.0)
     save_artifact(compiled, model, tmp_path / "net")
-    done = cli("extract", tmp_path / "net", "--column", 2, "-o", tmp_path / "a", "--recalibrate-bn", "--fuse")
+    done = cli("extract", tmp_path / "net", "--column", 2, "-o", tmp_path / "a", "--recalibrate", "--fuse")
     assert done.exit_code == 0 and "before" in done.output and "batch norms folded: 6" in done.output
     record = json.loads((tmp_path / "a" / "manifest.json").read_text())["recalibrated"]
     assert record["after"]["accuracy"] > record["before"]["accuracy"] + 0.1
     assert record["after"]["accuracy"] > 0.8 and record["dataset"] == "digits"
-    again = extract(run, 2, tmp_path / "b", recalibrate_bn=True)
+    again = extract(run, 2, tmp_path / "b", recalibrate=True)
     assert again.recalibration is not None and again.recalibration.after["accuracy"] == record["after"]["accuracy"]
 
 
@@ -199,9 +174,8 @@ def errors() -> Iterator[Any]:
     yield plain, 1, [], "no columns to extract"
     yield fractal, 3, [], "no column 3: net N has columns 1 to 2"
     yield fractal, 0, [], "no column 0"
-    yield fractal, 1, ["--recalibrate-bn"], "has no batch norm"
-    yield norm, 2, ["--recalibrate-bn"], "names none"
-    yield norm, 2, ["--recalibrate-bn", "--device", "foo"], "names none|no device `foo`"
+    yield norm, 2, ["--recalibrate"], "names none"
+    yield norm, 2, ["--recalibrate", "--device", "foo"], "names none|no device `foo`"
 
 
 @pytest.mark.parametrize(("text", "column", "options", "message"), list(errors()))

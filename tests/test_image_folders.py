@@ -298,7 +298,7 @@ def test_other_data_are_told_or_refused(
     change(root)
 
     def extracting() -> object:
-        return extract(run.folder, 1, tmp_path / "column", recalibrate_bn=True)
+        return extract(run.folder, 1, tmp_path / "column", recalibrate=True)
 
     if another_kind:
         for do in (lambda: evaluate(run), extracting):
@@ -504,7 +504,7 @@ def test_paths_of_compiled_networks_and_of_sweeps_are_those_of_the_spec(
     monkeypatch.chdir(tmp_path / "specs" / "data")
     compiled = compile_file(spec)
     save_artifact(compiled, build(compiled, 0), tmp_path / "compiled")
-    extract(tmp_path / "compiled", 1, tmp_path / "column", recalibrate_bn=True)
+    extract(tmp_path / "compiled", 1, tmp_path / "column", recalibrate=True)
     assert open_stored(tmp_path / "column").compiled.program.train == compiled.program.train
     checked = CheckedSweep(str(spec), {}, {"optimizer.lr": "0.1|0.2"}, None, 1000, False)
     assert checked.settings["dataset.path"] == str(tmp_path / "specs" / "data")

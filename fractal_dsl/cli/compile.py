@@ -14,7 +14,7 @@ from fractal_dsl.base.escaping import command, one_line
 from fractal_dsl.base.manifest import altered_files
 from fractal_dsl.cli.given import command_line, given_spec, place_beside
 from fractal_dsl.cli.grouped import SpecOptions, with_group
-from fractal_dsl.cli.options import STDIN
+from fractal_dsl.cli.options import STDIN, Recalibrate
 from fractal_dsl.cli.say import say
 from fractal_dsl.pipeline import Stage
 from fractal_dsl.program.program_to_summary import depth_text
@@ -37,6 +37,7 @@ def compile(
         ),
     ] = None,
     emit: Annotated[Stage | None, typer.Option(help="Print a stage of the pipeline. Write nothing.")] = None,
+    recalibrate: Recalibrate = False,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Seed of the weights; by default the seed of the train block, or 0."),
@@ -60,13 +61,19 @@ def compile(
     run = Path(spec) if kind == "training run" else None
     if run and (seed is not None or params or options.net):
         raise typer.BadParameter("a run has its own net, parameters and weights", param_hint="-p, --net, --seed")
+    if recalibrate and not run:
+        raise typer.BadParameter("only a training run has statistics to re-estimate", param_hint="--recalibrate")
     if output is None and not run:
         _refuse_spec_of_run(Path(spec))
     place = output or _default_place(spec, "-compiled" if run else "")
     if run:
         from fractal_dsl.deploy.extract import extract
 
-        compiled = extract(run, None, place, max_layers=options.max_layers, allow_python=allow_python).compiled
+        limit = options.max_layers
+        done = extract(run, None, place, recalibrate=recalibrate, max_layers=limit, allow_python=allow_python)
+        if done.recalibration:
+            say(done.recalibration.text())
+        compiled = done.compiled
     else:
         compiled = given_spec("compile", options).compiled
         from fractal_dsl.runtime import build

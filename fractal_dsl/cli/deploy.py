@@ -11,7 +11,7 @@ from fractal_dsl.base.errors import UserError, nearest
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.texts import aligned
 from fractal_dsl.cli.given import place_beside
-from fractal_dsl.cli.options import AllowPython, MaxLayers, WeightsOption, WhichWeights, finite
+from fractal_dsl.cli.options import AllowPython, MaxLayers, Recalibrate, WeightsOption, WhichWeights, finite
 from fractal_dsl.cli.say import say
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.deploy.targets import TARGETS  # noqa: TID253  (it does not import torch)
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _HUB = "hub"
 _FORMATS = ", ".join((*TARGETS, _HUB))
+
+Push = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Upload FOLDER/hub to the Hugging Face Hub under this name.")
+]
 
 
 def deploy(
@@ -53,10 +57,9 @@ def deploy(
             min=0, max=1, callback=finite, metavar="P", help="Confidence at which the anytime net stops in timings."
         ),
     ] = 0.9,
-    push: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Upload FOLDER/hub to the Hugging Face Hub under this name.")
-    ] = None,
+    push: Push = None,
     weights: WhichWeights = WeightsOption.best,
+    recalibrate: Recalibrate = False,
     max_layers: MaxLayers = MAX_LAYERS,
     allow_python: AllowPython = False,
 ) -> None:
@@ -77,6 +80,7 @@ def deploy(
         threads=threads,
         confidence=confidence,
         weights=weights.value,
+        recalibrate=recalibrate,
         max_layers=max_layers,
         allow_python=allow_python,
     )
@@ -113,10 +117,10 @@ def _report(shelf: Shelf, place: Path, budget_ms: float | None) -> None:
 
 def _repository(run: Path, place: Path, options: Options, shelf: Shelf | None, push: str | None) -> None:
     """Write the whole net as a repository for the Hub, and upload it under the name ``push``."""
+    from fractal_dsl.deploy import deploy as runtime
     from fractal_dsl.deploy import hub
-    from fractal_dsl.deploy.origin import open_origin
 
-    origin = open_origin(run, options.weights, options.max_layers, options.allow_python)
+    origin = runtime.opened(run, options, lambda text: say(text, error=True))
     hub.write_hub(origin, shelf, place / _HUB)
     say(f"{one_line(str(place / _HUB))}: a repository for the Hugging Face Hub and torch.hub")
     if push is not None:

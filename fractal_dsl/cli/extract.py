@@ -9,8 +9,8 @@ import typer
 
 from fractal_dsl.base.escaping import one_line
 from fractal_dsl.cli.grouped import RunOptions, with_group
+from fractal_dsl.cli.options import Recalibrate
 from fractal_dsl.cli.say import say
-from fractal_dsl.runs.tasks import TASKS
 
 
 @with_group
@@ -24,10 +24,7 @@ def extract(
         int | None,
         typer.Option(metavar="K", help="Number of the column; 1 is the shallowest. By default the whole net."),
     ] = None,
-    recalibrate_bn: Annotated[
-        bool,
-        typer.Option("--recalibrate-bn", help="Estimate its batch-norm statistics again on the training examples."),
-    ] = False,
+    recalibrate: Recalibrate = False,
     fuse: Annotated[
         bool, typer.Option("--fuse", help="Fold batch norms into the layers before them, for faster inference.")
     ] = False,
@@ -40,7 +37,7 @@ def extract(
         run,
         column,
         output,
-        recalibrate_bn=recalibrate_bn,
+        recalibrate=recalibrate,
         fold=fuse,
         weights=options.weights.value,
         device=options.device,
@@ -48,14 +45,7 @@ def extract(
         allow_python=options.allow_python,
     )
     if done.recalibration:
-        estimate, figures = done.recalibration, TASKS[done.recalibration.task]
-        before, after, score = estimate.before, estimate.after, figures.score
-        say(
-            f"batch-norm statistics from {estimate.images:,} training {figures.examples} of {estimate.dataset}; "
-            f"test {figures.examples}: "
-            f"{score.label} {score.text(before[score.key])} before, {score.text(after[score.key])} after; "
-            f"loss {before['loss']:.4f} before, {after['loss']:.4f} after"
-        )
+        say(done.recalibration.text())
     if done.folded is not None:
         say(f"batch norms folded: {done.folded}" + (f"; left unfolded: {done.left}" if done.left else ""))
     net = done.compiled.program.net

@@ -58,6 +58,14 @@ Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, …; by default CUDA if it is available.")
 ]
 WhichWeights = Annotated[WeightsOption, typer.Option(help="Use the weights of the best or the last epoch.")]
+Recalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--recalibrate",
+        help="Re-estimate the batch-norm statistics of the whole net and of each column on training examples, with "
+        "all paths live and without dropout.",
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -10,7 +10,7 @@ import typer
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, counted
 from fractal_dsl.cli.grouped import RunOptions, with_group
-from fractal_dsl.cli.options import JSON, RunArgument
+from fractal_dsl.cli.options import JSON, Recalibrate, RunArgument
 from fractal_dsl.cli.say import say
 from fractal_dsl.runs.tasks import CONFIDENCES, TASKS, Metric
 
@@ -31,6 +31,7 @@ def eval(
             "each also mirrored."
         ),
     ] = "1",
+    recalibrate: Recalibrate = False,
     json_: JSON = False,
     options: RunOptions,
 ) -> None:
@@ -51,6 +52,7 @@ def eval(
         options.device,
         anytime=anytime,
         ten_crops=crops == "10",
+        recalibrate=recalibrate,
         allow_python=options.allow_python,
     )
     if anytime:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
 from fractal_dsl.config.losses import LOSSES, Loss, TaskName
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
+from fractal_dsl.config.recalibration import NoRecalibration, Recalibration
 from fractal_dsl.config.settings import Settings, named
 
 
@@ -60,6 +61,10 @@ class TrainConfig(Settings):
         gt=0,
         lt=1,
         description="decay of a running average of the weights, which replaces them in the result",
+    )
+    recalibrate: Annotated[Recalibration, named("none")] = Field(
+        default=NoRecalibration.model_construct(),
+        description="re-estimate the batch-norm statistics of the whole net and of each column on training examples",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each label spread over all classes")
     mixup: float = Field(

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import safetensors.torch as st
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import remove_temporaries
@@ -24,13 +25,15 @@ from fractal_dsl.deploy.measure import Job, RuntimeFigures
 from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, net_names
 from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.deploy.page import write_shelf_page
+from fractal_dsl.deploy.recalibration import recalibrated
 from fractal_dsl.deploy.samples import Expected, Samples, agreement, difference, expected, samples_of
 from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfManifest, ShelfRow, digest, move_files
 from fractal_dsl.deploy.targets import TARGETS, Target
 from fractal_dsl.deploy.work import Export, Exported, Exports
-from fractal_dsl.evaluation.evaluate import to_stderr, weights_sha256
+from fractal_dsl.evaluation.evaluate import choose_device, to_stderr, weights_sha256
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.graph.graph import Layer
+from fractal_dsl.runtime.fit import tensors_of
 
 TOLERANCE = 1e-4
 """The largest difference of a verified float file, relative to the largest output of the input."""
@@ -50,6 +53,7 @@ class Options:
     threads: int = 1
     confidence: float = 0.9
     weights: Weights = "best"
+    recalibrate: bool = False
     max_layers: int = MAX_LAYERS
     allow_python: bool = False
 
@@ -70,7 +74,7 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     UserError if the source or its test data cannot be read, the folder belongs to something else or to another net, or
     a file cannot be written. A net whose export or check fails does not stop the others.
     """
-    origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
+    origin = opened(source, options, say)
     names = net_names(origin.model.join_graph, options.columns, confident=classifies(origin))
     if options.int8 and not classifies(origin):
         raise UserError("--int8 is checked by the classes that a net gives, and this net does not classify: omit it")
@@ -100,6 +104,18 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
         if lock is not None:
             lock.release()
     return Deployed(shelf, skipped, failures)
+
+
+def opened(source: Path, options: Options, say: Callable[[str], object]) -> Origin:
+    """What is deployed, with re-estimated batch-norm statistics on request. Raises UserError as ``deploy`` does."""
+    origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
+    if not options.recalibrate:
+        return origin
+    place = choose_device("cpu")
+    origin, done = recalibrated(origin, None, place, allow_python=options.allow_python, say=say)
+    if done is not None:
+        say(done.text())
+    return origin
 
 
 def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
@@ -222,12 +238,21 @@ class _Deployment:
         return Exports(
             str(self.origin.folder),
             options.weights,
+            self._recalibrated(work),
             options.max_layers,
             options.allow_python,
             options.batch,
             calibration,
             exports,
         )
+
+    def _recalibrated(self, work: Path) -> str | None:
+        """A file with the weights to export, if their statistics are not those of the source."""
+        if not self.options.recalibrate:
+            return None
+        file = work / "recalibrated.safetensors"
+        file.write_bytes(st.save({name: value.contiguous() for name, value in tensors_of(self.origin.model).items()}))
+        return str(file)
 
     def _settle(self, entry: _Entry, export: tuple[Export, Exported], work: Path) -> None:
         """Check and measure an exported file, and put it on the shelf."""

@@ -20,6 +20,7 @@ from msgspec import Struct
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.deploy.nets import ANYTIME, answers_of, plain_net
 from fractal_dsl.deploy.origin import Origin, open_origin
+from fractal_dsl.runtime.artifact import load_weights
 
 
 class Export(Struct, frozen=True):
@@ -32,10 +33,11 @@ class Export(Struct, frozen=True):
 
 
 class Exports(Struct, frozen=True):
-    """What to export, from the weights of a run or of a compiled network."""
+    """What to export, from the weights of a run or of a compiled network, or else from the file ``recalibrated``."""
 
     source: str
     weights: str
+    recalibrated: str | None
     max_layers: int
     allow_python: bool
     batch: int
@@ -58,6 +60,8 @@ def main(path: Path) -> None:
     os.dup2(2, 1)
     job = msgspec.json.decode(path.read_bytes(), type=Exports)
     origin = open_origin(Path(job.source), _weights(job), job.max_layers, job.allow_python)
+    if job.recalibrated is not None:
+        load_weights(origin.model, [Path(job.recalibrated)])
     for export in job.exports:
         start = perf_counter()
         try:

@@ -16,13 +16,16 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import terminal
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.recalibration import examples_of
 from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.measure import Outputs, measure_all
+from fractal_dsl.evaluation.recalibrate import recalibrate as recalibration
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.data_record import DataRecord, compare_records
 from fractal_dsl.runtime.fit import tensors_of
+from fractal_dsl.runtime.frozen import frozen_norms
 from fractal_dsl.runtime.module import FractalModule
 
 
@@ -39,27 +42,42 @@ def evaluate(
     *,
     anytime: bool = False,
     ten_crops: bool = False,
+    recalibrate: bool = False,
     allow_python: bool = False,
     say: Callable[[str], object] = to_stderr,
 ) -> dict[str, Any]:
     """Measure a run on the test examples; with ``ten_crops``, by the mean softmax over ten crops of each image.
 
+    ``recalibrate`` re-estimates batch-norm statistics before (``evaluation/recalibrate.py``); the run stays as it is.
+
     Keys: ``loss``, the metrics of the task (``runs/tasks.py``), ``columns`` (a list of ``{column, loss, …}`` from
     shallow to deep, empty unless requested), ``confusion`` for up to 100 classes, ``weights_sha256`` and, if requested,
-    ``anytime``, the result of ``measure_tradeoff``. Raises UserError if the data are not of the kind that the run was
-    trained on; calls ``say`` if only the examples differ.
+    ``anytime``, the result of ``measure_tradeoff``, and ``recalibrated``, the number of training examples for that.
+    Raises UserError if the data are not of the kind that the run was trained on; calls ``say`` if only the examples
+    differ.
     """
     place = choose_device(device)
     model = run.load(weights).to(place)
     trained = run.data()
     images = images_for(model, run.compiled, run.config, place, allow_python, trained, ten_crops=ten_crops)
     images = as_trained(images, trained, run.folder, say)
+    examples = _recalibrated(run, model, images, say) if recalibrate else None
     if ten_crops:
         result = measure_all(model, images, images.test, columns, confusion=True, run=_over_crops(model), crops=10)
     else:
         result = measure_all(model, images, images.test, columns, confusion=True)
-    result |= {"weights_sha256": weights_sha256(model)}
+    result |= {"weights_sha256": weights_sha256(model)} | ({} if examples is None else {"recalibrated": examples})
     return result | ({"anytime": measure_tradeoff(model, images, images.test)} if anytime else {})
+
+
+def _recalibrated(run: Run, model: FractalModule, images: ImageSet, say: Callable[[str], object]) -> int:
+    """Re-estimate the batch-norm statistics of a run's net. Return the number of examples, which ``say`` gets, too."""
+    config = run.config
+    frozen = frozen_norms(model, config.freeze)
+    examples = recalibration(model, images, examples_of(config.recalibrate), seed=config.seed, frozen=frozen)
+    what = f"batch-norm statistics re-estimated on {examples:,} training {images.figures.examples}"
+    say(what if examples else f"note: net {run.compiled.program.net} has no batch norm to re-estimate")
+    return examples
 
 
 def as_trained(images: ImageSet, trained: DataRecord, run: Path, say: Callable[[str], object]) -> ImageSet:

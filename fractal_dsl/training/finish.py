@@ -31,7 +31,7 @@ def finished(
         view.line(f"{reason}{where}, after step {p.step}. To resume: {store.resume_command()}")
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
-    stepper.load_weights(store.folder / "best.safetensors")
+    loop.load_best()
     paces = [(e["images_per_second"], e["seconds"]) for e in loop.epochs]
     if p.batch:
         paces.append((p.images / p.epoch_seconds, p.epoch_seconds))

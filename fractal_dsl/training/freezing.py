@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl.base.errors import UserError, suggestion
 from fractal_dsl.base.texts import shortened
-from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Node, Tag
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan_on_graph import node_cost
+from fractal_dsl.runtime.frozen import frozen_modules, frozen_norms, frozen_parts, tags_of
 from fractal_dsl.runtime.module import FractalModule
 
 
 def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = None) -> None:
     """Raise UserError if a name is neither a tag nor a module of a net, or if nothing is left to learn: in
     some plan, or in column ``plain``, which is trained alone."""
-    tags = dict.fromkeys(tag.text for _, node in graph.items() for tag in _tags(node))
+    tags = dict.fromkeys(tag.text for _, node in graph.items() for tag in tags_of(node))
     for name in names:
         if not frozen_modules(graph, [name]):
             known = f"its tags are {shortened([*tags])}" if tags else 'it has no tags: write @tag("NAME") after a part'
@@ -38,33 +38,12 @@ def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = Non
         raise UserError(f"net {graph.net} has nothing to learn{plans}. {help if plans else 'It has no weights'}")
 
 
-def frozen_modules(graph: JoinGraph, names: Iterable[str]) -> set[str]:
-    """The modules of layers and joins inside a tag of these names, or at or below a module of these names.
-
-    A shared block is frozen everywhere if one of its uses is.
-    """
-    modules: set[str] = set()
-    for _, node in graph.items():
-        if isinstance(node, Layer | Join) and node.module:
-            tags = {tag.text for tag in _tags(node)}
-            if any(name in tags or f"{node.module}.".startswith(f"{name}.") for name in names):
-                modules.add(node.module)
-    return modules
-
-
 def freeze(model: FractalModule, names: Sequence[str]) -> list[nn.Module]:
     """Stop the gradients of the frozen parameters. Returns the norms whose running statistics must not change, which
     have to be in eval mode. A name may be missing: a single column lacks parts of its net."""
-    ours = model.modules_now().modules if names else {}
-    norms: list[nn.Module] = []
-    for name in sorted(frozen_modules(model.join_graph, names) & ours.keys()):
-        ours[name].requires_grad_(False)
-        norms += [m for m in ours[name].modules() if isinstance(m, _NormBase) and m.running_mean is not None]
-    return norms
-
-
-def _tags(node: Node) -> tuple[Tag, ...]:
-    return node.site.tags if isinstance(node, Layer | Join) else ()
+    for part in frozen_parts(model, names):
+        part.requires_grad_(False)
+    return frozen_norms(model, names)
 
 
 def _may_learn_nothing(graph: JoinGraph, frozen: set[str]) -> bool:

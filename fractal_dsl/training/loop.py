@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.recalibration import AtEnd, EachEpoch
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Weights
@@ -81,9 +82,23 @@ class Loop:
     def rewrite(self, names: Sequence[Weights]) -> None:
         """Write these weights again, from the restored state."""
         if names:
-            with self._averaged():
+            with self._evaluated():
                 self.store.weights(names, self.stepper.weights(), self.progress.epoch)
             self.store.flush()
+
+    def load_best(self) -> None:
+        """Load the best weights. With ``recalibrate = "end"``, re-estimate the statistics of all kept weights first."""
+        store, p = self.store, self.progress
+        if isinstance(self.config.recalibrate, AtEnd):
+            same = not self.config.validation or (not p.batch and p.best_epoch == p.epoch)
+            kept: list[tuple[Weights, ...]] = [("last", "best")] if same else [("last",), ("best",)]
+            for names in kept:
+                epoch = store.epoch_of(names[0])
+                self.stepper.load_weights(store.folder / f"{names[0]}.safetensors")
+                with self.stepper.recalibrated(self.images):
+                    store.weights(names, self.stepper.weights(), epoch)
+            store.flush()
+        self.stepper.load_weights(store.folder / "best.safetensors")
 
     def run(self) -> Progress:
         """Train until the epochs are done or something else ends the run; ``progress.ended`` gives the reason.
@@ -172,7 +187,7 @@ class Loop:
             self._diverged()
         p.epoch_seconds = seconds
         if p.ended:
-            with self._averaged():
+            with self._evaluated():
                 judged = self.config.validation and p.epoch  # the best weights come from the end of an epoch
                 names: tuple[Weights, ...] = ("last",) if judged else ("last", "best")
                 self.store.weights(names, self.stepper.weights(), p.epoch)
@@ -183,7 +198,7 @@ class Loop:
         figures: dict[str, Any] = {"epoch": p.epoch + 1, "step": p.step, "lr": rate, **self.view.figures()}
         if not self._finite():
             self._diverged()
-        with self._averaged():
+        with self._evaluated():
             images = self.images
             validation = self.stepper.measure(images, images.validation) if len(images.validation) else None
             figures["validation"] = validation
@@ -236,9 +251,15 @@ class Loop:
         self.saved = time.perf_counter()
         self.saving = self.saved - began
 
-    def _averaged(self) -> Any:
-        """Use the weights that are measured and kept: the running average, if there is one."""
-        return self.stepper.average.applied() if self.stepper.average is not None else nullcontext()
+    @contextmanager
+    def _evaluated(self) -> Generator[None]:
+        """Use what is measured and kept: the average of the weights, if there is one, and re-estimated statistics."""
+        average, each = self.stepper.average, isinstance(self.config.recalibrate, EachEpoch)
+        with (
+            average.applied() if average is not None else nullcontext(),
+            self.stepper.recalibrated(self.images) if each else nullcontext(),
+        ):
+            yield
 
     def _finite(self) -> bool:
         return not self.stepper.world.any(not (self.loss.isfinite().item() and self.stepper.finite()))[0]

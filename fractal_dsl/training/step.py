@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.recalibration import examples_of
 from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
 from fractal_dsl.evaluation.measure import measure_all
+from fractal_dsl.evaluation.recalibrate import recalibrated
 from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.artifact import load_weights
@@ -153,6 +155,12 @@ class Stepper:
 
     def _clip(self, norm: float) -> None:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
+
+    def recalibrated(self, images: ImageSet) -> AbstractContextManager[int]:
+        """Let the batch norms have re-estimated statistics within the block, which gets the number of examples."""
+        config, run = self.config, self._sharing().get("run")
+        examples = examples_of(config.recalibrate)
+        return recalibrated(self.model, images, examples, seed=config.seed, frozen=self.frozen_norms, run=run)
 
     # --- what a checkpoint holds
 

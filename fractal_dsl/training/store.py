@@ -17,6 +17,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
 from fractal_dsl.base.manifest import MANIFEST, sha256
 from fractal_dsl.base.parts import is_part, open_part, part_folder, read_json, replacing_part, write_part
+from fractal_dsl.config import parse_config
 from fractal_dsl.evaluation.run import Status, Weights
 from fractal_dsl.runs.parts import LENGTHENED, WRITTEN
 from fractal_dsl.runtime.world import World
@@ -178,8 +179,9 @@ class Store:
         }
         for key, label in same.items():
             was = getattr(checkpoint.manifest, key)
-            if key == "config" and self._lengthened(was):
-                was = {**was, "epochs": self.facts[key]["epochs"]}
+            if key == "config":
+                was = parse_config(was).model_dump(mode="json")  # fills in settings that an earlier version lacked
+                was |= {"epochs": self.facts[key]["epochs"]} if self._lengthened(was) else {}
             if was != self.facts[key]:
                 verb = "have" if label.endswith("s") else "has"
                 raise UserError(

@@ -28,6 +28,7 @@ from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
+from fractal_dsl.runtime.fuse import count_batchnorms
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
@@ -248,6 +249,9 @@ class _Training:
                     f"note: a mini-batch of {config.batch:,} takes all {len(images.train):,} training "
                     f"{images.figures.examples}"
                 )
+            wanted = "recalibrate" in config.model_fields_set and config.recalibrate.name != "none"
+            if wanted and not count_batchnorms(model):
+                view.line(f"note: net {net} has no batch norm, so `recalibrate` changes nothing")
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]
@@ -266,7 +270,7 @@ class _Training:
                 alone = _initial(run).extract(config.plain).to(place)
                 last = fitted(alone, 1, None)
                 ended = last.progress.ended
-                last.stepper.load_weights(last.store.folder / "best.safetensors")
+                last.load_best()
                 measured = last.stepper.measure(images, images.test, columns=False)
                 plain = {"column": config.plain} | measured
             return finished(run, loop, ended, interrupted.signal, plain, view)
