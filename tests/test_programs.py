@@ -27,7 +27,7 @@ from fractal_dsl.picture.graph_to_dot import (
     rule_to_dot,
 )
 from fractal_dsl.picture.graph_to_dot.frames import framed
-from fractal_dsl.picture.graph_to_dot.tree import units_to_tree
+from fractal_dsl.picture.graph_to_dot.series_parallel import units_to_tree
 from fractal_dsl.picture.graph_to_dot.units import fold
 from fractal_dsl.pipeline import check, pick
 from fractal_dsl.plans.plan import FULL, Plan
@@ -143,7 +143,8 @@ def test_programs_are_drawn_at_every_stage_and_in_every_view(program: Program) -
     net = compiled(program)
     for graph in (net.raw, net.collapsed, net.graph):
         units = fold(graph)
-        check_frames(framed(units_to_tree(units), units.frames))
+        tree, crossings = units_to_tree(units)
+        check_frames(framed(tree, units.frames), crossed=bool(crossings.lines))
         for look in (Look(strips=1), Look(), Look(opening=Opening(1))):
             read_picture(graph_to_dot(graph, look))
     graph_to_page(net.graph, Look(), [(spec, plan_of_spec(spec, net.graph)) for spec in ("full", "column:1")])

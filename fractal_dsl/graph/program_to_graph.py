@@ -32,6 +32,13 @@ class _Pair(Struct, frozen=True):
 _Tree = _Column | _Pair
 
 
+class _ValueNode(Struct, frozen=True):
+    """The node of a value, and the one that its body reads."""
+
+    node: int
+    input: int
+
+
 class _Surroundings(Site, frozen=True):
     """The surroundings of a term: what the sites of its nodes take over, and ``placed``: a rule places the term.
 
@@ -55,6 +62,7 @@ class _Expander:
         self.shared: dict[int, int] = {}
         self.outs: dict[tuple[int, Tensor], Tensor] = {}  # output shapes of layers, by term and input shape
         self.tensors: dict[Tensor, Tensor] = {}
+        self.values: dict[int, _ValueNode] = {}  # of the bodies around the present term
 
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
@@ -79,7 +87,7 @@ class _Expander:
                     x = self.closed(item, x, at)
                 return self.open(term.items[-1], x, at) if term.items else _Column(x)
             case p.Bundle():
-                columns = [self._distinct(self.open(c, x, at), x, c, at) for c in term.columns]
+                columns = [self._distinct(c, x, at) for c in term.columns]
                 tree = columns[0]
                 for column in columns[1:]:
                     tree = _Pair(tree, column)
@@ -102,6 +110,14 @@ class _Expander:
                 return _Column(self.closed(term.body, x, inner))
             case p.Tagged():
                 return self.open(term.body, x, self._tagged(term, at))
+            case p.Where():
+                for value in term.values:
+                    self.values[value.key] = _ValueNode(self.closed(value.block, x, at), x)
+                return self.open(term.body, x, at)
+            case p.ValueUse():
+                value = self.values[term.key]
+                assert value.input == x, "a value is mentioned where another tensor flows in"
+                return _Column(value.node)
             case p.Hole():
                 raise AssertionError("a program with errors is not expanded")
 
@@ -141,10 +157,13 @@ class _Expander:
         """One object for all equal tensors, so that ``verify`` can compare them by identity."""
         return self.tensors.setdefault(tensor, tensor)
 
-    def _distinct(self, tree: _Tree, x: int, term: p.Term, at: _Surroundings) -> _Tree:
-        """Give an operand that is the bare input a node of its own, since a tensor feeds a join only once."""
-        if isinstance(tree, _Column) and tree.node == x:
-            return _Column(self._identity(x, term.span, at), tree.level)
+    def _distinct(self, term: p.Term, x: int, at: _Surroundings) -> _Tree:
+        """The columns of an operand. One that adds no node, as it is the bare input or a value, gets a node of its own,
+        since a tensor feeds a join only once."""
+        known = len(self.graph)
+        tree = self.open(term, x, at)
+        if isinstance(tree, _Column) and tree.node < known:
+            return _Column(self._identity(tree.node, term.span, at), tree.level)
         return tree
 
     def _identity(self, x: int, span: p.Span, at: _Surroundings) -> int:
@@ -197,8 +216,9 @@ class _Expander:
     def _merge(self, term: p.Merge, x: int, at: _Surroundings) -> int:
         ends: list[int] = []
         for branch in term.branches:
+            known = len(self.graph)
             end = self.closed(branch, x, at)
-            ends.append(self._identity(x, branch.span, at) if end == x else end)
+            ends.append(self._identity(end, branch.span, at) if end < known else end)
         join = term.join
         end = ends[0]
         if len(ends) > 1:

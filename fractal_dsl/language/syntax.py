@@ -115,6 +115,22 @@ class Annotated(Struct, frozen=True):
     span: Span
 
 
+class Binding(Struct, frozen=True):
+    """``a = conv(out)`` after ``where``."""
+
+    name: Name
+    value: Expr
+    span: Span
+
+
+class Where(Struct, frozen=True):
+    """``concat(id, a, b) where a = conv(out), b = a >> conv(out)``: the body of a declaration."""
+
+    body: Expr
+    values: tuple[Binding, ...]
+    span: Span
+
+
 class Broken(Struct, frozen=True):
     """A placeholder for what could not be parsed; its error has been reported."""
 
@@ -134,6 +150,7 @@ Expr = (
     | Index
     | Attribute
     | Annotated
+    | Where
     | Broken
 )
 

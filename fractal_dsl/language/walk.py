@@ -10,7 +10,18 @@ from msgspec import Struct
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 
-SyntaxNode = s.Expr | s.Arg | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter | s.Case | s.Setting | s.Decl
+SyntaxNode = (
+    s.Expr
+    | s.Arg
+    | s.Binding
+    | s.TypeExpr
+    | s.RangeDomain
+    | s.SetDomain
+    | s.Parameter
+    | s.Case
+    | s.Setting
+    | s.Decl
+)
 
 
 def parts(node: SyntaxNode) -> Iterator[SyntaxNode]:

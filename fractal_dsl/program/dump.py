@@ -49,6 +49,11 @@ class _Dump:
                 return self._line(term, f"{'shared ' * term.shared}{term.name}", term.body)
             case p.Tagged():
                 return f"({self.text(term.body)}) @{term.annotation}({term.value})"
+            case p.ValueUse():
+                return f"${term.name}"
+            case p.Where():
+                values = [f"${value.name} = {self.text(value.block)}" for value in term.values]
+                return f"({self.text(term.body)} where {', '.join(values)})"
             case p.Hole():
                 return "?"
 

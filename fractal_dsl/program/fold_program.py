@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.ops import Args, OpSpec, Tensor, TorchModule
 from fractal_dsl.program import program as p
+from fractal_dsl.program.mentioned import Mentioned
 from fractal_dsl.program.terms import instances, mapped, subterms, walk_terms
 
 MeasuredTerm = tuple[Tensor, int, int]
@@ -64,7 +65,7 @@ class _Boxes:
 
     def _of(self, term: p.Term) -> int:
         match term:
-            case p.Op() | p.Hole():
+            case p.Op() | p.ValueUse() | p.Hole():
                 return 1
             case p.NamedBlock() if not _joins(term.body):
                 return 1
@@ -75,7 +76,7 @@ class _Boxes:
 
 def _joins(term: p.Term) -> bool:
     """Whether a user's layer is more than a plain run of operations, which is drawn as one box."""
-    return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge) for part in walk_terms(term))
+    return any(isinstance(part, p.Mention | p.Bundle | p.Each | p.Merge | p.Where) for part in walk_terms(term))
 
 
 class _Folder:
@@ -85,6 +86,7 @@ class _Folder:
         self.instances: dict[int, p.Instance] = {}
         self.runs: dict[tuple[int, int], p.Term] = {}
         self.kinds = _Kinds()
+        self.mentioned = Mentioned()
 
     def program(self) -> p.Program:
         """The whole program, folded."""
@@ -98,7 +100,7 @@ class _Folder:
 
     def _term(self, term: p.Term) -> p.Term:
         match term:
-            case p.Mention() if term.instance.level <= self.level:
+            case p.Mention() if term.instance.level <= self.level and not self.mentioned.of(term).keys:
                 return self._closed(term, str(term.instance))
             case p.Mention():
                 return p.Mention(self._instance(term.instance), term.inside, term.span)
@@ -173,6 +175,8 @@ class _Kinds:
                 after = None if term.join.after is None else self.of(term.join.after)
                 join = (term.join.spec.name, repr(sorted(term.join.args.items())), after)
                 return "merge", join, term.drops, *map(self.of, term.branches)
+            case p.ValueUse():
+                return "value", term.key
             case p.NamedBlock() if not term.shared:
                 return "group", term.name, self.of(term.body)
             case p.Mention():

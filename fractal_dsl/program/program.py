@@ -107,13 +107,38 @@ class Tagged(Struct, frozen=True, eq=False):
     span: Span
 
 
+class Value(Struct, frozen=True, eq=False):
+    """A block that ``where`` names: it is computed once, on the input of the body. ``key`` is unique in the program."""
+
+    key: int
+    name: str
+    block: Term
+    span: Span
+
+
+class ValueUse(Struct, frozen=True, eq=False):
+    """A mention of the value with this key, where the input of its body flows in."""
+
+    key: int
+    name: str
+    span: Span
+
+
+class Where(Struct, frozen=True, eq=False):
+    """A body with the values that it needs, each after those that it needs itself."""
+
+    values: tuple[Value, ...]
+    body: Term
+    span: Span
+
+
 class Hole(Struct, frozen=True, eq=False):
     """A placeholder for a block with an error that has been reported."""
 
     span: Span
 
 
-Term = Op | Seq | Bundle | Mention | Each | Merge | NamedBlock | Tagged | Hole
+Term = Op | Seq | Bundle | Mention | Each | Merge | NamedBlock | Tagged | ValueUse | Where | Hole
 
 
 def opens(term: Term) -> bool:
@@ -127,7 +152,7 @@ def opens(term: Term) -> bool:
             return bool(term.items) and opens(term.items[-1])
         case Each():
             return opens(term.target)
-        case Tagged():
+        case Tagged() | Where():
             return opens(term.body)
         case _:
             return False
@@ -142,7 +167,7 @@ def closing(term: Term, instances: Sequence[Instance]) -> Instance:
             return closing(term.items[-1], instances)
         case Each():
             return closing(term.target, instances)
-        case Tagged():
+        case Tagged() | Where():
             return closing(term.body, instances)
         case _:
             return instances[-1]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import replace
+
 from fractal_dsl.program import program as p
 
 
@@ -22,7 +24,9 @@ def subterms(term: p.Term) -> tuple[p.Term, ...]:
             return (term.target, term.block)
         case p.NamedBlock() | p.Tagged():
             return (term.body,)
-        case p.Op() | p.Hole():
+        case p.Where():
+            return (*[value.block for value in term.values], term.body)
+        case p.Op() | p.ValueUse() | p.Hole():
             return ()
 
 
@@ -62,5 +66,8 @@ def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
             return p.NamedBlock(term.name, change(term.body), term.span, term.shared)
         case p.Tagged():
             return p.Tagged(change(term.body), term.annotation, term.value, term.span)
-        case p.Op() | p.Hole():
+        case p.Where():
+            values = tuple([replace(value, block=change(value.block)) for value in term.values])
+            return p.Where(values, change(term.body), term.span)
+        case p.Op() | p.ValueUse() | p.Hole():
             return term

@@ -70,6 +70,8 @@ def _options(analysis: Analysis, around: Situation) -> Iterator[_Option]:
         yield from _members(analysis, around)
     elif around.last == "AT":
         yield from [_Option(name, "annotation", known.text, known.doc) for name, known in ANNOTATIONS.items()]
+    elif _expects_name(around):
+        return
     elif around.last in ("COLON", "ARROW"):
         tensors = around.declaration == "net"
         names = [name for name in TYPE_DOCS if (name in ("f32", "i64")) == tensors]
@@ -92,9 +94,15 @@ def _options(analysis: Analysis, around: Situation) -> Iterator[_Option]:
 
 def _followers(around: Situation) -> Iterable[str]:
     """Keywords that may follow a value or a head."""
-    return {"import": ("as",), "from": ("import",), "net": ("with",), "rule": ("join", "when")}.get(
-        around.declaration, ()
-    ) + (("for", "in", "and", "or") if around.open else ("in",) if around.declaration == "param" else ())
+    heads = {"import": ("as",), "from": ("import",), "net": ("with", "where"), "rule": ("join", "when", "where")}
+    bodies = dict.fromkeys(("layer", "let", "shared"), ("where",))
+    return (heads | bodies).get(around.declaration, ()) + (("for", "in", "and", "or") if around.open else ("in",) if around.declaration == "param" else ())
+
+
+def _expects_name(around: Situation) -> bool:
+    """Whether the name of a value comes next."""
+    words = [t.type for t in around.before]
+    return not around.open and "WHERE" in words and words[-1] in ("WHERE", "COMMA")
 
 
 def _expects_option(around: Situation) -> bool:

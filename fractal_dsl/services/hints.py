@@ -50,14 +50,22 @@ def _steps(file: s.File) -> Iterator[s.Expr]:
                 yield from _flow(decl.body)
             case s.RuleDecl():
                 for case in decl.cases:
-                    columns = case.body.columns if isinstance(case.body, s.Columns) else (case.body,)
-                    for column in columns:
-                        yield from _flow(column)
+                    yield from _flow(case.body)
             case s.Let():
                 yield from _flow(decl.value)
             case _:
                 pass
 
 
-def _flow(expr: s.Expr) -> tuple[s.Expr, ...]:
-    return expr.steps if isinstance(expr, s.Flow) else (expr,)
+def _flow(expr: s.Expr) -> Iterator[s.Expr]:
+    match expr:
+        case s.Where():
+            for part in (expr.body, *[value.value for value in expr.values]):
+                yield from _flow(part)
+        case s.Columns():
+            for column in expr.columns:
+                yield from _flow(column)
+        case s.Flow():
+            yield from expr.steps
+        case _:
+            yield expr

@@ -55,6 +55,7 @@ def _figures(analysis: Analysis, use: Use) -> list[str]:
             return [net_figures(analysis, node)]
         bodies = [node.body] if isinstance(node, s.LayerDecl) else []
         bodies = [case.body for case in node.cases] if isinstance(node, s.RuleDecl) else bodies
+        bodies = [node.value] if isinstance(node, s.Binding) else bodies
         return [shapes_text([m for body in bodies for m in analysis.measured.get(body.span, [])])]
     for decl in analysis.file.decls:
         if decl.span.start <= use.span.start < decl.span.end:

@@ -30,6 +30,8 @@ def declaration_head(symbol: Symbol) -> str:
             return f"level {symbol.name} of {node.rule.id}"
         case s.Comprehension():
             return f"{symbol.name} in {_line(written(node.iterable.span))}"
+        case s.Binding():
+            return f"value {_line(written(node.span))}"
         case s.TrainDecl() | s.BrokenDecl():
             return symbol.name
 

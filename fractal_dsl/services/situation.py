@@ -59,7 +59,7 @@ class Situation(Struct, frozen=True):
         return self.before[self.open[-1] + 1 :] if self.open else self.before
 
     def locals(self) -> list[str]:
-        """The names that the declaration gives its own expressions: parameters, levels, names of loops."""
+        """The names that the declaration gives its own expressions: parameters, levels, values, names of loops."""
         tokens = (*self.before, *self.behind)
         names: list[str] = []
         if self.declaration in ("layer", "join", "rule"):
@@ -74,7 +74,23 @@ class Situation(Struct, frozen=True):
                 rest = tokens[i + 1 :]
                 end = next((k for k, t in enumerate(rest) if t.type not in ("NAME", "COMMA")), len(rest))
                 names += [t for t in rest[:end] if t.type == "NAME"]
-        return list(dict.fromkeys(map(str, names)))
+        return list(dict.fromkeys(map(str, [*names, *self._values()])))
+
+    def _values(self) -> list[Token]:
+        """The names that ``where`` binds, in a rule those of the case."""
+        tokens, here = (*self.before, *self.behind), len(self.before)
+        starts = [i for i, t in enumerate(tokens) if t.type == "LSQB" and _is_head(tokens, i)]
+        if self.declaration == "rule":
+            first = max((i for i in starts if i < here), default=0)
+            last = min((i for i in starts if i > here), default=len(tokens))
+            tokens = tokens[first:last]
+        begin = next((i for i, t in enumerate(tokens) if t.type == "WHERE"), len(tokens))
+        depth, names = 0, list[Token]()
+        for a, b, c in zip(tokens[begin:], tokens[begin + 1 :], tokens[begin + 2 :], strict=False):
+            depth += (a.type in OPEN) - (a.type in OPEN.values())
+            if not depth and a.type in ("WHERE", "COMMA") and b.type == "NAME" and c.type == "EQUAL":
+                names.append(b)
+        return names
 
 
 def _is_head(tokens: Sequence[Token], bracket: int) -> bool:

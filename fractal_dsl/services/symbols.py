@@ -13,9 +13,12 @@ from fractal_dsl.language.source import Source, Span
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
+# fmt: off
 SymbolKind = Literal[
-    "layer", "join", "rule", "net", "param", "let", "shared", "file", "alias", "parameter", "level", "item", "input"
+    "layer", "join", "rule", "net", "param", "let", "shared", "file", "alias", "parameter", "level", "item", "value",
+    "input",
 ]
+# fmt: on
 KINDS: tuple[SymbolKind, ...] = get_args(SymbolKind)
 
 
@@ -28,7 +31,7 @@ class Symbol(Struct, frozen=True, eq=False):
     name: str
     source: Source
     span: Span
-    node: s.Decl | s.Parameter | s.Case | s.Comprehension
+    node: s.Decl | s.Parameter | s.Case | s.Comprehension | s.Binding
     of: Symbol | None = None
 
     @property

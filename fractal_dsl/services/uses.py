@@ -136,6 +136,12 @@ class _Reader:
                 inner = {t.id: Symbol("item", t.id, self.source, t.span, node) for t in node.targets}
                 yield from [Use(symbol.span, symbol) for symbol in inner.values()]
                 yield from self._expr(node.body, {**scope, **inner})
+            case s.Where():
+                inner = {v.name.id: Symbol("value", v.name.id, self.source, v.name.span, v) for v in node.values}
+                yield from self._expr(node.body, {**scope, **inner})
+                for value in node.values:
+                    yield Use(value.name.span, Symbol("value", value.name.id, self.source, value.name.span, value))
+                    yield from self._expr(value.value, {**scope, **inner})
             case s.Attribute():
                 yield from self._expr(node.base, scope)
                 member = self._member(node)

@@ -4,7 +4,7 @@ if exists("b:current_syntax")
 endif
 
 syntax keyword fracDeclaration import from param let shared layer join rule net train extern
-syntax keyword fracKeyword frac as with when for in
+syntax keyword fracKeyword frac as with when where for in
 syntax keyword fracConstant true false
 syntax keyword fracLogic and or not
 syntax keyword fracType int float prob bool str block f32 i64

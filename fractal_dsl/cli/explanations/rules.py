@@ -57,7 +57,7 @@ RULES: dict[str, Explanation] = {
         """,
     ),
     "E0407": Explanation(
-        "A `let`, `param`, `layer` or `join` refers to itself, directly or through others. Write recursion as a "
+        "A `let`, `param`, `layer`, `join` or value refers to itself, directly or through others. Write recursion as a "
         "rule, whose level decreases until it ends.",
         """
         let a = b + 1
@@ -80,5 +80,22 @@ RULES: dict[str, Explanation] = {
         "parentheses. The option `with drop_path(local=10%)` drops columns of rules.",
         "net N(x: f32[8]) -> f32[8] = sum(id, linear(8) >> relu @drop(10%))",
         "net N(x: f32[8]) -> f32[8] = sum(id, (linear(8) >> relu) @drop(10%))",
+    ),
+    "E0410": Explanation(
+        "A value, which `where` names, may mention only the values that are bound before it, from left to right.",
+        "net N(x: f32[8]) -> f32[8] = sum(a, b) where b = a >> relu, a = linear(8)",
+        "net N(x: f32[8]) -> f32[8] = sum(a, b) where a = linear(8), b = a >> relu",
+    ),
+    "E0411": Explanation(
+        "A value is a tensor that is computed once, from the input of its body. Nothing can flow into it. So it begins "
+        "a series, a branch of an inline join, or a column: `a >> relu`, `sum(a, linear(8))`. In `linear(8) >> a` the "
+        "output of `linear(8)` would be lost. To join a value with the output of other blocks, give these a name, too.",
+        "net N(x: f32[8]) -> f32[8] = linear(8) >> sum(a, id) where a = relu",
+        "net N(x: f32[8]) -> f32[8] = sum(a, b) where a = relu, b = linear(8)",
+    ),
+    "W0401": Explanation(
+        "Neither the body nor a value that it needs mentions this value. It is left out of the net.",
+        "net N(x: f32[8]) -> f32[8] = sum(a, id) where a = linear(8), b = a >> relu",
+        "net N(x: f32[8]) -> f32[8] = sum(a, b) where a = linear(8), b = a >> relu",
     ),
 }

@@ -138,7 +138,7 @@ class _Rows:
     def _case(self, node: s.Case) -> _Row:
         guard: Doc = (" when ", self.e.expr(node.guard)) if node.guard is not None else ""
         head = (self.text.bare(node.head), guard)
-        return _Row("case", (head, " =", self.e.body(node.body)), (head, ("= ", self.e.expr(node.body))))
+        return _Row("case", (head, " =", self.e.body(node.body)), (head, group("= ", self.e.expr(node.body))))
 
     def _setting(self, node: s.Setting) -> _Row:
         whole = (node.key.id, " =", self.e.body(node.value))

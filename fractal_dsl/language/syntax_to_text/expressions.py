@@ -49,8 +49,14 @@ class Expressions:
 
     def body(self, expr: s.Expr) -> Doc:
         """The right side of `=`: on the same line if it fits or can break inside its brackets, else below."""
+        if isinstance(expr, s.Where):
+            return group(self.body(expr.body), Nest((SPACE, self._values(expr))))
         doc = self.expr(expr)
         return Hug(doc) if isinstance(expr, s.Call | s.Items) else group(Nest((SPACE, doc)))
+
+    def _values(self, expr: s.Where) -> Doc:
+        values = [(f"{v.name.id} = ", self.expr(v.value)) for v in expr.values]
+        return group("where", Nest((SPACE, join((",", SPACE), values))))
 
     def _parentheses(self, expr: s.Expr, least: int) -> list[int]:
         """The offsets of the opening parentheses around an expression that must stay, innermost first."""
@@ -100,6 +106,8 @@ class Expressions:
             case s.Annotated():
                 given = expr.args or self.holds_remarks(expr.span.end - self.source.base - 1)
                 return (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", self.arguments(expr) if given else "")
+            case s.Where():
+                return (self.expr(expr.body), SPACE, self._values(expr))
 
     def _chain(self, parts: Sequence[s.Expr], sign: str, least: int) -> Doc:
         first, *rest = [self.expr(part, least) for part in parts]

@@ -17,7 +17,7 @@ from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, KEYWORDS, OP
 _EXPRESSION = {"NAME", "INT", "FLOAT", "PROB", "STRING", "LPAR", "LSQB", "MINUS", "NOT", "TRUE", "FALSE"}
 _OPERATORS = {
     *("BAR", "FLOW", "POWER", "PLUS", "MINUS", "STAR", "SLASH", "DOUBLESLASH", "PERCENT", "EQEQ", "NOTEQ"),
-    *("LE", "GE", "LT", "GT", "AND", "OR", "AT", "DOT", "LPAR", "LSQB"),
+    *("LE", "GE", "LT", "GT", "AND", "OR", "AT", "DOT", "LPAR", "LSQB", "WHERE"),
 }
 
 _VALUES = {"INT", "FLOAT", "PROB", "STRING", "TRUE", "FALSE"}
@@ -44,6 +44,8 @@ _STRUCTURE = (
     ("LET SHARED", "COLON", "=EQUAL", "types are inferred here: `{first} {before} = …`"),
     ("LAYER", "ARROW", "EQUAL", "leave the output type out: it is inferred"),
     ("LAYER NET JOIN", "LBRACE", "EQUAL", "write `=` and no braces around the body"),
+    ("JOIN", "WHERE", "FLOW", "a join has several inputs, so it has no values: bind them in the body that uses the join"),
+    ("", "WHERE", "FLOW", "write `where` once, at the end of a body and outside its brackets"),
     ("", "FOR", "LPAR", "write loops inside `seq` or a list: `seq(conv2d(w, 3) for w in [8, 16])`"),
     ("", "COLON", "EQUAL", "write `=`"),
     ("", "LT LE GT GE EQEQ NOTEQ", "AND", "comparisons do not chain: `0 < n and n < 3`"),

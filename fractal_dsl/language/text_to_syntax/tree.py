@@ -153,7 +153,13 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
     def set_domain(self, meta: Meta, c: list[Any]) -> s.SetDomain:
         return s.SetDomain(tuple(x for x in c if not isinstance(x, Token)), _where(meta))
 
-    # expressions
+    # bodies and expressions
+
+    def where(self, meta: Meta, c: list[Any]) -> s.Where:
+        return s.Where(c[0], tuple(x for x in c if isinstance(x, s.Binding)), _where(meta))
+
+    def value(self, meta: Meta, c: list[Any]) -> s.Binding:
+        return s.Binding(_name(c[0]), c[2], _where(meta))
 
     def comparator(self, meta: Meta, c: list[Token]) -> Token:
         return c[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 # fmt: off
 KEYWORDS = (
     "frac", "import", "from", "as", "param", "let", "shared", "layer", "join", "rule", "net", "train", "extern",
-    "with", "when", "for", "in", "and", "or", "not", "true", "false",
+    "with", "when", "where", "for", "in", "and", "or", "not", "true", "false",
 )
 # fmt: on
 DECLARATIONS = ("import", "from", "param", "let", "shared", "layer", "join", "rule", "net", "train", "extern")

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.picture.graph_to_dot.block import block_of
+from fractal_dsl.picture.graph_to_dot.cross import with_crossings
 from fractal_dsl.picture.graph_to_dot.facts import Facts, labelled
 from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded
 from fractal_dsl.picture.graph_to_dot.frames import framed
@@ -28,7 +29,8 @@ from fractal_dsl.picture.graph_to_dot.look import Heat, Look, SecondLine, cost_h
 from fractal_dsl.picture.graph_to_dot.place import lay_out
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
 from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
-from fractal_dsl.picture.graph_to_dot.tree import blank, units_to_tree
+from fractal_dsl.picture.graph_to_dot.series_parallel import units_to_tree
+from fractal_dsl.picture.graph_to_dot.tree import blank
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, check_size, fold
 from fractal_dsl.picture.graph_to_dot.write import Panel, panel_data, panels_to_dot
 from fractal_dsl.plans.plan import Plan
@@ -108,17 +110,19 @@ def figure_to_dot(program: Program, graph: JoinGraph, look: Look, *, block: int 
 def _panel(graph: JoinGraph, look: Look, plan: Plan | None, block: int, title: str = "") -> Panel:
     try:
         units = fold(graph, look.opening.names)
-        tree = framed(units_to_tree(units), units.frames)
+        tree, crossings = units_to_tree(units)
+        tree = framed(tree, units.frames)
         calls = (c for _, n in graph.items() if isinstance(n, Layer) for c, _ in (*n.site.outer, *n.site.groups))
         check_names(tree, look.opening.names, frozenset(calls))
         if block:
             tree = block_of(tree, block, graph.net)
-        tree = folded(tree, graph.net, look.opening, runs=look.runs and plan is None)
+        tree = folded(tree, graph.net, look.opening, runs=look.runs and plan is None, crossings=crossings)
         if title and plan is not None:
             tree = blank(tree)
         elif look.label != "none":
             tree = labelled(tree, Facts(graph), look.label)
-        return Panel(tree, lay_out(tree, look.strips), graph, title, plan)
+        placed = with_crossings(lay_out(tree, look.strips), tree, crossings)
+        return Panel(tree, placed, graph, title, plan)
     except RecursionError:
         raise UserError(f"the blocks of {graph.net} are nested too deeply to be drawn") from None
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from fractal_dsl.base.errors import UserError, suggestion
+from fractal_dsl.picture.graph_to_dot.series_parallel import NO_CROSSINGS, Crossings
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series, leaves, units_of
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, Unit, check_size
 
@@ -24,25 +25,28 @@ class Opening(Struct, frozen=True):
     names: frozenset[str] = frozenset()
 
 
-def folded(tree: Series, net: str, opening: Opening, *, runs: bool = True) -> Series:
-    """The tree with its runs merged and its frames closed as ``opening`` says.
+def folded(
+    tree: Series, net: str, opening: Opening, *, runs: bool = True, crossings: Crossings = NO_CROSSINGS
+) -> Series:
+    """The tree with its runs merged and its frames closed as ``opening`` says. No run has one of the ``crossings``
+    inside.
 
     If ``opening`` says nothing and more than 2,000 boxes and bars would remain, runs of equal blocks are merged too,
     and frames are closed from the inside out until the rest can be drawn. Raises UserError if too many remain, and for
     a name that opens nothing.
     """
     if runs:
-        tree = _merged(tree, blocks=False)
+        tree = _Runs(crossings, blocks=False).merged(tree)
     if opening.depth is not None or opening.names:
         depth = 0 if opening.depth is None else opening.depth
         tree = _closed(tree, depth, opening.names)
     elif _count(tree) > MAX_UNITS:
-        tree = _merged(tree, blocks=True) if runs else tree
+        tree = _Runs(crossings, blocks=True).merged(tree) if runs else tree
         deepest = _depth(tree)
         while deepest and _count(tree) > MAX_UNITS:
             deepest -= 1
             tree = _closed(tree, deepest, frozenset())
-        tree = _merged(tree, blocks=True) if runs else tree
+        tree = _Runs(crossings, blocks=True).merged(tree) if runs else tree
     check_size(net, _count(tree))
     return tree
 
@@ -130,40 +134,49 @@ def _common(inside: list[Leaf]) -> str:
 # --- runs
 
 
-def _merged(series: Series, *, blocks: bool) -> Series:
-    """Merge equal neighbours, except in the lanes of a rule, where the layers of the columns are side by side."""
-    items: list[Item] = []
-    run: list[Item] = []
-    for item in series.items:
-        inner = _merged_inside(item, blocks)
-        if run and _mergeable(inner, blocks) and _sort(inner) == _sort(run[0]):
-            run.append(inner)
-            continue
-        items += _as_one(run)
-        run = [inner]
-    return Series((*items, *_as_one(run)))
+class _Runs:
+    """Merges equal neighbours, with ``blocks`` also whole blocks."""
 
+    def __init__(self, crossings: Crossings, *, blocks: bool) -> None:
+        self.lines, self.blocks = crossings.lines, blocks
 
-def _merged_inside(item: Item, blocks: bool) -> Item:
-    match item:
-        case Leaf():
-            return item
-        case Frame():
-            return replace(item, body=_merged(item.body, blocks=blocks))
-        case Parallel():
-            if item.lanes:
+    def merged(self, series: Series) -> Series:
+        """The items, except those in the lanes of a rule, where the layers of the columns are side by side."""
+        items: list[Item] = []
+        run: list[Item] = []
+        for item in series.items:
+            inner = self._merged_inside(item)
+            if run and self._mergeable(inner) and self._mergeable(run[-1]) and _sort(inner) == _sort(run[0]):
+                run.append(inner)
+                continue
+            items += _as_one(run)
+            run = [inner]
+        return Series((*items, *_as_one(run)))
+
+    def _merged_inside(self, item: Item) -> Item:
+        match item:
+            case Leaf():
                 return item
-            return replace(item, branches=tuple(_merged(b, blocks=blocks) for b in item.branches))
+            case Frame():
+                return replace(item, body=self.merged(item.body))
+            case Parallel():
+                if item.lanes:
+                    return item
+                return replace(item, branches=tuple(map(self.merged, item.branches)))
 
+    def _mergeable(self, item: Item) -> bool:
+        match item:
+            case Leaf():
+                return item.unit.kind in ("layer", "closed") and not self._crossed(item)
+            case Frame():
+                return (self.blocks or item.key[0] != "block") and not self._crossed(item)
+            case Parallel():
+                return False
 
-def _mergeable(item: Item, blocks: bool) -> bool:
-    match item:
-        case Leaf():
-            return item.unit.kind in ("layer", "closed")
-        case Frame():
-            return blocks or item.key[0] != "block"
-        case Parallel():
-            return False
+    def _crossed(self, item: Item) -> bool:
+        """Whether a line around the tree leads into an item or out of it."""
+        inside = {node for unit in units_of(item) for node in unit.members} if self.lines else set[int]()
+        return any((line.source in inside) != (line.target in inside) for line in self.lines)
 
 
 def _sort(item: Item | Series) -> object:

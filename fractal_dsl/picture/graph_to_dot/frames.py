@@ -35,8 +35,9 @@ class _Framer:
     def series(self, items: Sequence[Item], depth: int) -> Iterator[Item]:
         """The items with their frames, inside ``depth`` outer frames."""
         keys = [k[depth] if len(k) > depth else None for k in self._keys(items)]
-        if items and isinstance(items[-1], Parallel):
-            keys[-1] = None  # its columns are open: a frame around them would have several exits
+        for i, (item, below) in enumerate(zip(items, (*items[1:], None), strict=True)):
+            if isinstance(item, Parallel) and not _is_join(below):
+                keys[i] = None  # its columns are open: a frame around them would have several exits
         for key, run in groupby(zip(keys, items, strict=True), lambda pair: pair[0]):
             inside = [item for _, item in run]
             if key is None:
@@ -47,7 +48,6 @@ class _Framer:
     def _around(self, key: FrameKey, inside: list[Item], depth: int) -> Iterator[Item]:
         first, last = inside[0], inside[-1]
         assert not isinstance(last, Parallel), "a frame has one exit"
-        assert not (isinstance(first, Leaf) and first.unit.kind == "join"), "a frame has one entry"
         if len(inside) == 1 and isinstance(first, Leaf) and key[0] != "block":
             yield from self.series([self._with_tag(first, key)], depth + 1)
         else:
@@ -89,6 +89,10 @@ class _Framer:
             inside = [keys for branch in item.branches for keys in self._keys(branch.items)]
             self.shared[id(item)] = item, common(inside)
         return self.shared[id(item)][1]
+
+
+def _is_join(item: Item | None) -> bool:
+    return isinstance(item, Leaf) and item.unit.kind == "join"
 
 
 def _title(title: str, tag: str) -> str:

@@ -37,11 +37,13 @@ class PlacedText(Struct, frozen=True):
 
 
 class Connector(Struct, frozen=True):
-    """A line from the edge of one unit to the edge of another, with a corner at each point between."""
+    """A line from the edge of one unit to the edge of another, with a corner at each point between. It stands for the
+    ``id`` nodes that it leads through."""
 
     source: int
     target: int
     points: tuple[Coordinates, ...]
+    through: tuple[int, ...] = ()
 
 
 class Placed(Struct):
@@ -89,7 +91,7 @@ class Placed(Struct):
             self,
             units={key: rect(r) for key, r in self.units.items()},
             frames={key: (rect(r), text(t)) for key, (r, t) in self.frames.items()},
-            edges=[Connector(e.source, e.target, tuple(map(to, e.points))) for e in self.edges],
+            edges=[replace(e, points=tuple(map(to, e.points))) for e in self.edges],
             entering={key: text(t) for key, t in self.entering.items()},
             leaving={key: text(t) for key, t in self.leaving.items()},
         )

@@ -31,8 +31,12 @@ def rule_trees(program: p.Program, rule: str | None) -> list[tuple[str, Series]]
     for instance in (top, *instances(top.body)):
         if instance.rule == top.rule:
             cases.setdefault(instance.body.span, instance)
-    drawn = ((_title(program, instance), instance) for instance in reversed(cases.values()))
-    return [(title, _Drawer(program).case(title, instance)) for title, instance in drawn]
+    trees: list[tuple[str, Series]] = []
+    for instance in reversed(cases.values()):
+        title, drawer = _title(program, instance), _Drawer(program)
+        trees.append((title, drawer.case(title, instance)))
+        trees += drawer.values
+    return trees
 
 
 def _title(program: p.Program, instance: p.Instance) -> str:
@@ -51,10 +55,14 @@ class _Drawer:
         self.program, self.numbers = program, count()
         self.tags: tuple[FrameKey, ...] = ()  # around the current term
         self.texts: dict[FrameKey, FrameText] = {}
+        self.values: list[tuple[str, Series]] = []  # of the case, each as a picture of its own
 
     def case(self, title: str, instance: p.Instance) -> Series:
+        return self._whole(title, instance.body, instance)
+
+    def _whole(self, title: str, term: p.Term, instance: p.Instance) -> Series:
         start = self._leaf("input", "z", "input")
-        body = self._closed(instance.body, instance)
+        body = self._closed(term, instance)
         end = self._leaf("output", f"{title}(z)", "output")
         return framed(Series((start, *body, end)), self.texts)
 
@@ -101,6 +109,11 @@ class _Drawer:
                 return (*self._closed(term.target, instance), *self._closed(term.block, instance))
             case p.Tagged():
                 return self._tagged(term, instance)
+            case p.Where():
+                self.values += [(v.name, self._whole(v.name, v.block, instance)) for v in term.values]
+                return self._items(term.body, instance)
+            case p.ValueUse():
+                return (self._leaf("closed", term.name, "closed"),)
             case p.Hole():
                 raise AssertionError("a program with errors is not drawn")
 
@@ -134,7 +147,7 @@ def _ops(term: p.Term) -> Iterator[p.Op]:
     match term:
         case p.Op():
             yield term
-        case p.Seq() | p.Merge() | p.NamedBlock() | p.Tagged():
+        case p.Seq() | p.Merge() | p.NamedBlock() | p.Tagged() | p.Where():
             for part in subterms(term):
                 yield from _ops(part)
         case _:

@@ -1,18 +1,13 @@
-"""The series-parallel structure of the units.
-
-Every net of the language is series-parallel: a join closes the branches that one tensor opened. So a picture is a tree
-of items in sequence (``Series``) and side by side (``Parallel``), and no lines need to cross.
-"""
+"""The structure of a picture: a tree of items in sequence (``Series``) and side by side (``Parallel``)."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from fractal_dsl.picture.graph_to_dot.units import FrameKey, Unit, Units
+from fractal_dsl.picture.graph_to_dot.units import FrameKey, Unit
 
 
 class Leaf(Struct, frozen=True):
@@ -55,55 +50,6 @@ class Series(Struct, frozen=True):
 Item = Leaf | Parallel | Frame
 
 
-class _Path(Struct, frozen=True):
-    """The items between two units. ``arrives`` and ``slot`` are its lanes and position at the join where it ends."""
-
-    items: tuple[Item, ...]
-    lanes: frozenset[int]
-    arrives: frozenset[int]
-    slot: int
-
-
-def units_to_tree(drawn: Units) -> Series:
-    """The tree of a net, without frames.
-
-    A unit with one neighbour on each side becomes part of the path between them, until a single path leads from the
-    input to the output.
-    """
-    after: dict[int, dict[int, list[_Path]]] = defaultdict(dict)
-    before: dict[int, set[int]] = defaultdict(set)
-    for number, operands in enumerate(drawn.operands):
-        known = drawn.lanes[number] or (None,) * len(operands)
-        for slot, (operand, lane) in enumerate(zip(operands, known, strict=True)):
-            lanes = frozenset[int]() if lane is None else frozenset({lane})
-            after[operand][number] = [_Path((), lanes, lanes, slot)]
-            before[number].add(operand)
-    ready = list(range(len(drawn.units)))
-    while ready:
-        here = ready.pop()
-        if len(before[here]) != 1 or len(after[here]) != 1:
-            continue
-        (source,) = before.pop(here)
-        ((sink, behind),) = after.pop(here).items()
-        ahead = after[source].pop(here)
-        items = (
-            *_side_by_side(ahead, drawn.lanes[here]),
-            Leaf(here, drawn.units[here]),
-            *_side_by_side(behind, drawn.lanes[sink]),
-        )
-        lanes = frozenset[int]().union(*(p.lanes for p in (*ahead, *behind)))
-        arrives = frozenset[int]().union(*(p.arrives for p in behind))
-        path = _Path(items, lanes, arrives, min(p.slot for p in behind))
-        after[source].setdefault(sink, []).append(path)
-        before[sink] = (before[sink] - {here}) | {source}
-        ready += (source, sink)
-    start, end = 0, len(drawn.units) - 1
-    ((_, paths),) = after[start].items()
-    assert len(paths) == 1 and before[end] == {start}, "not series-parallel"
-    whole = (Leaf(start, drawn.units[start]), *paths[0].items, Leaf(end, drawn.units[end]))
-    return Series(whole)
-
-
 def leaves(item: Item | Series) -> Iterator[Leaf]:
     """The leaves of a tree, from top to bottom and left to right."""
     match item:
@@ -138,13 +84,3 @@ def _blank(item: Item) -> Item:
         case Frame():
             title = item.title.partition(" · ")[0]
             return replace(item, body=blank(item.body), title=title, shapes=False)
-
-
-def _side_by_side(paths: list[_Path], lanes: tuple[int | None, ...]) -> tuple[Item, ...]:
-    """Paths to a join: by column if it is a rule's, which has ``lanes``, else in the order of its operands."""
-    if len(paths) == 1:
-        return paths[0].items
-    by_column = bool(lanes) and all(p.arrives or p.lanes for p in paths)
-    ordered = sorted(paths, key=lambda p: (min(p.arrives or p.lanes) if by_column else 0, p.slot))
-    held = tuple(p.lanes for p in ordered) if by_column else ()
-    return (Parallel(tuple(Series(p.items) for p in ordered), held),)

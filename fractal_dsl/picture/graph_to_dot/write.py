@@ -195,7 +195,7 @@ class _PanelWriter:
             return False
         if target.kind != "join" or target.members[0] not in self.live:
             return True
-        own = {*source.members}
+        own = {*source.members, *edge.through}
         return any(
             on
             for join in target.members
@@ -208,7 +208,7 @@ class _PanelWriter:
         graph, source, target = self.panel.graph, self.drawn[edge.source], self.drawn[edge.target]
         if graph is None or target.kind != "join":
             return False
-        join, own = graph[target.members[0]], {*source.members}
+        join, own = graph[target.members[0]], {*source.members, *edge.through}
         drops = join.drops if isinstance(join, Join) else ()
         return any(
             drop and operand in own

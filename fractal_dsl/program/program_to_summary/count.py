@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fractal_dsl.program import program as p
+from fractal_dsl.program.terms import subterms
 
 
 class LayerCount:
@@ -39,7 +40,7 @@ class LayerCount:
         match term:
             case p.Mention():
                 return self._columns(term.instance.body)
-            case p.Tagged():
+            case p.Tagged() | p.Where():
                 return self._columns(term.body)
             case p.Each():
                 return self._columns(term.target)
@@ -78,5 +79,9 @@ class LayerCount:
                 return base + int(placed), ops
             case p.Tagged():
                 return self.term(term.body, placed)
+            case p.Where():
+                return self._sum(subterms(term), placed)
+            case p.ValueUse():  # a branch that only mentions a value is an `id`
+                return 0, 1
             case p.Hole():
                 return 0, 0

@@ -89,6 +89,8 @@ def _chain(term: p.Term) -> Iterator[p.Term]:
         case p.Seq() | p.NamedBlock() | p.Tagged():
             for part in subterms(term):
                 yield from _chain(part)
+        case p.Where():
+            yield from _chain(term.body)
         case _:
             yield term
 

@@ -15,9 +15,19 @@ from fractal_dsl.ops import ShapeError, Tensor
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, choose_operands, labels_of
 from fractal_dsl.program.drops import chances_of
+from fractal_dsl.program.mentioned import Mentioned
 from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
 from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
-from fractal_dsl.program.program_to_summary.signals import Digest, Signal, Totals, merged, repeated_signal, sum_of
+from fractal_dsl.program.program_to_summary.signals import (
+    Digest,
+    Signal,
+    Totals,
+    mention_of,
+    merged,
+    repeated_signal,
+    sum_of,
+    with_values,
+)
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, approximate
 
 MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB in float32
@@ -32,6 +42,13 @@ class Shared(Struct, frozen=True):
     modules: Digest
 
 
+class MeasuredValue(Struct, frozen=True):
+    """A value on the input of its body, and whether its block counts as a base layer."""
+
+    signal: Signal
+    placed: bool
+
+
 Open = tuple[tuple[Signal, ...], Totals]
 
 
@@ -41,12 +58,14 @@ class Measure:
     def __init__(self, program: p.Program, report: Report, columns: Sequence[Label]) -> None:
         self.program, self.report, self.order = program, report, columns
         self.labels: set[Label] = set()
-        self.known: dict[tuple[int, Tensor | None, bool, str], Open] = {}
+        self.known: dict[tuple[int, Tensor | None, bool, str, frozenset[int]], Open] = {}
         self.behind = ""  # the layer that makes the present input read [length, features], if any does
         self.closes = False  # whether a rule with a join was met
         self.trail = [f"net {program.net}"]
         self.instances: list[p.Instance] = []
         self.shared: dict[int, Shared] = {}
+        self.values: dict[int, MeasuredValue] = {}  # of the bodies around the present term
+        self.mentioned = Mentioned()
 
     def net(self) -> tuple[Signal, Totals]:
         """Measure the whole net and compare its output shape with the declaration."""
@@ -86,11 +105,16 @@ class Measure:
 
         If a rule places the term (``placed``), blocks count as base layers.
         """
-        key = (id(term), x, placed, self.behind)
+        base_values = self._base_values(term) if self.values else frozenset[int]()
+        key = (id(term), x, placed, self.behind, base_values)
         if key not in self.known:
             self.known[key] = self._open(term, x, placed)
-            self.behind = key[-1]
+            self.behind = key[3]
         return self.known[key]
+
+    def _base_values(self, term: p.Term) -> frozenset[int]:
+        """The values that a term mentions whose blocks count as base layers."""
+        return frozenset([key for key in self.mentioned.of(term).keys if self.values[key].placed])
 
     def _open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
         match term:
@@ -123,8 +147,27 @@ class Measure:
                 return self._base(replace(signal, span=term.span), totals, placed)
             case p.Tagged():
                 return self.open(term.body, x, placed)
+            case p.Where():
+                return self._where(term, x, placed)
+            case p.ValueUse():
+                value = self.values[term.key].signal
+                self.behind = value.behind
+                return (mention_of(value, term.key, term.span),), Totals()
             case p.Hole():
                 return (self._signal(None, term.span),), Totals()
+
+    def _where(self, term: p.Where, x: Tensor | None, placed: bool) -> Open:
+        """Measure the values of a body, and then the body, on the same input."""
+        behind, parts = self.behind, list[Totals]()
+        for value in term.values:
+            self.behind = behind
+            signal, totals = self.closed(value.block, x, placed)
+            self.values[value.key] = MeasuredValue(signal, placed)
+            parts.append(totals)
+        self.behind = behind
+        signals, totals = self.open(term.body, x, placed)
+        own = {value.key: self.values[value.key].signal for value in term.values}
+        return tuple([with_values(s, own) for s in signals]), sum_of([*parts, totals])
 
     def _shared(self, term: p.NamedBlock, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
         """Measure a use of a shared block. Its parameters are set aside, to be counted once."""

@@ -29,7 +29,7 @@ def measurements(body: p.Term, measure: Measure) -> dict[Span, list[Measurement]
     """The distinct measurements that a walk over a net took, by the spans of the parts, in the order of the walk."""
     spans = _spans(body)
     result: dict[Span, list[Measurement]] = {}
-    for (term, into, _, _), (signals, totals) in measure.known.items():
+    for (term, into, *_), (signals, totals) in measure.known.items():
         if into is None:
             continue
         outs = tuple(dict.fromkeys(s.out for s in signals if s.out is not None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -118,9 +118,33 @@ def merged(costs: Sequence[ColumnCost]) -> ColumnCost:
     else."""
     shared = frozenset[int]().union(*[c.shared for c in costs])
     route = hash(tuple([c.route for c in costs])) if any(c.route for c in costs) else 0
-    return ColumnCost(
-        max(c.depth for c in costs), sum(c.params for c in costs), sum(c.macs for c in costs), shared, route
-    )
+    values = frozenset[int]().union(*[c.values for c in costs])
+    params, macs = sum(c.params for c in costs), sum(c.macs for c in costs)
+    return ColumnCost(max(c.depth for c in costs), params, macs, shared, route, values)
+
+
+def mention_of(value: Signal, key: int, span: Span) -> Signal:
+    """A mention of a measured value. Its costs are set aside, to be counted once where the body ends."""
+    own = frozenset((key,))
+    columns = tuple([replace(c, params=0, macs=0, shared=frozenset(), values=c.values | own) for c in value.columns])
+    return replace(value, span=span, level=None, columns=columns)
+
+
+def with_values(signal: Signal, values: Mapping[int, Signal]) -> Signal:
+    """The signal of a body, with the costs of its values, by key: each column pays once for what it needs."""
+    columns: list[ColumnCost] = []
+    for k, column in enumerate(signal.columns):
+        needed = [values[key].columns[k] for key in values if key in column.values]
+        columns.append(
+            replace(
+                column,
+                params=column.params + sum(c.params for c in needed),
+                macs=column.macs + sum(c.macs for c in needed),
+                shared=column.shared.union(*[c.shared for c in needed]),
+                values=column.values.difference(values),
+            )
+        )
+    return replace(signal, columns=tuple(columns))
 
 
 def sum_of(totals: Sequence[Totals]) -> Totals:

@@ -13,7 +13,8 @@ class ColumnCost(Struct, frozen=True):
     """The cost of one column: base layers on its path, parameters, multiply-accumulates per sample.
 
     ``shared`` are the shared blocks (ids of their terms) whose parameters are not in ``params`` yet, since they count
-    once. It is empty in a Summary. ``route`` is a digest of the operands that the column takes: columns with equal
+    once. ``values`` are the values (their keys) on its way whose parameters and multiply-accumulates are not in it yet,
+    since a value is computed once. Both are empty in a Summary. ``route`` is a digest of the operands that the column takes: columns with equal
     routes are the same column.
     """
 
@@ -22,11 +23,19 @@ class ColumnCost(Struct, frozen=True):
     macs: int = 0
     shared: frozenset[int] = frozenset()
     route: int = 0
+    values: frozenset[int] = frozenset()
 
     def __add__(self, other: ColumnCost) -> ColumnCost:
         shared = self.shared | other.shared
         route = hash((self.route, other.route)) if self.route and other.route else self.route or other.route
-        return ColumnCost(self.depth + other.depth, self.params + other.params, self.macs + other.macs, shared, route)
+        return ColumnCost(
+            self.depth + other.depth,
+            self.params + other.params,
+            self.macs + other.macs,
+            shared,
+            route,
+            self.values | other.values,
+        )
 
 
 class Drops(Struct, frozen=True):

@@ -11,6 +11,7 @@ from fractal_dsl.base.errors import Help, suggestion
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
+from fractal_dsl.program.mentioned import Mentioned
 from fractal_dsl.program.syntax_to_program.limits import MAX_STEPS, OutOfSteps
 from fractal_dsl.program.syntax_to_program.types import ANY, Unknown
 from fractal_dsl.program.syntax_to_program.values import Value, is_list
@@ -25,7 +26,8 @@ class Context(Struct):
     """The state of one evaluation. Errors go to ``report``, with the ``trail`` of rules and layers that led to them.
 
     ``remembered`` maps the identity of layer bodies and rule instances to their values, each with the objects whose ids
-    are in the key, to keep them alive. ``max_repeat`` is the largest repetition of a block.
+    are in the key, to keep them alive. ``max_repeat`` is the largest repetition of a block. ``mentioned`` holds the
+    values that terms mention, and ``bound`` counts the values that were bound.
     """
 
     report: Report
@@ -33,9 +35,11 @@ class Context(Struct):
     trail: list[str] = field(default_factory=list[str])
     active: Active = field(default_factory=Active)
     remembered: dict[object, tuple[Value, Value]] = field(default_factory=dict[object, tuple[Value, Value]])
+    mentioned: Mentioned = field(default_factory=Mentioned)
     weighed: dict[int, tuple[Value, int, int]] = field(default_factory=dict[int, tuple[Value, int, int]])
     steps: int = 0
     compared: int = 0
+    bound: int = 0
 
     def error(self, code: str, span: Span, message: str, *, label: str = "", help: Help = None) -> Unknown:
         """Report an error. The result replaces the missing value."""

@@ -41,6 +41,7 @@ from fractal_dsl.program.syntax_to_program.values import (
     is_list,
     type_of,
 )
+from fractal_dsl.program.syntax_to_program.where import where
 
 
 class Evaluator(Struct):
@@ -85,6 +86,8 @@ class Evaluator(Struct):
                 return self._attribute(expr, scope)
             case s.Annotated():
                 return self._annotated(expr, scope)
+            case s.Where():
+                return where(self, expr, scope)
             case s.Broken():
                 return ANY
 

@@ -8,11 +8,13 @@ from fractal_dsl.base.errors import suggestion
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.aliases import name_help
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.values import (
     BUILTINS,
+    Bound,
     Builtin,
     Declarations,
     JoinFn,
@@ -20,6 +22,7 @@ from fractal_dsl.program.syntax_to_program.values import (
     OpFn,
     TorchFn,
     TorchNn,
+    Unbound,
     Value,
     type_of,
     with_article,
@@ -56,12 +59,28 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
 
 
 def _local(context: Context, expr: s.Name, value: Value, module: Declarations) -> Value:
-    """The value of a local name. A net's input is not a value: if it has the name of a declaration, report that it
-    hides it."""
+    """The value of a local name; of one that ``where`` binds, its mention. A net's input is not a value: if it has the
+    name of a declaration, report that it hides it."""
+    match value:
+        case Bound():
+            return p.ValueUse(value.key, expr.id, expr.span)
+        case Unbound():
+            return _unbound(context, expr, value)
+        case _:
+            pass
     if type_of(value) != "tensor" or expr.id not in module.names():
         return value
     message = f"the input `{expr.id}` of the net hides the declared `{expr.id}`"
     return context.error("E0301", expr.span, message, help="rename the input")
+
+
+def _unbound(context: Context, expr: s.Name, value: Unbound) -> Value:
+    name = expr.id
+    if value.path:
+        message = f"the value `{name}` needs itself: {' -> '.join(value.path)}"
+        return context.error("E0407", expr.span, message, help="write recursion as a rule with levels")
+    message = f"the value `{name}` is mentioned before it is bound"
+    return context.error("E0410", expr.span, message, help=f"move `{name} = …` before this value")
 
 
 def attribute(context: Context, base: Value, name: str, span: Span) -> Value:

@@ -126,6 +126,18 @@ class EachFn(Struct, frozen=True):
     target: p.Term
 
 
+class Bound(Struct, frozen=True):
+    """A name that ``where`` binds. Each mention is a ``ValueUse``."""
+
+    key: int
+
+
+class Unbound(Struct, frozen=True):
+    """A name that ``where`` binds further on. ``path`` leads from it back to the present value, if it needs that one."""
+
+    path: tuple[str, ...]
+
+
 class Dropped(Struct, frozen=True, eq=False):
     """``block @drop(10%)``: a branch of an inline join, which training leaves out with probability ``drop``, for a
     whole mini-batch or ``by_example``.
@@ -139,7 +151,7 @@ class Dropped(Struct, frozen=True, eq=False):
 
 
 BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
-TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.NamedBlock, p.Tagged, p.Hole)
+TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.NamedBlock, p.Tagged, p.ValueUse, p.Where, p.Hole)
 BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn, Dropped)
 
 

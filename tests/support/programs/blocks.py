@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.programs.calls import Calls
 from tests.support.programs.layers import Op
-from tests.support.programs.meaning import Join, Merge, Seq, Term
+from tests.support.programs.meaning import Join, Merge, Seq, Term, Use, Value, Where
 from tests.support.programs.pieces import Env, Names, Piece, name
 
 _Branch = Callable[[Env, bool], Term]
@@ -25,13 +25,15 @@ class Blocks(Calls):
 
     def bare(self, out: Piece, names: Names, depth: int) -> Piece:
         """The same without annotations around it."""
+        if names.heads and self.chance(3):
+            return self.head(out, names)
         if depth == 0 or self.chance():
             options = [self.layer(out, names), *(names.blocks if out.text == "out" else ())]
             return self.call(out, names) if self.layers and self.chance() else self.pick(options)
         below = depth - 1
         match self.pick("flow flow merge each_of each_of residual concat repeat seq zip let rule".split()):
             case "flow":
-                return self.flow(self.block(self.int(names), names, below), self.block(out, names, below))
+                return self.flow(self.block(self.int(names), names, below), self.block(out, names.behind, below))
             case "merge":
                 kind = self.pick(["sum", "mean", "max", "gated"])
                 inside = [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))]
@@ -41,18 +43,19 @@ class Blocks(Calls):
             case "each_of":
                 return self.each_of(self.pick(["sum", "mean", "max", "gated"]), out, names)
             case "residual":
-                shortcut = [self.op("id", "id"), self.block(out, names, below)]
-                inner = self.merge(self.pick(["sum", "mean"]), shortcut, names)
+                shortcut = [self.op("id", "id"), self.block(out, names.behind, below)]
+                inner = self.merge(self.pick(["sum", "mean"]), shortcut, names.behind)
                 return self.flow(self.layer(out, names), inner)
             case "concat":
                 branches = [self.block(self.int(names), names, below) for _ in range(2)]
                 return self.flow(self.merge("concat", branches, names), self.base(out))
             case "repeat":
-                inner, times = self.block(out, names, below), self.draw(st.integers(1, 2))
+                inner, times = self.block(out, names.behind, below), self.draw(st.integers(1, 2))
                 return Piece(f"{inner.tight} ** {times}", lambda env: Seq((inner.value(env),) * times), True)
             case "seq":
                 i = Piece("i + 1", lambda env: env["i"] + 1, True)
-                inner, times = self.block(out, replace(names, ints=(*names.ints, i)), 0), self.draw(st.integers(1, 3))
+                inside = replace(names.behind, ints=(*names.ints, i))
+                inner, times = self.block(out, inside, 0), self.draw(st.integers(1, 3))
                 value = inner.value
                 return Piece(
                     f"seq({inner.text} for i in range({times}))",
@@ -67,10 +70,35 @@ class Blocks(Calls):
             case _:
                 return self.layer(out, names)
 
+    def head(self, out: Piece, names: Names) -> Piece:
+        """A value of the body, with a layer behind it unless it hands on ``out`` channels."""
+        value, channels = self.pick(names.heads)
+        mention = self.annotated(value)
+        return mention if channels == out.text and self.chance(3) else self.flow(mention, self.base(out))
+
+    def where(self, names: Names, body: Callable[[Names], Piece], bound: Callable[[Names], Piece]) -> Piece:
+        """A body, now and then with values, which are drawn by ``bound`` and hand on ``out`` channels."""
+        values: list[tuple[str, Piece]] = []
+        for i in range(self.draw(st.integers(1, 3)) if self.chance(3) else 0):
+            values.append((f"a{i}", bound(names)))
+            names = replace(names, heads=(*names.heads, (name(f"a{i}"), "out")))
+        inside = body(names)
+        if not values:
+            return inside
+
+        def value(env: Env) -> Where:
+            made: list[Value] = []
+            for title, piece in values:
+                made.append(Value(piece.value(env)))
+                env = {**env, title: Use(made[-1])}
+            return Where(tuple(made), inside.value(env))
+
+        return Piece(f"{inside.text} where {', '.join(f'{title} = {p.text}' for title, p in values)}", value, True)
+
     def zip(self, names: Names) -> Piece:
         """A chain over the elements of two lists."""
         a, b = self.pick(names.lists), self.pick(names.lists)
-        inner = self.block(name("w"), replace(names, ints=(*names.ints, name("v"))), 0)
+        inner = self.block(name("w"), replace(names.behind, ints=(*names.ints, name("v"))), 0)
         loop = f"for w, v in zip({a}, reversed({b}))" if self.chance() else f"for w, v in zip({b}, reversed({a}))"
         first, second = (a, b) if loop.startswith(f"for w, v in zip({a}") else (b, a)
 

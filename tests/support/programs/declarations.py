@@ -46,7 +46,10 @@ class Declarations(Blocks):
             self.globals = replace(self.globals, ints=(*self.globals.ints, name("k")))
 
     def let_block(self) -> None:
-        piece = self.block(self.int(self.globals), self.globals, 1)
+        out = self.int(self.globals)
+        piece = self.where(
+            self.globals, lambda names: self.block(out, names, 1), lambda names: self.block(out, names, 0)
+        )
         if not self.fits(piece, 12):
             return
         let = f"part{len(self.globals.lets)}"
@@ -84,7 +87,9 @@ class Declarations(Blocks):
         title = self.pick(["conv", "forward", "class", "x_1", "self"]) + str(len(self.layers) or "")
         if "b" in given:
             names = replace(names, blocks=(name("b"),) * 3)
-        body = self.block(name("out"), names)
+        body = self.where(
+            names, lambda names: self.block(name("out"), names), lambda names: self.block(name("out"), names, 1)
+        )
         self.lines.append(f"layer {title}({text}) = {body.text}")
         self.env[title] = self.function(body, defaults)
         self.layers.append((title, given))
@@ -164,7 +169,11 @@ class Declarations(Blocks):
         drawn: list[tuple[str, Case]] = []
         for var, offset, guard, below in cases:
             inner = replace(names, ints=(*names.ints, *([up, width] if var else [])))
-            body = self.bundle(rule, inner, below)
+            body = self.where(
+                inner,
+                lambda names, below=below: self.bundle(rule, names, below),
+                lambda names, below=below: self.bound(rule, names, below),
+            )
             level = f"{var}+{offset}" if var and offset else var or str(offset)
             head = f"{title}[{level}]" + (f" when {guard.text}" if guard else "")
             drawn.append((f"    {head} = {body.text}", Case(var, offset, guard, body)))
@@ -200,21 +209,34 @@ class Declarations(Blocks):
             columns.append(self.column(rule, names, below, self.draw(st.integers(0, 1)) if below else 0))
         return self.side_by_side(columns)
 
+    def bound(self, rule: Rule, names: Names, below: Sequence[Piece]) -> Piece:
+        """A value of a case: a block, a mention of the rule itself, or columns, which the rule's join closes."""
+        match self.pick(["block", "block", "inner", "columns"]):
+            case "inner" if below:
+                return self.inner(rule, names, self.pick(below))
+            case "columns":
+                return self.side_by_side([self.block(name("out"), names, 0) for _ in range(2)])
+            case _:
+                return self.block(name("out"), names, 1)
+
     def column(self, rule: Rule, names: Names, below: Sequence[Piece], mentions: int) -> Piece:
         """A column that hands on ``out`` channels, with up to so many mentions of the rule itself."""
         out = name("out")
         steps: list[Piece] = []
+        if names.heads and self.chance():
+            steps.append(self.head(out, names))
+        elif self.chance(6):
+            steps.append(self.side_by_side([self.block(out, names, 0), self.block(out, names, 0)]))
+        begun = bool(steps)
         for _ in range(mentions):
             inner = self.inner(rule, names, self.pick(below))
             each_of = self.chance(4)
-            steps.append(self.each_of(self.pick(["sum", "mean"]), out, names, inner) if each_of else inner)
+            behind = names.behind if steps else names
+            steps.append(self.each_of(self.pick(["sum", "mean"]), out, behind, inner) if each_of else inner)
             if self.chance(4):
                 steps.append(self.layer(out, names))
-        if not steps or self.chance(4):
-            steps.append(self.block(out, names, 1))
-        if self.chance(6):
-            columns = [self.block(out, names, 0), self.block(out, names, 0)]
-            steps.insert(0, self.side_by_side(columns))
+        if not (mentions or begun) or self.chance(4):
+            steps.append(self.block(out, names.behind if steps else names, 1))
         return self.annotated(self.flow(*steps), 6)
 
     def inner(self, rule: Rule, names: Names, level: Piece) -> Piece:

@@ -63,7 +63,29 @@ class Merge:
     drops: tuple[float, ...] = ()
 
 
-Term = Op | Seq | Bundle | Mention | Each | Merge
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A value of a body."""
+
+    block: Term
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """A mention of a value."""
+
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Where:
+    """A body with its values."""
+
+    values: tuple[Value, ...]
+    body: Term
+
+
+Term = Op | Seq | Bundle | Mention | Each | Merge | Use | Where
 Label = tuple[int, int]
 Choose = Callable[[list[Label]], list[bool]]
 
@@ -83,6 +105,41 @@ def count(term: Term) -> int:
             return count(term.target) + _width(term.target) * count(term.block)
         case Merge():
             return sum(map(count, term.branches)) + (count(term.join.after) if term.join.after else 0)
+        case Use():
+            return 0
+        case Where():
+            return count(term.body) + sum(count(value.block) for value in term.values)
+
+
+def mentioned(term: Term) -> set[Value]:
+    """The values that a term mentions, directly."""
+    match term:
+        case Op():
+            return set()
+        case Use():
+            return {term.value}
+        case Where():
+            return {*mentioned(term.body), *(v for value in term.values for v in mentioned(value.block))}
+        case Seq():
+            inner = term.items
+        case Bundle():
+            inner = term.columns
+        case Mention():
+            inner = (term.body,)
+        case Each():
+            inner = (term.target, term.block)
+        case Merge():
+            inner = term.branches
+    return {v for part in inner for v in mentioned(part)}
+
+
+def needed(term: Where) -> list[Value]:
+    """The values that a body needs, in the order of the text."""
+    needs = mentioned(term.body)
+    for value in reversed(term.values):
+        if value in needs:
+            needs |= mentioned(value.block)
+    return [value for value in term.values if value in needs]
 
 
 def _width(term: Term) -> int:
@@ -91,7 +148,7 @@ def _width(term: Term) -> int:
             return sum(map(_width, term.columns))
         case Seq():
             return _width(term.items[-1])
-        case Mention():
+        case Mention() | Where():
             return _width(term.body)
         case _:
             return 1
@@ -112,6 +169,7 @@ class Meaning:
         self.modules, self.branches, self.local = modules, branches, local
         self.live: Choose = live or (lambda labels: [True] * len(labels))
         self.labels: set[Label] = set()
+        self.values: dict[Value, Tensor] = {}
 
     def closed(self, term: Term, x: Tensor, at: Mention | None = None) -> Tensor:
         """The one signal at the end of a term; ``at`` is the rule around it."""
@@ -142,6 +200,12 @@ class Meaning:
                 results = [self.closed(branch, x, at) for branch in term.branches]
                 y = results[0] if len(results) == 1 else self.merged(term, results)
                 return [(level, self.closed(term.join.after, y, at) if term.join.after else y)], None
+            case Use():
+                return [(level, self.values[term.value])], None
+            case Where():
+                for value in needed(term):
+                    self.values[value] = self.closed(value.block, x, at)
+                return self.open(term.body, x, at)
 
     def close(self, columns: list[tuple[int, Tensor]], join: Join | None) -> Tensor:
         """A rule's join over the live columns."""

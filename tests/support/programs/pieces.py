@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.support.programs.meaning import Join, Mention, Term
@@ -47,7 +47,8 @@ class Program:
 @dataclass(frozen=True)
 class Names:
     """What may be mentioned: whole numbers from 1 up, probabilities, lists, blocks that keep their channels
-    (``same``), blocks that hand on ``out`` channels, and declared layers and rules."""
+    (``same``), blocks that hand on ``out`` channels, and declared layers and rules. ``heads`` are the values of the
+    body, each with the text of its channels, where the input of the body flows in."""
 
     ints: tuple[Piece, ...] = ()
     probs: tuple[Piece, ...] = ()
@@ -55,6 +56,12 @@ class Names:
     same: tuple[Piece, ...] = ()
     blocks: tuple[Piece, ...] = ()
     lets: tuple[Piece, ...] = ()
+    heads: tuple[tuple[Piece, str], ...] = ()
+
+    @property
+    def behind(self) -> Names:
+        """What may be mentioned behind another block."""
+        return replace(self, heads=())
 
 
 def name(text: str) -> Piece:
