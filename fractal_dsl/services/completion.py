@@ -96,7 +96,9 @@ def _followers(around: Situation) -> Iterable[str]:
     """Keywords that may follow a value or a head."""
     heads = {"import": ("as",), "from": ("import",), "net": ("with", "where"), "rule": ("join", "when", "where")}
     bodies = dict.fromkeys(("layer", "let", "shared"), ("where",))
-    return (heads | bodies).get(around.declaration, ()) + (("for", "in", "and", "or") if around.open else ("in",) if around.declaration == "param" else ())
+    return (heads | bodies).get(around.declaration, ()) + (
+        ("for", "in", "and", "or") if around.open else ("in",) if around.declaration == "param" else ()
+    )
 
 
 def _expects_name(around: Situation) -> bool:

@@ -44,7 +44,12 @@ _STRUCTURE = (
     ("LET SHARED", "COLON", "=EQUAL", "types are inferred here: `{first} {before} = …`"),
     ("LAYER", "ARROW", "EQUAL", "leave the output type out: it is inferred"),
     ("LAYER NET JOIN", "LBRACE", "EQUAL", "write `=` and no braces around the body"),
-    ("JOIN", "WHERE", "FLOW", "a join has several inputs, so it has no values: bind them in the body that uses the join"),
+    (
+        "JOIN",
+        "WHERE",
+        "FLOW",
+        "a join has several inputs, so it has no values: bind them in the body that uses the join",
+    ),
     ("", "WHERE", "FLOW", "write `where` once, at the end of a body and outside its brackets"),
     ("", "FOR", "LPAR", "write loops inside `seq` or a list: `seq(conv2d(w, 3) for w in [8, 16])`"),
     ("", "COLON", "EQUAL", "write `=`"),

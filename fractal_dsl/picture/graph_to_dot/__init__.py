@@ -28,8 +28,8 @@ from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.look import Heat, Look, SecondLine, cost_heat
 from fractal_dsl.picture.graph_to_dot.place import lay_out
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
-from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
 from fractal_dsl.picture.graph_to_dot.series_parallel import units_to_tree
+from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
 from fractal_dsl.picture.graph_to_dot.tree import blank
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, check_size, fold
 from fractal_dsl.picture.graph_to_dot.write import Panel, panel_data, panels_to_dot

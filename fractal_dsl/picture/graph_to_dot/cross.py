@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
-from fractal_dsl.picture.graph_to_dot.placed import Connector, Placed, Rect
+from fractal_dsl.picture.graph_to_dot.placed import Connector, Coordinates, Placed, Rect
 from fractal_dsl.picture.graph_to_dot.series_parallel import Crossings
 from fractal_dsl.picture.graph_to_dot.tree import Series, leaves
 
@@ -33,7 +34,7 @@ def with_crossings(placed: Placed, tree: Series, crossings: Crossings) -> Placed
     return placed
 
 
-def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tuple[tuple[float, float], ...]:
+def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tuple[Coordinates, ...]:
     """A line from the right side of one unit to the right side of another, beside the units and frames between."""
     start, end = placed.units[source], placed.units[target]
     first, last = (start.top + start.bottom) / 2, (end.top + end.bottom) / 2
@@ -41,16 +42,13 @@ def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tupl
     left, right = min(r.left for r in units), max(r.right for r in units)
     frames = [r for r, _ in placed.frames.values() if left <= r.middle <= right and not (_in(start, r) and _in(end, r))]
     x = max(r.right for r in (*units, *frames) if r.top <= low and r.bottom >= high) + _BESIDE
-    taken = [edge.points for edge in placed.edges]
-    while any(abs(x - a[0]) < _NEXT and a[0] == b[0] for p in taken for a, b in zip(p, p[1:]) if _meet(a, b, high, low)):
-        x += _NEXT
+    upright = (pair for edge in placed.edges for pair in pairwise(edge.points) if pair[0][0] == pair[1][0])
+    taken = {a[0] for a, b in upright if min(a[1], b[1]) <= low and max(a[1], b[1]) >= high}
+    for other in sorted(taken):
+        if abs(x - other) < _NEXT:
+            x = other + _NEXT
     return (start.right, first), (x, first), (x, last), (end.right, last)
 
 
 def _in(unit: Rect, frame: Rect) -> bool:
     return frame.left <= unit.left and unit.right <= frame.right and frame.top <= unit.top <= frame.bottom
-
-
-def _meet(a: tuple[float, float], b: tuple[float, float], high: float, low: float) -> bool:
-    """Whether the heights between two points overlap those from ``high`` to ``low``."""
-    return min(a[1], b[1]) <= low and max(a[1], b[1]) >= high

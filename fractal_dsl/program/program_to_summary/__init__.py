@@ -17,8 +17,9 @@ from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Span
 from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, column_order
+from fractal_dsl.program.program_to_summary.checks import MAX_NUMBERS
 from fractal_dsl.program.program_to_summary.count import LayerCount
-from fractal_dsl.program.program_to_summary.measure import MAX_NUMBERS, Measure
+from fractal_dsl.program.program_to_summary.measure import Measure
 from fractal_dsl.program.program_to_summary.measurements import Measurement, measurements
 from fractal_dsl.program.program_to_summary.rows import column_rows, depth_text, figure_rows
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from math import prod
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,8 +15,9 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.columns import Label, choose_operands, labels_of
 from fractal_dsl.program.drops import chances_of
 from fractal_dsl.program.mentioned import Mentioned
-from fractal_dsl.program.program_to_summary.hints import layer_help, operand_names, operands_help, output_help
-from fractal_dsl.program.program_to_summary.layouts import leading_argument, source, swapped_axes
+from fractal_dsl.program.program_to_summary.checks import Checks
+from fractal_dsl.program.program_to_summary.hints import layer_help, output_help
+from fractal_dsl.program.program_to_summary.layouts import source
 from fractal_dsl.program.program_to_summary.signals import (
     Digest,
     Signal,
@@ -28,9 +28,7 @@ from fractal_dsl.program.program_to_summary.signals import (
     sum_of,
     with_values,
 )
-from fractal_dsl.program.program_to_summary.summary import ColumnCost, approximate
-
-MAX_NUMBERS = 10**11  # elements of a tensor, and parameters of a net: 400 GB in float32
+from fractal_dsl.program.program_to_summary.summary import ColumnCost
 
 
 class Shared(Struct, frozen=True):
@@ -52,16 +50,15 @@ class MeasuredValue(Struct, frozen=True):
 Open = tuple[tuple[Signal, ...], Totals]
 
 
-class Measure:
+class Measure(Checks):
     """One walk over the terms of a program, for the given columns. It collects the labels on its way."""
 
     def __init__(self, program: p.Program, report: Report, columns: Sequence[Label]) -> None:
-        self.program, self.report, self.order = program, report, columns
+        super().__init__(program, report)
+        self.order = columns
         self.labels: set[Label] = set()
         self.known: dict[tuple[int, Tensor | None, bool, str, frozenset[int]], Open] = {}
-        self.behind = ""  # the layer that makes the present input read [length, features], if any does
         self.closes = False  # whether a rule with a join was met
-        self.trail = [f"net {program.net}"]
         self.instances: list[p.Instance] = []
         self.shared: dict[int, Shared] = {}
         self.values: dict[int, MeasuredValue] = {}  # of the bodies around the present term
@@ -70,7 +67,7 @@ class Measure:
     def net(self) -> tuple[Signal, Totals]:
         """Measure the whole net and compare its output shape with the declaration."""
         program = self.program
-        into = program.input if self._affordable(program.input, 0, "the input", program.span) else None
+        into = program.input if self.affordable(program.input, 0, "the input", program.span) else None
         signal, totals = self.closed(program.body, into, False)
         if signal.out is not None and signal.out != self.program.output:
             message = f"net `{self.program.net}` declares {self.program.output}, but its body outputs {signal.out}"
@@ -83,15 +80,12 @@ class Measure:
             ]
         )
         totals = totals + Totals(sum(self.shared[i].params for i in totals.shared))
-        if signal.out is not None and not self._affordable(None, totals.params, f"net `{program.net}`", program.span):
+        if signal.out is not None and not self.affordable(None, totals.params, f"net `{program.net}`", program.span):
             signal = replace(signal, out=None)
         return replace(signal, columns=columns), totals
 
     def _signal(self, out: Tensor | None, span: Span, cost: ColumnCost | None = None) -> Signal:
         return Signal(out, span, (cost or ColumnCost(),) * len(self.order), behind=self.behind)
-
-    def _error(self, error: ShapeError, span: Span, message: str | None = None) -> None:
-        self.report.error(error.code, span, message or error.message, help=error.help, trail=reversed(self.trail))
 
     def closed(self, term: p.Term, x: Tensor | None, placed: bool) -> tuple[Signal, Totals]:
         """Measure a term as one signal. The join of its rule closes an open bundle."""
@@ -133,7 +127,7 @@ class Measure:
                 branches = [replace(s, span=b.span) for (s, _), b in zip(parts, term.branches, strict=True)]
                 totals = [t for _, t in parts]
                 if term.drops:
-                    self._check_drops(term, branches)
+                    self.check_drops(term, branches)
                     chances = zip(totals, term.drops, chances_of(term.drops), strict=True)
                     totals = [t.dropped(drop, live) if drop else t for t, drop, live in chances]
                 signal, totals = self._join(branches, sum_of(totals), term.join, None)
@@ -176,7 +170,7 @@ class Measure:
         if first.modules != totals.modules:
             message = f"`{term.name}` is shared, but needs different weights for {first.into} and {x}"
             help = f"a shared block has one set of weights; write `let {term.name} = …` to give each use its own"
-            self._error(ShapeError(message, help), term.span)
+            self.error(ShapeError(message, help), term.span)
         one = frozenset((id(term),))
         columns = tuple([replace(c, params=0, shared=c.shared | one) for c in signal.columns])
         return replace(signal, columns=columns), replace(totals, params=0, shared=totals.shared | one)
@@ -195,37 +189,18 @@ class Measure:
             out = spec.out(x, args)
         except ShapeError as error:
             error.help = layer_help(self.program, term, x, error)
-            self._error(error, term.span)
+            self.error(error, term.span)
             return (self._signal(None, term.span),), Totals()
         params, macs = spec.cost(x, out, args)
-        if not self._affordable(out, params, f"`{self._text(term.span)}`", term.span):
+        if not self.affordable(out, params, f"`{self.text(term.span)}`", term.span):
             return (self._signal(None, term.span),), Totals()
-        self._warn(term, x, params)
+        self.warn(term, x, params)
         weighted = int(spec.weighted and params > 0)
         base = int(placed and spec.name != "id")
         signal = replace(self._signal(out, term.span, ColumnCost(base, params, macs)), depth=base, weighted=weighted)
         signal = replace(signal, last=spec if weighted else None, behind=source(spec, self.behind))
         modules = Digest.of(spec.torch(x, args))
         return (signal,), Totals(params, macs, base, weighted, modules=modules, training_macs=float(macs))
-
-    def _warn(self, term: p.Op, x: Tensor, params: int) -> None:
-        """Warn of a layer that most likely misreads its input."""
-        trail = [*reversed(self.trail)]
-        if message := swapped_axes(term.spec, x, params, self.behind):
-            help = f"`transpose(1, 2)` before `{term.spec.name}` swaps the axes"
-            self.report.warning("W0501", term.span, message, help=help, trail=trail)
-        elif odd := leading_argument(term.spec, x, term.args):
-            self.report.warning("W0502", term.span, odd[0], help=odd[1], trail=trail)
-
-    def _affordable(self, out: Tensor | None, params: int, subject: str, span: Span) -> bool:
-        """Whether tensors and weights have at most MAX_NUMBERS elements. Reports if not."""
-        size = prod(out.shape) if out else 0
-        if max(size, params) <= MAX_NUMBERS:
-            return True
-        counted = f"{approximate(params)} parameters" if params > MAX_NUMBERS else f"{approximate(size)} numbers"
-        message = f"{subject} would have {counted}; the limit is {MAX_NUMBERS:,}"
-        self.report.error("E0601", span, message, trail=reversed(self.trail))
-        return False
 
     def _seq(self, items: Sequence[p.Term], x: Tensor | None, placed: bool, span: Span) -> Open:
         before, totals = self._signal(x, span), Totals()
@@ -303,8 +278,8 @@ class Measure:
                 columns = tuple([signals[i].columns[k] + routes[i] for k, i in enumerate(chosen)])
             else:
                 columns = tuple([merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
-            out = self._joined(signals, join, labels)
-            if not self._affordable(out, 0, f"`{join.spec.name}`", join.span):
+            out = self.joined(signals, join, labels)
+            if not self.affordable(out, 0, f"`{join.spec.name}`", join.span):
                 out = None
             params, modules = self._weights(signals, join) if out is not None else (0, Digest())
             if labels is None and params:
@@ -318,64 +293,8 @@ class Measure:
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
 
-    def _check_drops(self, term: p.Merge, branches: Sequence[Signal]) -> None:
-        """Check that an inline join keeps its output whichever of its branches are left out."""
-        known = [s.out for s in branches if s.out is not None]
-        if len(known) < len(branches):
-            return
-        try:
-            out = term.join.spec.out(tuple(known), term.join.args)
-            if out.dtype != "f32":
-                message = "`@drop` needs `f32` operands: whole numbers cannot make up for a branch that is left out"
-                raise ShapeError(message, code="E0501")
-            _check_subsets(term.join, known, out, "branches", "`@drop` leaves branches out")
-        except ShapeError as error:
-            if error.operands is None:
-                self._error(error, term.span)
-
     def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
         """The parameters of a join and, for ``Totals.modules``, what it constructs."""
         operands = tuple([s.out for s in signals if s.out is not None])
         modules = Digest.of(join.spec.torch(len(operands), join.args)) if join.spec.torch else Digest()
         return join.spec.cost(operands, join.args), modules
-
-    def _joined(self, signals: Sequence[Signal], join: p.JoinUse, labels: Sequence[Label] | None) -> Tensor | None:
-        tensors = [s.out for s in signals]
-        known = [t for t in tensors if t is not None]
-        if len(known) < len(tensors):
-            return None
-        try:
-            out = join.spec.out(tuple(known), join.args)
-            if labels is not None:
-                _check_subsets(join, known, out, "columns", "drop-path drops columns")
-            return out
-        except ShapeError as error:
-            if error.operands is None:
-                self._error(error, join.span)
-                return None
-            a, b = error.operands
-            texts = [self._text(signals[i].span) for i in (a, b)]
-            names = operand_names(texts, (a, b), labels)
-            if join.spec.name != "concat":
-                last = [signals[i].last for i in (a, b)]
-                error.help = operands_help(texts, (known[a], known[b]), last, error.help)
-            message = f"{error.message}, but {names[0]} outputs {known[a]} and {names[1]} outputs {known[b]}"
-            self._error(error, signals[b].span, message)
-            return None
-
-    def _text(self, span: Span) -> str:
-        text = " ".join(self.program.sources.slice(span).split())
-        return text if len(text) <= 40 else text[:37] + "…"
-
-
-def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, noun: str, reason: str) -> None:
-    """Check that a join keeps its output shape for any subset of live operands. Raises ShapeError."""
-    if join.spec.name == "concat":  # dropped operands become zeros
-        return
-    for count in range(1, len(operands) + 1):
-        fewer = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
-        other = next((x for x in (*operands, fewer) if x != out), None)
-        if other is not None:
-            message = f"`{join.spec.name}` outputs {out} for {len(operands)} {noun}, but {other} for fewer"
-            help = f"{reason}, and passes a single one unchanged: use a join that keeps their shape"
-            raise ShapeError(message, help, "E0501")

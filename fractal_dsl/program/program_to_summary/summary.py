@@ -14,8 +14,8 @@ class ColumnCost(Struct, frozen=True):
 
     ``shared`` are the shared blocks (ids of their terms) whose parameters are not in ``params`` yet, since they count
     once. ``values`` are the values (their keys) on its way whose parameters and multiply-accumulates are not in it yet,
-    since a value is computed once. Both are empty in a Summary. ``route`` is a digest of the operands that the column takes: columns with equal
-    routes are the same column.
+    since a value is computed once. Both are empty in a Summary. ``route`` is a digest of the operands that the column
+    takes: columns with equal routes are the same column.
     """
 
     depth: int = 0

@@ -9,6 +9,7 @@ arguments (``declarations``, ``termination``). Then each net is evaluated with t
 A module imports only modules below it in this list. To follow ``F[n] >> conv(8)``, read
 
     evaluate        the forms of expressions: each evaluates its parts, then calls a function below. ``>>`` makes a Seq
+    where           ``body where a = …``: values, which are computed once
     lists           ``F[n]``: the rule at a level
     calls           calls by kind of callee; ``F[n]`` is called without arguments where a block is expected
     rules, cases    a rule at a level: its arguments, the case that matches the level, its body

@@ -133,7 +133,7 @@ class Bound(Struct, frozen=True):
 
 
 class Unbound(Struct, frozen=True):
-    """A name that ``where`` binds further on. ``path`` leads from it back to the present value, if it needs that one."""
+    """A name that ``where`` binds further on. ``path`` leads from it back to the present value, if it needs that."""
 
     path: tuple[str, ...]
 

@@ -33,16 +33,16 @@ def where(core: Core, expr: s.Where, scope: Scope) -> p.Term:
     return p.Where(needed, body, expr.span) if needed else body
 
 
-def _fresh(
-    context: Context, bindings: Sequence[s.Binding], scope: Scope
-) -> tuple[list[s.Binding], dict[str, Value]]:
+def _fresh(context: Context, bindings: Sequence[s.Binding], scope: Scope) -> tuple[list[s.Binding], dict[str, Value]]:
     """The bindings whose names are new, and the names of the others, unknown from here on. These are reported."""
     first: dict[str, s.Binding] = {}
     reported: dict[str, Value] = {}
     for binding in bindings:
         name, span = binding.name.id, binding.name.span
         if name in first:
-            context.error("E0202", span, f"the value `{name}` is bound twice", help="choose another name for one of them")
+            context.error(
+                "E0202", span, f"the value `{name}` is bound twice", help="choose another name for one of them"
+            )
         elif scope.find(name) is not None or name in scope.module.names():
             message = f"`{name}` is already {_meaning(scope, name)}"
             reported[name] = context.error("E0202", span, message, help="choose another name for the value")

@@ -247,7 +247,7 @@ class Declarations(Blocks):
         if "act" in rule.given and self.chance(4):
             args["act"] = self.same(names)
         if "b" in rule.given and self.chance(4):
-            args["b"] = self.block(name("out"), replace(names, blocks=()), 0)
+            args["b"] = self.block(name("out"), replace(names.behind, blocks=()), 0)
         if "ks" in rule.given and self.chance(4):
             args["ks"] = self.numbers(names)
         piece = Piece(
