@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo gallery test test-all check format clean
+.PHONY: help install demo gallery site test test-all check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,12 @@ demo: $(RUNTIME) ## from a .frac file to a trained network and its deployed colu
 
 gallery: $(RUNTIME) ## redraw docs/gallery
 	$(BIN)/python docs/gallery/make.py
+
+site: $(DEV) ## build the documentation in build/site; a broken link is an error
+	@$(PIP) -e '.[docs]'
+	rm -rf docs/generated
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs build/site
+	@echo "build/site/index.html"
 
 test: $(DEV) ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n auto -m "not slow" --durations=10 --durations-min=10 $(ARGS)

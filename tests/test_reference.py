@@ -1,4 +1,4 @@
-"""The language reference: its tables are those of the code, and every block of Frac in it is compiled.
+"""The language reference: its tables are those of the code. Every block of Frac in it and in the guides is compiled.
 
 ``UPDATE_GOLDEN=1 pytest tests/test_reference.py`` writes the tables anew. A block's info string says what it is:
 
@@ -48,7 +48,12 @@ from fractal_dsl.program.syntax_to_program.values import BUILTINS, show
 
 README = Path(__file__).parent.parent / "grammar" / "README.md"
 NET = "\nnet Test(x: f32[8]) -> f32[8] = id\n"
-BLOCKS = [(m[1].split(), m[2]) for m in re.finditer(r"^```frac(.*)\n((?:.*\n)*?)```$", README.read_text("utf-8"), re.M)]
+GUIDES = [Path(__file__).parent.parent / "docs" / f"{name}.md" for name in ("index", "start", "layers")]
+BLOCKS = [
+    (m[1].split(), m[2])
+    for page in [README, *GUIDES]
+    for m in re.finditer(r"^```frac(.*)\n((?:.*\n)*?)```$", page.read_text("utf-8"), re.M)
+]
 MODULES = re.findall(r"^```python file (\w+\.py)\n((?:.*\n)*?)```$", README.read_text("utf-8"), re.M)
 NAMES = [f"{i}: {' '.join(info) or text.splitlines()[0]}" for i, (info, text) in enumerate(BLOCKS)]
 
