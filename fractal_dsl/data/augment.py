@@ -25,7 +25,9 @@ def augmented(x: Tensor, how: Augmentation, rows: Tensor, seed: int, epoch: int)
         x = _windows(x, up, left, how.pixels, how.padding)
     if how.mirror:
         mirrored = integers(2, seed_for("mirror", seed, epoch), rows).bool()
-        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+        across = torch.arange(x.shape[3], device=x.device)
+        columns = torch.where(mirrored[:, None], across.flip(0), across)
+        x = x.gather(3, columns[:, None, None].expand(x.shape))
     return x
 
 
