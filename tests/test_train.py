@@ -341,7 +341,7 @@ def test_plain_lines_when_not_a_terminal(tmp_path: Path) -> None:
         "4 classes: 0, 1, 2, 3; cpu; into "
     )
     pattern = r"epoch {}/2  loss \d.\d+  accuracy +[\d.]+%  validation .*\(columns .*\)  rate .*  [\d,]+ images/s"
-    pattern += r"(  \d:\d\d left)?"
+    pattern += r"(  waiting for data \d+%)?(  \d:\d\d left)?"
     assert len(lines) == 4
     assert all(re.fullmatch(pattern.format(i), line) for i, line in enumerate(lines[:2], 1))
     assert re.fullmatch(r"test images, with the weights of epoch \d: +[\d.]+% \(columns .*\)", lines[2])

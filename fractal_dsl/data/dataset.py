@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config import Augmentation
+from fractal_dsl.data.ahead import ahead
 from fractal_dsl.data.augment import augmented, augmented_masks
 from fractal_dsl.data.parts import Batch, MemoryPart, Part
 from fractal_dsl.data.tree import skipped_text
@@ -95,9 +96,13 @@ class ImageSet:
             rows = torch.arange(*rows.indices(len(part)))
         return self._prepared(part.read(rows, self.seed, epoch), rows, epoch)
 
-    def batches(self, part: Part, order: Iterable[Tensor], epoch: int | None = None) -> Iterator[Batch]:
-        """Yield ``batch`` for each mini-batch of rows. Files are read ahead, and small mini-batches from memory are
-        prepared several at once."""
+    def batches(self, part: Part, order: Iterable[Tensor], epoch: int | None = None) -> Generator[Batch]:
+        """Yield ``batch`` for each mini-batch of rows. What other processes read is prepared ahead, and small
+        mini-batches from memory are prepared several at once."""
+        batches = self._batches(part, order, epoch)
+        return ahead(batches, self.mean.device) if part.ahead else batches
+
+    def _batches(self, part: Part, order: Iterable[Tensor], epoch: int | None) -> Generator[Batch]:
         order = list(order)
         many = max(1, _TOGETHER // max(1, self._numbers(part, order))) if isinstance(part, MemoryPart) else 1
         groups = [order[i : i + many] for i in range(0, len(order), many)]

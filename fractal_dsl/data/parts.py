@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -20,6 +21,11 @@ Batch = tuple[Tensor, Tensor]
 
 class Part(Protocol):
     """Examples for one use: training, validation or testing."""
+
+    @property
+    def ahead(self) -> bool:
+        """Whether other processes read the examples, so that a thread can take them while a step runs."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -38,6 +44,7 @@ class MemoryPart:
 
     inputs: Tensor
     targets: Tensor
+    ahead: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -75,6 +82,11 @@ class StreamedPart:
     device: torch.device
     workers: int | None = None
 
+    @property
+    def ahead(self) -> bool:
+        """Whether there are workers. Without them a user's code reads examples, and may draw random numbers."""
+        return self.workers != 0
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -96,21 +108,28 @@ class StreamedPart:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(0),  # otherwise it draws from torch's global generator
         )
-        try:
+        with workers_explained():
             yield from map(self._placed, loader)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise UserError(
-                "a process that reads data ended, perhaps because memory ran out: lower `dataset.workers` "
-                "(0 reads without extra processes)"
-            ) from None
 
     def _placed(self, batch: Batch | str) -> Batch:
         if isinstance(batch, str):
             raise UserError(batch)
         x, y = batch
         return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+
+
+@contextmanager
+def workers_explained() -> Generator[None]:
+    """Raise UserError if a process that reads data ends. Torch reports it in the main thread, whatever runs there."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that reads data ended, perhaps because memory ran out: lower `dataset.workers` "
+            "(0 reads without extra processes)"
+        ) from None
 
 
 class _Fetch(Dataset[Batch | str]):

@@ -84,6 +84,7 @@ class _Stretches:
     """``stretches`` uint8 [n, length + 1], on the device."""
 
     stretches: Tensor
+    ahead: bool = False
 
     def __len__(self) -> int:
         return len(self.stretches)

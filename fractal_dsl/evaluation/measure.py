@@ -12,6 +12,7 @@ from torch import Tensor
 from fractal_dsl import ops
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.data import ImageSet, Part, in_order
+from fractal_dsl.data.parts import workers_explained
 from fractal_dsl.evaluation.confusion import Confusion
 from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import Plan
@@ -87,7 +88,7 @@ def _measure(
     order = in_order(len(part), batch_for(model.output, crops))
     turns = range(shares.rank, -(-len(order) // shares.size) * shares.size, shares.size)
     mine = [order[min(turn, len(order) - 1)] for turn in turns]
-    with torch.no_grad() if world.size > 1 else torch.inference_mode():
+    with torch.no_grad() if world.size > 1 else torch.inference_mode(), workers_explained():
         for turn, (x, y) in zip(turns, images.batches(part, mine), strict=True):
             for i, plan in enumerate(plans):
                 output = run(x, plan)

@@ -139,6 +139,9 @@ def facts(run: RunFiles) -> dict[str, str]:
     if result is not None:
         rows["training time"] = duration(result["seconds"])
         rows["training speed"] = f"{result['images_per_second']:,.0f} {run.figures.examples}/s"
+    if waited := [(e["waiting"], e["seconds"]) for e in run.epochs if "waiting" in e and "seconds" in e]:
+        share = sum(share * s for share, s in waited) / max(1e-9, sum(s for _, s in waited))
+        rows["waiting for data"] = f"{share:.1%} of the time of the epochs"
     if run.data is not None:
         if run.data.targets is not None:
             rows["task"] = f"{run.data.task}, loss {run.data.loss.replace('_', '-')}"

@@ -47,10 +47,12 @@ class Tracked(TypedDict):
 
 
 class Epoch(TypedDict):
-    """A line of ``metrics.jsonl``."""
+    """A line of ``metrics.jsonl``. ``waiting`` is the share of the ``seconds`` that was spent waiting for data."""
 
     epoch: Natural
     train_loss: float
+    seconds: NotRequired[float]
+    waiting: NotRequired[float]
     memory: float
     validation: Validated | None
     training: NotRequired[Tracked]

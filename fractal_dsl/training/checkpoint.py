@@ -43,7 +43,7 @@ class Progress:
 
     ``epoch`` epochs are done, and of the next one ``batch`` mini-batches with ``images`` examples. ``ended`` is why the
     run stopped. ``patience`` counts from the best epoch, or from ``patient_from`` if that is later. Seconds count
-    training time over all sessions of the run.
+    training time over all sessions of the run; of those of the epoch, ``epoch_waited`` were spent waiting for data.
     """
 
     step: Count = 0
@@ -51,6 +51,7 @@ class Progress:
     batch: Count = 0
     images: Count = 0
     epoch_seconds: float = 0.0
+    epoch_waited: float = 0.0
     seconds: float = 0.0
     best: list[float] = field(default_factory=list[float])
     best_epoch: Count = 0

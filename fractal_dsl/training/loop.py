@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +21,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.recalibration import AtEnd, EachEpoch
 from fractal_dsl.data import ImageSet
+from fractal_dsl.data.parts import Batch, workers_explained
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.runs.tasks import Figures, Metric
@@ -31,6 +32,7 @@ from fractal_dsl.training.profiling import Profiler
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.step import Stepper
 from fractal_dsl.training.store import Store
+from fractal_dsl.training.waiting import Waiting, waiting_text
 
 _SHARE = 50
 """After an epoch the state is saved if the time since the last save is this many times the time of a save."""
@@ -62,6 +64,7 @@ class Loop:
         kind = torch.float32 if stepper.device.type == "mps" else torch.float64
         self.loss, self.figure = (torch.zeros((), dtype=kind, device=stepper.device) for _ in range(2))
         tracked = config.track_columns and stepper.world.leads
+        self.waiting = Waiting(stepper.device)
         self.tracker = Tracker(self.model, images, config.seed, config.batch) if tracked else None
         self.saved = self.saving = 0.0
         self.profiler: Profiler | None = None
@@ -138,13 +141,21 @@ class Loop:
         if p.batch == 0:
             self.loss.zero_()
             self.figure.zero_()
-            p.images, p.epoch_seconds = 0, 0.0
+            p.images, p.epoch_seconds, p.epoch_waited = 0, 0.0, 0.0
         self.stepper.train()
         title = f"epoch {p.epoch + 1}/{config.epochs}"
-        self.view.epoch(title, self.loss, self.figure, p.images, p.epoch_seconds)
-        rate = 0.0
-        for x, y in self._batches(order[p.batch :]):
-            rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / len(order), config.epochs)
+        self.waiting.start(p.epoch_waited)
+        self.view.epoch(title, self.loss, self.figure, p.images, p.epoch_seconds, self.waiting)
+        with self._readers_explained(), closing(self._batches(order[p.batch :])) as batches:
+            rate = self._steps(batches, len(order))
+        if not p.ended:
+            self._epoch_done(rate)
+
+    def _steps(self, batches: Generator[Batch], count: int) -> float:
+        """Train on the mini-batches, which end an epoch of ``count`` of them. Return the last learning rate."""
+        p, config, rate = self.progress, self.config, 0.0
+        for x, y in self.waiting.watched(batches):
+            rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / count, config.epochs)
             loss, figure = self.stepper.step(x, y, p.step, rate)
             images = len(y) * self.stepper.shares.size
             p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
@@ -154,17 +165,26 @@ class Loop:
                 self._diverged()
             if self.profiler is not None and self.profiler.step():
                 self.view.line(self.profiler.table)
-            if p.batch < len(order):
+            if p.batch < count:
                 p.ended = ended
                 if ended or due:
                     self._mid_epoch()
                 if p.ended:
-                    return
-        self._epoch_done(rate)
+                    break
+        return rate
 
-    def _batches(self, order: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _batches(self, order: Sequence[torch.Tensor]) -> Generator[Batch]:
         with self.store.kept():  # a file may not be an image
             yield from self.images.batches(self.images.train, order, self.progress.epoch)
+
+    @contextmanager
+    def _readers_explained(self) -> Generator[None]:
+        """If a process that reads data ends, which torch may report during a step, tell the user how to resume."""
+        try:
+            yield
+        except RuntimeError:
+            with self.store.kept(), workers_explained():
+                raise
 
     def _agreed(self, diverged: bool, pause: float) -> tuple[bool, Ended, bool]:
         """Whether the loss diverged, why the run should stop, and whether a save is due.
@@ -185,7 +205,7 @@ class Loop:
         p, seconds = self.progress, self.view.figures()["seconds"]
         if not self._finite():
             self._diverged()
-        p.epoch_seconds = seconds
+        p.epoch_seconds, p.epoch_waited = seconds, self.waiting.seconds
         if p.ended:
             with self._evaluated():
                 judged = self.config.validation and p.epoch  # the best weights come from the end of an epoch
@@ -301,6 +321,8 @@ def epoch_line(measured: dict[str, Any], epochs: int, figures: Figures) -> str:
         label = "" if score.key == running.key else f"{score.label} "
         line += f"  validation {label}{scores(measured['validation'], figures)}"
     line += f"  rate {measured['lr']:.2g}  {measured['images_per_second']:,.0f} {figures.examples}/s"
+    if waiting := waiting_text(measured["waiting"]):
+        line += f"  {waiting}"
     compiling = measured.get("compile_seconds", 0)
     return line + (f"  ({compiling:.1f} s compiling)" if compiling else "")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.texts import duration, memory_text
 from fractal_dsl.runs.tasks import Figures
+from fractal_dsl.training.waiting import Waiting, waiting_text
 
 _LOOK, _GLANCE = 0.5, 1.0
 _LINE = 60.0
@@ -57,9 +58,9 @@ class ProgressView:
         self.start = time.perf_counter()
         self.bar.update(self.task, total=steps, completed=done)
 
-    def epoch(self, title: str, loss: Tensor, figure: Tensor, images: int, seconds: float) -> None:
+    def epoch(self, title: str, loss: Tensor, figure: Tensor, images: int, seconds: float, waiting: Waiting) -> None:
         """Begin an epoch, or continue one with its previous sums."""
-        self.title, self.loss, self.figure, self.images = title, loss, figure, images
+        self.title, self.loss, self.figure, self.images, self.waiting = title, loss, figure, images, waiting
         self.began = time.perf_counter() - seconds
         self.looked = self.printed = time.perf_counter()
         self.bar.update(self.task, description=title)
@@ -75,10 +76,15 @@ class ProgressView:
         self.looked = now
         figures = self.figures()
         running, pace = self.shown.running, f"{figures['images_per_second']:,.0f} {self.shown.examples}/s"
-        text = (
-            f"loss {figures['train_loss']:.4f}  {running.label} {running.text(figures[f'train_{running.key}'])}  "
-            f"{pace}  {self.left()}  {memory_text(figures['memory'])}"
-        )
+        shown = [
+            f"loss {figures['train_loss']:.4f}",
+            f"{running.label} {running.text(figures[f'train_{running.key}'])}",
+            pace,
+            waiting_text(figures["waiting"]),
+            self.left(),
+            memory_text(figures["memory"]),
+        ]
+        text = "  ".join(filter(None, shown))
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, figures=text)
         elif now - self.printed > _LINE:
@@ -87,7 +93,8 @@ class ProgressView:
         return math.isfinite(figures["train_loss"])
 
     def figures(self) -> dict[str, Any]:
-        """The figures of the epoch so far. ``memory`` is the peak memory in bytes."""
+        """The figures of the epoch so far. ``waiting`` is the share of the time spent waiting for data, and ``memory``
+        the peak memory in bytes."""
         loss = float(self.loss) / max(1, self.images)
         seconds = time.perf_counter() - self.began
         return {
@@ -95,6 +102,7 @@ class ProgressView:
             f"train_{self.shown.running.key}": float(self.figure) / max(1, self.images),
             "seconds": seconds,
             "images_per_second": self.images / seconds,
+            "waiting": min(1.0, self.waiting.seconds / seconds),
             "memory": peak_memory(self.device),
         }
 

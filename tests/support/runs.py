@@ -65,7 +65,7 @@ def killed_at(number: int) -> Generator[None]:
 def ends_of(folder: Path) -> dict[str, Any]:
     """The results of a run that must not depend on interruptions: all except times and memory."""
     Run.open(folder)
-    timed = {"seconds", "images_per_second", "memory"}
+    timed = {"seconds", "images_per_second", "waiting", "memory"}
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((folder / "result.json").read_text())
     newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
