@@ -102,7 +102,7 @@ def test_fractalnet20_is_trained_as_its_row_says(name: str) -> None:
     else:
         assert drop_path is None
     layers = [node for _, node in compiled.graph.items() if isinstance(node, Layer)]
-    rates = {node.args["p"] for node in layers if node.spec.name == "dropout2d"}
+    rates = {node.args["p"] for node in layers if node.spec.name == "dropout"}
     assert rates == ({0, 0.1, 0.2, 0.3, 0.4} if name.endswith("_drop") else {0})
 
 
