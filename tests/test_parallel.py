@@ -132,6 +132,10 @@ def all_losses(cases: list[tuple[ParallelKind, str, Overrides]]) -> list[dict[st
 
 CASES: dict[str, tuple[str, Overrides]] = {
     "sgd": (NET, ()),
+    "groups, dropped weights that move": (
+        NET,
+        (("lr_scale", ["norm=0.5", "linear=2"]), ("optimizer", {"name": "sgd", "lr": 0.05, "move_dropped": True})),
+    ),
     "adamw, in parts, shared weights": (
         NET.replace("net Tiny", "shared twice = conv(6)\nnet Tiny").replace(
             "F[3](6)", "F[2](6) >> twice >> twice >> F[2](6)"

@@ -203,6 +203,13 @@ def test_global_draws_every_column_as_often() -> None:
         assert [sum(flags) for flags in plan.live] == [1, 1]
 
 
+def test_global_draws_columns_by_their_weights() -> None:
+    n, choices = 8_000, [(3, 2, 1, 0), (1, 1, 0, 0)]
+    drop_path = DropPath(0.15, 1.0, weights=(1.0, 0.0, 2.0, 5.0))
+    plans = [draw_plan(drop_path, [4, 2], choices, 4, seed=9, step=i) for i in range(n)]
+    fits(Counter[object](plan.route for plan in plans), {1: 1 / 8, 3: 2 / 8, 4: 5 / 8}, n)
+
+
 def test_the_mixture_is_global_as_often_as_stated_and_local_in_between() -> None:
     n, mixed = 20_000, DropPath(0.3, 0.4)
     plans = [draw_plan(mixed, [3], [(2, 1, 0)], 3, seed=4, step=i) for i in range(n)]

@@ -92,6 +92,8 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> SettingFinding:
         wanted = "a list of finite numbers" if kind == "list_type" else "a finite number"
         wanted = "a finite whole number" if kind == "int_type" else wanted
         return path, f"`{where}` must be {wanted}, found {wrong}", None
+    if kind == "string_pattern_mismatch" and setting == "lr_scale":
+        return path[:1], f"`lr_scale` needs entries such as `bias=2`, found {json.dumps(given)}", None
     wanted = _WANTED[kind].format(**_readable(error.get("ctx", {}))) if kind in _WANTED else error["msg"]
     return path, f"`{where}` must be {wanted}, found {json.dumps(given, default=str)}", None
 

@@ -11,8 +11,15 @@ from pydantic import Field, model_validator
 from fractal_dsl.config.settings import Settings
 
 
-class Sgd(Settings):
-    """Stochastic gradient descent. Weights that a drop-path plan drops have no gradient and are not updated."""
+class _Optimizer(Settings):
+    move_dropped: bool = Field(
+        default=False,
+        description="weights that a plan drops keep moving by momentum and weight decay, as in Caffe; else they rest",
+    )
+
+
+class Sgd(_Optimizer):
+    """Stochastic gradient descent."""
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(default=0.02, gt=0, description="highest learning rate; the schedule lowers it")
@@ -27,7 +34,7 @@ class Sgd(Settings):
         return self
 
 
-class AdamW(Settings):
+class AdamW(_Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017)."""
 
     name: Literal["adamw"] = "adamw"

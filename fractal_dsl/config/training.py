@@ -12,6 +12,9 @@ from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
 from fractal_dsl.config.recalibration import NoRecalibration, Recalibration
 from fractal_dsl.config.settings import Settings, named
 
+FACTOR = r"^\s*[^=\s]+\s*=\s*(\d+\.?\d*|\.\d+)(e-?\d+)?\s*$"
+"""An entry of ``lr_scale``: a name and a number."""
+
 
 class TrainConfig(Settings):
     """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters.
@@ -48,6 +51,11 @@ class TrainConfig(Settings):
     )
     freeze: list[str] = Field(
         default=[], description="tags (`@tag`) or modules that do not learn; their batch norms keep their statistics"
+    )
+    lr_scale: list[Annotated[str, Field(pattern=FACTOR)]] = Field(
+        default=[],
+        description='factors of the learning rate, such as ["bias=2", "stem=0.1"]: of `bias` (biases of layers), '
+        "`norm` (scales and shifts of norms), tags or modules. Factors of one weight multiply",
     )
     optimizer: Annotated[Optimizer, named("sgd")] = Field(default=Sgd.model_construct(), description="the optimizer")
     schedule: Annotated[Schedule, named("halving")] = Field(

@@ -17,7 +17,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.source import Sources, Span
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.program.columns import Label
-from fractal_dsl.program.program import DropPath
+from fractal_dsl.program.program import DropPath, Init
 
 
 class SharedIn(Struct, frozen=True):
@@ -145,7 +145,7 @@ class JoinGraph(Struct):
     sources: Sources
     stage: GraphStage = "raw"
     drop_path: DropPath | None = None
-    init: str = "default"
+    init: Init = Init()
     columns: tuple[Label, ...] = ()
     g: nx.DiGraph[int] = field(default_factory=_empty)
 

@@ -42,10 +42,10 @@ def expected_path_lengths(graph: JoinGraph) -> dict[int, Fraction]:
         only = _counted(graph, _by_branch(graph, lambda join, i: 1))
         return {length: Fraction(count) for length, count in only.items() if count}
     columns = graph.n_columns
-    local, column = _shares(drop, columns)
+    local, each = _shares(drop, columns)
     locally = _by_branch(graph, _locally(graph, Fraction(str(drop.local))))
     result = _scaled(_counted(graph, locally), local)
-    for k in range(columns):
+    for k, column in enumerate(each):
         for length, count in _scaled(_counted(graph, _by_branch(graph, _in_column(graph, k))), column).items():
             result[length] = result.get(length, Fraction(0)) + count
     return dict(sorted((length, count) for length, count in result.items() if count))
@@ -63,12 +63,12 @@ def weighted_depths(graph: JoinGraph) -> dict[str, int]:
     return depths
 
 
-def _shares(drop: DropPath, columns: int) -> tuple[Fraction, Fraction]:
+def _shares(drop: DropPath, columns: int) -> tuple[Fraction, list[Fraction]]:
     """The share of passes that are local, and that of each column."""
     if drop.all_columns:
-        return Fraction(1, 1 + columns), Fraction(1, 1 + columns)
-    each = Fraction(str(drop.global_))
-    return 1 - each, each / columns
+        return Fraction(1, 1 + columns), [Fraction(1, 1 + columns)] * columns
+    share, weights = Fraction(str(drop.global_)), [Fraction(str(w)) for w in drop.weights or (1,) * columns]
+    return 1 - share, [share * weight / sum(weights) for weight in weights]
 
 
 def _locally(graph: JoinGraph, drop: Fraction) -> _Weight:

@@ -129,14 +129,18 @@ def draw_plan(
 ) -> Plan:
     """The plan of a training step (paper, section 3.1).
 
-    With probability ``drop_path.global_`` it is one of ``columns`` columns, drawn uniformly, else local drop-path.
+    With probability ``drop_path.global_`` it is one of ``columns`` columns, drawn by their weights, which are equal
+    unless given, else local drop-path.
     ``arities`` and ``choices`` are as in ``column_plan``.
     """
     rng = Random(
         f"drop-path {seed} {step}"
     )  # string seeds are hashed with SHA-512, so neighbouring steps are independent
     if rng.random() < drop_path.global_:
-        return column_plan(choices, arities, rng.randrange(columns) + 1)
+        numbers = range(1, columns + 1)
+        weights = drop_path.weights
+        k = rng.choices(numbers, weights)[0] if weights else rng.randrange(columns) + 1
+        return column_plan(choices, arities, k)
     return local_plan(arities, drop_path.local, rng)
 
 

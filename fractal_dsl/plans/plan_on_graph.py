@@ -53,7 +53,7 @@ def plan_of_spec(text: str, graph: JoinGraph) -> Plan:
     if kind == "column" and len(numbers) == 1:
         return space.column(numbers[0])
     own = graph.drop_path or (DropPath() if space.drops else PAPER)
-    drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0), "mixed": own}
+    drawn = {"local": DropPath(own.local, 0.0), "global": DropPath(own.local, 1.0, weights=own.weights), "mixed": own}
     if kind not in drawn:
         raise UserError(f"{text!r} is not a plan: {_MEANT}")
     seed, step = (*numbers, 0)[:2]

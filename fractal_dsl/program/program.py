@@ -176,12 +176,29 @@ def closing(term: Term, instances: Sequence[Instance]) -> Instance:
 class DropPath(Struct, frozen=True):
     """``drop_path(local=p, global=g)``: probabilities (paper, section 3.1).
 
-    ``all_columns`` trains every column on each mini-batch.
+    ``all_columns`` trains every column on each mini-batch. ``weights`` are the relative probabilities of the columns in
+    global steps; without them all are equally likely.
     """
 
     local: float = 0.0
     global_: float = 0.0
     all_columns: bool = False
+    weights: tuple[float, ...] = ()
+
+
+class Init(Struct, frozen=True):
+    """``init("xavier", fan="in")``: how weights are drawn. ``fan`` is empty for schemes without one."""
+
+    scheme: str = "default"
+    fan: str = ""
+
+    def __str__(self) -> str:
+        usual = self.fan == FANS.get(self.scheme, "")
+        return f'init("{self.scheme}")' if usual else f'init("{self.scheme}", fan="{self.fan}")'
+
+
+FANS = {"xavier": "average", "xavier_normal": "average", "kaiming": "in", "kaiming_normal": "in"}
+"""The schemes that divide the variance by a number of connections, and by which they do unless ``fan`` says it."""
 
 
 class Program(Struct, frozen=True):
@@ -201,7 +218,7 @@ class Program(Struct, frozen=True):
     output_span: Span
     drop_path: DropPath | None = None
     drop_path_span: Span | None = None
-    init: str = "default"
+    init: Init = Init()
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     train: dict[str, Any] = field(default_factory=dict[str, Any])
 

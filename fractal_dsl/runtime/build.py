@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from fractal_dsl.base.deep import deep
 from fractal_dsl.compiled import Compiled
+from fractal_dsl.program.program import Init
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
 
@@ -29,13 +31,18 @@ def build(compiled: Compiled, seed: int = 0, device: str | torch.device = "cpu")
     return model
 
 
-_INITS: dict[str, Callable[[Tensor], Any]] = {
-    "xavier": nn.init.xavier_uniform_,
-    "xavier_normal": nn.init.xavier_normal_,
-    "kaiming": lambda w: nn.init.kaiming_uniform_(w, nonlinearity="relu"),
-    "kaiming_normal": lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu"),
-    "orthogonal": nn.init.orthogonal_,
-}
+def _drawing(init: Init) -> Callable[[Tensor], Any]:
+    """What fills a weight. The variance is the scheme's gain over the number of inputs, of outputs, or their mean."""
+    if init.scheme == "orthogonal":
+        return nn.init.orthogonal_
+    activation = "relu" if init.scheme.startswith("kaiming") else "linear"
+    normal = init.scheme.endswith("_normal")
+    if init.fan == "average":
+        fill = nn.init.xavier_normal_ if normal else nn.init.xavier_uniform_
+        return partial(fill, gain=nn.init.calculate_gain(activation))
+    fill = nn.init.kaiming_normal_ if normal else nn.init.kaiming_uniform_
+    return partial(fill, mode="fan_out" if init.fan == "out" else "fan_in", nonlinearity=activation)
+
 
 _WEIGHTED = (
     nn.Linear,
@@ -44,12 +51,13 @@ _WEIGHTED = (
 )
 
 
-def _initialise(model: nn.Module, init: str) -> None:
+def _initialise(model: nn.Module, init: Init) -> None:
     """Initialise convolutions and linear layers: weights by the scheme, biases to 0. ``default`` keeps torch's own."""
-    if init == "default":
+    if init.scheme == "default":
         return
+    fill = _drawing(init)
     for module in model.modules():
         if isinstance(module, _WEIGHTED):
-            _INITS[init](module.weight)
+            fill(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -26,11 +26,11 @@ def drop_draw(drops: tuple[float, ...], training: bool) -> list[float]:
     return [on / (1 - drop + survivor) for on, drop in zip(live, drops, strict=True)]
 
 
-def draw_column(net: nn.Module, share: float, columns: int) -> None:
-    """Draw whether a training step runs a single column: with probability ``share``, each one equally likely (global
-    drop-path, Larsson et al. 2016, section 3.1)."""
+def draw_column(net: nn.Module, share: float, weights: list[float]) -> None:
+    """Draw whether a training step runs a single column: with probability ``share``, in proportion to the columns'
+    ``weights`` (global drop-path, Larsson et al. 2016, section 3.1)."""
     if net.training:
-        column = int(torch.randint(columns, ())) if torch.rand(()) < share else None
+        column = int(torch.multinomial(torch.tensor(weights), 1)) if torch.rand(()) < share else None
         for module in net.modules():
             module.__dict__["drawn column"] = column
 

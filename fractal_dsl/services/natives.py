@@ -37,9 +37,14 @@ OPTIONS = {
         "drop_path(local=15%, global=50%)",
         ("local", "global", "columns"),
         "Drop-path regularisation (section 3.1 of the paper): `local` drops operands of joins, `global` is the share "
-        "of mini-batches that train one column alone, and `columns=all` trains every column on each mini-batch.",
+        "of mini-batches that train one column alone, and `columns=all` trains every column on each mini-batch. "
+        "`columns=[1, 1, 2]` are weights of the columns in global steps.",
     ),
-    "init": Entry('init("xavier")', ("name",), "How weights are initialised."),
+    "init": Entry(
+        'init("xavier")',
+        ("name", "fan"),
+        'How weights are initialised. `fan` is what divides the variance: "in", "out" or "average" connections.',
+    ),
 }
 ANNOTATIONS = {
     "tag": Entry('@tag("name")', ("name",), "Names a part in diagrams, reports and the setting `freeze`."),

@@ -18,15 +18,7 @@ from fractal_dsl.runtime.module import FractalModule
 def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = None) -> None:
     """Raise UserError if a name is neither a tag nor a module of a net, or if nothing is left to learn: in
     some plan, or in column ``plain``, which is trained alone."""
-    tags = dict.fromkeys(tag.text for _, node in graph.items() for tag in tags_of(node))
-    for name in names:
-        if not frozen_modules(graph, [name]):
-            known = f"its tags are {shortened([*tags])}" if tags else 'it has no tags: write @tag("NAME") after a part'
-            hint = suggestion(name, tags)
-            raise UserError(
-                f"freeze: net {graph.net} has no tag and no module {name!r}; {known}"
-                + (f"\n  help: {hint}" if hint else "")
-            )
+    check_named(graph, names, "freeze")
     alone = [] if plain is None else [lone_column(graph, plain)]
     frozen = frozen_modules(graph, names)
     if any(_may_learn_nothing(g, frozen) for g in (graph, *alone)):
@@ -36,6 +28,19 @@ def check_frozen(graph: JoinGraph, names: Sequence[str], plain: int | None = Non
             raise UserError(f"freeze: nothing is left to learn{plans}. {help}")
         help = "Put a layer with weights where every plan runs it, such as at the end"
         raise UserError(f"net {graph.net} has nothing to learn{plans}. {help if plans else 'It has no weights'}")
+
+
+def check_named(graph: JoinGraph, names: Sequence[str], setting: str) -> None:
+    """Raise UserError if a name in a setting is neither a tag nor a module of a net."""
+    tags = dict.fromkeys(tag.text for _, node in graph.items() for tag in tags_of(node))
+    for name in names:
+        if not frozen_modules(graph, [name]):
+            known = f"its tags are {shortened([*tags])}" if tags else 'it has no tags: write @tag("NAME") after a part'
+            hint = suggestion(name, tags)
+            raise UserError(
+                f"{setting}: net {graph.net} has no tag and no module {name!r}; {known}"
+                + (f"\n  help: {hint}" if hint else "")
+            )
 
 
 def freeze(model: FractalModule, names: Sequence[str]) -> list[nn.Module]:

@@ -28,7 +28,8 @@ from fractal_dsl.training.cuda_graphs import Graphs
 from fractal_dsl.training.ema import Average, local
 from fractal_dsl.training.freezing import freeze
 from fractal_dsl.training.mixing import MixedTargets, loss_of, mix, running_of, shifted
-from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors
+from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, move_all, optimizer_tensors, set_rate
+from fractal_dsl.training.rates import rate_factors
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -54,7 +55,8 @@ class Stepper:
         if config.compile:
             model.compile()
         self.graphs = Graphs(model) if config.cuda_graphs else None
-        self.optimizer = make_optimizer(model, config.optimizer, sharded=self.sharded)
+        factors = rate_factors(model, config.lr_scale)
+        self.optimizer = make_optimizer(model, config.optimizer, sharded=self.sharded, factors=factors)
         self.average = Average(model, config.ema) if config.ema is not None else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
@@ -75,8 +77,7 @@ class Stepper:
         self._seed(seed_for("dropout", self.config.seed, number, *[self.world.rank] * (self.world.rank > 0)))
         x, targets = mix(x, y, self.config, number, self._shift)
         self.optimizer.zero_grad()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         loss, figure = self._gradients(x, targets, number)
         self._update()
         if self.average is not None:
@@ -147,6 +148,8 @@ class Stepper:
             torch.mps.manual_seed(seed)
 
     def _update(self) -> None:
+        if self.config.optimizer.move_dropped:
+            move_all(self.optimizer)
         if self.config.clip is not None:
             self.scaler.unscale_(self.optimizer)
             self._clip(self.config.clip)

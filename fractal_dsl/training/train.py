@@ -45,6 +45,7 @@ from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
 from fractal_dsl.training.parallel import ParallelKind
 from fractal_dsl.training.parallel.launch import device_of, make_stepper, processes, to_restart
 from fractal_dsl.training.progress import ProgressView
+from fractal_dsl.training.rates import check_rates
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.sessions import note_session
 from fractal_dsl.training.store import Store
@@ -181,6 +182,7 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
     if config.plain is not None:
         compiled.column(config.plain)
     check_frozen(compiled.graph, config.freeze, config.plain)
+    check_rates(compiled.graph, config.lr_scale)
 
 
 def _initial(run: RunWriter) -> FractalModule:

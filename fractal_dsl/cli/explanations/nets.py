@@ -60,7 +60,8 @@ NETS: dict[str, Explanation] = {
     ),
     "E0702": Explanation(
         "A net can have the options `drop_path(local=…, global=…)`, `drop_path(local=…, columns=all)` and "
-        '`init("…")` after `with`. This is another option, or it has a wrong value.',
+        '`init("…", fan="…")` after `with`. This is another option, or it has a wrong value, or `columns` has not one '
+        "weight for each column.",
         'net N(x: f32[8]) -> f32[8] with init("zavier") = linear(8)',
         'net N(x: f32[8]) -> f32[8] with init("xavier") = linear(8)',
     ),

@@ -53,6 +53,6 @@ def _left_out(graph: JoinGraph) -> list[str]:
         lines.append("Training with `columns=all` also trains each column on each mini-batch: extract them for that.")
     if graph.dropping():
         lines.append("In training it leaves branches out, as `@drop` says, by draws from torch's generator.")
-    if graph.init != "default":
-        lines.append(f'A new instance has torch\'s initial weights, not those of `init("{graph.init}")`.')
+    if graph.init.scheme != "default":
+        lines.append(f"A new instance has torch's initial weights, not those of `{graph.init}`.")
     return ["", *lines] if lines else []

@@ -117,8 +117,10 @@ class Writer:
         init = ["super().__init__()", *kept, *self._containers(members)]
         body = forward(region, names)
         if not region.prefix and self._draws_columns():
-            assert self.graph.drop_path is not None
-            body = f"draw_column(self, {self.graph.drop_path.global_}, {self.graph.n_columns})\n{body}"
+            drop = self.graph.drop_path
+            assert drop is not None
+            columns = [*map(float, drop.weights or (1,) * self.graph.n_columns)]
+            body = f"draw_column(self, {drop.global_}, {columns})\n{body}"
         return _definition(cls.name, "nn.Module", signature, "\n".join(init), body)
 
     def _draws_columns(self) -> bool:

@@ -67,6 +67,13 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
         signal, totals = Measure(program, report, order).net()
     assert signal.out is not None
     columns = distinct_columns(order, signal.columns) if order else {}
+    if program.drop_path and (weights := program.drop_path.weights) and len(weights) != len(columns):
+        assert program.drop_path_span is not None
+        message = (
+            f"`drop_path` has {len(weights)} weights of columns, but net `{program.net}` has {len(columns)} columns"
+        )
+        report.error("E0702", program.drop_path_span, message, help="give one weight for each column, shallow to deep")
+        return None
     whole = ColumnCost(signal.depth, totals.params, totals.macs)
     return Summary(
         program.net,
