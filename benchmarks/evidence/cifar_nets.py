@@ -13,6 +13,7 @@ import torch
 from evidence.trainings import Training
 from torch.nn import functional as F
 
+from fractal_dsl.base.files import replacing
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import check
@@ -151,9 +152,8 @@ def archive(data: Path, seed: int, images: int, tests: int | None, out: Path, *,
     rows = rng.permutation(rows)
     kept = {"x_train": arrays["x_train"][rows], "y_train": y[rows]}
     kept |= {name: arrays[name][:tests] for name in ("x_test", "y_test")}
-    partial = place.with_suffix(".partial.npz")
-    np.savez(partial, **{**arrays, **kept})
-    partial.rename(place)
+    with replacing(place) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{**arrays, **kept})
     return place
 
 

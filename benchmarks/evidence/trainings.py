@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import check
+from fractal_dsl.runtime.anytime import Anytime
 from fractal_dsl.training.train import resume, train
 
 Figures = dict[str, Any]
@@ -105,15 +107,17 @@ def _trained(training: Training, folder: Path) -> Run:
 
 
 def _errors(run: Run, training: Training, *, recalibrate: bool) -> Figures:
-    """The test errors, and the anytime figures if they are wanted."""
+    """The test errors, and the anytime figures if they are wanted: the work of an answer includes the earlier ones."""
     columns, anytime = bool(run.compiled.summary.columns), training.anytime and recalibrate
     measured = evaluate(
         run, columns, training.weights, training.device, anytime=anytime, recalibrate=recalibrate, say=lambda text: None
     )
     errors = by_name(measured)
     if anytime:
-        rows = [*measured["anytime"]["networks"], *measured["anytime"]["policies"]]
-        errors["anytime"] = [{"MMACs": r["macs"] / 1e6, "error": error(r["accuracy"])} | _answer(r) for r in rows]
+        networks, policies = measured["anytime"]["networks"], measured["anytime"]["policies"]
+        costs = [*accumulate(step.macs for step in Anytime(run.load()).increments), *[p["macs"] for p in policies]]
+        rows = zip([*networks, *policies], costs, strict=True)
+        errors["anytime"] = [{"MMACs": c / 1e6, "error": error(r["accuracy"])} | _answer(r) for r, c in rows]
     return errors
 
 

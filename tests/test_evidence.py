@@ -1,0 +1,107 @@
+"""The experiments behind the claims of the README: what they conclude from figures, and that a kill costs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.runs import SPEC, killed_at
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from evidence.cifar_nets import NETS, PAPER, SMALL, archive, compiled, step_operations
+from evidence.goals import GOALS, Estimate, Goal
+from evidence.trainings import Training, outcome
+
+
+def figures(whole: float, *columns: float) -> dict[str, Any]:
+    errors = {"whole net": whole} | {f"column {k}": e for k, e in enumerate(columns, 1)}
+    return {"trained": errors, "re-estimated": errors}
+
+
+def seed_of(**whole: float) -> dict[str, Any]:
+    """The figures of a seed: errors by net, with columns a point worse each."""
+    names = {name: name.replace(", ", "_").replace(" ", "_").replace("-", "_").replace("=", "_") for name in NETS}
+    return {
+        name: figures(error, *[] if net.layers else [error + 3, error + 2, error + 1][-net.columns :])
+        for name, net in NETS.items()
+        for error in [whole.get(names[name], 40.0)]
+    }
+
+
+def verdicts(*seeds: dict[str, Any]) -> dict[str, str]:
+    return {f"{g.letter} {g.title.partition(':')[0]}": g.verdict(g.estimate(seeds, "trained")) for g in GOALS}
+
+
+def test_an_estimate_is_the_mean_and_its_standard_error() -> None:
+    estimate = Estimate((1.0, 2.0, 6.0))
+    assert estimate.mean == 3 and estimate.error == pytest.approx(np.std([1, 2, 6], ddof=1) / 3**0.5)
+    assert str(estimate) == "3.00 ± 1.53" and str(Estimate((2.0,))) == "2.00"
+
+
+@pytest.mark.parametrize(
+    ("values", "tolerant", "verdict"),
+    [
+        ((2.5, 2.6, 2.7), False, "met"),
+        ((1.0, 1.1, 1.2), False, "refuted"),
+        ((1.0, 2.0, 3.3), False, "met, by less than a standard error"),
+        ((1.0, 2.0, 2.7), False, "refuted, by less than a standard error"),
+        ((1.0, 2.0, 2.7), True, "met, by less than a standard error"),
+        ((1.0,), True, "refuted"),
+    ],
+)
+def test_a_goal_is_met_by_the_mean(values: tuple[float, ...], tolerant: bool, verdict: str) -> None:
+    goal = Goal("x", "", lambda seed, kind: 0.0, 2.0, tolerant)
+    assert goal.verdict(Estimate(values)) == verdict
+
+
+def test_goals_compare_within_a_seed() -> None:
+    """Seeds that differ by much more than nets do not hide a difference."""
+    seeds = [
+        seed_of(none=base + 1, dropout=base, columns_all_dropout=base - 2.5, drop_path_dropout=base - 1)
+        for base in (30.0, 40.0, 50.0)
+    ]
+    made = verdicts(*seeds)
+    assert made["a columns=all, dropout"] == "met" and made["a drop-path, dropout"] == "refuted"
+    assert made["b columns=all, dropout"] == "met"
+
+
+def test_the_nets_of_the_paper_are_fractalnet_20() -> None:
+    for name in ("none", "columns=all, dropout"):
+        summary = compiled(NETS[name], PAPER).summary
+        assert (summary.params, summary.depth, len(summary.columns)) == (33_724_618, 20, 3)
+    assert step_operations("none", PAPER) == 6 * 100 * compiled(NETS["none"], PAPER).summary.macs
+    assert compiled(NETS["plain 12"], SMALL).summary.depth == 12 == compiled(NETS["none"], SMALL).summary.depth
+
+
+def test_each_seed_draws_balanced_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (400, 4, 4, 3), dtype=np.uint8), np.arange(400) % 10
+    arrays = {f"{a}_{part}": values for part in ("train", "val", "test") for a, values in (("x", x), ("y", y))}
+    np.savez(tmp_path / "all.npz", **arrays)
+    drawn = [np.load(archive(tmp_path / "all.npz", seed, 100, 30, tmp_path / "out")) for seed in (0, 1)]
+    assert all(set(Counter(d["y_train"].tolist()).values()) == {10} for d in drawn)
+    assert not np.array_equal(drawn[0]["x_train"], drawn[1]["x_train"])
+    assert [len(drawn[0][f"x_{part}"]) for part in ("train", "val", "test")] == [100, 400, 30]
+    again = archive(tmp_path / "all.npz", 0, 100, 30, tmp_path / "again")
+    assert np.array_equal(np.load(again)["x_train"], drawn[0]["x_train"])
+
+
+def test_a_killed_training_goes_on_to_the_same_figures(tmp_path: Path) -> None:
+    settings = {"save_steps": 4, "epochs": 2, "validation": 0.25}
+    whole, killed = (Training("t", SPEC, settings, 3, str(tmp_path / f), anytime=True) for f in ("whole", "killed"))
+    expected = outcome(whole)
+    with killed_at(9):
+        outcome(killed)
+    assert not (tmp_path / "killed" / "figures.json").exists()
+    got = outcome(killed)
+    assert {**got, "seconds": 0} == {**expected, "seconds": 0}
+    assert outcome(killed) == got and len(got["curve"]) == 2
+    assert [row["answer"] for row in got["anytime"]][:4] == ["column 1", "column 2", "column 3", "whole net"]
+    work = [row["MMACs"] for row in got["anytime"][:4]]
+    assert work == sorted(work) and len(set(work)) == 4
