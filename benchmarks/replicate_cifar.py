@@ -38,6 +38,8 @@ from evidence.cifar_report import report
 from evidence.goals import Seed
 from evidence.trainings import Training, run_all
 
+from fractal_dsl.base.errors import UserError
+
 _OVERHEAD, _MEASURING = 1.3, 40.0
 """The time of an epoch with its validation in that of its steps, and the seconds of the tests after a training."""
 _LONGEST = 2.0
@@ -168,7 +170,10 @@ def main() -> None:
     announce(sizes, schedule, options)
     if options.estimate:
         return
-    trainings = trainings_of(sizes, schedule, options)
+    try:
+        trainings = trainings_of(sizes, schedule, options)
+    except (UserError, OSError) as problem:
+        sys.exit(str(problem))
     if not options.report:
         run_all(trainings, options.workers, schedule.seconds)
     if not (seeds := by_seed(trainings)):

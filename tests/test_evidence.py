@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fractal_dsl.base.errors import UserError
 from tests.support.runs import SPEC, killed_at
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from evidence.cifar_nets import NETS, PAPER, SMALL, archive, compiled, step_operations
+from evidence.cifar_nets import NETS, PAPER, SMALL, archive, compiled, step_operations, training
 from evidence.goals import GOALS, Estimate, Goal
 from evidence.trainings import Training, outcome
 
@@ -90,6 +91,14 @@ def test_each_seed_draws_balanced_images(tmp_path: Path) -> None:
     assert [len(drawn[0][f"x_{part}"]) for part in ("train", "val", "test")] == [100, 400, 30]
     again = archive(tmp_path / "all.npz", 0, 100, 30, tmp_path / "again")
     assert np.array_equal(np.load(again)["x_train"], drawn[0]["x_train"])
+
+
+def test_curves_need_validation_images_that_are_not_trained_on(tmp_path: Path) -> None:
+    settings = training("none", SMALL, 2, 0, {"name": "npz", "path": "x"}, tmp_path, "cpu").settings
+    assert settings["validation"] > 0
+    np.savez(tmp_path / "all.npz", x_train=np.zeros((20, 4, 4, 3), np.uint8), y_train=np.arange(20) % 10)
+    with pytest.raises(UserError, match="has no x_val, y_val, x_test, y_test"):
+        archive(tmp_path / "all.npz", 0, 10, None, tmp_path)
 
 
 def test_a_killed_training_goes_on_to_the_same_figures(tmp_path: Path) -> None:

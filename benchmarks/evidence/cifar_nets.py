@@ -13,6 +13,7 @@ import torch
 from evidence.trainings import Training
 from torch.nn import functional as F
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import replacing
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.language.source import Source
@@ -127,7 +128,7 @@ def training(name: str, sizes: Sizes, epochs: int, seed: int, dataset: Any, out:
         "dataset": dataset,
         "optimizer": {"name": "sgd", "lr": sizes.rate, "momentum": 0.9, "weight_decay": 0.0},
         "schedule": {"name": "halving", "gamma": 0.1},
-        "validation": 0.0,
+        "validation": 0.1 if sizes.images else 0.0,  # an archive has validation images of its own
         "batch": sizes.batch,
         "epochs": epochs,
         "recalibrate": {"name": "none"},
@@ -139,12 +140,15 @@ def training(name: str, sizes: Sizes, epochs: int, seed: int, dataset: Any, out:
 
 def archive(data: Path, seed: int, images: int, tests: int | None, out: Path, *, validation: bool = True) -> Path:
     """The images of a seed as an archive: ``images`` training images, balanced over the classes, the validation images,
-    if they are wanted, and the first ``tests`` test images, by default all."""
+    if they are wanted, and the first ``tests`` test images, by default all. Raises UserError if some are missing."""
     place = out / f"images-{seed}.npz"
     if place.exists():
         return place
     with np.load(data) as file:
         arrays = {name: file[name] for name in file.files if validation or not name.endswith("_val")}
+    parts = ("train", "val", "test") if validation else ("train", "test")
+    if missing := [f"{a}_{part}" for part in parts for a in "xy" if f"{a}_{part}" not in arrays]:
+        raise UserError(f"{data} has no {', '.join(missing)}")
     y = arrays["y_train"]
     rng = np.random.default_rng(seed)
     kinds = np.unique(y)
