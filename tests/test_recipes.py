@@ -38,6 +38,7 @@ PARAMETERS = {  # by the parameters that are set
 # What makes a net small enough to train in no time.
 SMALL: dict[str, str] = {
     **dict.fromkeys(FRACTALNET20, "paper.width=4"),
+    "paper/authors": "widths=[4, 4, 4, 4, 4]",
     "paper/widths_by_column": "widths=[8, 8, 16, 16, 16]",
     "paper/plain": "widths=[4, 4, 4, 4, 4]; layers=10",
     "paper/resnet": "width=4; n=1",
