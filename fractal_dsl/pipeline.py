@@ -4,7 +4,7 @@
     syntax      language/text_to_syntax, language/imports     the syntax tree, and those of the imported files
     program     program/syntax_to_program                     each net as a term: names, types and arguments resolved
     summary     program/program_to_summary                    shapes and figures, counted from the recurrence
-    graph       graph/program_to_graph                        the net expanded, with joins of two inputs
+    raw         graph/program_to_graph                        the net expanded, with joins of two inputs
     collapsed   graph/passes/collapse_joins                   the graph with joins that span their columns
     labelled    graph/passes/assign_columns                   the collapsed graph with columns and names
     dot         picture/graph_to_dot                          a picture, for Graphviz
@@ -46,7 +46,7 @@ class Stage(enum.StrEnum):
     syntax = "syntax"
     program = "program"
     summary = "summary"
-    graph = "graph"
+    raw = "raw"
     collapsed = "collapsed"
     labelled = "labelled"
     dot = "dot"

@@ -286,7 +286,7 @@ def test_every_stage_can_be_printed(stage: Stage, tmp_path: Path) -> None:
     path.write_text(MIXED, "utf-8")
     done = CliRunner().invoke(app, ["compile", str(path), "--emit", stage.value])
     assert done.exit_code == 0 and done.stdout
-    told = {Stage.graph: "drop 0.0 0.3", Stage.labelled: "drop 0.0 0.2", Stage.source: "drop_draw(self.drops"}
+    told = {Stage.raw: "drop 0.0 0.3", Stage.labelled: "drop 0.0 0.2", Stage.source: "drop_draw(self.drops"}
     assert told.get(stage, "") in done.stdout
 
 

@@ -83,7 +83,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert given(b"\xff")[0] == 1
 
 
-@pytest.mark.parametrize("command", [["info"], ["plan"], ["compile", "--emit", "graph"], ["render", "-o", "x.dot"]])
+@pytest.mark.parametrize("command", [["info"], ["plan"], ["compile", "--emit", "raw"], ["render", "-o", "x.dot"]])
 def test_commands_on_a_spec_read_standard_input(
     command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

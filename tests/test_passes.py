@@ -235,7 +235,7 @@ def test_a_graph_that_breaks_a_rule_is_an_internal_error_of_the_command(
 
     spec = tmp_path / "n.frac"
     spec.write_text(SPEC)
-    monkeypatch.setattr("sys.argv", ["fractal-dsl", "compile", str(spec), "--emit", "graph"])
+    monkeypatch.setattr("sys.argv", ["fractal-dsl", "compile", str(spec), "--emit", "raw"])
     monkeypatch.setattr("fractal_dsl.graph.program_to_graph.program_to_graph", broken_expansion)
     with pytest.raises(SystemExit):
         cli.main()

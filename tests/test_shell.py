@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fractal_dsl.cli.app import _COMMANDS
+from fractal_dsl.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -64,7 +64,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_every_script_has_every_command(scripts: Path) -> None:
     for shell in ("bash", "zsh", "fish"):
         script = (scripts / shell).read_text()
-        assert all(name in script for name in _COMMANDS)
+        assert all(name in script for name in COMMANDS)
         assert script.count("'") % 2 == 0
 
 

@@ -84,7 +84,7 @@ def test_a_report_with_warnings_alone_raises_nothing() -> None:
         ("info", "spec.frac", "--json"),
         ("render", "spec.frac", "-o", "net.dot"),
         ("plan", "spec.frac"),
-        ("compile", "spec.frac", "--emit", "graph"),
+        ("compile", "spec.frac", "--emit", "raw"),
         ("compile", "spec.frac", "-o", "net"),
         ("scaling", "spec.frac", "--processes", "1"),
     ],

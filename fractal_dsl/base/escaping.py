@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 
 _HIDDEN = (
     r"\x00-\x1f\x7f-\x9f\xad"  # control characters, the soft hyphen
@@ -94,6 +93,8 @@ def plot_text(text: str) -> str:
 
 def command(*words: str) -> str:
     """A shell command to copy. Each word stays one word; unprintable ones use ``$'…'``, which Bash and zsh read."""
+    import shlex  # few commands print others
+
     return " ".join([_dollar(w) if _LINE.search(w) else shlex.quote(w) for w in words])
 
 

@@ -47,7 +47,7 @@ def aligned(rows: Iterable[Sequence[str]], sides: str = "<>") -> list[str]:
     """The rows of a table as lines, with columns as wide as their widest cells.
 
     ``sides`` aligns each column to the left, ``<``, or right, ``>``; its last sign applies to all further columns.
-    ``rich.table`` could do this, but loading it takes a fifth of the time of an ``info`` (docs/architecture.md).
+    ``rich.table`` could do this, but loading it would add a third to the time of an ``info`` (docs/architecture.md).
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]

@@ -1,83 +1,30 @@
-"""The commands by name. A module is imported when a command of it is called or listed by ``--help``."""
+"""The commands by name. A module is imported when a command of it is called.
+
+Help and usage errors are plain texts: rich would take longer to load than most commands take to run.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator
+import inspect
+import sys
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.version import __version__
+from fractal_dsl.cli.commands import COMMANDS, PANELS
 from fractal_dsl.cli.say import say
-
-_PANELS = {
-    "Start": {
-        "new": ("new", "new digits"),
-        "doctor": ("doctor", "doctor"),
-        "completion": ("completion", "completion bash"),
-    },
-    "Write": {
-        "check": ("specs", "check net.frac"),
-        "fmt": ("fmt", "fmt --check net.frac"),
-        "explain": ("specs", "explain E0501"),
-        "lsp": ("lsp", "lsp"),
-    },
-    "Look": {
-        "info": ("info", "info net.frac -p columns=4"),
-        "render": ("render", "render net.frac"),
-        "plan": ("plan", "plan net.frac --plan mixed:0:7"),
-        "play": ("play", "play net.frac"),
-        "scaling": ("scaling", "scaling net.frac -n 1,8,64"),
-    },
-    "Train": {
-        "train": ("train", "train net.frac --epochs 5 --set optimizer.momentum=0.8"),
-        "sweep": ("sweep", "sweep net.frac -p columns=2..5 --trials 4"),
-        "eval": ("runs", "eval runs/net-1 --columns"),
-        "predict": ("predict", "predict runs/net-1 image.png --confidence 0.9"),
-        "report": ("reports", "report runs/net-1"),
-        "compare": ("reports", "compare runs/net-1 runs/net-2"),
-    },
-    "Deploy": {
-        "compile": ("compile", "compile net.frac"),
-        "extract": ("extract", "extract runs/net-1 --column 3 -o column3"),
-        "deploy": ("deploy", "deploy runs/net-1 --to onnx,pt2 --budget-ms 2"),
-        "serve": ("serve", "serve runs/net-1-shelf"),
-    },
-}
-"""The commands in groups for ``--help``: the module of each, and an example."""
-_COMMANDS = {
-    name: (panel, module, example) for panel, names in _PANELS.items() for name, (module, example) in names.items()
-}
-
-
-def _obey_no_color() -> None:
-    """Print help and wrong usage without escape sequences where NO_COLOR is set; rich would still print bold text."""
-    if os.environ.get("NO_COLOR"):
-        from typer import rich_utils
-
-        rich_utils.COLOR_SYSTEM = None
-
-
-def _without_types(params: Any) -> Any:
-    """Flags take no value, so their help shows no type."""
-    for param in params:
-        if getattr(param, "is_flag", False):
-            param.metavar = ""
-    return params
 
 
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _obey_no_color()
-        super().format_help(ctx, formatter)
+        return _sparing(super().get_params(ctx))
 
 
 class _Training(_Command):
@@ -106,16 +53,76 @@ def _plain_errors() -> Generator[None]:
         yield
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error
-            _obey_no_color()
             escaped = {name: terminal(value) for name, value in vars(error).items() if isinstance(value, str)}
             vars(error).update(escaped)
         raise
 
 
+@contextmanager
+def _absent(*names: str) -> Generator[None]:
+    """Hide modules from imports, unless they are loaded."""
+    loaded: dict[str, Any] = sys.modules
+    hidden = [name for name in names if name not in loaded]
+    loaded |= dict.fromkeys(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del loaded[name]
+
+
+def _command(name: str) -> Any:
+    """Import a command and build its command line.
+
+    Lark loads two libraries where another package has installed them, and needs neither without its options ``strict``
+    and ``regex``. They would add a seventh to the time of a `check`.
+    """
+    module, example, _ = COMMANDS[name]
+    with _absent("interegular", "regex"):
+        function = getattr(import_module(f"fractal_dsl.cli.{module}"), name)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    kind = _Training if name in ("train", "sweep") else _Command
+    alone.command(name, cls=kind, epilog=f"Example: fractal-dsl {example}")(function)
+    return typer.main.get_command(alone)
+
+
+def _sparing(params: Any) -> Any:
+    """Parameters that typer does not convert if their value has its type already, as defaults and most texts have.
+
+    Typer converts with pydantic, and loading that would add a third to the time of a `check`.
+    """
+    for param in params:
+        if "process_value" not in vars(param):
+            param.process_value = partial(_processed, param, param.process_value)
+    return params
+
+
+def _processed(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    source = ctx.get_parameter_source(param.name)
+    if source is not None and source.name == "DEFAULT":
+        ready = not param.required and (value is None or isinstance(value, bool | int | float | str))
+    else:
+        ready = _is_text(value) and _takes_text(ctx.command.callback, param.name)
+    if not ready:
+        return convert(ctx, value)
+    return value if param.callback is None else param.callback(ctx, param, value)
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(text, str) for text in cast(Sequence[Any], value))
+    return isinstance(value, str)
+
+
+def _takes_text(function: Callable[..., Any], name: str) -> bool:
+    parameter = inspect.signature(function, eval_str=True).parameters.get(name)
+    return parameter is not None and getattr(parameter.annotation, "__origin__", None) in (str, list[str])
+
+
 class _Commands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = dict.fromkeys(_COMMANDS)  # the names to list and to suggest
+        self.commands = dict.fromkeys(COMMANDS)  # the names to list and to suggest
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _plain_errors():
@@ -126,22 +133,16 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
+        return _sparing(super().get_params(ctx))
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        _obey_no_color()
-        super().format_help(ctx, formatter)
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for panel, commands in PANELS.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name, entry.summary) for name, entry in commands.items()])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if self.commands.get(cmd_name) is None and cmd_name in _COMMANDS:
-            alone = typer.Typer(add_completion=False)
-            panel, file, example = _COMMANDS[cmd_name]
-            module = import_module(f"fractal_dsl.cli.{file}")
-            kind = _Training if cmd_name in ("train", "sweep") else _Command
-            epilog = f"Example: fractal-dsl {example}"
-            add = alone.command(cmd_name, cls=kind, epilog=epilog, rich_help_panel=panel)
-            add(getattr(module, cmd_name))
-            self.commands[cmd_name] = typer.main.get_command(alone)
+        if self.commands.get(cmd_name) is None and cmd_name in COMMANDS:
+            self.commands[cmd_name] = _command(cmd_name)
         return self.commands.get(cmd_name)
 
 
@@ -150,6 +151,7 @@ app = typer.Typer(
     name="fractal-dsl",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Compile, draw, train and deploy fractal neural networks written as .frac files.",
 )

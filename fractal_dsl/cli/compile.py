@@ -131,7 +131,7 @@ def _emitted(compiled: Compiled, stage: Stage) -> str:
             return dump(compiled.program)
         case Stage.summary:
             return json.dumps(compiled.summary.json(), indent=2) + "\n"
-        case Stage.graph:
+        case Stage.raw:
             return compiled.raw.dump()
         case Stage.collapsed:
             return compiled.collapsed.dump()

@@ -1,4 +1,4 @@
-"""Commands that find and explain errors: check, explain."""
+"""The command check."""
 
 from __future__ import annotations
 
@@ -131,14 +131,3 @@ def errors_as_json(wanted: bool) -> Generator[None]:
             raise
         say(json.dumps([d.json() for d in (*error.diagnostics, *error.warnings)], indent=2))
         raise typer.Exit(1) from None
-
-
-def explain(
-    code: Annotated[
-        str, typer.Argument(metavar="CODE", help="Code of an error or a warning, such as E0501.", show_default=False)
-    ],
-) -> None:
-    """Explain an error or a warning, with a wrong and a right example."""
-    from fractal_dsl.cli import explanations
-
-    say(explanations.explain(code))

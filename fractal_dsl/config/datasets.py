@@ -1,9 +1,7 @@
 """Data sets by name, each with its settings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -89,7 +87,7 @@ class Folder(_ImageFiles):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> Folder:
+    def _check(self) -> Self:
         values = self.values or []
         if len({*values}) < len(values) or self.ignored in values:
             raise ValueError("`values` has a number twice, or the ignored one")
@@ -143,7 +141,7 @@ class Csv(Settings):
     encoding: str = Field(default="utf-8", description="the encoding of the file if it is not UTF-8")
 
     @model_validator(mode="after")
-    def _check(self) -> Csv:
+    def _check(self) -> Self:
         if self.columns and self.drop:
             raise ValueError("`columns` lists all inputs, so `drop` is not needed: remove one of them")
         if twice := [name for names in (self.columns, self.target) for name in names if names.count(name) > 1]:
@@ -176,7 +174,7 @@ class Python(Settings):
     workers: int = Field(default=0, ge=0, le=256, description="reader processes")
 
     @model_validator(mode="after")
-    def _check(self) -> Python:
+    def _check(self) -> Self:
         module, _, function = self.factory.partition(":")
         if not all(name.isidentifier() for name in [*module.split("."), *function.split(".")]):
             raise ValueError('for your own Dataset write "python:MODULE:FACTORY"')

@@ -1,7 +1,5 @@
 """Tasks by name, and the losses that can be chosen for them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator

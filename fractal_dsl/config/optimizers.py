@@ -1,10 +1,8 @@
 """Optimizers, and schedules of their learning rate."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,7 +26,7 @@ class Sgd(_Optimizer):
     nesterov: bool = Field(default=False, description="Nesterov's momentum; needs momentum above 0")
 
     @model_validator(mode="after")
-    def _check(self) -> Sgd:
+    def _check(self) -> Self:
         if self.nesterov and not self.momentum:
             raise ValueError("`nesterov` needs `momentum` above 0")
         return self
@@ -98,7 +96,7 @@ class Step(_Schedule):
     gamma: float = Field(default=0.1, gt=0, le=1, description="factor of each drop")
 
     @model_validator(mode="after")
-    def _check(self) -> Step:
+    def _check(self) -> Self:
         if any(b <= a for a, b in zip([0, *self.at], self.at, strict=False)):
             raise ValueError("`at` must be increasing epochs from 1")
         return self

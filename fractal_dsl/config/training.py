@@ -1,8 +1,6 @@
 """All the settings of a training run."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -119,7 +117,7 @@ class TrainConfig(Settings):
     profile: bool = Field(default=False, description="profile ten steps, and write a table and a trace file")
 
     @model_validator(mode="after")
-    def _check(self) -> TrainConfig:
+    def _check(self) -> Self:
         if self.task and self.loss and self.loss.name not in LOSSES[self.task]:
             losses = " or ".join(f"`{name}`" for name in LOSSES[self.task])
             raise ValueError(f"`loss` of {self.task} is {losses}, not `{self.loss.name}`")

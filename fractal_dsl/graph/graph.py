@@ -8,9 +8,8 @@ an ``id``, which is a node of its own. Shapes leave the batch out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import networkx as nx
 from msgspec import Struct, field
 
 from fractal_dsl.base.errors import UserError
@@ -18,6 +17,9 @@ from fractal_dsl.language.source import Sources, Span
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.program.columns import Label
 from fractal_dsl.program.program import DropPath, Init
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 class SharedIn(Struct, frozen=True):
@@ -135,6 +137,8 @@ GraphStage = Literal["raw", "collapsed", "labelled", "selected", "column"]
 
 
 def _empty() -> nx.DiGraph[int]:
+    import networkx as nx  # takes longer to load than a `check` takes
+
     return nx.DiGraph()
 
 

@@ -20,6 +20,7 @@ from fractal_dsl.cli.explanations.rules import RULES
 from fractal_dsl.cli.explanations.text import TEXT
 from fractal_dsl.language.diagnostics import CODES, FracError
 from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import checked
 
 __all__ = ["EXPLANATIONS", "NAME", "Explanation", "explain", "printed"]
 
@@ -54,8 +55,6 @@ def explain(code: str) -> str:
 
 def printed(text: str) -> str:
     """The errors of a spec, or else its warnings, as ``check`` prints them. Empty if there are none."""
-    from fractal_dsl.pipeline import checked
-
     try:
         warnings = checked(Source(NAME, text)).warnings
     except FracError as error:
