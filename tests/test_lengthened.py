@@ -99,6 +99,28 @@ def test_epochs_are_only_raised(tmp_path: Path) -> None:
         go_on(tmp_path / "run", epochs=2)
 
 
+@pytest.mark.parametrize("damage", ["checkpoint", "settings"])
+def test_a_run_that_cannot_go_on_stays_as_it_is(tmp_path: Path, damage: str) -> None:
+    run = tmp_path / "run"
+    start(run, CONSTANT, ("epochs", 2))
+    if damage == "checkpoint":
+        for file in run.glob("checkpoints/step-*/*"):
+            file.write_bytes(file.read_bytes()[:-5])
+    else:
+        settings = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(settings | {"batch": settings["batch"] + 1}))
+    before = _parts(run)
+    with pytest.raises(UserError, match=r"damaged|changed"):
+        go_on(run, epochs=4)
+    assert _parts(run) == before
+
+
+def _parts(run: Path) -> dict[Path, tuple[bytes, int]]:
+    """The files of a run, except its lock and its checkpoints, and when they were written."""
+    files = [file for file in run.rglob("[!.]*") if file.is_file() and "checkpoints" not in file.parts]
+    return {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+
+
 def invoke(*words: object) -> Any:
     return CliRunner().invoke(app, [str(word) for word in words])
 

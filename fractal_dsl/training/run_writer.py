@@ -108,12 +108,11 @@ class RunWriter:
         self.world.lead(self._lengthen)
 
     def _lengthen(self) -> None:
-        before, now = run_settings(self.folder)["epochs"], self.config.epochs
-        if now == before:
+        if self.config.epochs == run_settings(self.folder)["epochs"]:
             return
         (self.folder / "result.json").unlink(missing_ok=True)
         self._seal("running")
-        self._write_json(LENGTHENED, sorted({*lengths(self.folder), before, now}))
+        self._write_json(LENGTHENED, sorted(lengths(self.folder, self.config.epochs)))
         self._write_json("config.json", self.config.model_dump(mode="json"))
         self._seal("running")
 

@@ -21,6 +21,7 @@ from fractal_dsl.config import parse_config
 from fractal_dsl.evaluation.run import Status, Weights
 from fractal_dsl.runs.parts import LENGTHENED, WRITTEN
 from fractal_dsl.runtime.world import World
+from fractal_dsl.stored.spec import run_settings
 from fractal_dsl.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -127,7 +128,8 @@ class Store:
 
     def _lengthened(self, was: Mapping[str, Any]) -> bool:
         """Whether the run was given more epochs after a checkpoint of these settings."""
-        known, before, now = lengths(self.run), was.get("epochs"), self.facts["config"]["epochs"]
+        before, now = was.get("epochs"), self.facts["config"]["epochs"]
+        known = lengths(self.run, now)
         return before in known and now in known and before < now
 
     def resumable(self) -> bool:
@@ -195,18 +197,19 @@ class Store:
         return checkpoint
 
 
-def lengths(run: Path) -> list[int]:
-    """The numbers of epochs that a run was set to, in order; empty if it was never extended.
+def lengths(run: Path, now: int) -> set[int]:
+    """The numbers of epochs that a run was set to, including ``now`` if it gets them; empty if it was never extended.
 
     Raises UserError if they cannot be read.
     """
+    before = run_settings(run)["epochs"]
+    extended = {before, now} if before != now else set[int]()
     if not is_part(run, LENGTHENED):
-        return []
+        return extended
     try:
-        numbers = msgspec.convert(read_json(run, LENGTHENED), list[int])
+        return extended | msgspec.convert(read_json(run, LENGTHENED), set[int])
     except (OSError, ValueError) as error:
         raise UserError(f"{run / LENGTHENED} cannot be read: {error}") from None
-    return numbers
 
 
 def _expected(folder: Path, run: Path) -> Mapping[str, Sequence[str]]:

@@ -164,8 +164,6 @@ def resume(
         )
         images = world.lead_first(lambda: _same_images(folder, _images(compiled, config, place, allow_python)))
         model = _initial(run).to(place)
-        run.data(images.record)
-        run.lengthen()
         console = console or Console(quiet=not world.leads)
         job = _Training(run, images, place, console, world, parallel, command, resumed=True)
         return job.train(model, max_minutes if max_minutes is not None else config.max_minutes)
@@ -257,6 +255,9 @@ class _Training:
 
             stores = [run.store(part) for part in ("", *["plain"] * (config.plain is not None))]
             saved = [_saved(store, view) if self.resumed else None for store in stores]
+            if self.resumed:  # from here on, the folder changes
+                run.data(images.record)
+                run.lengthen()
             self.world.lead(lambda: note_session(run, place, self.command))
 
             def fitted(net: FractalModule, part: int, log: Callable[[dict[str, Any]], None] | None) -> Loop:
