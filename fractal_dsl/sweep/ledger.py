@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.lock import LOCK, Lock
 from fractal_dsl.sweep.folder import JOURNAL, Sweep, SweepFolder, whole_lines
+from fractal_dsl.sweep.known import AGAIN, REPEATS, Known, Values, values_of
 from fractal_dsl.sweep.space import combinations
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-REPEATS, AGAIN, FINAL, ERROR = "repeats", "again", "final", "error"
-"""Attributes of trials: the number of the trial with the same values; the number of the failed trial that it repeats;
-whether a failure is permanent; the error message."""
+FINAL, ERROR = "final", "error"
+"""Attributes of trials: whether a failure is permanent; the error message."""
 _COUNTED = 100_000
 _DRAWS = 100
 
@@ -68,6 +68,7 @@ class Ledger:
         self.study = optuna.load_study(storage=self.storage, study_name="sweep", pruner=pruner)
         self.id = self.storage.get_study_id_from_name("sweep")
         self.distributions = {axis.key: axis.distribution() for axis in sweep.space}
+        self.known = Known()
 
     def trials(self) -> list[FrozenTrial]:
         """All trials except repetitions of the same values and those that were tried again."""
@@ -86,9 +87,9 @@ class Ledger:
             for trial in again:
                 self.study.enqueue_trial(trial.params, {AGAIN: trial.number})
             if self.sweep.sampler == "grid":
-                known = [_values(t) for t in self.trials()]
+                known = self._tried()
                 for values in self._grid()[: self.total()]:
-                    if values not in known:
+                    if values_of(values) not in known:
                         self.study.enqueue_trial(values)
 
     def take(self) -> Claim | None:
@@ -96,14 +97,15 @@ class Ledger:
         from optuna.trial import TrialState
 
         with Lock(self.lock).held():
-            trials = self.trials()
+            self._look()
+            trials = self.known.open_now()
             for trial in trials:
                 if trial.state == TrialState.RUNNING and (claim := self._claim(trial)):
                     if trial.params.keys() == self.distributions.keys():
                         return claim
                     self._half_drawn(trial)
             waiting = any(t.state == TrialState.WAITING for t in trials)
-            if not waiting and (self.sweep.sampler == "grid" or len(trials) >= self.total()):
+            if not waiting and (self.sweep.sampler == "grid" or self.known.counted() >= self.total()):
                 return None
             return self._new()
 
@@ -152,21 +154,26 @@ class Ledger:
         from optuna.trial import TrialState
 
         for _ in range(_DRAWS):
-            before = self.study.get_trials(deepcopy=False)
-            self.study.sampler = self._sampler(sum(t.state != TrialState.WAITING for t in before))
+            self._look()
+            waiting = sum(t.state == TrialState.WAITING for t in self.known.open.values())
+            self.study.sampler = self._sampler(self.known.size - waiting)
             asked = self.study.ask(self.distributions)
             trial = self.storage.get_trial(self._id(asked.number))
-            same = [t for t in _counted(before) if t.number != trial.number and t.params == trial.params]
-            if not same:
+            same = self.known.same(trial)
+            if same is None:
                 return self._claim(trial)
-            self.note(trial.number, {REPEATS: same[0].number})
-            if same[0].state == TrialState.COMPLETE:
-                self.study.tell(trial.number, same[0].values)
+            self.note(trial.number, {REPEATS: same})
+            first = self.storage.get_trial(self._id(same))
+            if first.state == TrialState.COMPLETE:
+                self.study.tell(trial.number, first.values)
             else:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             if not self._line_up_untried(trial.number):
                 return None
         return None
+
+    def _look(self) -> None:
+        self.known.update(self.study.get_trials(deepcopy=False))
 
     def _line_up_untried(self, number: int) -> bool:
         """Enqueue an untried combination if there are few, because a sampler might repeat old ones forever.
@@ -174,11 +181,15 @@ class Ledger:
         Return False if none is left."""
         if (combinations(self.sweep.space) or _COUNTED) >= _COUNTED:
             return True
-        known = [_values(t) for t in self.trials()]
-        left = [values for values in self._grid() if values not in known]
+        known = self._tried()
+        left = [values for values in self._grid() if values_of(values) not in known]
         if left:
             self.study.enqueue_trial(random.Random(f"{self.sweep.seed}/{number}").choice(left))
         return bool(left)
+
+    def _tried(self) -> set[Values]:
+        """The values of all trials that count, drawn or enqueued."""
+        return {values_of(t.params or t.system_attrs.get("fixed_params", {})) for t in self.trials()}
 
     def _half_drawn(self, trial: FrozenTrial) -> None:
         """Handle a trial whose process died while drawing its values: enqueue its fixed values again."""
@@ -207,8 +218,3 @@ class Ledger:
 def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     tried_again = {t.user_attrs.get(AGAIN) for t in trials}
     return [t for t in trials if REPEATS not in t.user_attrs and t.number not in tried_again]
-
-
-def _values(trial: FrozenTrial) -> dict[str, Any]:
-    """The values of a trial, drawn or enqueued."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
