@@ -73,13 +73,17 @@ def measured_in_runtime(job: Job, work: Path) -> RuntimeFigures | str:
 
 
 def crash(code: int, log: Path, who: str) -> str:
-    """Why a process ended: the signal, or the last line that it printed."""
+    """Why a process ended: the signal, the message of its exception, or the last line that it printed."""
     if code < 0:
         name = signal.Signals(-code).name if -code in {*signal.Signals} else f"signal {-code}"
         memory = ", perhaps for lack of memory" if name == "SIGKILL" else ""
         return f"{who} crashed ({name}{memory})"
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return f"{who} failed: {lines[-1].strip()[:300]}" if lines else f"{who} ended with exit code {code}"
+    if not lines:
+        return f"{who} ended with exit code {code}"
+    traces = [i for i, line in enumerate(lines) if line.startswith("Traceback ")]
+    behind = [line for line in lines[traces[-1] + 1 :] if not line[0].isspace()] if traces else []
+    return f"{who} failed: {(behind or lines[-1:])[0].strip()[:300]}"
 
 
 def _process(module: str, job: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -64,8 +64,9 @@ def _pt2(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
 
 def _aoti(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
-    load_package: Any = import_module("torch._inductor").aoti_load_package
-    return _one_by_one(torch, [load_package(path, name) for name in answers or ["model"]])
+    archive: Any = import_module("torch.export.pt2_archive._package")
+    compiled = archive.load_pt2(path).aoti_runners
+    return _one_by_one(torch, [compiled[name] for name in answers or ["model"]])
 
 
 def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
