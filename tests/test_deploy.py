@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -267,6 +271,59 @@ def test_a_file_that_is_no_net_is_a_message(tmp_path: Path) -> None:
     job = Job("onnx", str(tmp_path / "x.onnx"), [], 1, 1, 0.9, str(tmp_path / "x.npy"), str(tmp_path / "x.npy"))
     result = children.measured_in_runtime(job, tmp_path)
     assert isinstance(result, str) and result.startswith("the runtime failed: ")
+
+
+# --- a full disk
+
+
+def test_a_full_disk_leaves_what_was_verified(
+    run: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(shelf, tmp_path / "shelf", symlinks=True))
+    (copy / "column1.onnx").unlink()
+    before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(deployment.np, "save", full)
+    done = cli("deploy", run, "-o", copy, "--to", "onnx")
+    assert done.exit_code == 1 and isinstance(done.exception, UserError)
+    assert str(done.exception).startswith(f"cannot write into {copy}: No space left on device")
+    assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+    assert not [path.name for path in copy.iterdir() if path.name.startswith(".fractal")]
+
+
+def test_an_export_without_room_fails_alone_and_is_made_later(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that exports may write files of at most 10 kB, which is enough for column 1."""
+    process = children._process  # pyright: ignore[reportPrivateUsage]
+
+    def limited(module: str, job: Path, log: Any) -> Any:
+        if module != "work":
+            return process(module, job, log)
+        return subprocess.Popen(
+            [sys.executable, "-m", "fractal_dsl.deploy.work", str(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+        )
+
+    monkeypatch.setattr(children, "_process", limited)
+    monkeypatch.setattr("fractal_dsl.base.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=12_000))
+    said: list[str] = []
+    options = Options(targets=("onnx",), columns=(1,))
+    done = deploy(run, tmp_path / "shelf", options, said.append)
+    assert [row.net for row in done.shelf.rows if row.verified] == ["column1"]
+    assert done.failures.keys() == {"whole by onnx", "anytime by onnx"}
+    reason = done.failures["whole by onnx"]
+    assert "cannot write" in reason and "File too large" in reason and "shelf has 12 kB left)" in reason
+    monkeypatch.undo()
+    done = deploy(run, tmp_path / "shelf", options, said.append)
+    assert not done.failures and "1 net verified before: kept" in said
+    assert [row.net for row in done.shelf.rows if row.verified] == ["column1", "whole", "anytime"]
 
 
 # --- the check

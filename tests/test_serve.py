@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -213,6 +214,17 @@ def test_an_image_is_decoded_as_in_training(run: Path, client: Client, tmp_path:
     assert client.post("/classify?confidence=x", content=data.getvalue()).status_code == 400
     page = client.get("/")
     assert "Drop an image" in page.text and "http" not in page.text
+
+
+def test_an_image_that_cannot_be_stored_is_a_message(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server.tempfile, "NamedTemporaryFile", full)
+    reply = client.post("/classify", content=b"image")
+    assert reply.status_code == 507
+    assert reply.json()["error"] == "the service cannot store the request: No space left on device"
+    assert client.post(INFER, json=body(GOOD)).status_code == 200
 
 
 def test_too_many_waiting_inputs_are_turned_away(service: Service) -> None:

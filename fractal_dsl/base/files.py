@@ -90,6 +90,29 @@ def rewrite_text(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+_LITTLE = 10 << 20  # bytes
+
+
+def room_note(folder: Path) -> str:
+    """`` (the disk of FOLDER has 12 kB left)`` if a write there failed, perhaps, because the disk is full."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return ""
+    return f" (the disk of {folder} has {free // 1000:,} kB left)" if free < _LITTLE else ""
+
+
+@contextmanager
+def writing_into(folder: Path) -> Generator[None]:
+    """Turn an OSError in the block into a UserError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        note = room_note(folder)
+        reason = error.strerror or ("No space left on device" if note else error)  # NumPy gives no reason
+        raise UserError(f"cannot write into {folder}: {reason}{note}") from None
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Generator[Path]:
     """A temporary folder beside ``path``, which replaces it when the block ends without an error.

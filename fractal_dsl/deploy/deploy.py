@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.torch as st
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.files import remove_temporaries
+from fractal_dsl.base.files import remove_temporaries, room_note, writing_into
 from fractal_dsl.base.lock import LOCK, Lock, NoLocks
 from fractal_dsl.base.manifest import MANIFEST
 from fractal_dsl.base.parts import part_folder
@@ -72,7 +72,8 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
 
     Files that were verified before stay, if they are of the same weights. ``say`` gets lines of progress. Raises
     UserError if the source or its test data cannot be read, the folder belongs to something else or to another net, or
-    a file cannot be written. A net whose export or check fails does not stop the others.
+    a file cannot be written: then, too, what was verified before stays. A net whose export or check fails does not stop
+    the others.
     """
     origin = opened(source, options, say)
     names = net_names(origin.model.join_graph, options.columns, confident=classifies(origin))
@@ -194,7 +195,8 @@ class _Deployment:
             self.say(f"{counted(len(entries) - len(waiting), 'net')} verified before: kept")
         if not waiting:
             return {}
-        with tempfile.TemporaryDirectory(dir=self.shelf.folder, prefix=".fractal_dsl-tmp-") as place:
+        folder = self.shelf.folder
+        with writing_into(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".fractal_dsl-tmp-") as place:
             work = Path(place)
             self._write_inputs(work)
             job = self._job(work, waiting)
@@ -272,6 +274,7 @@ class _Deployment:
             self.say(f"{entry.label}: verified, {score}{row.ms:.3g} ms")
 
     def _failed(self, entry: _Entry, reason: str) -> None:
+        reason += room_note(self.shelf.folder)
         self.failures[entry.label] = reason
         self.say(f"{entry.label}: failed: {reason}")
 

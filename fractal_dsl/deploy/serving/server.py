@@ -165,6 +165,8 @@ class _Endpoints:
         except Busy:
             result = self._error(503, "too many inputs are waiting: try again later")
             result.headers["retry-after"] = "1"
+        except OSError as error:
+            result = self._error(507, f"the service cannot store the request: {error.strerror or error}")
         except Exception as error:  # a runtime may raise anything
             result = self._error(500, f"the net cannot answer: {type(error).__name__}")
         self.metrics.request(result.status_code, perf_counter() - start)
