@@ -142,6 +142,7 @@ CASES: dict[str, tuple[str, Overrides]] = {
         ),
         (("optimizer", "adamw"), ("accumulate", 2)),
     ),
+    "distilled, in parts": (NET, (("distill.temperature", 3.0), ("accumulate", 2))),
     "all columns": (NET.replace("drop_path(local=15%, global=50%)", "drop_path(local=15%, columns=all)"), ()),
 }
 WAYS: tuple[ParallelKind, ...] = ("ddp", "fsdp", "pipeline")

@@ -171,6 +171,7 @@ VARIANTS: dict[str, list[tuple[str, Any]]] = {
     "fp16": [("precision", "fp16"), ("ema", None), ("label_smoothing", 0.1)],
     "plain beside it": [("plain", 3), ("track_columns", True), ("validation", 0), ("epochs", 2)],
     "recomputed": [("checkpoint_levels", 2), ("epochs", 2)],
+    "distilled, in parts": [("distill.weight", 0.4), ("accumulate", 2), ("precision", "bf16"), ("epochs", 2)],
     "no momentum": [("optimizer.momentum", 0), ("schedule", "step"), ("schedule.at", [1, 2])],
 }
 

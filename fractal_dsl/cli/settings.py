@@ -37,7 +37,7 @@ def with_flags(*keys: str) -> Callable[[Command], Command]:
     """Give a command a flag for each of these settings, in place of its parameter ``flags`` of type ``Flags``.
 
     The schema gives a flag its type, range and help. A nested setting is named by its last part: ``optimizer.lr``
-    becomes ``--lr``.
+    becomes ``--lr``. A weight is named by its setting: ``distill.weight`` becomes ``--distill``.
     """
     by_name = {_name(key): key for key in keys}
 
@@ -66,7 +66,8 @@ def settings_of(flags: Flags, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _name(key: str) -> str:
-    return key.rpartition(".")[2]
+    setting, _, inner = key.partition(".")
+    return setting if inner == "weight" else inner or setting
 
 
 def _flag(key: str) -> str:

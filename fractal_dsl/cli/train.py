@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 
 
 @with_flags(
-    *TRAINING, "dataset.skip_unreadable", "seed", "init_from", "max_minutes", "track_columns", "plain", "profile"
+    *TRAINING,
+    "dataset.skip_unreadable",
+    "seed",
+    "init_from",
+    "distill.weight",
+    "max_minutes",
+    "track_columns",
+    "plain",
+    "profile",
 )
 def train(
     context: typer.Context,

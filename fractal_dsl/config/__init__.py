@@ -30,6 +30,7 @@ from fractal_dsl.config.datasets import (
     Text,
     Translate,
 )
+from fractal_dsl.config.distillation import Distill
 from fractal_dsl.config.errors import ConfigError, finding
 from fractal_dsl.config.optimizers import AdamW, Constant, Cosine, Halving, Optimizer, Schedule, Sgd, Step
 from fractal_dsl.config.training import TrainConfig
@@ -44,6 +45,7 @@ __all__ = [
     "Csv",
     "Dataset",
     "Digits",
+    "Distill",
     "Folder",
     "Halving",
     "ImageNet",

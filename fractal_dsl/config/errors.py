@@ -79,7 +79,7 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> SettingFinding:
     if kind == "literal_error":
         written = error.get("ctx", {})["expected"].replace("True", "true").replace("False", "false")
         known = written.replace("'", "").replace(" or ", ", ").split(", ")
-        return path, *_choice(where, _name_at(given), known)
+        return path, *_choice(where.removesuffix(".name"), _name_at(given), known)
     if kind == "missing":
         name = str(_name_at(data[setting])).partition(":")[0]
         return path, f"`{where}` is missing: `{name}` needs it", None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
+from fractal_dsl.config.distillation import Distill
 from fractal_dsl.config.losses import LOSSES, Loss, TaskName
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
 from fractal_dsl.config.recalibration import NoRecalibration, Recalibration
@@ -77,6 +78,9 @@ class TrainConfig(Settings):
         default=0.0, ge=0, description="alpha of mixup; 0: none. With cutmix, each step uses one of the two"
     )
     cutmix: float = Field(default=0.0, ge=0, description="alpha of cutmix; 0: none")
+    distill: Annotated[Distill | None, named("distill")] = Field(
+        default=None, description="columns also learn the outputs of the whole net, which costs its forward pass"
+    )
     patience: int | None = Field(
         default=None, ge=1, description="stop after this many epochs without a better validation result"
     )
@@ -129,7 +133,8 @@ class TrainConfig(Settings):
             raise ValueError(f"a warm-up of {self.schedule.warmup:g} epochs does not fit into {self.epochs} epochs")
         if self.cuda_graphs:
             others = {"compile": self.compile, "mixup": self.mixup, "cutmix": self.cutmix}
-            others |= {"checkpoint_levels": self.checkpoint_levels, 'precision = "fp16"': self.precision == "fp16"}
+            others |= {"checkpoint_levels": self.checkpoint_levels, "distill": self.distill}
+            others |= {'precision = "fp16"': self.precision == "fp16"}
             if used := next((f"`{name}`" for name, on in others.items() if on), None):
                 raise ValueError(f"`cuda_graphs` cannot be combined with {used}")
         return self

@@ -17,6 +17,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import LossName, TaskName
 from fractal_dsl.runs.data_record import TargetRecord
 from fractal_dsl.tasks.class_weights import EVEN, ClassWeights
+from fractal_dsl.tasks.distillation import class_divergence
 from fractal_dsl.tasks.metrics import Meter, metric
 from fractal_dsl.tasks.targets import Targets
 
@@ -90,6 +91,10 @@ class Classification:
     def losses(self, output: Tensor, targets: Tensor) -> Tensor:
         """The cross-entropy of each example [batch]."""
         return F.cross_entropy(output.float(), targets, reduction="none")
+
+    def distillation(self, output: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """The mean divergence from a teacher in nats per example, at a temperature."""
+        return class_divergence(output, teacher, temperature).mean()
 
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The number of examples that are classified correctly."""

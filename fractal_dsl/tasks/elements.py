@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fractal_dsl.config.losses import LossName
 from fractal_dsl.runs.data_record import TargetRecord
 from fractal_dsl.tasks.class_weights import EVEN, ClassWeights
+from fractal_dsl.tasks.distillation import class_divergence
 from fractal_dsl.tasks.targets import Targets
 
 
@@ -76,6 +77,11 @@ class Elements:
     def losses(self, output: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy of the elements of each example [batch]."""
         return self._by_example(self._elements(output, targets), targets)
+
+    def distillation(self, output: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """The mean over examples of the divergence from a teacher in nats per element, at a temperature."""
+        values = class_divergence(output, teacher, temperature, self.axis)
+        return self._by_example(values.where(targets != self.ignored, 0), targets).mean()
 
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The sum over examples of the share of elements that are classified correctly."""

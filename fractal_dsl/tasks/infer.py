@@ -40,6 +40,10 @@ def make(
         raise UserError(f"net {net} is trained for {name}, whose loss is {fitting}, not `{config.loss.name}`")
     if config.label_smoothing and "cross_entropy" not in LOSSES[name]:
         raise UserError(f"`label_smoothing` is for classes, but net {net} is trained for {name}: set it to 0")
+    if name == "regression" and config.distill and config.distill.temperature is not None:
+        raise UserError(
+            f"`distill.temperature` is for classes and labels, but net {net} is trained for regression: leave it out"
+        )
     match name:
         case "classification":
             return Classification.of(config, net, out)

@@ -16,6 +16,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import BinaryCrossEntropy, LossName, TaskName
 from fractal_dsl.runs.data_record import TargetRecord
+from fractal_dsl.tasks.distillation import label_divergence
 from fractal_dsl.tasks.metrics import Meter, metric
 from fractal_dsl.tasks.targets import Targets
 
@@ -94,6 +95,10 @@ class Multilabel:
     def losses(self, output: Tensor, targets: Tensor) -> Tensor:
         """The mean binary cross-entropy of the labels of each example [batch]."""
         return F.binary_cross_entropy_with_logits(output.float(), targets, reduction="none").mean(1)
+
+    def distillation(self, output: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """The mean divergence from a teacher in nats per label, at a temperature."""
+        return label_divergence(output, teacher, temperature).mean()
 
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The sum over examples of the share of labels that are right, at a probability of one half."""

@@ -115,7 +115,10 @@ class Regression:
 
     def losses(self, output: Tensor, targets: Tensor) -> Tensor:
         """The mean error of each example [batch] in standard units."""
-        output, targets = self._outputs(output.float()), self._standard(targets)
+        return self._errors(self._outputs(output.float()), self._standard(targets))
+
+    def _errors(self, output: Tensor, targets: Tensor) -> Tensor:
+        """The mean error of each example [batch]; both arguments are in standard units."""
         if self.error == "absolute":
             errors = F.l1_loss(output, targets, reduction="none")
         elif self.error == "huber":
@@ -123,6 +126,10 @@ class Regression:
         else:
             errors = F.mse_loss(output, targets, reduction="none")
         return errors.flatten(1).mean(1)
+
+    def distillation(self, output: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """The mean error against a teacher in standard units. A temperature has no meaning for numbers."""
+        return self._errors(self._outputs(output.float()), self._outputs(teacher.float())).mean()
 
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The sum over examples of the mean absolute error, in the unit of the targets."""

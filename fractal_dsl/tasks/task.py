@@ -59,6 +59,13 @@ class Task(Protocol):
         """The loss of each example [batch] in float32, without smoothing and weights of classes."""
         ...
 
+    def distillation(self, output: Tensor, teacher: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        """How far outputs are from those of a teacher, which need no gradient: a float32 scalar.
+
+        The targets tell which elements count.
+        """
+        ...
+
     def running(self, output: Tensor, targets: Tensor) -> Tensor:
         """The sum over examples of the figure that is shown in training, a scalar."""
         ...

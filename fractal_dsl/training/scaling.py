@@ -2,8 +2,8 @@
 
 Drop-path enters through the plans of the first steps, which are functions of the seed, so the numbers are exact for
 these steps. A ring sends 2 (N-1)/N times what it reduces, and half of that for what it gathers or scatters (Patarasuk
-and Yuan 2009). A backward pass is twice the work of a forward pass. A pipeline of N stages idles for N-1 of its M+N-1
-turns, with M the parts of a mini-batch (Huang et al. 2019).
+and Yuan 2009). A backward pass is twice the work of a forward pass, and distillation adds a forward pass of the whole
+net. A pipeline of N stages idles for N-1 of its M+N-1 turns, with M the parts of a mini-batch (Huang et al. 2019).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fractal_dsl.plans.plan_on_graph import cost as cost_of
 from fractal_dsl.plans.plan_on_graph import needed
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.plans.stretches import stretches
+from fractal_dsl.training.distillation import teaches
 from fractal_dsl.training.parallel import ParallelKind
 
 _FLOAT = 4
@@ -65,8 +66,11 @@ def _shared(compiled: Compiled, config: TrainConfig, parallel: ParallelKind, pro
             f"make `batch` a multiple of {pieces}"
         )
     graph, parts, share = compiled.graph, config.accumulate, config.batch // processes
-    macs = payload = statistics = 0.0
+    macs = payload = statistics = gathered = 0.0
     for plans in (drawn := plans_of_steps(graph, config.seed, steps)):
+        if teaches(config, plans):
+            macs += share * compiled.summary.macs
+            gathered += _FLOAT * parts * compiled.summary.params * (parallel == "fsdp")
         passes = [needed(graph, plan) for plan in plans]
         macs += 3 * share * sum(cost_of(graph, nodes).macs for nodes in passes)
         if parallel == "ddp":  # gradients are summed up before they are sent
@@ -77,9 +81,10 @@ def _shared(compiled: Compiled, config: TrainConfig, parallel: ParallelKind, pro
             layers = [node for nodes in passes for i in nodes if isinstance(node := graph[i], Layer)]
             channels = sum(layer.out.shape[0] for layer in layers if layer.spec.name.startswith("batchnorm"))
             statistics += 2 * 2 * _FLOAT * parts * channels
-    macs, payload, statistics = (total / len(drawn) for total in (macs, payload, statistics))
+    macs, payload, statistics, gathered = (total / len(drawn) for total in (macs, payload, statistics, gathered))
     rings = 2 if parallel == "ddp" else 3  # all-reduce; or two gathers, forward and backward, and one scatter
-    sent = (processes - 1) / processes * (rings * payload + (processes / 2 + 1) * statistics)  # gathered, then reduced
+    sums = (processes / 2 + 1) * statistics  # gathered, then reduced
+    sent = (processes - 1) / processes * (rings * payload + gathered + sums)
     state = _FLOAT * compiled.summary.params * _copies(config) / (processes if parallel == "fsdp" else 1)
     activations = _FLOAT * share // parts * _values(graph, graph.g.nodes)
     return StepCost(processes, macs, 0.0, payload, statistics, sent, state, activations)
@@ -93,9 +98,10 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: ParallelKind, processe
     stages = stretches(graph, processes)
     drawn = plans_of_steps(graph, config.seed, steps)
     passes = sum(map(len, drawn)) / len(drawn)
-    alive = [needed(graph, plan) for plans in drawn for plan in plans]
+    taught = sum(teaches(config, plans) for plans in drawn)
+    work = [(needed(graph, plan), 3) for plans in drawn for plan in plans] + [(set(graph.g.nodes), taught)]
     macs = [
-        3 * config.batch * sum(cost_of(graph, stage.nodes & nodes).macs for nodes in alive) / len(drawn)
+        config.batch * sum(times * cost_of(graph, stage.nodes & nodes).macs for nodes, times in work) / len(drawn)
         for stage in stages
     ]
     sent: list[float] = []
@@ -104,6 +110,8 @@ def _pipeline(compiled: Compiled, config: TrainConfig, _: ParallelKind, processe
     for i, stage in enumerate(stages):
         ends = [stage.entry] * (i > 0) + [stage.exit] * (i < processes - 1)
         sent.append(_FLOAT * config.batch * passes * sum(prod(graph[number].out.shape) for number in ends))
+        if i < processes - 1:
+            sent[-1] += _FLOAT * config.batch * taught / len(drawn) * prod(graph[stage.exit].out.shape)
         states.append(_FLOAT * _copies(config) * cost_of(graph, stage.nodes).params)
         in_flight = min(parts, processes - i) if parts >= processes else parts  # 1F1B; GPipe where parts are few
         activations.append(_FLOAT * config.batch / parts * in_flight * _values(graph, stage.nodes))

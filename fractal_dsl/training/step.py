@@ -16,7 +16,7 @@ from fractal_dsl.data import ImageSet, Part, batch_order, seed_for
 from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.evaluation.recalibrate import recalibrated
 from fractal_dsl.evaluation.worst import Worst
-from fractal_dsl.plans.plan import Plan
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
@@ -25,9 +25,10 @@ from fractal_dsl.runtime.world import ALONE, World
 from fractal_dsl.tasks import Task
 from fractal_dsl.training.checkpoint import Checkpoint
 from fractal_dsl.training.cuda_graphs import Graphs
+from fractal_dsl.training.distillation import distilled_loss, teaches
 from fractal_dsl.training.ema import Average, local
 from fractal_dsl.training.freezing import freeze
-from fractal_dsl.training.mixing import MixedTargets, loss_of, mix, running_of, shifted
+from fractal_dsl.training.mixing import MixedTargets, mix, running_of, shifted
 from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, move_all, optimizer_tensors, set_rate
 from fractal_dsl.training.rates import rate_factors
 
@@ -88,42 +89,68 @@ class Stepper:
         """Compute the gradients of a step. Return its loss, and the sum of the figure shown in training."""
         losses: list[Tensor] = []
         sums: list[Tensor] = []
-        parts, todo = self._parts(x, targets), list(plans(self.model, self.config.seed, number))
-        for (inputs, part, share), final in parts:
+        x, todo = self._laid_out(x), list(plans(self.model, self.config.seed, number))
+        teacher = self._teacher(x) if teaches(self.config, [plan for plan, _ in todo]) else None
+        for (inputs, part, taught, share), final in self._parts(x, targets, teacher):
             for i, (plan, weight) in enumerate(todo):
                 last = final and i == len(todo) - 1
-                loss, figure = self._backward(inputs, part, plan, weight * share, last)
+                pupil = plan.route != FULL
+                loss, figure = self._backward(inputs, part, plan, weight * share, last, taught if pupil else None)
                 if i == 0:
                     losses.append(loss if share == 1 else loss * share)
                     sums.append(figure)
         return sum(losses[1:], losses[0]), sum(sums[1:], sums[0])
 
-    def _parts(self, x: Tensor, targets: MixedTargets) -> Iterator[tuple[tuple[Tensor, MixedTargets, float], bool]]:
+    def _parts(
+        self, x: Tensor, targets: MixedTargets, teacher: Tensor | None
+    ) -> Iterator[tuple[tuple[Tensor, MixedTargets, Tensor | None, float], bool]]:
         """The parts of the mini-batch, each with its share of the examples, and whether it is the last."""
         if self.config.accumulate == 1:
-            yield (x, targets, 1.0), True
+            yield (x, targets, teacher, 1.0), True
             return
         every = torch.arange(len(x), device=x.device).tensor_split(min(len(x), self.config.accumulate))
         for i, rows in enumerate(every, 1):
             part = [(whole[rows], weight) for whole, weight in targets]
-            yield (x[rows], part, len(rows) / len(x)), i == len(every)
+            taught = None if teacher is None else teacher[rows]
+            yield (self._laid_out(x[rows]), part, taught, len(rows) / len(x)), i == len(every)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Inputs in the layout of the layers."""
+        channels_last = self.config.channels_last is True and x.dim() in _LAYOUTS
+        return x.contiguous(memory_format=_LAYOUTS[x.dim()]) if channels_last else x
+
+    def _teacher(self, x: Tensor) -> Tensor | None:
+        """The outputs of the whole net [batch, …] before the step, without gradients.
+
+        It runs in eval mode: nothing is dropped, and batch norms use the running statistics of the whole net and keep
+        them. In a pipeline, only the last stage has the outputs.
+        """
+        self.model.eval()
+        with torch.no_grad(), self._precision():  # of its own: autocast keeps weights that it casts without gradients
+            parts = [self._whole(part) for part in x.tensor_split(min(len(x), self.config.accumulate))]
+        self.train()
+        outputs = [part for part in parts if part is not None]
+        return torch.cat(outputs) if outputs else None
+
+    def _whole(self, x: Tensor) -> Tensor | None:
+        return self.model.run(x, self.model.full_plan())
 
     def _backward(
-        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool
+        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool, teacher: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Add the gradients of a plan. One pass at a time is in memory. ``last`` marks the step's last pass."""
-        if self.config.channels_last is True and x.dim() in _LAYOUTS:
-            x = x.contiguous(memory_format=_LAYOUTS[x.dim()])
         if self.graphs is None or not lasting(plan):
-            return self._pass(x, targets, plan, weight)
-        ((y, _),) = targets  # the settings exclude mixing
+            return self._pass(x, targets, plan, weight, teacher)
+        ((y, _),) = targets  # the settings exclude mixing and distillation
         only = self.config.accumulate == 1 and not (self.model.drop_path and self.model.drop_path.all_columns)
         return self.graphs.run((plan, weight), lambda x, y: self._pass(x, [(y, 1.0)], plan, weight), x, y, only=only)
 
-    def _pass(self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float) -> tuple[Tensor, Tensor]:
+    def _pass(
+        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, teacher: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         with self._precision():
             output = self._output(x, plan)
-        loss = loss_of(self.task, output, targets)
+        loss = distilled_loss(self.task, self.config, output, targets, teacher)
         self.scaler.scale(loss if weight == 1 else loss * weight).backward()
         return loss.detach(), running_of(self.task, output.detach(), targets)
 

@@ -35,6 +35,7 @@ from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.tasks.causal import check_causal
 from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
+from fractal_dsl.training.distillation import check_distillation
 from fractal_dsl.training.finish import finished
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
@@ -181,6 +182,7 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
         compiled.column(config.plain)
     check_frozen(compiled.graph, config.freeze, config.plain)
     check_rates(compiled.graph, config.lr_scale)
+    check_distillation(config, compiled.graph)
 
 
 def _initial(run: RunWriter) -> FractalModule:

@@ -44,10 +44,10 @@ class ReplicatedStepper(SharedBatchStepper):
         return super()._gradients(x, targets, number)
 
     def _backward(
-        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool
+        self, x: Tensor, targets: MixedTargets, plan: Plan, weight: float, last: bool, teacher: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         with nullcontext() if last else self.replica.no_sync():
-            return super()._backward(x, targets, plan, weight, last)
+            return super()._backward(x, targets, plan, weight, last, teacher)
 
     def _output(self, x: Tensor, plan: Plan) -> Tensor:
         return self.replica(x, plan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,14 +20,15 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGP
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import JoinGraph
-from fractal_dsl.plans.plan import Plan
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.stretches import Stretch, stretches
 from fractal_dsl.runtime.artifact import read_weights
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
-from fractal_dsl.training.mixing import MixedTargets, loss_of, running_of
+from fractal_dsl.training.distillation import distilled_loss, teaches
+from fractal_dsl.training.mixing import MixedTargets, running_of
 from fractal_dsl.training.step import Stepper, plans
 
 
@@ -66,8 +68,12 @@ class PipelineStepper(Stepper):
         self.shares_of = [weight for _, weight in targets]
         parts = torch.stack([part for part, _ in targets], 1)
         total = torch.zeros(2, dtype=torch.float64, device=x.device)
-        for i, (plan, weight) in enumerate(plans(self.model, self.config.seed, number)):
+        todo = list(plans(self.model, self.config.seed, number))
+        teacher = self._teacher(x) if teaches(self.config, [plan for plan, _ in todo]) else None
+        for i, (plan, weight) in enumerate(todo):
             self.stage.plan, self.weight = plan, weight / self.config.accumulate
+            taught = None if plan.route == FULL else teacher
+            self.taught = repeat(None) if taught is None else iter(taught.chunk(self.config.accumulate))
             self.sums = torch.zeros_like(total)
             given = (x,) if self.world.leads else ()
             self.schedule.step(*given, target=parts if self.last else None, return_outputs=False)
@@ -77,11 +83,14 @@ class PipelineStepper(Stepper):
         return total[0] / self.config.accumulate, total[1]
 
     def _loss(self, output: Tensor, parts: Tensor) -> Tensor:
-        """The loss of one part of the mini-batch, which the last stage computes."""
+        """The loss of one part of the mini-batch, which the last stage computes in their order."""
         targets = list(zip(parts.unbind(1), self.shares_of, strict=True))
-        loss = loss_of(self.task, output, targets)
+        loss = distilled_loss(self.task, self.config, output, targets, next(self.taught))
         self.sums += torch.stack([loss.detach().double(), running_of(self.task, output.detach(), targets).double()])
         return loss * self.weight
+
+    def _whole(self, x: Tensor) -> Tensor | None:
+        return self._through(x, self.model.full_plan())
 
     def _clip(self, norm: float) -> None:
         parameters = [p for p in self.model.parameters() if p.grad is not None]
