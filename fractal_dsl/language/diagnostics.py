@@ -108,8 +108,8 @@ class Diagnostic(Struct, frozen=True):
         hue = "1;31" if self.severity == "error" else "1;33"
         parts = [paint(hue, f"{self.severity}[{self.code}]") + paint("1", f": {terminal(self.message)}")]
         if self.source.text:
-            line, column = self.source.position(self.span.start)
-            parts.append(f"  {paint('1;34', '-->')} {one_line(self.source.name)}:{line}:{column}")
+            file, line, column, *_ = self.source.where(self.span)
+            parts.append(f"  {paint('1;34', '-->')} {one_line(file)}:{line}:{column}")
             shown, carets = self.source.excerpt(self.span).split("\n")
             gutter, _, marks = carets.partition("|")
             marks = paint(hue, marks + (f" {one_line(self.label)}" if self.label else ""))
@@ -128,13 +128,12 @@ class Diagnostic(Struct, frozen=True):
     def json(self) -> DiagnosticJson:
         """The diagnostic as JSON for tools. Lines and columns count from 1; the end is exclusive. The trail reads from
         the innermost rule outwards."""
-        line, column = self.source.position(self.span.start)
-        end_line, end_column = self.source.position(self.span.end)
+        file, line, column, end_line, end_column = self.source.where(self.span)
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
-            "file": self.source.name,
+            "file": file,
             "line": line,
             "column": column,
             "end_line": end_line,

@@ -72,8 +72,7 @@ def load(source: Source, report: Report, opened: Mapping[Path, str] = MappingPro
 class _Loader:
     def __init__(self, source: Source, report: Report, opened: Mapping[Path, str]) -> None:
         self.source, self.report, self.opened = source, report, opened
-        path = Path(source.name)
-        self.main = path.resolve() if path.is_file() else None
+        self.main = source.path
         self.known: dict[str, s.File] = {}
         self.next_base = source.end + 1
 

@@ -79,6 +79,19 @@ class Source(Struct, frozen=True, dict=True):
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
+    @property
+    def path(self) -> Path | None:
+        """The file that the text is; None if it is not a file."""
+        return Path(self.name).resolve() if Path(self.name).is_file() else None
+
+    def where(self, span: Span) -> tuple[str, int, int, int, int]:
+        """The file, line, column, last line and last column of a span, for people. The end is exclusive."""
+        return (self.name, *self.position(span.start), *self.position(span.end))
+
+    def gutter(self, number: int) -> str:
+        """What stands before a line in an excerpt: its number."""
+        return f"{number:>4}"
+
     def line(self, number: int) -> str:
         """The text of a line (counted from 1), without its line break."""
         start = self._line_starts[number - 1]
@@ -98,7 +111,7 @@ class Source(Struct, frozen=True, dict=True):
         width = max(1, min(width, len(shown) - column + 2))
         before, under = shown[: column - 1], shown[column - 1 : column - 1 + width]
         carets = "^" * (display_width(under) + width - len(under))
-        gutter = f"{number:>4}"
+        gutter = self.gutter(number)
         return f"{gutter} | {shown}\n{' ' * len(gutter)} | {' ' * display_width(before)}{carets}"
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from fractal_dsl.language import syntax as s
-from fractal_dsl.language.syntax_to_text.comments import CommentedSource, Gap, Weaver, Word, overlong, settle, words_of
+from fractal_dsl.language.syntax_to_text.comments import Gap, Weaver, Word, overlong, settle, words_of
 from fractal_dsl.language.syntax_to_text.expressions import POSTFIX, Expressions
 from fractal_dsl.language.syntax_to_text.layout import (
     INDENT,
@@ -29,13 +29,17 @@ from fractal_dsl.language.syntax_to_text.layout import (
     join,
     layout,
 )
+from fractal_dsl.language.syntax_to_text.sources import Unwritten, Written, blank_between
 
 WIDTH = 100
 _RECURSION = 50_000  # MAX_NESTING and MAX_RUN bound the depth
 
 
 def syntax_to_text(file: s.File) -> str:
-    """Format a file without syntax errors. Lines end in a line feed."""
+    """Format a file without syntax errors. Lines end in a line feed.
+
+    A file whose source is empty was built in Python: literals are written by their values, doc comments by the ``doc``
+    of declarations, and empty lines by custom."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _RECURSION))
     try:
@@ -44,16 +48,37 @@ def syntax_to_text(file: s.File) -> str:
         sys.setrecursionlimit(limit)
 
 
+def expression_to_text(expr: s.Expr) -> str:
+    """An expression that was built in Python, on one line."""
+    return layout(Expressions(Unwritten()).expr(expr), 10**9)
+
+
 def _formatted(file: s.File) -> str:
-    text = CommentedSource(file.source, file.comments)
-    rows = _Rows(file, text, all=False).file()
-    if any(overlong(_words([row])) for row in rows):
-        rows = _Rows(file, text, all=True).file()
+    text = Written(file.source, file.comments) if file.source.text else Unwritten()
+    rows = _Rows(file, text).file()
+    if isinstance(text, Written) and any(overlong(_words([row])) for row in rows):
+        text = Written(file.source, file.comments, all=True)
+        rows = _Rows(file, text).file()
     written = list(_words(rows))
-    gaps = text.gaps(written)
+    gaps = text.gaps(written) if isinstance(text, Written) else _gaps(file, rows)
     settle(gaps, written)
     lines, _ = _LineWriter(gaps, Weaver(gaps, written)).lines(rows, 0, WIDTH)
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _gaps(file: s.File, rows: Sequence[_Row]) -> dict[int, Gap]:
+    """The gaps of a tree without a text: doc comments, and empty lines between declarations."""
+    gaps = {0: Gap()}
+    start, decls = 0, [*([None] if file.edition else []), *file.decls]
+    for above, decl, row in zip([None, *decls], decls, rows, strict=False):
+        words = sum(1 for _ in _words([row]))
+        gaps.update({start + i: Gap() for i in range(words + 1)})
+        if decl is not None and not isinstance(decl, s.BrokenDecl):
+            blank = blank_between(above, decl)
+            docs = [f"## {line}".rstrip() for line in decl.doc.split("\n")] if decl.doc else []
+            gaps[start] = Gap(own=[(blank and not i, line) for i, line in enumerate(docs)], blank=blank and not docs)
+        start += words
+    return gaps
 
 
 class _Row(Struct, frozen=True):
@@ -80,13 +105,13 @@ def _words(rows: Iterable[_Row]) -> Iterator[Word]:
 class _Rows:
     """The nodes of a file as rows."""
 
-    def __init__(self, file: s.File, text: CommentedSource, *, all: bool) -> None:
+    def __init__(self, file: s.File, text: Written | Unwritten) -> None:
         self.tree, self.text = file, text
-        self.e = Expressions(file.source, text, all=all)
+        self.e = Expressions(text)
 
     def file(self) -> list[_Row]:
         edition = self.tree.edition
-        first = [_Row("edition", f"frac {self.tree.source.slice(edition.span)}")] if edition is not None else []
+        first = [_Row("edition", f"frac {self.text.literal(edition)}")] if edition is not None else []
         return [*first, *[self._decl(decl) for decl in self.tree.decls]]
 
     def _decl(self, node: s.Decl) -> _Row:
@@ -107,7 +132,7 @@ class _Rows:
             case s.Import():
                 return f'import "{node.path.value}" as {node.name.id}'
             case s.FromImport():
-                names = [a.id if a.span == b.span else f"{a.id} as {b.id}" for a, b in node.names]
+                names = [a.id if a == b else f"{a.id} as {b.id}" for a, b in node.names]
                 return f'from "{node.path.value}" import {", ".join(names)}'
             case s.Let():
                 return (f"{'shared' if node.shared else 'let'} {node.name.id} =", self.e.body(node.value))
@@ -120,7 +145,7 @@ class _Rows:
                 head = f"extern {'join' if node.is_join else 'layer'} {node.name.id}"
                 return (head, self.e.signature(node.name, node.params), f' from "{node.target.value}"')
             case s.BrokenDecl():
-                return self.tree.source.slice(node.span)
+                return self.text.slice(node.span)
 
     def _param(self, node: s.Param) -> _Row:
         head, type = f"param {node.name.id}:", self.e.type(node.type)
@@ -137,7 +162,7 @@ class _Rows:
 
     def _case(self, node: s.Case) -> _Row:
         guard: Doc = (" when ", self.e.expr(node.guard)) if node.guard is not None else ""
-        head = (self.text.bare(node.head), guard)
+        head = (self.text.head(node), guard)
         return _Row("case", (head, " =", self.e.body(node.body)), (head, group("= ", self.e.expr(node.body))))
 
     def _setting(self, node: s.Setting) -> _Row:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from fractal_dsl.language.source import Source, Span
-from fractal_dsl.language.syntax import Comment
 from fractal_dsl.language.syntax_to_text.layout import (
     SPACE,
     Doc,
@@ -30,8 +28,6 @@ from fractal_dsl.language.syntax_to_text.layout import (
 )
 
 _WORD = re.compile(r'"[^"\n]*"|\w+|[^\w\s]')
-_SPACE = re.compile(r"\s|#[^\n]*")
-_PARENTHESIS = re.compile(r'"[^"\n]*"|#[^\n]*|[()]')
 
 _RUN = 100  # the parser's MAX_RUN, which counts one token where this may count several words
 
@@ -50,95 +46,6 @@ class Gap(Struct):
 
     def __bool__(self) -> bool:
         return bool(self.trailing or self.own)
-
-
-class CommentedSource:
-    """A source with its comments and its matching brackets."""
-
-    def __init__(self, source: Source, comments: Sequence[Comment]) -> None:
-        self.text, self.base = source.text, source.base
-        self.comments = {c.span.start - self.base: c for c in comments}
-        self._starts = {c.span.end - self.base: c.span.start - self.base for c in comments}
-        self.closes: dict[int, int] = {}
-        opened: list[int] = []
-        for match in _PARENTHESIS.finditer(self.text):
-            if match[0] == "(":
-                opened.append(match.start())
-            elif match[0] == ")":
-                self.closes[opened.pop()] = match.start()
-        self.opens = {close: opening for opening, close in self.closes.items()}
-
-    def before(self, at: int) -> int:
-        """The offset of the last character before ``at`` that is neither white space nor comment."""
-        while True:
-            at -= 1
-            if at + 1 in self._starts:
-                at = self._starts[at + 1]
-            elif at < 0 or not self.text[at].isspace():
-                return at
-
-    def after(self, at: int) -> int:
-        """The offset of the first character from ``at`` on that is neither white space nor comment."""
-        while at < len(self.text):
-            if at in self.comments:
-                at += len(self.comments[at].text)
-            elif self.text[at].isspace():
-                at += 1
-            else:
-                break
-        return at
-
-    def bare(self, span: Span) -> str:
-        """The text of a span without white space and comments."""
-        return _SPACE.sub("", self.text[span.start - self.base : span.end - self.base])
-
-    def remarked(self, start: int, end: int) -> bool:
-        """Whether there is a comment between two offsets that enclose no word."""
-        return bool(self.text[start:end].strip())
-
-    def gaps(self, words: Iterable[Word]) -> dict[int, Gap]:
-        """The gaps before words, by word number, and the gap after the last word."""
-        gaps: dict[int, Gap] = {}
-        position, number = 0, -1
-        closing: list[int] = []
-        for number, word in enumerate(words):
-            shown = word.text if isinstance(word, Infix) else "(" if isinstance(word, Paren) else word
-            least = word.at if isinstance(word, Paren) else closing.pop() if shown == ")" else 0
-            gap = gaps[number] = Gap()
-            while True:
-                position = self._pass(position, gap)
-                if position >= least and self.text.startswith(shown, position):
-                    break
-                assert self.text[position] in "(),", (self.text[position : position + 20], shown)
-                position += 1
-            if shown == "(":
-                closing.append(self.closes[position])
-            position += len(shown)
-        last = gaps[number + 1] = Gap()
-        while position < len(self.text):
-            position = self._pass(position, last) + 1
-        return gaps
-
-    def _pass(self, position: int, gap: Gap) -> int:
-        """Collect white space and comments from a position into the gap; return the position after them."""
-        while True:
-            start, position = position, self._behind_space(position)
-            gap.blank = gap.blank or self.text.count("\n", start, position) > 1
-            comment = self.comments.get(position)
-            if comment is None:
-                return position
-            line = self.text.rfind("\n", 0, position) + 1
-            if not gap and self.text[line:position].strip():
-                gap.trailing = comment.text.rstrip()
-            else:
-                gap.own.append((gap.blank, comment.text.rstrip()))
-            gap.blank = False
-            position += len(comment.text)
-
-    def _behind_space(self, position: int) -> int:
-        while position < len(self.text) and self.text[position].isspace():
-            position += 1
-        return position
 
 
 def words_of(doc: Doc) -> Iterator[Word]:

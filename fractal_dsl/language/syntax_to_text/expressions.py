@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fractal_dsl.language import syntax as s
-from fractal_dsl.language.source import Source
-from fractal_dsl.language.syntax_to_text.comments import CommentedSource
 from fractal_dsl.language.syntax_to_text.layout import (
     SPACE,
     Doc,
@@ -19,6 +17,7 @@ from fractal_dsl.language.syntax_to_text.layout import (
     group,
     join,
 )
+from fractal_dsl.language.syntax_to_text.sources import Unwritten, Written
 
 _BINARY = {
     "or": (1, 1, 2),
@@ -34,16 +33,15 @@ _NOT, _COLUMNS, _FLOW, _SUM, _NEGATIVE, _ANNOTATED, POSTFIX, _ATOM = 3, 5, 6, 7,
 
 
 class Expressions:
-    """Documents of the expressions and types of one file. ``all`` keeps redundant parentheses, too."""
+    """Documents of the expressions and types of one file."""
 
-    def __init__(self, source: Source, text: CommentedSource, *, all: bool) -> None:
-        self.source, self.text, self.all = source, text, all
-        self._calls: set[int] = set()
+    def __init__(self, text: Written | Unwritten) -> None:
+        self.text = text
 
     def expr(self, expr: s.Expr, least: int = 0) -> Doc:
         """An expression in a place where precedence ``least`` or higher needs no parentheses."""
         doc = self._doc(expr)
-        for opening in self._parentheses(expr, least):
+        for opening in self.text.parentheses(expr, needed=_precedence(expr) < least):
             doc = bracketed(Paren(opening), doc, ")")
         return doc
 
@@ -58,26 +56,12 @@ class Expressions:
         values = [(f"{v.name.id} = ", self.expr(v.value)) for v in expr.values]
         return group("where", Nest((SPACE, join((",", SPACE), values))))
 
-    def _parentheses(self, expr: s.Expr, least: int) -> list[int]:
-        """The offsets of the opening parentheses around an expression that must stay, innermost first."""
-        text = self.text
-        start, end = expr.span.start - self.source.base, expr.span.end - self.source.base
-        kept: list[int] = []
-        first = None
-        while True:
-            opening, closing = text.before(start), text.after(end)
-            if opening in self._calls or text.closes.get(opening) != closing:
-                break
-            first = opening if first is None else first
-            if self.all or text.remarked(opening + 1, start) or text.remarked(end, closing):
-                kept.append(opening)
-            start, end = opening, closing + 1
-        return [first] if not kept and first is not None and _precedence(expr) < least else kept
-
     def _doc(self, expr: s.Expr) -> Doc:
         match expr:
-            case s.Literal() | s.Broken():
-                return self.source.slice(expr.span)
+            case s.Literal():
+                return self.text.literal(expr)
+            case s.Broken():
+                return self.text.slice(expr.span)
             case s.Name():
                 return expr.id
             case s.Items():
@@ -104,7 +88,7 @@ class Expressions:
             case s.Attribute():
                 return (self.expr(expr.base, POSTFIX), f".{expr.name}")
             case s.Annotated():
-                given = expr.args or self.holds_remarks(expr.span.end - self.source.base - 1)
+                given = expr.args or self.text.remarked_call(expr)
                 return (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", self.arguments(expr) if given else "")
             case s.Where():
                 return (self.expr(expr.body), SPACE, self._values(expr))
@@ -135,18 +119,13 @@ class Expressions:
 
     def arguments(self, call: s.Call | s.Annotated) -> Doc:
         """Arguments in parentheses."""
-        self._calls.add(self.text.opens[call.span.end - self.source.base - 1])
+        self.text.called(call)
         return bracketed("(", join((",", SPACE), [self._argument(a) for a in call.args]), ")") if call.args else "()"
 
     def _argument(self, arg: s.Arg) -> Doc:
         if isinstance(arg.value, s.Comprehension) and arg.value.span == arg.span:
             return group(self._comprehension(arg.value))
         return (f"{arg.name}=" if arg.name is not None else "", self.expr(arg.value))
-
-    def holds_remarks(self, closing: int) -> bool:
-        """Whether the parenthesis at an offset closes a pair that contains only comments."""
-        opening = self.text.opens.get(closing)
-        return opening is not None and self.text.remarked(opening + 1, closing)
 
     def type(self, type: s.TypeExpr) -> Doc:
         """A type as declared."""
@@ -161,8 +140,7 @@ class Expressions:
         if params:
             docs = [(f"{q.name.id}: ", self.type(q.type), self._default(q.default)) for q in params]
             return bracketed("(", join((",", SPACE), docs), ")")
-        opening = self.text.after(name.span.end - self.source.base)
-        return "()" if self.holds_remarks(self.text.closes.get(opening, -1)) else ""
+        return "()" if self.text.remarked_signature(name) else ""
 
     def _default(self, default: s.Expr | None) -> Doc:
         return "" if default is None else (" = ", self.expr(default))

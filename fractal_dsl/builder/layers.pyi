@@ -1,0 +1,593 @@
+# Written by tests/test_builder_stubs.py from the specifications of the language; do not edit.
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, overload
+
+from fractal_dsl.builder.values import Block, Join
+
+class _conv1d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+    ) -> Block: ...
+
+conv1d: _conv1d
+
+class _conv2d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+    ) -> Block: ...
+
+conv2d: _conv2d
+
+class _conv3d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] | Literal["same", "valid"] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+    ) -> Block: ...
+
+conv3d: _conv3d
+
+class _convtranspose1d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Sequence[int] = 1,
+    ) -> Block: ...
+
+convtranspose1d: _convtranspose1d
+
+class _convtranspose2d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Sequence[int] = 1,
+    ) -> Block: ...
+
+convtranspose2d: _convtranspose2d
+
+class _convtranspose3d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        output_padding: int | Sequence[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Sequence[int] = 1,
+    ) -> Block: ...
+
+convtranspose3d: _convtranspose3d
+
+class _maxpool1d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> Block: ...
+
+maxpool1d: _maxpool1d
+
+class _maxpool2d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> Block: ...
+
+maxpool2d: _maxpool2d
+
+class _maxpool3d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> Block: ...
+
+maxpool3d: _maxpool3d
+
+class _avgpool1d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> Block: ...
+
+avgpool1d: _avgpool1d
+
+class _avgpool2d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int = ...,
+    ) -> Block: ...
+
+avgpool2d: _avgpool2d
+
+class _avgpool3d:
+    def __call__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = ...,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int = ...,
+    ) -> Block: ...
+
+avgpool3d: _avgpool3d
+
+class _adaptivemaxpool1d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptivemaxpool1d: _adaptivemaxpool1d
+
+class _adaptivemaxpool2d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptivemaxpool2d: _adaptivemaxpool2d
+
+class _adaptivemaxpool3d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptivemaxpool3d: _adaptivemaxpool3d
+
+class _adaptiveavgpool1d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptiveavgpool1d: _adaptiveavgpool1d
+
+class _adaptiveavgpool2d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptiveavgpool2d: _adaptiveavgpool2d
+
+class _adaptiveavgpool3d:
+    def __call__(self, output_size: int | Sequence[int]) -> Block: ...
+
+adaptiveavgpool3d: _adaptiveavgpool3d
+
+class _batchnorm1d(Block):
+    def __call__(self, eps: float = 1e-05, momentum: float = 0.1, affine: bool = True) -> Block: ...
+
+batchnorm1d: _batchnorm1d
+
+class _batchnorm2d(Block):
+    def __call__(self, eps: float = 1e-05, momentum: float = 0.1, affine: bool = True) -> Block: ...
+
+batchnorm2d: _batchnorm2d
+
+class _batchnorm3d(Block):
+    def __call__(self, eps: float = 1e-05, momentum: float = 0.1, affine: bool = True) -> Block: ...
+
+batchnorm3d: _batchnorm3d
+
+class _instancenorm1d(Block):
+    def __call__(self, eps: float = 1e-05, *, affine: bool = False) -> Block: ...
+
+instancenorm1d: _instancenorm1d
+
+class _instancenorm2d(Block):
+    def __call__(self, eps: float = 1e-05, *, affine: bool = False) -> Block: ...
+
+instancenorm2d: _instancenorm2d
+
+class _instancenorm3d(Block):
+    def __call__(self, eps: float = 1e-05, *, affine: bool = False) -> Block: ...
+
+instancenorm3d: _instancenorm3d
+
+class _groupnorm:
+    def __call__(self, num_groups: int, eps: float = 1e-05, affine: bool = True) -> Block: ...
+
+groupnorm: _groupnorm
+
+class _layernorm(Block):
+    def __call__(self, eps: float = 1e-05, elementwise_affine: bool = True, bias: bool = True) -> Block: ...
+
+layernorm: _layernorm
+
+class _localresponsenorm:
+    def __call__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> Block: ...
+
+localresponsenorm: _localresponsenorm
+
+class _dropout(Block):
+    def __call__(self, p: float = 0.5) -> Block: ...
+
+dropout: _dropout
+
+class _dropout1d(Block):
+    def __call__(self, p: float = 0.5) -> Block: ...
+
+dropout1d: _dropout1d
+
+class _dropout2d(Block):
+    def __call__(self, p: float = 0.5) -> Block: ...
+
+dropout2d: _dropout2d
+
+class _dropout3d(Block):
+    def __call__(self, p: float = 0.5) -> Block: ...
+
+dropout3d: _dropout3d
+
+class _linear:
+    def __call__(self, out_features: int, bias: bool = True) -> Block: ...
+
+linear: _linear
+
+class _flatten(Block):
+    def __call__(self, start_dim: int = 1, end_dim: int = -1) -> Block: ...
+
+flatten: _flatten
+
+class _transpose:
+    def __call__(self, dim0: int, dim1: int) -> Block: ...
+
+transpose: _transpose
+
+class _embedding:
+    def __call__(self, num_embeddings: int, embedding_dim: int, padding_idx: int = ...) -> Block: ...
+
+embedding: _embedding
+
+class _positions(Block):
+    def __call__(self) -> Block: ...
+
+positions: _positions
+
+class _attention:
+    def __call__(self, num_heads: int, dropout: float = 0.0, bias: bool = True, *, causal: bool = False) -> Block: ...
+
+attention: _attention
+
+class _rnn:
+    def __call__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        *,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> Block: ...
+
+rnn: _rnn
+
+class _lstm:
+    def __call__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        *,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+    ) -> Block: ...
+
+lstm: _lstm
+
+class _gru:
+    def __call__(
+        self,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        *,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> Block: ...
+
+gru: _gru
+
+class _global_avgpool(Block):
+    def __call__(self) -> Block: ...
+
+global_avgpool: _global_avgpool
+
+class _project:
+    def __call__(self, out: int, stride: int = 1) -> Block: ...
+
+project: _project
+
+class _upsample:
+    def __call__(
+        self,
+        scale_factor: float | Sequence[float],
+        *,
+        mode: Literal["nearest", "linear", "bilinear", "bicubic", "trilinear"] = "nearest",
+        align_corners: bool = False,
+    ) -> Block: ...
+
+upsample: _upsample
+
+class _zeropad1d:
+    def __call__(self, padding: int | Sequence[int]) -> Block: ...
+
+zeropad1d: _zeropad1d
+
+class _zeropad2d:
+    def __call__(self, padding: int | Sequence[int]) -> Block: ...
+
+zeropad2d: _zeropad2d
+
+class _zeropad3d:
+    def __call__(self, padding: int | Sequence[int]) -> Block: ...
+
+zeropad3d: _zeropad3d
+
+class _pixelshuffle:
+    def __call__(self, upscale_factor: int) -> Block: ...
+
+pixelshuffle: _pixelshuffle
+
+class _id(Block):
+    def __call__(self) -> Block: ...
+
+id: _id
+
+class _relu(Block):
+    def __call__(self) -> Block: ...
+
+relu: _relu
+
+class _relu6(Block):
+    def __call__(self) -> Block: ...
+
+relu6: _relu6
+
+class _selu(Block):
+    def __call__(self) -> Block: ...
+
+selu: _selu
+
+class _silu(Block):
+    def __call__(self) -> Block: ...
+
+silu: _silu
+
+class _mish(Block):
+    def __call__(self) -> Block: ...
+
+mish: _mish
+
+class _sigmoid(Block):
+    def __call__(self) -> Block: ...
+
+sigmoid: _sigmoid
+
+class _tanh(Block):
+    def __call__(self) -> Block: ...
+
+tanh: _tanh
+
+class _hardswish(Block):
+    def __call__(self) -> Block: ...
+
+hardswish: _hardswish
+
+class _hardsigmoid(Block):
+    def __call__(self) -> Block: ...
+
+hardsigmoid: _hardsigmoid
+
+class _softplus(Block):
+    def __call__(self, beta: float = 1.0, threshold: float = 20.0) -> Block: ...
+
+softplus: _softplus
+
+class _leakyrelu(Block):
+    def __call__(self, negative_slope: float = 0.01) -> Block: ...
+
+leakyrelu: _leakyrelu
+
+class _elu(Block):
+    def __call__(self, alpha: float = 1.0) -> Block: ...
+
+elu: _elu
+
+class _gelu(Block):
+    def __call__(self, approximate: Literal["none", "tanh"] = "none") -> Block: ...
+
+gelu: _gelu
+
+class _softmax(Block):
+    def __call__(self, dim: int = -1) -> Block: ...
+
+softmax: _softmax
+
+class _prelu(Block):
+    def __call__(self, num_parameters: int = 1, init: float = 0.25) -> Block: ...
+
+prelu: _prelu
+
+class _glu(Block):
+    def __call__(self, dim: int = -1) -> Block: ...
+
+glu: _glu
+
+class _logsoftmax(Block):
+    def __call__(self, dim: int = -1) -> Block: ...
+
+logsoftmax: _logsoftmax
+
+class _mean(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+mean: _mean
+
+class _sum(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+sum: _sum
+
+class _max(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+max: _max
+
+class _concat(Join):
+    @overload
+    def __call__(
+        self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block], dim: int = 1
+    ) -> Block: ...
+    @overload
+    def __call__(self, dim: int = 1) -> Join: ...
+
+concat: _concat
+
+class _gated(Join):
+    @overload
+    def __call__(
+        self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block], init: float = 0.0
+    ) -> Block: ...
+    @overload
+    def __call__(self, init: float = 0.0) -> Join: ...
+
+gated: _gated
+
+class _Torch:
+    def __getattr__(self, name: str) -> Any: ...
+
+nn: _Torch
+
+__all__ = [
+    "adaptiveavgpool1d",
+    "adaptiveavgpool2d",
+    "adaptiveavgpool3d",
+    "adaptivemaxpool1d",
+    "adaptivemaxpool2d",
+    "adaptivemaxpool3d",
+    "attention",
+    "avgpool1d",
+    "avgpool2d",
+    "avgpool3d",
+    "batchnorm1d",
+    "batchnorm2d",
+    "batchnorm3d",
+    "concat",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "convtranspose1d",
+    "convtranspose2d",
+    "convtranspose3d",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "elu",
+    "embedding",
+    "flatten",
+    "gated",
+    "gelu",
+    "global_avgpool",
+    "glu",
+    "groupnorm",
+    "gru",
+    "hardsigmoid",
+    "hardswish",
+    "id",
+    "instancenorm1d",
+    "instancenorm2d",
+    "instancenorm3d",
+    "layernorm",
+    "leakyrelu",
+    "linear",
+    "localresponsenorm",
+    "logsoftmax",
+    "lstm",
+    "max",
+    "maxpool1d",
+    "maxpool2d",
+    "maxpool3d",
+    "mean",
+    "mish",
+    "nn",
+    "pixelshuffle",
+    "positions",
+    "prelu",
+    "project",
+    "relu",
+    "relu6",
+    "rnn",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "sum",
+    "tanh",
+    "transpose",
+    "upsample",
+    "zeropad1d",
+    "zeropad2d",
+    "zeropad3d",
+]
