@@ -23,6 +23,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.language.source import Source, Span
+from fractal_dsl.language.walk import names_in
 from fractal_dsl.pipeline import check, parse
 from fractal_dsl.program.dump import dump
 from tests.support.effort import examples
@@ -47,6 +48,8 @@ def plain(node: object) -> Any:
         return [plain(x) for x in node]
     if not isinstance(node, Struct):
         return node
+    if isinstance(node, s.Where) and pruned(node) != node:
+        return plain(pruned(node))
     fields = {f: getattr(node, f) for f in node.__struct_fields__ if not isinstance(getattr(node, f), Span)}
     if isinstance(node, s.Call) and isinstance(node.func, s.Name) and node.func.id == "drop_path":
         args = zip(node.args, ("local", "global", "columns"), strict=False)
@@ -57,6 +60,16 @@ def plain(node: object) -> Any:
             parts = [getattr(part, name) if isinstance(part, type(node)) else (part,) for part in fields[name]]
             fields[name] = tuple([part for inner in parts for part in inner])
     return [type(node).__name__, *[plain(value) for value in fields.values()]]
+
+
+def pruned(where: s.Where) -> s.Expr:
+    """A body without the values that it does not need: Python drops what is not used."""
+    needed, kept = names_in(where.body), list[s.Binding]()
+    for value in reversed(where.values):
+        if value.name.id in needed:
+            kept.append(value)
+            needed |= names_in(value.value)
+    return replace(where, values=tuple(kept[::-1])) if kept else where.body
 
 
 def declarations(file: s.File) -> list[Any]:
@@ -299,6 +312,36 @@ def test_rules_may_use_each_other_and_what_is_below_them() -> None:
         B[n + 1] = A[n] | B[n]
 
     assert deferred(lambda columns, widths: A[4]).compile().summary.depth
+
+
+def test_values_are_one_tensor() -> None:
+    @fd.layer
+    def osa(out: int) -> fd.Block:
+        a = fd.value("a", fd.linear(out))
+        b = fd.value("b", a >> fd.linear(out))
+        fd.value("unused", b >> fd.relu)
+        return fd.concat(fd.id, a, b)
+
+    text = deferred(lambda columns, widths: osa(8) >> fd.linear(8)).to_frac()
+    assert "concat(id, a, b) where a = linear(out), b = a >> linear(out)" in text
+
+    once = fd.value("once", fd.linear(8))
+    first, second = (fd.layer(named(name, lambda: once >> fd.relu)) for name in ("first", "second"))
+    deferred(lambda columns, widths: first).to_frac()
+    with pytest.raises(BuilderError, match="the value `once` belongs to one body"):
+        deferred(lambda columns, widths: first >> second).to_frac()
+
+    twins = fd.value("a", fd.linear(8)), fd.value("a", fd.relu)
+    with pytest.raises(BuilderError, match="`a` is also the value of"):
+        fd.let("both", fd.sum(*twins))
+    relu = fd.value("relu", fd.linear(8))
+    with pytest.raises(BuilderError, match="the value `relu` hides `relu` of the language"):
+        fd.let("hidden", fd.sum(relu, fd.relu))
+
+
+def named(name: str, function: Callable[[], fd.Block]) -> Callable[[], fd.Block]:
+    function.__name__ = name
+    return function
 
 
 def test_the_warnings_of_a_net_point_at_python() -> None:

@@ -34,6 +34,7 @@ from fractal_dsl.builder.nets import Net, drop_path, f32, i64, init, net
 from fractal_dsl.builder.recurrences import join, layer, rule, when
 from fractal_dsl.builder.settings import train
 from fractal_dsl.builder.spec import Spec
+from fractal_dsl.builder.tensors import value
 from fractal_dsl.builder.values import Block, Join
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "settings",
     "shared",
     "train",
+    "value",
     "when",
     "zip",
 ]

@@ -14,6 +14,7 @@ from fractal_dsl.builder.loops import every_loop_used
 from fractal_dsl.builder.nodes import declared_name
 from fractal_dsl.builder.places import here
 from fractal_dsl.builder.signature import Signature, type_of
+from fractal_dsl.builder.tensors import with_values
 from fractal_dsl.builder.values import Block, Join, Layer, P, Symbol, Value
 from fractal_dsl.language import syntax as s
 
@@ -76,7 +77,7 @@ def shared(name: str, block: Block, *, doc: str = "") -> Block:
 def _let(name: str, value: object, doc: str, *, shared: bool) -> Any:
     at, name = here(), declared_name(name, here())
     with every_loop_used():
-        node = lift(value)
+        node = with_values(lift(value), object())
     tree = s.Let(s.Name(name, at), node, shared, at, doc)
     ref = Declaration((name,), at, lambda: tree).ref()
     match value:

@@ -14,6 +14,7 @@ from fractal_dsl.builder.places import here
 from fractal_dsl.builder.settings import Train
 from fractal_dsl.builder.signature import Signature
 from fractal_dsl.builder.spec import Spec
+from fractal_dsl.builder.tensors import with_values
 from fractal_dsl.builder.values import Block
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.language import syntax as s
@@ -111,6 +112,7 @@ def net(
         def make() -> s.NetDecl:
             (name,), (type_,) = signature.skipped, inputs
             body = body_of(signature, function(Block(signature.ref(name))), Block, "a block")
+            body = with_values(body, declaration)
             names = s.Name(signature.name, signature.at), s.Name(name, signature.at)
             return s.NetDecl(*names, type_.tree, to.tree, given, body, signature.at, signature.doc)
 

@@ -13,6 +13,7 @@ from fractal_dsl.builder.lift import Term, lift
 from fractal_dsl.builder.nodes import LOCAL, Parameter, Ref
 from fractal_dsl.builder.places import here
 from fractal_dsl.builder.signature import Signature
+from fractal_dsl.builder.tensors import with_values
 from fractal_dsl.builder.values import At, Block, Join, Layer, P, Value
 from fractal_dsl.language import syntax as s
 
@@ -63,10 +64,12 @@ def _declared(function: Callable[..., Any], kind: type[Any], what: str) -> Decla
 
     def make() -> s.LayerDecl:
         body = body_of(signature, function(**signature.symbols()), kind, what)
+        body = with_values(body, declaration) if kind is Block else body
         name = s.Name(signature.name, signature.at)
         return s.LayerDecl(name, signature.parameters, body, kind is Join, signature.at, signature.doc)
 
-    return Declaration((signature.name,), signature.at, make, signature)
+    declaration = Declaration((signature.name,), signature.at, make, signature)
+    return declaration
 
 
 class Rule(Term, Generic[P]):
@@ -108,7 +111,8 @@ class Cases:
             raise BuilderError(f"a case of `{name}` is a block, not {body!r}", at)
         var, offset = self._head(lift(level))
         condition = guard.condition if guard else None
-        self.cases.append(s.Case(self._rule.ref(), var, offset, condition, body.node, at, at))
+        tree = with_values(body.node, (self._rule, len(self.cases)))
+        self.cases.append(s.Case(self._rule.ref(), var, offset, condition, tree, at, at))
 
     def _head(self, level: s.Expr) -> tuple[s.Name | None, int]:
         match level:

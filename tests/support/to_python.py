@@ -59,11 +59,14 @@ class _Writer:
                 yield f"{name} = fd.param({name!r}, {self.type(decl.type)}{default}{self.domain(decl.domain)}{doc})"
             case s.Let():
                 kind = "shared" if decl.shared else "let"
-                yield f"{name} = fd.{kind}({name!r}, {self.expr(decl.value)}{doc})"
+                yield from self.values(decl.value, [])
+                yield f"{name} = fd.{kind}({name!r}, {self.result(decl.value, [])}{doc})"
             case s.LayerDecl():
                 yield f"@fd.{'join' if decl.is_join else 'layer'}"
                 yield from self.function(name, self.signature(decl.params), decl.doc)
-                yield f"    return {self.body(decl.body, [p.name.id for p in decl.params])}"
+                names = [p.name.id for p in decl.params]
+                yield from self.values(decl.body, names, "    ")
+                yield f"    return {self.result(decl.body, names)}"
             case s.RuleDecl():
                 yield from self.rule(decl, name)
             case s.NetDecl():
@@ -72,7 +75,8 @@ class _Writer:
                 types = f"{self.type(decl.input_type)}, to={self.type(decl.output_type)}"
                 yield f"@fd.net({types}, options=[{options}]{train})"
                 yield from self.function(name, _word(decl.input.id), decl.doc)
-                yield f"    return {self.body(decl.body, [])}"
+                yield from self.values(decl.body, [], "    ")
+                yield f"    return {self.result(decl.body, [])}"
             case s.TrainDecl():
                 rows = [f"{_word(row.key.id)}={self.setting(row.value)}" for row in decl.settings]
                 yield f"recipe = fd.train({', '.join(rows)})"
@@ -103,7 +107,8 @@ class _Writer:
             head = f"{_word(case.var.id)} + {case.offset}" if case.var and case.offset else _word(level)
             head = head if case.var else str(case.offset)
             guard = f", fd.when({self.body(case.guard, inside)})" if case.guard is not None else ""
-            body = self.body(case.body, inside)
+            yield from self.values(case.body, inside, "    ")
+            body = self.result(case.body, inside)
             yield f"    F[{head}{guard}] = {body}"
 
     def signature(self, params: tuple[s.Parameter, ...]) -> str:
@@ -151,6 +156,18 @@ class _Writer:
                 return self.expr(value)
 
     # expressions
+
+    def values(self, body: s.Expr, names: list[str], indent: str = "") -> Iterator[str]:
+        """A statement for each value of a body."""
+        for i, value in enumerate(body.values if isinstance(body, s.Where) else ()):
+            known = [*names, *[v.name.id for v in body.values[:i]]] if isinstance(body, s.Where) else names
+            yield f"{indent}{_word(value.name.id)} = fd.value({value.name.id!r}, {self.body(value.value, known)})"
+
+    def result(self, body: s.Expr, names: list[str]) -> str:
+        """The body of a declaration without its values."""
+        if isinstance(body, s.Where):
+            return self.body(body.body, [*names, *[v.name.id for v in body.values]])
+        return self.body(body, names)
 
     def body(self, expr: s.Expr, names: Collection[str]) -> str:
         before, self.local = self.local, self.local | {*names}
