@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any, cast
 
 
 def _from(frame: FrameType) -> Iterator[dis.Instruction]:
@@ -30,8 +31,8 @@ def ignores(frame: FrameType, names: list[str]) -> bool:
     """Whether a list comprehension that a frame runs mentions none of its variables."""
     first, *rest = _from(frame)
     body = [i for i in rest if i.offset < first.argval]
-    loaded = [i.argval for i in body if "LOAD_" in i.opname]
-    used = {name for value in loaded for name in (value if isinstance(value, tuple) else (value,))}
+    loaded: list[Any] = [i.argval for i in body if "LOAD_" in i.opname]
+    used = {name for value in loaded for name in (cast(tuple[Any, ...], value) if type(value) is tuple else (value,))}
     return any(i.opname == "LIST_APPEND" for i in body) and not used & {*names}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -46,18 +47,26 @@ class Option(Struct, frozen=True):
     tree: s.Call
 
 
-def drop_path(local: float | None = None, global_: float | None = None, columns: str | None = None) -> Option:
-    """Drop-path in training: the probability of each operand, the share of global steps; ``columns="all"``."""
-    given = {"local": local, "global": global_}
-    args = arguments([], {k: v for k, v in given.items() if v is not None})
-    if columns is not None:
+def drop_path(
+    local: float | None = None,
+    global_: float | None = None,
+    columns: Literal["all"] | Sequence[float] | None = None,
+) -> Option:
+    """Drop-path in training: the probability that an operand is dropped in a local step, and that a step is global.
+
+    ``columns="all"`` trains every column on each mini-batch; weights of columns say how often each is drawn.
+    """
+    given = {"local": local, "global": global_, "columns": columns}
+    args = arguments([], {k: v for k, v in given.items() if v is not None and not isinstance(v, str)})
+    if isinstance(columns, str):
         args = (*args, s.Arg("columns", Ref(columns, here(), LOCAL), here()))
     return Option(s.Call(Ref("drop_path", here(), LOCAL), args, here()))
 
 
-def init(name: str) -> Option:
-    """The initialisation of the weights, such as ``"xavier"``."""
-    return Option(s.Call(Ref("init", here(), LOCAL), arguments([name]), here()))
+def init(name: str, *, fan: Literal["in", "out", "average"] | None = None) -> Option:
+    """The initialisation of the weights, such as ``"xavier"``, and the fan that it divides by."""
+    named = {} if fan is None else {"fan": fan}
+    return Option(s.Call(Ref("init", here(), LOCAL), arguments([name], named), here()))
 
 
 class Net(Holder):

@@ -22,10 +22,12 @@ def train(
     validation: float = 0.1,
     init_from: str = ...,
     freeze: Sequence[str] = ...,
+    lr_scale: Sequence[str] = ...,
     optimizer: str | Setting = ...,
     schedule: str | Setting = ...,
     clip: float = ...,
     ema: float = ...,
+    recalibrate: str | Setting = ...,
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
@@ -94,11 +96,26 @@ def binary_cross_entropy(*, pos_weight: Sequence[float] = ..., balanced: bool = 
 def squared() -> Setting: ...
 def absolute() -> Setting: ...
 def huber(*, delta: float = 1.0) -> Setting: ...
-def sgd(*, lr: float = 0.02, momentum: float = 0.9, weight_decay: float = 0.0, nesterov: bool = False) -> Setting: ...
+def sgd(
+    *,
+    move_dropped: bool = False,
+    lr: float = 0.02,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> Setting: ...
 def adamw(
-    *, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-08, weight_decay: float = 0.01
+    *,
+    move_dropped: bool = False,
+    lr: float = 0.001,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-08,
+    weight_decay: float = 0.01,
 ) -> Setting: ...
 def halving(*, warmup: float = 0.0, gamma: float = 0.1, drops: int = ...) -> Setting: ...
 def cosine(*, warmup: float = 0.0, floor: float = 0.0) -> Setting: ...
 def step(*, warmup: float = 0.0, at: Sequence[int], gamma: float = 0.1) -> Setting: ...
 def constant(*, warmup: float = 0.0) -> Setting: ...
+def end(*, examples: int = 10000) -> Setting: ...
+def epoch(*, examples: int = 10000) -> Setting: ...

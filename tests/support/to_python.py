@@ -143,7 +143,7 @@ class _Writer:
     def option(self, option: s.Call) -> str:
         assert isinstance(option.func, s.Name)
         args = [
-            f"{_word(a.name or '')}={a.value.id!r}" if isinstance(a.value, s.Name) else self.argument(a)
+            "columns='all'" if isinstance(a.value, s.Name) and a.value.id == "all" else self.argument(a)
             for a in option.args
         ]
         return f"fd.{option.func.id}({', '.join(args)})"
