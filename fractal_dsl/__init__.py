@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fractal_dsl.base.errors import UserError
     from fractal_dsl.compiled import Compiled
+    from fractal_dsl.importing import from_torch
     from fractal_dsl.language.diagnostics import Diagnostic, FracError
     from fractal_dsl.pipeline import compile_file, compile_text
     from fractal_dsl.runtime import FractalModule, build
@@ -39,6 +40,7 @@ __all__ = [
     "build",
     "compile_file",
     "compile_text",
+    "from_torch",
     "load_artifact",
     "save_artifact",
 ]
@@ -55,6 +57,7 @@ _MODULES = {
     "build": "fractal_dsl.runtime.build",
     "compile_file": "fractal_dsl.pipeline",
     "compile_text": "fractal_dsl.pipeline",
+    "from_torch": "fractal_dsl.importing",
     "load_artifact": "fractal_dsl.runtime.artifact",
     "save_artifact": "fractal_dsl.runtime.artifact",
 }

@@ -107,7 +107,7 @@ _PIECES = {
     "NAME": st.sampled_from([" a ", " conv ", " F ", " n "]),
     "INT": st.sampled_from([" 1 ", " 64 ", " 1_000 "]),
     "FLOAT": st.sampled_from([" 0.5 ", " 1e-3 "]),
-    "PROB": st.sampled_from([" 15% ", " 2.5% "]),
+    "PROB": st.sampled_from([" 15% ", " 2.5% ", "12.5%"]),
     "STRING": st.sampled_from([' "x" ', ' "" ']),
     "SPACE": st.sampled_from([" ", "\n", "\n\n"]),
     "COMMENT": st.sampled_from([" # one\n", "\n# two\n", "\n\n## three \n"]),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any, cast
 
 import typer
@@ -79,7 +80,7 @@ def _command(name: str) -> Any:
     """
     module, example, _ = COMMANDS[name]
     with _absent("interegular", "regex"):
-        function = getattr(import_module(f"fractal_dsl.cli.{module}"), name)
+        function = getattr(import_module(f"fractal_dsl.cli.{module}"), f"{name}_" if iskeyword(name) else name)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     kind = _Training if name in ("train", "sweep") else _Command
     alone.command(name, cls=kind, epilog=f"Example: fractal-dsl {example}")(function)

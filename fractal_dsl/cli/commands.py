@@ -20,6 +20,11 @@ PANELS = {
             "new digits",
             "Create a folder with a net, sample data that it trains on, and the commands to run next.",
         ),
+        "import": Entry(
+            "importing",
+            "import torchvision:resnet50 -o resnet50.frac",
+            "Read a PyTorch net back into the language, and check that the text computes the same.",
+        ),
         "doctor": Entry(
             "doctor",
             "doctor",

@@ -1,0 +1,104 @@
+"""The builder of plain graphs, and the values that operations take and give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fractal_dsl.importing.modules import with_defaults
+from fractal_dsl.importing.plain import INPUT, Place, PlainGraph, Step
+from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpValue, ShapeError, Tensor
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The output of a step."""
+
+    number: int
+    out: Tensor
+
+    @property
+    def rank(self) -> int:
+        """The number of axes, with the batch."""
+        return len(self.out.shape) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A tensor that does not depend on the input. ``name`` is that of a parameter or buffer with the same elements in
+    the same order, or empty."""
+
+    value: torch.Tensor
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Tensors of one shape side by side along a new axis, which some operation is about to reduce."""
+
+    items: tuple[Ref, ...]
+    dim: int
+
+
+class Builder:
+    """Adds steps to a plain graph. ``place`` is that of the operation at hand."""
+
+    def __init__(self, input: Tensor) -> None:
+        self.steps = [Step(INPUT, {}, (), input)]
+        self.place = Place()
+
+    @property
+    def input(self) -> Ref:
+        """The input of the net."""
+        return Ref(0, self.steps[0].out)
+
+    def layer(self, op: str, x: Any, tensors: Mapping[str, str] | None = None, **args: OpValue) -> Ref:
+        """Add a layer on ``x``. Raises Refusal if the language has no such layer, or it does not take this input."""
+        if not isinstance(x, Ref):
+            raise Refusal(f"`{op}` has a constant as its input", self.place)
+        if op == "id":
+            return x
+        if op not in LAYERS:
+            raise Refusal(f"the language has no layer for `{op}`", self.place)
+        spec, full = LAYERS[op], with_defaults(op, args)
+        try:
+            out = spec.out(x.out, full)
+        except ShapeError as error:
+            raise Refusal(error.message, self.place) from None
+        return self._add(Step(op, full, (x.number,), out, self.place, tensors or {}))
+
+    def join(self, op: str, operands: Sequence[Any], tensors: Mapping[str, str] | None = None, **args: OpValue) -> Ref:
+        """Add a join of several tensors; of one, it is that tensor. Raises Refusal."""
+        refs = [o for o in operands if isinstance(o, Ref)]
+        if len(refs) < len(operands):
+            raise Refusal(f"`{op}` has a constant operand", self.place)
+        if len(refs) == 1:
+            return refs[0]
+        if op not in JOINS:
+            raise Refusal(f"the language has no join for `{op}`", self.place)
+        full = {p.name: args.get(p.name, None if p.default is REQUIRED else p.default) for p in JOINS[op].params}
+        try:
+            out = JOINS[op].out(tuple([r.out for r in refs]), full)
+        except ShapeError as error:
+            shapes = " and ".join(dict.fromkeys(str(r.out) for r in refs))
+            raise Refusal(f"{error.message}, not {shapes}", self.place) from None
+        return self._add(Step(op, full, tuple([r.number for r in refs]), out, self.place, tensors or {}))
+
+    def operands(self, x: Any, op: str) -> list[Ref]:
+        """The operands of a value that a join of this kind computes; else the value itself."""
+        step = self.steps[x.number] if isinstance(x, Ref) else None
+        if step is None or step.op != op:
+            return [x]
+        return [Ref(i, self.steps[i].out) for i in step.inputs]
+
+    def _add(self, step: Step) -> Ref:
+        self.steps.append(step)
+        return Ref(len(self.steps) - 1, step.out)
+
+    def finish(self, output: Ref) -> PlainGraph:
+        """The graph of what the output needs."""
+        return PlainGraph(tuple(self.steps), output.number).live()

@@ -1,0 +1,174 @@
+"""A module as an fx graph, by symbolic trace or else by ``torch.export``. Both run it on an example."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+
+from fractal_dsl.importing.modules import is_known
+from fractal_dsl.importing.places import is_user_file, line_text, scope_of
+from fractal_dsl.importing.plain import Place, Scope
+from fractal_dsl.importing.refusal import Refusal
+
+
+class _Tracer(fx.Tracer):
+    """Traces into every module that has no counterpart in the language."""
+
+    record_stack_traces = True
+
+    def __init__(self) -> None:
+        super().__init__(param_shapes_constant=True)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_known(m)
+
+
+def capturers() -> list[tuple[str, Callable[[nn.Module, Tensor], fx.GraphModule]]]:
+    """The ways to capture a module, in the order in which they are tried."""
+    return [("torch.fx", trace), ("torch.export", export)]
+
+
+def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
+    """Trace a module symbolically. Raises Refusal."""
+    tracer = _Tracer()
+    with unchanged(module):
+        try:
+            graph = tracer.trace(module)
+        except Refusal:
+            raise
+        except Exception as error:
+            inner = [Scope(key, type_of) for key, type_of in map(scope_of, tracer.module_stack.items())]
+            place = Place(tuple(inner), _line(error.__traceback__))
+            control = isinstance(error, TraceError)
+            reason = "its control flow depends on the input" if control else f"torch.fx cannot trace it: {_said(error)}"
+            raise Refusal(reason, place) from error
+        return fx.GraphModule(tracer.root, graph)
+
+
+def export(module: nn.Module, example: Tensor) -> fx.GraphModule:
+    """Capture a module with ``torch.export``, which follows control flow on shapes. Raises Refusal."""
+    with unchanged(module), _quiet():
+        try:
+            program = torch.export.export(module, (example,), strict=False)
+        except Exception as error:
+            said = _said(error)
+            depends = "data-dependent" in said.lower() or "DataDependent" in type(error).__name__
+            reason = "its control flow depends on values" if depends else f"torch.export cannot read it: {said}"
+            raise Refusal(reason, Place((), _line(error.__traceback__))) from error
+    return of_program(program)
+
+
+def of_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    """The graph module of an exported program. Raises Refusal if it changes buffers."""
+    changed = [*program.graph_signature.buffers_to_mutate.values()]
+    if changed:
+        raise Refusal(f"it changes its buffer `{changed[0]}`")
+    result = program.module()
+    assert isinstance(result, fx.GraphModule)
+    for node in list(result.graph.nodes):
+        if node.op == "call_module" and not node.users:  # checks of the input's shape
+            result.graph.erase_node(node)
+    return result
+
+
+def check_readable(module: nn.Module) -> None:
+    """Raise Refusal for hooks, and for parameters that are not float32."""
+    for path, inner in module.named_modules():
+        place = Place((Scope(path, type(inner).__name__),))
+        if not isinstance(inner, fx.GraphModule) and _hooks(inner):
+            raise Refusal("it has forward hooks, which could change what it computes; remove them first", place)
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if value.dtype.is_complex or (value.dtype.is_floating_point and value.dtype != torch.float32):
+            path, _, last = name.rpartition(".")
+            help = "" if value.dtype.is_complex else "; convert it with .float()"
+            place = Place((Scope(path, type(module.get_submodule(path)).__name__),))
+            raise Refusal(f"`{last}` is {str(value.dtype).removeprefix('torch.')}, not float32{help}", place)
+
+
+_CONSTANT = "_tensor_constant"
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Generator[None]:
+    """Refuse a module that changes its buffers or attributes while it runs, and undo the changes."""
+    before = [(m, dict(vars(m)), dict(_buffers(m))) for m in module.modules()]
+    names = {id(m): path for path, m in module.named_modules()}
+    saved = [(b, b.clone(), b._version) for _, _, buffers in before for b in buffers.values() if b is not None]
+    try:
+        yield
+    finally:
+        changed: list[tuple[nn.Module, str]] = []
+        for inner, attributes, buffers in before:
+            for name, value in buffers.items():
+                if _buffers(inner).get(name) is not value:
+                    _buffers(inner)[name] = value
+                    changed.append((inner, name))
+            for name in {*attributes, *vars(inner)}:
+                now = vars(inner).get(name)
+                if name.startswith(_CONSTANT):  # the tracer keeps constants there
+                    del vars(inner)[name]
+                    continue
+                if now is not attributes.get(name):
+                    changed += [(inner, name)] if isinstance(now, fx.Proxy | Tensor) else []
+                    if name in attributes:
+                        vars(inner)[name] = attributes[name]
+                    elif isinstance(now, fx.Proxy):
+                        del vars(inner)[name]
+        for buffer, value, version in saved:
+            if buffer._version != version and not torch.equal(buffer, value):
+                buffer.copy_(value)
+                owner = next((m, n) for m, _, held in before for n, b in held.items() if b is buffer)
+                changed.append(owner)
+    if changed:
+        inner, name = changed[0]
+        place = Place((Scope(names.get(id(inner), ""), type(inner).__name__),))
+        raise Refusal(f"it changes its buffer or attribute `{name}` while it runs", place, final=True)
+
+
+def _hooks(module: nn.Module) -> bool:
+    return bool(vars(module)["_forward_hooks"] or vars(module)["_forward_pre_hooks"])
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    return vars(module)["_buffers"]
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without the warnings and the log of torch.export."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _said(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+def _line(trace: TracebackType | None) -> str:
+    frames = [f for f in traceback.extract_tb(trace) if is_user_file(f.filename)]
+    return line_text(frames[-1]) if frames else ""
+
+
+def place_of(node: fx.Node) -> Place:
+    """Where an fx node comes from."""
+    from fractal_dsl.importing.places import lines_of_trace
+
+    stack: dict[str, Any] = node.meta.get("nn_module_stack") or {}
+    scopes = [Scope(key, cls) for key, cls in map(scope_of, stack.items())]
+    return Place(tuple([s for s in scopes if s.path]), lines_of_trace(node.stack_trace or ""))

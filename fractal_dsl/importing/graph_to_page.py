@@ -1,0 +1,64 @@
+"""A plain graph as a page: decomposed, with the layers, the rules and the repetitions that a person would write."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fractal_dsl.importing.grams import layers_of_grams
+from fractal_dsl.importing.graph_to_term import graph_to_term
+from fractal_dsl.importing.loops import fold_loops
+from fractal_dsl.importing.naming import Naming, free
+from fractal_dsl.importing.page import Page, Shared
+from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.importing.rules import fold_rules
+from fractal_dsl.importing.scopes import layers_of_scopes
+from fractal_dsl.importing.terms import Bundle, Call, Chain, chains
+from fractal_dsl.importing.tidy import tidy
+
+
+def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
+    """The page of a net. Raises Refusal for a graph that the language cannot express."""
+    shared, decls = _shared(graph)
+    body = graph_to_term(graph, shared)
+    page = Page(net, graph.steps[0].out, graph.steps[graph.output].out, body, [*decls], comment)
+    naming = Naming(graph)
+    fold_rules(page, naming)
+    _check_closed(page, graph)
+    layers_of_scopes(page, graph, naming)
+    layers_of_grams(page, naming)
+    fold_loops(page)
+    layers_of_grams(page, naming, any_step=True)
+    fold_loops(page)
+    tidy(page)
+    return page
+
+
+def _shared(graph: PlainGraph) -> tuple[dict[int, str], list[Shared]]:
+    """The steps that share their weights with others, by name, and their declarations. Raises Refusal if steps share a
+    part of their weights."""
+    users: dict[str, list[int]] = defaultdict(list)
+    for number, step in enumerate(graph.steps):
+        for name in step.tensors.values():
+            users[name].append(number)
+    names: dict[int, str] = {}
+    decls: list[Shared] = []
+    for group in users.values():
+        if len(group) < 2 or group[0] in names:
+            continue
+        first = graph.steps[group[0]]
+        for number in group[1:]:
+            step = graph.steps[number]
+            if (step.op, step.args, step.tensors) != (first.op, first.args, first.tensors):
+                raise Refusal("it shares some of its weights with another operation, not all of them", step.place)
+        name = free(f"shared_{first.op.rstrip('123d')}", [d.name for d in decls])
+        names |= dict.fromkeys(group, name)
+        decls.append(Shared(name, Chain((Call(first.op, tuple(first.args.items())),))))
+    return names, decls
+
+
+def _check_closed(page: Page, graph: PlainGraph) -> None:
+    """Raise Refusal if columns are left open, because no rule was recognised."""
+    for chain in chains(page.body):
+        if any(isinstance(step, Bundle) for step in chain.steps):
+            raise Refusal("the branches of a mean share steps, and they are no level of a rule")

@@ -1,0 +1,246 @@
+"""A captured fx graph as a plain graph: each operation, run on an example, becomes steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+from torch._ops import OpOverload
+from torch.nn import functional as F
+
+from fractal_dsl.importing import weighted
+from fractal_dsl.importing.building import Builder, Held, Ref, Stacked
+from fractal_dsl.importing.capture import place_of, unchanged
+from fractal_dsl.importing.functions import FUNCTIONS
+from fractal_dsl.importing.modules import OUTPUTS, is_known, module_to_layer
+from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.ops import Tensor
+from fractal_dsl.runtime import layers
+from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
+
+_FUNCTIONAL = {function: name for name, function in vars(F).items() if callable(function)}
+_REDUCTIONS = {function: name for name, function in REDUCTIONS.items()}
+_SHAPES = frozenset(
+    "size shape dim ndim ndimension numel dtype device sym_size is_cuda type is_floating_point stride layout "
+    "requires_grad is_nested __len__".split()
+)
+"""What Python may read of a tensor, because it does not depend on its values."""
+_DTYPES = {torch.float32: "f32", torch.int64: "i64"}
+
+
+def lower(module: fx.GraphModule, example: torch.Tensor) -> PlainGraph:
+    """The plain graph of a captured module, found by running it on an example. Raises Refusal."""
+    lowering = _Lowering(module, example)
+    with torch.no_grad(), unchanged(module):
+        lowering.run(example)
+    return lowering.builder.finish(lowering.result())
+
+
+class _Lowering(fx.Interpreter):
+    """Runs an fx graph, and adds the steps of each node."""
+
+    def __init__(self, module: fx.GraphModule, example: torch.Tensor) -> None:
+        super().__init__(module)
+        self.batch = len(example)
+        self.builder = Builder(Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])))
+        self.values: dict[fx.Node, Any] = {}
+        state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        self.names = {id(t): name for name, t in reversed(state)}
+        self.first = {name: self.names[id(t)] for name, t in state}  # one name for tensors with several
+        self.returned: Any = None
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        self.builder.place = place_of(n)
+        try:
+            real = super().run_node(n)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise Refusal(f"it fails on the example: {error}", self.builder.place) from error
+        value = self._lowered(n, real)
+        self._check(n, value, real)
+        self.values[n] = value
+        return real
+
+    def result(self) -> Ref:
+        """The output. Raises Refusal unless it is one tensor."""
+        value = self.returned
+        while isinstance(value, list | tuple | dict) and len(value) == 1:
+            value = next(iter(value.values() if isinstance(value, dict) else value))
+        if not isinstance(value, Ref):
+            count = len(value) if isinstance(value, list | tuple | dict) else 0
+            raise Refusal(f"it returns {count} values; a net has one output" if count else "its output is a constant")
+        return value
+
+    def _value(self, node: fx.Node) -> Any:
+        return _Value(self.values[node])
+
+    def _lowered(self, n: fx.Node, real: Any) -> Any:
+        given = fx.map_arg((n.args, n.kwargs), self._value)
+        args, kwargs = _unwrapped(given)
+        match n.op:
+            case "placeholder":
+                return self.builder.input
+            case "get_attr":
+                return Held(real, self.names.get(id(real), "")) if isinstance(real, torch.Tensor) else real
+            case "output":
+                self.returned = args[0]
+                return None
+            case _:
+                pass
+        if not any(isinstance(v, Ref | Stacked) for v in _leaves((args, kwargs))):
+            return _constant(real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)])
+        name = self._name(n)
+        if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
+            raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)
+        if not any(isinstance(v, torch.Tensor) for v in _leaves(real)):
+            known = args[1] if name in ("getattr", "_get_attr") else name
+            if real is None or known in _SHAPES:
+                return real
+            raise Refusal(f"`{name}` reads values of a tensor to go on with them in Python", self.builder.place)
+        value = self._called(n, name, args, dict(kwargs))
+        if _in_place(n, name, self.module) and isinstance(value, Ref) and isinstance(args[0], Ref):
+            self.values |= {node: value for node, other in self.values.items() if other == args[0]}
+        return value
+
+    def _called(self, n: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if n.op == "call_module":
+            return self._module(str(n.target), args, kwargs)
+        reduction = _REDUCTIONS.get(cast(Any, n.target))
+        if reduction is not None:
+            return self.builder.join(reduction, args)
+        if n.target is join_concat:
+            return self.builder.join("concat", args[0], dim=args[1])
+        lower = FUNCTIONS.get(name)
+        if lower is None:
+            raise Refusal(f"`{name}` has no counterpart in the language", self.builder.place)
+        first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
+        try:
+            return lower(self.builder, *first, *args, **kwargs)
+        except (TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
+            reason = f"this use of `{name}` has no counterpart in the language"
+            raise Refusal(reason, self.builder.place) from error
+
+    def _module(self, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        module = self.module.get_submodule(path)
+        assert is_known(module)
+        state = [name for name in module.state_dict() if "_column" not in name]
+        if isinstance(module, layers.Gated):
+            init = 0.0
+            return self.builder.join("gated", args, {"logits": self.first[f"{path}.logits"]}, init=init)
+        x = args[0] if args else kwargs.get("query", kwargs.get("input"))
+        if not isinstance(x, Ref):
+            raise Refusal(f"`{path}` has a constant as its input", self.builder.place)
+        try:
+            name, given = module_to_layer(module, x.out)
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, self.builder.place) from None
+        prefix = ""
+        if type(module) in OUTPUTS:
+            prefix = "attention." if name == "attention" else "layer."
+            given |= self._attends(args, kwargs) if name == "attention" else {}
+            if name != "attention" and len(args) > 1:
+                raise Refusal("an initial state has no counterpart in the language", self.builder.place)
+        ref = self.builder.layer(name, x, {prefix + key: self.first[f"{path}.{key}"] for key in state}, **given)
+        return (ref, None) if type(module) in OUTPUTS else ref
+
+    def _attends(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Check that attention is self-attention, and whether it is causal."""
+        names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average", "is_causal")
+        given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        if not given["query"] == given["key"] == given["value"]:
+            raise Refusal("attention over another sequence has no counterpart in the language", self.builder.place)
+        mask = given.get("attn_mask")
+        if given.get("key_padding_mask") is not None or not (mask is None or isinstance(mask, Held)):
+            raise Refusal("attention with a mask that depends on the input", self.builder.place)
+        causal = isinstance(mask, Held) and weighted.causal_mask(mask.value, given["query"].out.shape[0])
+        if mask is not None and not causal:
+            raise Refusal("attention with a mask other than a causal one", self.builder.place)
+        return {"causal": causal}
+
+    def _name(self, n: fx.Node) -> str:
+        target = n.target
+        if isinstance(target, str):
+            name = target if n.op == "call_method" else type(self.module.get_submodule(target)).__name__
+        elif isinstance(target, OpOverload):
+            name = target.overloadpacket.__name__
+        else:
+            name = _FUNCTIONAL.get(target) or getattr(target, "__name__", str(target))
+        return name if name.startswith("_") else name.removesuffix("_")
+
+    def _check(self, n: fx.Node, value: Any, real: Any) -> None:
+        """Check that a value has the shape and type that the language says, and that the batch comes first."""
+        if not isinstance(value, Ref) or not isinstance(real, torch.Tensor):
+            return
+        if tuple(real.shape) != (self.batch, *value.out.shape) or _DTYPES.get(real.dtype) != value.out.dtype:
+            shown = f"{real.dtype} {list(real.shape)}".removeprefix("torch.")
+            reason = f"`{self._name(n)}` outputs {shown}, where {value.out} with the batch first was expected"
+            raise Refusal(reason, self.builder.place)
+
+
+class _Value:
+    """Keeps ``fx.map_arg`` from looking into a value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def _unwrapped(value: Any) -> Any:
+    match value:
+        case _Value():
+            return value.value
+        case dict():
+            return {key: _unwrapped(item) for key, item in value.items()}
+        case slice():
+            return slice(*[_unwrapped(v) for v in (value.start, value.stop, value.step)])
+        case list():
+            return [_unwrapped(item) for item in value]
+        case tuple():
+            return tuple([_unwrapped(item) for item in value])
+        case _:
+            return value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    match value:
+        case dict():
+            yield from _leaves(list(value.values()))
+        case slice():
+            yield from _leaves([value.start, value.stop, value.step])
+        case list() | tuple():
+            for item in value:
+                yield from _leaves(item)
+        case _:
+            yield value
+
+
+def _constant(real: Any, held: list[Held]) -> Any:
+    """The result of an operation on constants. A view of all elements of one weight is still that weight."""
+    if not isinstance(real, torch.Tensor):
+        return _held_inside(real)
+    same = [h for h in held if h.name and h.value.data_ptr() == real.data_ptr() and h.value.numel() == real.numel()]
+    return Held(real, same[0].name if same and real.is_contiguous() else "")
+
+
+def _held_inside(real: Any) -> Any:
+    if isinstance(real, torch.Tensor):
+        return Held(real)
+    if isinstance(real, dict):
+        return {key: _held_inside(value) for key, value in real.items()}
+    return type(real)(_held_inside(v) for v in real) if type(real) in (list, tuple) else real
+
+
+_IN_PLACE = {"iadd", "imul", "itruediv", "isub"}
+
+
+def _in_place(n: fx.Node, name: str, module: nn.Module) -> bool:
+    """Whether an operation overwrites its first argument."""
+    if n.op == "call_module":
+        return bool(getattr(module.get_submodule(str(n.target)), "inplace", False))
+    target = n.target
+    written = target if isinstance(target, str) else getattr(target, "__name__", "").split(".")[0]
+    return bool(n.kwargs.get("inplace")) or (written.endswith("_") and not written.endswith("__")) or name in _IN_PLACE

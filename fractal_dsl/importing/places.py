@@ -1,0 +1,39 @@
+"""Places in Python code, from stack traces and module stacks."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from traceback import FrameSummary
+from typing import Any
+
+import torch
+
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_OURS = str(Path(__file__).parents[1]) + os.sep
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in \S+\n\s*(.*)')
+
+
+def is_user_file(name: str) -> bool:
+    """Whether a file is neither torch's nor ours."""
+    return not name.startswith((_TORCH, _OURS, "<"))
+
+
+def line_text(frame: FrameSummary) -> str:
+    """A frame as ``file:line: code``."""
+    return f"{frame.filename}:{frame.lineno}: {frame.line or ''}".rstrip(": ")
+
+
+def lines_of_trace(trace: str) -> str:
+    """The innermost line of a stack trace that is neither torch's nor ours, as ``file:line: code``."""
+    frames = [m for m in _FRAME.finditer(trace) if is_user_file(m[1])]
+    return f"{frames[-1][1]}:{frames[-1][2]}: {frames[-1][3]}".rstrip(": ") if frames else ""
+
+
+def scope_of(entry: tuple[str, Any]) -> tuple[str, str]:
+    """The path of a call of a submodule, distinct for each call, and the name of its class."""
+    key, (path, cls) = entry
+    name = cls if isinstance(cls, str) else cls.__name__
+    call = re.search(r"@\d+$", key)
+    return path.removeprefix("L['self'].") + (call[0] if call and path and "@" not in path else ""), name.split(".")[-1]

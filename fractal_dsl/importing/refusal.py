@@ -1,0 +1,16 @@
+"""The error for a module that cannot be written in the language."""
+
+from __future__ import annotations
+
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.importing.plain import Place
+
+
+class Refusal(UserError):
+    """A module cannot be imported. The message names the operation, the module path and the source line.
+
+    ``final`` means that no other way to capture the module would help."""
+
+    def __init__(self, reason: str, place: Place | None = None, *, final: bool = False) -> None:
+        self.reason, self.place, self.final = reason, place or Place(), final
+        super().__init__(f"the module cannot be imported: {reason}" + self.place.text())

@@ -1,0 +1,59 @@
+"""Dominators of a plain graph, and the regions between a step and its dominator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fractal_dsl.importing.plain import PlainGraph
+
+
+class Regions:
+    """Dominators, by Cooper, Harvey and Kennedy, *A simple, fast dominance algorithm*, 2001; one pass is
+    enough without cycles.
+
+    ``dominator[n]`` is the last step before step n that every path to n passes. ``above[n]`` is the bit set of step n
+    and all before it."""
+
+    def __init__(self, graph: PlainGraph) -> None:
+        self.graph = graph
+        self.dominator = [0] * len(graph.steps)
+        self.depth = [0] * len(graph.steps)
+        self.above = [1] * len(graph.steps)
+        for number, step in enumerate(graph.steps):
+            if number == 0:
+                continue
+            nearest = step.inputs[0]
+            for other in step.inputs[1:]:
+                nearest = self.common(nearest, other)
+            self.dominator[number] = nearest
+            self.depth[number] = self.depth[nearest] + 1
+            for source in step.inputs:
+                self.above[number] |= self.above[source]
+            self.above[number] |= 1 << number
+
+    def common(self, a: int, b: int) -> int:
+        """The nearest step that dominates both, which may be one of them."""
+        while a != b:
+            if self.depth[a] >= self.depth[b]:
+                a = self.dominator[a]
+            else:
+                b = self.dominator[b]
+        return a
+
+    def within(self, top: int, number: int) -> int:
+        """The bit set of the steps between a dominator, left out, and a step."""
+        return self.above[number] & ~self.above[top]
+
+    def groups(self, top: int, operands: Sequence[int]) -> list[list[int]]:
+        """Operands below a step that dominates them, by position, in groups that have steps in common."""
+        groups: list[tuple[int, list[int]]] = []
+        for slot, operand in enumerate(operands):
+            region, slots = self.within(top, operand), [slot]
+            rest: list[tuple[int, list[int]]] = []
+            for other, members in groups:
+                if other & region:
+                    region, slots = region | other, members + slots
+                else:
+                    rest.append((other, members))
+            groups = [*rest, (region, sorted(slots))]
+        return sorted([slots for _, slots in groups])

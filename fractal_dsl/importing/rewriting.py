@@ -1,0 +1,131 @@
+"""Rewrites a plain graph so that it reads as nested series and parallel parts, without changing what it computes."""
+
+from __future__ import annotations
+
+from fractal_dsl.importing.plain import Place, PlainGraph, Step, renumbered
+from fractal_dsl.importing.regions import Regions
+from fractal_dsl.ops import JOINS, Tensor
+
+
+def rewritten(graph: PlainGraph) -> PlainGraph:
+    """The graph after all rewrites."""
+    for rewrite in (_global_pooling, _left_nested_sums, _shared_prefixes, _hoisted, _shortcuts_first):
+        graph = rewrite(graph).live()
+    while (grouped := _grouped(graph)) is not None:
+        graph = grouped.live()
+    return graph
+
+
+def common(a: Place, b: Place) -> Place:
+    """The place around two places."""
+    scopes = [x for x, y in zip(a.scopes, b.scopes, strict=False) if x == y]
+    return Place(tuple(scopes), a.line)
+
+
+def _global_pooling(graph: PlainGraph) -> PlainGraph:
+    """Pooling to one element and flattening are ``global_avgpool``."""
+    steps, readers = list(graph.steps), graph.consumers()
+    for number, step in enumerate(graph.steps):
+        if step.op != "flatten" or step.args != {"start_dim": 1, "end_dim": -1}:
+            continue
+        pool = graph.steps[step.inputs[0]]
+        single = pool.op.startswith("adaptiveavgpool") and pool.args["output_size"] == 1
+        if single and len(readers[step.inputs[0]]) == 1:
+            steps[number] = Step("global_avgpool", {}, pool.inputs, step.out, common(pool.place, step.place))
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _left_nested_sums(graph: PlainGraph) -> PlainGraph:
+    """``(a + b) + c`` is one sum of three, if nothing else reads ``a + b``."""
+    steps, readers = list(graph.steps), graph.consumers()
+    for number, step in enumerate(graph.steps):
+        if step.op in ("sum", "max") and step.inputs:
+            first = steps[step.inputs[0]]
+            if first.op == step.op and first.args == step.args and len(readers[step.inputs[0]]) == 1:
+                operands = (*first.inputs, *step.inputs[1:])
+                steps[number] = Step(step.op, step.args, operands, step.out, common(first.place, step.place))
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _shared_prefixes(graph: PlainGraph) -> PlainGraph:
+    """``concat(a, b, c)`` beside ``concat(a, b)`` is ``concat(concat(a, b), c)``, as in a dense block."""
+    steps = list(graph.steps)
+    known: dict[tuple[object, ...], int] = {}
+    for number, step in enumerate(graph.steps):
+        if step.op != "concat":
+            continue
+        dim = step.args["dim"]
+        for end in range(len(step.inputs) - 1, 1, -1):
+            if (dim, step.inputs[:end]) in known:
+                operands = (known[dim, step.inputs[:end]], *step.inputs[end:])
+                steps[number] = Step("concat", step.args, operands, step.out, step.place)
+                break
+        known.setdefault((dim, step.inputs), number)
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _hoisted(graph: PlainGraph) -> PlainGraph:
+    """A concatenation in a submodule that computes none of its operands belongs to the submodules around them, as in a
+    dense layer, which begins with the concatenation of all before it."""
+    steps = list(graph.steps)
+    for number, step in enumerate(graph.steps):
+        if step.op == "concat" and step.place.scopes:
+            inner = step.place.scopes[-1]
+            places = [graph.steps[i].place for i in step.inputs]
+            if not any(inner in place.scopes for place in places):
+                around = places[-1]
+                for place in [step.place, *places]:
+                    around = common(around, place)
+                steps[number] = Step(step.op, step.args, step.inputs, step.out, around)
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _shortcuts_first(graph: PlainGraph) -> PlainGraph:
+    """``f(x) + x`` is ``x + f(x)``, which is exactly equal."""
+    steps, regions = list(graph.steps), Regions(graph)
+    for number, step in enumerate(graph.steps):
+        if step.op == "sum" and len(step.inputs) == 2 and step.inputs[1] == regions.dominator[number]:
+            steps[number] = Step(step.op, step.args, step.inputs[::-1], step.out, step.place)
+    return PlainGraph(tuple(steps), graph.output)
+
+
+ASSOCIATIVE = ("sum", "max", "concat")
+
+
+def _grouped(graph: PlainGraph) -> PlainGraph | None:
+    """Join operands with common steps first: ``concat(x, a, b)`` is ``concat(x, concat(a, b))`` if ``b`` reads ``a``.
+
+    None if there is nothing to do."""
+    regions = Regions(graph)
+    steps = list(graph.steps)
+    order: list[int] = []  # of steps; new ones come before the join that reads them
+    for number, step in enumerate(graph.steps):
+        if step.op in ASSOCIATIVE:
+            step = _with_groups(number, step, regions, steps, order)
+            steps[number] = step
+        order.append(number)
+    if len(steps) == len(graph.steps):
+        return None
+    new = {old: i for i, old in enumerate(order)}
+    return PlainGraph(tuple([renumbered(steps[old], new) for old in order]), new[graph.output])
+
+
+def _with_groups(number: int, step: Step, regions: Regions, steps: list[Step], order: list[int]) -> Step:
+    groups = regions.groups(regions.dominator[number], step.inputs)
+    if len(groups) == 1 or all(len(g) == 1 for g in groups):
+        return step
+    if step.op == "concat" and any(g[-1] - g[0] + 1 != len(g) for g in groups):
+        return step
+    operands: list[int] = []
+    for group in groups:
+        inside = [step.inputs[slot] for slot in group]
+        if len(group) > 1:
+            steps.append(Step(step.op, step.args, tuple(inside), _joined(step, inside, steps), step.place))
+            order.append(len(steps) - 1)
+            inside = [len(steps) - 1]
+        operands += inside
+    return Step(step.op, step.args, tuple(operands), step.out, step.place)
+
+
+def _joined(step: Step, operands: list[int], steps: list[Step]) -> Tensor:
+    return JOINS[step.op].out(tuple([steps[i].out for i in operands]), step.args)

@@ -1,0 +1,37 @@
+"""The examples of docs/import.md work, and print what the page says. UPDATE_GOLDEN=1 writes it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from fractal_dsl.importing import read
+from tests.support.torch_nets import FractalNet
+
+PAGE = Path(__file__).parents[1] / "docs" / "import.md"
+
+
+def expect(pattern: str, text: str) -> None:
+    """Check that a part of the page, found by its surroundings, is this block of Frac."""
+    page = PAGE.read_text("utf-8")
+    new = re.sub(pattern, lambda m: f"{m[1]}```frac\n{text}```\n{m[2]}", page, count=1, flags=re.S)
+    if os.environ.get("UPDATE_GOLDEN"):
+        PAGE.write_text(new, encoding="utf-8")
+    assert new == PAGE.read_text("utf-8")
+
+
+def test_the_python_example_prints_what_follows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.search(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    assert code is not None
+    exec(compile(code[1], str(PAGE), "exec"), {"__name__": "example"})
+    printed = capsys.readouterr().out.removesuffix("\n")
+    expect(r"(prints\n\n)```frac\n.*?```\n(\n)", printed)
+
+
+def test_the_fractal_net_is_the_one_of_the_tests() -> None:
+    text = read(FractalNet(), torch.zeros(1, 3, 32, 32)).text
+    expect(r"(<!-- fractalnet: [^>]*-->\n\n)(?:```frac\n.*?```\n)?(\n?<!-- end)", text)

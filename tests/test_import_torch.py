@@ -1,0 +1,314 @@
+"""Modules of PyTorch read back: the text is as expected, checks, is formatted, and computes the same.
+
+The texts are in `tests/golden/imported/`. UPDATE_GOLDEN=1 pytest tests/test_import_torch.py writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import fractal_dsl
+from fractal_dsl.importing import Imported, Refusal, read
+from fractal_dsl.language.source import Source
+from fractal_dsl.language.syntax_to_text import syntax_to_text
+from fractal_dsl.pipeline import check, parse, pick
+from fractal_dsl.runtime import build
+from fractal_dsl.runtime.artifact import load_artifact, save_artifact
+from tests.support.effort import examples
+from tests.support.programs import Program, programs
+from tests.support.references import scramble_norms, torchvision_models
+from tests.support.torch_nets import Encoder, FractalNet, small
+
+GOLDEN = Path(__file__).parent / "golden" / "imported"
+IMAGE = (3, 64, 64)
+NETS = "resnet18 vgg densenet googlenet squeezenet1_1 mobilenet_v2 fcn_resnet50".split()
+
+
+def imported(net: nn.Module, example: Tensor, name: str | None = None) -> Imported:
+    """The net read back, with all promises checked once more."""
+    scramble_norms(net)
+    done = read(net, example, name=name)
+    assert syntax_to_text(parse(Source("net.frac", done.text))) == done.text
+    compiled = pick(check(Source("net.frac", done.text)), None)
+    assert not compiled.warnings
+    assert compiled.summary.params + done.comparison.unused == sum(p.numel() for p in net.parameters())
+    draw = torch.Generator().manual_seed(1)
+    shape = (5, *example.shape[1:])
+    whole = example.dtype == torch.int64
+    x = torch.randint(0, int(example.max()) + 1, shape, generator=draw) if whole else torch.randn(shape, generator=draw)
+    with torch.no_grad():
+        expected = net.eval()(x)
+        expected = expected["out"] if isinstance(expected, dict) else expected
+        torch.testing.assert_close(done.model(x), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    return done
+
+
+def golden(name: str, text: str) -> None:
+    file = GOLDEN / f"{name}.frac"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_of_torchvision_come_back(name: str) -> None:
+    net = small(torchvision_models(), name)
+    done = imported(net, torch.zeros(1, *IMAGE))
+    golden(name, done.text)
+    assert len(done.text.splitlines()) < len(str(net).splitlines()) // 2 or name == "vgg"
+
+
+def test_a_fractal_net_comes_back_as_its_recurrence() -> None:
+    done = imported(FractalNet(), torch.zeros(1, 3, 32, 32))
+    golden("fractalnet", done.text)
+    rule = re.search(r"rule .*?\n}", done.text, re.S)
+    assert rule is not None and "F[n+1] = F[n] >> F[n] | conv_block(out)" in rule[0]
+    assert "F[4](w)" in done.text
+
+
+@pytest.mark.parametrize("columns", [3, 5])
+def test_a_fractal_net_of_any_columns_is_one_rule(columns: int) -> None:
+    text = imported(FractalNet(columns, (4,)), torch.zeros(1, 3, 16, 16)).text
+    assert f"= F[{columns}] >>" in text and len(text.splitlines()) < 15
+
+
+def test_an_encoder_of_tokens_comes_back() -> None:
+    golden("encoder", imported(Encoder(), torch.full((1, 12), 49)).text)
+
+
+# --- single operations
+
+
+def sequential(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers)
+
+
+MODULES: dict[str, tuple[tuple[int, ...], nn.Module]] = {
+    "conv": ((3, 9, 8), nn.Conv2d(3, 6, (3, 1), (2, 1), (1, 0), groups=3, padding_mode="reflect")),
+    "same": ((3, 9, 8), nn.Conv2d(3, 6, 3, padding="same", dilation=2)),
+    "transposed": ((3, 5), nn.ConvTranspose1d(3, 4, 3, 2, 1, 1)),
+    "norms": ((4, 6, 6), sequential(nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True), nn.LocalResponseNorm(2))),
+    "pools": ((4, 9, 9), sequential(nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.AdaptiveMaxPool2d((2, 3)))),
+    "activations": ((4, 6), sequential(nn.LeakyReLU(0.2), nn.PReLU(4), nn.Softplus(2.0), nn.Softmax(-1))),
+    "lstm": ((5, 4), nn.LSTM(4, 3, 2, batch_first=True, bidirectional=True)),
+    "upsample": ((2, 4, 4), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
+    "pad": ((2, 4, 4), sequential(nn.ZeroPad2d((1, 2, 0, 1)), nn.PixelShuffle(1), nn.Flatten(2))),
+}  # fmt: skip
+
+
+class First(nn.Module):
+    """The first output of a module that has several."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)[0]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_keep_their_arguments(name: str) -> None:
+    shape, module = MODULES[name]
+    imported(First(module) if name == "lstm" else module, torch.zeros(1, *shape))
+
+
+class Fn(nn.Module):
+    """A function as a module, with a weight."""
+
+    def __init__(self, function: Callable[..., Tensor], *weight: int) -> None:
+        super().__init__()
+        self.function = function
+        if weight:
+            self.weight = nn.Parameter(torch.randn(*weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.weight) if hasattr(self, "weight") else self.function(x)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "sum": (lambda x: x.relu() + F.gelu(x) + x, "sum(relu, gelu, id)"),
+    "sum in place": (lambda x: F.silu(x).add_(x), "sum(id, silu)"),
+    "mean": (lambda x: torch.stack([x, x.tanh()], 2).mean(2), "mean(id, tanh)"),
+    "max": (lambda x: torch.maximum(x.tanh(), x.sigmoid()), "max(tanh, sigmoid)"),
+    "concat": (lambda x: torch.cat([x, x.relu()], -1), "concat(id, relu, dim=3)"),
+    "view": (lambda x: x.relu().view(x.size(0), -1), "relu >> flatten"),
+    "pooled view": (lambda x: F.adaptive_avg_pool2d(x, (1, 1)).reshape(x.shape[0], x.shape[1]), "global_avgpool"),
+    "permute": (lambda x: x.permute(0, 1, 3, 2).contiguous(), "transpose(2, 3)"),
+    "interpolate": (lambda x: F.interpolate(x, size=(12, 18)), "upsample([2, 3])"),
+    "dropout": (lambda x: F.dropout(x.relu(), 0.2, training=False), "relu >> dropout(20%)"),
+    "in place, read twice": (lambda x: (y := x.sigmoid(), y.relu_() + y.tanh())[1], "sigmoid >> relu >> sum(id, tanh)"),
+    "nested concat": (lambda x: torch.cat([x, a := x.relu(), a.tanh()], 1), "concat(id, relu >> concat(id, tanh))"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_become_layers_and_joins(name: str) -> None:
+    function, expected = FUNCTIONS[name]
+    text = imported(Fn(function), torch.zeros(1, 2, 6, 6)).text
+    assert expected in text
+
+
+def test_shared_weights_are_shared() -> None:
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    done = imported(nn.Sequential(conv, nn.ReLU(), conv), torch.zeros(1, 4, 6, 6))
+    assert "shared shared_conv = conv2d(4, 3, padding=1)" in done.text
+
+
+def test_the_module_stays_as_it_was() -> None:
+    net = small(torchvision_models(), "squeezenet1_1").train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    read(net, torch.zeros(1, *IMAGE))
+    assert all(m.training for m in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# --- refusals
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:  # here
+            return x.relu()
+        return x
+
+
+class Item(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.max().item()  # here
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x.relu()
+
+
+class Complex(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft2(x).real  # here
+
+
+class Sorting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu().sort(-1)[0]  # here
+
+
+class HalfShared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x))
+
+
+def hooked() -> nn.Module:
+    net = nn.Sequential(nn.Linear(4, 4))
+    net[0].register_forward_hook(lambda module, args, output: output + 1)
+    return net
+
+
+class Inside(nn.Module):
+    """A module inside another, so that refusals have a path to name."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x.tanh())
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
+    "control flow": (Branching, "control flow depends on", True),
+    "item": (Item, "the maximum over an axis", True),
+    "buffer": (Counting, "changes its buffer or attribute `calls`", False),
+    "complex": (Complex, "complex", True),
+    "unknown": (Sorting, "`sort`", True),
+    "hook": (hooked, "forward hooks", False),
+    "half-shared": (HalfShared, "shares", False),
+    "double": (lambda: nn.Linear(4, 4).double(), "float64, not float32; convert it with .float()", False),
+    "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "remove parametrizations", False),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_the_place(name: str) -> None:
+    make, message, line = REFUSED[name]
+    with pytest.raises(Refusal) as refused:
+        read(Inside(make()), torch.randn(2, 3, 4, 4))
+    text = str(refused.value)
+    assert message in text
+    assert "in module inner" in text or not line
+    if line:
+        assert re.search(r"test_import_torch\.py:\d+: .*# here", text)
+
+
+def test_several_outputs_are_refused() -> None:
+    with pytest.raises(Refusal, match="2 values"):
+        read(Fn(lambda x: (x.relu(), x.tanh())), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [(torch.zeros(4), "needs the batch"), (torch.zeros(1, 4).double(), "float64"), ([1], "one input tensor")],
+)
+def test_examples_that_are_no_input_are_refused(example: object, message: str) -> None:
+    with pytest.raises(Refusal, match=message):
+        read(nn.Linear(4, 4), example)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_wrong_text_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong on the way, the text is compared with the module."""
+    monkeypatch.setattr("fractal_dsl.importing.functions.FUNCTIONS", {})
+    import fractal_dsl.importing.lowering as lowering
+
+    monkeypatch.setitem(lowering.FUNCTIONS, "relu", lowering.FUNCTIONS["tanh"])
+    with pytest.raises(Refusal, match="computes something else"):
+        read(Fn(torch.relu), torch.zeros(1, 4))
+
+
+# --- there and back
+
+
+@settings(max_examples=examples(20), suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.shrink})
+@given(program=programs(), seed=st.integers(0, 2**31))
+def test_programs_come_back_from_their_modules(program: Program, seed: int) -> None:
+    model = build(fractal_dsl.compile_text(program.text, allow_python=True), seed).eval()
+    scramble_norms(model)
+    shape = (2, *program.input)
+    x = torch.full(shape, program.tokens - 1) if program.tokens else torch.randn(shape)
+    try:
+        first = read(model, x, name="N")
+    except Refusal as refusal:
+        assert "share steps" in str(refusal) or any(word in program.text for word in ("extern", "nn."))
+        return
+    assert read(first.model, x, name="N").text == first.text
+
+
+def test_the_weights_of_an_artifact_are_the_modules(tmp_path: Path) -> None:
+    net = FractalNet(3, (4, 8))
+    done = imported(net, torch.zeros(1, 3, 16, 16))
+    save_artifact(done.compiled, done.model, tmp_path / "net")
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(load_artifact(tmp_path / "net")(x), net.eval()(x))
+
+
+def test_from_torch_is_public() -> None:
+    assert fractal_dsl.from_torch(nn.Linear(3, 2), torch.zeros(1, 3), name="Line").startswith("frac 1")
