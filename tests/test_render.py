@@ -955,3 +955,35 @@ def test_an_svg_can_follow_the_readers_theme(tmp_path: Path) -> None:
     used = {e.get(a) for e in root.iter() for a in ("fill", "stroke")} - {None, "none", "transparent"}
     assert {colour for colour in used if f'[fill="{colour}"]' not in sheet} == set()
     assert "<style" not in rendered(tmp_path, name="m.svg")[0]
+
+
+# --- large nets
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_a_large_net_is_folded_unless_an_option_needs_each_box(tmp_path: Path) -> None:
+    deep = ["render", str(EXAMPLES / "fractalnet_deep.frac"), "-p", "columns=6"]
+    for options, folded in (
+        ([], True),
+        (["--view", "figure"], True),
+        (["--heat", "macs"], True),
+        (["--depth", "1"], False),
+        (["--expand", "block1"], False),
+        (["--plan", "column:6"], False),
+    ):
+        place = tmp_path / "deep.dot"
+        done = CliRunner().invoke(app, [*deep, "-o", str(place), *options])
+        assert done.exit_code == 0, done.output
+        assert ("sub-fractals up to level 3 are folded; --depth 1 draws all 322 boxes" in done.output) == folded
+        assert ("fractal[3] ×2" in place.read_text("utf-8")) == folded
+    for small in ("fractalnet34_imagenet", "resnet34", "googlenet"):
+        done = CliRunner().invoke(app, ["render", str(EXAMPLES / f"{small}.frac"), "-o", str(tmp_path / "small.dot")])
+        assert "are folded" not in done.output
+
+
+def test_a_transposed_convolution_says_that_it_enlarges() -> None:
+    text = "net N(x: f32[8, 8, 8]) -> f32[4, 8, 8] = convtranspose2d(4, 2, stride=2) >> conv2d(4, 2, stride=2)"
+    dot = graph_to_dot(compile_text(text).graph)
+    assert "convtranspose2d 2×2 ↑2" in dot and "conv2d 2×2 /2" in dot

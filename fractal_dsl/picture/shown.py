@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from fractal_dsl.program.program import Program, Term
 
 _READABLE = 100
-"""The number of boxes that a net of over 2,000 boxes is folded to."""
+"""The number of boxes that a large net is folded to."""
+_LARGE = 150
+"""A net with more boxes is folded unless the options need each box."""
 _MOST = 10_000
 """The largest number of boxes after folding."""
 
@@ -118,7 +120,8 @@ class Shown:
 
         if self.view is View.rule:
             return rule_to_dot(self.compiled.program, look)
-        graph = self.compiled.raw if self.stage is DrawnGraph.raw else self.compiled.graph
+        compiled = self._readable(look)
+        graph = compiled.raw if self.stage is DrawnGraph.raw else compiled.graph
         look = replace(look, heat=self._heat(graph))
         block = self.block if self.view is View.block else 0
         if self.view is View.figure:
@@ -154,6 +157,21 @@ class Shown:
             return Heat("gradient norm", values, total="norm", log=True)
         return Heat("test loss of the column", values, total="largest", log=True)
 
+    def _readable(self, look: Look) -> Compiled:
+        """The net, with its sub-fractals folded if it is large and the options do not need each box."""
+        from fractal_dsl.picture.graph_to_dot import Opening
+        from fractal_dsl.program.fold_program import boxes, fold_program
+
+        program = self.compiled.program
+        each = self.plan is not None or self.heat in (HeatOf.gradient, HeatOf.loss) or look.opening != Opening()
+        if self.note or each or (count := boxes(program)) <= _LARGE:
+            return self.compiled
+        folded = fold_program(program, _READABLE, _measured(program))
+        if not folded.level or boxes(folded.program) > _MOST:
+            return self.compiled
+        self.note = f"sub-fractals up to level {folded.level} are folded; --depth 1 draws all {count:,} boxes"
+        return _with_program(self.compiled, folded.program)
+
     def _folded(self, compiled: Compiled, count: int) -> Compiled:
         """Fold repeated sub-fractals into boxes, without expanding a net that is over the limit."""
         from fractal_dsl.picture.graph_to_dot import MAX_UNITS
@@ -173,9 +191,14 @@ class Shown:
             )
         rules = f"sub-fractals up to level {folded.level} and " if folded.level else ""
         self.note = f"{count:,} boxes are over the limit of {MAX_UNITS:,}: {rules}equal parts in a row are folded"
-        drawn = replace(compiled, program=folded.program)
-        labels = (label for _, join in drawn.collapsed.joins() for label in join.labels if label is not None)
-        return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
+        return _with_program(compiled, folded.program)
+
+
+def _with_program(compiled: Compiled, folded: Program) -> Compiled:
+    """A net with a folded program in place of its own. It has the columns that folding left."""
+    drawn = replace(compiled, program=folded)
+    labels = (label for _, join in drawn.collapsed.joins() for label in join.labels if label is not None)
+    return replace(drawn, summary=replace(compiled.summary, labels=column_order(labels)))
 
 
 def _measured(program: Program) -> Callable[[Term, Tensor], MeasuredTerm]:

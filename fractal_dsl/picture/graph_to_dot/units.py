@@ -204,7 +204,8 @@ def drop_text(drops: Iterable[float]) -> str:
 def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:
     """The window of the only convolution among some operations, or of a pooling: ``3×3 /2`` has a stride of 2.
 
-    It is empty for the usual pooling, 2×2 with stride 2.
+    ``2×2 ↑2`` is a transposed convolution with that stride: it enlarges. The usual pooling, 2×2 with stride 2, has no
+    text.
     """
     windows = [op for op in ops if op[0].family == "conv"] or [op for op in ops if op[0].family == "pool"]
     if len(windows) != 1 or "kernel_size" not in windows[0][1]:
@@ -216,7 +217,9 @@ def window_text(ops: Sequence[tuple[OpSpec, Args]]) -> str:
         return ""
     text = "×".join(map(str, kernel))
     if stride != (kernel if spec.family == "pool" else (1,) * len(stride)):
-        text += " /" + "×".join(map(str, stride if len({*stride}) > 1 else stride[:1]))
+        text += (" ↑" if "transpose" in spec.name else " /") + "×".join(
+            map(str, stride if len({*stride}) > 1 else stride[:1])
+        )
     dilation = args.get("dilation", 1)
     return text if dilation == 1 else f"{text} d{dilation}"
 

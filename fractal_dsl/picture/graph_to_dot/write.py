@@ -296,8 +296,7 @@ class _PanelWriter:
                 colour, on = (line, theme.dropped[2]) if dropped else (theme.bar, theme.on_bar)
                 return _filled(colour, colour, on) | {"style": "filled", "fontsize": f"{SMALL:g}"}
             case "skip":
-                colour = line if dropped else theme.line if self.needed is None else theme.live
-                return _filled(colour, colour, colour) | {"style": "filled", "penwidth": "0"}
+                return _filled("transparent", "transparent", "transparent") | {"style": "filled", "penwidth": "0"}
             case "input" | "output":
                 return _filled(*theme.families[unit.kind], theme.text)
             case "layer" | "closed":
