@@ -11,7 +11,7 @@ from docutils import nodes
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from generate import generate  # noqa: E402
+from generate import generate, relinked  # noqa: E402
 from latex2mathml.converter import convert  # noqa: E402
 
 from fractal_dsl import __version__  # noqa: E402
@@ -41,9 +41,16 @@ def _math(display: str) -> Any:
     return visit
 
 
+def _relink(app: Any, page: str, source: list[str]) -> None:
+    """Lead links to files of the repository that the site has as pages to these pages."""
+    folder = (HERE / page).parent
+    source[0] = relinked(source[0], folder, folder)
+
+
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx reads the sources. Browsers draw MathML without a library, so offline."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(_math("inline"), None), block_renderers=(_math("block"), None)
     )
     app.connect("builder-inited", lambda _: generate(HERE / "generated"))
+    app.connect("source-read", _relink)

@@ -29,7 +29,9 @@ _LINK = re.compile(r"(?<!`)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
 
 def generate(folder: Path) -> None:
     """Write the pages into a folder of docs/. Files that have not changed keep their time, so Sphinx skips them."""
-    pages = {name: _copied(ROOT / file, folder) for name, file in COPIED.items()}
+    pages = {
+        name: relinked((ROOT / file).read_text("utf-8"), (ROOT / file).parent, folder) for name, file in COPIED.items()
+    }
     pages |= {"errors.md": errors(), "commands.md": commands(), "examples.md": examples()}
     folder.mkdir(exist_ok=True)
     _draw_tutorial(folder)
@@ -39,20 +41,20 @@ def generate(folder: Path) -> None:
             path.write_text(text, "utf-8")
 
 
-def _copied(file: Path, folder: Path) -> str:
-    """A page of the repository, with its links rewritten: to pages of the site where there is one, else to the file."""
+def relinked(text: str, at: Path, folder: Path) -> str:
+    """A page of the folder ``at`` for ``folder``: its links lead to pages of the site, or else to the same files."""
+    pages = {(ROOT / source).resolve(): ROOT / "docs" / "generated" / name for name, source in COPIED.items()}
+    pages[ROOT / "README.md"] = ROOT / "docs" / "index.md"
 
     def moved(match: re.Match[str]) -> str:
-        target = (file.parent / match[1]).resolve()
-        pages = {(ROOT / source).resolve(): folder / name for name, source in COPIED.items()}
-        pages[ROOT / "README.md"] = folder.parent / "index.md"
+        target = (at / match[1]).resolve()
         target = pages.get(target, target)
         if target.is_dir():
             return "]"
         anchor = "" if target.name == "index.md" else match[2] or ""
         return f"]({os.path.relpath(target, folder)}{anchor})"
 
-    blocks = re.split(r"(^```.*?^```$|`[^`\n]*`)", file.read_text("utf-8"), flags=re.M | re.S)
+    blocks = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.M | re.S)
     return "".join(part if part.startswith("`") else _LINK.sub(moved, part) for part in blocks)
 
 

@@ -62,6 +62,12 @@ def test_the_tutorial_shows_the_error_of_a_wrong_net(tmp_path: Path) -> None:
     assert done.returncode == 1 and shown in done.stderr + done.stdout
 
 
+def test_every_guide_is_in_the_contents_once() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text("utf-8").splitlines()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.stem == "index" or contents.count(page.stem) == 1, page.name
+
+
 @pytest.mark.slow
 def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
     for words, said in COMMANDS:
