@@ -3,6 +3,7 @@
     python benchmarks/deep_column.py --out out/deep                       # every variant, one seed; an hour on a core
     python benchmarks/deep_column.py --out out/deep --only "mixed;clip"   # some of them
     python benchmarks/deep_column.py --out out/quick --steps 40           # only tests that it runs
+    python benchmarks/deep_column.py --before                             # gradients before training only: seconds
     python benchmarks/deep_column.py --list                               # what each variant changes
 
 The net is examples/digits.frac with five columns of 3, 6, 12, 24 and 48 layers, on the packaged digits with batches of
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evidence.deep_probe import Depths, probe
+from evidence.deep_probe import Depths, first_gradients, probe
 from evidence.goals import Estimate
 from evidence.trainings import Figures, Training, run_all
 from rich import box
@@ -86,6 +87,10 @@ if "distill" in TrainConfig.model_fields:
     VARIANTS["all, distill"] = Variant("columns=all, and the same", ALL, settings={"distill": {"name": "distill"}})
 
 
+BEFORE = ("mixed", "plain", "xavier in", "kaiming", "orthogonal", "no affine")
+"""The variants that differ before training."""
+
+
 def training(name: str, seed: int, steps: int, out: Path) -> Training:
     """The training of a variant."""
     variant = VARIANTS[name]
@@ -140,6 +145,18 @@ def depths_table(title: str, rows: Mapping[str, Depths]) -> Table:
     return table
 
 
+def gradients_table(out: Path) -> Table:
+    """The largest gradient over its weight before training, by initialisation and by plan."""
+    table = Table(box=box.SIMPLE_HEAD, title="Before training: the largest gradient of a weight over the weight")
+    rows = {name: first_gradients(training(name, 0, 1, out)) for name in BEFORE}
+    head = [f"{n} layers" for n in LAYERS] + ["local", "whole net"]
+    for column in ("", *head):
+        table.add_column(column, justify="right" if column else "left")
+    for name, ratios in rows.items():
+        table.add_row(name, *[f"{ratios[column]:.3g}" if column in ratios else "" for column in head])
+    return table
+
+
 def main() -> None:
     """Train the variants, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,12 +166,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, choices=range(1, 9), metavar="N")
     parser.add_argument("--workers", type=int, default=1, choices=range(1, 65), metavar="N")
     parser.add_argument("--probe", default="plain;mixed;clip", metavar="NAMES", help="variants to look into")
+    parser.add_argument("--before", action="store_true", help="only gradients before training")
     parser.add_argument("--list", action="store_true", help="list the variants")
     options = parser.parse_args()
     console = Console(width=130, highlight=False)
     if options.list:
         for name, variant in VARIANTS.items():
             console.print(f"{name:20}{variant.about}")
+        return
+    if options.before:
+        console.print(gradients_table(Path(options.out)))
         return
     names = [name.strip() for name in options.only.split(";")] if options.only else [*VARIANTS]
     if unknown := [name for name in names if name not in VARIANTS]:

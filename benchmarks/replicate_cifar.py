@@ -27,16 +27,14 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 
 from evidence.cifar_nets import NETS, PAPER, QUICK, SMALL, Sizes, archive, step_operations, step_seconds, training
 from evidence.cifar_report import report
 from evidence.goals import Seed
-from evidence.trainings import Training, run_all
+from evidence.trainings import Training, run_all, workers_of_one_thread
 
 from fractal_dsl.base.errors import UserError
 
@@ -76,7 +74,7 @@ def scheduled(steps: Mapping[str, float], sizes: Sizes, options: argparse.Namesp
 
 def measured_steps(sizes: Sizes, options: argparse.Namespace) -> dict[str, float]:
     """The seconds of a step of each net, while all workers measure the same."""
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+    with workers_of_one_thread(options.workers) as pool:
         futures = {
             n: [pool.submit(step_seconds, n, sizes, options.device) for _ in range(options.workers)] for n in NETS
         }

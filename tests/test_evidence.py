@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import merge, parse_config
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check
 from tests.support.runs import SPEC, killed_at
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import replicate_small
 from evidence.cifar_nets import NETS, PAPER, SMALL, archive, compiled, step_operations, training
 from evidence.goals import GOALS, Estimate, Goal
 from evidence.trainings import Training, outcome
@@ -99,6 +105,29 @@ def test_curves_need_validation_images_that_are_not_trained_on(tmp_path: Path) -
     np.savez(tmp_path / "all.npz", x_train=np.zeros((20, 4, 4, 3), np.uint8), y_train=np.arange(20) % 10)
     with pytest.raises(UserError, match="has no x_val, y_val, x_test, y_test"):
         archive(tmp_path / "all.npz", 0, 10, None, tmp_path)
+
+
+def test_replicate_small_makes_tables_of_what_trainings_give(tmp_path: Path) -> None:
+    """Goal (c) compares a column of 48 layers with the best plain net of 48 layers."""
+    options = Namespace(out=str(tmp_path), quick=False)
+    seeds: list[dict[str, Any]] = []
+    for seed in (0, 1):
+        made: dict[str, Any] = {}
+        for name, net in replicate_small.NETS.items():
+            one = replicate_small.training_of(name, seed, options)
+            spec = check(Source(one.name, one.text), dict(one.params))[-1]
+            parse_config(merge(spec.program.train, list(one.settings.items())))
+            columns = len(spec.summary.columns)
+            both = figures(20.0 + seed if net.file == "plain" else 10.0, *range(1, columns + 1))
+            answers = [{"answer": "whole net", "MMACs": 1.0, "error": 3.0}] if net.anytime else None
+            made[name] = replicate_small.flat({**both, "anytime": answers})
+        seeds.append(made)
+    replicate_small.show(Console(quiet=True), replicate_small.tables(seeds))
+    claims = {c.title: c.verdict(c.cell(seeds)) for c in replicate_small.CLAIMS}
+    assert claims["3. (c) it is better as a column, mixed, re-estimated"] == "agrees"
+    seeds[0]["plain 48, clip"]["whole net, re-estimated"] = 1.0
+    (claim,) = [c for c in replicate_small.CLAIMS if c.title == "3. (c) it is better as a column, columns=all"]
+    assert claim.verdict(claim.cell(seeds)) == "on 1 of 2 seeds"
 
 
 def test_a_killed_training_goes_on_to_the_same_figures(tmp_path: Path) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from evidence.trainings import Training
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fractal_dsl.config import parse_config
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.evaluate import images_for
 from fractal_dsl.evaluation.run import Run
+from fractal_dsl.language.source import Source
+from fractal_dsl.pipeline import check
+from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.runtime import FractalModule, build
 
 Depths = Sequence[float]
@@ -65,6 +70,32 @@ def _measured(model: FractalModule, images: ImageSet, examples: int) -> dict[str
         "gradient over weight": ratios,
         "distance of running means": shifts,
     }
+
+
+def first_gradients(training: Training, examples: int = 256, samples: int = 5) -> dict[str, float]:
+    """Before training, the largest norm of a gradient over the norm of its weight, of all convolutions, by plan.
+
+    Local plans are the mean over ``samples`` of them.
+    """
+    compiled = check(Source(training.name, training.text), dict(training.params))[-1]
+    config = parse_config({**compiled.program.train, **training.settings})
+    model = build(compiled, training.seed).train()
+    images = images_for(model, compiled, config, torch.device("cpu"), False)
+    x, y = images.batch(images.train, slice(0, examples))
+    if not model.n_columns:
+        return {"48 layers": _largest(model, x, y, model.full_plan())}
+    plans = {f"{3 * 2 ** (k - 1)} layers": model.column_plan(k) for k in range(1, model.n_columns + 1)}
+    made = {name: _largest(model, x, y, plan) for name, plan in plans.items()}
+    local = [p for p in (model.plan(training.seed, step) for step in range(20 * samples)) if p.route == FULL]
+    made["local"] = fmean(_largest(model, x, y, plan) for plan in local[:samples]) if local else float("nan")
+    return made | {"whole net": _largest(model, x, y, model.full_plan())}
+
+
+def _largest(model: FractalModule, x: Tensor, y: Tensor, plan: Plan) -> float:
+    """The largest gradient of a convolution over its weight under a plan."""
+    model.zero_grad()
+    F.cross_entropy(model.run(x, plan), y).backward()
+    return max(_norm(m.weight.grad) / _norm(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d))
 
 
 def _norm(x: Tensor | None) -> float:

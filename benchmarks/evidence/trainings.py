@@ -21,9 +21,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ["OMP_NUM_THREADS"] = "1"
-
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
@@ -150,6 +147,13 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def workers_of_one_thread(count: int) -> ProcessPoolExecutor:
+    """Processes of one thread each, which end soon after this one."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    return ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_follow_parent)
+
+
 def run_all(trainings: Sequence[Training], workers: int, expected: Mapping[str, float] | None = None) -> list[Figures]:
     """The figures of all trainings, in their order. ``expected`` are seconds by name, for the time that is left.
 
@@ -158,7 +162,7 @@ def run_all(trainings: Sequence[Training], workers: int, expected: Mapping[str, 
     expected = expected or {}
     done: dict[int, Figures] = {}
     start, total, earned = time.perf_counter(), sum(expected.get(t.name, 0) for t in trainings), 0.0
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_follow_parent) as pool:
+    with workers_of_one_thread(workers) as pool:
         futures = {pool.submit(outcome, training): i for i, training in enumerate(trainings)}
         try:
             for future in as_completed(futures):
