@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.lock import held
 from fractal_dsl.config import merge, parse_config
 from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import check
@@ -143,3 +148,33 @@ def test_a_killed_training_goes_on_to_the_same_figures(tmp_path: Path) -> None:
     assert [row["answer"] for row in got["anytime"]][:4] == ["column 1", "column 2", "column 3", "whole net"]
     work = [row["MMACs"] for row in got["anytime"][:4]]
     assert work == sorted(work) and len(set(work)) == 4
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_killed_parent(tmp_path: Path) -> None:
+    """An orphan would keep the run's lock, and the next call could not go on."""
+    job = Training("t", SPEC, {"save_steps": 4, "epochs": 2000}, 3, str(tmp_path / "t"))
+    (tmp_path / "job.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(replicate_small.__file__).parent)!r})\n"
+        "from evidence.trainings import Training, run_all\n"
+        f"if __name__ == '__main__':\n    run_all([{job!r}], 1)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "job.py")])
+    checkpoints, lock = tmp_path / "t" / "run" / "checkpoints", tmp_path / "t" / "run" / ".lock"
+    wait_for(lambda: checkpoints.is_dir() and any(checkpoints.iterdir()))
+    parent.kill()
+    parent.wait()
+
+    def is_free() -> bool:
+        with suppress(UserError), held(lock.parent):
+            return True
+        return False
+
+    wait_for(is_free)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.3)
