@@ -32,8 +32,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fractal_dsl.config import TrainConfig
-
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MIXED = "drop_path(local=15%, global=50%), "
 IMAGES, BATCH = 1294, 32
@@ -80,13 +78,10 @@ VARIANTS: dict[str, Variant] = {
     "no affine": Variant("batch norms without scale and shift", conv="affine=false"),
     "all": Variant("columns=all", ALL),
     "all, clip": Variant("columns=all, and clip = 1", ALL, settings={"clip": 1.0}),
+    "distill": Variant("columns also learn the whole net's outputs", settings={"distill": "distill"}),
+    "all, distill": Variant("columns=all, and the same", ALL, settings={"distill": "distill"}),
     "all, moving": Variant("columns=all, dropped weights move", ALL, settings=sgd(0.005, move_dropped=True)),
 }
-if "distill" in TrainConfig.model_fields:
-    VARIANTS["distill"] = Variant("columns learn from the whole net", settings={"distill": {"name": "distill"}})
-    VARIANTS["all, distill"] = Variant("columns=all, and the same", ALL, settings={"distill": {"name": "distill"}})
-
-
 BEFORE = ("mixed", "plain", "xavier in", "kaiming", "orthogonal", "no affine")
 """The variants that differ before training."""
 
