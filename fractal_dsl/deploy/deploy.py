@@ -240,12 +240,12 @@ class _Deployment:
         return Exports(
             str(self.origin.folder),
             options.weights,
-            self._recalibrated(work),
             options.max_layers,
             options.allow_python,
             options.batch,
             calibration,
             exports,
+            self._recalibrated(work),
         )
 
     def _recalibrated(self, work: Path) -> str | None:

@@ -37,12 +37,12 @@ class Exports(Struct, frozen=True):
 
     source: str
     weights: str
-    recalibrated: str | None
     max_layers: int
     allow_python: bool
     batch: int
     calibration: str | None
     exports: list[Export]
+    recalibrated: str | None = None
 
 
 class Exported(Struct, frozen=True):
