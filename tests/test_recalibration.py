@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.data import ImageSet, load
+from fractal_dsl.deploy.deploy import Options, deploy
 from fractal_dsl.deploy.extract import extract
 from fractal_dsl.evaluation.evaluate import choose_device, evaluate, images_for
 from fractal_dsl.evaluation.recalibrate import recalibrate, recalibrated
@@ -203,6 +204,18 @@ def test_commands_say_what_they_did(plain: Path, tmp_path: Path) -> None:
     spec = tmp_path / "net.frac"
     spec.write_text(NET)
     assert CliRunner().invoke(app, ["compile", str(spec), "--recalibrate"]).exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_shelf_has_the_re_estimated_statistics(plain: Path, tmp_path: Path) -> None:
+    """Exports run in other processes; each file is checked against the re-estimated module here."""
+    options = Options(("pt2",), columns=(2,), recalibrate=True)
+    said: list[str] = []
+    shelf = deploy(plain, tmp_path / "shelf", options, said.append).shelf
+    rows = {row.net: row for row in shelf.rows}
+    assert {*rows} == {"column2", "whole", "anytime"} and all(row.verified for row in shelf.rows)
+    assert said[0].startswith("batch-norm statistics from 160 training images of synthetic")
+    assert rows["whole"].score == evaluate(Run.open(plain), recalibrate=True)["accuracy"]
 
 
 def test_a_net_without_batch_norm_says_so_only_if_asked(tmp_path: Path) -> None:
