@@ -157,7 +157,12 @@ WRONG: list[tuple[Any, str]] = [
     ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP16", "data": []}]}, "`datatype` must be one of"),
     ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": [1, 2]}]}, "not 64 numbers"),
     ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": ["a"] * 64}]}, "not 64 numbers"),
+    ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": ["1"] * 64}]}, "not 64 numbers"),
+    ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": [True] * 64}]}, "not 64 numbers"),
+    ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "UINT8", "data": [1.5] * 64}]}, "not 64 numbers"),
+    ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "UINT8", "data": [256] * 64}]}, "not 64 numbers"),
     ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": [1e400] * 64}]}, "infinite"),
+    ({"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "data": [1e300] * 64}]}, "infinite"),
     (
         {"inputs": [{"shape": [1, 1, 8, 8], "datatype": "FP32", "parameters": {"binary_data_size": 256}}]},
         "0 bytes follow",

@@ -102,7 +102,7 @@ def response(request: Request, answered: Answered, service: Service) -> tuple[by
 def _length(header: str | None, size: int) -> int:
     if header is None:
         return size
-    if not header.isdecimal() or int(header) > size:
+    if not header.isdecimal() or len(header) > 18 or int(header) > size:
         raise UserError(f"{HEADER} must be a number of bytes within the body")
     return int(header)
 
@@ -120,7 +120,7 @@ def _tensor(given: Mapping[str, Any], tail: bytes, service: Service, most: int) 
     binary = _object(given, "parameters").get("binary_data_size")
     try:
         if binary is None:
-            values = np.array(given.get("data"), _TYPES[kind])
+            values = _numbers(given.get("data"), _TYPES[kind])
         elif type(binary) is not int or binary != len(tail):
             raise UserError(f"`binary_data_size` is {binary!r}, but {len(tail)} bytes follow")
         else:
@@ -130,6 +130,14 @@ def _tensor(given: Mapping[str, Any], tail: bytes, service: Service, most: int) 
         raise UserError(f"the data are not {int(np.prod(sizes))} numbers of type {kind}") from None
     converted = checked_values(values, into, service.vocabulary, "the request")
     return converted if into.dtype == "i64" else converted.astype(np.float32)
+
+
+def _numbers(data: object, kind: str) -> Array:
+    """Numbers of a type. Raises ValueError or OverflowError for texts, truth values, and fractions in whole numbers."""
+    if np.array(data).dtype.kind not in ("iu" if kind[1] in "iu" else "iuf"):
+        raise ValueError
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
+        return np.array(data, kind)
 
 
 def _outputs(given: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[bool, tuple[str, ...] | None]:
