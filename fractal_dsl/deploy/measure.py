@@ -55,7 +55,7 @@ def main(path: Path) -> None:
     job = msgspec.json.decode(path.read_bytes(), type=Job)
     program = load_exported(job.target, job.file, job.answers, job.threads)
     tests, checks = (np.load(file, mmap_mode="r") for file in (job.tests, job.checks))
-    timed = _latency(program, tests, job)
+    timed = latency(program, tests, job)
     for name, inputs, sizes in (("checks", checks, SIZES), ("tests", tests, (job.largest,))):
         outputs, answers = _run(program, inputs, sizes, job)
         np.save(path.with_name(f"{name}-outputs.npy"), outputs)
@@ -63,7 +63,7 @@ def main(path: Path) -> None:
     path.with_name("result.json").write_bytes(msgspec.json.encode(timed))
 
 
-def _latency(program: LoadedNet, inputs: Array, job: Job) -> RuntimeFigures:
+def latency(program: LoadedNet, inputs: Array, job: Job) -> RuntimeFigures:
     """Time batches of different inputs, one after another, and each several times.
 
     The mean is that of the batches' medians, so that an anytime net gets the time that its inputs take on average.
