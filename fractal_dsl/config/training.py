@@ -18,7 +18,7 @@ FACTOR = r"^\s*[^=\s]+\s*=\s*(\d+\.?\d*|\.\d+)(e-?\d+)?\s*$"
 class TrainConfig(Settings):
     """How to train a net. On one kind of machine a run's result is a function of this, the spec and its parameters.
 
-    ``channels_last`` is decided before a run stores its settings, so ``auto`` is never part of a run.
+    ``precision`` and ``channels_last`` are decided before a run stores its settings: ``auto`` is never part of a run.
     """
 
     dataset: Annotated[Dataset | None, short_form()] = Field(default=None, description="data set to train on")
@@ -85,8 +85,10 @@ class TrainConfig(Settings):
         default=None, ge=1, description="stop after this many epochs without a better validation result"
     )
 
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        default="fp32", description="arithmetic of the layers that torch autocasts"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="arithmetic of the layers that torch autocasts; auto: fp32, or on CUDA bf16 if a short measurement "
+        "of a large net shows that it is faster, but not for regression. The run keeps the choice",
     )
     channels_last: Literal[True, False, "auto"] = Field(
         default="auto",

@@ -1,18 +1,22 @@
-"""The layout of images in memory, by a short measurement before a run begins."""
+"""The arithmetic, and the layout of images in memory, by a short measurement before a run begins."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.losses import TaskName
+from fractal_dsl.graph.graph import Layer
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.training.parallel import ParallelKind
+from fractal_dsl.training.precision import Precision, precise
 from fractal_dsl.training.surroundings import surroundings
 
 SMALL_STEP = 2_000_000_000
@@ -21,56 +25,91 @@ _MEASURED = 8_000_000_000
 """Multiply-accumulates of a forward pass that is long enough to measure."""
 _ROUNDS = 3
 _CLEARLY = 0.95
-"""The share of the time below which the layout changes, so that chance rarely decides."""
+"""The share of the time below which a run leaves the usual way, so that chance rarely decides."""
 
 
-def with_layout(
-    compiled: Compiled, config: TrainConfig, place: torch.device, threads: int, parallel: ParallelKind | None
+@dataclass(frozen=True)
+class Way:
+    """A way to compute a step."""
+
+    precision: Precision
+    channels_last: bool
+
+
+def with_way(
+    compiled: Compiled,
+    config: TrainConfig,
+    place: torch.device,
+    threads: int,
+    parallel: ParallelKind | None,
+    task: TaskName,
 ) -> TrainConfig:
-    """The settings with ``channels_last`` decided if it is ``auto``.
+    """The settings with ``precision`` and ``channels_last`` decided where they are ``auto``.
 
-    It is true for a large net of images if a step is clearly faster with channels last. Compiled nets, CUDA graphs and
-    split models keep channels first, and so do small nets, whose runs thus never depend on a measurement. Lower
-    precision on CUDA takes channels last, as its convolutions do.
+    A large net takes the way whose step is clearly the fastest, else float32 with channels first. On CUDA, bf16 with
+    channels last is among the ways, but not for regression, whose outputs would have three digits. Small nets, compiled
+    nets, CUDA graphs and split models are not measured, so their runs never depend on a measurement. If low precision
+    is set on CUDA, convolutions of images take channels last.
     """
-    if config.channels_last != "auto":
-        return config
     fixed = config.compile or config.cuda_graphs or parallel in ("fsdp", "pipeline")
-    small = compiled.summary.macs * config.batch < SMALL_STEP
-    if fixed or small or len(compiled.program.input.shape) != 3:
-        chosen = False
-    elif place.type == "cuda" and config.precision != "fp32":
-        chosen = True
+    if fixed or compiled.summary.macs * config.batch < SMALL_STEP:
+        ways = _ways(config, place, task, False)[:1]
     else:
+        ways = _ways(config, place, task, _convolves(compiled))
+    chosen = ways[0]
+    if place.type == "cuda" and config.precision in ("bf16", "fp16"):
+        chosen = ways[-1]
+    elif len(ways) > 1:
         with surroundings(threads, config, place):
-            first, last = layout_seconds(compiled, config, place)
-        chosen = last < _CLEARLY * first
-    return config.model_copy(update={"channels_last": chosen})
+            seconds = seconds_by_way(compiled, config, place, ways)
+        best = min(ways, key=seconds.__getitem__)
+        chosen = best if seconds[best] < _CLEARLY * seconds[chosen] else chosen
+    return config.model_copy(update={"precision": chosen.precision, "channels_last": chosen.channels_last})
 
 
-def layout_seconds(compiled: Compiled, config: TrainConfig, place: torch.device) -> tuple[float, float]:
-    """Seconds of a forward and a backward pass of the whole net with channels first, and with channels last."""
+def _ways(config: TrainConfig, place: torch.device, task: TaskName, convolves: bool) -> list[Way]:
+    """The ways that settings, device and task leave open, the usual one first."""
+    layouts = [False, True] if convolves else [False]
+    if config.channels_last != "auto":
+        layouts = [config.channels_last]
+    if config.precision != "auto":
+        return [Way(config.precision, last) for last in layouts]
+    low = place.type == "cuda" and task != "regression" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return [*(Way("fp32", last) for last in layouts), *[Way("bf16", layouts[-1])] * low]
+
+
+def _convolves(compiled: Compiled) -> bool:
+    """Whether the net takes images and has convolutions, whose layout in memory matters."""
+    names = {node.spec.name.lower() for _, node in compiled.graph.items() if isinstance(node, Layer)}
+    return len(compiled.program.input.shape) == 3 and any("conv" in name and name.endswith("2d") for name in names)
+
+
+def seconds_by_way(
+    compiled: Compiled, config: TrainConfig, place: torch.device, ways: Sequence[Way]
+) -> dict[Way, float]:
+    """Seconds of a forward and a backward pass of the whole net, in each way."""
     model = build(compiled, config.seed).to(place).train()
-    if not any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in model.modules()):
-        return 1.0, 1.0
     rows = min(config.batch // config.accumulate, max(2, _MEASURED // max(1, compiled.summary.macs)))
-    shape = (max(2, rows), *compiled.program.input.shape)
-    layouts = (torch.contiguous_format, torch.channels_last)
-    times: dict[torch.memory_format, list[float]] = {layout: [] for layout in layouts}
+    into = compiled.program.input
+    tokens = into.dtype == "i64"
+    x = torch.zeros((max(2, rows), *into.shape), dtype=torch.int64 if tokens else None, device=place)
+    times: dict[Way, list[float]] = {way: [] for way in ways}
     for _ in range(1 + _ROUNDS):
-        for layout in layouts:
+        for way in ways:
+            layout = torch.channels_last if way.channels_last else torch.contiguous_format
             cast(Any, model).to(memory_format=layout)
-            x = torch.zeros(shape, device=place).normal_().contiguous(memory_format=layout)
-            times[layout].append(_seconds(model, x, place))
-    first, last = (min(times[layout][1:]) for layout in layouts)  # the first round warms up
-    return first, last
+            images = x if tokens else x.normal_()
+            times[way].append(_seconds(model, images.contiguous(memory_format=layout), way, place))
+    return {way: min(rounds[1:]) for way, rounds in times.items()}  # the first round warms up
 
 
-def _seconds(model: FractalModule, x: torch.Tensor, place: torch.device) -> float:
+def _seconds(model: FractalModule, x: torch.Tensor, way: Way, place: torch.device) -> float:
     model.zero_grad()
     _wait(place)
     start = time.perf_counter()
-    model.run(x, model.full_plan()).sum().backward()
+    with precise(way.precision, place):
+        output = model.run(x, model.full_plan())
+    output.sum().backward()
     _wait(place)
     return time.perf_counter() - start
 

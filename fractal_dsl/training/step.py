@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,9 +30,9 @@ from fractal_dsl.training.ema import Average, local
 from fractal_dsl.training.freezing import freeze
 from fractal_dsl.training.mixing import MixedTargets, mix, running_of, shifted
 from fractal_dsl.training.optimizers import load_optimizer, make_optimizer, move_all, optimizer_tensors, set_rate
+from fractal_dsl.training.precision import precise
 from fractal_dsl.training.rates import rate_factors
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -159,8 +159,7 @@ class Stepper:
         return shifted(x)
 
     def _precision(self) -> AbstractContextManager[Any]:
-        dtype = _DTYPES.get(self.config.precision)
-        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+        return precise(self.config.precision, self.device)
 
     def _output(self, x: Tensor, plan: Plan) -> Tensor:
         return self.model.run(x, plan)

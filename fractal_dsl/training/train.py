@@ -39,7 +39,7 @@ from fractal_dsl.training.distillation import check_distillation
 from fractal_dsl.training.finish import finished
 from fractal_dsl.training.freezing import check_frozen
 from fractal_dsl.training.initial import initial_weights
-from fractal_dsl.training.layout import SMALL_STEP, with_layout
+from fractal_dsl.training.layout import SMALL_STEP, with_way
 from fractal_dsl.training.lengthened import lengthened
 from fractal_dsl.training.loop import Loop
 from fractal_dsl.training.mixing import check_mixed_targets, check_mixing
@@ -98,7 +98,7 @@ def train(
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
         threads = _threads(compiled, config)
-        config = world.lead(lambda: with_layout(compiled, config, place, threads, parallel))
+        config = world.lead(lambda: with_way(compiled, config, place, threads, parallel, images.task.name))
         weights, origin = initial_weights(compiled, config, start)
         console = console or Console(quiet=not world.leads)
         if origin is not None:
