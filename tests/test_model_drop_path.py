@@ -46,7 +46,7 @@ def index(output: torch.Tensor, outputs: list[torch.Tensor]) -> int:
     return int(distances.argmin())
 
 
-@pytest.mark.parametrize("join", ["mean", "sum", "max", "gated"])
+@pytest.mark.parametrize("join", ["mean", "sum", "product", "max", "min", "gated"])
 def test_a_step_runs_a_local_plan_as_often_as_it_is_drawn(join: str) -> None:
     model, plain, _ = both(join, 30, 0)
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
@@ -78,7 +78,7 @@ def _chance(flags: tuple[bool, ...], drop: float) -> float:
     return chance + (drop ** len(flags) / len(flags) if sum(flags) == 1 else 0.0)
 
 
-@pytest.mark.parametrize("join", ["mean", "sum", "max", "gated"])
+@pytest.mark.parametrize("join", ["mean", "sum", "product", "max", "min", "gated"])
 def test_global_drop_path_runs_one_column(join: str) -> None:
     model, plain, _ = both(join, 0, 100)
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))

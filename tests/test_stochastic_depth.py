@@ -41,7 +41,7 @@ rule F(out: int) join mean {
 }
 net N(x: f32[4]) -> f32[4] with drop_path(local=30%, global=50%) = res(4, 20%) >> F[3](4) >> linear(4)
 """
-JOINS = ("sum", "mean", "concat", "max", "gated")
+JOINS = ("sum", "mean", "concat", "product", "max", "min", "gated")
 
 
 def net(join: str, drops: list[float], body: str = "linear(3)") -> FractalModule:
@@ -84,7 +84,7 @@ def test_evaluation_gives_the_expectation_over_all_draws(join: str, drops: list[
         torch.testing.assert_close(model.eval()(x), model.dense(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("join", ["max", "gated"])
+@pytest.mark.parametrize("join", ["product", "max", "min", "gated"])
 def test_joins_that_weigh_their_operands_take_the_live_ones_as_they_are(join: str) -> None:
     model = net(join, [0.0, 0.2, 0.5])
     if join == "gated":
@@ -94,7 +94,8 @@ def test_joins_that_weigh_their_operands_take_the_live_ones_as_they_are(join: st
     for live in ((True, False, True), (True, False, False)):
         kept = torch.stack([b for b, on in zip(branches, live, strict=True) if on])
         weights = torch.tensor([0.3, -0.5, 1.0], dtype=torch.float64)[[*live]].softmax(0)
-        expected = kept.amax(0) if join == "max" else (weights[:, None, None] * kept).sum(0)
+        reduced = {"product": kept.prod(0), "max": kept.amax(0), "min": kept.amin(0)}
+        expected = reduced.get(join, (weights[:, None, None] * kept).sum(0))
         torch.testing.assert_close(model.run(x, Plan(FULL, (), (live,))), expected)
 
 

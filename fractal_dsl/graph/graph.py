@@ -194,6 +194,12 @@ class JoinGraph(Struct):
         """The nodes that feed a node, in the order of its operands."""
         return [*self.reads[number]]
 
+    def broadcasts(self, number: int) -> bool:
+        """Whether a node is an elementwise join that repeats operands along their axes of size 1."""
+        node = self[number]
+        elementwise = isinstance(node, Join) and node.spec.torch is None and node.spec.name != "concat"
+        return elementwise and any(self[o].out.shape != node.out.shape for o in self.reads[number])
+
     def construction(self, number: int) -> TorchModule | None:
         """The class and arguments of a node's module; None for a node without one."""
         match self[number]:

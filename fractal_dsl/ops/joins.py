@@ -1,4 +1,4 @@
-"""The built-in joins: mean, sum, max, concat, gated."""
+"""The built-in joins: mean, sum, product, max, min, concat, gated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 from fractal_dsl.ops.shapes import floating, integer
 from fractal_dsl.ops.spec import Args, JoinSpec, OpParam, ShapeError, Tensor, TorchModule
 
+_Rule = Callable[[tuple[Tensor, ...], Args], Tensor]
 
-def _agree(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
+
+def _agree(name: str) -> _Rule:
     def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
         first = operands[0]
         for i, other in enumerate(operands[1:], 1):
@@ -31,6 +33,37 @@ def _agree_help(a: Tensor, b: Tensor) -> str | None:
 _PADDING = "check the padding and stride of the layers (padding=1 keeps the size under a 3x3 kernel)"
 
 
+def _broadcast(name: str) -> _Rule:
+    """The shape rule of a join that repeats its operands along their axes of size 1."""
+
+    def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
+        first, shape = operands[0], list(operands[0].shape)
+        giver = [0] * len(shape)  # the operand that an axis has its size from
+        for i, other in enumerate(operands[1:], 1):
+            if other.dtype != first.dtype or len(other.shape) != len(shape):
+                help = _rank_help(first, other) if other.dtype == first.dtype else None
+                raise ShapeError(f"`{name}` joins operands of one shape", help, "E0501", (0, i))
+            for axis, size in enumerate(other.shape):
+                if shape[axis] == 1:
+                    shape[axis], giver[axis] = size, i
+                elif size not in (1, shape[axis]):
+                    one = operands[giver[axis]]
+                    repeated = " (axes of size 1 are repeated)" * (1 in (*one.shape, *other.shape))
+                    message = f"`{name}` joins operands of one shape{repeated}"
+                    raise ShapeError(message, _agree_help(one, other), "E0501", (giver[axis], i))
+        return Tensor(first.dtype, tuple(shape))
+
+    return out
+
+
+def _rank_help(a: Tensor, b: Tensor) -> str | None:
+    few, many = sorted((a.shape, b.shape), key=len)
+    if len(few) == 1 and len(many) > 1 and few[0] == many[0]:
+        sizes = ", ".join(map(str, (*few, *(1,) * (len(many) - 1))))
+        return f"give the operand with fewer axes the shape [{sizes}]: pool with `adaptiveavgpool2d(1)`"
+    return None
+
+
 def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
     first, dim = operands[0], integer(args, "dim")
     axis = dim - 1 if dim > 0 else dim + len(first.shape)
@@ -51,18 +84,35 @@ def _concat(operands: tuple[Tensor, ...], args: Args) -> Tensor:
     return Tensor(first.dtype, tuple(shape))
 
 
-def _weighed(name: str) -> Callable[[tuple[Tensor, ...], Args], Tensor]:
+def _weighed(name: str, rule: _Rule) -> _Rule:
     def out(operands: tuple[Tensor, ...], args: Args) -> Tensor:
         floating(name, operands[0])
-        return _agree(name)(operands, args)
+        return rule(operands, args)
 
     return out
 
 
 JOINS: dict[str, JoinSpec] = {
-    "mean": JoinSpec("mean", (), _weighed("mean"), doc="The elementwise mean of the operands that drop-path keeps."),
-    "sum": JoinSpec("sum", (), _agree("sum"), doc="The elementwise sum of the operands that drop-path keeps."),
+    "mean": JoinSpec(
+        "mean",
+        (),
+        _weighed("mean", _broadcast("mean")),
+        doc="The elementwise mean of the operands that drop-path keeps. Axes of size 1 are repeated.",
+    ),
+    "sum": JoinSpec(
+        "sum",
+        (),
+        _broadcast("sum"),
+        doc="The elementwise sum of the operands that drop-path keeps. Axes of size 1 are repeated.",
+    ),
+    "product": JoinSpec(
+        "product",
+        (),
+        _broadcast("product"),
+        doc="The elementwise product of the operands that drop-path keeps. Axes of size 1 are repeated.",
+    ),
     "max": JoinSpec("max", (), _agree("max"), doc="The elementwise maximum of the operands that drop-path keeps."),
+    "min": JoinSpec("min", (), _agree("min"), doc="The elementwise minimum of the operands that drop-path keeps."),
     "concat": JoinSpec(
         "concat",
         (OpParam("dim", "int", 1),),
@@ -72,7 +122,7 @@ JOINS: dict[str, JoinSpec] = {
     "gated": JoinSpec(
         "gated",
         (OpParam("init", "float", 0.0),),
-        _weighed("gated"),
+        _weighed("gated", _agree("gated")),
         lambda operands, args: TorchModule("Gated", (operands,), (("init", args["init"]),) if args["init"] else ()),
         lambda operands, args: len(operands),
         doc="The sum of the operands, each times a learned softmax weight.",

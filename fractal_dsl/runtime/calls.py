@@ -14,7 +14,7 @@ from fractal_dsl.plans.plan import FULL
 from fractal_dsl.program.drops import chances_of
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.instructions import unchanged
-from fractal_dsl.runtime.joins import REDUCTIONS, join_concat, join_sum
+from fractal_dsl.runtime.joins import REDUCTIONS, join_broadcast, join_concat, join_sum
 from fractal_dsl.runtime.layers import Gated
 from fractal_dsl.runtime.slim import PooledRelu, Slim
 
@@ -47,6 +47,8 @@ def call_of(
             return ScaledSum(factors), SCALED
         case Join() if node.spec.torch is not None:
             return _live_part(modules[node.module], live), 0
+        case Join() if graph.broadcasts(number):
+            return Broadcast(node.spec.name, node.out.shape), 0
         case Join():
             alone = live is not None and sum(live) == 1
             return unchanged if alone else REDUCTIONS[node.spec.name], 0
@@ -106,6 +108,18 @@ class ScaledSum:
         return total
 
 
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A join ``name`` of operands whose axes of size 1 are repeated to ``shape``. No plan affects it: a join that may
+    lack operands has the shape of each."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __call__(self, *operands: Tensor) -> Tensor:
+        return join_broadcast(self.name, self.shape, *operands)
+
+
 class Concat:
     """A concatenation in which dropped operands are zeros, and live ones are multiplied by ``factors``, if there are
     any."""
@@ -142,4 +156,6 @@ _SUMS = {REDUCTIONS["sum"], REDUCTIONS["mean"]}
 
 def keeps_nothing(call: Callable[..., Tensor]) -> bool:
     """Whether a call keeps nothing of its operands for the backward pass."""
+    if isinstance(call, Broadcast):
+        return REDUCTIONS[call.name] in _SUMS
     return isinstance(call, Slim | PooledRelu | Concat | ScaledSum) or call in _SUMS

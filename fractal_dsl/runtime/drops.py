@@ -72,6 +72,24 @@ def drop_max(keep: list[float], *branches: torch.Tensor | None) -> torch.Tensor:
     return highest
 
 
+def drop_min(keep: list[float], *branches: torch.Tensor | None) -> torch.Tensor:
+    """The elementwise minimum of the branches that run."""
+    given = [x for k, x in zip(keep, branches, strict=True) if k and x is not None]
+    lowest = given[0]
+    for x in given[1:]:
+        lowest = torch.minimum(lowest, x)
+    return lowest
+
+
+def drop_product(keep: list[float], *branches: torch.Tensor | None) -> torch.Tensor:
+    """The elementwise product of the branches that run."""
+    given = [x for k, x in zip(keep, branches, strict=True) if k and x is not None]
+    result = given[0]
+    for x in given[1:]:
+        result = result * x
+    return result
+
+
 def drop_concat(dim: int, sizes: tuple[int, ...], keep: list[float], *branches: torch.Tensor | None) -> torch.Tensor:
     """The branches along an axis, each times its factor, and zeros of its size in place of one that does not run."""
     like = next(x for k, x in zip(keep, branches, strict=True) if k and x is not None)

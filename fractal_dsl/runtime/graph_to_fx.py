@@ -18,7 +18,7 @@ from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
 from fractal_dsl.runtime.cloning import Template, can_clone
-from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
+from fractal_dsl.runtime.joins import REDUCTIONS, join_broadcast, join_concat
 
 
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
@@ -151,6 +151,9 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
                     made[number] = _call(result, "call_module", node.module, tuple(operands))
                 elif node.spec.name == "concat":
                     made[number] = _call(result, "call_function", join_concat, (operands, node.args["dim"]), name)
+                elif graph.broadcasts(number):
+                    shown = (node.spec.name, node.out.shape, *operands)
+                    made[number] = _call(result, "call_function", join_broadcast, shown, name)
                 else:
                     made[number] = _call(result, "call_function", REDUCTIONS[node.spec.name], tuple(operands), name)
                 made[number].meta["stack_trace"] = trace(node.site)

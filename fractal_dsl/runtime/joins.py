@@ -25,6 +25,14 @@ def join_mean(*operands: Tensor) -> Tensor:
     return join_sum(*operands).div_(len(operands))
 
 
+def join_product(*operands: Tensor) -> Tensor:
+    """The element-wise product of one or more tensors of one shape."""
+    result = operands[0]
+    for operand in operands[1:]:
+        result = result * operand
+    return result
+
+
 def join_max(*operands: Tensor) -> Tensor:
     """The element-wise maximum of one or more tensors of one shape."""
     highest = operands[0]
@@ -33,9 +41,28 @@ def join_max(*operands: Tensor) -> Tensor:
     return highest
 
 
+def join_min(*operands: Tensor) -> Tensor:
+    """The element-wise minimum of one or more tensors of one shape."""
+    lowest = operands[0]
+    for operand in operands[1:]:
+        lowest = torch.minimum(lowest, operand)
+    return lowest
+
+
 def join_concat(operands: Sequence[Tensor], dim: int) -> Tensor:
     """The concatenation of the operands along ``dim``: 0 is the batch."""
     return torch.cat(list(operands), dim)
 
 
-REDUCTIONS: dict[str, Callable[..., Tensor]] = {"mean": join_mean, "sum": join_sum, "max": join_max}
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    "mean": join_mean,
+    "sum": join_sum,
+    "product": join_product,
+    "max": join_max,
+    "min": join_min,
+}
+
+
+def join_broadcast(name: str, shape: Sequence[int], *operands: Tensor) -> Tensor:
+    """A reduction of tensors whose axes of size 1 are repeated to ``shape``, the result's without the batch."""
+    return REDUCTIONS[name](*[operand.expand(-1, *shape) for operand in operands])

@@ -72,7 +72,7 @@ specs = st.builds(
     Spec,
     base=_bodies(["conv", "conv", "id", "one"], 2),
     step=_bodies(["conv", "conv", "id", "one", "either", "F", "F", "F", "F"], 3),
-    join=st.sampled_from(["mean", "sum", "max", "concat"]),
+    join=st.sampled_from(["mean", "sum", "product", "max", "min", "concat"]),
     level=st.integers(1, 4),
     blocks=st.integers(1, 2),
     each=st.booleans(),
@@ -152,8 +152,12 @@ class Evaluator:
                 return torch.stack(alive).mean(0)
             case "sum":
                 return torch.stack(alive).sum(0) * factor
+            case "product":
+                return torch.stack(alive).prod(0)
             case "max":
                 return torch.stack(alive).amax(0)
+            case "min":
+                return torch.stack(alive).amin(0)
             case _:
                 parts = [t * factor if flag else torch.zeros_like(t) for t, flag in zip(tensors, on, strict=True)]
                 return torch.cat(parts, 1)

@@ -97,10 +97,12 @@ def _call(s: Statement, reads: Sequence[str]) -> str:
             return f"({' + '.join(reads)}) / {len(reads)}"
         case "sum":
             return " + ".join(reads)
-        case "max":
+        case "product":
+            return " * ".join(reads)
+        case "max" | "min" as name:
             result = reads[0]
             for read in reads[1:]:
-                result = f"torch.maximum({result}, {read})"
+                result = f"torch.{name}imum({result}, {read})"
             return result
         case _:
             return f"torch.cat([{', '.join(reads)}], {s.join.args['dim']})"

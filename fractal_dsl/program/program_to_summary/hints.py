@@ -52,7 +52,7 @@ def operands_help(
     join needs."""
     on_features = [q is not None and q.family in ("linear", "attention") and q.name != "project" for q in layers]
     (*rest, width), (*other, width2) = tensors[0].shape or (0,), tensors[1].shape or (0,)
-    if not rest or not any(on_features):
+    if not rest or not any(on_features) or len(rest) != len(other):
         return _shortcut_help(texts, tensors) or otherwise
     i = int(on_features[1])
     return f"end `{texts[i]}` with `linear({(width2, width)[i]})`" if rest == other else None

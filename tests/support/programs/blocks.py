@@ -35,13 +35,13 @@ class Blocks(Calls):
             case "flow":
                 return self.flow(self.block(self.int(names), names, below), self.block(out, names.behind, below))
             case "merge":
-                kind = self.pick(["sum", "mean", "max", "gated"])
+                kind = self.pick(["sum", "mean", "product", "max", "min", "gated"])
                 inside = [self.block(out, names, below) for _ in range(self.draw(st.integers(1, 3)))]
                 return self.merge(kind, inside, names)
             case "each_of" if self.chance(4):
                 return self.flow(self.each_of("concat", self.int(names), names), self.base(out))
             case "each_of":
-                return self.each_of(self.pick(["sum", "mean", "max", "gated"]), out, names)
+                return self.each_of(self.pick(["sum", "mean", "product", "max", "min", "gated"]), out, names)
             case "residual":
                 shortcut = [self.op("id", "id"), self.block(out, names.behind, below)]
                 inner = self.merge(self.pick(["sum", "mean"]), shortcut, names.behind)
@@ -150,7 +150,7 @@ class Blocks(Calls):
             return branch.text, lambda env, alone: value(env), lambda env: 0.0
         drop = self.prob(names)
         tail = self.pick(["", "", ' @tag("a branch")', " @checkpoint"])
-        if join in ("max", "gated") or not self.chance(4):
+        if join in ("product", "max", "min", "gated") or not self.chance(4):
             return f"{branch.tight} @drop({drop.text}){tail}", lambda env, alone: value(env), drop.value
 
         def by_example(env: Env, alone: bool) -> Term:

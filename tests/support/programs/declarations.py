@@ -106,7 +106,7 @@ class Declarations(Blocks):
         title = f"close{len(self.joins)}"
         keeps = self.chance()
         if keeps:
-            kind, after = self.pick(["mean", "sum", "max", "gated"]), self.same(self.globals)
+            kind, after = self.pick(["mean", "sum", "product", "max", "min", "gated"]), self.same(self.globals)
             self.lines.append(f"join {title} = {kind} >> {after.tight}")
             self.env[title] = Join(kind, after.value(self.env))
         else:
@@ -187,7 +187,8 @@ class Declarations(Blocks):
     def rule_join(self, names: Names) -> tuple[str, Callable[[Env], Join]]:
         """The join of a rule: its text and its value under the rule's arguments."""
         options: list[tuple[str, Callable[[Env], Join]]] = [
-            (kind, lambda env, kind=kind: Join(kind)) for kind in ("mean", "mean", "sum", "max", "gated")
+            (kind, lambda env, kind=kind: Join(kind))
+            for kind in ("mean", "mean", "sum", "product", "max", "min", "gated")
         ]
         options.append((self.concat, lambda env: Join("concat", dim=self.dim)))
         if self.foreign:

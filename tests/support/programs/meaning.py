@@ -225,7 +225,7 @@ class Meaning:
         if self.branches is None or not any(term.drops):
             return self.joined(term.join, tensors, [True] * len(tensors))
         on = next(self.branches)
-        if term.join.name in ("max", "gated"):
+        if term.join.name in ("product", "max", "min", "gated"):
             return self.joined(term.join, tensors, on)
         survivor = math.prod(term.drops) / len(tensors)
         weights = [live / (1 - drop + survivor) for live, drop in zip(on, term.drops, strict=True)]
@@ -240,8 +240,12 @@ class Meaning:
                 return torch.stack(kept).mean(0)
             case "sum":
                 return torch.stack(kept).sum(0)
+            case "product":
+                return torch.stack(kept).prod(0)
             case "max":
                 return torch.stack(kept).amax(0)
+            case "min":
+                return torch.stack(kept).amin(0)
             case "gated":
                 gate: Any = next(self.modules)
                 weights = torch.stack([w for w, on in zip(gate.logits.exp(), live, strict=True) if on])
