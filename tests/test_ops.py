@@ -34,7 +34,7 @@ def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[OpValue]:
     number = st.integers(low, low + 3)
     each = st.tuples(*[number] * rank) if rank else number
     match param.kind:
-        case "int" if param.name in ("dim", "start_dim", "end_dim", "padding_idx"):
+        case "int" if param.name in ("dim", "start_dim", "end_dim", "padding_idx", "start", "stop"):
             return st.integers(-3, 4)
         case "int":
             return st.integers(max(low, 1), 8)
@@ -47,6 +47,11 @@ def values(param: OpParam, rank: int, dims: int) -> st.SearchStrategy[OpValue]:
         case "scale":
             scale = st.integers(1, 3) | st.floats(0.1, 3)
             return scale | st.tuples(*[scale] * max(1, dims - 1))
+        case "numbers":
+            few = st.integers(-1, 4)
+            return (
+                few | st.lists(few, min_size=1, max_size=4).map(tuple) | st.permutations(range(1, dims + 1)).map(tuple)
+            )
         case "padding":
             return number | each | st.sampled_from(["same", "valid"])
         case "bool":
@@ -92,6 +97,8 @@ STRICTER = "|".join(
         "stacks at most",
         "wholly in the padding",  # -inf, or worse
         "with a stride needs spatial axes",
+        "a shift for each axis",  # without axes torch moves numbers to other examples
+        "takes nothing",  # where torch gives a tensor without numbers
         "crops at most",  # much more of it crashes
     ]
 )
@@ -139,6 +146,7 @@ SENSIBLE: dict[str, tuple[int, ...]] = {
     **{f"{kind}{r}d": (4, *[9] * r) for r in (1, 2, 3) for kind in ("conv", "convtranspose", "maxpool", "avgpool")},
     **{f"adaptive{kind}pool{r}d": (4, *[9] * r) for r in (1, 2, 3) for kind in ("max", "avg")},
     "attention": (5, 8),
+    **dict.fromkeys(("class_token", "last_step", "sequence_mean"), (5, 8)),
     "embedding": (5,),
     "rnn": (5, 8),
     "lstm": (5, 8),
@@ -154,8 +162,10 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         name,
         (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)),
     )
-    given = {"int": 2, "size": 2, "sides": 2, "scale": 2}
-    args: dict[str, OpValue] = {p.name: given[p.kind] if p.default is REQUIRED else p.default for p in spec.params}
+    given = {"int": 2, "size": 2, "sides": 2, "scale": 2, "numbers": (1, 2), "shape": (3, -1)}
+    args: dict[str, OpValue] = {
+        p.name: given.get(p.name, given[p.kind]) if p.default is REQUIRED else p.default for p in spec.params
+    }
     x = Tensor("i64" if name == "embedding" else "f32", shape)
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
@@ -188,6 +198,13 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpV
     assert spec.cost(into, spec.out(into, complete), complete)[1] == macs
 
 
+OWN = set(
+    "channel_shuffle class_token global_avgpool id last_step layernorm2d permute positions project reshape roll scale "
+    "sequence_mean slice transpose".split()
+)
+"""The layers that torch.nn does not have under their name."""
+
+
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_parameters_are_torchs_in_torchs_order(name: str) -> None:
     """By place, arguments mean what they mean in torch; what torch has beside them is left out on purpose."""
@@ -195,7 +212,7 @@ def test_parameters_are_torchs_in_torchs_order(name: str) -> None:
     classes = {k.lower(): v for k, v in vars(nn).items() if isinstance(v, type)}
     cls = {"attention": nn.MultiheadAttention}.get(name, classes.get(name))
     if cls is None:
-        assert name in ("global_avgpool", "id", "positions", "project", "transpose")
+        assert name in OWN
         return
     if name in ("rnn", "lstm", "gru"):  # their signatures are but *args: as the documentation has them
         torchs = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional"]
@@ -317,7 +334,18 @@ def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObj
     construction = spec.torch(x, args)
     first = make_module(construction, columns)
     if not can_clone(first):
-        assert name in ("attention", "embedding", "positions", "prelu", "normalise", "rnn", "lstm", "gru")
+        assert name in (
+            "attention",
+            "class_token",
+            "embedding",
+            "positions",
+            "prelu",
+            "scale",
+            "normalise",
+            "rnn",
+            "lstm",
+            "gru",
+        )
         return
     template = Template(first)
     before = {key: value.clone() for key, value in first.state_dict().items()}

@@ -116,8 +116,22 @@ _ARGS = {
     "num_embeddings": 1000,
     "embedding_dim": 64,
     "output_size": 1,
+    "dim": 2,
+    "dims": (2, 3, 1),
+    "shape": (16, -1),
+    "shifts": (1, 1, 1),
 }
-_KINDS = {"int": 2, "size": 3, "sides": 3, "scale": 2, "float": 0.5, "prob": 0.5, "bool": True, "str": "text"}
+_KINDS = {
+    "int": 2,
+    "size": 3,
+    "sides": 3,
+    "numbers": 1,
+    "scale": 2,
+    "float": 0.5,
+    "prob": 0.5,
+    "bool": True,
+    "str": "text",
+}
 _INPUTS = [Tensor("f32", s) for s in ((8, 32, 32), (8, 32), (8, 16, 16, 16), (64,))] + [Tensor("i64", (32,))]
 _INPUT = {1: _INPUTS[1], 2: _INPUTS[0], 3: _INPUTS[2]}
 

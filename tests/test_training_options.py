@@ -406,7 +406,7 @@ def test_flags_take_type_range_and_help_from_the_schema() -> None:
 
     field = TrainConfig.model_fields["checkpoint_levels"]
     shown = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "250"}).output.split())
-    assert "--checkpoint-levels" in shown and str(field.description)[1:] in shown and "<fp32|bf16|fp16>" in shown
+    assert "--checkpoint-levels" in shown and str(field.description)[1:] in shown and "<auto|fp32|bf16|fp16>" in shown
     assert command("train", "x.frac", "--epochs", "0").exit_code == 2
     options = {name: parameter.annotation for name, parameter in inspect.signature(train).parameters.items()}
     assert options["lr"].__args__[0] == float | None and options["channels_last"].__args__[0] == bool | None

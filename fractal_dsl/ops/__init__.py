@@ -12,7 +12,7 @@ from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
 from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
-from fractal_dsl.ops.linear import attention, embedding, linear, positions, project
+from fractal_dsl.ops.linear import attention, embedding, linear, project
 from fractal_dsl.ops.norms import (
     DROP_EXAMPLES,
     batch_norm,
@@ -20,8 +20,12 @@ from fractal_dsl.ops.norms import (
     group_norm,
     instance_norm,
     layer_norm,
+    layer_norm_2d,
     local_response_norm,
+    rms_norm,
+    scale,
 )
+from fractal_dsl.ops.rearranging import channel_shuffle, permute, pixel_unshuffle, reshape, roll, slice_
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
 from fractal_dsl.ops.reshaping import (
     IDENTITY,
@@ -34,6 +38,7 @@ from fractal_dsl.ops.reshaping import (
     upsample,
     zero_pad,
 )
+from fractal_dsl.ops.sequences import class_token, last_step, positions, sequence_mean
 from fractal_dsl.ops.shapes import SMALL, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, JoinSpec, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
@@ -69,13 +74,24 @@ _ALL: tuple[OpSpec, ...] = (
     *(instance_norm(r) for r in _RANKS),
     group_norm(),
     layer_norm(),
+    layer_norm_2d(),
+    rms_norm(),
+    scale(),
     local_response_norm(),
     *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
     linear(),
     flatten(),
     transpose(),
+    permute(),
+    reshape(),
+    slice_(),
+    roll(),
+    channel_shuffle(),
     embedding(),
     positions(),
+    class_token(),
+    last_step(),
+    sequence_mean(),
     attention(),
     *(recurrent(kind) for kind in ("RNN", "LSTM", "GRU")),
     global_avg_pool(),
@@ -83,6 +99,7 @@ _ALL: tuple[OpSpec, ...] = (
     upsample(),
     *(zero_pad(r) for r in _RANKS),
     pixel_shuffle(),
+    pixel_unshuffle(),
     IDENTITY,
     *(elementwise(t) for t in ("ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Hardswish", "Hardsigmoid")),
     elementwise("Softplus", OpParam("beta", "float", 1.0, low=SMALL), OpParam("threshold", "float", 20.0)),

@@ -1,10 +1,11 @@
-"""Linear layers, projections, and layers of sequences."""
+"""Linear layers, projections, embeddings and attention."""
 
 from __future__ import annotations
 
 from math import prod
 
 from fractal_dsl.ops.convolutions import conv
+from fractal_dsl.ops.sequences import sequence
 from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer, nearest_divisors
 from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
@@ -89,26 +90,6 @@ def embedding() -> OpSpec:
     )
 
 
-def _sequence(name: str, x: Tensor) -> tuple[int, int]:
-    floating(name, x)
-    if len(x.shape) != 2:
-        raise ShapeError(f"`{name}` takes [length, features], but its input is {x}")
-    return x.shape[0], x.shape[1]
-
-
-def positions() -> OpSpec:
-    """``positions``: adds a learned vector to each position, [length, features] to the same shape."""
-
-    def out(x: Tensor, args: Args) -> Tensor:
-        _sequence("positions", x)
-        return x
-
-    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
-        return prod(x.shape), 0
-
-    return OpSpec("positions", (), out, lambda x, a: TorchModule("Positions", x.shape), cost, "shape")
-
-
 def attention() -> OpSpec:
     """``attention``: multi-head self-attention (Vaswani et al. 2017), [length, features] to the same shape."""
     params = (
@@ -116,22 +97,34 @@ def attention() -> OpSpec:
         OpParam("dropout", "prob", 0.0),
         BIAS,
         OpParam("causal", "bool", False, keyword=True),
+        OpParam("kv_heads", "int", None, low=1, keyword=True),
+        OpParam("window", "int", None, low=1, keyword=True),
+        OpParam("rotary", "bool", False, keyword=True),
     )
 
     def out(x: Tensor, args: Args) -> Tensor:
-        _, features = _sequence("attention", x)
-        heads = integer(args, "num_heads")
+        _, features = sequence("attention", x)
+        heads, shared = integer(args, "num_heads"), args["kv_heads"]
         if features % heads:
             message = f"`attention` with {heads} heads needs a multiple of {heads} features, not {features}"
             raise ShapeError(message, f"use {nearest_divisors(features, heads)} heads")
+        if isinstance(shared, int) and heads % shared:
+            message = f"{heads} heads of `attention` cannot share {shared} heads of keys and values evenly"
+            raise ShapeError(message, f"use kv_heads={nearest_divisors(heads, shared).split()[0]}", "E0302")
+        if args["rotary"] and features // heads % 2:
+            message = f"`attention` with rotary positions needs an even number of features in each head of {x}"
+            raise ShapeError(message, f"there are {features // heads}: use another number of heads")
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         length, features = x.shape
-        weights = 4 * features**2
-        return weights + (4 * features if args["bias"] else 0), weights * length + 2 * length**2 * features
+        shared = args["kv_heads"] if isinstance(args["kv_heads"], int) else integer(args, "num_heads")
+        width = 2 * features + 2 * features // integer(args, "num_heads") * shared  # of the four projections
+        weights = width * features
+        return weights + (width if args["bias"] else 0), weights * length + 2 * length**2 * features
 
     def torch(x: Tensor, args: Args) -> TorchModule:
-        return constructor("Attention", params, args, x.shape[1])
+        grouped = args["kv_heads"] is not None or args["rotary"]
+        return constructor("GroupedAttention" if grouped else "Attention", params, args, x.shape[1])
 
     return OpSpec("attention", params, out, torch, cost, "attention", None, True)

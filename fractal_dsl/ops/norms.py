@@ -93,6 +93,68 @@ def layer_norm() -> OpSpec:
     return OpSpec("layernorm", params, out, torch, cost, "norm")
 
 
+def layer_norm_2d() -> OpSpec:
+    """``layernorm2d`` over the channels of each pixel: [channels, height, width] to the same shape (ConvNeXt)."""
+    params = (EPS, OpParam("elementwise_affine", "bool", True), BIAS)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        spatial("layernorm2d", x, 2)
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (x.shape[0] * (2 if args["bias"] else 1) if args["elementwise_affine"] else 0), 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor("LayerNorm2d", params, args, x.shape[0])
+
+    return OpSpec("layernorm2d", params, out, torch, cost, "norm", 2)
+
+
+def rms_norm() -> OpSpec:
+    """``rmsnorm`` over the last axis: […, features] to the same shape (Zhang and Sennrich 2019)."""
+    params = (OpParam("eps", "float", None, low=SMALL, high=1), OpParam("elementwise_affine", "bool", True))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("rmsnorm", x)
+        if not x.shape:
+            raise ShapeError(f"`rmsnorm` takes at least one axis, but its input is {x}")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return (x.shape[-1] if args["elementwise_affine"] else 0), 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor("nn.RMSNorm", params, args, x.shape[-1])
+
+    return OpSpec("rmsnorm", params, out, torch, cost, "norm")
+
+
+def scale() -> OpSpec:
+    """``scale``: a learned factor for each channel, or each number on another axis ``dim`` (layer scale)."""
+    params = (OpParam("init", "float", 1.0), OpParam("dim", "int", 1))
+
+    def axis(x: Tensor, args: Args) -> int:
+        floating("scale", x)
+        dim = integer(args, "dim")
+        number = dim + len(x.shape) + 1 if dim < 0 else dim
+        if not 1 <= number <= len(x.shape):
+            raise ShapeError(f"`scale` has no axis {dim} in {x} (axis 0 is the batch)")
+        return number
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        axis(x, args)
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return x.shape[axis(x, args) - 1], 0
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        number = axis(x, args)
+        return TorchModule("Scale", (x.shape[number - 1], len(x.shape) - number, args["init"]))
+
+    return OpSpec("scale", params, out, torch, cost, "norm")
+
+
 def local_response_norm() -> OpSpec:
     """``localresponsenorm`` across channels: [channels, …] to the same shape."""
     params = (

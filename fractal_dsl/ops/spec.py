@@ -53,9 +53,9 @@ class OpParam(Struct, frozen=True):
     """A parameter of a built-in.
 
     ``kind``: int, float, prob, bool, str, size (an int, or one for each axis), sides (an int, or two for each axis),
-    padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or one for each axis). Numbers are at least
-    ``low``, below ``high``, and within what torch can hold. With ``keyword`` it is given by name only, because torch
-    has it at another position.
+    numbers (an int, or several), padding (a size, ``"same"`` or ``"valid"``), scale (a number above 0, or one for each
+    axis). Numbers are at least ``low``, below ``high``, and within what torch can hold. With ``keyword`` it is given by
+    name only, because torch has it at another position.
     """
 
     name: str

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
 _RANDOM = (_ConvNd, nn.Linear)
 """Their constructors draw the weights last, with `reset_parameters`."""
-_CONSTANT = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_CONSTANT = (_NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
 """Their constructors give all weights the same values."""
 
 

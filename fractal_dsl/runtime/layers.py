@@ -54,6 +54,105 @@ class Transpose(nn.Module):
         return x.transpose(self.dim0, self.dim1)
 
 
+class Permute(nn.Module):
+    """The axes of a tensor in another order; axis 0, the batch, stays and is not in ``dims``."""
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, *self.dims)
+
+
+class Reshape(nn.Module):
+    """The numbers of each example in the axes of ``shape``."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(len(x), *self.shape)
+
+
+class Slice(nn.Module):
+    """A part of an axis, from ``start`` to before ``stop``; axis 0 is the batch."""
+
+    def __init__(self, dim: int, start: int, stop: int) -> None:
+        super().__init__()
+        self.dim, self.start, self.stop = dim, start, stop
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.narrow(self.dim, self.start, self.stop - self.start)
+
+
+class Roll(nn.Module):
+    """A tensor rotated along some axes; axis 0 is the batch."""
+
+    def __init__(self, shifts: tuple[int, ...], dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shifts, self.dims = shifts, dims
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.roll(self.shifts, self.dims)
+
+
+class ChannelShuffle(nn.Module):
+    """The channels of some groups in turn (Zhang et al. 2018): [batch, channels, …] to the same shape."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class Scale(nn.Module):
+    """A learned factor for each of the numbers on an axis, which has ``after`` axes behind it."""
+
+    def __init__(self, features: int, after: int, init: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((features,), init))
+        self.after = after
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight.reshape(-1, *(1,) * self.after)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of each pixel: [batch, channels, height, width] to the same shape."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ClassToken(nn.Module):
+    """A learned vector before the first position: [batch, length, features] to [batch, length + 1, features]."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(features) * 0.02)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
+
+
+class LastStep(nn.Module):
+    """The last position: [batch, length, features] to [batch, features]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, -1]
+
+
+class SequenceMean(nn.Module):
+    """The mean over positions: [batch, length, features] to [batch, features]."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(1)
+
+
 class DropExamples(nn.Module):
     """In training, zeros for each example of a mini-batch with probability ``p``; the others are divided by 1 - p
     (stochastic depth, Huang et al. 2016, by example)."""
@@ -84,20 +183,86 @@ class Positions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: [batch, length, features] to the same shape."""
+    """Multi-head self-attention: [batch, length, features] to the same shape.
+
+    Positions attend to those less than ``window`` away, if it is given, and not to later ones if it is ``causal``.
+    """
 
     def __init__(
-        self, features: int, num_heads: int, dropout: float = 0.0, bias: bool = True, causal: bool = False
+        self,
+        features: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        causal: bool = False,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(features, num_heads, dropout, bias, batch_first=True)
-        self.causal = causal
+        self.causal, self.window = causal, window
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mask = None
-        if self.causal:
-            mask = x.new_ones((x.shape[1], x.shape[1]), dtype=torch.bool).triu(1)
+        if self.causal or self.window is not None:
+            ones = x.new_ones((x.shape[1], x.shape[1]), dtype=torch.bool)
+            mask = ones.triu(1 if self.causal else self.window)
+            if self.window is not None:
+                mask = mask | ones.tril(-self.window)
         return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
+
+
+class GroupedAttention(nn.Module):
+    """Self-attention whose heads share ``kv_heads`` heads of keys and values evenly (Ainslie et al. 2023): [batch,
+    length, features] to the same shape.
+
+    With ``rotary``, queries and keys are turned by angles that grow with the position (Su et al. 2021, with halves of a
+    head as pairs, and base 10,000). ``causal`` and ``window`` are those of ``Attention``.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        causal: bool = False,
+        kv_heads: int | None = None,
+        window: int | None = None,
+        rotary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kv_heads = num_heads if kv_heads is None else kv_heads
+        self.num_heads, self.size = num_heads, features // num_heads
+        self.query = nn.Linear(features, features, bias)
+        self.key = nn.Linear(features, self.kv_heads * self.size, bias)
+        self.value = nn.Linear(features, self.kv_heads * self.size, bias)
+        self.out = nn.Linear(features, features, bias)
+        self.dropout, self.causal, self.window, self.rotary = dropout, causal, window, rotary
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length, device = x.shape[1], x.device
+        q = self.query(x).unflatten(2, (self.num_heads, self.size)).transpose(1, 2)
+        k = self.key(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
+        v = self.value(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
+        if self.rotary:
+            q, k = self.turned(q), self.turned(k)
+        k, v = (z.repeat_interleave(self.num_heads // self.kv_heads, 1) for z in (k, v))
+        behind = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+        seen = behind >= 0 if self.causal else behind == behind
+        if self.window is not None:
+            seen = seen & (behind.abs() < self.window)
+        dropped = self.dropout if self.training else 0.0
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropped)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+    def turned(self, x: torch.Tensor) -> torch.Tensor:
+        """Each pair of numbers [batch, heads, length, size], one in each half, turned by its position."""
+        half = self.size // 2
+        speeds = 10_000.0 ** (-torch.arange(half, device=x.device) / half)
+        angles = torch.arange(x.shape[2], device=x.device)[:, None] * speeds
+        a, b = x.chunk(2, -1)
+        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 class Recurrent(nn.Module):

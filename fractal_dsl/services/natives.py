@@ -111,6 +111,7 @@ _KINDS = {
     "str": "a string",
     "size": "a whole number, or one for each axis",
     "sides": "a whole number, or two for each axis",
+    "numbers": "a whole number, or several",
     "padding": 'a whole number, one for each axis, `"same"` or `"valid"`',
     "scale": "a number above 0, or one for each axis",
 }

@@ -22,11 +22,12 @@ FOREIGN_NAMES = {
     **dict.fromkeys(("Dense", "dense"), "did you mean `linear`?"),
     **dict.fromkeys(("Sequential", "sequential"), "write `a >> b`, or `seq(a, b)`"),
     **dict.fromkeys(
-        ("view", "reshape", "Reshape", "unflatten"),
-        "write `flatten`, or `nn.Unflatten(1, [8, 4, 4])` to split the first axis",
+        ("view", "Reshape", "unflatten"),
+        "write `flatten`, or `reshape([8, 4, 4])`, which leaves the batch out",
     ),
-    **dict.fromkeys(("permute", "movedim", "swapaxes", "Permute"), "write `transpose(1, 2)`; axis 0 is the batch"),
-    **dict.fromkeys(("mul", "multiply", "Multiply", "product", "Dot"), f"no join multiplies: {_EXTERN}"),
+    **dict.fromkeys(("movedim", "swapaxes", "Permute"), "write `permute([2, 1])`; axis 0 is the batch"),
+    **dict.fromkeys(("mul", "multiply", "Multiply"), "did you mean `product`?"),
+    **dict.fromkeys(("matmul", "Dot"), f"no join multiplies matrices: {_EXTERN}"),
     **dict.fromkeys(("sub", "subtract", "Subtract"), f"no join subtracts: {_EXTERN}"),
     "stack": "no join adds an axis: `concat(a, b)` joins along the channels",
     **dict.fromkeys(
@@ -94,7 +95,7 @@ FOREIGN_NAMES = {
         ("torch", "functional"), "use the layer's name alone, such as `relu`, or `nn.…` for a module of torch.nn"
     ),
     "F": "declare it, for example by `rule F { … }`, or use a layer's name alone, such as `relu`",
-    **dict.fromkeys(("min", "abs", "prod", "round", "floor", "ceil", "sqrt", "pow", "log2"), NO_FUNCTIONS),
+    **dict.fromkeys(("abs", "prod", "round", "floor", "ceil", "sqrt", "pow", "log2"), NO_FUNCTIONS),
     **dict.fromkeys(("Add", "add"), "did you mean `sum`?"),
     **dict.fromkeys(("Average", "average", "avg"), "did you mean `mean`?"),
     **dict.fromkeys(("Concatenate", "concatenate", "cat"), "did you mean `concat`?"),
@@ -155,6 +156,7 @@ OMITTED: dict[str, dict[str, str]] = {
     },
     "groupnorm": {"bias": _AFFINE},
     "layernorm": {"normalized_shape": "it works on the last axis; for several axes write `nn.LayerNorm([16, 16])`"},
+    "rmsnorm": {"normalized_shape": "it works on the last axis; for several axes write `nn.RMSNorm([16, 16])`"},
     "embedding": dict.fromkeys(_ROWS, "write `nn.Embedding(…)` instead"),
     "upsample": {
         "size": "write `scale_factor=…`, or `nn.Upsample([64, 64])`",
@@ -169,8 +171,8 @@ OMITTED: dict[str, dict[str, str]] = {
 
 
 _TORCH = (
-    *("AlphaDropout", "CELU", "ChannelShuffle", "FeatureAlphaDropout", "Fold", "Hardshrink", "Hardtanh", "LogSigmoid"),
-    *("PixelUnshuffle", "RMSNorm", "RReLU", "Softmax2d", "Softmin", "Softshrink", "Softsign", "Tanhshrink"),
+    *("AlphaDropout", "CELU", "FeatureAlphaDropout", "Fold", "Hardshrink", "Hardtanh", "LogSigmoid"),
+    *("RReLU", "Softmax2d", "Softmin", "Softshrink", "Softsign", "Tanhshrink"),
     *("Threshold", "Unfold", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
     *(f"{kind}{r}d" for kind in ("CircularPad", "ConstantPad", "LPPool", "ReflectionPad") for r in (1, 2, 3)),
     *(f"{kind}{r}d" for kind in ("FractionalMaxPool", "ReplicationPad") for r in (2, 3)),

@@ -66,6 +66,10 @@ def flow_help(context: Context, callee: str, takes_any: bool, arg: Argument) -> 
     return None
 
 
+_LISTED = ("permute", "reshape")
+"""Layers that take one list of numbers."""
+
+
 def _report_surplus(context: Context, callee: Callee, chosen: dict[str, Argument], arg: Argument) -> None:
     """Report a positional argument without a parameter."""
     if arg.value is ANY:  # it may be a branch of a join with a reported error
@@ -75,6 +79,8 @@ def _report_surplus(context: Context, callee: Callee, chosen: dict[str, Argument
     takes = f"`{name}` takes {count} argument{'s' * (count != 1)}" if names else f"`{name}` takes no arguments"
     takes += " by position" if unplaced else ""
     help = flow_help(context, name, bool(names), arg) or type_help(arg.value, "")
+    if name in _LISTED:
+        help = help or f"write the numbers as a list: `{name}([…])`"
     if unplaced:
         help = help or f"name it: `{unplaced[0]}={context.written(arg.span)}`"
     help = help or (f"they are {', '.join(names)}" if names else None)

@@ -15,6 +15,7 @@ from fractal_dsl.program.syntax_to_program.values import Prob, Value, has_unknow
 _EACH = {
     **dict.fromkeys(("size", "padding", "scale"), "one for each axis"),
     "sides": "two for each axis",
+    "numbers": "several",
 }
 """The contents of a list of several numbers, by the kind of the parameter."""
 

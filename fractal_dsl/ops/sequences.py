@@ -1,0 +1,59 @@
+"""Layers of sequences [length, features] without weights of their own kind: class tokens, and summaries."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fractal_dsl.ops.shapes import floating, free
+from fractal_dsl.ops.spec import Args, OpSpec, ShapeError, Tensor, TorchModule
+
+
+def sequence(name: str, x: Tensor) -> tuple[int, int]:
+    """The length and the features of a sequence. Raises ShapeError."""
+    floating(name, x)
+    if len(x.shape) != 2:
+        raise ShapeError(f"`{name}` takes [length, features], but its input is {x}")
+    return x.shape[0], x.shape[1]
+
+
+def positions() -> OpSpec:
+    """``positions``: adds a learned vector to each position, [length, features] to the same shape."""
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        sequence("positions", x)
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return prod(x.shape), 0
+
+    return OpSpec("positions", (), out, lambda x, a: TorchModule("Positions", x.shape), cost, "shape")
+
+
+def class_token() -> OpSpec:
+    """``class_token``: a learned vector before the first position, [length, features] to [length + 1, features]."""
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        length, features = sequence("class_token", x)
+        return Tensor("f32", (length + 1, features))
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        return x.shape[1], 0
+
+    return OpSpec("class_token", (), out, lambda x, a: TorchModule("ClassToken", (x.shape[1],)), cost, "shape")
+
+
+def last_step() -> OpSpec:
+    """``last_step``: the last position of a sequence, [length, features] to [features]."""
+    return _summary("last_step", "LastStep")
+
+
+def sequence_mean() -> OpSpec:
+    """``sequence_mean``: the mean over the positions of a sequence, [length, features] to [features]."""
+    return _summary("sequence_mean", "SequenceMean")
+
+
+def _summary(name: str, target: str) -> OpSpec:
+    def out(x: Tensor, args: Args) -> Tensor:
+        return Tensor("f32", (sequence(name, x)[1],))
+
+    return OpSpec(name, (), out, lambda x, a: TorchModule(target), free, "shape")
