@@ -242,6 +242,21 @@ class _layernorm(Block):
 
 layernorm: _layernorm
 
+class _layernorm2d(Block):
+    def __call__(self, eps: float = 1e-05, elementwise_affine: bool = True, bias: bool = True) -> Block: ...
+
+layernorm2d: _layernorm2d
+
+class _rmsnorm(Block):
+    def __call__(self, eps: float = ..., elementwise_affine: bool = True) -> Block: ...
+
+rmsnorm: _rmsnorm
+
+class _scale(Block):
+    def __call__(self, init: float = 1.0, dim: int = 1) -> Block: ...
+
+scale: _scale
+
 class _localresponsenorm:
     def __call__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> Block: ...
 
@@ -282,6 +297,31 @@ class _transpose:
 
 transpose: _transpose
 
+class _permute:
+    def __call__(self, dims: int | Sequence[int]) -> Block: ...
+
+permute: _permute
+
+class _reshape:
+    def __call__(self, shape: int | Sequence[int]) -> Block: ...
+
+reshape: _reshape
+
+class _slice:
+    def __call__(self, dim: int, start: int = 0, stop: int = ...) -> Block: ...
+
+slice: _slice
+
+class _roll:
+    def __call__(self, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Block: ...
+
+roll: _roll
+
+class _channel_shuffle:
+    def __call__(self, groups: int) -> Block: ...
+
+channel_shuffle: _channel_shuffle
+
 class _embedding:
     def __call__(self, num_embeddings: int, embedding_dim: int, padding_idx: int = ...) -> Block: ...
 
@@ -292,8 +332,33 @@ class _positions(Block):
 
 positions: _positions
 
+class _class_token(Block):
+    def __call__(self) -> Block: ...
+
+class_token: _class_token
+
+class _last_step(Block):
+    def __call__(self) -> Block: ...
+
+last_step: _last_step
+
+class _sequence_mean(Block):
+    def __call__(self) -> Block: ...
+
+sequence_mean: _sequence_mean
+
 class _attention:
-    def __call__(self, num_heads: int, dropout: float = 0.0, bias: bool = True, *, causal: bool = False) -> Block: ...
+    def __call__(
+        self,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        *,
+        causal: bool = False,
+        kv_heads: int = ...,
+        window: int = ...,
+        rotary: bool = False,
+    ) -> Block: ...
 
 attention: _attention
 
@@ -378,6 +443,11 @@ class _pixelshuffle:
     def __call__(self, upscale_factor: int) -> Block: ...
 
 pixelshuffle: _pixelshuffle
+
+class _pixelunshuffle:
+    def __call__(self, downscale_factor: int) -> Block: ...
+
+pixelunshuffle: _pixelunshuffle
 
 class _id(Block):
     def __call__(self) -> Block: ...
@@ -485,6 +555,14 @@ class _sum(Join):
 
 sum: _sum
 
+class _product(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+product: _product
+
 class _max(Join):
     @overload
     def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
@@ -492,6 +570,14 @@ class _max(Join):
     def __call__(self) -> Join: ...
 
 max: _max
+
+class _min(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+min: _min
 
 class _concat(Join):
     @overload
@@ -532,6 +618,8 @@ __all__ = [
     "batchnorm1d",
     "batchnorm2d",
     "batchnorm3d",
+    "channel_shuffle",
+    "class_token",
     "concat",
     "conv1d",
     "conv2d",
@@ -558,7 +646,9 @@ __all__ = [
     "instancenorm1d",
     "instancenorm2d",
     "instancenorm3d",
+    "last_step",
     "layernorm",
+    "layernorm2d",
     "leakyrelu",
     "linear",
     "localresponsenorm",
@@ -569,18 +659,28 @@ __all__ = [
     "maxpool2d",
     "maxpool3d",
     "mean",
+    "min",
     "mish",
     "nn",
+    "permute",
     "pixelshuffle",
+    "pixelunshuffle",
     "positions",
     "prelu",
+    "product",
     "project",
     "relu",
     "relu6",
+    "reshape",
+    "rmsnorm",
     "rnn",
+    "roll",
+    "scale",
     "selu",
+    "sequence_mean",
     "sigmoid",
     "silu",
+    "slice",
     "softmax",
     "softplus",
     "sum",

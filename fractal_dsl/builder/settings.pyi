@@ -31,8 +31,9 @@ def train(
     label_smoothing: float = 0.0,
     mixup: float = 0.0,
     cutmix: float = 0.0,
+    distill: str | Setting = ...,
     patience: int = ...,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     channels_last: Literal[True, False, "auto"] = "auto",
     compile: bool = False,
     cuda_graphs: bool = False,
@@ -119,3 +120,4 @@ def step(*, warmup: float = 0.0, at: Sequence[int], gamma: float = 0.1) -> Setti
 def constant(*, warmup: float = 0.0) -> Setting: ...
 def end(*, examples: int = 10000) -> Setting: ...
 def epoch(*, examples: int = 10000) -> Setting: ...
+def distill(*, weight: float = 0.5, temperature: float = ...) -> Setting: ...

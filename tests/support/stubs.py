@@ -23,6 +23,7 @@ _KINDS = {
     "str": "str",
     "size": "int | Sequence[int]",
     "sides": "int | Sequence[int]",
+    "numbers": "int | Sequence[int]",
     "padding": 'int | Sequence[int] | Literal["same", "valid"]',
     "scale": "float | Sequence[float]",
 }
@@ -81,7 +82,7 @@ def layers() -> str:
         lines += [f"class _{name}(Join):", "    @overload", _method(branches, "Block")]
         lines += ["    @overload", _method(params, "Join"), "", f"{name}: _{name}", ""]
     lines += ["class _Torch:", "    def __getattr__(self, name: str) -> Any: ...", "", "nn: _Torch", ""]
-    lines += ["__all__ = [", *[f'    "{name}",' for name in [*LAYERS, *JOINS, "nn"]], "]"]
+    lines += ["__all__ = [", *[f'    "{name}",' for name in sorted([*LAYERS, *JOINS, "nn"])], "]"]
     return "\n".join(lines) + "\n"
 
 
