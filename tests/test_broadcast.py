@@ -121,7 +121,9 @@ def test_messages_name_both_operands_and_both_shapes() -> None:
     assert "`product` joins operands of one shape" in text and "f32[4, 6, 5]" in text and "f32[4]" in text
     assert "give the operand with fewer axes the shape [4, 1, 1]" in text
     text = refusal("product(conv2d(1, 1), conv2d(3, 1), id)")
-    assert "of one shape (axes of size 1 are repeated), but `conv2d(3, 1)` outputs f32[3, 6, 5]" in text
+    assert "`conv2d(3, 1)` outputs f32[3, 6, 5] and `id` outputs f32[4, 6, 5]" in text
+    text = refusal("product(id, adaptiveavgpool2d([1, 3]))")
+    assert "of one shape (axes of size 1 are repeated), but `id` outputs f32[4, 6, 5]" in text
     assert "`min` joins operands of one shape" in refusal("min(id, adaptiveavgpool2d(1))")
 
 

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpParam, OpSpec, OpValue, ShapeError, Tensor
 from fractal_dsl.pipeline import compile_file, compile_text
+from fractal_dsl.program.program import Init
 from fractal_dsl.program.syntax_to_program.aliases import NEEDLESS, OMITTED
 from fractal_dsl.runtime import build, graph_to_fx
 from fractal_dsl.runtime.cloning import Template, can_clone
@@ -378,7 +379,7 @@ def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObj
 )
 def test_nets_have_the_weights_that_constructors_draw(net: str, init: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = compile_file(EXAMPLES / f"{net}.frac")
-    compiled = replace(compiled, program=replace(compiled.program, init=init))
+    compiled = replace(compiled, program=replace(compiled.program, init=Init(init)))
     cloned = build(compiled, seed=3).state_dict()
     monkeypatch.setattr(graph_to_fx, "can_clone", lambda module: False)
     constructed = build(compiled, seed=3).state_dict()

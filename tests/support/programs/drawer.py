@@ -41,7 +41,9 @@ class Drawer(Declarations):
         classes = self.int(self.globals)
         head = [self.op(f"linear({classes.text})", "linear", out=classes, bias=True)]
         if self.rank or self.sequence:
-            head.insert(0, self.pick([self.op("flatten", "flatten"), self.op("global_avgpool", "global_avgpool")]))
+            ends = ["flatten", "reshape(-1)", "global_avgpool", *["last_step", "sequence_mean"] * self.sequence]
+            end = self.pick(ends)
+            head.insert(0, self.op(end, end.partition("(")[0]))
         if tokens:
             shape = shape[:1]
             whole = self.merge("max", [self.op("id", "id")] * 2)

@@ -74,6 +74,14 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return F.group_norm(x, a["groups"], m.weight, m.bias, 1e-5)
         case "layernorm":
             return F.layer_norm(x, x.shape[-1:], m.weight, m.bias, 1e-5)
+        case "layernorm2d":
+            centred = x - x.mean(1, keepdim=True)
+            deviation = (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+            return centred / deviation * m.weight[:, None, None] + m.bias[:, None, None]
+        case "rmsnorm":
+            return x / (x.square().mean(-1, keepdim=True) + 0.001).sqrt() * m.weight
+        case "scale":
+            return x * m.weight
         case "dropout":
             assert abs(m.p - a["p"]) < 1e-12
             return x
@@ -81,8 +89,23 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x.flatten(2).mean(2)
         case "transpose":
             return x.transpose(1, -1)
-        case "flatten":
+        case "permute":
+            return x.permute(0, *range(x.ndim - 1, 0, -1))
+        case "roll":
+            return torch.roll(x, (2, 1), (-1, 2))
+        case "slice":
+            start = a["start"]
+            return x[:, start:] if start else x
+        case "channel_shuffle":
+            return torch.stack([x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]], 2).flatten(1, 2)
+        case "flatten" | "reshape":
             return x.flatten(1)
+        case "last_step":
+            return x[:, -1]
+        case "sequence_mean":
+            return x.sum(1) / x.shape[1]
+        case "class_token":
+            return torch.cat([m.weight.expand(len(x), 1, -1), x], 1)
         case "convtranspose":
             assert m.weight.shape[1] == a["out"]
             return _TRANSPOSED[rank](x, m.weight, m.bias, 1, 1)
@@ -103,6 +126,8 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return F.interpolate(x, scale_factor=2, mode=a["mode"], align_corners=a["align"] or None)
         case "pixelshuffle":
             return F.pixel_shuffle(x, 2)
+        case "pixelunshuffle":
+            return F.pixel_unshuffle(x, 2)
         case "embedding":
             assert m.weight.shape[0] == a["count"]
             return m.weight[x]
@@ -115,6 +140,11 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             if a["causal"]:
                 scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), float("-inf"))
             return inner.out_proj(scores.softmax(-1) @ v)
+        case "grouped":
+            q, k, v = m.query(x), m.key(x), m.value(x)
+            scores = q @ k.transpose(1, 2) / x.shape[2] ** 0.5
+            ones = torch.ones_like(scores, dtype=torch.bool)
+            return m.out(scores.masked_fill(ones.triu(2) | ones.tril(-2), float("-inf")).softmax(-1) @ v)
         case "rnn" | "lstm" | "gru":
             assert isinstance(m.layer, getattr(nn, op.name.upper())) and m.layer.hidden_size == a["out"]
             return m.layer(x)[0]

@@ -59,6 +59,9 @@ class Ops(Numbers):
             )  # fmt: skip
             halved = self.op("avgpool2d(2)", "avgpool", kernel=2, stride=2, padding=0)
             options.append(self.flow(wide, self.op("pixelshuffle(2)", "pixelshuffle"), halved))
+            doubled = self.op("upsample(2)", "upsample", mode="nearest", align=False)
+            apart = self.op("pixelunshuffle(2)", "pixelunshuffle")
+            options.append(self.flow(doubled, apart, conv(f"{o}, 1", [1, 1], [0, 0])))
         options.append(self.op(f"convtranspose{r}d({o}, 3, padding=1{tail})", "convtranspose", out=out))
         padded = self.op(f"zeropad{r}d(1)", "zeropad")
         options.append(self.flow(padded, conv(f"{o}, 3", [3] * r, [0] * r)))
@@ -74,6 +77,9 @@ class Ops(Numbers):
             self.op(f"batchnorm{r}d", "batchnorm"),
             self.op("layernorm", "layernorm"),
             self.op("prelu(init=0.3)", "prelu"),
+            self.op("rmsnorm(0.001)", "rmsnorm"),
+            self.op("scale(0.5, -1)", "scale"),
+            self.op("slice(-1, -99)", "slice", start=0),
             *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
             self.op("id", "id"),
             *names.same,
@@ -82,6 +88,8 @@ class Ops(Numbers):
             options += [
                 *[self.op("attention(1)", "attention", causal=False), self.op("positions", "positions")] * 2,
                 self.op("attention(1, causal=true)", "attention", causal=True),
+                self.op("attention(1, kv_heads=1, window=2)", "grouped"),
+                self.flow(self.op("class_token", "class_token"), self.op("slice(1, 1)", "slice", start=1)),
             ]
         if self.foreign:
             options += [self.op("scaled(0.5)", "scaled"), self.op("nn.Hardtanh(-0.5, 0.5)", "hardtanh")] * 2
@@ -93,7 +101,11 @@ class Ops(Numbers):
             )
             half = self.op(f"maxpool{r}d(2)", "maxpool", kernel=2, stride=2, padding=0)
             swap, back = self.op("transpose(1, -1)", "transpose"), self.op(f"transpose({r + 1}, 1)", "transpose")
+            turn = self.op(f"permute({[*range(r + 1, 0, -1)]})", "permute")
             options += [
+                *[self.op("layernorm2d", "layernorm2d")] * (r == 2),
+                self.flow(turn, self.op("softmax", "softmax"), turn),
+                self.op("roll([2, 1], [-1, 2])", "roll"),
                 self.flow(self.pick([near, smooth]), half),
                 self.flow(swap, self.op("logsoftmax", "logsoftmax"), back),
                 self.op("localresponsenorm(3)", "localresponsenorm"),
@@ -121,4 +133,11 @@ class Ops(Numbers):
             behind.append(self.op(text, "conv", out=out, depthwise=True, **args))
         if self.rank and self.chance(6):
             behind.append(self.op(f"groupnorm({out.text})", "groupnorm", groups=out))
+        if self.rank and self.chance(6):
+            two = Piece(f"2 * {out.tight}", lambda env: 2 * out.value(env), True)
+            args = {"kernel": [1] * self.rank, "padding": [0] * self.rank, "dilation": 1, "stride": 1, "bias": True}
+            wide = self.op(f"conv{self.rank}d({two.text}, 1)", "conv", out=two, depthwise=False, **args)
+            shuffled = self.op("channel_shuffle(2)", "channel_shuffle")
+            half = self.op(f"slice(1, {out.text})", "slice", start=out)
+            behind.append(self.flow(wide, shuffled, half))
         return self.annotated(self.flow(self.annotated(self.base(out)), *behind))
