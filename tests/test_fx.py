@@ -53,6 +53,13 @@ NETS = {
         "    = embedding(11, 4) >> positions >> F[2] >> lstm(6) >> flatten >> linear(3)",
         11,
     ),
+    "shared keys and rotary positions": (
+        rule("mean", "sum(id, rmsnorm >> attention(2, causal=true, kv_heads=1, window=3, rotary=true))")
+        + "net N(x: i64[5]) -> f32[3] with drop_path(local=30%, global=50%)\n"
+        "    = embedding(11, 4) >> class_token >> F[2] >> slice(1, 1) >> reshape([-1, 2]) >> scale(0.5)\n"
+        "    >> last_step >> linear(3)",
+        11,
+    ),
 }
 
 

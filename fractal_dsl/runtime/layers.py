@@ -73,7 +73,7 @@ class Reshape(nn.Module):
         self.shape = shape
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.reshape(len(x), *self.shape)
+        return x.reshape(x.shape[0], *self.shape)
 
 
 class Slice(nn.Module):
@@ -136,7 +136,7 @@ class ClassToken(nn.Module):
         self.weight = nn.Parameter(torch.randn(features) * 0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
+        return torch.cat([self.weight.expand(x.shape[0], 1, -1), x], 1)
 
 
 class LastStep(nn.Module):
@@ -240,28 +240,30 @@ class GroupedAttention(nn.Module):
         self.dropout, self.causal, self.window, self.rotary = dropout, causal, window, rotary
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        length, device = x.shape[1], x.device
         q = self.query(x).unflatten(2, (self.num_heads, self.size)).transpose(1, 2)
         k = self.key(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
         v = self.value(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
+        at = x.new_ones((x.shape[1],), dtype=torch.int64).cumsum(0) - 1
         if self.rotary:
-            q, k = self.turned(q), self.turned(k)
+            q, k = self.turned(q, at), self.turned(k, at)
         k, v = (z.repeat_interleave(self.num_heads // self.kv_heads, 1) for z in (k, v))
-        behind = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
-        seen = behind >= 0 if self.causal else behind == behind
+        seen, behind = None, at[:, None] - at
+        if self.causal:
+            seen = behind >= 0
         if self.window is not None:
-            seen = seen & (behind.abs() < self.window)
+            near = behind.abs() < self.window
+            seen = near if seen is None else seen & near
         dropped = self.dropout if self.training else 0.0
         y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropped)
         return self.out(y.transpose(1, 2).flatten(2))
 
-    def turned(self, x: torch.Tensor) -> torch.Tensor:
+    def turned(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         """Each pair of numbers [batch, heads, length, size], one in each half, turned by its position."""
         half = self.size // 2
-        speeds = 10_000.0 ** (-torch.arange(half, device=x.device) / half)
-        angles = torch.arange(x.shape[2], device=x.device)[:, None] * speeds
-        a, b = x.chunk(2, -1)
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        speeds = x.new_tensor([10_000.0 ** (-i / half) for i in range(half)], dtype=torch.float32)
+        angles = at[:, None] * speeds
+        a, b = x[..., :half], x[..., half:]
+        cos, sin = angles.cos().type_as(x), angles.sin().type_as(x)
         return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
