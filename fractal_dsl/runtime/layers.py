@@ -106,7 +106,7 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)
+        return torch.stack(x.chunk(self.groups, 1), 2).flatten(1, 2)
 
 
 class Scale(nn.Module):
@@ -205,7 +205,7 @@ class Attention(nn.Module):
         mask = None
         if self.causal or self.window is not None:
             ones = x.new_ones((x.shape[1], x.shape[1]), dtype=torch.bool)
-            mask = ones.triu(1 if self.causal else self.window)
+            mask = ones.triu(1 if self.causal else self.window or 1)
             if self.window is not None:
                 mask = mask | ones.tril(-self.window)
         return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
