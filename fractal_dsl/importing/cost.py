@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractal_dsl.importing.page import Page, default_of, required
-from fractal_dsl.importing.terms import Arg, Arith, Bundle, Call, Chain, Level, Loop, Merge, Power, Term
+from fractal_dsl.importing.terms import Arg, Arith, Bundle, Call, Chain, Level, Loop, Merge, Power, Term, Value, Where
 from fractal_dsl.ops import JOINS, LAYERS
 
 
@@ -24,6 +24,10 @@ def cost(page: Page, term: Term) -> int:
         case Loop():
             lists = sum(1 + sum(map(_value, values)) for values in term.lists)
             return 3 + cost(page, term.body) + lists + len(term.names)
+        case Value():
+            return 1
+        case Where():
+            return cost(page, term.body) + sum(2 + cost(page, value) for value in term.values)
         case Level():
             each = 1 + cost(page, term.each) if term.each.steps else 0
             return 2 + sum(_value(v) for _, v in term.args) + each

@@ -1,4 +1,4 @@
-"""Functions and operators of torch as layers and joins: elementwise ones, joins, and changes of shape.
+"""Functions and operators of torch as layers and joins: elementwise ones, and joins.
 
 ``FUNCTIONS`` maps the name of a function, a method, or an aten operator to what adds its steps. One entry serves all
 three, because torch gives them the same arguments in the same order.
@@ -125,8 +125,17 @@ def _maximum(b: Builder, x: Any, y: Any = None, *rest: Any, **named: Any) -> Any
     return b.join("max", [x, y])
 
 
+@lowers("minimum")
+def _minimum(b: Builder, x: Any, y: Any) -> Any:
+    return b.join("min", [x, y])
+
+
 @lowers("cat", "concat", "concatenate")
 def _cat(b: Builder, tensors: Any, dim: int = 0, **named: Any) -> Any:
+    if dim == 1 and len(tensors) == 2 and isinstance(tensors[0], Held) and isinstance(tensors[1], Ref):
+        token = tensors[0]
+        if token.name and tensors[1].rank == 3 and token.value.shape[1:] == (1, tensors[1].out.shape[1]):
+            return b.layer("class_token", tensors[1], {"weight": token.name})
     if not all(isinstance(t, Ref) for t in tensors):
         raise Refusal("`concat` has a constant operand", b.place)
     dim = dim + tensors[0].rank if dim < 0 else dim
@@ -155,10 +164,22 @@ def _divided(b: Builder, x: Any, y: Any, **named: Any) -> Any:
 
 @lowers("mul", "imul")
 def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
-    number = y if isinstance(y, int | float) else x
-    if not isinstance(number, int | float) or not number:
-        raise Refusal("multiplication has no counterpart in the language", b.place)
-    return _divided(b, x if number is y else y, round(1 / number, 6))
+    """A product of tensors, a learned factor for each number on an axis, or a sum of n operands times 1 / n."""
+    first, second = (x, y) if isinstance(x, Ref) else (y, x)
+    match second:
+        case Ref():
+            return b.join("product", [x, y]) if x != y else _no(b, "the square of a tensor")
+        case Held(name=str(name)) if name:
+            sizes = [1] * (first.rank - second.value.dim()) + [*second.value.shape]
+            axes = [i for i, n in enumerate(sizes) if n != 1]
+            if len(axes) == 1 and axes[0] > 0 and sizes[axes[0]] == first.out.shape[axes[0] - 1]:
+                dim = axes[0] if axes[0] == 1 else axes[0] - first.rank
+                return b.layer("scale", first, {"weight": name}, dim=dim)
+            return _no(b, "a product with this parameter")
+        case int() | float() if second:
+            return _divided(b, first, round(1 / second, 6))
+        case _:
+            return _no(b, "this product")
 
 
 @lowers("mean")
@@ -166,6 +187,10 @@ def _mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **named: A
     if isinstance(x, Stacked):
         return b.join("mean", x.items) if dim in (x.dim, [x.dim], (x.dim,)) else _no(b, "this mean")
     axes = sorted(d + x.rank if d < 0 else d for d in ([dim] if isinstance(dim, int) else dim or ()))
+    if axes == [1] and x.rank == 3 and not keepdim:
+        return b.layer("sequence_mean", x)
+    if axes == [1, 2] and x.rank == 4 and not keepdim:
+        return b.layer("global_avgpool", b.layer("permute", x, dims=(3, 1, 2)))
     if axes != list(range(2, x.rank)):
         raise Refusal(f"a mean over the axes {dim} has no counterpart in the language", b.place)
     return b.layer(f"adaptiveavgpool{x.rank - 2}d", x, output_size=1) if keepdim else b.layer("global_avgpool", x)
@@ -180,94 +205,3 @@ def _sum(b: Builder, x: Any, dim: Any = None, *rest: Any, **named: Any) -> Any:
     if isinstance(x, Stacked) and dim in (x.dim, [x.dim], (x.dim,)):
         return b.join("sum", x.items)
     raise Refusal("a sum over an axis has no counterpart in the language", b.place)
-
-
-# --- shapes
-
-
-@lowers("flatten")
-def _flatten(b: Builder, x: Any, start_dim: int = 0, end_dim: int = -1) -> Ref:
-    start, end = (d + x.rank if d < 0 else d for d in (start_dim, end_dim))
-    if start == end:
-        return x
-    return b.layer("flatten", x, start_dim=start, end_dim=-1 if end == x.rank - 1 else end)
-
-
-@lowers("view", "reshape", "_unsafe_view")
-def _view(b: Builder, x: Any, *shape: Any, **named: Any) -> Ref:
-    wanted = list(shape[0] if shape and isinstance(shape[0], list | tuple) else shape)
-    before = x.out.shape
-    after = _resolved(before, [int(s) for s in wanted[1:]])
-    if after == before:
-        return x
-    for start in range(len(before)):
-        for end in range(start + 1, len(before)):
-            size = 1
-            for n in before[start : end + 1]:
-                size *= n
-            if (*before[:start], size, *before[end + 1 :]) == after:
-                return b.layer("flatten", x, start_dim=start + 1, end_dim=-1 if end == len(before) - 1 else end + 1)
-    raise Refusal(f"reshaping {list(before)} to {list(after)} has no counterpart in the language", b.place)
-
-
-def _resolved(before: tuple[int, ...], after: list[int]) -> tuple[int, ...]:
-    """A shape with -1 replaced."""
-    total, known = 1, 1
-    for n in before:
-        total *= n
-    for n in after:
-        known *= n if n != -1 else 1
-    return tuple([total // known if n == -1 else n for n in after])
-
-
-@lowers("transpose", "swapaxes")
-def _transpose(b: Builder, x: Any, dim0: int, dim1: int) -> Ref:
-    first, second = sorted(d + x.rank if d < 0 else d for d in (dim0, dim1))
-    return x if first == second else b.layer("transpose", x, dim0=first, dim1=second)
-
-
-@lowers("permute")
-def _permute(b: Builder, x: Any, *dims: Any) -> Ref:
-    axes = [d + x.rank if d < 0 else d for d in (dims[0] if isinstance(dims[0], list | tuple) else dims)]
-    moved = [i for i, d in enumerate(axes) if i != d]
-    if not moved:
-        return x
-    if len(moved) == 2 and 0 not in moved:
-        return b.layer("transpose", x, dim0=moved[0], dim1=moved[1])
-    raise Refusal(f"permuting the axes to {axes} has no counterpart in the language", b.place)
-
-
-@lowers("pad")
-def _pad(b: Builder, x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Ref:
-    sides = [int(p) for p in pad]
-    rank = x.rank - 2
-    if mode != "constant" or value or rank not in (1, 2, 3) or any(sides[2 * rank :]) or min(sides) < 0:
-        raise Refusal(f"padding by {sides} with mode {mode!r} has no counterpart in the language", b.place)
-    sides = (sides + [0] * 2 * rank)[: 2 * rank]
-    if not any(sides):
-        return x
-    return b.layer(f"zeropad{rank}d", x, padding=sides[0] if len({*sides}) == 1 else tuple(sides))
-
-
-@lowers("squeeze")
-def _squeeze(b: Builder, x: Any, dim: Any = None) -> Ref:
-    after = b.layer("flatten", x)
-    if dim is None or [n for n in x.out.shape if n != 1] not in ([], [*after.out.shape]):
-        raise Refusal("this squeeze has no counterpart in the language", b.place)
-    return after
-
-
-@lowers("getitem")
-def _getitem(b: Builder, x: Any, index: Any) -> Any:
-    if isinstance(x, list | tuple | dict):
-        return x[index]
-    if isinstance(x, Ref) and all(
-        i in (slice(None), Ellipsis) for i in (index if isinstance(index, tuple) else (index,))
-    ):
-        return x
-    raise Refusal("indexing has no counterpart in the language", b.place)
-
-
-@lowers("pixel_shuffle")
-def _pixel_shuffle(b: Builder, x: Any, upscale_factor: int) -> Ref:
-    return b.layer("pixelshuffle", x, upscale_factor=upscale_factor)

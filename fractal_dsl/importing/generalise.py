@@ -7,7 +7,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fractal_dsl.importing.page import Page, kind_and_type
-from fractal_dsl.importing.terms import Arg, Arith, Bundle, Call, Chain, Level, Loop, Merge, Power, Term, Var
+from fractal_dsl.importing.terms import (
+    Arg,
+    Arith,
+    Bundle,
+    Call,
+    Chain,
+    Level,
+    Loop,
+    Merge,
+    Power,
+    Term,
+    Value,
+    Var,
+    Where,
+)
 
 TIMES = "times"
 
@@ -27,6 +41,10 @@ def key(term: Term) -> Any:
             return ("power", key(term.base))
         case Loop():
             return ("loop", term.names, term.lists, key(term.body))
+        case Value():
+            return ("value", term.name)
+        case Where():
+            return ("where", term.names, *map(key, (*term.values, term.body)))
         case Level():
             return ("level", term.rule, term.level, *[(n, _form(v)) for n, v in term.args], key(term.each))
 
@@ -66,6 +84,11 @@ def visited(term: Any, visit: Visit, bound: frozenset[str] = frozenset()) -> Any
         case Level():
             given = args(term.rule, term.args, term)
             return replace(term, args=given, each=visited(term.each, visit, bound))
+        case Value():
+            return term
+        case Where():
+            values = tuple([visited(value, visit, bound) for value in term.values])
+            return Where(visited(term.body, visit, bound), term.names, values)
         case _:
             raise AssertionError(term)
 

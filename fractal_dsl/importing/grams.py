@@ -11,7 +11,7 @@ from fractal_dsl.importing.generalise import key
 from fractal_dsl.importing.naming import Naming, of_steps
 from fractal_dsl.importing.page import Layer, Page
 from fractal_dsl.importing.scopes import replace_spots
-from fractal_dsl.importing.terms import Call, Chain, chains
+from fractal_dsl.importing.terms import Call, Chain, Term, calls, chains, mentions_value, nodes
 from fractal_dsl.ops import LAYERS
 
 _Spots = list[tuple[Chain, int, int]]
@@ -31,9 +31,9 @@ def layers_of_grams(page: Page, naming: Naming, *, any_step: bool = False) -> No
                 best = made
         if best is None:
             return
-        _, _, layer, spots, calls = best
+        _, _, layer, spots, made_calls = best
         page.decls.append(layer)
-        replace_spots(page, spots, calls)
+        replace_spots(page, spots, made_calls)
 
 
 def _candidates(page: Page, any_step: bool) -> list[_Spots]:
@@ -54,8 +54,16 @@ def _candidates(page: Page, any_step: bool) -> list[_Spots]:
     return [spots for spots in places.values() if len(spots) > 1]
 
 
-def _takes(step: object, any_step: bool) -> bool:
+def _takes(step: Term, any_step: bool) -> bool:
+    if mentions_value(step):
+        return False
     return any_step or (isinstance(step, Call) and step.name in LAYERS)
+
+
+def _name(naming: Naming, instance: Chain) -> str:
+    """A name from the layers of a sequence; of one with declared layers, from the class around it."""
+    plain = all(call.name in LAYERS for call in calls(instance))
+    return of_steps(instance) if plain else naming.around(nodes(instance)) or "part"
 
 
 def _tried(page: Page, naming: Naming, spots: _Spots, least: int) -> tuple[int, int, Layer, _Spots, list[Call]] | None:
@@ -63,12 +71,12 @@ def _tried(page: Page, naming: Naming, spots: _Spots, least: int) -> tuple[int, 
     words = [cost(page, i) for i in instances]
     if sum(words) - min(words) < least:
         return None
-    made = declared(page, naming, of_steps(instances[0]), instances)
+    made = declared(page, naming, _name(naming, instances[0]), instances)
     if made is None:
         return None
-    layer, calls = made
+    layer, made_calls = made
     page.decls.append(layer)
-    after = sum(cost(page, c) for c in calls) + cost(page, layer.body) + 2 * len(layer.params) + 3
+    after = sum(cost(page, c) for c in made_calls) + cost(page, layer.body) + 2 * len(layer.params) + 3
     page.decls.pop()
     gain = sum(words) - after
-    return (gain, -spots[0][1], layer, spots, calls) if gain >= least else None
+    return (gain, -spots[0][1], layer, spots, made_calls) if gain >= least else None

@@ -13,18 +13,25 @@ from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rules import fold_rules
 from fractal_dsl.importing.scopes import layers_of_scopes
-from fractal_dsl.importing.terms import Bundle, Call, Chain, chains
+from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, chains
 from fractal_dsl.importing.tidy import tidy
+from fractal_dsl.importing.valued import layers_of_values
 
 
 def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
     """The page of a net. Raises Refusal for a graph that the language cannot express."""
     shared, decls = _shared(graph)
-    body = graph_to_term(graph, shared)
-    page = Page(net, graph.steps[0].out, graph.steps[graph.output].out, body, [*decls], comment)
     naming = Naming(graph)
-    fold_rules(page, naming)
-    _check_closed(page, graph)
+    closed = 0
+    while True:
+        body = graph_to_term(graph, shared, closed)
+        page = Page(net, graph.steps[0].out, graph.steps[graph.output].out, body, [*decls], comment)
+        fold_rules(page, naming)
+        still = _open(page)
+        if not still:
+            break
+        closed |= still
+    layers_of_values(page, naming)
     layers_of_scopes(page, graph, naming)
     layers_of_grams(page, naming)
     fold_loops(page)
@@ -57,8 +64,15 @@ def _shared(graph: PlainGraph) -> tuple[dict[int, str], list[Shared]]:
     return names, decls
 
 
-def _check_closed(page: Page, graph: PlainGraph) -> None:
-    """Raise Refusal if columns are left open, because no rule was recognised."""
+def _open(page: Page) -> int:
+    """The bit set of the joins whose columns are open, because they are no level of a rule."""
+    result = 0
     for chain in chains(page.body):
-        if any(isinstance(step, Bundle) for step in chain.steps):
-            raise Refusal("the branches of a mean share steps, and they are no level of a rule")
+        for step in chain.steps:
+            bundled = isinstance(step, Merge) and any(_ends_open(branch) for branch in step.branches)
+            result |= step.nodes if bundled and isinstance(step, Merge) else 0
+    return result
+
+
+def _ends_open(branch: Chain) -> bool:
+    return bool(branch.steps) and isinstance(branch.steps[-1], Bundle)

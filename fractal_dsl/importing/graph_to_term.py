@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from fractal_dsl.importing.plain import PlainGraph
-from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.regions import Regions
-from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, Term
+from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, Term, Value, Where
 
 
-def graph_to_term(graph: PlainGraph, shared: Mapping[int, str]) -> Chain:
-    """The net as a term. ``shared`` names the steps whose weights other steps use, too. Raises Refusal for a graph that
-    is not nested series and parallel."""
-    return _Decomposition(graph, shared).between(0, graph.output)
+def graph_to_term(graph: PlainGraph, shared: Mapping[int, str], closed: int = 0) -> Chain:
+    """The net as a term. ``shared`` names the steps whose weights other steps use, too.
+
+    The columns of a mean stay open, for a rule to be found, unless the mean is in the bit set ``closed``.
+    Where parts are not nested series and parallel, ``where`` names the steps that several others read."""
+    return _Decomposition(graph, shared, closed).between(0, graph.output)
 
 
 class _Decomposition:
-    def __init__(self, graph: PlainGraph, shared: Mapping[int, str]) -> None:
-        self.graph, self.shared, self.regions = graph, shared, Regions(graph)
+    def __init__(self, graph: PlainGraph, shared: Mapping[int, str], closed: int) -> None:
+        self.graph, self.shared, self.closed, self.regions = graph, shared, closed, Regions(graph)
+        self.values = _values(graph, self.regions)
 
     def between(self, top: int, number: int) -> Chain:
         """The steps from a dominator, left out, to a step."""
@@ -33,10 +36,21 @@ class _Decomposition:
         """A step and all between it and its dominator."""
         step = self.graph.steps[number]
         if step.is_layer:
-            if number in self.shared:
-                return Call(self.shared[number], (), 1 << number)
-            return Call(step.op, tuple(step.args.items()), 1 << number)
-        branches = self.branches(top, number, step.inputs)
+            return self.layer(number)
+        if (top, number) in self.values and not self._bundles(top, number):
+            return self.where(top, number)
+        return self.merge(number, self.branches(top, number, step.inputs))
+
+    def layer(self, number: int) -> Call:
+        """A layer, or the block that all steps with its weights share."""
+        step = self.graph.steps[number]
+        if number in self.shared:
+            return Call(self.shared[number], (), 1 << number)
+        return Call(step.op, tuple(step.args.items()), 1 << number)
+
+    def merge(self, number: int, branches: Sequence[Chain]) -> Merge:
+        """A join of branches."""
+        step = self.graph.steps[number]
         return Merge(step.op, tuple(step.args.items()), tuple(branches), 1 << number)
 
     def branches(self, top: int, join: int, inputs: Sequence[int]) -> list[Chain]:
@@ -48,12 +62,85 @@ class _Decomposition:
             if len(group) == 1:
                 result.append(self.between(top, operands[0]))
                 continue
-            nearest = operands[0]
-            for other in operands[1:]:
-                nearest = self.regions.common(nearest, other)
-            step = self.graph.steps[join]
-            if nearest == top or step.op != "mean" or group[-1] - group[0] + 1 != len(group):
-                raise Refusal("its branches share steps, so it is not nested series and parallel parts", step.place)
+            nearest = self._nearest(operands)
             columns = Bundle(tuple(self.branches(nearest, join, operands)))
             result.append(Chain((*self.between(top, nearest).steps, columns)))
         return result
+
+    def _nearest(self, operands: Sequence[int]) -> int:
+        nearest = operands[0]
+        for other in operands[1:]:
+            nearest = self.regions.common(nearest, other)
+        return nearest
+
+    def _bundles(self, top: int, join: int) -> bool:
+        """Whether a mean reads columns that are open, as a rule builds them."""
+        mean = self.graph.steps[join].op == "mean" and not self.closed >> join & 1
+        return mean and self._open(top, self.graph.steps[join].inputs)
+
+    def _open(self, top: int, inputs: Sequence[int]) -> bool:
+        for group in self.regions.groups(top, inputs):
+            operands = [inputs[slot] for slot in group]
+            if len(group) > 1:
+                nearest = self._nearest(operands)
+                contiguous = group[-1] - group[0] + 1 == len(group)
+                if nearest == top or not contiguous or not self._open(nearest, operands):
+                    return False
+        return True
+
+    def where(self, top: int, number: int) -> Where:
+        """A join whose branches have steps in common, which get names."""
+        inside = self.regions.within(top, number)
+        ends = [end for first, end in self.values if first == top and inside >> end & 1]
+        named = sorted(value for end in ends for value in self.values[top, end])
+        names = dict(zip(named, _names(len(named)), strict=True))
+        values = tuple([self.expression(top, value, names, value) for value in named])
+        return Where(self.expression(top, number, names, number), tuple(names.values()), values)
+
+    def expression(self, top: int, number: int, names: Mapping[int, str], this: int) -> Chain:
+        """A step as a block on the input of the body at hand, by the values that it mentions."""
+        steps: list[Term] = []
+        while number != top:
+            if number in names and number != this:
+                steps.append(Value(names[number]))
+                break
+            step, above = self.graph.steps[number], self.regions.dominator[number]
+            inside = self.regions.within(above, number) & ~(1 << number)
+            if step.is_layer:
+                steps.append(self.layer(number))
+                number = step.inputs[0]
+            elif above != top and not any(inside >> value & 1 for value in names):
+                steps.append(self.local(above, number))
+                number = above
+            else:
+                steps.append(self.merge(number, [self.expression(top, i, names, this) for i in step.inputs]))
+                break
+        return Chain(tuple(reversed(steps)))
+
+
+def _names(count: int) -> list[str]:
+    """Names for values: letters, or numbered if there are many."""
+    letters = "abcefgh"  # d, n and w are variables of loops
+    return [*letters[:count]] if count <= len(letters) else [f"v{i + 1}" for i in range(count)]
+
+
+def _values(graph: PlainGraph, regions: Regions) -> dict[tuple[int, int], list[int]]:
+    """The steps that need a name, by the dominator and the join of the smallest part around them.
+
+    A step that several others read needs none if their paths meet again in a join that it dominates."""
+    after, readers = regions.postdominators(), graph.consumers()
+    result: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number in range(1, len(graph.steps)):
+        if len({*readers[number]}) < 2 or regions.dominator[after[number]] == number:
+            continue
+        end = after[number]
+        while not (regions.above[number] >> regions.dominator[end] & 1 and _dominates(regions, end, number)):
+            end = after[end]
+        result[regions.dominator[end], end].append(number)
+    return result
+
+
+def _dominates(regions: Regions, end: int, number: int) -> bool:
+    """Whether the dominator of a step is a strict dominator of another step."""
+    top = regions.dominator[end]
+    return top != number and regions.common(top, number) == top

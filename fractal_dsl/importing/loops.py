@@ -14,7 +14,7 @@ from fractal_dsl.importing.terms import Call, Chain, Loop, Power, Term, Var, rew
 
 _LONGEST = 12  # steps of one round
 _MOST = 4  # variables
-_GAIN = 2  # words
+_GAIN = 1  # words
 _TWICE = 8  # words that a loop of two rounds must save
 
 

@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional as F
 
-from fractal_dsl.importing import weighted
+from fractal_dsl.importing import shaping, weighted
 from fractal_dsl.importing.building import Builder, Held, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.functions import FUNCTIONS
@@ -21,6 +21,8 @@ from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
+_REGISTERED = (shaping, weighted)
+"""The modules that add to FUNCTIONS when they are imported."""
 _FUNCTIONAL = {function: name for name, function in vars(F).items() if callable(function)}
 _REDUCTIONS = {function: name for name, function in REDUCTIONS.items()}
 _SHAPES = frozenset(
@@ -139,6 +141,8 @@ class _Lowering(fx.Interpreter):
             name, given = module_to_layer(module, x.out)
         except Refusal as refusal:
             raise Refusal(refusal.reason, self.builder.place) from None
+        if name.startswith("dropout") and not given["p"]:
+            return x
         prefix = ""
         if type(module) in OUTPUTS:
             prefix = "attention." if name == "attention" else "layer."
@@ -222,8 +226,9 @@ def _constant(real: Any, held: list[Held]) -> Any:
     """The result of an operation on constants. A view of all elements of one weight is still that weight."""
     if not isinstance(real, torch.Tensor):
         return _held_inside(real)
-    same = [h for h in held if h.name and h.value.data_ptr() == real.data_ptr() and h.value.numel() == real.numel()]
-    return Held(real, same[0].name if same and real.is_contiguous() else "")
+    row = real[0] if real.dim() and len(real) and not real.stride(0) else real  # expanded to the batch
+    same = [h for h in held if h.name and h.value.data_ptr() == real.data_ptr() and h.value.numel() == row.numel()]
+    return Held(real, same[0].name if same and row.is_contiguous() else "")
 
 
 def _held_inside(real: Any) -> Any:

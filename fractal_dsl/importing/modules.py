@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isclose
 from typing import Any
 
 from torch import nn
@@ -106,8 +107,9 @@ def plain(value: Any, kind: str, x: Tensor) -> OpValue:
         if kind in ("size", "padding", "sides", "scale") and len({*items}) == 1:
             return items[0]
         return tuple(items)
-    if kind in ("float", "prob") and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind in ("float", "prob") and isinstance(value, int | float) and not isinstance(value, bool):
+        short = float(f"{value:.10g}")  # 1 - 0.9997 is 0.0003
+        return short if isclose(short, value, rel_tol=1e-12) else float(value)
     if kind == "scale" and isinstance(value, float) and value.is_integer():
         return int(value)
     assert value is None or isinstance(value, int | float | bool | str), value

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from fractal_dsl.importing.generalise import TIMES, Column
 from fractal_dsl.importing.page import Page
-from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.plain import CONTAINERS, PlainGraph, Scope
 from fractal_dsl.importing.terms import Call, Chain, calls
 from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
 
 _TAKEN = {*LAYERS, *JOINS, *KEYWORDS, "seq", "zip", "range", "len", "enumerate", "reversed", "nn"}
-_PLAIN_WORDS = re.compile(r"(conv|fc|bn|norm|linear|layers?|blocks?|features?|proj|op|net|body|\d+)?(\d+)?(_\d+)*")
+_PLAIN_WORDS = re.compile(
+    r"(conv|fc|bn|norm|linear|layers?|blocks?|features?|proj|op|net|body|(avg|max)?pool|act|drop)?(\d+)?(_\d+)*"
+)
 _BASES = {"channels": "out", "drop": "drop", "padding": "padding", TIMES: "depth"}
 
 
@@ -86,6 +88,17 @@ class Naming:
                     index = [p for p in path[position + 1 :] if p.isdigit()][:1]
                     return part, "_".join([part, *index])
         return "", ""
+
+    def around(self, covered: int) -> str:
+        """The class of the innermost submodule around some steps, as a name; empty if it is the whole net."""
+        scopes: list[Scope] | None = None
+        while covered:
+            number = (covered & -covered).bit_length() - 1
+            here = self.graph.steps[number].place.scopes
+            scopes = [*here] if scopes is None else [a for a, b in zip(scopes, here, strict=False) if a == b]
+            covered &= covered - 1
+        named = [s for s in scopes or () if s.cls not in CONTAINERS]
+        return of_class(named[-1].cls) if named else ""
 
     def words(self, covered: int, around: str) -> set[str]:
         """The names of the submodules right inside a module that have some steps, if they say what they are for."""

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fractal_dsl.importing.page import Decl, Layer, Page, Param, Rule, default_of, required
-from fractal_dsl.importing.terms import Arg, Arith, Bundle, Call, Chain, Level, Loop, Merge, Power, Term, Var
+from fractal_dsl.importing.terms import (
+    Arg,
+    Arith,
+    Bundle,
+    Call,
+    Chain,
+    Level,
+    Loop,
+    Merge,
+    Power,
+    Term,
+    Value,
+    Var,
+    Where,
+)
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.ops import JOINS, LAYERS
@@ -72,6 +86,12 @@ class _Writer:
                 return f"{term.rule}[{term.level}]" + (f"({given})" if given else "") + each
             case Chain():
                 return f"({self.chain(term, rule)})"
+            case Value():
+                return term.name
+            case Where():
+                pairs = zip(term.names, term.values, strict=True)
+                bound = ", ".join(f"{name} = {self.chain(value)}" for name, value in pairs)
+                return f"{self.chain(term.body)} where {bound}"
 
     def call(self, call: Call) -> str:
         """A call with the arguments that differ from their defaults."""

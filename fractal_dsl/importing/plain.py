@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fractal_dsl.ops import LAYERS, OpValue, Tensor
 
 INPUT = "input"
+CONTAINERS = {"Sequential", "ModuleList", "ModuleDict", "Module", "GraphModule", "InterpreterModule"}
+"""Classes that say nothing about what they hold."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,24 @@ class Regions:
                 self.above[number] |= self.above[source]
             self.above[number] |= 1 << number
 
+    def postdominators(self) -> list[int]:
+        """For each step, the first step that every path from it to the output passes; the output's is itself."""
+        readers = self.graph.consumers()
+        result = list(range(len(readers)))
+        depth = [0] * len(readers)
+        for number in reversed(range(len(readers))):
+            nearest: int | None = None
+            for other in readers[number]:
+                nearest = other if nearest is None else nearest
+                while nearest != other:
+                    if depth[nearest] >= depth[other]:
+                        nearest = result[nearest]
+                    else:
+                        other = result[other]
+            if nearest is not None:
+                result[number], depth[number] = nearest, depth[nearest] + 1
+        return result
+
     def common(self, a: int, b: int) -> int:
         """The nearest step that dominates both, which may be one of them."""
         while a != b:

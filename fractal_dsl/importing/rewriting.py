@@ -9,7 +9,7 @@ from fractal_dsl.ops import JOINS, Tensor
 
 def rewritten(graph: PlainGraph) -> PlainGraph:
     """The graph after all rewrites."""
-    for rewrite in (_global_pooling, _left_nested_sums, _shared_prefixes, _hoisted, _shortcuts_first):
+    for rewrite in _REWRITES:
         graph = rewrite(graph).live()
     while (grouped := _grouped(graph)) is not None:
         graph = grouped.live()
@@ -32,6 +32,38 @@ def _global_pooling(graph: PlainGraph) -> PlainGraph:
         single = pool.op.startswith("adaptiveavgpool") and pool.args["output_size"] == 1
         if single and len(readers[step.inputs[0]]) == 1:
             steps[number] = Step("global_avgpool", {}, pool.inputs, step.out, common(pool.place, step.place))
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _channel_norms(graph: PlainGraph) -> PlainGraph:
+    """A layer norm with the channels moved to the end and back is ``layernorm2d``."""
+    steps, readers = list(graph.steps), graph.consumers()
+    for number, step in enumerate(graph.steps):
+        if step.op != "permute":
+            continue
+        norm = graph.steps[step.inputs[0]]
+        before = graph.steps[norm.inputs[0]] if norm.op == "layernorm" else step
+        there, back = {"dims": (2, 3, 1)}, {"dims": (3, 1, 2)}
+        if before is step or before.op != "permute" or (before.args, step.args) != (there, back):
+            continue
+        if len(readers[step.inputs[0]]) == len(readers[norm.inputs[0]]) == 1:
+            steps[number] = Step("layernorm2d", norm.args, before.inputs, step.out, norm.place, norm.tensors)
+    return PlainGraph(tuple(steps), graph.output)
+
+
+def _channel_shuffles(graph: PlainGraph) -> PlainGraph:
+    """Channels reshaped to groups, transposed and flattened are ``channel_shuffle``."""
+    steps = list(graph.steps)
+    for number, step in enumerate(graph.steps):
+        if step.op != "flatten" or step.args["start_dim"] != 1 or len(step.out.shape) < 2:
+            continue
+        swap = graph.steps[step.inputs[0]]
+        split = graph.steps[swap.inputs[0]] if swap.op == "transpose" else step
+        if split.op == "reshape" and swap.args == {"dim0": 1, "dim1": 2} and step.args["end_dim"] == 2:
+            source = graph.steps[split.inputs[0]].out
+            if source == step.out and split.out.shape[2:] == source.shape[1:]:
+                args = {"groups": split.out.shape[0]}
+                steps[number] = Step("channel_shuffle", args, split.inputs, step.out, step.place)
     return PlainGraph(tuple(steps), graph.output)
 
 
@@ -81,10 +113,10 @@ def _hoisted(graph: PlainGraph) -> PlainGraph:
 
 
 def _shortcuts_first(graph: PlainGraph) -> PlainGraph:
-    """``f(x) + x`` is ``x + f(x)``, which is exactly equal."""
+    """``f(x) + x`` is ``x + f(x)``, and the same of products, which is exactly equal."""
     steps, regions = list(graph.steps), Regions(graph)
     for number, step in enumerate(graph.steps):
-        if step.op == "sum" and len(step.inputs) == 2 and step.inputs[1] == regions.dominator[number]:
+        if step.op in ("sum", "product") and len(step.inputs) == 2 and step.inputs[1] == regions.dominator[number]:
             steps[number] = Step(step.op, step.args, step.inputs[::-1], step.out, step.place)
     return PlainGraph(tuple(steps), graph.output)
 
@@ -129,3 +161,14 @@ def _with_groups(number: int, step: Step, regions: Regions, steps: list[Step], o
 
 def _joined(step: Step, operands: list[int], steps: list[Step]) -> Tensor:
     return JOINS[step.op].out(tuple([steps[i].out for i in operands]), step.args)
+
+
+_REWRITES = (
+    _global_pooling,
+    _channel_norms,
+    _channel_shuffles,
+    _left_nested_sums,
+    _shared_prefixes,
+    _hoisted,
+    _shortcuts_first,
+)

@@ -10,10 +10,9 @@ from fractal_dsl.importing.declaring import declared, replaced
 from fractal_dsl.importing.generalise import key
 from fractal_dsl.importing.naming import Naming, of_class
 from fractal_dsl.importing.page import Page
-from fractal_dsl.importing.plain import PlainGraph
-from fractal_dsl.importing.terms import Call, Chain, Term, children, mapped, nodes
+from fractal_dsl.importing.plain import CONTAINERS, PlainGraph
+from fractal_dsl.importing.terms import Call, Chain, Term, children, mapped, mentions_value, nodes
 
-_CONTAINERS = {"Sequential", "ModuleList", "ModuleDict", "Module", "GraphModule", "InterpreterModule"}
 _LONG = 25  # words; a shorter part that occurs once stays where it is
 
 
@@ -54,7 +53,7 @@ def _scopes(graph: PlainGraph) -> dict[int, tuple[str, str]]:
     whole = (1 << len(graph.steps)) - 2
     result: dict[int, tuple[str, str]] = {}
     for (path, cls), covered in inside.items():
-        if cls not in _CONTAINERS and covered != whole and covered.bit_count() > 1:
+        if cls not in CONTAINERS and covered != whole and covered.bit_count() > 1:
             result.setdefault(covered, (path, cls))
     return result
 
@@ -70,7 +69,7 @@ def _spots(page: Page, scopes: dict[int, tuple[str, str]]) -> list[tuple[_Spot, 
         for start in range(len(covered)):
             union = 0
             for end in range(start, len(covered)):
-                if covered[end] & ~bits:
+                if covered[end] & ~bits or mentions_value(chain.steps[end]):
                     break
                 union |= covered[end]
                 if union in scopes:

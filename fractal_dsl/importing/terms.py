@@ -92,7 +92,23 @@ class Level:
     nodes: int = field(default=0, compare=False)
 
 
-Term = Call | Chain | Merge | Bundle | Power | Loop | Level
+@dataclass(frozen=True)
+class Value:
+    """A mention of a value that ``where`` binds."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Where:
+    """``body where a = …, b = …``: the whole body of a declaration."""
+
+    body: Chain
+    names: tuple[str, ...]
+    values: tuple[Chain, ...]
+
+
+Term = Call | Chain | Merge | Bundle | Power | Loop | Level | Value | Where
 
 
 def children(term: Term) -> tuple[Chain, ...]:
@@ -110,7 +126,9 @@ def children(term: Term) -> tuple[Chain, ...]:
             return (term.each,)
         case Chain():
             return tuple([s if isinstance(s, Chain) else Chain((s,)) for s in term.steps])
-        case Call():
+        case Where():
+            return (*term.values, term.body)
+        case Call() | Value():
             return ()
 
 
@@ -127,7 +145,9 @@ def mapped(term: Term, change: Callable[[Chain], Chain]) -> Term:
             return replace(term, body=change(term.body))
         case Level():
             return replace(term, each=change(term.each))
-        case Call() | Chain():
+        case Where():
+            return Where(change(term.body), term.names, tuple([change(v) for v in term.values]))
+        case Call() | Chain() | Value():
             return term
 
 
@@ -159,6 +179,12 @@ def nodes(term: Term) -> int:
     for inner in term.steps if isinstance(term, Chain) else children(term):
         own |= nodes(inner)
     return own
+
+
+def mentions_value(term: Term) -> bool:
+    """Whether a term mentions a value, so that it cannot move to another declaration."""
+    inside = term.steps if isinstance(term, Chain) else children(term)
+    return isinstance(term, Value | Where) or any(mentions_value(inner) for inner in inside)
 
 
 def chain_of(*steps: Term) -> Chain:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractal_dsl.importing.cost import cost
 from fractal_dsl.importing.generalise import renamed
 from fractal_dsl.importing.page import Decl, Layer, Page
-from fractal_dsl.importing.terms import Call, Chain, Level, Power, chain_of, chains, rewrite
+from fractal_dsl.importing.terms import Call, Chain, Level, Power, chain_of, chains, mentions_value, rewrite
 
 _SHORT = 12  # words
 
@@ -16,7 +16,7 @@ def tidy(page: Page) -> None:
         uses = page.uses(decl.name)
         if not uses:
             page.decls.remove(decl)
-        elif isinstance(decl, Layer) and len(uses) == 1 and isinstance(uses[0], Call):
+        elif isinstance(decl, Layer) and not mentions_value(decl.body) and len(uses) == 1 and isinstance(uses[0], Call):
             single = len(decl.body.steps) == 1 and isinstance(decl.body.steps[0], Call | Level)
             if single or (cost(page, decl.body) <= _SHORT and not _repeated(page, decl.name)):
                 page.decls.remove(decl)
