@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fractal_dsl.importing import read
+from fractal_dsl.pipeline import compile_text
 from tests.support.torch_nets import FractalNet
 
 PAGE = Path(__file__).parents[1] / "docs" / "import.md"
@@ -35,3 +36,10 @@ def test_the_python_example_prints_what_follows_it(capsys: pytest.CaptureFixture
 def test_the_fractal_net_is_the_one_of_the_tests() -> None:
     text = read(FractalNet(), torch.zeros(1, 3, 32, 32)).text
     expect(r"(<!-- fractalnet: [^>]*-->\n\n)(?:```frac\n.*?```\n)?(\n?<!-- end)", text)
+
+
+def test_every_page_of_frac_compiles() -> None:
+    pages = re.findall(r"```frac\n(.*?)```", PAGE.read_text("utf-8"), re.S)
+    assert len(pages) == 3
+    for page in pages:
+        compile_text(page)
