@@ -106,7 +106,7 @@ class ChannelShuffle(nn.Module):
         self.groups = groups
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack(x.chunk(self.groups, 1), 2).flatten(1, 2)
+        return torch.stack(x.tensor_split(self.groups, 1), 2).flatten(1, 2)
 
 
 class Scale(nn.Module):
