@@ -169,6 +169,36 @@ def test_plain_net_without_drop_path_or_validation(tmp_path: Path) -> None:
     assert weights_sha256(opened.load("best")) == weights_sha256(opened.load("last"))
 
 
+@pytest.mark.parametrize(
+    ("drop", "tracked", "columns"),
+    [
+        ("local=15%", False, 0),
+        ("local=15%", True, 2),
+        ("local=15%, global=50%", False, 2),
+        ("local=15%, columns=all", False, 2),
+    ],
+)
+def test_validation_measures_columns_that_are_trained_or_tracked(
+    tmp_path: Path, drop: str, tracked: bool, columns: int
+) -> None:
+    result = run(tmp_path / "run", ("track_columns", tracked), spec=tiny(drop))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [len(json.loads(line)["validation"]["columns"]) for line in lines] == [columns] * 2
+    assert len(result.measured["columns"]) == 2
+    write_report(tmp_path / "run")
+    assert "Columns" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_that_measured_columns_continues_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions measured the columns of every net."""
+    with monkeypatch.context() as patch:
+        patch.setattr("fractal_dsl.training.loop.Loop._measures_columns", lambda loop: True)
+        run(tmp_path / "run", ("schedule", "constant"), spec=tiny("local=15%"))
+    resume(tmp_path / "run", epochs=3, console=quiet())
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [len(json.loads(line)["validation"]["columns"]) for line in lines] == [2] * 3
+
+
 def test_evaluate_agrees_with_the_run(done: Path) -> None:
     opened = Run.open(done)
     found = evaluate(opened, columns=True)

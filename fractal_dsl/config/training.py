@@ -114,7 +114,8 @@ class TrainConfig(Settings):
     save_steps: int | None = Field(default=None, ge=1, description="save the state after this many steps, too")
     save_minutes: float = Field(default=10.0, gt=0, description="save the state after this many minutes, too")
     track_columns: bool = Field(
-        default=False, description="measure each column's training loss, and gradients by depth, in each epoch"
+        default=False,
+        description="measure each column in training and validation, and gradients by depth, in each epoch",
     )
     plain: int | None = Field(
         default=None, ge=1, description="also train this column's architecture alone, for comparison"

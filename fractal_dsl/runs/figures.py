@@ -73,7 +73,7 @@ def _column(i: int) -> Style:
 
 
 def columns_svg(run: RunFiles, salt: str = "columns") -> str:
-    """Each column alone: its validation score by epoch, and its final test score."""
+    """Each column alone: its validation score by epoch, if that was measured, and its final test score."""
     result, score, examples = run.result, run.figures.score, run.figures.examples
     assert result is not None
     with Drawing(2, salt) as drawing:
@@ -81,7 +81,7 @@ def columns_svg(run: RunFiles, salt: str = "columns") -> str:
         names = [f"column {c['column']}" for c in result["columns"]]
         valid = [(e["epoch"], e["validation"]) for e in run.epochs if e["validation"]]
         x = [epoch for epoch, _ in valid]
-        for i, name in enumerate(names):
+        for i, name in enumerate(names if valid and valid[0][1]["columns"] else ()):
             y = [score.plotted(v["columns"][i][score.key]) for _, v in valid]
             drawing.line(over_time, x, y, text=_at_epoch(name, score.of_plotted), label=name, **_column(i))
         y = [score.plotted(v[score.key]) for _, v in valid]

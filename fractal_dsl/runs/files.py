@@ -54,7 +54,8 @@ class RunFiles:
         if result and (fault := schema.unmeasured(result, figures)):
             raise UserError(f"{folder / 'result.json'} is damaged: {fault}")
         epochs = _lines(folder, "metrics.jsonl", figures)
-        _check_columns(folder, "result.json", [*epochs, *([result] if result else [])])
+        measured = [*(e for e in epochs if any(schema.columns_of(e))), *([result] if result else [])]
+        _check_columns(folder, "result.json", measured)
         return cls(
             folder,
             read_given(folder),

@@ -220,8 +220,9 @@ class Loop:
             self._diverged()
         with self._evaluated():
             images = self.images
-            validation = self.stepper.measure(images, images.validation) if len(images.validation) else None
-            figures["validation"] = validation
+            measured = len(images.validation) > 0
+            each = self._measures_columns()
+            figures["validation"] = self.stepper.measure(images, images.validation, each) if measured else None
             if self.tracker is not None:
                 figures["training"] = self.tracker.measure()
             if self.clock is not None:  # parts of the net may first run in validation
@@ -246,6 +247,15 @@ class Loop:
         self.view.line(
             epoch_line(figures, config.epochs, self.figures) + (f"  {self.view.left()}" if not p.ended else "")
         )
+
+    def _measures_columns(self) -> bool:
+        """Whether validation measures each column, too: if columns are trained to stand alone, or tracked.
+
+        A run of an earlier version, which measured columns of every net, continues to do so.
+        """
+        before = self.epochs[0]["validation"] if self.epochs else None
+        so_far = bool(before and before["columns"])
+        return so_far or self.config.track_columns or routes_apart(self.model.join_graph)
 
     def _end(self) -> tuple[Ended, bool]:
         """Why the run should stop at the end of an epoch, and whether its state should be saved."""
@@ -328,7 +338,7 @@ def epoch_line(measured: dict[str, Any], epochs: int, figures: Figures) -> str:
 
 
 def scores(measured: dict[str, Any], figures: Figures) -> str:
-    """The score of the whole net and of each column."""
+    """The score of the whole net, and of each column that was measured."""
     score = figures.score
     columns = " ".join(score.short(c[score.key]) for c in measured["columns"])
-    return f"{score.text(measured[score.key]):>6} (columns {columns})"
+    return f"{score.text(measured[score.key]):>6}" + (f" (columns {columns})" if columns else "")
