@@ -21,6 +21,7 @@ BLUE, ORANGE, BLACK = "#0072B2", "#D55E00", "#222222"
 GREY, _GRID, _EDGE = "#777777", "#E4E4E4", "#888888"
 _COLUMNS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8A7A00")  # after Okabe and Ito
 _LABEL = 42  # characters beside an axis
+_DPI = 72  # of every SVG that matplotlib draws
 DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -73,11 +74,13 @@ class Drawing:
 
     def __enter__(self) -> Drawing:
         import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
         self.context = matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.salt})
         self.context.__enter__()
-        self.figure: Figure = Figure(figsize=(5.4 * self.panels, 3.9), layout="constrained")
+        self.figure: Figure = Figure(figsize=(5.4 * self.panels, 3.9), layout="constrained", dpi=_DPI)
+        FigureCanvasSVG(self.figure)
         self.figure.set_gid(self.salt)
         self.axes: list[Axes] = [self.figure.add_subplot(1, self.panels, i + 1) for i in range(self.panels)]
         for i, axes in enumerate(self.axes):
@@ -92,11 +95,19 @@ class Drawing:
                 self._legend()
                 for number, drawn in enumerate(self.points):
                     self._hover(number, *drawn)
-                text = StringIO()
-                self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-                self.svg = _titled(text.getvalue(), self.titles)
+                self.svg = _titled(self._drawn(), self.titles)
         finally:
             self.context.__exit__(None, None, None)
+
+    def _drawn(self) -> str:
+        """The figure as SVG. It is laid out here, because matplotlib would draw a figure with a layout twice."""
+        layout = self.figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(self.figure)
+            self.figure.set_layout_engine(None)
+        text = StringIO()
+        self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return text.getvalue()
 
     def line(
         self, axes: Axes, x: Sequence[float], y: Sequence[float], label: str, text: PlotText | None = None, **style: Any
