@@ -45,26 +45,35 @@ class Compiled(Struct, frozen=True, dict=True):
     @cached_property
     def raw(self) -> JoinGraph:
         """The graph as the recurrence reads, with two-input joins."""
+        return self._raw()
+
+    @cached_property
+    def collapsed(self) -> JoinGraph:
+        """The graph with joins that span their columns."""
+        return self._collapsed()
+
+    @cached_property
+    def graph(self) -> JoinGraph:
+        """The collapsed graph with columns and names: what code and pictures are made of.
+
+        The stages before it are not kept: each takes as much memory as this one.
+        """
+        from fractal_dsl.graph.passes import run_pass
+        from fractal_dsl.graph.passes.assign_columns import assign_columns
+
+        return run_pass(assign_columns, self._collapsed(), self.summary.labels)
+
+    def _raw(self) -> JoinGraph:
         from fractal_dsl.graph.passes import run_pass
         from fractal_dsl.graph.program_to_graph import program_to_graph
 
         return run_pass(program_to_graph, self.program)
 
-    @cached_property
-    def collapsed(self) -> JoinGraph:
-        """The graph with joins that span their columns."""
+    def _collapsed(self) -> JoinGraph:
         from fractal_dsl.graph.passes import run_pass
         from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 
-        return run_pass(collapse_joins, self.raw)
-
-    @cached_property
-    def graph(self) -> JoinGraph:
-        """The collapsed graph with columns and names: what code and pictures are made of."""
-        from fractal_dsl.graph.passes import run_pass
-        from fractal_dsl.graph.passes.assign_columns import assign_columns
-
-        return run_pass(assign_columns, self.collapsed, self.summary.labels)
+        return run_pass(collapse_joins, self._raw())
 
     def column(self, k: int) -> JoinGraph:
         """Column k (from 1, shallow to deep) as a graph of its own. Raises UserError if there is none."""

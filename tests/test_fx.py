@@ -186,3 +186,29 @@ def test_tracing_in_train_mode_warns_and_leaves_the_net_as_it_was() -> None:
     torch.manual_seed(0)
     expected = copy.deepcopy(model).dense(images())
     assert torch.equal(traced(images()), expected)
+
+
+LARGE = """
+rule F(w: int) join mean { F[1] = linear(w)  F[n+1] = F[n] >> F[n] | linear(w) }
+net N(x: f32[4]) -> f32[4] with drop_path(local=15%) = F[3](4)
+"""
+
+
+def test_code_of_a_large_net_is_generated_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    large_net = compile_text(LARGE)
+    small, x = build(large_net, seed=1).eval(), torch.randn(2, 4)
+    monkeypatch.setattr("fractal_dsl.runtime.module._LARGE", 3)
+    large = build(large_net, seed=1)
+    assert large._generated is None
+    large(x).sum().backward()  # a plan needs no code
+    assert large._generated is None
+    assert torch.equal(large.eval()(x), small(x))
+    assert large._generated is not None and large.code == small.code
+    assert torch.equal(copy.deepcopy(build(large_net, seed=1)).eval()(x), small(x))
+
+
+def test_graphs_of_earlier_stages_are_not_kept() -> None:
+    large_net = compile_text(LARGE)
+    assert large_net.graph.stage == "labelled"
+    assert not {"raw", "collapsed"} & vars(large_net).keys()
+    assert (large_net.raw.stage, large_net.collapsed.stage) == ("raw", "collapsed")

@@ -28,6 +28,9 @@ from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 
+_LARGE = 20_000
+"""Nodes of a net whose code is generated when it is needed, as on meta: that takes longer than building the net."""
+
 
 class FractalModule(Counted, Displayed):
     """A compiled net.
@@ -45,7 +48,7 @@ class FractalModule(Counted, Displayed):
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
         self._take(graph, {name: module_kind(module) for name, module in modules.items()}, seed, 0)
-        if not any(p.is_meta for p in self.parameters()):  # there, code is rarely needed
+        if len(graph.g) <= _LARGE and not any(p.is_meta for p in self.parameters()):
             self._generate()
 
     def _take(self, graph: JoinGraph, kinds: Mapping[str, ModuleKind], seed: int, step: int) -> None:
