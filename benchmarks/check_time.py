@@ -42,7 +42,7 @@ def main() -> None:
         print(json.dumps(rows, indent=2))
         return
     for name, row in rows.items():
-        goal = "" if row["goal"] is None else f"   goal {row['goal']:.2f}: {'met' if row['met'] else 'missed'}"
+        goal = "" if row["goal"] is None else f"   goal {row['goal']:.2f}: {'met' if row['met'] else 'MISSED'}"
         print(f"{name:<42} least {row['least']:.3f} s   median {row['median']:.3f} s{goal}")
 
 
