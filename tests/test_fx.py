@@ -197,7 +197,7 @@ net N(x: f32[4]) -> f32[4] with drop_path(local=15%) = F[3](4)
 def test_code_of_a_large_net_is_generated_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     large_net = compile_text(LARGE)
     small, x = build(large_net, seed=1).eval(), torch.randn(2, 4)
-    monkeypatch.setattr("fractal_dsl.runtime.module._LARGE", 3)
+    monkeypatch.setattr("fractal_dsl.runtime.module.LARGE", 3)
     large = build(large_net, seed=1)
     assert large._generated is None
     large(x).sum().backward()  # a plan needs no code

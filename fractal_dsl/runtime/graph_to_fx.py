@@ -20,6 +20,9 @@ from fractal_dsl.runtime.batchnorm import ROUTED, Routed
 from fractal_dsl.runtime.cloning import Template, can_clone
 from fractal_dsl.runtime.joins import REDUCTIONS, join_broadcast, join_concat
 
+LARGE = 20_000
+"""Nodes of a net whose code is generated when it is needed, as on meta: that takes longer than building the net."""
+
 
 def graph_to_modules(graph: JoinGraph, device: str | torch.device = "cpu") -> dict[str, nn.Module]:
     """The modules of a graph by path, with torch's default initialisation. ``id`` layers need none.

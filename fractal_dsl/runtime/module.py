@@ -21,15 +21,12 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.displayed import Displayed
-from fractal_dsl.runtime.graph_to_fx import graph_to_fx, make_module, module_tree, routes_apart
+from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, make_module, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
-
-_LARGE = 20_000
-"""Nodes of a net whose code is generated when it is needed, as on meta: that takes longer than building the net."""
 
 
 class FractalModule(Counted, Displayed):
@@ -48,7 +45,7 @@ class FractalModule(Counted, Displayed):
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
         self._take(graph, {name: module_kind(module) for name, module in modules.items()}, seed, 0)
-        if len(graph.g) <= _LARGE and not any(p.is_meta for p in self.parameters()):
+        if len(graph.g) <= LARGE and not any(p.is_meta for p in self.parameters()):
             self._generate()
 
     def _take(self, graph: JoinGraph, kinds: Mapping[str, ModuleKind], seed: int, step: int) -> None:
