@@ -41,6 +41,10 @@ def values(param: OpParam, dims: int, rank: int) -> st.SearchStrategy[str]:
             return lists(INTS, rank)
         case "padding":
             return lists(INTS, rank) | st.sampled_from(['"same"', '"valid"'])
+        case "numbers":
+            few = st.integers(-2, 4).map(str)
+            axes = st.permutations(range(1, dims + 1)).map(str)
+            return few | axes | st.lists(few, max_size=4).map(lambda items: f"[{', '.join(items)}]")
         case "sides":
             return lists(INTS, 2 * rank)
         case "scale":
