@@ -248,6 +248,63 @@ def test_a_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run(tmp_path / "run", ("wandb", "digits"), ("track_columns", True))
+    (logged,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    identity = (tmp_path / "run" / "tracked.wandb").read_text().strip()
+    assert identity in logged.name
+    assert b"validation/column2/loss" in logged.read_bytes() and b"parameters.columns" in logged.read_bytes()
+    Run.open(tmp_path / "run")
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setattr("wandb.login", lambda prompt: False)
+    with pytest.raises(UserError, match="run `wandb login`, or set WANDB_MODE=offline"):
+        run(tmp_path / "anonymous", ("wandb", "digits"))
+    monkeypatch.setattr("fractal_dsl.training.trackers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'fractal_dsl\[wandb\]'"):
+        run(tmp_path / "missing", ("wandb", "digits"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run(tmp_path / "run", ("mlflow", "digits"))
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.run_name == "run" and tracked.info.status == "FINISHED"
+    assert tracked.data.params["parameters.columns"] == "2" and tracked.data.params["net"]
+    history = client.get_metric_history(tracked.info.run_id, "validation/loss")
+    lines = metrics(tmp_path / "run")
+    assert [(m.step, m.value) for m in history] == [(e["epoch"], e["validation"]["loss"]) for e in lines]
+    monkeypatch.setattr("fractal_dsl.training.trackers.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'fractal_dsl\[mlflow\]'"):
+        run(tmp_path / "missing", ("mlflow", "digits"))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("broken", ["__init__", "log", "close"])
+def test_a_sink_that_fails_never_stops_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("no space left")
+
+    whole = {"__init__": lambda *_: None, "log": lambda *_: None, "close": lambda *_: None}
+    made = type("Broken", (), {**whole, broken: fails})
+    monkeypatch.setattr("fractal_dsl.training.sinks.MlflowRun", made)
+    monkeypatch.setattr("fractal_dsl.training.sinks.require_mlflow", lambda: None)
+    shown = Console(file=StringIO(), width=300)
+    run(tmp_path / "run", ("mlflow", "digits"), shown=shown)
+    text = shown.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("note: MLflow gets no more figures: no space left") == 1
+    assert Run.open(tmp_path / "run").status == "finished"
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     if find("tensorboard") is not None:
@@ -264,7 +321,7 @@ def test_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "fractal_dsl.training.tensorboard.find_spec", lambda name: None if name == "tensorboard" else find(name)
     )
-    with pytest.raises(UserError, match="pip install tensorboard"):
+    with pytest.raises(UserError, match=r"pip install 'fractal_dsl\[tensorboard\]'"):
         run(tmp_path / "missing", ("tensorboard", True))
     assert not (tmp_path / "missing").exists()
 

@@ -46,6 +46,8 @@ def train(
     track_columns: bool = False,
     plain: int = ...,
     tensorboard: bool = False,
+    wandb: str = ...,
+    mlflow: str = ...,
     profile: bool = False,
 ) -> Train: ...
 def digits() -> Setting: ...

@@ -24,6 +24,8 @@ _EXTRAS = {
     "predict": "image files for predict",
     "sweep": "sweeps",
     "tensorboard": "logs for TensorBoard",
+    "wandb": "logs for Weights & Biases",
+    "mlflow": "logs for MLflow",
     "onnx": "deployment as ONNX",
     "openvino": "deployment with OpenVINO",
     "executorch": "deployment with ExecuTorch",

@@ -29,6 +29,8 @@ TRAINING = (
     "compile",
     "checkpoint_levels",
     "tensorboard",
+    "wandb",
+    "mlflow",
 )
 """The settings that have flags in each command that trains."""
 

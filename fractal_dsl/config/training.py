@@ -121,6 +121,8 @@ class TrainConfig(Settings):
         default=None, ge=1, description="also train this column's architecture alone, for comparison"
     )
     tensorboard: bool = Field(default=False, description="also write logs for TensorBoard")
+    wandb: str | None = Field(default=None, min_length=1, description="also log to Weights & Biases, in this project")
+    mlflow: str | None = Field(default=None, min_length=1, description="also log to MLflow, in this experiment")
     profile: bool = Field(default=False, description="profile ten steps, and write a table and a trace file")
 
     @model_validator(mode="after")

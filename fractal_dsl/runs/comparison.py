@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.files import write_text
 from fractal_dsl.base.texts import aligned, duration, memory_text
+from fractal_dsl.runs.exploration import (
+    PARALLEL,
+    RING,
+    Explored,
+    Setting,
+    number_or_text,
+    parallel_svg,
+    settings_svgs,
+)
 from fractal_dsl.runs.files import RunFiles
+from fractal_dsl.runs.page import Cell, TextRows, figure, sorted_table
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.report import comparison_html, pictures, report_html, write_report
 
@@ -29,8 +40,40 @@ def write_page(folders: Sequence[Path], output: Path | None) -> Path:
     runs = [RunFiles.read(folder) for folder in folders]
     comparison = compare_runs(folders)
     page = output or Path("comparison.html")
-    write_text(page, comparison_html(runs, comparison["figures"], comparison["settings"]))
+    parts = [*_table(runs, comparison["settings"]), *_pictures(runs, comparison["settings"])]
+    write_text(page, comparison_html(runs, comparison["figures"], comparison["settings"], parts))
     return page
+
+
+def _table(runs: Sequence[RunFiles], settings: TextRows) -> list[str]:
+    """The runs as rows of a table that a click on a heading sorts."""
+    scores = [run.figures.score for run in runs]
+    name = f"test {scores[0].label}" if len({score.key for score in scores}) == 1 else "test score"
+    head = ["run", name, *settings, "training time"]
+    rows: list[tuple[str, list[Cell]]] = []
+    for i, (run, score) in enumerate(zip(runs, scores, strict=True)):
+        measured = run.result[score.key] if run.result else None
+        seconds = run.result["seconds"] if run.result else None
+        cells = [Cell(markup(run.name), run.name)]
+        cells.append(Cell("" if measured is None else markup(score.text(measured)), measured))
+        cells += [Cell(markup(v[i]), number_or_text(v[i]) if v[i] else None) for v in settings.values()]
+        rows.append(("", [*cells, Cell("" if seconds is None else duration(seconds), seconds)]))
+    return ["<h2>Runs</h2>", sorted_table(head, rows)]
+
+
+def _pictures(runs: Sequence[RunFiles], settings: TextRows) -> list[str]:
+    """The score against each setting in which the runs differ, if three runs or more have one score."""
+    done = [i for i, run in enumerate(runs) if run.result is not None]
+    if len(done) < 3 or len({runs[i].figures.score.key for i in done}) > 1:
+        return []
+    score = runs[done[0]].figures.score
+    axes = [Setting(name, tuple([number_or_text(texts[i]) for i in done])) for name, texts in settings.items()]
+    scores = [(runs[i].result or {})[score.key] for i in done]
+    explored = Explored(tuple([runs[i].name for i in done]), tuple(axes), tuple(scores), score, "test")
+    if not explored.varying():
+        return []
+    parallel = figure(parallel_svg(explored, "parallel"), PARALLEL)
+    return ["<h2>Each setting</h2>", *[figure(svg, RING) for svg in settings_svgs(explored, "setting")], parallel]
 
 
 def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:

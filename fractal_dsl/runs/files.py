@@ -13,6 +13,7 @@ from fractal_dsl.base.parts import is_part, open_part, read_json
 from fractal_dsl.runs import schema
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runs.mistakes import Mistake
+from fractal_dsl.runs.parameters import all_parameters
 from fractal_dsl.runs.parts import MISTAKES, SESSIONS
 from fractal_dsl.runs.tasks import TASKS, figures_for, loss_axis
 from fractal_dsl.runs.tasks import Figures as TaskFigures
@@ -98,8 +99,8 @@ class RunFiles:
         return loss_axis(task, loss)
 
     def settings(self) -> dict[str, str]:
-        """Parameters and settings as texts under dotted keys, without those that are not set."""
-        return dict(_flat({"parameters": self.given.params, **self.config}, ""))
+        """Parameters and settings as texts under dotted keys, defaults included, without those that have no value."""
+        return dict(flattened({"parameters": all_parameters(self.folder, self.given), **self.config}))
 
     def chosen(self) -> str:
         """Which weights were chosen as the best, and how."""
@@ -120,11 +121,12 @@ class RunFiles:
         )
 
 
-def _flat(data: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+def flattened(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The values in nested mappings as texts under dotted keys, without those that are None."""
     rows: list[tuple[str, str]] = []
     for key, value in data.items():
         if isinstance(value, Mapping):
-            rows += _flat(cast(Mapping[str, Any], value), f"{prefix}{key}.")
+            rows += flattened(cast(Mapping[str, Any], value), f"{prefix}{key}.")
         elif value is not None:
             rows.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
     return rows

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import Struct
+
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.runs.plots import dark_colours
 
@@ -63,6 +65,48 @@ def table(rows: TextRows, head: Sequence[str] = ()) -> str:
 
     body = "\n".join(row([name, *cells], "td") for name, cells in rows.items())
     return f'<div class="scroll"><table>\n{row(["", *head], "th") if head else ""}{body}\n</table></div>'
+
+
+_SORTED = """\
+.sorted td:not(:last-child) { white-space: nowrap } .sorted td:last-child { min-width: 12rem }
+.sorted button { all: unset; cursor: pointer; font-weight: 600 }
+.sorted button:focus-visible { outline: 2px solid }
+.sorted [aria-sort] button::after { content: " ↑" } .sorted [aria-sort=descending] button::after { content: " ↓" }
+"""
+_SORT = """\
+for (const table of document.querySelectorAll("table.sorted"))
+  table.tHead.addEventListener("click", ({target}) => {
+    const head = target.closest("th"), rows = [...table.tBodies[0].rows], at = head?.cellIndex;
+    if (!target.closest("button")) return;
+    const down = head.ariaSort === "ascending", value = row => row.cells[at].dataset.v ?? "";
+    const known = rows.filter(value), numbers = known.every(row => !isNaN(value(row)));
+    known.sort((a, b) => numbers ? value(a) - value(b) : value(a).localeCompare(value(b)));
+    if (down) known.reverse();
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    table.tBodies[0].append(...known, ...rows.filter(row => !value(row)));
+  });
+"""
+
+
+class Cell(Struct, frozen=True):
+    """A cell of a sorted table: its HTML, and what it is sorted by. Rows without a value stay at the end."""
+
+    html: str
+    value: float | str | None
+
+
+def sorted_table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[Cell]]]) -> str:
+    """A table that a click on a heading sorts by it, with its style and script. A row has a class and its cells."""
+    names = "".join(f'<th><button type="button">{markup(name)}</button></th>' if name else "<th></th>" for name in head)
+    body = "\n".join(f"<tr{f' class={kind}' * bool(kind)}>{''.join(map(_cell, cells))}</tr>" for kind, cells in rows)
+    table = f'<table class="sorted">\n<thead><tr>{names}</tr></thead>\n<tbody>{body}</tbody>\n</table>'
+    return f'<style>{_SORTED}</style>\n<div class="scroll">{table}</div>\n<script>{_SORT}</script>'
+
+
+def _cell(cell: Cell) -> str:
+    value = "" if cell.value is None else f' data-v="{markup(str(cell.value))}"'
+    return f"<td{value}>{cell.html}</td>"
 
 
 def figure(text: str, caption: str, kind: str = "plot") -> str:

@@ -12,6 +12,8 @@ from fractal_dsl.base.parts import remove_parts
 
 CHECKPOINTS: Final = "checkpoints"
 TENSORBOARD: Final = "tensorboard"
+TRACKED: Final = "tracked"
+"""Begins the names of files with the ids of the run at Weights & Biases and MLflow."""
 PLAIN: Final = "plain"
 INITIAL: Final = "initial.safetensors"
 """The initial weights, if they were not drawn from the seed."""
@@ -35,6 +37,7 @@ SEALED: Final = (
 """The files that the manifest covers, apart from the spec."""
 _UNSEALED = (
     *("report.html", "curves.svg", "columns.svg", "losses.svg", "gradients.svg", "paths.svg"),
+    *(f"{TRACKED}.wandb", f"{TRACKED}.mlflow"),
     *(SESSIONS, MISTAKES, LOCK, WRITTEN, f"{PLAIN}/{WRITTEN}"),
 )
 _MANY = (

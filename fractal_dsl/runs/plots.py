@@ -36,7 +36,17 @@ _STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), BLACK),
     "legend.frameon": False,
 }
-_DARK = {"#FFFFFF": "none", BLACK: "#E4E4E4", _GRID: "#33373D", BLUE: "#5AB0E8", ORANGE: "#FF8A3D", GREY: "#A5A5A5"}
+PAPER = "#FEFEFE"
+"""The colour of the page, for what lies behind a text. The background of a plot is #FFFFFF, and has none."""
+_DARK = {
+    "#FFFFFF": "none",
+    PAPER: "#15181C",
+    BLACK: "#E4E4E4",
+    _GRID: "#33373D",
+    BLUE: "#5AB0E8",
+    ORANGE: "#FF8A3D",
+    GREY: "#A5A5A5",
+}
 """The colours of a dark page for those of the light one."""
 
 
@@ -60,15 +70,16 @@ PlotText = Callable[[float, float], str]
 
 
 class Drawing:
-    """``with Drawing(n, salt) as drawing``: n axes side by side. ``svg`` holds the text after the block.
+    """``with Drawing(n, salt) as drawing``: n axes side by side, ``width`` inches wide in all. ``svg`` holds the text
+    after the block.
 
     The legend of all axes is below them, where it covers no curve.
     """
 
     svg: str
 
-    def __init__(self, panels: int, salt: str) -> None:
-        self.panels, self.salt = panels, salt
+    def __init__(self, panels: int, salt: str, *, width: float | None = None) -> None:
+        self.panels, self.salt, self.width = panels, salt, width or 5.4 * panels
         self.points: list[tuple[Axes, list[tuple[float, float]], PlotText]] = []
         self.titles: dict[str, list[str]] = {}
 
@@ -79,7 +90,7 @@ class Drawing:
 
         self.context = matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.salt})
         self.context.__enter__()
-        self.figure: Figure = Figure(figsize=(5.4 * self.panels, 3.9), layout="constrained", dpi=_DPI)
+        self.figure: Figure = Figure(figsize=(self.width, 3.9), layout="constrained", dpi=_DPI)
         FigureCanvasSVG(self.figure)
         self.figure.set_gid(self.salt)
         self.axes: list[Axes] = [self.figure.add_subplot(1, self.panels, i + 1) for i in range(self.panels)]
@@ -95,7 +106,7 @@ class Drawing:
                 self._legend()
                 for number, drawn in enumerate(self.points):
                     self._hover(number, *drawn)
-                self.svg = _titled(self._drawn(), self.titles)
+                self.svg = _titled(_coloured_once(self._drawn()), self.titles)
         finally:
             self.context.__exit__(None, None, None)
 
@@ -131,6 +142,15 @@ class Drawing:
         if handles and not self.figure.legends:
             columns = max(1, min(len(handles), self.panels * 40 // (5 + max(map(len, handles)))))
             self.figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def _coloured_once(svg: str) -> str:
+    """An SVG whose markers have their colours where they are used: a page cannot change those of a definition."""
+
+    def bare(match: re.Match[str]) -> str:
+        return match[1] + re.sub(r"(?:fill|stroke): #[0-9a-f]{6}(?:; )?", "", match[2])
+
+    return re.sub(r'(<path id="m[0-9a-f]+" d="[^"]*" style=")([^"]*)', bare, svg)
 
 
 def _titled(svg: str, titles: Mapping[str, Sequence[str]]) -> str:

@@ -104,8 +104,10 @@ def report_html(run: RunFiles, svgs: Mapping[str, str]) -> str:
     return page(run.title, parts, "64rem", _STYLE + follow_reader())
 
 
-def comparison_html(runs: Sequence[RunFiles], figures: TextRows, settings: TextRows) -> str:
-    """One page for several runs: their differences, their curves in one picture, and the runs side by side."""
+def comparison_html(runs: Sequence[RunFiles], figures: TextRows, settings: TextRows, more: Sequence[str] = ()) -> str:
+    """One page for several runs: their differences, their curves in one picture, and the runs side by side.
+
+    ``more`` is HTML before the latter."""
     names = [run.name for run in runs]
     title = f"{len(runs)} runs"
     sides: list[str] = []
@@ -124,6 +126,7 @@ def comparison_html(runs: Sequence[RunFiles], figures: TextRows, settings: TextR
         figure(overlay_svg(runs), caption),
         "<h2>Settings that differ</h2>",
         table(settings, names) if settings else "<p>None.</p>",
+        *more,
         "<h2>Side by side</h2>",
         f'<div class="runs">{"".join(sides)}</div>',
     ]

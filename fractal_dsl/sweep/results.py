@@ -14,11 +14,13 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command, markup, one_line, plot_text
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.base.texts import aligned, duration
-from fractal_dsl.runs.page import figure, page
+from fractal_dsl.runs.exploration import Explored, Setting, number_or_text
+from fractal_dsl.runs.page import Cell, figure, page, sorted_table
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.sweep.folder import SweepFolder, lines_of
 from fractal_dsl.sweep.ledger import ERROR, Ledger
+from fractal_dsl.sweep.sections import sections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,23 +95,33 @@ class Results:
 
     def html(self, svg: str | None) -> str:
         """The page, which needs no other file. It links to the reports of the trials."""
-        rows = [f"<tr>{''.join(f'<th>{markup(name)}</th>' for name in self._head())}</tr>"]
-        for row in self.rows:
-            first, *rest = self._cells(row)
-            if row.state == "done":
-                cell = f'<a href="trial-{row.number:04}/report.html">{markup(first)}</a>'
-            else:
-                cell = markup(first)
-            kind = ' class="best"' if row.best else ""
-            rows.append(f"<tr{kind}><td>{cell}</td>{''.join(f'<td>{markup(c)}</td>' for c in rest)}</tr>")
-        plot = ""
-        if svg:
-            plot = figure(svg, self._caption())
+        rows = [("best" * row.best, self._sorted_cells(row)) for row in self.rows]
+        plots = [figure(svg, self._caption())] if svg else []
         swept = ", ".join(f"{a.name}={a.given}" for a in self.sweep.space)
         note = f"{swept}. {len(self.rows)} trials; the {self._value_name()} is that of the best epoch."
         title = f"Sweep of {self.sweep.net}"
         head = [f"<h1>{markup(title)}</h1>", f'<p class="note">{markup(note)}</p>']
-        return page(title, [*head, plot, '<div class="scroll"><table>', *rows, "</table></div>"], "96rem", _STYLE)
+        trials = ["<h2>Trials</h2>", sorted_table(self._head(), rows)]
+        return page(title, [*head, *plots, *sections(self.explored(), self.ledger), *trials], "96rem", _STYLE)
+
+    def explored(self) -> Explored | None:
+        """The finished trials with their values; None if there are fewer than two."""
+        done = [row for row in self.rows if row.state == "done" and row.value is not None]
+        if len(done) < 2:
+            return None
+        axes = [
+            Setting(axis.name, tuple([number_or_text(row.values[k]) for row in done]))
+            for k, axis in enumerate(self.sweep.space)
+        ]
+        names = tuple([f"trial {row.number}" for row in done])
+        return Explored(names, tuple(axes), tuple([row.value or 0.0 for row in done]), self.sweep.aim, "validation")
+
+    def _sorted_cells(self, row: TrialRow) -> list[Cell]:
+        first, *rest = map(markup, self._cells(row))
+        first = f'<a href="trial-{row.number:04}/report.html">{first}</a>' if row.state == "done" else first
+        given = [number_or_text(text) if text else None for text in row.values]
+        values = [row.number, *given, row.value, row.sizes.get("params"), row.sizes.get("macs"), row.seconds, row.state]
+        return [Cell(html, value) for html, value in zip([first, *rest], values, strict=True)]
 
     def svg(self) -> str | None:
         """A plot of the objective against parameters, MACs and training time; None if no trial is done."""

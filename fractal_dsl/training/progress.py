@@ -20,6 +20,8 @@ from fractal_dsl.training.waiting import Waiting, waiting_text
 
 _LOOK, _GLANCE = 0.5, 1.0
 _LINE = 60.0
+_WIDE = 120  # columns of a terminal that has room for everything
+_WORTH = 60.0  # seconds of training that are worth an estimate
 
 
 class ProgressView:
@@ -34,7 +36,7 @@ class ProgressView:
         self.every = _LOOK if console.is_terminal else _GLANCE
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=24 if console.width >= _WIDE else 8),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
@@ -56,6 +58,7 @@ class ProgressView:
         self.shown = figures
         self.steps, self.first, self.done = steps, done, done
         self.start = time.perf_counter()
+        self.warm, self.estimated = self.start, False
         self.bar.update(self.task, total=steps, completed=done)
 
     def epoch(self, title: str, loss: Tensor, figure: Tensor, images: int, seconds: float, waiting: Waiting) -> None:
@@ -71,6 +74,8 @@ class ProgressView:
         self.figure.add_(figure)
         self.images, self.done = self.images + images, self.done + 1
         now = time.perf_counter()
+        if self.done == self.first + 1:
+            self.warm = now
         if now - self.looked < self.every:
             return True
         self.looked = now
@@ -85,8 +90,9 @@ class ProgressView:
             memory_text(figures["memory"]),
         ]
         text = "  ".join(filter(None, shown))
+        self._estimate(now)
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=self.done, figures=text)
+            self.bar.update(self.task, completed=self.done, figures=self._fitting(shown))
         elif now - self.printed > _LINE:
             self.printed = now
             self.line(f"{self.title}  step {self.done:,} of {self.steps:,}  {text}")
@@ -105,6 +111,29 @@ class ProgressView:
             "waiting": min(1.0, self.waiting.seconds / seconds),
             "memory": peak_memory(self.device),
         }
+
+    def _fitting(self, shown: list[str]) -> str:
+        """As many of the figures as fit beside the bar: waiting, memory, pace and the score go first, in this order."""
+        bar = 24 if self.console.width >= _WIDE else 8
+        room = self.console.width - len(self.title) - bar - 2 * len(f"{self.steps:,}") - 5
+        kept = list(shown)
+        for i in (3, 5, 2, 1, 4):
+            if len("  ".join(filter(None, kept))) > room:
+                kept[i] = ""
+        return "  ".join(filter(None, kept))
+
+    def _estimate(self, now: float) -> None:
+        """Say once how long the training will take and what memory it needs, measured on steps after the first."""
+        measured = self.done - self.first - 1
+        if self.estimated or measured < 1:
+            return
+        self.estimated = True
+        seconds = (now - self.warm) / measured * (self.steps - self.done)
+        if seconds > _WORTH:
+            memory = memory_text(peak_memory(self.device))
+            needs = f", and {memory}" if memory else ""
+            steps = f"{measured} step{'s' * (measured > 1)}"
+            self.line(f"training will take about {duration(seconds)}{needs}: measured on {steps}")
 
     def left(self) -> str:
         """The estimated remaining time, from the pace so far."""

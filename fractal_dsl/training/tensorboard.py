@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -14,43 +14,42 @@ from fractal_dsl.base.parts import part_folder
 def require_tensorboard() -> None:
     """Raise UserError if TensorBoard is not installed. Called before any work is done."""
     if find_spec("tensorboard") is None:
-        raise UserError("TensorBoard files need a package: pip install tensorboard")
+        raise UserError("TensorBoard files need a package: pip install 'fractal_dsl[tensorboard]'")
 
 
 class Board:
-    """``with Board(run, name) as log``: ``log`` writes an epoch's figures into that folder of the run."""
+    """Writes the figures of epochs into a folder of a run."""
 
     def __init__(self, run: Path, name: str) -> None:
         self.folder = part_folder(run, name)
-
-    def __enter__(self) -> Callable[[dict[str, Any]], None]:
         self.writer: Any = None
-        return self._log
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if self.writer is not None:
             self.writer.close()
 
-    def _log(self, figures: dict[str, Any]) -> None:
+    def log(self, figures: dict[str, Any]) -> None:
+        """Write the figures of an epoch."""
         if self.writer is None:
             from torch.utils.tensorboard.writer import SummaryWriter
 
             done = len(list(self.folder.glob("*")))  # a resumed run writes a new file
             again = figures["epoch"] if done else None  # a killed run may have been ahead of its checkpoint
             self.writer = SummaryWriter(str(self.folder), purge_step=again, filename_suffix=f".{done}")
-        for name, value in _flat("", figures):
+        for name, value in flat("", figures):
             self.writer.add_scalar(name, value, figures["epoch"])
         self.writer.flush()
 
 
-def _flat(prefix: str, figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def flat(prefix: str, figures: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Numbers by name. ``columns`` are listed by column, and other lists are left out."""
     for key, value in figures.items():
         if isinstance(value, dict):
-            yield from _flat(f"{prefix}{key}/", cast(dict[str, Any], value))
+            yield from flat(f"{prefix}{key}/", cast(dict[str, Any], value))
         elif key == "columns":
             for column in cast(list[dict[str, Any]], value):
                 rest = {k: v for k, v in column.items() if k != "column"}
-                yield from _flat(f"{prefix}column{column['column']}/", rest)
+                yield from flat(f"{prefix}column{column['column']}/", rest)
         elif isinstance(value, int | float):
             yield prefix + key, value

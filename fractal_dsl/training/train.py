@@ -24,7 +24,8 @@ from fractal_dsl.data import ImageSet, load, vocabulary_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Weights, data_of, spec_of_unfinished, unfinished
 from fractal_dsl.runs.data_record import compare_records
-from fractal_dsl.runs.parts import INITIAL, TENSORBOARD
+from fractal_dsl.runs.files import flattened
+from fractal_dsl.runs.parts import INITIAL
 from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.build import build
@@ -49,9 +50,9 @@ from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.rates import check_rates
 from fractal_dsl.training.run_writer import RunWriter, locked, new_folder
 from fractal_dsl.training.sessions import note_session
+from fractal_dsl.training.sinks import Sinks, require_sinks
 from fractal_dsl.training.store import Store
 from fractal_dsl.training.surroundings import Interruption, interruptible, surroundings
-from fractal_dsl.training.tensorboard import Board, require_tensorboard
 
 
 def train(
@@ -173,8 +174,7 @@ def resume(
 def _check(compiled: Compiled, config: TrainConfig, place: torch.device, parallel: ParallelKind | None) -> None:
     """Check everything that training needs, as far as possible before the data are read."""
     require_matplotlib()
-    if config.tensorboard:
-        require_tensorboard()
+    require_sinks(config)
     into = compiled.program.input
     check_mixing(config, len(into.shape), into.dtype == "f32")
     check_graphs(config, place, parallel)
@@ -235,12 +235,11 @@ class _Training:
         deadline = math.inf if minutes is None else time.perf_counter() + 60 * minutes
         run, images, place = self.run, self.images, self.place
         config, net = run.config, run.compiled.program.net
-        boarded = config.tensorboard and self.world.leads
         with (
             surroundings(run.facts["threads"], config, place),
             ProgressView(self.console, place) as view,
             interruptible(Interruption(os.getppid() if self.parallel else None)) as interrupted,
-            Board(run.folder, TENSORBOARD) if boarded else nullcontext() as on_epoch,
+            Sinks(config, run.folder, _settings(run), view.line) if self.world.leads else nullcontext() as on_epoch,
         ):
             doing = "resuming" if self.resumed else "training"
             view.line(f"{doing} {net} on {images.describe()}; {self._how()}; into {run.folder}")
@@ -288,6 +287,14 @@ class _Training:
         words += ["channels last"] * (config.channels_last is True) + ["compiled"] * config.compile
         words += ["CUDA graphs"] * config.cuda_graphs + [f"{shortened(config.freeze)} frozen"] * bool(config.freeze)
         return ", ".join(words)
+
+
+def _settings(run: RunWriter) -> dict[str, str]:
+    """The net, its parameters and the settings of a run under dotted names, for other tools."""
+    program = run.compiled.program
+    parameters = {name: str(value) for name, value in program.params.items()}
+    given = {"net": program.net, "parameters": parameters, **run.config.model_dump(mode="json")}
+    return dict(flattened(given))
 
 
 _Saved = tuple[Checkpoint, list[Weights]]
