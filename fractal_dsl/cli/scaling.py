@@ -80,7 +80,7 @@ def _row(cost: StepCost, batch: int, tflops: float, gigabytes: float) -> dict[st
         "MB activations": cost.activations / 1e6,
         "ms work": 1000 * work,
         "ms messages": 1000 * messages,
-        "images/s": batch / (work + messages) if work + messages else None,
+        "examples/s": batch / (work + messages) if work + messages else None,
     }
 
 

@@ -17,7 +17,6 @@ from fractal_dsl.base.texts import aligned, duration
 from fractal_dsl.runs.exploration import Explored, Setting, number_or_text
 from fractal_dsl.runs.page import Cell, figure, page, sorted_table
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
-from fractal_dsl.runs.tasks import TASKS
 from fractal_dsl.sweep.folder import SweepFolder, lines_of
 from fractal_dsl.sweep.ledger import ERROR, Ledger
 from fractal_dsl.sweep.sections import sections
@@ -90,8 +89,7 @@ class Results:
         look = command("fractal-dsl", "report", str(folder.trial(best[0].number)))
         if self.sweep.minimize:
             return f"{len(best)} trials are best for their {_NAMES[self.sweep.minimize]}, marked *; {look}"
-        examples = TASKS[self.sweep.task].examples
-        return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation {examples}; {look}"
+        return f"the best is trial {best[0].number}: {self._value(best[0])} on the validation examples; {look}"
 
     def html(self, svg: str | None) -> str:
         """The page, which needs no other file. It links to the reports of the trials."""
