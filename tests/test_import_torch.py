@@ -145,6 +145,17 @@ FUNCTIONS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "view": (lambda x: x.relu().view(x.size(0), -1), "relu >> flatten"),
     "pooled view": (lambda x: F.adaptive_avg_pool2d(x, (1, 1)).reshape(x.shape[0], x.shape[1]), "global_avgpool"),
     "permute": (lambda x: x.permute(0, 1, 3, 2).contiguous(), "transpose(2, 3)"),
+    "product": (lambda x: x * F.adaptive_avg_pool2d(x, 1).sigmoid(), "product(id, adaptiveavgpool2d(1) >> sigmoid)"),
+    "slices": (lambda x: x[:, :, 1:4, :-1].chunk(2, 2)[1], "slice(3, stop=5) >> slice(2, start=2)"),
+    "selected": (lambda x: x.flatten(2).transpose(1, 2)[:, 0], "transpose(1, 2) >> slice(1, stop=1) >> flatten"),
+    "last step": (lambda x: x.flatten(2)[:, -1], "last_step"),
+    "channels last": (lambda x: x.permute(0, 2, 3, 1), "permute([2, 3, 1])"),
+    "channels last mean": (lambda x: x.permute(0, 2, 3, 1).tanh().mean([1, 2]), "permute([3, 1, 2]) >> global_avgpool"),
+    "channel shuffle": (lambda x: x.view(-1, 2, 1, 6, 6).transpose(1, 2).reshape(x.shape), "channel_shuffle(2)"),
+    "reshape": (lambda x: x.reshape(len(x), 4, 18).unsqueeze(1), "reshape([4, 18]) >> reshape([1, 4, 18])"),
+    "roll": (lambda x: x.roll((1, -2), (2, 3)), "roll([1, -2], [2, 3])"),
+    "minimum": (lambda x: torch.minimum(x.tanh(), x.sigmoid()), "min(tanh, sigmoid)"),
+    "sequence mean": (lambda x: x.flatten(2).mean(1), "sequence_mean"),
     "interpolate": (lambda x: F.interpolate(x, size=(12, 18)), "upsample([2, 3])"),
     "dropout": (lambda x: F.dropout(x.relu(), 0.2, training=False), "relu >> dropout(20%)"),
     "in place, read twice": (lambda x: (y := x.sigmoid(), y.relu_() + y.tanh())[1], "sigmoid >> relu >> sum(id, tanh)"),
@@ -157,6 +168,24 @@ def test_functions_become_layers_and_joins(name: str) -> None:
     function, expected = FUNCTIONS[name]
     text = imported(Fn(function), torch.zeros(1, 2, 6, 6)).text
     assert expected in text
+
+
+class Tokens(nn.Module):
+    """A class token, positions and a learned factor, as in a vision transformer with layer scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.positions = nn.Parameter(torch.randn(1, 1, 4)), nn.Parameter(torch.randn(1, 7, 4))
+        self.gamma = nn.Parameter(torch.randn(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions
+        return x + self.gamma * F.gelu(x)
+
+
+def test_parameters_of_a_module_are_layers() -> None:
+    text = imported(Tokens(), torch.zeros(1, 6, 4)).text
+    assert "class_token >> positions >> sum(id, gelu >> scale(dim=-1))" in text
 
 
 def test_shared_weights_are_shared() -> None:
