@@ -124,3 +124,29 @@ def test_the_page_shows_warnings() -> None:
     for text, errors in ((f"{NET}  # \u202e", 0), (f"{NET} >> nothing  # \u202e", 1)):
         found = answer(SpecText(Source("<text>", text)), None)
         assert len(found["errors"]) == errors and [d["code"] for d in found["warnings"]] == ["W0101"]
+
+
+@pytest.mark.parametrize(
+    ("body", "help"),
+    [
+        ("sum(id, conv2d(16, 3, padding=1))", "`project(16)`"),
+        ("mean(conv2d(16, 3, padding=1), id)", "`project(16)`"),
+        ("sum(id, (conv2d(16, 3, padding=1) >> relu), conv2d(16, 1))", "`project(16)`"),
+    ],
+)
+def test_a_shortcut_that_a_sum_repeats_is_warned_of(body: str, help: str) -> None:
+    (warning,) = compile_text(f"net N(x: f32[1, 8, 8]) -> f32[16, 8, 8] = {body}").warnings
+    assert warning.code == "W0503" and help in (warning.help or "")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "sum(project(16), conv2d(16, 3, padding=1))",
+        "product(id, conv2d(16, 3, padding=1))",
+        "conv2d(16, 1) >> sum(id, conv2d(1, 1))",
+        "conv2d(16, 1) >> sum(id, conv2d(16, 1))",
+    ],
+)
+def test_what_is_meant_to_be_repeated_is_not_warned_of(body: str) -> None:
+    assert not compile_text(f"net N(x: f32[1, 8, 8]) -> f32[16, 8, 8] = {body}").warnings

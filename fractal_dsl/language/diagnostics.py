@@ -62,6 +62,7 @@ CODES: dict[str, str] = {
     "W0401": "a value is never used",
     "W0501": "a layer that takes channels first, on features that come last",
     "W0502": "a layer that got the input's size first",
+    "W0503": "a shortcut that a sum repeats",
     "W0701": "drop-path has no effect",
 }
 

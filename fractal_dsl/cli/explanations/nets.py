@@ -88,6 +88,17 @@ NETS: dict[str, Explanation] = {
         net N(x: f32[3, 224, 224]) -> f32[64, 222, 222] = conv2d(64, 3)
         """,
     ),
+    "W0503": Explanation(
+        "`sum` and `mean` repeat an operand along its axes of size 1, as torch does. An `id` that is repeated is often "
+        "a shortcut around a layer that changes the number of channels. Then write `project` instead. The file "
+        "compiles: this is a warning.",
+        """
+        net N(x: f32[1, 8, 8]) -> f32[16, 8, 8] = sum(id, conv2d(16, 3, padding=1))
+        """,
+        """
+        net N(x: f32[1, 8, 8]) -> f32[16, 8, 8] = sum(project(16), conv2d(16, 3, padding=1))
+        """,
+    ),
     "W0701": Explanation(
         "The option `drop_path` drops operands of the joins that close the columns of rules. In a net without such "
         "rules it has no effect. Training leaves out a branch of an inline join, such as `sum(id, …)`, if `@drop(50%)` "

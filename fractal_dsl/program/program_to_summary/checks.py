@@ -65,6 +65,18 @@ class Checks:
             if error.operands is None:
                 self.error(error, term.span)
 
+    def check_shortcut(self, term: p.Merge, branches: Sequence[Signal], out: Tensor | None) -> None:
+        """Warn of an ``id`` in a sum or mean that is repeated to the shape of the other branches."""
+        if out is None or term.join.spec.name not in ("sum", "mean"):
+            return
+        for signal in branches:
+            if signal.out is None or signal.out == out or self.text(signal.span) != "id":
+                continue
+            message = f"`id` outputs {signal.out}, and `{term.join.spec.name}` repeats it to {out}"
+            help = operands_help(("id", "the others"), (signal.out, out), (None, None), None)
+            trail = [*reversed(self.trail)]
+            self.report.warning("W0503", signal.span, message, help=help and f"for a shortcut, {help}", trail=trail)
+
     def joined(self, signals: Sequence[Signal], join: p.JoinUse, labels: Sequence[Label] | None) -> Tensor | None:
         """The output of a join, of columns if there are labels; None after an error."""
         tensors = [s.out for s in signals]

@@ -131,6 +131,7 @@ class Measure(Checks):
                     chances = zip(totals, term.drops, chances_of(term.drops), strict=True)
                     totals = [t.dropped(drop, live) if drop else t for t, drop, live in chances]
                 signal, totals = self._join(branches, sum_of(totals), term.join, None)
+                self.check_shortcut(term, branches, signal.out if term.join.after is None else None)
                 return self._base(signal, totals, placed)
             case p.NamedBlock():
                 self.trail.append(term.name)
