@@ -11,6 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from fractal_dsl.runtime.own_layout import OwnLayout
 from fractal_dsl.runtime.slim import PooledRelu, Slim
 
 NodeValues = dict[int, Tensor]
@@ -91,7 +92,7 @@ def flat(instructions: Iterable[Instruction | RecomputedRegion]) -> Iterable[Ins
 
 def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:
     """All modules of a call."""
-    if isinstance(call, Slim | PooledRelu):
+    if isinstance(call, Slim | PooledRelu | OwnLayout):
         return [m for module in call.modules for m in module.modules()]
     if isinstance(call, partial):
         if call.args:

@@ -18,6 +18,7 @@ from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, unchanged
+from fractal_dsl.runtime.own_layout import OwnLayout, small_images
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import PooledRelu, slim_pool, slim_relu
 
@@ -51,6 +52,7 @@ class Scheduler:
         self.lasting: dict[Plan, list[Instruction | RecomputedRegion]] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
         self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
+        self.small = {id(modules[name]): OwnLayout(modules[name]) for name in small_images(graph, modules)}
         self.newest: tuple[Plan, list[Instruction | RecomputedRegion]] | None = None
 
     def schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
@@ -143,7 +145,8 @@ class Scheduler:
         return instructions
 
     def _slimmed(self, instructions: list[Instruction]) -> list[Instruction]:
-        """Let ReLU and max pooling save less if the readers of their results save nothing."""
+        """Let ReLU and max pooling save less if the readers of their results save nothing. Let convolutions of small
+        images run in the layout of their weights."""
         kept: dict[int, bool] = {}
         result: list[Instruction] = []
         for instruction in reversed(self._pools_first(instructions)):
@@ -153,7 +156,7 @@ class Scheduler:
             keeps = kept.get(instruction.result, True) if call is unchanged else not keeps_nothing(call)
             for operand in instruction.operands:
                 kept[operand] = kept.get(operand, False) or keeps
-            result.append(replace(instruction, call=call))
+            result.append(replace(instruction, call=self.small.get(id(call), call)))
         return result[::-1]
 
     def _pools_first(self, instructions: list[Instruction]) -> list[Instruction]:

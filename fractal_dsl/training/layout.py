@@ -14,6 +14,7 @@ from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.runtime.build import build
+from fractal_dsl.runtime.channels_last import lay_channels_last
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.training.parallel import ParallelKind
 from fractal_dsl.training.precision import Precision, precise
@@ -97,7 +98,10 @@ def seconds_by_way(
     for _ in range(1 + _ROUNDS):
         for way in ways:
             layout = torch.channels_last if way.channels_last else torch.contiguous_format
-            cast(Any, model).to(memory_format=layout)
+            if way == Way("fp32", True):
+                lay_channels_last(model)
+            else:
+                cast(Any, model).to(memory_format=layout)
             images = x if tokens else x.normal_()
             times[way].append(_seconds(model, images.contiguous(memory_format=layout), way, place))
     return {way: min(rounds[1:]) for way, rounds in times.items()}  # the first round warms up

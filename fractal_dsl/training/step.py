@@ -18,6 +18,7 @@ from fractal_dsl.evaluation.recalibrate import recalibrated
 from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.runtime.artifact import load_weights
+from fractal_dsl.runtime.channels_last import lay_channels_last
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.schedule import lasting
@@ -62,7 +63,10 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
 
     def _channels_last(self) -> None:
-        cast(Any, self.model).to(memory_format=torch.channels_last)
+        if self.config.precision in ("bf16", "fp16") or self.config.compile:  # small images gain nothing then
+            cast(Any, self.model).to(memory_format=torch.channels_last)
+        else:
+            lay_channels_last(self.model)
 
     def train(self) -> None:
         """Put the model in train mode, apart from frozen batch norms."""
