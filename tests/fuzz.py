@@ -70,7 +70,7 @@ def main() -> None:
     """Fuzz, beginning with the examples and the standard library."""
     root = HERE.parent
     with tempfile.TemporaryDirectory() as corpus:
-        places = ("examples/*.frac", "fractal_dsl/language/std/*.frac", "tests/corpus/*.frac")
+        places = ("examples/*.frac", "examples/zoo/*.frac", "fractal_dsl/language/std/*.frac", "tests/corpus/*.frac")
         for file in [file for place in places for file in root.glob(place)]:
             (Path(corpus) / f"{file.parent.name}-{file.name}").write_bytes(file.read_bytes())
         atheris.Setup([*sys.argv, corpus, "-max_len=4000", "-timeout=20"], test_one, custom_mutator=mutate)

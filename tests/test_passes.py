@@ -176,7 +176,7 @@ def with_columns(graph: JoinGraph) -> JoinGraph:
 
 WIDE = compile_text("net N(x: f32[8]) -> f32[8] = linear(8)").raw.output[1].out
 BREAKERS: dict[str, tuple[Callable[[JoinGraph], JoinGraph], str]] = {
-    "no output": (without_output, "a graph has one output, not 0"),
+    "no output": (without_output, "a graph has inputs and one output node, not 1 and 0"),
     "a reader before its operand": (swapped, "nodes must be in the order of their numbers"),
     "an operand of later": (lambda g: rewired(g, 1, [g.output[0] - 1]), "operands must come before their readers"),
     "slots": (in_other_slots, "operand 0 is in slot 1"),

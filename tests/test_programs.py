@@ -55,11 +55,25 @@ def compiled(program: Program) -> Compiled:
     return pick(check(Source("spec.frac", program.text), allow_python=True), None)
 
 
-def inputs(program: Program, seed: int) -> torch.Tensor:
+def inputs(program: Program, seed: int) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
+    shapes = [(3, *shape) for shape in program.inputs.values()]
     if program.tokens:
-        return torch.randint(0, program.tokens, (3, *program.input), generator=generator)
-    return torch.randn(3, *program.input, generator=generator, dtype=torch.float64)
+        return tuple([torch.randint(0, program.tokens, shape, generator=generator) for shape in shapes])
+    return tuple([torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes])
+
+
+def outputs(y: Any) -> tuple[torch.Tensor, ...]:
+    """The outputs of a net as a tuple, also if there is one."""
+    return y if isinstance(y, tuple) else (y,)
+
+
+def expected(meaning: Meaning, program: Program, x: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return meaning.net(program.term, [*program.inputs], x)
+
+
+def loss(y: Any) -> torch.Tensor:
+    return torch.stack([one.square().sum() for one in outputs(y)]).sum()
 
 
 def from_source(source: str, name: str) -> torch.nn.Module:
@@ -79,15 +93,15 @@ def build_with_random_norms(compiled: Compiled, seed: int) -> FractalModule:
     return model
 
 
-def check_plan(program: Program, model: FractalModule, x: torch.Tensor, plan: Plan) -> None:
+def check_plan(program: Program, model: FractalModule, x: tuple[torch.Tensor, ...], plan: Plan) -> None:
     """The outputs and gradients under a drawn plan are those of the program."""
     live, branches = iter(plan.live), iter(plan.branches)
     meaning = Meaning(modules(model), lambda labels: list(next(live)), branches, plan.route == FULL)
-    ours, expected = model.run(x, plan), meaning.closed(program.term, x)
-    torch.testing.assert_close(ours, expected, **EXACT)
+    ours, theirs = outputs(model.run(x, plan)), expected(meaning, program, x)
+    torch.testing.assert_close(ours, theirs, **EXACT)
     assert next(live, None) is None and next(branches, None) is None, "a join that the program does not have"
     parameters = list(model.parameters())
-    gradients = [torch.autograd.grad(y.square().sum(), parameters, allow_unused=True) for y in (ours, expected)]
+    gradients = [torch.autograd.grad(loss(y), parameters, allow_unused=True) for y in (ours, theirs)]
     for p, one, other in zip(parameters, *gradients, strict=True):
         zeros = torch.zeros_like(p)
         torch.testing.assert_close(zeros if one is None else one, zeros if other is None else other, **EXACT)
@@ -99,32 +113,33 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
     note(program.text)
     net = compiled(program)
     model = build_with_random_norms(net, seed)
-    assert model.input.shape == program.input
+    assert [one.shape for one in model.inputs.values()] == [*program.inputs.values()]
     x = inputs(program, seed)
 
     with torch.no_grad():
-        y = model(x)
+        y = outputs(model(*x))
         meaning = Meaning(modules(model))
-        torch.testing.assert_close(y, meaning.closed(program.term, x), **EXACT)
+        torch.testing.assert_close(y, expected(meaning, program, x), **EXACT)
         assert next(meaning.modules, None) is None, "a layer that the program does not have"
-        assert y.shape == (3, program.output)
+        assert [one.shape for one in y] == [(3, width) for width in program.outputs]
         order = sorted(meaning.labels, key=lambda label: (-label[0], label[1]))
         columns = model.join_graph.columns
         for k in range(1, model.n_columns + 1):
             choose = column(meaning.labels, order.index(columns[k - 1]) + 1) if columns else None
-            expected = Meaning(modules(model), choose).closed(program.term, x)
-            torch.testing.assert_close(model.run(x, model.column_plan(k)), expected, **EXACT)
-            torch.testing.assert_close(model.column(k)(x), expected, **EXACT)
+            theirs = expected(Meaning(modules(model), choose), program, x)
+            torch.testing.assert_close(outputs(model.run(x, model.column_plan(k))), theirs, **EXACT)
+            torch.testing.assert_close(outputs(model.column(k)(*x)), theirs, **EXACT)
 
         plain = from_source(model_source(net, model.join_graph), "N").double()
         plain.load_state_dict({k: v for k, v in tensors_of(model).items() if "_column" not in k.rpartition(".")[2]})
-        assert torch.equal(plain.eval()(x), y), "model.py is another function"
+        for one, other in zip(outputs(plain.eval()(*x)), y, strict=True):
+            assert torch.equal(one, other), "model.py is another function"
 
     for step in range(3):
         check_plan(program, model, x, model.plan(seed, step))
 
     model.train()
-    model(x).square().sum().backward()
+    loss(model(*x)).backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(g.isfinite().all() for g in gradients)
@@ -132,7 +147,7 @@ def test_programs_mean_what_the_language_says(program: Program, seed: int) -> No
     model.eval()
     with torch.no_grad():
         for k in range(1, model.n_columns + 1):
-            alone = model.extract(k).double().eval()(x)
+            alone = model.extract(k).double().eval()(*x)
             torch.testing.assert_close(alone, model.run(x, model.column_plan(k)), **EXACT)
 
 
@@ -144,7 +159,8 @@ def test_programs_are_drawn_at_every_stage_and_in_every_view(program: Program) -
     for graph in (net.raw, net.collapsed, net.graph):
         units = fold(graph)
         tree, crossings = units_to_tree(units)
-        check_frames(framed(tree, units.frames), crossed=bool(crossings.lines))
+        crossed = bool(crossings.lines or crossings.apart) or len(program.outputs) > 1
+        check_frames(framed(tree, units.frames), crossed=crossed)
         for look in (Look(strips=1), Look(), Look(opening=Opening(1))):
             read_picture(graph_to_dot(graph, look))
     graph_to_page(net.graph, Look(), [(spec, plan_of_spec(spec, net.graph)) for spec in ("full", "column:1")])
@@ -163,9 +179,9 @@ def test_annotations_change_no_step_of_training(program: Program, seed: int) -> 
     for given_text in (program, bare):
         model = build(compiled(given_text), seed).double().train()
         torch.manual_seed(seed)
-        y = model(inputs(program, seed))
-        y.square().sum().backward()
-        results.append([y, *(p.grad for p in model.parameters() if p.grad is not None)])
+        y = model(*inputs(program, seed))
+        loss(y).backward()
+        results.append([*outputs(y), *(p.grad for p in model.parameters() if p.grad is not None)])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, **EXACT)
 

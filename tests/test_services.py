@@ -281,7 +281,6 @@ def fixed(text: str) -> tuple[list[str], list[str]]:
         ("let a = conv2d(8, 3, strid=2)", "let a = conv2d(8, 3, stride=2)"),
         ("let a = dropout(rate=10%)", "let a = dropout(p=10%)"),
         ("let a = relu(inplace=true)", "let a = relu()"),
-        ("net N(x: f32[8]) -> f32[8] = relu >> x", "net N(x: f32[8]) -> f32[8] = relu"),
         ("net N(x: f32[8, 4]) -> f32[4] = linear(4)", "net N(x: f32[8, 4]) -> f32[4] = flatten >> linear(4)"),
         ("net N(x: f32[3, 8, 8]) -> f32[6, 6, 6] = conv2d(6, 3, groups=2)",
          "net N(x: f32[3, 8, 8]) -> f32[6, 6, 6] = conv2d(6, 3, groups=1)"),

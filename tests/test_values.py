@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 
+from fractal_dsl.base.errors import UserError
+from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.path_lengths import path_lengths
 from fractal_dsl.language.diagnostics import FracError
@@ -13,6 +18,8 @@ from fractal_dsl.picture.graph_to_dot import Look, graph_to_dot, rule_to_dot
 from fractal_dsl.pipeline import checked, compile_text
 from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
 from fractal_dsl.runtime import build
+from fractal_dsl.runtime.artifact import load_artifact, save_artifact
+from fractal_dsl.training.train import train
 from tests.test_render import read as read_picture
 
 CONV = "layer conv(out: int) = conv2d(out, 3, padding=1) >> relu\n"
@@ -185,3 +192,77 @@ def test_exported_programs_have_the_same_output() -> None:
     model = build(compile_text(text), 0).eval()
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
+
+
+# --- several inputs and outputs
+
+PAIR = """
+shared body = conv2d(8, 3, padding=1) >> relu >> global_avgpool
+net Pair(left: f32[1, 6, 6], right: f32[1, 6, 6]) -> (f32[1], f32[8]) = (concat(a, b) >> linear(1), a)
+    where a = left >> body, b = right >> body
+"""
+
+
+def test_a_net_takes_its_inputs_in_order_and_returns_a_tuple() -> None:
+    compiled = compile_text(PAIR)
+    model = build(compiled, 0).eval()
+    left, right = torch.randn(2, 3, 1, 6, 6)
+    conv = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+    linear = next(m for m in model.modules() if isinstance(m, torch.nn.Linear))
+    a, b = (conv(x).relu().flatten(2).mean(2) for x in (left, right))
+    expected = linear(torch.cat([a, b], 1)), a
+    torch.testing.assert_close(model(left, right), expected)
+    torch.testing.assert_close(model.run((left, right), model.full_plan()), expected)
+    torch.testing.assert_close(model(left, right, model.full_plan()), expected)
+    torch.testing.assert_close(torch.export.export(model, (left, right)).module()(left, right), expected)
+    torch.testing.assert_close(torch.fx.symbolic_trace(model)(left, right), expected)
+    assert [*model.inputs] == ["left", "right"] and [o.shape for o in model.outputs] == [(1,), (8,)]
+    twin = copy.deepcopy(model)
+    torch.testing.assert_close(twin(left, right), expected)
+
+
+def test_figures_of_several_inputs_and_outputs() -> None:
+    summary = compile_text(PAIR).summary
+    assert (summary.params, summary.weighted_depth) == (8 * 9 + 8 + 17, 2)
+    facts = summary.json()
+    assert facts["inputs"] == {"left": [1, 6, 6], "right": [1, 6, 6]} and facts["outputs"] == [[1], [8]]
+    assert "input_shape" not in facts
+    with pytest.raises(UserError, match="has 2 inputs"):
+        assert summary.input_shape
+
+
+def test_compiled_folders_keep_several_inputs_and_outputs(tmp_path: Path) -> None:
+    compiled = compile_text(PAIR)
+    model = build(compiled, 0).eval()
+    save_artifact(compiled, model, tmp_path / "pair")
+    left, right = torch.randn(2, 3, 1, 6, 6)
+    torch.testing.assert_close(load_artifact(tmp_path / "pair")(left, right), model(left, right))
+
+
+def test_nets_train_by_hand_under_plans_with_several_inputs() -> None:
+    rule = """
+    rule F join mean { F[1] = linear(4)  F[n+1] = F[n] >> F[n] | linear(4) }
+    net N(a: f32[3], b: f32[4]) -> (f32[2], f32[4]) with drop_path(local=30%, global=50%)
+        = (c >> F[3] >> linear(2), c) where c = sum(a >> linear(4), b) >> F[2]
+    """
+    model = build(compile_text(rule), 0).train()
+    given = torch.randn(5, 3), torch.randn(5, 4)
+    for step in range(4):
+        torch.testing.assert_close(model(*given), model.run(given, model.plan(0, step)))
+    together = model.run_together(given, [model.full_plan(), model.column_plan(1)])
+    for y, plan in zip(together, [model.full_plan(), model.column_plan(1)], strict=True):
+        torch.testing.assert_close(y, model.run(given, plan))
+    first, second = model.extract(1)(*given)
+    torch.testing.assert_close((first, second), model.run(given, model.column_plan(1)))
+
+
+def test_the_same_value_can_be_several_outputs() -> None:
+    model = build(compile_text("net N(x: f32[4]) -> (f32[4], f32[4], f32[4]) = (a, a, x) where a = linear(4)"), 0)
+    x = torch.randn(2, 4)
+    one, two, three = model(x)
+    assert torch.equal(one, two) and torch.equal(three, x)
+
+
+def test_training_refuses_several_inputs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="net Pair has 2 inputs"):
+        train(compile_text(PAIR), TrainConfig.model_validate({"dataset": "digits", "epochs": 1}), tmp_path / "run")

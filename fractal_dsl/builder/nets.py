@@ -95,9 +95,13 @@ class Net(Holder):
 
 
 def net(
-    *inputs: TensorType, to: TensorType, options: Iterable[Option] = (), train: Train | None = None
-) -> Callable[[Callable[..., Block]], Net]:
+    *inputs: TensorType,
+    to: TensorType | tuple[TensorType, ...],
+    options: Iterable[Option] = (),
+    train: Train | None = None,
+) -> Callable[[Callable[..., Block | tuple[Block, ...]]], Net]:
     """A network. The function's parameters are the names of the inputs; it returns the block between them and ``to``.
+    For several outputs, ``to`` is a tuple of types, and the function returns a tuple of blocks.
 
     >>> from fractal_dsl.builder import flatten, linear
     >>> @net(f32[1, 8, 8], to=f32[10], options=[init("xavier")])
@@ -113,17 +117,24 @@ def net(
     """
     at, given = here(), tuple([option.tree for option in options])
 
-    def decorated(function: Callable[..., Block]) -> Net:
+    def decorated(function: Callable[..., Block | tuple[Block, ...]]) -> Net:
         signature = Signature(function, skip=len(inputs))
-        if len(inputs) != 1 or len(signature.skipped) != 1 or signature.parameters:
-            raise BuilderError(f"`{signature.name}` needs one parameter and one type: its input", at)
+        if not inputs or len(signature.skipped) != len(inputs) or signature.parameters:
+            raise BuilderError(f"`{signature.name}` needs a parameter and a type for each input", at)
 
         def make() -> s.NetDecl:
-            (name,), (type_,) = signature.skipped, inputs
-            body = body_of(signature, function(Block(signature.ref(name))), Block, "a block")
+            names = [s.Name(name, signature.at) for name in signature.skipped]
+            result = function(*[Block(signature.ref(name)) for name in signature.skipped])
+            if isinstance(result, tuple) and len(result) > 1:
+                items = tuple([body_of(signature, item, Block, "blocks") for item in result])
+                body: s.Expr = s.Outputs(items, signature.at)
+            else:
+                body = body_of(signature, result, Block, "a block")
+            ends = tuple([s.Parameter(n, t.tree, None, signature.at) for n, t in zip(names, inputs, strict=True)])
+            outputs = tuple([t.tree for t in (to if isinstance(to, tuple) else (to,))])
+            name = s.Name(signature.name, signature.at)
             body = with_values(body, declaration)
-            names = s.Name(signature.name, signature.at), s.Name(name, signature.at)
-            return s.NetDecl(*names, type_.tree, to.tree, given, body, signature.at, signature.doc)
+            return s.NetDecl(name, ends, outputs, given, body, signature.at, signature.doc)
 
         declaration = Declaration((signature.name,), signature.at, make, signature)
         return Net(declaration, *declarations_of(train))

@@ -14,7 +14,7 @@ from fractal_dsl.cli.grouped import SpecOptions, with_group
 from fractal_dsl.cli.say import say, warn
 from fractal_dsl.cli.specs import errors_as_json
 from fractal_dsl.compiled import Compiled
-from fractal_dsl.program.program_to_summary import Summary, column_rows, figure_rows
+from fractal_dsl.program.program_to_summary import Summary, column_rows, end_rows, figure_rows
 from fractal_dsl.stored.spec import Stored
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def info(
     warn(compiled.warnings)
     if stored and (stored.fused or stored.column is not None):
         facts = _extracted_facts(stored)
-        lines = [stored.describe(), *aligned(_extracted_rows(facts), "<")]
+        lines = [stored.describe(), *aligned(_extracted_rows(facts, stored.compiled.summary), "<")]
     else:
         facts = compiled.summary.json()
         lines = _table(compiled.summary)
@@ -72,19 +72,17 @@ def _extracted_facts(stored: Stored) -> dict[str, Any]:
         "net": graph.net,
         "column": stored.column,
         "fused": stored.fused,
-        "input_shape": list(graph.input[1].out.shape),
-        "output_shape": list(graph.output[1].out.shape),
+        **summary.ends(),
         "params": whole.params,
         "macs": whole.macs,
         "depth": summary.depth if stored.column is None else summary.columns[stored.column - 1].depth,
     }
 
 
-def _extracted_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def _extracted_rows(facts: dict[str, Any], summary: Summary) -> list[tuple[str, str]]:
     depth = [("depth", f"{facts['depth']:,} base layers")] if facts["depth"] else []
     return [
-        ("input", str(facts["input_shape"])),
-        ("output", str(facts["output_shape"])),
+        *end_rows(summary),
         ("parameters", f"{facts['params']:,}"),
         ("MACs per sample", f"{facts['macs']:,}"),
         *depth,

@@ -16,7 +16,7 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.source import Sources, Span
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor, TorchModule
 from fractal_dsl.program.columns import Label
-from fractal_dsl.program.program import DropPath, Init
+from fractal_dsl.program.program import DropPath, Init, only
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -124,9 +124,14 @@ class Join(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """The network's output: ``out`` is its shape and element type."""
+    """The network's outputs, which are its operands, in order."""
 
-    out: Tensor
+    outs: tuple[Tensor, ...]
+
+    @property
+    def out(self) -> Tensor:
+        """The shape and element type of the output. Raises UserError if there are several."""
+        return only("the net", "outputs", self.outs)
 
 
 Node = Input | Layer | Join | Output
@@ -215,9 +220,14 @@ class JoinGraph(Struct):
         return list(self.g.succ[number])
 
     @property
+    def inputs(self) -> list[tuple[int, Input]]:
+        """The input nodes, in order."""
+        return [(i, n) for i, n in self.items() if isinstance(n, Input)]
+
+    @property
     def input(self) -> tuple[int, Input]:
-        """The input node."""
-        return next((i, n) for i, n in self.items() if isinstance(n, Input))
+        """The input node. Raises UserError if there are several."""
+        return only(f"net {self.net}", "inputs", self.inputs)
 
     @property
     def output(self) -> tuple[int, Output]:
@@ -276,7 +286,8 @@ class JoinGraph(Struct):
             name = f"  # {node.name}" if isinstance(node, Layer | Join) and node.name else ""
             if isinstance(node, Layer | Join) and node.module != node.name:
                 name += f", weights of {node.module}"
-            lines.append(f"%{number} = {text} {feeds} -> {node.out}{name}".replace("  ->", " ->"))
+            outs = ", ".join(map(str, node.outs)) if isinstance(node, Output) else node.out
+            lines.append(f"%{number} = {text} {feeds} -> {outs}{name}".replace("  ->", " ->"))
         return "\n".join(lines) + "\n"
 
 

@@ -39,6 +39,10 @@ class _ValueNode(Struct, frozen=True):
     input: int
 
 
+_SEVERAL = -1
+"""What flows into the body of a net with several inputs."""
+
+
 class _Surroundings(Site, frozen=True):
     """The surroundings of a term: what the sites of its nodes take over, and ``placed``: a rule places the term.
 
@@ -66,10 +70,33 @@ class _Expander:
 
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
-        start = graph.add(Input(self._one(program.input), program.input_name))
-        end = self.closed(program.body, start, _Surroundings(program.body.span, (f"net {program.net}",)))
-        graph.add(Output(graph[end].out), (end,))
+        starts = [graph.add(Input(self._one(one.tensor), one.name)) for one in program.inputs]
+        x = starts[0] if len(starts) == 1 else _SEVERAL
+        for one, start in zip(program.inputs, starts, strict=True):
+            self.values[one.key] = _ValueNode(start, x)
+        ends = self._ends(program.body, x, _Surroundings(program.body.span, (f"net {program.net}",)))
+        graph.add(Output(tuple([graph[end].out for end in ends])), ends)
         return graph
+
+    def _ends(self, term: p.Term, x: int, at: _Surroundings) -> list[int]:
+        """The nodes of the outputs of a net's body, each a node of its own."""
+        match term:
+            case p.Where():
+                self._bind(term, x, at)
+                return self._ends(term.body, x, at)
+            case p.Outputs():
+                ends: list[int] = []
+                for item in term.items:
+                    end = self.closed(item, x, at)
+                    ends.append(self._identity(end, item.span, at) if end in ends else end)
+                return ends
+            case _:
+                return [self.closed(term, x, at)]
+
+    def _bind(self, term: p.Where, x: int, at: _Surroundings) -> None:
+        """Add the values of a body."""
+        for value in term.values:
+            self.values[value.key] = _ValueNode(self.closed(value.block, x, at), x)
 
     def closed(self, term: p.Term, x: int, at: _Surroundings) -> int:
         """The node at the end of a term. The join of its rule closes an open bundle."""
@@ -111,14 +138,13 @@ class _Expander:
             case p.Tagged():
                 return self.open(term.body, x, self._tagged(term, at))
             case p.Where():
-                for value in term.values:
-                    self.values[value.key] = _ValueNode(self.closed(value.block, x, at), x)
+                self._bind(term, x, at)
                 return self.open(term.body, x, at)
             case p.ValueUse():
                 value = self.values[term.key]
                 assert value.input == x, "a value is mentioned where another tensor flows in"
                 return _Column(value.node)
-            case p.Hole():
+            case p.Outputs() | p.Hole():
                 raise AssertionError("a program with errors is not expanded")
 
     def _tagged(self, term: p.Tagged, at: _Surroundings) -> _Surroundings:

@@ -1,7 +1,7 @@
 """The invariants of join graphs, checked after each pass.
 
-At every stage a graph has one input and one output, operands come before their readers and in the order of their
-slots, and shapes follow from the rules of layers and joins. Each stage adds to that:
+At every stage a graph has inputs and one node with its outputs, operands come before their readers and in the order of
+their slots, and shapes follow from the rules of layers and joins. Each stage adds to that:
 
     raw          every node but the output is read; an inline join with branches to leave out has a probability
                  below 1 for each of them, which no join of a rule has
@@ -46,9 +46,8 @@ def verify(graph: JoinGraph) -> None:
 
 def _check_ends(graph: JoinGraph, nodes: _Nodes) -> None:
     kinds = Counter(map(type, nodes.values()))
-    for kind in (Input, Output):
-        if kinds[kind] != 1:
-            raise BrokenGraph(f"a graph has one {kind.__name__.lower()}, not {kinds[kind]}")
+    if not kinds[Input] or kinds[Output] != 1:
+        raise BrokenGraph(f"a graph has inputs and one output node, not {kinds[Input]} and {kinds[Output]}")
     for number, readers in graph.g.adjacency():
         if not readers and type(nodes[number]) is not Output and graph.stage != "selected":
             raise _broken(nodes, number, "nothing reads it")
@@ -83,6 +82,10 @@ def _check_operands(graph: JoinGraph, nodes: _Nodes) -> None:
 
 def _check_shape(nodes: _Nodes, number: int, node: Node, given: tuple[Tensor, ...]) -> None:
     """Apply the shape rule of a node to the shapes of its operands."""
+    if type(node) is Output:
+        if given != node.outs:
+            raise _broken(nodes, number, f"its operands give {', '.join(map(str, given))}")
+        return
     fits = len(given) >= 2 if type(node) is Join else len(given) == (type(node) is not Input)
     if not fits:
         raise _broken(nodes, number, f"it has {len(given)} operands")
@@ -91,10 +94,8 @@ def _check_shape(nodes: _Nodes, number: int, node: Node, given: tuple[Tensor, ..
     try:
         if type(node) is Join:
             out = node.spec.out(given, node.args)
-        elif type(node) is Layer:
-            out = node.spec.out(node.into, node.args)
         else:
-            out = given[0] if given else node.out
+            out = node.spec.out(node.into, node.args) if type(node) is Layer else node.out
     except ShapeError as error:
         raise _broken(nodes, number, f"its operands do not fit: {error}") from None
     if out != node.out:

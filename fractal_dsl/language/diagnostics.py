@@ -45,6 +45,8 @@ CODES: dict[str, str] = {
     "E0409": "`@drop` on something that is not a branch",
     "E0410": "a value is mentioned before it is bound",
     "E0411": "a value where another tensor flows in",
+    "E0412": "a net with several inputs does not say which one flows in",
+    "E0413": "an input is never used",
     "E0501": "a join does not accept these shapes",
     "E0502": "a layer does not accept this shape",
     "E0503": "the net's output shape differs from its declaration",

@@ -131,6 +131,13 @@ class Where(Struct, frozen=True):
     span: Span
 
 
+class Outputs(Struct, frozen=True):
+    """``(a >> head, linear(4))``: the outputs of a net that has several."""
+
+    items: tuple[Expr, ...]
+    span: Span
+
+
 class Broken(Struct, frozen=True):
     """A placeholder for what could not be parsed; its error has been reported."""
 
@@ -151,6 +158,7 @@ Expr = (
     | Attribute
     | Annotated
     | Where
+    | Outputs
     | Broken
 )
 
@@ -186,7 +194,7 @@ class SetDomain(Struct, frozen=True):
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter of a signature: ``drop: prob = 0%``."""
+    """One parameter of a signature, ``drop: prob = 0%``, or an input of a net."""
 
     name: Name
     type: TypeExpr
@@ -274,12 +282,11 @@ class RuleDecl(Struct, frozen=True):
 
 
 class NetDecl(Struct, frozen=True):
-    """``net Name(x: type) -> type with … = block``"""
+    """``net Name(x: type) -> type with … = block``. A net with several outputs has their types in parentheses."""
 
     name: Name
-    input: Name
-    input_type: TypeExpr
-    output_type: TypeExpr
+    inputs: tuple[Parameter, ...]
+    outputs: tuple[TypeExpr, ...]
     options: tuple[Call, ...]
     body: Expr
     span: Span

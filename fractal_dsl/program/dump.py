@@ -16,7 +16,9 @@ from fractal_dsl.program import program as p
 
 def dump(program: p.Program) -> str:
     """The program as text, in O(levels) lines."""
-    lines = [f"program of {program.net}: {program.input} -> {program.output}"]
+    inputs = ", ".join([str(one.tensor) for one in program.inputs])
+    outputs = ", ".join([str(one.tensor) for one in program.outputs])
+    lines = [f"program of {program.net}: {inputs} -> {outputs}"]
     with deep():
         body = _Dump(lines).text(program.body)
     return "\n".join([*lines, f"net = {body}"]) + "\n"
@@ -54,6 +56,8 @@ class _Dump:
             case p.Where():
                 values = [f"${value.name} = {self.text(value.block)}" for value in term.values]
                 return f"({self.text(term.body)} where {', '.join(values)})"
+            case p.Outputs():
+                return f"({', '.join(map(self.text, term.items))})"
             case p.Hole():
                 return "?"
 

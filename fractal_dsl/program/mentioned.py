@@ -17,11 +17,16 @@ _Uses = dict[tuple[int, Span], p.ValueUse]
 """The mentions of values, by the key of the value and their place in the text."""
 
 
+_Readers = dict[Span, p.Term]
+
+
 class Mentions(Struct, frozen=True):
-    """The values that a term mentions on its own input (``heads``), and those it mentions behind other blocks."""
+    """The values that a term mentions on its own input (``heads``), and those it mentions behind other blocks.
+    ``readers`` are the blocks that read the input itself."""
 
     heads: _Uses
     behind: _Uses
+    readers: _Readers
 
     @property
     def keys(self) -> set[int]:
@@ -29,7 +34,7 @@ class Mentions(Struct, frozen=True):
         return {key for key, _ in (*self.heads, *self.behind)}
 
 
-_NONE = Mentions({}, {})
+_NONE = Mentions({}, {}, {})
 
 
 class Mentioned(Struct):
@@ -45,10 +50,14 @@ class Mentioned(Struct):
 
     def _of(self, term: p.Term) -> Mentions:
         match term:
-            case p.Op() | p.Hole():
+            case p.Hole():
                 return _NONE
+            case p.Op() | p.Seq(items=()):
+                return Mentions({}, {}, {term.span: term})
             case p.ValueUse():
-                return Mentions({(term.key, term.span): term}, {})
+                return Mentions({(term.key, term.span): term}, {}, {})
+            case p.Outputs():
+                return self._all(term.items)
             case p.Seq():
                 return self._all(term.items[:1], term.items[1:])
             case p.Bundle():
@@ -64,20 +73,22 @@ class Mentioned(Struct):
             case p.Where():
                 inside = self._all((*[value.block for value in term.values], term.body))
                 own = {value.key for value in term.values}
-                return Mentions(_without(inside.heads, own), _without(inside.behind, own))
+                return Mentions(_without(inside.heads, own), _without(inside.behind, own), inside.readers)
 
     def _all(self, heads: Iterable[p.Term], others: Iterable[p.Term] = ()) -> Mentions:
         """The mentions of terms that get the input itself, and of ``others`` that get another tensor."""
         on_input: _Uses = {}
         behind: _Uses = {}
+        readers: _Readers = {}
         for term in heads:
             inside = self.of(term)
             on_input |= inside.heads
             behind |= inside.behind
+            readers |= inside.readers
         for term in others:
             inside = self.of(term)
             behind |= inside.heads | inside.behind
-        return Mentions(on_input, behind) if on_input or behind else _NONE
+        return Mentions(on_input, behind, readers) if on_input or behind or readers else _NONE
 
 
 def _after(join: p.JoinUse | None) -> tuple[p.Term, ...]:

@@ -7,10 +7,11 @@ program has O(levels) terms where the network has O(2^levels) layers. Shapes lea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.source import Source, Sources, Span
 from fractal_dsl.ops import Args, JoinSpec, OpSpec, Tensor
 
@@ -132,13 +133,20 @@ class Where(Struct, frozen=True, eq=False):
     span: Span
 
 
+class Outputs(Struct, frozen=True, eq=False):
+    """The outputs of a net that has several: the body of the net, or of the ``where`` around it."""
+
+    items: tuple[Term, ...]
+    span: Span
+
+
 class Hole(Struct, frozen=True, eq=False):
     """A placeholder for a block with an error that has been reported."""
 
     span: Span
 
 
-Term = Op | Seq | Bundle | Mention | Each | Merge | NamedBlock | Tagged | ValueUse | Where | Hole
+Term = Op | Seq | Bundle | Mention | Each | Merge | NamedBlock | Tagged | ValueUse | Where | Outputs | Hole
 
 
 def opens(term: Term) -> bool:
@@ -201,21 +209,33 @@ FANS = {"xavier": "average", "xavier_normal": "average", "kaiming": "in", "kaimi
 """The schemes that divide the variance by a number of connections, and by which they do unless ``fan`` says it."""
 
 
+class NetInput(Struct, frozen=True):
+    """An input of a net: its declared shape. The body mentions it as the value with this key."""
+
+    name: str
+    tensor: Tensor
+    key: int
+
+
+class NetOutput(Struct, frozen=True):
+    """An output of a net: its declared shape, and the place of the declaration."""
+
+    tensor: Tensor
+    span: Span
+
+
 class Program(Struct, frozen=True):
     """One net of a file, ready to be measured and expanded.
 
-    ``input`` and ``output`` are the declared shapes. ``params`` are the values of the file's parameters, and ``train``
-    the settings of its train block.
+    ``params`` are the values of the file's parameters, and ``train`` the settings of its train block.
     """
 
     sources: Sources
     net: str
-    input_name: str
-    input: Tensor
-    output: Tensor
+    inputs: tuple[NetInput, ...]
+    outputs: tuple[NetOutput, ...]
     body: Term
     span: Span
-    output_span: Span
     drop_path: DropPath | None = None
     drop_path_span: Span | None = None
     init: Init = Init()
@@ -223,6 +243,29 @@ class Program(Struct, frozen=True):
     train: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
+    def input(self) -> Tensor:
+        """The shape of the input. Raises UserError if there are several."""
+        return only(f"net {self.net}", "inputs", [one.tensor for one in self.inputs])
+
+    @property
+    def output(self) -> Tensor:
+        """The shape of the output. Raises UserError if there are several."""
+        return only(f"net {self.net}", "outputs", [one.tensor for one in self.outputs])
+
+    @property
     def source(self) -> Source:
         """The source that declares the net."""
         return self.sources.all[0]
+
+
+T = TypeVar("T")
+
+
+def only(net: str, kind: str, ends: Sequence[T]) -> T:
+    """The only input or output of a net. Raises UserError for one with several, which only some commands support."""
+    if len(ends) > 1:
+        raise UserError(
+            f"{net} has {len(ends)} {kind}, and this works only for nets with one: use `check`, `info`, `render` or "
+            "`compile`, or run the module of `build` yourself"
+        )
+    return ends[0]

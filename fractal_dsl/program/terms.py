@@ -26,6 +26,8 @@ def subterms(term: p.Term) -> tuple[p.Term, ...]:
             return (term.body,)
         case p.Where():
             return (*[value.block for value in term.values], term.body)
+        case p.Outputs():
+            return term.items
         case p.Op() | p.ValueUse() | p.Hole():
             return ()
 
@@ -69,5 +71,7 @@ def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
         case p.Where():
             values = tuple([replace(value, block=change(value.block)) for value in term.values])
             return p.Where(values, change(term.body), term.span)
+        case p.Outputs():
+            return p.Outputs(tuple(map(change, term.items)), term.span)
         case p.Op() | p.ValueUse() | p.Hole():
             return term

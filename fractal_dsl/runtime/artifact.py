@@ -99,14 +99,19 @@ def save_artifact(
             "train": dict(compiled.program.train),
             "column": column,
             "fused": fused,
-            "input": str(model.input),
-            "output": str(model.output),
+            **_ends(model),
             "seed": model.seed,
             "step": model.step,
             "graph_sha256": graph_sha256(graph),
             "versions": {"fractal_dsl": __version__, "torch": str(torch.__version__)},
         }
         write_manifest(temporary, manifest)
+
+
+def _ends(model: FractalModule) -> dict[str, str]:
+    """The types of the inputs and outputs for a manifest. Inputs have their names if there are several."""
+    inputs = [f"{name}: {one}" if len(model.inputs) > 1 else str(one) for name, one in model.inputs.items()]
+    return {"input": ", ".join(inputs), "output": ", ".join(map(str, model.outputs))}
 
 
 def _refuse_to_lose(folder: Path) -> None:
@@ -198,15 +203,29 @@ def model_source(
     """The text of ``model.py`` for a graph of the compiled spec. ``facts`` are entries of the manifest."""
     program = compiled.program
     subject = program.net if column is None else f"column {column} of {program.net}"
-    title = f"{subject}: {graph.input[1].out} -> {graph.output[1].out}, from {one_line(Path(program.source.name).name)}"
+    inputs = ", ".join([str(node.out) for _, node in graph.inputs])
+    outputs = ", ".join(map(str, graph.output[1].outs))
+    title = f"{subject}: {inputs} -> {outputs}, from {one_line(Path(program.source.name).name)}"
     if compiled.overrides:
         title += " with " + ", ".join(f"{k} = {one_line(v)}" for k, v in compiled.overrides.items())
     notes = ["For inference: batch norms are folded into the layers before them."] if fused else []
     return graph_to_source(graph, _HELPERS, title, notes, _example(graph, facts or {}))
 
 
+def _several(graph: JoinGraph) -> list[str]:
+    """A call of a ``model`` with several inputs."""
+    lines: list[str] = []
+    for i, (_, node) in enumerate(graph.inputs, 1):
+        shape = ", ".join(map(str, (1, *node.out.shape)))
+        kind = ", dtype=torch.int64" if node.out.dtype == "i64" else ""
+        lines.append(f"x{i} = torch.zeros({shape}{kind})  # {one_line(node.name)}: [batch, {shape[3:]}]")
+    return [*lines, f"y = model({', '.join(f'x{i}' for i, _ in enumerate(lines, 1))})"]
+
+
 def _example(graph: JoinGraph, facts: Mapping[str, Any]) -> list[str]:
     """A worked call of ``model``, as lines of code."""
+    if len(graph.inputs) > 1:
+        return _several(graph)
     into = graph.input[1].out
     shape = ", ".join(map(str, (1, *into.shape)))
     inputs: Mapping[str, Any] = facts.get("inputs") or {}

@@ -16,9 +16,9 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.graph.graph import JoinGraph, Layer
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.runtime.batchnorm import Routed
-from fractal_dsl.runtime.graph_to_fx import behind_joins, routes_apart
+from fractal_dsl.runtime.graph_to_fx import behind_joins, make_module, routes_apart
 
 
 class ModuleKind(Struct, frozen=True):
@@ -80,6 +80,15 @@ class Bound:
             if modules.get(name) is not module or module.__class__ is not cls:
                 return False
         return True
+
+    def modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
+        """The modules of a column's graph: the net's own ones, and new ones for what the column adds."""
+        modules: dict[str, nn.Module] = {}
+        for number, node in graph.items():
+            construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
+            if construction is not None and isinstance(node, Layer | Join):
+                modules[node.module] = self.modules.get(node.module) or make_module(construction)
+        return modules
 
     def check_routes(self) -> None:
         """Raise UserError if a column would run with the statistics of another route."""

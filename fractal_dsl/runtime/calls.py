@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,9 +53,16 @@ def call_of(
         case Join():
             alone = live is not None and sum(live) == 1
             return unchanged if alone else REDUCTIONS[node.spec.name], 0
+        case Output() if len(node.outs) > 1:
+            return together, 0
         case _:
             assert isinstance(node, Layer | Output)
             return unchanged, 0
+
+
+def together(*outputs: Tensor) -> Any:
+    """The outputs of a net that has several."""
+    return outputs
 
 
 def _factors(join: Join, live: LiveOperands, route: int) -> tuple[float, ...]:

@@ -136,7 +136,7 @@ def graph_to_fx(graph: JoinGraph, modules: Mapping[str, nn.Module], route: int =
             case Input():
                 made[number] = result.placeholder(_argument(node.name), torch.Tensor)
             case Output():
-                result.output(operands[0])
+                result.output(operands[0] if len(operands) == 1 else tuple(operands))
             case Layer() if node.idle:
                 made[number] = operands[0]
             case Layer():

@@ -12,24 +12,26 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # pyright: ignor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
+from fractal_dsl.runtime.arguments import Inputs, forward_of, in_order
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.displayed import Displayed
-from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, make_module, module_tree, routes_apart
+from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
+from fractal_dsl.runtime.partial_runs import Partial
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 
 
-class FractalModule(Counted, Displayed):
+class FractalModule(Counted, Displayed, Partial):
     """A compiled net.
 
     In eval mode, or without drop-path and ``@drop``, a call runs the whole graph. In train mode, each call draws a plan
@@ -45,6 +47,8 @@ class FractalModule(Counted, Displayed):
             self.add_module(name, child)
         self.graph = graph_to_fx(graph, modules)
         self._take(graph, {name: module_kind(module) for name, module in modules.items()}, seed, 0)
+        if len(graph.inputs) > 1:
+            cast(Any, type(self)).forward = forward_of(len(graph.inputs))
         if len(graph.g) <= LARGE and not any(p.is_meta for p in self.parameters()):
             self._generate()
 
@@ -98,7 +102,8 @@ class FractalModule(Counted, Displayed):
     def _generate(self) -> Any:
         code = super().recompile()
         cls = cast(Any, type(self))
-        cls._generated, cls.forward = cls.forward, FractalModule._forward
+        count = len(self.join_graph.inputs)
+        cls._generated, cls.forward = cls.forward, FractalModule._forward if count == 1 else forward_of(count)
         return code
 
     @property
@@ -112,11 +117,11 @@ class FractalModule(Counted, Displayed):
         """The modules and the code."""
         return f"{nn.Module.__repr__(self)}\n\n{self.code}"
 
-    def dense(self, x: Tensor) -> Tensor:
+    def dense(self, *inputs: Tensor) -> Any:
         """Run the whole graph as generated code: [batch, …] to [batch, …]."""
         if self._generated is None:
             cast(Any, torch.compiler.disable)(self.recompile)()
-        return cast(Any, self)._generated(x)
+        return cast(Any, self)._generated(*inputs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FractalModule:
         memo |= {id(fact): fact for fact in (self.join_graph, self._kinds, self._elsewhere)}
@@ -134,21 +139,28 @@ class FractalModule(Counted, Displayed):
         raise UserError("a FractalModule cannot be pickled: use save_artifact, or save its state_dict")
 
     def forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
-        """The output for a mini-batch, [batch, …] to [batch, …]. With a plan, the same as ``run``."""
+        """The output for a mini-batch, [batch, …] to [batch, …]. With a plan, the same as ``run``.
+
+        A net with several inputs takes them in order, before the plan. One with several outputs returns a tuple.
+        """
         return self._forward(x, plan)
 
     def _forward(self, x: Tensor, plan: Plan | None = None) -> Tensor:
+        return self._answer((x,), plan)
+
+    def _answer(self, inputs: tuple[Tensor, ...], plan: Plan | None) -> Any:
         if plan is not None:
-            return self._run(x, plan)
+            return self._run(inputs, plan)
+        x = inputs[0]
         if self.training and self.draws:
             recorder = recorder_of(x)
             if recorder:
                 warn_of_recording(recorder, self.join_graph.net)
-            return self.dense(x) if recorder == "torch.fx" else self._drawn(x)
+            return self.dense(*inputs) if recorder == "torch.fx" else self._drawn(*inputs)
         if isinstance(x, fx.Proxy):
-            return self.dense(x)
+            return self.dense(*inputs)
         as_written = self._segments is None and not (self.training and self._regions)
-        return self.dense(x) if as_written else self._whole(x)
+        return self.dense(*inputs) if as_written else self._whole(*inputs)
 
     def _signature(self, x: Tensor) -> Tensor:
         """The signature for torch.fx, which makes each argument an input: a plan is not one."""
@@ -157,11 +169,11 @@ class FractalModule(Counted, Displayed):
     cast(Any, forward).__wrapped__ = cast(Any, _forward).__wrapped__ = _signature
 
     @cast(Any, torch.compiler.disable)
-    def _whole(self, x: Tensor) -> Tensor:
-        return self._run(x, self.full_plan())
+    def _whole(self, *inputs: Tensor) -> Any:
+        return self._run(inputs, self.full_plan())
 
     @cast(Any, torch.compiler.disable)(reason="it draws a plan for each call: call `model.eval()` first")
-    def _drawn(self, x: Tensor) -> Tensor:
+    def _drawn(self, *inputs: Tensor) -> Any:
         """Run the next plan. ``torch.compile`` around the net skips this, because each plan is a different program.
 
         Without gradients, and with averaging batch norms (``momentum=None``), the caller is estimating statistics, as
@@ -169,9 +181,9 @@ class FractalModule(Counted, Displayed):
         """
         if not torch.is_grad_enabled() and any(isinstance(m, BatchNorm) and m.momentum is None for m in self.modules()):
             columns = range(1, self.n_columns + 1) if routes_apart(self.join_graph) else ()
-            return self.run_together(x, [self.full_plan(), *map(self.column_plan, columns)])[0]
+            return self.run_together(inputs, [self.full_plan(), *map(self.column_plan, columns)])[0]
         self.step += 1
-        return self._run(x, self.plan(self.seed, self.step - 1))
+        return self._run(inputs, self.plan(self.seed, self.step - 1))
 
     @property
     def graph(self) -> fx.Graph:
@@ -185,8 +197,8 @@ class FractalModule(Counted, Displayed):
     def graph(self, g: fx.Graph) -> None:
         cast(Any, fx.GraphModule.graph).fset(self, g)
 
-    def _run(self, x: Tensor, plan: Plan) -> Tensor:
-        values = {self.join_graph.input[0]: x}
+    def _run(self, inputs: tuple[Tensor, ...], plan: Plan) -> Any:
+        values = {number: x for (number, _), x in zip(self.join_graph.inputs, inputs, strict=True)}
         for instruction in self._schedule(plan):
             instruction.run(values)
         return values[self.join_graph.output[0]]
@@ -199,13 +211,23 @@ class FractalModule(Counted, Displayed):
     # --- facts
 
     @property
+    def inputs(self) -> dict[str, ops.Tensor]:
+        """The types and shapes of the inputs by name, without the batch."""
+        return {node.name: node.out for _, node in self.join_graph.inputs}
+
+    @property
+    def outputs(self) -> tuple[ops.Tensor, ...]:
+        """The types and shapes of the outputs, without the batch."""
+        return self.join_graph.output[1].outs
+
+    @property
     def input(self) -> ops.Tensor:
-        """The type and shape of the input, without the batch."""
+        """The type and shape of the input, without the batch. Raises UserError if there are several."""
         return self.join_graph.input[1].out
 
     @property
     def output(self) -> ops.Tensor:
-        """The type and shape of the output, without the batch."""
+        """The type and shape of the output, without the batch. Raises UserError if there are several."""
         return self.join_graph.output[1].out
 
     @property
@@ -241,8 +263,9 @@ class FractalModule(Counted, Displayed):
         """All plans that a training step runs: the drawn one and, with ``columns=all``, each column."""
         return self._space.step(seed, step)
 
-    def run(self, x: Tensor, plan: Plan) -> Tensor:
-        """The output under a plan: [batch, …] to [batch, …]. Dropped paths are not computed.
+    def run(self, x: Inputs, plan: Plan) -> Tensor:
+        """The output under a plan: [batch, …] to [batch, …]. Dropped paths are not computed. Several inputs are a
+        tuple, and so are several outputs.
 
         Joins use only their live operands. A dropped operand of ``concat`` counts as zeros, and one of ``gated`` gets
         no weight. In a plan of the whole net with k of n operands live, ``sum`` and ``concat`` multiply by n / k, which
@@ -252,13 +275,13 @@ class FractalModule(Counted, Displayed):
 
         Raises UserError for a plan of another net.
         """
-        return cast(Tensor, self(x, plan))
+        return cast(Tensor, self(*in_order(x), plan))
 
     def live(self, plan: Plan) -> set[nn.Module]:
         """The modules that run under a plan, including their submodules."""
         return self._scheduler.live(plan)
 
-    def run_together(self, x: Tensor, plans: Sequence[Plan]) -> list[Tensor]:
+    def run_together(self, x: Inputs, plans: Sequence[Plan]) -> list[Tensor]:
         """The outputs under several plans on one mini-batch. Shared work, before the first join, is done once.
 
         One backward pass may follow the sum of the losses, because the plans share their weights. If parts are
@@ -269,28 +292,10 @@ class FractalModule(Counted, Displayed):
         if self.training or any(plan.route != FULL for plan in plans):
             self.modules_now().check_routes()
         instructions, begin, outputs = self._scheduler.together(plans)
-        values = {begin: x}
+        values = dict(zip(begin, in_order(x), strict=True))
         for instruction in instructions:
             instruction.run(values)
         return [values[key] for key in outputs]
-
-    # --- a part of it
-
-    def keep_modules(self, nodes: frozenset[int]) -> None:
-        """Drop the weights of all nodes but these, which other processes hold. Afterwards use ``run_part``."""
-        kept = {node.module for i in nodes if isinstance(node := self.join_graph[i], Layer | Join)}
-        for name, module in self.modules_now().modules.items():
-            if name not in kept:
-                self._elsewhere[name] = module.to("meta")
-                self.delete_submodule(name)
-
-    def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
-        """Run some nodes only: from ``x``, the value of node ``entry``, to that of node ``exit``, both [batch, …]."""
-        values = {entry: x}
-        for instruction in self._schedule(plan):
-            if (instruction.results[0] if isinstance(instruction, RecomputedRegion) else instruction.result) in nodes:
-                instruction.run(values)
-        return values[exit]
 
     # --- how it runs
 
@@ -339,12 +344,6 @@ class FractalModule(Counted, Displayed):
 
     def _column(self, k: int) -> tuple[JoinGraph, dict[str, nn.Module]]:
         """The graph of a column, and this net's modules for it."""
-        graph = lone_column(self.join_graph, k)
-        bound = self.modules_now()
+        graph, bound = lone_column(self.join_graph, k), self.modules_now()
         bound.check_routes()
-        modules: dict[str, nn.Module] = {}
-        for number, node in graph.items():
-            construction = None if isinstance(node, Layer) and node.idle else graph.construction(number)
-            if construction is not None and isinstance(node, Layer | Join):
-                modules[node.module] = bound.modules.get(node.module) or make_module(construction)
-        return graph, modules
+        return graph, bound.modules_of(graph)

@@ -81,14 +81,13 @@ class Scheduler:
         """The modules that a plan calls, including their submodules."""
         return {module for instruction in flat(self.schedule(plan)) for module in modules_of(instruction.call)}
 
-    def together(self, plans: Sequence[Plan]) -> tuple[list[Instruction], int, list[int]]:
-        """The calls of several plans, one for each key, with the keys of the input and of each plan's output."""
-        start = self.graph.input[0]
-        begin = -1
+    def together(self, plans: Sequence[Plan]) -> tuple[list[Instruction], list[int], list[int]]:
+        """The calls of several plans, one for each key, with the keys of the inputs and of each plan's output."""
+        begin = {number: -1 - i for i, (number, _) in enumerate(self.graph.inputs)}
         instructions: dict[int, Instruction] = {}
         outputs: list[int] = []
         for schedule in self.keyed(plans):
-            at = {start: begin}
+            at = dict(begin)
             for instruction in schedule:
                 read = tuple([at[o] for o in instruction.operands])
                 at[instruction.result] = read[0] if instruction.call is unchanged else instruction.key
@@ -103,7 +102,7 @@ class Scheduler:
             free = tuple({*instruction.operands} - seen)
             seen |= {*instruction.operands}
             result.append(replace(instruction, free=free))
-        return result[::-1], begin, outputs
+        return result[::-1], [*begin.values()], outputs
 
     def _checked(self, plan: Plan, keys: _Keys | None) -> list[Instruction]:
         self.space.check(plan)
@@ -128,7 +127,7 @@ class Scheduler:
         for operand, reader in last.items():
             free.setdefault(reader, []).append(operand)
 
-        key_of = {self.graph.input[0]: -1}
+        key_of = {number: -1 - i for i, (number, _) in enumerate(self.graph.inputs)}
         instructions: list[Instruction] = []
         for number in self.numbers:
             if number not in needed or not isinstance(self.graph[number], Layer | Join | Output):

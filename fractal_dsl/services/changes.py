@@ -115,7 +115,8 @@ def _other_code(help: str, d: Diagnostic, codes: list[str], file: s.File) -> Ite
         name = _NAME.match(code)
         if _TENSOR.fullmatch(code):
             nets = [decl for decl in file.decls if isinstance(decl, s.NetDecl)]
-            yield from [Change(f"Declare the input as `{code}`", net.input_type.span, code) for net in nets]
+            inputs = [net.inputs[0] for net in nets if len(net.inputs) == 1]
+            yield from [Change(f"Declare the input as `{code}`", one.type.span, code) for one in inputs]
         elif written & set(_NAME.findall(code)) and not help.startswith("did"):
             yield Change(f"Change to `{code}`", d.span, code)
             around = [node.span for decl in file.decls for node in walk(decl) if _is_around(node, d.span)]

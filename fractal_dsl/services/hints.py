@@ -59,6 +59,9 @@ def _steps(file: s.File) -> Iterator[s.Expr]:
 
 def _flow(expr: s.Expr) -> Iterator[s.Expr]:
     match expr:
+        case s.Outputs():
+            for item in expr.items:
+                yield from _flow(item)
         case s.Where():
             for part in (expr.body, *[value.value for value in expr.values]):
                 yield from _flow(part)

@@ -19,11 +19,10 @@ def declaration_head(symbol: Symbol) -> str:
         case s.RuleDecl():
             join = f" join {_line(written(node.join.span))}" if node.join is not None else ""
             return f"rule {symbol.name}{parameter_list(symbol)}{join}"
-        case s.NetDecl() if symbol.kind == "net":
-            types = [_line(written(type.span)) for type in (node.input_type, node.output_type)]
-            return f"net {symbol.name}({node.input.id}: {types[0]}) -> {types[1]}"
         case s.NetDecl():
-            return f"{symbol.name}: {_line(written(node.input_type.span))}"
+            inputs = ", ".join([_line(written(one.span)) for one in node.inputs])
+            outputs = ", ".join([_line(written(type.span)) for type in node.outputs])
+            return f"net {symbol.name}({inputs}) -> {f'({outputs})' if len(node.outputs) > 1 else outputs}"
         case s.Param() | s.Parameter() | s.Let() | s.Import() | s.FromImport():
             return _line(written(node.span))
         case s.Case():

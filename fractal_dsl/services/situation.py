@@ -62,7 +62,7 @@ class Situation(Struct, frozen=True):
         """The names that the declaration gives its own expressions: parameters, levels, values, names of loops."""
         tokens = (*self.before, *self.behind)
         names: list[str] = []
-        if self.declaration in ("layer", "join", "rule"):
+        if self.declaration in ("layer", "join", "rule", "net"):
             names += [a for a, b in pairwise(tokens) if a.type == "NAME" and b.type == "COLON"]
         heads = [i for i, t in enumerate(self.before) if t.type == "LSQB" and self.declaration == "rule"]
         for i in reversed(heads):

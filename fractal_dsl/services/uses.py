@@ -99,16 +99,19 @@ class _Reader:
         yield from self._expr(case.body, inner)
 
     def _net(self, decl: s.NetDecl) -> Iterator[Use]:
-        symbol = Symbol("input", decl.input.id, self.source, decl.input.span, decl)
-        yield Use(decl.input.span, symbol)
-        for type in (decl.input_type, decl.output_type):
+        scope: dict[str, Symbol] = {}
+        for one in decl.inputs:
+            symbol = Symbol("input", one.name.id, self.source, one.name.span, one)
+            scope.setdefault(one.name.id, symbol)
+            yield Use(one.name.span, symbol)
+        for type in (*[one.type for one in decl.inputs], *decl.outputs):
             yield from self._expr(type, {})
         for option in decl.options:
             assert isinstance(option.func, s.Name)
             yield Use(option.func.span, Native("option", option.func.id))
             for arg in option.args:
                 yield from self._expr(arg.value, {})
-        yield from self._expr(decl.body, {decl.input.id: symbol})
+        yield from self._expr(decl.body, scope)
 
     def _setting(self, expr: s.Expr, owner: str) -> Iterator[Use]:
         """The value of a setting, in which a name with settings is a variant unless the file declares it."""

@@ -95,3 +95,41 @@ def copy_in_order(source: nn.Module, target: nn.Module, x: Tensor) -> None:
         assert isinstance(b, type(a))
         b.load_state_dict(a.state_dict())
     assert sum(p.numel() for p in source.parameters()) == sum(p.numel() for p in target.parameters())
+
+
+def timm_model(name: str) -> nn.Module:
+    """A model of timm with random weights; the test is skipped where there is no timm."""
+    torchvision_models()
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    return importlib.import_module("timm").create_model(name).eval()
+
+
+class PyramidOnResNet50(nn.Module):
+    """torchvision's feature pyramid on its ResNet-50: [batch, 3, h, w] to four maps of 256 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = torchvision_models().resnet50(weights=None)
+        ops = importlib.import_module("torchvision.ops")
+        self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
+        self.stages = nn.ModuleList([body.layer1, body.layer2, body.layer3, body.layer4])
+        self.pyramid = ops.FeaturePyramidNetwork([256, 512, 1024, 2048], 256)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        maps: dict[str, Tensor] = {}
+        x = self.stem(x)
+        for i, stage in enumerate(self.stages):
+            x = maps[str(i)] = stage(x)
+        return tuple(self.pyramid(maps).values())
+
+
+def copy_each(sources: list[nn.Module], targets: list[nn.Module]) -> None:
+    """Copy weights and statistics from module to module. A convolution of size 1 fits a linear layer."""
+    assert [sum(p.numel() for p in m.parameters(False)) for m in sources] == [
+        sum(p.numel() for p in m.parameters(False)) for m in targets
+    ]
+    for source, target in zip(sources, targets, strict=True):
+        values = dict([*source.named_parameters(recurse=False), *source.named_buffers(recurse=False)])
+        for name, value in [*target.named_parameters(recurse=False), *target.named_buffers(recurse=False)]:
+            value.data.copy_(values[name].data.reshape(value.shape))

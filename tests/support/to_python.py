@@ -72,11 +72,14 @@ class _Writer:
             case s.NetDecl():
                 options = ", ".join([self.option(o) for o in decl.options])
                 train = ", train=recipe" if "recipe" in self.parts else ""
-                types = f"{self.type(decl.input_type)}, to={self.type(decl.output_type)}"
+                outputs = ", ".join(map(self.type, decl.outputs))
+                to = f"({outputs})" if len(decl.outputs) > 1 else outputs
+                types = ", ".join([*[self.type(one.type) for one in decl.inputs], f"to={to}"])
                 yield f"@fd.net({types}, options=[{options}]{train})"
-                yield from self.function(name, _word(decl.input.id), decl.doc)
-                yield from self.values(decl.body, [], "    ")
-                yield f"    return {self.result(decl.body, [])}"
+                yield from self.function(name, ", ".join([_word(one.name.id) for one in decl.inputs]), decl.doc)
+                names = [one.name.id for one in decl.inputs]
+                yield from self.values(decl.body, names, "    ")
+                yield f"    return {self.result(decl.body, names)}"
             case s.TrainDecl():
                 rows = [f"{_word(row.key.id)}={self.setting(row.value)}" for row in decl.settings]
                 yield f"recipe = fd.train({', '.join(rows)})"
@@ -177,6 +180,8 @@ class _Writer:
 
     def expr(self, expr: s.Expr, earlier: Collection[str] = ()) -> str:
         match expr:
+            case s.Outputs():
+                return f"({', '.join([self.expr(item) for item in expr.items])})"
             case s.Literal(prob=True):
                 return f"fd.prob({expr.value!r})"
             case s.Literal():

@@ -5,6 +5,17 @@ from __future__ import annotations
 from fractal_dsl.cli.explanations.explanation import Explanation
 
 NETS: dict[str, Explanation] = {
+    "E0412": Explanation(
+        "In the body of a net with several inputs, each series, branch and column begins with an input or a value, so "
+        "that it is clear what flows into it.",
+        "net N(a: f32[8], b: f32[8]) -> f32[8] = sum(a, b, linear(8))",
+        "net N(a: f32[8], b: f32[8]) -> f32[8] = sum(a, b, a >> linear(8))",
+    ),
+    "E0413": Explanation(
+        "A net with several inputs mentions each of them.",
+        "net N(a: f32[8], b: f32[4]) -> f32[8] = a >> linear(8)",
+        "net N(a: f32[8], b: f32[4]) -> f32[8] = concat(a, b) >> linear(8)",
+    ),
     "E0501": Explanation(
         "The operands of a join have different shapes. `mean`, `sum` and `max` need equal shapes. `concat` needs "
         "shapes that differ only in the axis of concatenation: the channels, unless `dim` names another.",

@@ -13,24 +13,26 @@ from fractal_dsl.codegen.graph_to_source.names import distinct
 from fractal_dsl.codegen.graph_to_source.regions import Region, Statement
 
 
-def forward(region: Region, attributes: Mapping[int, Sequence[str]]) -> str:
-    """The body. ``attributes`` names what a join with branches to leave out reads: the probabilities, and sizes."""
-    return _Forward(region, attributes).text()
+def forward(region: Region, attributes: Mapping[int, Sequence[str]], names: Sequence[str] = ("x",)) -> str:
+    """The body. ``attributes`` names what a join with branches to leave out reads: the probabilities, and sizes.
+    ``names`` are the names of the inputs."""
+    return _Forward(region, attributes, names).text()
 
 
 class _Forward:
-    def __init__(self, region: Region, attributes: Mapping[int, Sequence[str]]) -> None:
+    def __init__(self, region: Region, attributes: Mapping[int, Sequence[str]], names: Sequence[str]) -> None:
         self.region, self.statements, self.attributes = region, arranged(region.statements), attributes
         self.last_use = {o: i for i, s in enumerate(self.statements) for o in s.operands}
-        self.last_use[region.output] = len(self.statements)
-        self.held: dict[str, int] = {"x": region.input}
-        self.variable: dict[int, str] = {region.input: "x"}
+        self.last_use |= dict.fromkeys(region.outputs, len(self.statements))
+        self.held: dict[str, int] = dict(zip(names, region.inputs, strict=True))
+        self.variable: dict[int, str] = dict(zip(region.inputs, names, strict=True))
         self.branch = branches_of(self.statements)
         self.keep: dict[int, str] = {}  # of the joins whose branches are drawn, but not joined yet
 
     def text(self) -> str:
         lines = [*self._lines(range(len(self.statements)), 0)]
-        return "\n".join([*lines, f"return {self.variable[self.region.output]}"])
+        outputs = ", ".join([self.variable[number] for number in self.region.outputs])
+        return "\n".join([*lines, f"return {outputs}"])
 
     def _lines(self, places: Sequence[int], depth: int) -> Iterator[str]:
         """The lines of some statements that are ``depth`` branches deep."""

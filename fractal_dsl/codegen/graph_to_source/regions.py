@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 
 Signature = tuple[Any, ...]
+_Ends = tuple[tuple[int, ...], tuple[int, ...]]
 
 _ARGUMENTS = {
     "Conv": ("in_channels", "out_channels", "kernel_size"),
@@ -79,11 +80,11 @@ class Statement(Struct):
 
 
 class Region(Struct):
-    """A region of the net under one prefix, with one input and one output."""
+    """A region of the net under one prefix, with one input and one output, or the whole net with any number of them."""
 
     prefix: str
-    input: int
-    output: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     statements: list[Statement]
     constants: list[ConstructorArgument] = field(default_factory=list[ConstructorArgument])
     signature: Signature = ()
@@ -131,19 +132,19 @@ class Regions:
 
     def net(self) -> Region:
         """The whole net."""
-        end = self.operands[self.graph.output[0]][0]
-        return self._region("", list(self.names), (self.graph.input[0], end))
+        starts, ends = tuple([number for number, _ in self.graph.inputs]), self.operands[self.graph.output[0]]
+        return self._region("", list(self.names), (starts, ends))
 
-    def _ends(self, prefix: str) -> tuple[int, int] | None:
+    def _ends(self, prefix: str) -> _Ends | None:
         """The value that a region reads and the one that it outputs; None if there are several."""
         if re.fullmatch(r"column\d+", prefix.rpartition(".")[2]):
             return None
         inside = set(self.members[prefix])
         reads = {o for n in inside for o in self.operands[n] if o not in inside}
         hands = {n for n in inside if any(r not in inside for r in self.readers[n])}
-        return (reads.pop(), hands.pop()) if len(reads) == len(hands) == 1 else None
+        return ((reads.pop(),), (hands.pop(),)) if len(reads) == len(hands) == 1 else None
 
-    def _region(self, prefix: str, numbers: Sequence[int], ends: tuple[int, int]) -> Region:
+    def _region(self, prefix: str, numbers: Sequence[int], ends: _Ends) -> Region:
         region = Region(prefix, *ends, [])
         skip = len(prefix) + 1 if prefix else 0
         done: dict[str, Region | None] = {}
@@ -151,9 +152,9 @@ class Regions:
             child = self._child(prefix, number, done)
             if child is None:
                 region.statements.append(self._statement(number, skip))
-            elif number == child.output:
+            elif number == child.outputs[0]:
                 path = _path(child.prefix, skip)
-                region.statements.append(Statement(number, (child.input,), path, region=child))
+                region.statements.append(Statement(number, child.inputs, path, region=child))
         self._sign(region)
         return region
 
@@ -208,7 +209,8 @@ class Regions:
 
     def _sign(self, region: Region) -> None:
         """Set the signature of a region, its structure without constants, and collect the constants."""
-        place = {region.input: 0} | {s.result: i for i, s in enumerate(region.statements, 1)}
+        place = {number: -i for i, number in enumerate(region.inputs)}
+        place |= {s.result: i for i, s in enumerate(region.statements, 1)}
         signature: list[Signature] = []
         for s in region.statements:
             reads = tuple([place[o] for o in s.operands])

@@ -12,7 +12,15 @@ from msgspec import Struct, field
 from fractal_dsl.base.escaping import docstring
 from fractal_dsl.codegen.graph_to_source.forward import forward
 from fractal_dsl.codegen.graph_to_source.header import header
-from fractal_dsl.codegen.graph_to_source.names import CLASSES, camel, class_name, distinct, is_plain, parameter_name
+from fractal_dsl.codegen.graph_to_source.names import (
+    CLASSES,
+    MODULE,
+    camel,
+    class_name,
+    distinct,
+    is_plain,
+    parameter_name,
+)
 from fractal_dsl.codegen.graph_to_source.regions import ConstructorArgument, Region, Regions, Signature, Statement
 from fractal_dsl.graph.graph import JoinGraph
 
@@ -103,7 +111,7 @@ class Writer:
         region = cls.regions[0]
         signature = "".join(f", {p}" for p in dict.fromkeys(cls.parameters.values()))
         paths = [s.path for s in region.statements if s.path]
-        reads = [region.input, *[s.result for s in region.statements]]
+        reads = [region.inputs[0], *[s.result for s in region.statements]]
         chain = len(region.statements) > 1 and all(
             s.join is None and s.operands == (before,) for before, s in zip(reads, region.statements, strict=False)
         )
@@ -115,13 +123,21 @@ class Writer:
         members = self._members(cls, region)
         kept, names = self._kept(cls, region, members)
         init = ["super().__init__()", *kept, *self._containers(members)]
-        body = forward(region, names)
+        inputs = ["x"] if region.prefix or len(region.inputs) == 1 else self._inputs()
+        body = forward(region, names, inputs)
         if not region.prefix and self._draws_columns():
             drop = self.graph.drop_path
             assert drop is not None
             columns = [*map(float, drop.weights or (1,) * self.graph.n_columns)]
             body = f"draw_column(self, {drop.global_}, {columns})\n{body}"
-        return _definition(cls.name, "nn.Module", signature, "\n".join(init), body)
+        outputs = f"tuple[{', '.join(['Tensor'] * len(region.outputs))}]" if len(region.outputs) > 1 else "Tensor"
+        head = f"{', '.join(f'{name}: Tensor' for name in inputs)}) -> {outputs}"
+        return _definition(cls.name, "nn.Module", signature, "\n".join(init), body, head)
+
+    def _inputs(self) -> list[str]:
+        """The parameters of ``forward`` for the inputs of a net that has several."""
+        taken: set[str] = {"self", *MODULE}
+        return [parameter_name(node.name, taken) for _, node in self.graph.inputs]
 
     def _draws_columns(self) -> bool:
         """Whether training steps may run a single column."""
@@ -195,8 +211,10 @@ def _keyword(name: str, value: str) -> str:
     return f"{name}={value}" if is_plain(name) else f"**{{{name!r}: {value}}}"
 
 
-def _definition(name: str, base: str, signature: str, init: str, forward: str | None) -> str:
+def _definition(
+    name: str, base: str, signature: str, init: str, forward: str | None, head: str = "x: Tensor) -> Tensor"
+) -> str:
     text = f"class {name}({base}):\n    def __init__(self{signature}):\n{textwrap.indent(init, ' ' * 8)}\n"
     if forward is not None:
-        text += f"\n    def forward(self, x: Tensor) -> Tensor:\n{textwrap.indent(forward, ' ' * 8)}\n"
+        text += f"\n    def forward(self, {head}:\n{textwrap.indent(forward, ' ' * 8)}\n"
     return text

@@ -170,13 +170,16 @@ class _Rows:
         return _Row("setting", whole, (node.key.id, ("= ", self.e.expr(node.value))))
 
     def _net(self, node: s.NetDecl) -> Doc:
-        head = (f"net {node.name.id}({node.input.id}: ", self.e.type(node.input_type), ") -> ")
+        inputs = [(f"{one.name.id}: ", self.e.type(one.type)) for one in node.inputs]
+        outputs = [self.e.type(type) for type in node.outputs]
+        given = bracketed("(", join((",", SPACE), inputs), ")") if len(inputs) > 1 else ("(", inputs[0], ")")
+        result = bracketed("(", join((",", SPACE), outputs), ")") if len(outputs) > 1 else outputs[0]
         options: Doc = ""
         if node.options:
             calls = [(self.e.expr(o.func), self.e.arguments(o)) for o in node.options]
             options = (SPACE, "with ", group(join((",", SPACE), calls)))
         body = (SPACE, Infix("= "), self.e.expr(node.body))
-        return group(head, self.e.type(node.output_type), Nest((options, body)))
+        return group(f"net {node.name.id}", given, " -> ", result, Nest((options, body)))
 
 
 class _LineWriter:

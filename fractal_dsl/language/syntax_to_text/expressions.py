@@ -90,6 +90,8 @@ class Expressions:
             case s.Annotated():
                 given = expr.args or self.text.remarked_call(expr)
                 return (self.expr(expr.base, _ANNOTATED), f" @{expr.name}", self.arguments(expr) if given else "")
+            case s.Outputs():
+                return bracketed("(", join((",", SPACE), [self.expr(e) for e in expr.items]), ")")
             case s.Where():
                 return (self.expr(expr.body), SPACE, self._values(expr))
 

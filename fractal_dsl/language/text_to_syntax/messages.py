@@ -34,7 +34,6 @@ _PATHS = 'layers are built in; import a file by its path: `import "blocks.frac" 
 _STRUCTURE = (
     ("NET", "WITH", "FLOW", "write options before `=`: `net N(…) -> f32[10] with … = …`"),
     ("NET", "EQUAL", "=ARROW", "declare the output before `=`, such as `-> f32[10]`"),
-    ("NET", "COMMA", "=RPAR", "a net has one input"),
     ("NET", "LSQB", "=COLON", "the input needs a name: `x: {before}[…]`"),
     ("NET LAYER SHARED", "GT", "AND", "compose blocks with `>>`"),
     ("RULE", "LPAR", "=LSQB", "write levels in brackets: `{before}[1]`, `{before}[n+1]`"),
@@ -239,6 +238,8 @@ def _list_hint(source: Source, open: Token, comma: Token, piece: Sequence[Token]
     rest = "…"
     if close is not None and close.type == OPEN[open.type]:
         rest = _between(source, comma, close) or rest
+    if open.type == "LPAR" and before.type == "EQUAL" and piece[0].type in ("LAYER", "RULE"):
+        return "only a net has several outputs"
     if open.type == "LPAR":
         return f"write lists in brackets: `[{first}, {rest}]`"
     if open.type == "LSQB" and before.type == "NAME":

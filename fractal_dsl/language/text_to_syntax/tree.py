@@ -92,8 +92,15 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
         return s.RuleDecl(_name(c[1]), params, c[joins[0] + 1] if joins else None, cases, _where(meta))
 
     def net(self, meta: Meta, c: list[Any]) -> s.NetDecl:
-        options = next((x for x in c if isinstance(x, tuple)), ())
-        return s.NetDecl(_name(c[1]), _name(c[3]), c[5], c[8], options, c[-1], _where(meta))
+        inputs = tuple(x for x in c if isinstance(x, s.Parameter))
+        outputs, *options = [x for x in c if isinstance(x, tuple)]
+        return s.NetDecl(_name(c[1]), inputs, outputs, options[0] if options else (), c[-1], _where(meta))
+
+    def input(self, meta: Meta, c: list[Any]) -> s.Parameter:
+        return s.Parameter(_name(c[0]), c[2], None, _where(meta))
+
+    def result(self, meta: Meta, c: list[Any]) -> tuple[s.TypeExpr, ...]:
+        return tuple(x for x in c if isinstance(x, s.TypeExpr))
 
     def train(self, meta: Meta, c: list[Any]) -> s.TrainDecl:
         return s.TrainDecl(tuple(x for x in c if isinstance(x, s.Setting)), _where(meta))
@@ -157,6 +164,9 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
 
     def where(self, meta: Meta, c: list[Any]) -> s.Where:
         return s.Where(c[0], tuple(x for x in c if isinstance(x, s.Binding)), _where(meta))
+
+    def outputs(self, meta: Meta, c: list[Any]) -> s.Outputs:
+        return s.Outputs(tuple(x for x in c if not isinstance(x, Token)), _where(meta))
 
     def value(self, meta: Meta, c: list[Any]) -> s.Binding:
         return s.Binding(_name(c[0]), c[2], _where(meta))

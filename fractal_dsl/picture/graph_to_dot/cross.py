@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 
 from fractal_dsl.picture.graph_to_dot.placed import Connector, Coordinates, Placed, Rect
@@ -10,11 +11,12 @@ from fractal_dsl.picture.graph_to_dot.series_parallel import Crossings
 from fractal_dsl.picture.graph_to_dot.tree import Series, leaves
 
 _BESIDE, _NEXT = 8.0, 6.0  # from what a line passes to the line, and between two lines
+_TURN, _CORNER = 8.0, 9.0  # where a line turns below or above a unit, and how far from the unit's side it leaves
 
 
 def with_crossings(placed: Placed, tree: Series, crossings: Crossings) -> Placed:
     """A layout with the lines around its tree, and without those between neighbours that are not connected."""
-    if not crossings.lines:
+    if not (crossings.lines or crossings.apart):
         return placed
     owner = {node: leaf.number for leaf in leaves(tree) for node in leaf.unit.members}
     apart = {(owner.get(source), owner.get(target)) for source, target in crossings.apart}
@@ -35,19 +37,47 @@ def with_crossings(placed: Placed, tree: Series, crossings: Crossings) -> Placed
 
 
 def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tuple[Coordinates, ...]:
-    """A line from the right side of one unit to the right side of another, beside the units and frames between."""
+    """A line from one unit to another, beside the units and frames between, that crosses as few units as possible."""
     start, end = placed.units[source], placed.units[target]
-    first, last = (start.top + start.bottom) / 2, (end.top + end.bottom) / 2
-    high, low = min(first, last), max(first, last)
     left, right = min(r.left for r in units), max(r.right for r in units)
     frames = [r for r, _ in placed.frames.values() if left <= r.middle <= right and not (_in(start, r) and _in(end, r))]
-    x = max(r.right for r in (*units, *frames) if r.top <= low and r.bottom >= high) + _BESIDE
-    upright = (pair for edge in placed.edges for pair in pairwise(edge.points) if pair[0][0] == pair[1][0])
-    taken = {a[0] for a, b in upright if min(a[1], b[1]) <= low and max(a[1], b[1]) >= high}
-    for other in sorted(taken):
+    upright = [pair for edge in placed.edges for pair in pairwise(edge.points) if pair[0][0] == pair[1][0]]
+    best: tuple[int, tuple[Coordinates, ...]] | None = None
+    for rightward in (True, False):
+        for begin in _leaving(start, rightward):
+            for stop in _leaving(end, rightward, upwards=True):
+                x = _channel((*units, *frames), upright, begin[-1][1], stop[-1][1], rightward)
+                crossed = sum(_hits(r, begin[-1], x) or _hits(r, stop[-1], x) for r in units if r not in (start, end))
+                if best is None or crossed < best[0]:
+                    best = crossed, (*begin, (x, begin[-1][1]), (x, stop[-1][1]), *reversed(stop))
+    assert best is not None
+    return best[1]
+
+
+def _leaving(unit: Rect, rightward: bool, *, upwards: bool = False) -> list[tuple[Coordinates, ...]]:
+    """The ways out of a unit, up to where the line turns: from its side, or from its bottom or top."""
+    side = unit.right if rightward else unit.left
+    inner = side + (-_CORNER if rightward else _CORNER)
+    edge, turn = (unit.top, unit.top - _TURN) if upwards else (unit.bottom, unit.bottom + _TURN)
+    return [((side, (unit.top + unit.bottom) / 2),), ((inner, edge), (inner, turn))]
+
+
+def _channel(
+    passed: Sequence[Rect], upright: Sequence[tuple[Coordinates, Coordinates]], a: float, b: float, rightward: bool
+) -> float:
+    """The x of a line from height ``a`` to ``b`` beside what it passes, apart from other such lines."""
+    high, low, sign = min(a, b), max(a, b), 1 if rightward else -1
+    edges = [r.right if rightward else -r.left for r in passed if r.top <= low and r.bottom >= high]
+    x = max(edges) + _BESIDE
+    for other in sorted({sign * p[0] for p, q in upright if min(p[1], q[1]) <= low and max(p[1], q[1]) >= high}):
         if abs(x - other) < _NEXT:
             x = other + _NEXT
-    return (start.right, first), (x, first), (x, last), (end.right, last)
+    return sign * x
+
+
+def _hits(unit: Rect, at: Coordinates, x: float) -> bool:
+    """Whether a level line from a point to ``x`` crosses a unit."""
+    return unit.top < at[1] < unit.bottom and unit.left < max(at[0], x) and unit.right > min(at[0], x)
 
 
 def _in(unit: Rect, frame: Rect) -> bool:

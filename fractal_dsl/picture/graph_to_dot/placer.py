@@ -24,6 +24,8 @@ from fractal_dsl.picture.graph_to_dot.sizes import GAP, LANE_GAP, RAIL, TITLE, S
 from fractal_dsl.picture.graph_to_dot.tree import Frame, Item, Leaf, Parallel, Series
 from fractal_dsl.picture.graph_to_dot.units import shape_text
 
+_CORNER = 8.0  # from the side of a box with several outputs to the first line that enters it
+
 
 class Route(Struct, frozen=True):
     """A line on its way down from a unit. It turns at height ``turn``, or goes straight down under ``bar``."""
@@ -79,15 +81,15 @@ class Placer:
                 distance += slack / 2
             own = self.sizes.height(item) + (slack if stretched and i == len(items) - 1 else 0.0)
             y += distance
-            if i and len(routes) == 1:
-                routes = [_turned(routes[0], item, y, distance)]
+            if i:
+                routes = [_turned(route, item, y, distance) for route in routes]
             match item:
                 case Parallel():
                     routes, span = self.parallel(item, area, y, own, routes[0])
                 case Leaf() if item.unit.kind == "join":
                     routes = [self.bar(item, span, y, own, routes)]
                 case Leaf():
-                    routes = [self.box(item, area, y, own, routes[0] if routes else None)]
+                    routes = [self.box(item, area, y, own, routes)]
                 case Frame():
                     routes = [self.frame(item, area, y, own, routes[0])]
             y += own
@@ -117,12 +119,14 @@ class Placer:
         self.parallels -= 1
         return below, span
 
-    def box(self, item: Leaf, area: Area, y: float, height: float, route: Route | None) -> Route:
+    def box(self, item: Leaf, area: Area, y: float, height: float, routes: list[Route]) -> Route:
         half = self.sizes.width(item) / 2
         rect = Rect(area.middle - half, y, area.middle + half, y + height)
         self.placed.units[item.number] = rect
-        if route is not None:
-            self._edge(route.source, item.number, route.to(rect.middle, y))
+        several = item.unit.kind == "output" and len(routes) > 1
+        for route in routes if several else routes[:1]:
+            x = min(max(route.points[-1][0], rect.left + _CORNER), rect.right - _CORNER) if several else rect.middle
+            self._edge(route.source, item.number, route.to(x, y))
         leaving = item.unit.out
         labelled = leaving is None or shape_text(leaving) in item.unit.label
         if item.unit.kind == "closed" and leaving is not None and not labelled and not self.parallels:

@@ -114,8 +114,8 @@ class _Drawer:
                 return self._items(term.body, instance)
             case p.ValueUse():
                 return (self._leaf("closed", term.name, "closed"),)
-            case p.Hole():
-                raise AssertionError("a program with errors is not drawn")
+            case p.Outputs() | p.Hole():
+                raise AssertionError("no rule has outputs, and a program with errors is not drawn")
 
     def _tagged(self, term: p.Tagged, instance: p.Instance) -> tuple[Item, ...]:
         if term.annotation != "tag":

@@ -69,6 +69,10 @@ class _Reduction:
                 lanes = frozenset[int]() if lane is None else frozenset({lane})
                 self.after[operand][number] = [_Path((), lanes, lanes, slot)]
                 self.before[number].add(operand)
+            if number and drawn.units[number].kind == "input":  # further inputs stand below the first
+                self.after[0][number] = [_Path((), frozenset(), frozenset(), _LAST)]
+                self.before[number].add(0)
+                self.apart.add((drawn.units[0].members[0], drawn.units[number].members[0]))
 
     def tree(self) -> tuple[Series, Crossings]:
         units = self.drawn.units

@@ -161,8 +161,9 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
         case Input():
             return Unit("input", f"{node.name}\n{shape_text(node.out)}", "input", inside, node.name, None, node.out)
         case Output():
-            label = f"output\n{shape_text(node.out)}"
-            return Unit("output", label, "output", inside, "output", node.out, node.out)
+            shapes = [*map(shape_text, node.outs)]
+            label = "\n".join(["outputs" if len(shapes) > 1 else "output", *shapes])
+            return Unit("output", label, "output", inside, "output", node.outs[0], node.outs[0])
         case Layer() | Join():
             pass
     into = graph[graph.operands(inside[0])[0]].out

@@ -21,7 +21,7 @@ from fractal_dsl.program.program_to_summary.checks import MAX_NUMBERS
 from fractal_dsl.program.program_to_summary.count import LayerCount
 from fractal_dsl.program.program_to_summary.measure import Measure
 from fractal_dsl.program.program_to_summary.measurements import Measurement, measurements
-from fractal_dsl.program.program_to_summary.rows import column_rows, depth_text, figure_rows
+from fractal_dsl.program.program_to_summary.rows import column_rows, depth_text, end_rows, figure_rows
 from fractal_dsl.program.program_to_summary.summary import ColumnCost, Summary, approximate
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "approximate",
     "column_rows",
     "depth_text",
+    "end_rows",
     "figure_rows",
     "program_to_measurements",
     "program_to_summary",
@@ -77,8 +78,8 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     whole = ColumnCost(signal.depth, totals.params, totals.macs)
     return Summary(
         program.net,
-        program.input.shape,
-        signal.out.shape,
+        {one.name: one.tensor.shape for one in program.inputs},
+        tuple([out.shape for out in signal.outs if out is not None]),
         totals.params,
         totals.macs,
         totals.base,

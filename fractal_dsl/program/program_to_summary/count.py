@@ -79,7 +79,7 @@ class LayerCount:
                 return base + int(placed), ops
             case p.Tagged():
                 return self.term(term.body, placed)
-            case p.Where():
+            case p.Where() | p.Outputs():
                 return self._sum(subterms(term), placed)
             case p.ValueUse():  # a branch that only mentions a value is an `id`
                 return 0, 1

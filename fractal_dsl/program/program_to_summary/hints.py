@@ -16,14 +16,15 @@ _CHANNELS = 4  # channels of an image
 def layer_help(program: p.Program, term: p.Op, x: Tensor, error: ShapeError) -> str | None:
     """Help for a layer that does not accept ``x``."""
     shape, rank, name = x.shape, term.spec.rank, term.spec.name
-    if x == program.input and name == "embedding":
+    is_input = x in [one.tensor for one in program.inputs]
+    if is_input and name == "embedding":
         return f"declare the input as `{Tensor('i64', shape)}`"
-    if x == program.input and rank and len(shape) == rank + 2 and (shape[0] == 1 or shape[1] <= _CHANNELS < shape[0]):
+    if is_input and rank and len(shape) == rank + 2 and (shape[0] == 1 or shape[1] <= _CHANNELS < shape[0]):
         other = f"; if it has no batch axis, {error.help}" if error.help else ""
         return f"leave the batch out of shapes: `{Tensor(x.dtype, shape[1:])}`{other}"
     if error.code != "E0504" or not rank:
         return error.help
-    if x == program.input and shape[-1] <= _CHANNELS < min(shape[:-1]):
+    if is_input and shape[-1] <= _CHANNELS < min(shape[:-1]):
         return f"write channels first: `{Tensor(x.dtype, (shape[-1], *shape[:-1]))}`"
     kernel, stride = term.args.get("kernel_size"), term.args.get("stride")
     too_many = isinstance(kernel, int) and isinstance(stride, int) and kernel >= _NO_KERNEL and stride > 1
@@ -75,12 +76,12 @@ def _shortcut_help(texts: Sequence[str], tensors: Sequence[Tensor]) -> str | Non
 
 def output_help(program: p.Program, out: Tensor) -> str | None:
     """Help for a body whose output shape differs from the declaration."""
-    wanted = program.output.shape
+    wanted = program.outputs[0].tensor.shape
     ops = [term for term in _chain(program.body) if isinstance(term, p.Op)]
     if ops and ops[-1].spec.name == "linear" and len(wanted) == 1 < len(out.shape) and out.shape[-1:] == wanted:
         return "`linear` works on the last axis: write `flatten` before it"
     first = next((op for op in ops if op.spec.weighted), None)
-    return _inferred_help(first, program.input.shape, wanted, out.shape) if first and wanted else None
+    return _inferred_help(first, program.inputs[0].tensor.shape, wanted, out.shape) if first and wanted else None
 
 
 def _chain(term: p.Term) -> Iterator[p.Term]:

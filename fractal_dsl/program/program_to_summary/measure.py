@@ -40,14 +40,12 @@ class Shared(Struct, frozen=True):
     modules: Digest
 
 
-class MeasuredValue(Struct, frozen=True):
-    """A value on the input of its body, and whether its block counts as a base layer."""
-
-    signal: Signal
-    placed: bool
-
-
 Open = tuple[tuple[Signal, ...], Totals]
+
+
+SEVERAL = Tensor("several", ())
+"""What flows into the body of a net with several inputs, which mentions them by name."""
+_NO_VALUES = frozenset[int]()
 
 
 class Measure(Checks):
@@ -61,18 +59,25 @@ class Measure(Checks):
         self.closes = False  # whether a rule with a join was met
         self.instances: list[p.Instance] = []
         self.shared: dict[int, Shared] = {}
-        self.values: dict[int, MeasuredValue] = {}  # of the bodies around the present term
+        self.values: dict[int, Signal] = {}  # of the bodies around the present term
+        self.base_values: set[int] = set()  # those whose blocks count as base layers
         self.mentioned = Mentioned()
 
     def net(self) -> tuple[Signal, Totals]:
-        """Measure the whole net and compare its output shape with the declaration."""
+        """Measure the whole net and compare the shapes of its outputs with the declaration."""
         program = self.program
-        into = program.input if self.affordable(program.input, 0, "the input", program.span) else None
-        signal, totals = self.closed(program.body, into, False)
-        if signal.out is not None and signal.out != self.program.output:
-            message = f"net `{self.program.net}` declares {self.program.output}, but its body outputs {signal.out}"
-            help = output_help(self.program, signal.out)
-            self.report.error("E0503", self.program.output_span, message, help=help)
+        for one in program.inputs:
+            known = self.affordable(one.tensor, 0, f"the input `{one.name}`", program.span)
+            self.values[one.key] = self._signal(one.tensor if known else None, program.span)
+        first = self.values[program.inputs[0].key].out
+        signal, totals = self.closed(program.body, first if len(program.inputs) == 1 else SEVERAL, False)
+        signal = with_values(signal, {one.key: self.values[one.key] for one in program.inputs})
+        outs = signal.outs or (signal.out,)
+        for out, declared in zip(outs, program.outputs, strict=False):
+            if out is not None and out != declared.tensor:
+                message = f"net `{program.net}` declares {declared.tensor}, but its body outputs {out}"
+                help = output_help(program, out) if len(outs) == 1 else None
+                self.report.error("E0503", declared.span, message, help=help)
         columns = tuple(
             [
                 replace(c, params=c.params + sum(self.shared[i].columns[k] for i in c.shared), shared=frozenset())
@@ -80,9 +85,10 @@ class Measure(Checks):
             ]
         )
         totals = totals + Totals(sum(self.shared[i].params for i in totals.shared))
-        if signal.out is not None and not self.affordable(None, totals.params, f"net `{program.net}`", program.span):
+        fits = self.affordable(None, totals.params, f"net `{program.net}`", program.span)
+        if None in outs or not fits:
             signal = replace(signal, out=None)
-        return replace(signal, columns=columns), totals
+        return replace(signal, columns=columns, outs=outs), totals
 
     def _signal(self, out: Tensor | None, span: Span, cost: ColumnCost | None = None) -> Signal:
         return Signal(out, span, (cost or ColumnCost(),) * len(self.order), behind=self.behind)
@@ -99,16 +105,12 @@ class Measure(Checks):
 
         If a rule places the term (``placed``), blocks count as base layers.
         """
-        base_values = self._base_values(term) if self.values else frozenset[int]()
+        base_values = frozenset(self.mentioned.of(term).keys & self.base_values) if self.base_values else _NO_VALUES
         key = (id(term), x, placed, self.behind, base_values)
         if key not in self.known:
             self.known[key] = self._open(term, x, placed)
             self.behind = key[3]
         return self.known[key]
-
-    def _base_values(self, term: p.Term) -> frozenset[int]:
-        """The values that a term mentions whose blocks count as base layers."""
-        return frozenset([key for key in self.mentioned.of(term).keys if self.values[key].placed])
 
     def _open(self, term: p.Term, x: Tensor | None, placed: bool) -> Open:
         match term:
@@ -145,9 +147,11 @@ class Measure(Checks):
             case p.Where():
                 return self._where(term, x, placed)
             case p.ValueUse():
-                value = self.values[term.key].signal
+                value = self.values[term.key]
                 self.behind = value.behind
                 return (mention_of(value, term.key, term.span),), Totals()
+            case p.Outputs():
+                return self._outputs(term, x, placed)
             case p.Hole():
                 return (self._signal(None, term.span),), Totals()
 
@@ -157,12 +161,26 @@ class Measure(Checks):
         for value in term.values:
             self.behind = behind
             signal, totals = self.closed(value.block, x, placed)
-            self.values[value.key] = MeasuredValue(signal, placed)
+            self.values[value.key] = signal
+            (self.base_values.add if placed else self.base_values.discard)(value.key)
             parts.append(totals)
         self.behind = behind
         signals, totals = self.open(term.body, x, placed)
-        own = {value.key: self.values[value.key].signal for value in term.values}
+        own = {value.key: self.values[value.key] for value in term.values}
         return tuple([with_values(s, own) for s in signals]), sum_of([*parts, totals])
+
+    def _outputs(self, term: p.Outputs, x: Tensor | None, placed: bool) -> Open:
+        """Measure the outputs of a net on one input."""
+        behind, parts = self.behind, list[tuple[Signal, Totals]]()
+        for item in term.items:
+            self.behind = behind
+            parts.append(self.closed(item, x, placed))
+        signals = [signal for signal, _ in parts]
+        columns = tuple([merged(costs) for costs in zip(*[s.columns for s in signals], strict=True)])
+        depth, weighted = max(s.depth for s in signals), max(s.weighted for s in signals)
+        outs, paths = tuple([s.out for s in signals]), sum(s.paths for s in signals)
+        whole = Signal(outs[0], term.span, columns, depth, weighted, paths, outs=outs)
+        return (whole,), sum_of([totals for _, totals in parts])
 
     def _shared(self, term: p.NamedBlock, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
         """Measure a use of a shared block. Its parameters are set aside, to be counted once."""
@@ -184,7 +202,7 @@ class Measure(Checks):
 
     def _op(self, term: p.Op, x: Tensor | None, placed: bool) -> Open:
         spec, args = term.spec, term.args
-        if x is None:
+        if x is None or x is SEVERAL:  # reported already
             return (self._signal(None, term.span),), Totals()
         try:
             out = spec.out(x, args)

@@ -11,8 +11,7 @@ def figure_rows(s: Summary) -> list[tuple[str, str]]:
     base = [("base layers", f"{s.base_layers:,}"), ("depth", f"{s.depth:,} base layers")]
     joins = ", ".join(f"{count:,} of {arity}" for arity, count in sorted(s.joins.items()))
     return [
-        ("input", str(list(s.input_shape))),
-        ("output", str(list(s.output_shape))),
+        *end_rows(s),
         ("parameters", f"{s.params:,}"),
         ("MACs per sample", f"{s.macs:,}"),
         *(base if s.base_layers else ()),
@@ -23,6 +22,13 @@ def figure_rows(s: Summary) -> list[tuple[str, str]]:
         ("paths", approximate(s.paths)),
         *_drop_rows(s),
     ]
+
+
+def end_rows(s: Summary) -> list[tuple[str, str]]:
+    """The shapes of inputs and outputs. Inputs have their names where there are several."""
+    inputs = [(f"input {name}" if len(s.inputs) > 1 else "input", str(list(x))) for name, x in s.inputs.items()]
+    outputs = enumerate(s.outputs, 1)
+    return inputs + [(f"output {i}" if len(s.outputs) > 1 else "output", str(list(y))) for i, y in outputs]
 
 
 def _drop_rows(s: Summary) -> list[tuple[str, str]]:

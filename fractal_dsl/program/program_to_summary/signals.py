@@ -79,7 +79,8 @@ class Signal(Struct, frozen=True):
     """One column of an open bundle, or a closed signal. ``level`` is None if the enclosing rule introduces it.
 
     ``out`` is its shape, None after an error. ``columns`` holds the cost of each column up to here. ``last`` is the
-    last layer with weights. ``behind`` is the layer that makes it read [length, features], or "".
+    last layer with weights. ``behind`` is the layer that makes it read [length, features], or "". ``outs`` are the
+    shapes of all outputs, where a net has several.
     """
 
     out: Tensor | None
@@ -91,6 +92,7 @@ class Signal(Struct, frozen=True):
     level: int | None = None
     last: OpSpec | None = None
     behind: str = ""
+    outs: tuple[Tensor | None, ...] = ()
 
     def after(self, before: Signal) -> Signal:
         """This signal, measured from the input of ``before``."""

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from fractal_dsl.program.columns import Label
+from fractal_dsl.program.program import only
 
 
 class ColumnCost(Struct, frozen=True):
@@ -55,11 +56,12 @@ class Summary(Struct, frozen=True):
     Shapes leave the batch out. MACs are multiply-accumulates of convolutions and matrix products, per sample. ``joins``
     counts the collapsed joins by arity. ``labels`` name the columns, from shallow to deep. ``drops`` is None if no
     branch has a ``@drop``. ``training_macs`` is the mean over training steps if nothing but ``@drop`` leaves parts out.
+    A value outside the branch that mentions it counts in full.
     """
 
     net: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[tuple[int, ...], ...]
     params: int
     macs: int
     base_layers: int
@@ -74,10 +76,21 @@ class Summary(Struct, frozen=True):
     drops: Drops | None
     training_macs: float
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the input. Raises UserError if there are several."""
+        return only(f"net {self.net}", "inputs", [*self.inputs.values()])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the output. Raises UserError if there are several."""
+        return only(f"net {self.net}", "outputs", self.outputs)
+
     def json(self) -> dict[str, Any]:
         """Plain data under the documented keys."""
-        plain: dict[str, Any] = {name: getattr(self, name) for name in self.__struct_fields__ if name != "labels"}
-        plain["input_shape"], plain["output_shape"] = list(self.input_shape), list(self.output_shape)
+        own = ("inputs", "outputs", "labels")
+        plain: dict[str, Any] = {"net": self.net, **self.ends()}
+        plain |= {name: getattr(self, name) for name in self.__struct_fields__ if name not in own}
         plain["joins"] = {str(arity): count for arity, count in self.joins.items()}
         if self.drops is None:
             del plain["drops"], plain["training_macs"]
@@ -87,6 +100,13 @@ class Summary(Struct, frozen=True):
             {"column": k, "depth": c.depth, "params": c.params, "macs": c.macs} for k, c in enumerate(self.columns, 1)
         ]
         return plain
+
+    def ends(self) -> dict[str, Any]:
+        """The shapes of the input and the output; the names and shapes of all of them if there are several."""
+        inputs, outputs = [*self.inputs.values()], [*map(list, self.outputs)]
+        into = {"inputs": {k: list(v) for k, v in self.inputs.items()}} if len(inputs) > 1 else {}
+        out = {"outputs": outputs} if len(outputs) > 1 else {}
+        return (into or {"input_shape": list(inputs[0])}) | (out or {"output_shape": outputs[0]})
 
 
 def approximate(n: int) -> str:

@@ -52,7 +52,6 @@ _NO_BLOCK = {
     "int": "a number can only be an argument, as in `linear(10)`; a level variable hides a layer of the same name",
     "join": "give the join its branches in parentheses: `sum(id, conv2d(64, 1))`",
     "str": "to pass a block, declare the parameter as `block`: `act: block = relu`",
-    "tensor": "leave the name out: a net's body is a block, which gets its input implicitly",
 }
 """Help for a value that is not a block, by its type."""
 

@@ -75,8 +75,7 @@ def call_block(context: Context, expr: s.Call, block: p.Term, given: Sequence[Ar
     if isinstance(block, p.Hole) or not given:
         return block
     kinds = [type_of(arg.value) for arg in given]
-    reason = "a block gets its input implicitly" if "tensor" in kinds else "the block already has its arguments"
-    help = f"leave `({texts(context, expr.args)})` out: {reason}"
+    help = f"leave `({texts(context, expr.args)})` out: the block already has its arguments"
     if kinds == ["block"]:
         help = f"compose with `>>`: `{texts(context, expr.args)} >> {context.written(expr.func.span)}`"
     return context.error("E0303", expr.span, "a block cannot be called", help=help)

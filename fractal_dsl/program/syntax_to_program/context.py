@@ -27,7 +27,8 @@ class Context(Struct):
 
     ``remembered`` maps the identity of layer bodies and rule instances to their values, each with the objects whose ids
     are in the key, to keep them alive. ``max_repeat`` is the largest repetition of a block. ``mentioned`` holds the
-    values that terms mention, and ``bound`` counts the values that were bound.
+    values that terms mention, and ``bound`` counts the values that were bound. ``named_input`` tells whether the body
+    of the present net mentions an input.
     """
 
     report: Report
@@ -40,6 +41,7 @@ class Context(Struct):
     steps: int = 0
     compared: int = 0
     bound: int = 0
+    named_input: bool = False
 
     def error(self, code: str, span: Span, message: str, *, label: str = "", help: Help = None) -> Unknown:
         """Report an error. The result replaces the missing value."""

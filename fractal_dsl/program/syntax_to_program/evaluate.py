@@ -88,6 +88,8 @@ class Evaluator(Struct):
                 return self._annotated(expr, scope)
             case s.Where():
                 return where(self, expr, scope)
+            case s.Outputs():
+                return p.Outputs(self._blocks([self.evaluate(e, scope) for e in expr.items], expr.items), expr.span)
             case s.Broken():
                 return ANY
 

@@ -59,19 +59,19 @@ def lookup(context: Context, expr: s.Name, scope: Scope, wanted: Iterable[str] =
 
 
 def _local(context: Context, expr: s.Name, value: Value, module: Declarations) -> Value:
-    """The value of a local name; of one that ``where`` binds, its mention. A net's input is not a value: if it has the
-    name of a declaration, report that it hides it."""
+    """The value of a local name; of a value or an input, its mention. If an input has the name of a declaration, report
+    that it hides it."""
     match value:
+        case Bound() if value.input and expr.id in module.names():
+            message = f"the input `{expr.id}` of the net hides the declared `{expr.id}`"
+            return context.error("E0301", expr.span, message, help="rename the input")
         case Bound():
+            context.named_input |= value.input
             return p.ValueUse(value.key, expr.id, expr.span)
         case Unbound():
             return _unbound(context, expr, value)
         case _:
-            pass
-    if type_of(value) != "tensor" or expr.id not in module.names():
-        return value
-    message = f"the input `{expr.id}` of the net hides the declared `{expr.id}`"
-    return context.error("E0301", expr.span, message, help="rename the input")
+            return value
 
 
 def _unbound(context: Context, expr: s.Name, value: Unbound) -> Value:

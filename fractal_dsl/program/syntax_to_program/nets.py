@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fractal_dsl.base.errors import suggesting
 from fractal_dsl.language import syntax as s
 from fractal_dsl.ops import Tensor
 from fractal_dsl.program import program as p
+from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.fitting import fits
 from fractal_dsl.program.syntax_to_program.options import name_of, options
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import Type, Unknown
-from fractal_dsl.program.syntax_to_program.values import Declarations, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import Bound, Declarations, Value, type_of
+from fractal_dsl.program.syntax_to_program.where import check_positions
+from fractal_dsl.program.terms import walk_terms
 
 _ELEMENTS = {
     **dict.fromkeys(("float", "float16", "float32", "float64", "f16", "f64", "double"), "f32"),
@@ -25,32 +29,72 @@ _ELEMENTS = {
 def net(
     core: Core, module: Declarations, decl: s.NetDecl, params: dict[str, Value], train: dict[str, Any]
 ) -> p.Program | None:
-    """The program of a net; None if its input or output type is invalid.
+    """The program of a net; None if the type of an input or output is invalid.
 
     ``params`` are the values of the file's parameters, ``train`` the settings of its train block.
     """
-    with core.context.within(f"net {decl.name.id}"):
-        input, output = _tensor(core, module, decl.input_type), _tensor(core, module, decl.output_type)
+    context = core.context
+    with context.within(f"net {decl.name.id}"):
+        tensors = [_tensor(core, module, type) for type in (*[one.type for one in decl.inputs], *decl.outputs)]
         drop_path, init = options(core, module, decl)
-        scope = Scope(module, {decl.input.id: Unknown(Type("tensor"))})
-        body = core.block(core.evaluate(decl.body, scope), decl.body.span)
-    if input is None or output is None:
+        names, context.named_input = _inputs(context, decl), False
+        body = core.block(core.evaluate(decl.body, Scope(module, names)), decl.body.span)
+        _check_ends(context, decl, names, body)
+    known = [tensor for tensor in tensors if tensor is not None]
+    if len(known) < len(tensors):
         return None
+    into, out = known[: len(decl.inputs)], known[len(decl.inputs) :]
     return p.Program(
-        core.context.report.sources,
+        context.report.sources,
         decl.name.id,
-        decl.input.id,
-        input,
-        output,
+        tuple([p.NetInput(name, tensor, names[name].key) for name, tensor in zip(names, into, strict=False)]),
+        tuple([p.NetOutput(tensor, type.span) for tensor, type in zip(out, decl.outputs, strict=True)]),
         body,
         decl.body.span,
-        decl.output_type.span,
         drop_path,
         next((option.span for option in decl.options if name_of(option) == "drop_path"), None),
         init,
         params,
         train,
     )
+
+
+def _inputs(context: Context, decl: s.NetDecl) -> dict[str, Bound]:
+    """The inputs of a net as the names that its body sees. Reports two of one name."""
+    names: dict[str, Bound] = {}
+    for one in decl.inputs:
+        if one.name.id in names:
+            context.error("E0202", one.name.span, f"there are two inputs `{one.name.id}`")
+        context.bound += 1
+        names.setdefault(one.name.id, Bound(context.bound, input=True))
+    return names
+
+
+def _check_ends(context: Context, decl: s.NetDecl, names: Mapping[str, Bound], body: p.Term) -> None:
+    """Check that a body has the outputs of its net, and that it says which input it reads where there are several."""
+    whole = body.body if isinstance(body, p.Where) else body
+    count = len(whole.items) if isinstance(whole, p.Outputs) else 1
+    if count != len(decl.outputs) and not isinstance(whole, p.Hole):
+        declared = f"{len(decl.outputs)} output{'s' * (len(decl.outputs) > 1)}"
+        help = "write the outputs in parentheses, as in `(a >> linear(8), linear(4))`"
+        message = f"net `{decl.name.id}` declares {declared}, but its body has {count}"
+        context.error("E0503", whole.span, message, help=help if count == 1 else None)
+    if len(names) == 1 and not context.named_input:
+        return
+    mentions = context.mentioned.of(body)
+    check_positions(context, {bound.key for bound in names.values()}, (body,), "an input")
+    if len(names) == 1:
+        return
+    for reader in mentions.readers.values():
+        first = next(iter(names))
+        help = f"begin with one of them: `{first} >> {context.written(reader.span)}`"
+        message = f"net `{decl.name.id}` has several inputs: which one flows in here?"
+        context.error("E0412", reader.span, message, help=help)
+    broken = mentions.readers or any(isinstance(term, p.Hole) for term in walk_terms(body))
+    for one in decl.inputs:
+        if names[one.name.id].key not in mentions.keys and not broken:
+            message = f"the input `{one.name.id}` of net `{decl.name.id}` is never used"
+            context.error("E0413", one.span, message, help="mention it in the body, or remove it")
 
 
 def _tensor(core: Core, module: Declarations, expr: s.TypeExpr) -> Tensor | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractal_dsl.base.errors import suggestion
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
+from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.aliases import WHOLE
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.fitting import fits
@@ -90,6 +91,6 @@ def type_help(value: Value, wanted: str) -> str | None:
         return f"write a whole number, such as {round(value)}; {WHOLE}"
     if wanted == "bool" and value in (0, 1):
         return "write `true` or `false`"
-    if type_of(value) == "tensor":
-        return "leave it out: a block gets its input implicitly"
+    if isinstance(value, p.ValueUse):
+        return f"leave it out: what flows into a block stands before it, as in `{value.name} >> linear(8)`"
     return None

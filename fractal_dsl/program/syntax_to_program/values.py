@@ -127,9 +127,10 @@ class EachFn(Struct, frozen=True):
 
 
 class Bound(Struct, frozen=True):
-    """A name that ``where`` binds. Each mention is a ``ValueUse``."""
+    """A name that ``where`` binds, or the name of an ``input``. Each mention is a ``ValueUse``."""
 
     key: int
+    input: bool = False
 
 
 class Unbound(Struct, frozen=True):
@@ -151,7 +152,20 @@ class Dropped(Struct, frozen=True, eq=False):
 
 
 BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
-TERMS = (p.Op, p.Seq, p.Bundle, p.Mention, p.Each, p.Merge, p.NamedBlock, p.Tagged, p.ValueUse, p.Where, p.Hole)
+TERMS = (
+    p.Op,
+    p.Seq,
+    p.Bundle,
+    p.Mention,
+    p.Each,
+    p.Merge,
+    p.NamedBlock,
+    p.Tagged,
+    p.ValueUse,
+    p.Where,
+    p.Outputs,
+    p.Hole,
+)
 BLOCKS = (*TERMS, LayerFn, OpFn, RuleAt, TorchFn, ExternFn, Dropped)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from fractal_dsl.language import syntax as s
 from fractal_dsl.language.walk import names_in
@@ -10,7 +10,7 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.core import Core
 from fractal_dsl.program.syntax_to_program.scope import Scope
-from fractal_dsl.program.syntax_to_program.values import Bound, Unbound, Value, type_of
+from fractal_dsl.program.syntax_to_program.values import Bound, Unbound, Value
 
 
 def where(core: Core, expr: s.Where, scope: Scope) -> p.Term:
@@ -27,8 +27,9 @@ def where(core: Core, expr: s.Where, scope: Scope) -> p.Term:
         local[name] = Bound(context.bound)
         values.append(p.Value(context.bound, name, block, binding.name.span))
     body = core.block(core.evaluate(expr.body, scope.inner(local)), expr.body.span)
-    _warn_of_unused(context, expr.body, fresh, needs)
-    _check_positions(context, values, body)
+    if len(fresh) == len(expr.values):
+        _warn_of_unused(context, expr.body, fresh, needs)
+    check_positions(context, {value.key for value in values}, (*[value.block for value in values], body))
     needed = _needed(context, values, body)
     return p.Where(needed, body, expr.span) if needed else body
 
@@ -56,7 +57,7 @@ def _meaning(scope: Scope, name: str) -> str:
     value = scope.find(name)
     if value is None:
         return "declared in the file"
-    return "the input of the net" if type_of(value) == "tensor" else "a parameter or the level"
+    return "an input of the net" if isinstance(value, Bound) else "a parameter or the level"
 
 
 def _path(start: str, end: str, needs: Mapping[str, set[str]]) -> tuple[str, ...]:
@@ -92,17 +93,16 @@ def _warn_of_unused(
         context.report.warning("W0401", binding.span, message, help=help, trail=reversed(context.trail))
 
 
-def _check_positions(context: Context, values: Sequence[p.Value], body: p.Term) -> None:
-    """Report mentions of values where another tensor than the input of the body flows in."""
-    own = {value.key for value in values}
-    for term in (*[value.block for value in values], body):
+def check_positions(context: Context, keys: Set[int], terms: Sequence[p.Term], kind: str = "a value") -> None:
+    """Report mentions of values, by their keys, where another tensor than the input of the body flows in."""
+    for term in terms:
         for use in context.mentioned.of(term).behind.values():
-            if use.key in own:
-                _misplaced(context, use)
+            if use.key in keys:
+                _misplaced(context, use, kind)
 
 
-def _misplaced(context: Context, use: p.ValueUse) -> None:
-    message = f"`{use.name}` is a value: it takes no input, but here the output of another block flows into it"
+def _misplaced(context: Context, use: p.ValueUse, kind: str) -> None:
+    message = f"`{use.name}` is {kind}: nothing can flow into it, but here the output of another block does"
     help = f"begin a branch with it: `sum({use.name}, …)`. To join it with a block's output, bind that as a value, too"
     context.error("E0411", use.span, message, help=help)
 

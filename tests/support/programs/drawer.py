@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.support.programs.declarations import Declarations
-from tests.support.programs.meaning import Seq, Term, count
+from tests.support.programs.layers import Op
+from tests.support.programs.meaning import Outputs, Seq, Term, Use, Value, Where, count
 from tests.support.programs.pieces import MAX_LAYERS, Env, Piece, Program, Rule, name, number
 
 
@@ -50,7 +51,20 @@ class Drawer(Declarations):
             width = self.int(self.globals)
             table = self.op(f"embedding({tokens}, {width.text})", "embedding", count=tokens)
             stages[:0] = [table] if self.joins or self.chance() else [whole, table]
-        body = self.annotated(self.flow(*stages, *head))
+        inputs: dict[str, tuple[int, ...]] = {"x": shape}
+        if not tokens and self.chance(4):
+            inputs = {"left": shape, "right": (self.draw(st.integers(1, 4)), *shape[1:])}
+            if self.sequence:
+                inputs["right"] = (shape[0], self.draw(st.integers(1, 4)))
+        values = {title: Value(Op("id", {})) for title in inputs}
+        self.env |= {title: Use(value) for title, value in values.items()}
+        if len(inputs) > 1:
+            width = self.int(self.globals)
+            branches = [self.flow(name(title), self.base(width)) for title in inputs]
+            stages.insert(0, self.merge(self.pick(["sum", "mean", "concat"]), branches))
+        elif self.chance(6):
+            stages.insert(0, name("x"))
+        body, outputs = self.ends(stages, head, classes)
         options = self.pick(
             [
                 "",
@@ -60,12 +74,36 @@ class Drawer(Declarations):
                 " with drop_path(local=10%, columns=all)",
             ]
         )
-        output = classes.value(self.env)
-        dims = ", ".join(map(str, shape))
-        self.lines.append(
-            f"net N(x: {'i64' if tokens else 'f32'}[{dims}]) -> f32[{classes.text}]{options}\n    = {body.text}"
+        declared = ", ".join(
+            f"{title}: {'i64' if tokens else 'f32'}[{', '.join(map(str, sizes))}]" for title, sizes in inputs.items()
         )
-        return Program("\n".join(self.lines) + "\n", body.value(self.env), shape, output, tokens)
+        types = [f"f32[{one.text}]" for one in outputs]
+        result = types[0] if len(types) == 1 else f"({', '.join(types)})"
+        self.lines.append(f"net N({declared}) -> {result}{options}\n    = {body.text}")
+        return Program(
+            "\n".join(self.lines) + "\n",
+            body.value(self.env),
+            {values[title]: sizes for title, sizes in inputs.items()},
+            tuple([one.value(self.env) for one in outputs]),
+            tokens,
+        )
+
+    def ends(self, stages: list[Piece], head: list[Piece], classes: Piece) -> tuple[Piece, list[Piece]]:
+        """The body of the net and the widths of its outputs: now and then a second one, from the same features."""
+        if not stages or not self.chance(4):
+            return self.annotated(self.flow(*stages, *head)), [classes]
+        width = self.int(self.globals)
+        other = [*head[:-1], self.op(f"linear({width.text})", "linear", out=width, bias=True)]
+        trunk = self.flow(*stages)
+        items = [self.flow(name("trunk"), *head), self.flow(name("trunk"), *other)]
+
+        def value(env: Env) -> Where:
+            bound = Value(trunk.value(env))
+            inner = {**env, "trunk": Use(bound)}
+            return Where((bound,), Outputs(tuple([item.value(inner) for item in items])))
+
+        text = f"({', '.join(item.text for item in items)}) where trunk = {trunk.text}"
+        return Piece(text, value, True), [classes, width]
 
     def stage(self, size: list[int], budget: int) -> tuple[Piece | None, list[int]]:
         """A part of the net, and the spatial sizes behind it. None where all that was drawn is too large."""

@@ -85,7 +85,14 @@ class Where:
     body: Term
 
 
-Term = Op | Seq | Bundle | Mention | Each | Merge | Use | Where
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The outputs of a net that has several."""
+
+    items: tuple[Term, ...]
+
+
+Term = Op | Seq | Bundle | Mention | Each | Merge | Use | Where | Outputs
 Label = tuple[int, int]
 Choose = Callable[[list[Label]], list[bool]]
 
@@ -107,6 +114,8 @@ def count(term: Term) -> int:
             return sum(map(count, term.branches)) + (count(term.join.after) if term.join.after else 0)
         case Use():
             return 0
+        case Outputs():
+            return sum(map(count, term.items))
         case Where():
             return count(term.body) + sum(count(value.block) for value in term.values)
 
@@ -120,7 +129,7 @@ def mentioned(term: Term) -> set[Value]:
             return {term.value}
         case Where():
             return {*mentioned(term.body), *(v for value in term.values for v in mentioned(value.block))}
-        case Seq():
+        case Seq() | Outputs():
             inner = term.items
         case Bundle():
             inner = term.columns
@@ -171,6 +180,27 @@ class Meaning:
         self.labels: set[Label] = set()
         self.values: dict[Value, Tensor] = {}
 
+    def net(self, term: Term, inputs: Sequence[Value], given: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs of a net for its inputs, which the term mentions as values."""
+        self.values |= dict(zip(inputs, given, strict=True))
+        return self.outputs(term, given[0])
+
+    def outputs(self, term: Term, x: Tensor) -> tuple[Tensor, ...]:
+        """The outputs at the end of a net's body."""
+        match term:
+            case Outputs():
+                return tuple([self.closed(item, x) for item in term.items])
+            case Where():
+                self.bind(term, x, None)
+                return self.outputs(term.body, x)
+            case _:
+                return (self.closed(term, x),)
+
+    def bind(self, term: Where, x: Tensor, at: Mention | None) -> None:
+        """Compute the values of a body that it needs."""
+        for value in needed(term):
+            self.values[value] = self.closed(value.block, x, at)
+
     def closed(self, term: Term, x: Tensor, at: Mention | None = None) -> Tensor:
         """The one signal at the end of a term; ``at`` is the rule around it."""
         return self.close(*self.open(term, x, at))
@@ -203,9 +233,10 @@ class Meaning:
             case Use():
                 return [(level, self.values[term.value])], None
             case Where():
-                for value in needed(term):
-                    self.values[value] = self.closed(value.block, x, at)
+                self.bind(term, x, at)
                 return self.open(term.body, x, at)
+            case Outputs():
+                raise AssertionError("only a net has several outputs")
 
     def close(self, columns: list[tuple[int, Tensor]], join: Join | None) -> Tensor:
         """A rule's join over the live columns."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.support.programs.meaning import Join, Mention, Term
+from tests.support.programs.meaning import Join, Mention, Term, Value
 
 Env = Mapping[str, Any]
 
@@ -31,13 +31,13 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """A drawn program: its text, its meaning, and the shapes of its input and output; ``tokens`` is how many
-    different numbers an input of whole numbers has."""
+    """A drawn program: its text, its meaning, its inputs with their shapes, and the widths of its outputs; ``tokens``
+    is how many different numbers an input of whole numbers has."""
 
     text: str
     term: Term
-    input: tuple[int, ...]
-    output: int
+    inputs: dict[Value, tuple[int, ...]]
+    outputs: tuple[int, ...]
     tokens: int = 0
 
     def __repr__(self) -> str:
