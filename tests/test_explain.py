@@ -86,7 +86,7 @@ def test_the_text_has_its_parts(code: str) -> None:
 def test_an_unknown_code_names_the_nearest() -> None:
     with pytest.raises(UserError, match="there is no code E401; did you mean E0401"):
         explain("e401")
-    with pytest.raises(UserError, match="E0001 to E0805, warnings W0101, W0401, W0501, W0502, W0701"):
+    with pytest.raises(UserError, match="E0001 to E0805, warnings W0101, W0401, W0501, W0502, W0503, W0701"):
         explain("nothing")
 
 

@@ -21,7 +21,7 @@ def help_with(text: str) -> str:
     ("body", "said"),
     [
         ("layernorm(64)", "leave 64 out"),
-        ("product(id, relu)", "no join multiplies"),
+        ("mul(id, relu)", "`product`"),
         ("Subtract(id, relu)", "no join subtracts"),
         ("stack(id, relu)", "`concat(a, b)`"),
         ("droppath(0.1)", "`with drop_path(local=15%)`"),
@@ -40,7 +40,7 @@ def help_with(text: str) -> str:
         ("SeparableConv2D(8, 3)", "groups=c"),
         ("DepthwiseConv2D(3)", "groups=c"),
         ("Reshape([8])", "`flatten`"),
-        ("Permute([2, 1])", "`transpose(1, 2)`"),
+        ("Permute([2, 1])", "`permute([2, 1])`"),
         ("swapaxes(1, 2)", "`transpose(1, 2)`"),
         ("Lambda(relu)", "`extern`"),
         ('Activation("relu")', "such as `relu`"),

@@ -301,7 +301,7 @@ def test_wrong_arguments_are_told_by_their_names(call: str, message: str) -> Non
         ("net N(x: f32[50]) -> f32[8] = linear(2_000_000_000)", "would have 102,000,000,000 parameters"),
         ("net N(x: f32[1]) -> f32[8] = linear(2_000_000_000) ** 2", "would have about 4.0e18 parameters"),
         ("net N(x: f32[8]) -> f32[8] = linear(1_000_000_000) >> linear(95) >> linear(8)", "net `N` would have"),
-        ("net N(x: f32[1_000_000, 1_000_000]) -> f32[8] = relu", "the input would have"),
+        ("net N(x: f32[1_000_000, 1_000_000]) -> f32[8] = relu", "the input `x` would have"),
         ("net N(x: f32[1, 60_000, 1_000_000]) -> f32[8] = concat(id, id)", "`concat` would have 120,000,000,000 num"),
         ("net N(x: f32[6_000, 9]) -> f32[8] = zeropad1d(16_000_000)", "would have 192,000,054,000 numbers"),
     ],

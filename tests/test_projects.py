@@ -109,7 +109,7 @@ def test_doctor_tells_versions_devices_and_graphviz(tmp_path: Path) -> None:
 
 
 def test_doctor_knows_every_extra_of_users() -> None:
-    own = {"test", "dev", "fuzz", "deploy"}  # of developers; deploy is the sum of others
+    own = {"test", "dev", "docs", "fuzz", "deploy"}  # of developers; deploy is the sum of others
     assert {*doctor._EXTRAS} == {*PYPROJECT["optional-dependencies"]} - own
 
 

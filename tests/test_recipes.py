@@ -58,6 +58,7 @@ SMALL: dict[str, str] = {
     "transformer": "vocab=50; length=12; width=16; heads=2; hidden=32",
 }
 NOT_TRAINED = {"paper/fractalnet", "unet"}  # what the recipes share; no classes
+NOT_TRAINED |= {name for name in FILES if name.startswith("zoo/")}  # without settings of training: test_zoo.py
 ON_REAL_DATA = {"bytes", "breast_cancer", "diabetes", "digit_labels", "digit_masks", "wine"}  # test_example_data.py
 
 

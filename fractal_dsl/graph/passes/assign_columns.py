@@ -24,8 +24,8 @@ RESERVED = frozenset(
     "register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter "
     "register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule "
     "share_memory state_dict to to_empty to_folder train training type update values xpu zero_grad "
-    "checkpoint column column_plan dense draws drop_path extract full_plan input join_graph keep_modules live "
-    "modules_now n_columns output plan plans run run_part run_together seed shape_env step".split()
+    "checkpoint column column_plan dense draws drop_path extract full_plan input inputs join_graph keep_modules live "
+    "modules_now n_columns output outputs plan plans run run_part run_together seed shape_env step".split()
 )
 
 
