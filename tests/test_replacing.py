@@ -226,7 +226,7 @@ def test_everything_runs_the_modules_that_the_net_holds_now(change: Callable[...
 
 
 @pytest.mark.parametrize("change", [c for c in CHANGES if c is not spectral])
-@pytest.mark.parametrize("way", ["compiled", "recomputed"])
+@pytest.mark.parametrize("way", [pytest.param("compiled", marks=pytest.mark.slow), "recomputed"])
 def test_compiled_and_recomputed_plans_run_them_too(change: Callable[..., None], way: str) -> None:
     model = build(COMPILED, 3).train()
     if way == "compiled":

@@ -112,7 +112,7 @@ def _add(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Ref:
     if not isinstance(second, Ref) and second == 0:
         return first
     if x == y:
-        raise Refusal("adding a tensor to itself has no counterpart in the language", b.place)
+        raise Refusal("adding a tensor to itself has no counterpart in the language", b.place, final=True)
     return b.join("sum", [x, y])
 
 

@@ -18,6 +18,9 @@ _OURS = {
     layers.Transpose: "transpose",
     layers.Positions: "positions",
     layers.Attention: "attention",
+    layers.ChannelShuffle: "channel_shuffle",
+    layers.Scale: "scale",
+    nn.ChannelShuffle: "channel_shuffle",
 }
 _BY_NAME = {name.lower(): cls for name, cls in vars(nn).items() if isinstance(cls, type)}
 _BY_CLASS: dict[type[nn.Module], str] = {
@@ -69,10 +72,12 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
             values |= {"num_parameters": module.num_parameters, "init": 0.25}
         case nn.Softmax() | nn.LogSoftmax() if module.dim is None:
             raise Refusal(f"{kind.__name__} has no dim")
+        case layers.Scale():
+            values["dim"] = len(x.shape) - module.after
         case layers.Attention():
             inner = module.attention
             values = {"num_heads": inner.num_heads, "dropout": float(inner.dropout)}
-            values |= {"bias": _has(inner, "in_proj_bias"), "causal": module.causal}
+            values |= {"bias": _has(inner, "in_proj_bias"), "causal": module.causal, "window": module.window}
         case _:
             pass
     return name, {key: plain(value, kind_of(name, key), x) for key, value in values.items()}

@@ -38,11 +38,11 @@ def compared(
     """The net of a text with the module's weights, and how both agree. Raises Refusal if they differ.
 
     ``expected`` is the module's output for ``x``."""
-    state = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
+    names = {name for step in graph.steps for name in step.tensors.values()}
+    state = {name: _tensor(module, name) for name in names}
     model = build(compiled).eval()
     _copy(model, matched(compiled.graph, graph), graph, state)
-    used = {name for step in graph.steps for name in step.tensors.values()}
-    counted = {id(p): p.numel() for name, p in module.named_parameters() if name in used}
+    counted = {id(p): p.numel() for p in state.values() if isinstance(p, nn.Parameter)}
     params, unused = sum(counted.values()), sum(p.numel() for p in module.parameters()) - sum(counted.values())
     if params != compiled.summary.params:
         raise Refusal(f"the text has {compiled.summary.params:,} parameters, the module {params:,}; please report this")
@@ -145,6 +145,12 @@ def _agrees(payload: object, step: Step) -> bool:
             return _join(payload, step) and (payload.out == step.out or step.op in ASSOCIATIVE)
         case _:
             return False
+
+
+def _tensor(module: nn.Module, name: str) -> torch.Tensor:
+    """A parameter or buffer by its name. At ``full``, batch norms with statistics by route have the whole net's."""
+    path, _, leaf = name.rpartition(".")
+    return getattr(module.get_submodule(path), leaf)
 
 
 def _copy(model: FractalModule, nodes: dict[int, int], graph: PlainGraph, state: dict[str, torch.Tensor]) -> None:

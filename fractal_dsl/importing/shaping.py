@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from fractal_dsl.importing.building import Builder, Ref
@@ -102,7 +103,18 @@ def _chunk(b: Builder, x: Any, chunks: int, dim: int = 0) -> Any:
     return _split(b, x, size, dim)
 
 
-@lowers("split", "tensor_split", "split_with_sizes")
+@lowers("tensor_split")
+def _tensor_split(b: Builder, x: Any, places: Any, dim: int = 0) -> Any:
+    """Parts that begin at some places, or as many parts as a number says. The first ones may be longer by one."""
+    total = x.out.shape[_axis(b, x, dim) - 1]
+    if isinstance(places, int):
+        each, longer = divmod(total, places)
+        return _split(b, x, [each + (i < longer) for i in range(places)], dim)
+    bounds = [0, *places, total]
+    return _split(b, x, [end - start for start, end in pairwise(bounds)], dim)
+
+
+@lowers("split", "split_with_sizes")
 def _split(b: Builder, x: Any, sizes: Any, dim: int = 0) -> Any:
     axis = _axis(b, x, dim)
     total, parts, start = x.out.shape[axis - 1], [], 0

@@ -232,6 +232,10 @@ class GroupedAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.kv_heads = num_heads if kv_heads is None else kv_heads
+        if num_heads % self.kv_heads or features % num_heads:
+            raise ValueError(
+                f"{features} features, {num_heads} heads and {self.kv_heads} shared heads do not divide evenly"
+            )
         self.num_heads, self.size = num_heads, features // num_heads
         self.query = nn.Linear(features, features, bias)
         self.key = nn.Linear(features, self.kv_heads * self.size, bias)
