@@ -93,7 +93,10 @@ def test_examples_are_built_in_python(path: Path) -> None:
 def test_programs_are_built_in_python(program: Program) -> None:
     note(program.text)
     text = built(program.text).to_frac()
-    assert declarations(parse(Source("spec.frac", text))) == declarations(parse(Source("spec.frac", program.text)))
+    ours, theirs = Source("spec.frac", text), Source("spec.frac", program.text)
+    if declarations(parse(ours)) != declarations(parse(theirs)):  # a loop has another name where it hid one
+        nets = [[dump(net.program) for net in check(source, allow_python=True)] for source in (ours, theirs)]
+        assert nets[0] == nets[1]
 
 
 MODULES = [f"fractal_dsl.builder.{m.name}" for m in pkgutil.iter_modules(fd.__path__)]

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given, reject, settings
 from hypothesis import strategies as st
 
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Input, Join, Layer, Output
+from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.plan import FULL
 from fractal_dsl.runtime import FractalModule, build
@@ -23,7 +24,11 @@ MAX_LAYERS = 120
 
 
 def compiled(spec: Spec) -> Compiled:
-    result = compile_text(spec.text())
+    try:
+        result = compile_text(spec.text())
+    except FracError as error:  # nested concatenations can be larger than any machine holds
+        assert {d.code for d in error.diagnostics} == {"E0601"}
+        reject()
     assume(result.summary.base_layers <= MAX_LAYERS)
     assume(math.prod(result.summary.output_shape) and max(n.out.shape[0] for _, n in result.raw.items()) <= 3000)
     return result
@@ -44,7 +49,9 @@ def test_compiled_net_equals_recurrence_full_by_column_and_by_plan(spec: Spec, s
     x = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     evaluator = Evaluator(spec, weighted(model))
     with torch.no_grad():
-        torch.testing.assert_close(model(x), evaluator.net(x), rtol=1e-9, atol=1e-12)
+        whole = evaluator.net(x)
+        assume(whole.abs().max() < 1e100)  # nested products overflow
+        torch.testing.assert_close(model(x), whole, rtol=1e-9, atol=1e-12)
         order = sorted({label for labels in evaluator.labels for label in labels}, key=lambda p: (-p[0], p[1]))
         columns = model.join_graph.columns  # each way through the net once, shallow to deep
         assert (model.n_columns, set(columns) <= {*order}) == (max(1, len(columns)), True)
