@@ -425,7 +425,7 @@ def test_texts_of_the_command_line_arrive_as_they_are(run, words: list[str], tmp
 
 def test_another_user_of_lark_keeps_its_options() -> None:
     """Only the command line hides libraries from lark; importing the package hides nothing."""
-    code = "import fractal_dsl.pipeline, sys; assert {'regex', 'interegular'} <= sys.modules.keys()"
+    code = "import fractal_dsl.pipeline, sys; assert 'interegular' in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

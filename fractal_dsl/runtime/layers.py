@@ -237,6 +237,8 @@ class GroupedAttention(nn.Module):
                 f"{features} features, {num_heads} heads and {self.kv_heads} shared heads do not divide evenly"
             )
         self.num_heads, self.size = num_heads, features // num_heads
+        if rotary and self.size % 2:
+            raise ValueError(f"rotary positions turn pairs of features, but a head has {self.size}")
         self.query = nn.Linear(features, features, bias)
         self.key = nn.Linear(features, self.kv_heads * self.size, bias)
         self.value = nn.Linear(features, self.kv_heads * self.size, bias)
