@@ -18,6 +18,7 @@ from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rewriting import rewritten
 from fractal_dsl.importing.same import Comparison, compared, outputs, random_like
+from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule
 
@@ -75,7 +76,10 @@ def _read(
     expected = outputs(module, x)
     graph = _captured(module, example) if captured is None else rewritten(lower(captured, example))
     text = page_to_text(graph_to_page(graph, name, comment))
-    compiled = compile_text(text)
+    try:
+        compiled = compile_text(text)
+    except FracError as error:
+        raise Refusal(f"its text would have an error; please report this\n{error}") from error
     model, comparison = compared(compiled, graph, module, x, expected)
     return Imported(text, compiled, model, comparison)
 

@@ -11,7 +11,22 @@ from fractal_dsl.importing.declaring import parameters
 from fractal_dsl.importing.generalise import generalise, key, renamed
 from fractal_dsl.importing.naming import Naming, free
 from fractal_dsl.importing.page import Page, Rule
-from fractal_dsl.importing.terms import Arg, Bundle, Call, Chain, Level, Merge, Term, Var, chain_of, mapped, nodes
+from fractal_dsl.importing.terms import (
+    Arg,
+    Bundle,
+    Call,
+    Chain,
+    Level,
+    Merge,
+    Term,
+    Value,
+    Var,
+    Where,
+    chain_of,
+    chains,
+    mapped,
+    nodes,
+)
 
 _F = Call("F")
 
@@ -83,10 +98,17 @@ def _folded(merge: Merge) -> _Folded | None:
         for inner in _inner_joins(branches, merge.join):
             columns = tuple([_with_f(b, inner) for b in branches])
             below = _descended(inner, columns)
-            if below is not None:
+            if below is not None and not any(map(_mentions_outside, (below[1], *columns))):
                 level, base = below
                 return _Folded(level + 1, base, columns, each)
     return None
+
+
+def _mentions_outside(chain: Chain) -> bool:
+    """Whether a chain mentions a value that is bound around it, which a case of a rule cannot see."""
+    steps = [step for inner in chains(chain) for step in inner.steps]
+    bound = {name for step in steps if isinstance(step, Where) for name in step.names}
+    return any(isinstance(step, Value) and step.name not in bound for step in steps)
 
 
 def _without_last(branches: tuple[Chain, ...]) -> list[tuple[tuple[Chain, ...], Chain]]:
