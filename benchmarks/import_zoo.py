@@ -24,7 +24,7 @@ from torch import nn
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.importing import read
-from tests.support.references import scramble_norms, torchvision_models
+from tests.support.references import scramble, torchvision_models
 
 GOALS = {"classifiers": (74, 80), "segmentation": (5, 6), "timm": (45, 60)}
 SIZES = (64, 96, 128, 224, 256, 299)
@@ -56,11 +56,7 @@ def build(group: str, name: str) -> nn.Module:
         backbone = {"weights_backbone": None} if group == "segmentation" else {}
         net = torchvision_models().get_model(name, weights=None, **heads, **backbone)
     net = net.eval()
-    with torch.no_grad():
-        scramble_norms(net)
-        for parameter in net.parameters():  # zeros and tiny factors would hide what is behind them
-            if parameter.abs().max() < 1e-3:
-                parameter.uniform_(-0.5, 0.5)
+    scramble(net)
     return net
 
 

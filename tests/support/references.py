@@ -13,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from fractal_dsl.runtime import layers
+
 _LIBRARIES: list[torch.library.Library] = []  # what they define goes when they go
 
 
@@ -97,12 +99,26 @@ def copy_in_order(source: nn.Module, target: nn.Module, x: Tensor) -> None:
     assert sum(p.numel() for p in source.parameters()) == sum(p.numel() for p in target.parameters())
 
 
-def timm_model(name: str) -> nn.Module:
+def scramble(model: nn.Module) -> None:
+    """``scramble_norms``, and no parameters that are zeros or tiny: those would hide what is behind them."""
+    with torch.no_grad():
+        scramble_norms(model)
+        for parameter in model.parameters():
+            if parameter.abs().max() < 1e-3:
+                parameter.uniform_(-0.5, 0.5)
+
+
+def timm_model(name: str, **options: Any) -> nn.Module:
     """A model of timm with random weights; the test is skipped where there is no timm."""
     torchvision_models()
     if find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    return importlib.import_module("timm").create_model(name).eval()
+    return importlib.import_module("timm").create_model(name, **options).eval()
+
+
+def torchvision_model(name: str, **options: Any) -> nn.Module:
+    """A model of torchvision with random weights; the test is skipped where there is no torchvision."""
+    return torchvision_models().get_model(name, weights=None, **options).eval()
 
 
 class PyramidOnResNet50(nn.Module):
@@ -125,11 +141,53 @@ class PyramidOnResNet50(nn.Module):
 
 
 def copy_each(sources: list[nn.Module], targets: list[nn.Module]) -> None:
-    """Copy weights and statistics from module to module. A convolution of size 1 fits a linear layer."""
-    assert [sum(p.numel() for p in m.parameters(False)) for m in sources] == [
-        sum(p.numel() for p in m.parameters(False)) for m in targets
-    ]
+    """Copy weights and statistics from module to module, in the order in which each registers them. A convolution of
+    size 1 fits a linear layer."""
     for source, target in zip(sources, targets, strict=True):
-        values = dict([*source.named_parameters(recurse=False), *source.named_buffers(recurse=False)])
-        for name, value in [*target.named_parameters(recurse=False), *target.named_buffers(recurse=False)]:
-            value.data.copy_(values[name].data.reshape(value.shape))
+        for value, place in zip(_tensors(source), _tensors(target), strict=True):
+            assert value.numel() == place.numel()
+            place.data.copy_(value.data.reshape(place.shape))
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    whole = isinstance(module, nn.MultiheadAttention | layers.Attention)
+    buffers = dict(module.named_buffers(recurse=whole))
+    buffers.pop("num_batches_tracked", None)
+    return [*module.parameters(recurse=whole), *buffers.values()]
+
+
+class WideResNet(nn.Module):
+    """WRN-``depth``-``widen`` (Zagoruyko and Komodakis 2016), as in the paper's code: [batch, 3, 32, 32] to classes."""
+
+    def __init__(self, depth: int = 28, widen: int = 10, classes: int = 10) -> None:
+        super().__init__()
+        widths = [16, 16 * widen, 32 * widen, 64 * widen]
+        self.conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        blocks: list[nn.Module] = []
+        for index in range(3):
+            blocks.append(_WideBlock(widths[index], widths[index + 1], 1 if index == 0 else 2))
+            blocks += [_WideBlock(widths[index + 1], widths[index + 1], 1) for _ in range((depth - 4) // 6 - 1)]
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.fc = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.fc(self.norm(x).relu().mean((2, 3)))
+
+
+class _WideBlock(nn.Module):
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(out)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(channels, out, 1, stride, bias=False) if channels != out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x).relu()
+        result = self.conv2(self.norm2(self.conv1(y)).relu())
+        return result + (x if self.shortcut is None else self.shortcut(y))
