@@ -57,6 +57,7 @@ def sgd(rate: float, **more: Any) -> dict[str, Any]:
 
 ALL = "drop_path(local=15%, columns=all), "
 DEEP = "drop_path(local=15%, global=50%, columns=[1, 2, 4, 8, 16]), "
+WARM_UP = {"schedule": {"name": "halving", "gamma": 0.1, "warmup": 4.0}}
 VARIANTS: dict[str, Variant] = {
     "mixed": Variant("the paper's mixture"),
     "plain": Variant("the plain net of 48 layers", plain=True),
@@ -66,7 +67,7 @@ VARIANTS: dict[str, Variant] = {
     "rate 0.02": Variant("four times the rate", settings=sgd(0.02)),
     "rate 0.02, clip": Variant("four times the rate, and clip = 1", settings={**sgd(0.02), "clip": 1.0}),
     "rate 0.00125": Variant("a quarter of the rate", settings=sgd(0.00125)),
-    "warm-up": Variant("four epochs of warm-up", settings={"schedule": {"name": "halving", "warmup": 4.0}}),
+    "warm-up": Variant("four epochs of warm-up", settings=WARM_UP),
     "deep columns": Variant("global steps draw column k by 2^k", DEEP),
     "deep columns, clip": Variant("the same, and clip = 1", DEEP, settings={"clip": 1.0}),
     "global": Variant("all steps are global", "drop_path(local=15%, global=100%), "),
@@ -77,6 +78,9 @@ VARIANTS: dict[str, Variant] = {
     "orthogonal": Variant('init("orthogonal")', init='init("orthogonal")'),
     "no affine": Variant("batch norms without scale and shift", conv="affine=false"),
     "all": Variant("columns=all", ALL),
+    "all, warm-up": Variant("columns=all, four epochs of warm-up", ALL, settings=WARM_UP),
+    "all, warm-up, xavier in": Variant("the same, and fan-in", ALL, init='init("xavier", fan="in")', settings=WARM_UP),
+    "deep columns, warm-up": Variant("global steps draw column k by 2^k, warm-up", DEEP, settings=WARM_UP),
     "all, clip": Variant("columns=all, and clip = 1", ALL, settings={"clip": 1.0}),
     "distill": Variant("columns also learn the whole net's outputs", settings={"distill": "distill"}),
     "all, distill": Variant("columns=all, and the same", ALL, settings={"distill": "distill"}),
@@ -86,7 +90,7 @@ BEFORE = ("mixed", "plain", "xavier in", "kaiming", "orthogonal", "no affine")
 """The variants that differ before training."""
 
 
-def training(name: str, seed: int, steps: int, out: Path) -> Training:
+def training(name: str, seed: int, steps: int, out: Path, device: str = "cpu") -> Training:
     """The training of a variant."""
     variant = VARIANTS[name]
     text = (EXAMPLES / ("plain.frac" if variant.plain else "digits.frac")).read_text("utf-8")
@@ -104,7 +108,7 @@ def training(name: str, seed: int, steps: int, out: Path) -> Training:
     }
     params = {"length": "16"} if variant.plain else {"columns": "5"}
     folder = str(out / f"{name.replace(', ', '_').replace(' ', '-')}-{steps}-{seed}")
-    return Training(name, text, settings, seed, folder, params)
+    return Training(name, text, settings, seed, folder, params, device=device)
 
 
 def errors_table(trainings: Sequence[Training], done: Sequence[Figures]) -> Table:
@@ -160,6 +164,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1280, metavar="N", help="training steps")
     parser.add_argument("--seeds", type=int, default=1, choices=range(1, 9), metavar="N")
     parser.add_argument("--workers", type=int, default=1, choices=range(1, 65), metavar="N")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--probe", default="plain;mixed;clip", metavar="NAMES", help="variants to look into")
     parser.add_argument("--before", action="store_true", help="only gradients before training")
     parser.add_argument("--list", action="store_true", help="list the variants")
@@ -175,7 +180,9 @@ def main() -> None:
     names = [name.strip() for name in options.only.split(";")] if options.only else [*VARIANTS]
     if unknown := [name for name in names if name not in VARIANTS]:
         sys.exit(f"there is no variant {', '.join(unknown)}: --list names them")
-    trainings = [training(n, s, options.steps, Path(options.out)) for n in names for s in range(options.seeds)]
+    trainings = [
+        training(n, s, options.steps, Path(options.out), options.device) for n in names for s in range(options.seeds)
+    ]
     done = run_all(trainings, options.workers)
     console.print(errors_table(trainings, done))
     looked = {t.name: probe(t) for t in trainings if t.seed == 0 and t.name in options.probe.split(";")}

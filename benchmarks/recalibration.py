@@ -39,15 +39,17 @@ def trainings_of(options: argparse.Namespace) -> list[Training]:
             for name, drop_path in {"digits": MIXED, "digits, columns=all": ALL}.items():
                 folder = str(out / f"{name.replace(', ', '_').replace(' ', '-')}-{mode}-{seed}")
                 text = DIGITS.replace(MIXED, drop_path)
-                trainings.append(Training(name, text, settings, seed, folder, weights="best"))
+                trainings.append(Training(name, text, settings, seed, folder, weights="best", device=options.device))
             for name in CIFAR if options.data else ():
                 images = archive(Path(options.data), seed, 1000, 2000, out, validation=False)
                 optimizer = {"name": "sgd", "lr": 0.02, "momentum": 0.9}
                 given = {**settings, "batch": 50, "optimizer": optimizer}
                 given["dataset"] = {"name": "npz", "path": str(images)}
                 folder, net = str(out / f"cifar-{name.replace(', ', '_')}-{mode}-{seed}"), NETS[name]
-                made = Training(f"CIFAR: {name}", net.text, given, seed, folder, params(net, SMALL), weights="best")
-                trainings.append(made)
+                sizes, title = params(net, SMALL), f"CIFAR: {name}"
+                trainings.append(
+                    Training(title, net.text, given, seed, folder, sizes, weights="best", device=options.device)
+                )
     return trainings
 
 
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--out", metavar="FOLDER", default="out/recalibration", help="folder of the experiment")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 9), metavar="N")
     parser.add_argument("--workers", type=int, default=2, choices=range(1, 65), metavar="N")
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     trainings = trainings_of(options)
     done = list(zip(trainings, run_all(trainings, options.workers), strict=True))

@@ -114,7 +114,9 @@ def training_of(name: str, seed: int, options: argparse.Namespace, rate: float |
     text = (EXAMPLES / f"{net.file}.frac").read_text("utf-8").replace(MIXED, net.drop_path)
     at = f"-rate-{rate:g}" if choosing else ""
     folder = str(out / f"{name.replace(', ', '_').replace(' ', '-')}{at}-{seed}")
-    return Training(name, text, settings, seed, folder, net.params, anytime=net.anytime and not choosing)
+    return Training(
+        name, text, settings, seed, folder, net.params, anytime=net.anytime and not choosing, device=options.device
+    )
 
 
 def archive(images: int | None, seed: int, choosing: bool, out: Path) -> Path:
@@ -358,7 +360,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, few epochs")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 9), metavar="N")
     workers = "number of trainings at a time, of one thread each"
-    parser.add_argument("--workers", type=int, default=2, choices=range(1, 9), metavar="N", help=workers)
+    parser.add_argument("--workers", type=int, default=2, choices=range(1, 65), metavar="N", help=workers)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--choose", action="store_true", help="validation errors by rate instead of the tables")
     parser.add_argument("--json", action="store_true", help="a list of cells: mean, spread (deviation), seeds")
     options = parser.parse_args()
