@@ -114,7 +114,7 @@ def test_curves_need_validation_images_that_are_not_trained_on(tmp_path: Path) -
 
 def test_replicate_small_makes_tables_of_what_trainings_give(tmp_path: Path) -> None:
     """Goal (c) compares a column of 48 layers with the best plain net of 48 layers."""
-    options = Namespace(out=str(tmp_path), quick=False)
+    options = Namespace(out=str(tmp_path), quick=False, device="cpu")
     seeds: list[dict[str, Any]] = []
     for seed in (0, 1):
         made: dict[str, Any] = {}
