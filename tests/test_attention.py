@@ -18,6 +18,7 @@ from fractal_dsl.runtime import build
 from fractal_dsl.runtime.graph_to_fx import make_module
 from fractal_dsl.runtime.layers import Attention, GroupedAttention
 from tests.support.effort import examples
+from tests.support.references import torchvision_models
 
 
 def rotated(x: Tensor, at: int) -> Tensor:
@@ -125,3 +126,46 @@ def test_a_decoder_that_shares_keys_is_causal() -> None:
 def test_what_does_not_fit_is_named(options: str, message: str) -> None:
     with pytest.raises(FracError, match=message):
         compile_text(f"net N(x: f32[6, 8]) -> f32[6, 8] = attention({options})")
+
+
+@settings(max_examples=examples(20))
+@given(
+    windows=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    counts=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    heads=st.sampled_from([1, 2, 3]),
+    bias=st.booleans(),
+    data=st.data(),
+)
+def test_window_attention_is_torchvisions(
+    windows: tuple[int, int], counts: tuple[int, int], heads: int, bias: bool, data: st.DataObject
+) -> None:
+    torchvision_models()
+    from torchvision.models.swin_transformer import ShiftedWindowAttention
+
+    shift = tuple(data.draw(st.integers(0, window - 1)) for window in windows)
+    other = ShiftedWindowAttention(6, [*windows], [*shift], heads, bias, bias)
+    height, width = (window * count for window, count in zip(windows, counts, strict=True))
+    spec, args = LAYERS["window_attention"], {"num_heads": heads, "window_size": windows, "shift_size": shift}
+    args |= {"dropout": 0.0, "bias": bias}
+    shape = Shape("f32", (height, width, 6))
+    own = make_module(spec.torch(shape, args))
+    own.qkv.load_state_dict(other.qkv.state_dict())
+    own.out.load_state_dict(other.proj.state_dict())
+    own.bias_table.data = other.relative_position_bias_table.data = torch.randn_like(own.bias_table)
+    assert spec.cost(shape, shape, args)[0] == sum(p.numel() for p in other.parameters())
+    x = torch.randn(2, height, width, 6)
+    torch.testing.assert_close(own(x), other(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("block", "shape", "message"),
+    [
+        ("window_attention(2, 4)", "6, 8, 4", "windows of 4 pixels do not divide the 6 pixels(.|\n)*windows of 3 or 6"),
+        ("window_attention(3, 2)", "6, 8, 4", "with 3 heads needs a multiple of 3 features"),
+        ("window_attention(2, 2, 2)", "6, 8, 4", "must be below the window's size 2, found 2"),
+        ("window_attention(2, 2)", "6, 8", r"takes \[height, width, features\]"),
+    ],
+)
+def test_windows_that_do_not_fit_are_refused(block: str, shape: str, message: str) -> None:
+    with pytest.raises(FracError, match=message):
+        compile_text(f"net N(x: f32[{shape}]) -> f32[{shape}] = {block}")

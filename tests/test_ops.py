@@ -171,7 +171,9 @@ def test_what_is_sensible_is_taken(name: str) -> None:
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
     assert spec.weighted == (
-        name.startswith(("conv", "linear", "embedding", "attention", "project", "rnn", "lstm", "gru"))
+        name.startswith(
+            ("conv", "linear", "embedding", "attention", "window_attention", "project", "rnn", "lstm", "gru")
+        )
     )
 
 
@@ -201,7 +203,7 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpV
 
 OWN = set(
     "channel_shuffle class_token global_avgpool id last_step layernorm2d permute positions project reshape roll scale "
-    "sequence_mean slice transpose".split()
+    "sequence_mean slice transpose window_attention".split()
 )
 """The layers that torch.nn does not have under their name."""
 
@@ -342,6 +344,7 @@ def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObj
             "positions",
             "prelu",
             "scale",
+            "window_attention",
             "normalise",
             "rnn",
             "lstm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -62,6 +63,81 @@ def test_slice_is_pythons(shape: tuple[int, ...], data: st.DataObject) -> None:
     at = (slice(None),) * axis + (slice(start, stop),)
     check(shape, f"slice({axis}, {start}, {stop})", lambda x, _: x[at])
     check(shape, f"slice({axis - len(shape) - 1}, start={start})", lambda x, _: x[(*at[:-1], slice(start, None))])
+
+
+@settings(max_examples=examples(15))
+@given(shape=shapes, data=st.data())
+def test_split_is_torchs(shape: tuple[int, ...], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(1, len(shape)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, shape[axis - 1])))) if shape[axis - 1] > 1 else []
+    bounds = [0, *[cut for cut in cuts if cut < shape[axis - 1]], shape[axis - 1]]
+    sizes = [b - a for a, b in itertools.pairwise(bounds)]
+    part = data.draw(st.integers(0, len(sizes) - 1))
+    check(shape, f"split({sizes}, {axis})[{part}]", lambda x, _: x.split(sizes, axis)[part])
+    if axis == 1 and len(sizes) > 1:
+        last = f"split({sizes})[{len(sizes) - 1}], split({sizes})[0]"
+        check(shape, f"concat({last})", lambda x, _: torch.cat([x.split(sizes, 1)[-1], x.split(sizes, 1)[0]], 1))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("split([2, 3])[0]", r"`split` into \[2, 3\] needs an axis of size 5, but axis 1 of f32\[4, 6\] has 4"),
+        ("split(2)[0]", r"`split` takes a list of sizes, found 2(.|\n)*split\(\[2, 2\]\)"),
+        ("split([4], 3)[0]", r"`split` has no axis 3 in f32\[4, 6\]"),
+        ("split([0, 4])[0]", "at least 1"),
+        ("split([2, 2])", "expected a block, found a list"),
+    ],
+)
+def test_splits_that_do_not_fit_are_refused(block: str, message: str) -> None:
+    with pytest.raises(FracError, match=message):
+        compile_text(f"net N(x: f32[4, 6]) -> f32[4, 6] = {block}")
+
+
+TIED = """
+shared tokens = embedding(11, 4)
+layer block = sum(id, layernorm >> linear(4) >> gelu)
+net N(text: i64[3]) -> f32[3, 11] = tokens >> block >> layernorm >> unembed(tokens)
+"""
+
+
+def test_unembed_has_the_weights_of_its_embedding() -> None:
+    compiled = compile_text(TIED)
+    model = build(compiled, 1)
+    assert compiled.summary.params == sum(p.numel() for p in model.parameters()) == 44 + 4 * 5 + 4 * 4
+    assert compiled.summary.macs == 3 * (16 + 44)
+    weight = model.get_parameter("tokens.embedding.weight")
+    x = torch.randint(11, (2, 3))
+    rest = build(compile_text(TIED.replace(" >> unembed(tokens)", "").replace("[3, 11]", "[3, 4]")), 1)
+    rest.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(x), rest(x) @ weight.T)
+    model(x).sum().backward()
+    assert weight.grad is not None and (weight.grad != 0).all(), "each vector scores every position"
+    space: dict[str, object] = {}
+    exec(compile(model_source(compiled, compiled.graph), "model.py", "exec"), space)
+    plain = space["N"]()  # type: ignore[operator]
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain(x), model(x))
+    exported = torch.export.export(model.eval(), (x,)).module()
+    torch.testing.assert_close(exported(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TIED.replace("shared", "let"), "`unembed` takes a shared embedding, found another block"),
+        (TIED.replace("embedding(11, 4)", "linear(4)"), "`unembed` takes a shared embedding"),
+        (TIED.replace("unembed(tokens)", "unembed(3)"), "`unembed` takes a shared embedding, found int"),
+        (TIED.replace("unembed(tokens)", "unembed()"), "`unembed` takes 1 unnamed argument"),
+        (
+            TIED.replace("unembed(tokens)", "linear(5) >> unembed(tokens)"),
+            "takes vectors of 4 features(.|\n)*f32.3, 5.",
+        ),
+    ],
+)
+def test_unembed_needs_a_shared_embedding(text: str, message: str) -> None:
+    with pytest.raises(FracError, match=message):
+        compile_text(text)
 
 
 @settings(max_examples=examples(15))

@@ -27,7 +27,7 @@ from __future__ import annotations
 from fractal_dsl.builder import layers, settings
 from fractal_dsl.builder.declarations import between, extern_join, extern_layer, from_, import_, let, param, shared
 from fractal_dsl.builder.errors import BuilderError
-from fractal_dsl.builder.functions import earlier, enumerate, len, literal, range, reversed, seq, zip
+from fractal_dsl.builder.functions import earlier, enumerate, len, literal, range, reversed, seq, split, unembed, zip
 from fractal_dsl.builder.layers import *  # noqa: F403
 from fractal_dsl.builder.lift import percent, prob
 from fractal_dsl.builder.nets import Net, drop_path, f32, i64, init, net
@@ -69,7 +69,9 @@ __all__ = [
     "seq",
     "settings",
     "shared",
+    "split",
     "train",
+    "unembed",
     "value",
     "when",
     "zip",

@@ -49,6 +49,16 @@ def reversed(values: Iterable[T]) -> Sequence[T]:
     return cast(Any, Symbol(call(built_in("reversed"), [values])))
 
 
+def split(sizes: Sequence[int], dim: int = 1) -> Sequence[Block]:
+    """A list of blocks: each takes a part of an axis, of these sizes."""
+    return cast(Any, Symbol(call(built_in("split"), [sizes] if dim == 1 else [sizes, dim])))
+
+
+def unembed(embedding: Block) -> Block:
+    """A score for each token, by the weights of a shared embedding."""
+    return Block(call(built_in("unembed"), [embedding]))
+
+
 def literal(value: T) -> T:
     """A value that is written and not evaluated by Python: arithmetic with it, and loops over it, stay as they are.
 

@@ -362,6 +362,18 @@ class _attention:
 
 attention: _attention
 
+class _window_attention:
+    def __call__(
+        self,
+        num_heads: int,
+        window_size: int | Sequence[int],
+        shift_size: int | Sequence[int] = 0,
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> Block: ...
+
+window_attention: _window_attention
+
 class _rnn:
     def __call__(
         self,
@@ -687,6 +699,7 @@ __all__ = [
     "tanh",
     "transpose",
     "upsample",
+    "window_attention",
     "zeropad1d",
     "zeropad2d",
     "zeropad3d",

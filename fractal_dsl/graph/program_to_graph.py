@@ -75,7 +75,7 @@ class _Expander:
         for one, start in zip(program.inputs, starts, strict=True):
             self.values[one.key] = _ValueNode(start, x)
         ends = self._ends(program.body, x, _Surroundings(program.body.span, (f"net {program.net}",)))
-        graph.add(Output(tuple([graph[end].out for end in ends])), ends)
+        graph.add(Output(tuple([graph[end].out for end in ends]), tuple([one.name for one in program.outputs])), ends)
         return graph
 
     def _ends(self, term: p.Term, x: int, at: _Surroundings) -> list[int]:
@@ -132,7 +132,7 @@ class _Expander:
                 groups = (*inner.groups, (term.name, self.groups))
                 inner = replace(inner, groups=groups, trail=(term.name, *inner.trail))
                 if term.shared:
-                    number = self.shared.setdefault(id(term), len(self.shared) + 1)
+                    number = self.shared.setdefault(term.owner, len(self.shared) + 1)
                     inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
                 return _Column(self.closed(term.body, x, inner))
             case p.Tagged():

@@ -12,7 +12,7 @@ from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
 from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
-from fractal_dsl.ops.linear import attention, embedding, linear, project
+from fractal_dsl.ops.linear import TIED_EMBEDDING, UNEMBED, attention, embedding, linear, project, window_attention
 from fractal_dsl.ops.norms import (
     DROP_EXAMPLES,
     batch_norm,
@@ -25,7 +25,7 @@ from fractal_dsl.ops.norms import (
     rms_norm,
     scale,
 )
-from fractal_dsl.ops.rearranging import channel_shuffle, permute, pixel_unshuffle, reshape, roll, slice_
+from fractal_dsl.ops.rearranging import SPLIT, channel_shuffle, permute, pixel_unshuffle, reshape, roll, slice_
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
 from fractal_dsl.ops.reshaping import (
     IDENTITY,
@@ -51,6 +51,9 @@ __all__ = [
     "PLACE",
     "REQUIRED",
     "RESTORE",
+    "SPLIT",
+    "TIED_EMBEDDING",
+    "UNEMBED",
     "Args",
     "JoinSpec",
     "OpParam",
@@ -93,6 +96,7 @@ _ALL: tuple[OpSpec, ...] = (
     last_step(),
     sequence_mean(),
     attention(),
+    window_attention(),
     *(recurrent(kind) for kind in ("RNN", "LSTM", "GRU")),
     global_avg_pool(),
     project(),

@@ -6,7 +6,7 @@ from math import prod
 
 from fractal_dsl.ops.convolutions import conv
 from fractal_dsl.ops.sequences import sequence
-from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer, nearest_divisors
+from fractal_dsl.ops.shapes import BIAS, constructor, floating, integer, nearest_divisors, sizes
 from fractal_dsl.ops.spec import REQUIRED, Args, OpParam, OpSpec, OpValue, ShapeError, Tensor, TorchModule
 
 
@@ -68,8 +68,8 @@ def project() -> OpSpec:
     return OpSpec("project", params, out, torch, cost, "linear", None, True)
 
 
-def embedding() -> OpSpec:
-    """``embedding``: whole numbers […] to vectors […, embedding_dim]."""
+def embedding(*, tied: bool = False) -> OpSpec:
+    """``embedding``: whole numbers […] to vectors […, embedding_dim]. A ``tied`` one can lend its weights."""
     params = (OpParam("num_embeddings", "int", low=1), OpParam("embedding_dim", "int", low=1))
     params += (OpParam("padding_idx", "int", None),)
 
@@ -85,8 +85,75 @@ def embedding() -> OpSpec:
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         return integer(args, "num_embeddings") * integer(args, "embedding_dim"), 0
 
+    target = "TiedEmbedding" if tied else "nn.Embedding"
+    return OpSpec("embedding", params, out, lambda x, a: constructor(target, params, a), cost, "linear", None, True)
+
+
+def _unembed() -> OpSpec:
+    """``unembed``: vectors […, embedding_dim] to their products with each vector of an embedding, whose arguments and
+    weights it has (Press and Wolf 2017)."""
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("unembed", x)
+        width = integer(args, "embedding_dim")
+        if not x.shape or x.shape[-1] != width:
+            raise ShapeError(f"`unembed` takes vectors of {width} features, like its embedding, but its input is {x}")
+        return Tensor("f32", (*x.shape[:-1], integer(args, "num_embeddings")))
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        weights = integer(args, "num_embeddings") * integer(args, "embedding_dim")
+        return weights, weights * prod(x.shape[:-1])
+
+    return OpSpec("unembed", TIED_EMBEDDING.params, out, TIED_EMBEDDING.torch, cost, "linear", None, True)
+
+
+TIED_EMBEDDING = embedding(tied=True)
+"""The embedding of a ``shared`` block."""
+UNEMBED = _unembed()
+
+
+def window_attention() -> OpSpec:
+    """``window_attention``: self-attention within windows (Liu et al. 2021), [height, width, features] to the same."""
+    params = (
+        OpParam("num_heads", "int", low=1),
+        OpParam("window_size", "size", low=1),
+        OpParam("shift_size", "size", 0, low=0),
+        OpParam("dropout", "prob", 0.0),
+        BIAS,
+    )
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("window_attention", x)
+        if len(x.shape) != 3:
+            raise ShapeError(f"`window_attention` takes [height, width, features], but its input is {x}")
+        heads, windows, shifts = integer(args, "num_heads"), sizes(args["window_size"], 2), sizes(args["shift_size"], 2)
+        if x.shape[2] % heads:
+            message = f"`window_attention` with {heads} heads needs a multiple of {heads} features, not {x.shape[2]}"
+            raise ShapeError(message, f"use {nearest_divisors(x.shape[2], heads)} heads")
+        for size, window, shift in zip(x.shape, windows, shifts, strict=False):
+            if size % window:
+                message = f"windows of {window} pixels do not divide the {size} pixels of an axis of {x}"
+                raise ShapeError(message, f"use windows of {nearest_divisors(size, window)} pixels")
+            if shift >= window:
+                raise ShapeError(f"`shift_size` must be below the window's size {window}, found {shift}", code="E0302")
+        return x
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        height, width, features = x.shape
+        h, w = sizes(args["window_size"], 2)
+        weights, biases = 4 * features**2, 4 * features if args["bias"] else 0
+        table = (2 * h - 1) * (2 * w - 1) * integer(args, "num_heads")
+        return weights + biases + table, height * width * (weights + 2 * h * w * features)
+
     return OpSpec(
-        "embedding", params, out, lambda x, a: constructor("nn.Embedding", params, a), cost, "linear", None, True
+        "window_attention",
+        params,
+        out,
+        lambda x, a: constructor("WindowAttention", params, a, x.shape[2]),
+        cost,
+        "attention",
+        2,
+        True,
     )
 
 

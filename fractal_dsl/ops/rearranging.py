@@ -72,6 +72,30 @@ def slice_() -> OpSpec:
     return OpSpec("slice", params, out, lambda x, a: TorchModule("Slice", bounds(x, a)), free, "shape")
 
 
+def _split() -> OpSpec:
+    """One part of ``split(sizes, dim)``: those of axis ``dim`` that come after the parts before it."""
+
+    def bounds(x: Tensor, args: Args) -> tuple[int, int, int]:
+        axis, sizes, part = axis_of(x, integer(args, "dim")), _numbers(args, "sizes"), integer(args, "part")
+        if not 1 <= axis <= len(x.shape):
+            raise ShapeError(f"`split` has no axis {args['dim']} in {x} (axis 0 is the batch)")
+        if sum(sizes) != x.shape[axis - 1]:
+            message = f"`split` into {list(sizes)} needs an axis of size {sum(sizes):,}, but axis {axis} of {x} has "
+            raise ShapeError(f"{message}{x.shape[axis - 1]:,}")
+        start = sum(sizes[:part])
+        return axis, start, start + sizes[part]
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        axis, start, stop = bounds(x, args)
+        return Tensor(x.dtype, (*x.shape[: axis - 1], stop - start, *x.shape[axis:]))
+
+    params = (OpParam("sizes", "numbers", low=1), OpParam("dim", "int", 1), OpParam("part", "int", low=0))
+    return OpSpec("split", params, out, lambda x, a: TorchModule("Slice", bounds(x, a)), free, "shape")
+
+
+SPLIT = _split()
+
+
 def roll() -> OpSpec:
     """``roll``: numbers move along axes, and those that leave at one end come back at the other."""
 

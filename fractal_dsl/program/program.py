@@ -90,13 +90,20 @@ class Merge(Struct, frozen=True, eq=False):
 class NamedBlock(Struct, frozen=True, eq=False):
     """A call of a user's layer: its body under its name.
 
-    With ``shared``, it has one set of weights however often it is used: it is one object, compared by identity.
+    With ``shared``, it has one set of weights however often it is used: it is one object, compared by identity. A block
+    that uses those weights in another way, ``unembed(block)``, names it as ``weights``.
     """
 
     name: str
     body: Term
     span: Span
     shared: bool = False
+    weights: NamedBlock | None = None
+
+    @property
+    def owner(self) -> int:
+        """The identity of the block whose weights it uses."""
+        return id(self.weights or self)
 
 
 class Tagged(Struct, frozen=True, eq=False):
@@ -218,8 +225,9 @@ class NetInput(Struct, frozen=True):
 
 
 class NetOutput(Struct, frozen=True):
-    """An output of a net: its declared shape, and the place of the declaration."""
+    """An output of a net: its name, its declared shape, and the place of the declaration."""
 
+    name: str
     tensor: Tensor
     span: Span
 

@@ -65,7 +65,7 @@ def mapped(term: p.Term, change: Callable[[p.Term], p.Term]) -> p.Term:
         case p.Each():
             return p.Each(change(term.target), change(term.block), term.span)
         case p.NamedBlock():
-            return p.NamedBlock(term.name, change(term.body), term.span, term.shared)
+            return p.NamedBlock(term.name, change(term.body), term.span, term.shared, term.weights)
         case p.Tagged():
             return p.Tagged(change(term.body), term.annotation, term.value, term.span)
         case p.Where():

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from fractal_dsl.runtime.attentions import Attention as Attention
+from fractal_dsl.runtime.attentions import GroupedAttention as GroupedAttention
+from fractal_dsl.runtime.attentions import WindowAttention as WindowAttention
+
 
 class Normalise(nn.Module):
     """Normalises raw inputs, bytes or floats, by channel: [batch, channels, …] to the same shape."""
@@ -139,6 +143,16 @@ class ClassToken(nn.Module):
         return torch.cat([self.weight.expand(x.shape[0], 1, -1), x], 1)
 
 
+class TiedEmbedding(nn.Embedding):
+    """An embedding whose weights also score vectors: whole numbers […] to vectors […, features], and vectors to one
+    score for each number, their products with its vector (Press and Wolf 2017)."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if input.is_floating_point():
+            return nn.functional.linear(input, self.weight)
+        return super().forward(input)
+
+
 class LastStep(nn.Module):
     """The last position: [batch, length, features] to [batch, features]."""
 
@@ -180,97 +194,6 @@ class Positions(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.weight
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention: [batch, length, features] to the same shape.
-
-    Positions attend to those less than ``window`` away, if it is given, and not to later ones if it is ``causal``.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        causal: bool = False,
-        window: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(features, num_heads, dropout, bias, batch_first=True)
-        self.causal, self.window = causal, window
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mask = None
-        if self.causal or self.window is not None:
-            ones = x.new_ones((x.shape[1], x.shape[1]), dtype=torch.bool)
-            mask = ones.triu(1 if self.causal else self.window or 1)
-            if self.window is not None:
-                mask = mask | ones.tril(-self.window)
-        return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]
-
-
-class GroupedAttention(nn.Module):
-    """Self-attention whose heads share ``kv_heads`` heads of keys and values evenly (Ainslie et al. 2023): [batch,
-    length, features] to the same shape.
-
-    With ``rotary``, queries and keys are turned by angles that grow with the position (Su et al. 2021, with halves of a
-    head as pairs, and base 10,000). ``causal`` and ``window`` are those of ``Attention``.
-    """
-
-    def __init__(
-        self,
-        features: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        causal: bool = False,
-        kv_heads: int | None = None,
-        window: int | None = None,
-        rotary: bool = False,
-    ) -> None:
-        super().__init__()
-        self.kv_heads = num_heads if kv_heads is None else kv_heads
-        if num_heads % self.kv_heads or features % num_heads:
-            raise ValueError(
-                f"{features} features, {num_heads} heads and {self.kv_heads} shared heads do not divide evenly"
-            )
-        self.num_heads, self.size = num_heads, features // num_heads
-        if rotary and self.size % 2:
-            raise ValueError(f"rotary positions turn pairs of features, but a head has {self.size}")
-        self.query = nn.Linear(features, features, bias)
-        self.key = nn.Linear(features, self.kv_heads * self.size, bias)
-        self.value = nn.Linear(features, self.kv_heads * self.size, bias)
-        self.out = nn.Linear(features, features, bias)
-        self.dropout, self.causal, self.window, self.rotary = dropout, causal, window, rotary
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q = self.query(x).unflatten(2, (self.num_heads, self.size)).transpose(1, 2)
-        k = self.key(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
-        v = self.value(x).unflatten(2, (self.kv_heads, self.size)).transpose(1, 2)
-        at = x.new_ones((x.shape[1],), dtype=torch.int64).cumsum(0) - 1
-        if self.rotary:
-            q, k = self.turned(q, at), self.turned(k, at)
-        k, v = (z.repeat_interleave(self.num_heads // self.kv_heads, 1) for z in (k, v))
-        seen, behind = None, at[:, None] - at
-        if self.causal:
-            seen = behind >= 0
-        if self.window is not None:
-            near = behind.abs() < self.window
-            seen = near if seen is None else seen & near
-        dropped = self.dropout if self.training else 0.0
-        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropped)
-        return self.out(y.transpose(1, 2).flatten(2))
-
-    def turned(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-        """Each pair of numbers [batch, heads, length, size], one in each half, turned by its position."""
-        half = self.size // 2
-        speeds = x.new_tensor([10_000.0 ** (-i / half) for i in range(half)], dtype=torch.float32)
-        angles = at[:, None] * speeds
-        a, b = x[..., :half], x[..., half:]
-        cos, sin = angles.cos().type_as(x), angles.sin().type_as(x)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
 class Recurrent(nn.Module):

@@ -31,6 +31,12 @@ FUNCTION_DOCS = {
     "len": Entry("len(list)", ("list",), "The number of elements of a list."),
     "enumerate": Entry("enumerate(list)", ("list",), "The elements of a list with their numbers from 0, for loops."),
     "reversed": Entry("reversed(list)", ("list",), "The elements of a list from last to first."),
+    "split": Entry(
+        "split([16, 48], dim=1)", ("sizes", "dim"), "A list of blocks: each takes a part of an axis, of these sizes."
+    ),
+    "unembed": Entry(
+        "unembed(tokens)", ("embedding",), "A score for each token, by the weights of `shared tokens = embedding(…)`."
+    ),
 }
 OPTIONS = {
     "drop_path": Entry(
@@ -152,7 +158,7 @@ def _assigned(name: str, field: Any) -> str:
     default = field.default
     if field.is_required():
         return name
-    if default is None or default == []:
+    if default is None or default in ([], {}):
         return f"{name}=…"
     return f"{name}={getattr(default, 'name', None) or show(default)}"
 

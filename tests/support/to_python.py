@@ -9,7 +9,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.walk import names_in
 from fractal_dsl.ops import JOINS, LAYERS
 
-FUNCTIONS = ("seq", "range", "zip", "len", "enumerate", "reversed")
+FUNCTIONS = ("seq", "range", "zip", "len", "enumerate", "reversed", "split", "unembed")
 _OPERATORS = {"and": "&", "or": "|"}
 
 
@@ -72,8 +72,7 @@ class _Writer:
             case s.NetDecl():
                 options = ", ".join([self.option(o) for o in decl.options])
                 train = ", train=recipe" if "recipe" in self.parts else ""
-                outputs = ", ".join(map(self.type, decl.outputs))
-                to = f"({outputs})" if len(decl.outputs) > 1 else outputs
+                to = self.outputs(decl.outputs)
                 types = ", ".join([*[self.type(one.type) for one in decl.inputs], f"to={to}"])
                 yield f"@fd.net({types}, options=[{options}]{train})"
                 yield from self.function(name, ", ".join([_word(one.name.id) for one in decl.inputs]), decl.doc)
@@ -90,6 +89,13 @@ class _Writer:
                 yield "    ..."
             case s.BrokenDecl():
                 raise AssertionError(decl)
+
+    def outputs(self, outputs: tuple[s.Output, ...]) -> str:
+        types = [self.type(one.type) for one in outputs]
+        if len(outputs) == 1:
+            return types[0]
+        names = [one.name.id for one in outputs if one.name]
+        return f"{{{', '.join(map('{!r}: {}'.format, names, types))}}}" if names else f"({', '.join(types)})"
 
     def function(self, name: str, signature: str, doc: str) -> Iterator[str]:
         yield f"def {name}({signature}):"

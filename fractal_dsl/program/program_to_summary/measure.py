@@ -185,12 +185,12 @@ class Measure(Checks):
     def _shared(self, term: p.NamedBlock, x: Tensor, signal: Signal, totals: Totals) -> tuple[Signal, Totals]:
         """Measure a use of a shared block. Its parameters are set aside, to be counted once."""
         params = tuple([c.params for c in signal.columns])
-        first = self.shared.setdefault(id(term), Shared(x, totals.params, params, totals.modules))
+        first = self.shared.setdefault(term.owner, Shared(x, totals.params, params, totals.modules))
         if first.modules != totals.modules:
             message = f"`{term.name}` is shared, but needs different weights for {first.into} and {x}"
             help = f"a shared block has one set of weights; write `let {term.name} = …` to give each use its own"
             self.error(ShapeError(message, help), term.span)
-        one = frozenset((id(term),))
+        one = frozenset((term.owner,))
         columns = tuple([replace(c, params=0, shared=c.shared | one) for c in signal.columns])
         return replace(signal, columns=columns), replace(totals, params=0, shared=totals.shared | one)
 

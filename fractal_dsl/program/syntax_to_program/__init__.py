@@ -23,8 +23,8 @@ A module imports only modules below it in this list. To follow ``F[n] >> conv(8)
     context, scope  the report, the trail, the budget, the memo; local names
     values, types   what expressions evaluate to
 
-``operators``, ``functions``, ``blocks`` and ``foreign`` handle other forms in the same way. ``modules`` and ``params``
-use the evaluator: they evaluate a file's names and parameters on first use.
+``operators``, ``functions`` (with ``makers``), ``blocks`` and ``foreign`` handle other forms in the same way.
+``modules`` and ``params`` use the evaluator: they evaluate a file's names and parameters on first use.
 """
 
 from __future__ import annotations

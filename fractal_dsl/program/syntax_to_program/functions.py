@@ -10,6 +10,7 @@ from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.fitting import fits
 from fractal_dsl.program.syntax_to_program.limits import MAX_ELEMENTS, MAX_LIST
 from fractal_dsl.program.syntax_to_program.lists import sized, too_heavy, too_long
+from fractal_dsl.program.syntax_to_program.makers import split, unembed
 from fractal_dsl.program.syntax_to_program.types import ANY, ANY_LIST, Type, Unknown
 from fractal_dsl.program.syntax_to_program.values import Value, is_list, type_of
 
@@ -96,4 +97,6 @@ FUNCTIONS: dict[str, _Function] = {
     "len": _of_a_list("len", len, Unknown(Type("int"))),
     "enumerate": _of_a_list("enumerate", lambda v: tuple(enumerate(v)), ANY_LIST),
     "reversed": _of_a_list("reversed", lambda v: v[::-1], ANY_LIST),
+    "split": split,
+    "unembed": unembed,
 }

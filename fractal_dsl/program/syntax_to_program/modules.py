@@ -12,6 +12,7 @@ from fractal_dsl.program import program as p
 from fractal_dsl.program.syntax_to_program.context import Context
 from fractal_dsl.program.syntax_to_program.evaluate import Evaluator
 from fractal_dsl.program.syntax_to_program.externs import check_extern
+from fractal_dsl.program.syntax_to_program.makers import tied
 from fractal_dsl.program.syntax_to_program.params import ParseValue, param
 from fractal_dsl.program.syntax_to_program.scope import Scope
 from fractal_dsl.program.syntax_to_program.types import ANY, Type, Unknown
@@ -148,7 +149,7 @@ class Module:
     def _let(self, decl: s.Let) -> Value:
         value, span = self.core.evaluate(decl.value, Scope(self)), decl.value.span
         if decl.shared:
-            block = self.core.block(value, span)
+            block = tied(self.core.block(value, span))
             return block if isinstance(block, p.Hole) else p.NamedBlock(decl.name.id, block, span, shared=True)
         is_block = type_of(value) == "block" and not isinstance(value, Dropped)
         return self.core.block(value, span) if is_block else value

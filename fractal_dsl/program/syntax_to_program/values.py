@@ -151,7 +151,7 @@ class Dropped(Struct, frozen=True, eq=False):
     span: Span
 
 
-BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed")
+BUILTINS = ("seq", "zip", "range", "len", "enumerate", "reversed", "split", "unembed")
 TERMS = (
     p.Op,
     p.Seq,

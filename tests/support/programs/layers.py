@@ -133,6 +133,8 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return m.weight[x]
         case "positions":
             return x + m.weight
+        case "window":  # of one pixel, which attends to itself
+            return m.out(m.qkv(x).chunk(3, -1)[2])
         case "attention":
             inner = m.attention
             q, k, v = F.linear(x, inner.in_proj_weight, inner.in_proj_bias).chunk(3, -1)

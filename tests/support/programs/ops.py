@@ -103,7 +103,7 @@ class Ops(Numbers):
             swap, back = self.op("transpose(1, -1)", "transpose"), self.op(f"transpose({r + 1}, 1)", "transpose")
             turn = self.op(f"permute({[*range(r + 1, 0, -1)]})", "permute")
             options += [
-                *[self.op("layernorm2d", "layernorm2d")] * (r == 2),
+                *[self.op("layernorm2d", "layernorm2d"), self.op("window_attention(1, 1)", "window")] * (r == 2),
                 self.flow(turn, self.op("softmax", "softmax"), turn),
                 self.op("roll([2, 1], [-1, 2])", "roll"),
                 self.flow(self.pick([near, smooth]), half),
@@ -138,6 +138,7 @@ class Ops(Numbers):
             args = {"kernel": [1] * self.rank, "padding": [0] * self.rank, "dilation": 1, "stride": 1, "bias": True}
             wide = self.op(f"conv{self.rank}d({two.text}, 1)", "conv", out=two, depthwise=False, **args)
             shuffled = self.op("channel_shuffle(2)", "channel_shuffle")
-            half = self.op(f"slice(1, {out.text})", "slice", start=out)
+            halves = [f"slice(1, {out.text})", f"split([{out.text}, {out.text}])[1]"]
+            half = self.op(self.pick(halves), "slice", start=out)
             behind.append(self.flow(wide, shuffled, half))
         return self.annotated(self.flow(self.annotated(self.base(out)), *behind))
