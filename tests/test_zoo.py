@@ -52,7 +52,7 @@ def test_a_small_net_runs_forward_and_backward(name: str, params: dict[str, str]
     ]
     y = model(*given)
     outputs = y if isinstance(y, tuple) else (y,)
-    assert [tuple(one.shape[1:]) for one in outputs] == [out.shape for out in model.outputs]
+    assert [tuple(one.shape[1:]) for one in outputs] == [out.shape for out in model.outputs.values()]
     sum(one.square().sum() for one in outputs).backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -60,7 +60,7 @@ def test_a_small_net_runs_forward_and_backward(name: str, params: dict[str, str]
 def ours(model: FractalModule) -> list[nn.Module]:
     """The modules with weights, in the order of the graph."""
     nodes = [node for _, node in model.join_graph.items() if isinstance(node, Layer) and not node.idle]
-    modules = [model.get_submodule(node.module) for node in nodes]
+    modules = dict.fromkeys([model.get_submodule(node.module) for node in nodes])
     return [m for m in modules if next(m.parameters(), None) is not None]
 
 
@@ -92,15 +92,22 @@ REFERENCES: dict[str, Callable[[], nn.Module]] = {
     "dpn68": lambda: references.timm_model("dpn68"),
     "efficientnet_b0": lambda: references.torchvision_model("efficientnet_b0"),
     "fpn_resnet50": lambda: references.PyramidOnResNet50().eval(),
+    "gpt2": lambda: references.GPT2(tokens=1000, length=16, depth=3).eval(),
     "hrnet_w18": lambda: references.timm_model("hrnet_w18"),
     "mixer_b_16": lambda: references.timm_model("mixer_b16_224", img_size=64),
     "mobilenet_v3_large": lambda: references.torchvision_model("mobilenet_v3_large"),
     "regnet_y_400mf": lambda: references.torchvision_model("regnet_y_400mf"),
     "se_resnet50": lambda: references.timm_model("seresnet50"),
     "shufflenet_v2": lambda: references.torchvision_model("shufflenet_v2_x1_0"),
+    "swin_t": lambda: references.small_swin(window=2),
     "vit_b_16": lambda: references.torchvision_model("vit_b_16", image_size=64),
     "vovnet39": lambda: references.timm_model("vovnet39a"),
     "wrn_28_10": lambda: references.WideResNet().eval(),
+}
+SIZES = {
+    "gpt2": {"tokens": "1000", "length": "16", "depth": "3"},
+    "swin_t": {"size": "64", "window": "2"},
+    "wrn_28_10": {},
 }
 ORDERS = {"fpn_resnet50": pyramid_in_order, "convnext_tiny": scales_last, "vit_b_16": tokens_in_order}
 SLOW = {"vit_b_16"}
@@ -114,9 +121,12 @@ def test_every_reference_is_compared() -> None:
 def test_the_net_computes_what_its_reference_does(name: str) -> None:
     theirs = REFERENCES[name]()
     references.scramble(theirs)
-    size = 32 if name == "wrn_28_10" else 64
-    x = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
-    model = build(compile_file(ZOO / f"{name}.frac", {} if size == 32 else {"size": str(size)}), 0).eval()
+    model = build(compile_file(ZOO / f"{name}.frac", SIZES.get(name, {"size": "64"})), 0).eval()
+    generator = torch.Generator().manual_seed(1)
+    if model.input.dtype == "i64":
+        x = torch.randint(1000, (1, *model.input.shape), generator=generator)
+    else:
+        x = torch.randn(1, *model.input.shape, generator=generator)
     references.copy_each(ORDERS.get(name, references.in_order)(theirs, x), ours(model))
     with torch.no_grad():
         expected, actual = theirs(x), model(x)

@@ -150,10 +150,72 @@ def copy_each(sources: list[nn.Module], targets: list[nn.Module]) -> None:
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
-    whole = isinstance(module, nn.MultiheadAttention | layers.Attention)
+    whole = isinstance(module, nn.MultiheadAttention | layers.Attention | layers.WindowAttention | _swin_attention())
     buffers = dict(module.named_buffers(recurse=whole))
-    buffers.pop("num_batches_tracked", None)
+    for unlearned in ("num_batches_tracked", "relative_position_index"):
+        buffers.pop(unlearned, None)
     return [*module.parameters(recurse=whole), *buffers.values()]
+
+
+def _swin_attention() -> type[nn.Module]:
+    """Torchvision's attention within windows, if a test has imported it."""
+    module = sys.modules.get("torchvision.models.swin_transformer")
+    return module.ShiftedWindowAttention if module else nn.MultiheadAttention
+
+
+def small_swin(window: int) -> nn.Module:
+    """Swin-T with windows of another size, so that small images have several."""
+    torchvision_models()
+    module = importlib.import_module("torchvision.models.swin_transformer")
+    return module.SwinTransformer([4, 4], 96, [2, 2, 6, 2], [3, 6, 12, 24], [window, window]).eval()
+
+
+class GPT2(nn.Module):
+    """GPT-2 (Radford et al. 2019), written out: [batch, length] to [batch, length, tokens]."""
+
+    def __init__(self, tokens: int, length: int, depth: int, width: int = 768, heads: int = 12) -> None:
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(tokens, width), nn.Embedding(length, width)
+        self.blocks = nn.ModuleList(_GPT2Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.wte(x) + self.wpe(torch.arange(x.shape[1]))
+        for block in self.blocks:
+            h = block(h)
+        return self.norm(h) @ self.wte.weight.T
+
+
+class _GPT2Block(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.before, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = _CausalAttention(width, heads)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.before(x))
+        return x + self.down(nn.functional.gelu(self.up(self.after(x)), approximate="tanh"))
+
+
+class _CausalAttention(nn.Module):
+    """Head by head, with a triangle of minus infinity."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.into, self.into_bias = (nn.Parameter(torch.randn(3 * width, *n) * 0.02) for n in ((width,), ()))
+        self.out, self.out_bias = (nn.Parameter(torch.randn(width, *n) * 0.02) for n in ((width,), ()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, out_weight, out_bias = self.parameters()
+        hidden = (x @ weight.T + bias).chunk(3, 2)
+        late = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1)
+        results: list[Tensor] = []
+        for q, k, v in zip(*[part.chunk(self.heads, 2) for part in hidden], strict=True):
+            scores = q @ k.transpose(1, 2) / q.shape[2] ** 0.5 + late
+            results.append(scores.softmax(2) @ v)
+        return torch.cat(results, 2) @ out_weight.T + out_bias
 
 
 class WideResNet(nn.Module):
