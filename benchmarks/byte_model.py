@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fractal_dsl.config import parse_config
 from fractal_dsl.config.paths import located
-from fractal_dsl.data import ImageSet, load
+from fractal_dsl.data import ImageSet, load, net_ends
 from fractal_dsl.pipeline import compile_file
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def main() -> None:
     compiled = compile_file(ROOT / "examples" / "bytes.frac")
     program = compiled.program
     config = parse_config(located(program.train, ROOT / "examples"))
-    data = load(config, program.net, program.input, program.output, torch.device("cpu"))
+    data = load(config, program.net, *net_ends(program), torch.device("cpu"))
     bits = bits_per_byte(stretches(data, "train validation"), stretches(data, "test"))
     print(f"order-2 model: {bits:.3f} bits per byte on {len(data.test):,} held-out stretches")
 

@@ -26,7 +26,7 @@ from rich.console import Console
 
 from fractal_dsl import build, compile_file
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.data import load
+from fractal_dsl.data import load, net_ends
 from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.sweep.folder import Sweep, SweepFolder
 from fractal_dsl.sweep.ledger import Ledger
@@ -115,7 +115,7 @@ def validation() -> tuple[float, float]:
     torch.set_num_threads(1)
     compiled = compile_file(DIGITS)
     program = compiled.program
-    images = load(parse_config(program.train), program.net, program.input, program.output, torch.device("cpu"))
+    images = load(parse_config(program.train), program.net, *net_ends(program), torch.device("cpu"))
     model = build(compiled).eval()
     times: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(6):

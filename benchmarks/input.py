@@ -76,7 +76,7 @@ def main() -> None:
 def augmentation(rounds: int) -> list[dict[str, Any]]:
     """Images per second by augmentation and mini-batch."""
     config = parse_config({"dataset": {"name": "synthetic", "size": 5000}, "validation": 0})
-    images = load(config, "N", ops.Tensor("f32", (3, 32, 32)), ops.Tensor("f32", (10,)), CPU)
+    images = load(config, "N", {"x": ops.Tensor("f32", (3, 32, 32))}, {"output": ops.Tensor("f32", (10,))}, CPU)
     rows = []
     for name, how in AUGMENTATIONS.items():
         prepared = replace(images, augment=how)

@@ -31,7 +31,7 @@ from rich.console import Console
 import fractal_dsl.training.step
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig, merge, parse_config
-from fractal_dsl.data import ImageSet, load
+from fractal_dsl.data import ImageSet, load, net_ends
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runtime import build
 from fractal_dsl.tasks.classification import Classification
@@ -99,7 +99,7 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
     compiled = compile_file(EXAMPLES / f"{file}.frac", params)
     config = parse_config(merge(compiled.program.train, [*settings, ("validation", 0), ("epochs", epochs)]))
     program = compiled.program
-    images = load(config, program.net, program.input, program.output, CPU)
+    images = load(config, program.net, *net_ends(program), CPU)
     count = epochs * (len(images.train) // config.batch) * config.batch
     with tempfile.TemporaryDirectory() as folder:
         trained(compiled, config.model_copy(update={"epochs": 1}), images, Path(folder) / "warm")

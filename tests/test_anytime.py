@@ -175,7 +175,7 @@ def test_predictions_are_those_of_evaluation(run: Path, tmp_path: Path) -> None:
     """Arrays of the data set, and the same digits as image files, give the logits that evaluation gets."""
     opened = Run.open(run)
     model = opened.load()
-    data = load(opened.config, "Digits", model.input, model.output, choose_device("cpu"))
+    data = load(opened.config, "Digits", model.inputs, model.outputs, choose_device("cpu"))
     images, _ = digits()
     np.save(tmp_path / "all.npy", images[:50])
     found = list(predict(opened, [tmp_path / "all.npy"], top=10))
@@ -335,7 +335,7 @@ def test_eval_anytime_measures_each_way_to_answer(run: Path) -> None:
 def test_policies_are_those_of_answering_one_by_one(run: Path) -> None:
     opened = Run.open(run)
     model = opened.load()
-    data = load(opened.config, "Digits", model.input, model.output, choose_device("cpu"))
+    data = load(opened.config, "Digits", model.inputs, model.outputs, choose_device("cpu"))
     policy = next(p for p in measure_tradeoff(model, data, data.test)["policies"] if p["confidence"] == 0.9)
     x, y = data.batch(data.test, slice(0, len(data.test)))
     planned = Anytime(model)
@@ -348,7 +348,7 @@ def test_policies_are_those_of_answering_one_by_one(run: Path) -> None:
 def test_measuring_reads_the_data_once_for_all_columns(run: Path) -> None:
     opened = Run.open(run)
     model = opened.load()
-    data = load(opened.config, "Digits", model.input, model.output, choose_device("cpu"))
+    data = load(opened.config, "Digits", model.inputs, model.outputs, choose_device("cpu"))
     x, y = data.batch(data.test, slice(0, len(data.test)))
     found = measure_all(model, data, data.test)
     for k, row in enumerate([*found["columns"], found], 1):

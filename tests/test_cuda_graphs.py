@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.data import load
+from fractal_dsl.data import load, net_ends
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.tasks.classification import Classification
@@ -53,7 +53,7 @@ def test_losses_and_weights_are_those_without(variant: str) -> None:
     for graphs in (False, True):
         config = parse_config(merge(compiled.program.train, [*settings, ("cuda_graphs", graphs)]))
         p, place = compiled.program, torch.device("cuda")
-        images = load(config, p.net, p.input, p.output, place)
+        images = load(config, p.net, *net_ends(p), place)
         stepper = Stepper(build(compiled, 0).to(place).train(), Classification(10), config, place)
         batches = images.batches(images.train, stepper.order(len(images.train), 0), 0)
         losses = [stepper.step(x, y, i, 0.05)[0].item() for i, (x, y) in enumerate(batches)]
@@ -72,4 +72,4 @@ def test_where_there_can_be_none(tmp_path: Path) -> None:
         train(compiled, config, tmp_path / "run", device="cpu", console=Console(file=StringIO()))
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="not for --parallel ddp"):
-        check_graphs(config, torch.device("cuda"), "ddp")
+        check_graphs(config, torch.device("cuda"), "ddp", several=False)

@@ -29,7 +29,12 @@ def get(
 ) -> ImageSet:
     shape = tuple(map(int, into.split(",")))
     return load(
-        parse_config(settings), "Net", Tensor(dtype, shape), Tensor("f32", (classes,)), CPU, vocabulary=vocabulary
+        parse_config(settings),
+        "Net",
+        {"x": Tensor(dtype, shape)},
+        {"output": Tensor("f32", (classes,))},
+        CPU,
+        vocabulary={"x": vocabulary},
     )
 
 
@@ -193,7 +198,13 @@ def test_what_does_not_fit_is_explained(
 
 def test_a_net_without_classes_is_refused() -> None:
     with pytest.raises(UserError, match="one number for each class"):
-        load(parse_config({"dataset": "digits"}), "Net", Tensor("f32", (1, 8, 8)), Tensor("f32", (4, 2, 2)), CPU)
+        load(
+            parse_config({"dataset": "digits"}),
+            "Net",
+            {"x": Tensor("f32", (1, 8, 8))},
+            {"output": Tensor("f32", (4, 2, 2))},
+            CPU,
+        )
 
 
 def test_the_vocabulary_is_the_embeddings() -> None:

@@ -47,10 +47,10 @@ def get(
     return load(
         parse_config({"dataset": dataset, **settings}),
         "Net",
-        Tensor(dtype, tuple(map(int, into.split(",")))),
-        Tensor("f32", (classes,)),
+        {"x": Tensor(dtype, tuple(map(int, into.split(","))))},
+        {"output": Tensor("f32", (classes,))},
         torch.device("cpu"),
-        vocabulary=vocabulary,
+        vocabulary={"x": vocabulary},
         allow_python=allow_python,
         ten_crops=ten_crops,
     )

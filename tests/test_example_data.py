@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.config.paths import located
-from fractal_dsl.data import load
+from fractal_dsl.data import load, net_ends
 from fractal_dsl.pipeline import compile_file
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def test_the_transformer_beats_a_model_of_order_2(place: Path) -> None:
     counting = runpy.run_path(str(ROOT / "benchmarks" / "byte_model.py"))
     program = compile_file(place / "examples" / "bytes.frac").program
     config = parse_config(located(program.train, place / "examples"))
-    data = load(config, program.net, program.input, program.output, torch.device("cpu"))
+    data = load(config, program.net, *net_ends(program), torch.device("cpu"))
     train, test = (counting["stretches"](data, parts) for parts in ("train validation", "test"))
     assert trained(place, "bytes")["bits_per_byte"] < counting["bits_per_byte"](train, test)
 

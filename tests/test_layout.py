@@ -39,7 +39,7 @@ def way(
     supported = settings.pop("bf16", True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)
     place, parallel, task = (settings.pop(k, v) for k, v in WHERE.items())
-    config = with_way(compile_text(text), parse_config({"dataset": "digits", **settings}), place, 1, parallel, task)
+    config = with_way(compile_text(text), parse_config({"dataset": "digits", **settings}), place, 1, parallel, [task])
     assert config.precision != "auto" and config.channels_last != "auto"
     return Way(config.precision, config.channels_last)
 
@@ -101,7 +101,7 @@ def test_small_nets_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "seconds_by_way", lambda *_: pytest.fail("measured"))
     config = parse_config({"dataset": "digits"})
     assert (config.precision, config.channels_last) == ("auto", "auto")
-    config = with_way(compile_text(TEXT), config, CPU, 1, None, "classification")
+    config = with_way(compile_text(TEXT), config, CPU, 1, None, ["classification"])
     assert (config.precision, config.channels_last) == ("fp32", False)
 
 
@@ -109,7 +109,7 @@ def test_a_measurement_leaves_random_numbers_and_threads_alone(monkeypatch: pyte
     monkeypatch.setattr(layout, "SMALL_STEP", 0)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     config = with_way(
-        compile_text(TEXT), parse_config({"dataset": "digits", "batch": 5}), CPU, 1, None, "classification"
+        compile_text(TEXT), parse_config({"dataset": "digits", "batch": 5}), CPU, 1, None, ["classification"]
     )
     assert config.channels_last in (True, False)
     assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads

@@ -11,7 +11,7 @@ from torch import nn
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import ConfigError, merge, parse_config
-from fractal_dsl.data import load
+from fractal_dsl.data import load, net_ends
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule, build
 from fractal_dsl.training.parallel import ParallelKind
@@ -43,7 +43,7 @@ CPU = torch.device("cpu")
 def stepper_of(*settings: tuple[str, Any], way: ParallelKind | None = None) -> Stepper:
     compiled = compile_text(NET)
     config = parse_config(merge(compiled.program.train, settings))
-    images = load(config, "N", compiled.program.input, compiled.program.output, CPU)
+    images = load(config, "N", *net_ends(compiled.program), CPU)
     stepper = make_stepper(way, build(compiled, 1), images.task, config, CPU, None)  # type: ignore[arg-type]
     stepper.train()
     return stepper

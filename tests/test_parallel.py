@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import merge, parse_config
-from fractal_dsl.data import load
+from fractal_dsl.data import load, net_ends
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.plans.stretches import stretches
 from fractal_dsl.runtime import build
@@ -104,7 +104,7 @@ def losses(parallel: ParallelKind | None, text: str, overrides: Overrides, world
     compiled = compile_text(text)
     config = parse_config(merge(compiled.program.train, overrides))
     p = compiled.program
-    images = load(config, p.net, p.input, p.output, CPU)
+    images = load(config, p.net, *net_ends(p), CPU)
     model = build(compiled, config.seed)
     stepper = make_stepper(parallel, model, Classification(4), config, CPU, world)
     stepper.train()

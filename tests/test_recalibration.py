@@ -80,7 +80,7 @@ def test_statistics_are_averages_over_the_training_examples_without_dropout() ->
     )
     model = build(compiled, 1).eval()
     config = parse_config({"dataset": "digits", "validation": 0.0})
-    images = load(config, "N", model.input, model.output, choose_device("cpu"))
+    images = load(config, "N", model.inputs, model.outputs, choose_device("cpu"))
     assert recalibrate(model, images, 10_000, seed=0) == len(images.train)
     x, _ = images.batch(images.train, slice(None))
     first, second = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -186,7 +186,7 @@ net N(x: f32[1, 8, 8]) -> f32[10] = conv2d(4, 1) >> same >> same >> flatten >> l
 
 def test_a_shared_batch_norm_averages_over_its_uses() -> None:
     model = build(compile_text(SHARED), 1).eval()
-    images = load(parse_config({"dataset": "digits"}), "N", model.input, model.output, choose_device("cpu"))
+    images = load(parse_config({"dataset": "digits"}), "N", model.inputs, model.outputs, choose_device("cpu"))
     recalibrate(model, images, 256, seed=0)
     (norm,) = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     seen: list[torch.Tensor] = []
@@ -257,7 +257,7 @@ def re_estimated(ways: tuple[ParallelKind | None, ...], world: World = ALONE) ->
     for way in ways:
         config = parse_config({**compiled.program.train, "recalibrate": {"name": "end", "examples": 100}})
         model = build(compiled, 1)
-        images = load(config, "N", model.input, model.output, torch.device("cpu"))
+        images = load(config, "N", model.inputs, model.outputs, torch.device("cpu"))
         stepper = make_stepper(way, model, images.task, config, torch.device("cpu"), world)
         stepper.train()
         with stepper.recalibrated(images):

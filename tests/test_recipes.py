@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fractal_dsl.config import Cifar, NoAugmentation, Svhn, Translate, parse_config
-from fractal_dsl.data import batch_order, load, vocabulary_of
+from fractal_dsl.data import batch_order, load, net_ends, vocabularies_of
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
@@ -145,10 +145,9 @@ def test_it_trains_on_its_own_kind_of_data(name: str, tmp_path: Path, monkeypatc
     data = load(
         config,
         program.net,
-        program.input,
-        program.output,
+        *net_ends(program),
         torch.device("cpu"),
-        vocabulary=vocabulary_of(compiled.graph),
+        vocabulary=vocabularies_of(compiled.graph),
     )
     model = build(compiled, seed=0).train()
     order = batch_order(len(data.train), config.batch, config.seed, 0)[:1]

@@ -120,6 +120,7 @@ _ARGS = {
     "dims": (2, 3, 1),
     "shape": (16, -1),
     "shifts": (1, 1, 1),
+    "window_size": 4,
 }
 _KINDS = {
     "int": 2,
@@ -185,7 +186,7 @@ def joins() -> str:
 def settings() -> str:
     def default(name: str) -> str:
         value = TrainConfig.model_fields[name].default
-        return f"`{value.name}`" if hasattr(value, "name") else "" if value in (None, []) else f"`{show(value)}`"
+        return f"`{value.name}`" if hasattr(value, "name") else "" if value in (None, [], {}) else f"`{show(value)}`"
 
     def shown(value: Any) -> str:
         return show(tuple(value)) if isinstance(value, list) else show(value)

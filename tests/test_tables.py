@@ -47,7 +47,7 @@ def people(count: int, seed: int = 0) -> list[list[object]]:
 def get(path: Path, width: int, classes: int = 2, trained: DataRecord | None = None, **settings: object) -> ImageSet:
     config = parse_config({"dataset": {"name": "csv", "path": str(path), "target": "size", **settings}})
     into, out = Tensor("f32", (width,)), Tensor("f32", (classes,))
-    return load(config, "Net", into, out, torch.device("cpu"), trained=trained)
+    return load(config, "Net", {"x": into}, {"output": out}, torch.device("cpu"), trained=trained)
 
 
 def refused(path: Path, width: int, classes: int = 2, **settings: object) -> str:
@@ -162,7 +162,7 @@ def test_columns_of_numbers_can_be_an_image(tmp_path: Path) -> None:
     pixels = rng.randint(0, 256, (50, 6))
     rows = [["size", *[f"p{i}" for i in range(6)]], *[[i % 2, *row] for i, row in enumerate(pixels.tolist())]]
     config = parse_config({"dataset": {"name": "csv", "path": str(write(tmp_path / "x.csv", rows)), "target": "size"}})
-    data = load(config, "Net", Tensor("f32", (1, 2, 3)), Tensor("f32", (2,)), torch.device("cpu"))
+    data = load(config, "Net", {"x": Tensor("f32", (1, 2, 3))}, {"output": Tensor("f32", (2,))}, torch.device("cpu"))
     x, y = stored(data.train)
     known = {tuple(row): i % 2 for i, row in enumerate(pixels.tolist())}
     assert x.shape[1:] == (1, 2, 3)

@@ -215,7 +215,7 @@ def loaded(path: Path, into: str, out: str, x: Any, y: Any, dtype: str = "f32", 
     np.savez(path / "a.npz", x=x, y=y)
     config = parse_config({"dataset": f"npz:{path / 'a.npz'}", **settings})
     shapes = [tuple(map(int, shape.split(","))) for shape in (into, out)]
-    return load(config, "Net", ops.Tensor(dtype, shapes[0]), ops.Tensor("f32", shapes[1]), CPU)  # type: ignore[arg-type]
+    return load(config, "Net", {"x": ops.Tensor(dtype, shapes[0])}, {"output": ops.Tensor("f32", shapes[1])}, CPU)  # type: ignore[arg-type]
 
 
 RNG = np.random.default_rng(1)
@@ -339,7 +339,7 @@ def test_a_class_of_the_test_part_alone_is_named_with_its_row(tmp_path: Path) ->
     np.savez(tmp_path / "a.npz", x_train=ROWS, y_train=y, x_test=ROWS, y_test=np.where(COUNT == 5, 2, y))
     config = parse_config({"dataset": f"npz:{tmp_path / 'a.npz'}"})
     with pytest.raises(UserError, match=r"no training example is of class `2`, but .*y_test\[5\] is"):
-        load(config, "Net", ops.Tensor("f32", (3,)), ops.Tensor("f32", (3,)), CPU)
+        load(config, "Net", {"x": ops.Tensor("f32", (3,))}, {"output": ops.Tensor("f32", (3,))}, CPU)
 
 
 def test_nothing_is_left_behind_by_refused_targets(tmp_path: Path) -> None:

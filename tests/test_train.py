@@ -234,7 +234,7 @@ def test_a_column_that_overflows_is_no_divergence(tmp_path: Path) -> None:
             value.fill_(1e-38)
         if name.endswith("conv2d.weight"):
             value.mul_(1e30)
-    images = load(parse_config(spec.program.train), "Tiny", model.input, model.output, torch.device("cpu"))
+    images = load(parse_config(spec.program.train), "Tiny", model.inputs, model.outputs, torch.device("cpu"))
     measured = measure_all(model, images, images.test)
     assert measured["columns"][1]["loss"] == pytest.approx(3.4028e38, rel=1e-4)
     json.dumps(measured, allow_nan=False)

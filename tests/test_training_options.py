@@ -357,7 +357,7 @@ def test_what_is_tracked(tmp_path: Path) -> None:
 def tracked_images(model: FractalModule) -> Any:
     from fractal_dsl.data import load
 
-    return load(parse_config(tiny().program.train), "Tiny", model.input, model.output, CPU)
+    return load(parse_config(tiny().program.train), "Tiny", model.inputs, model.outputs, CPU)
 
 
 # --- reports of several runs

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.graph.path_lengths import path_lengths
 from fractal_dsl.language.diagnostics import FracError
@@ -19,7 +18,6 @@ from fractal_dsl.pipeline import checked, compile_text
 from fractal_dsl.plans.plan_on_graph import cost, needed, plan_of_spec
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from fractal_dsl.training.train import train
 from tests.test_render import read as read_picture
 
 CONV = "layer conv(out: int) = conv2d(out, 3, padding=1) >> relu\n"
@@ -216,7 +214,7 @@ def test_a_net_takes_its_inputs_in_order_and_returns_a_tuple() -> None:
     torch.testing.assert_close(model(left, right, model.full_plan()), expected)
     torch.testing.assert_close(torch.export.export(model, (left, right)).module()(left, right), expected)
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(left, right), expected)
-    assert [*model.inputs] == ["left", "right"] and [o.shape for o in model.outputs] == [(1,), (8,)]
+    assert [*model.inputs] == ["left", "right"] and [o.shape for o in model.outputs.values()] == [(1,), (8,)]
     twin = copy.deepcopy(model)
     torch.testing.assert_close(twin(left, right), expected)
 
@@ -225,7 +223,8 @@ def test_figures_of_several_inputs_and_outputs() -> None:
     summary = compile_text(PAIR).summary
     assert (summary.params, summary.weighted_depth) == (8 * 9 + 8 + 17, 2)
     facts = summary.json()
-    assert facts["inputs"] == {"left": [1, 6, 6], "right": [1, 6, 6]} and facts["outputs"] == [[1], [8]]
+    assert facts["inputs"] == {"left": [1, 6, 6], "right": [1, 6, 6]}
+    assert facts["outputs"] == {"output1": [1], "output2": [8]}
     assert "input_shape" not in facts
     with pytest.raises(UserError, match="has 2 inputs"):
         assert summary.input_shape
@@ -261,8 +260,3 @@ def test_the_same_value_can_be_several_outputs() -> None:
     x = torch.randn(2, 4)
     one, two, three = model(x)
     assert torch.equal(one, two) and torch.equal(three, x)
-
-
-def test_training_refuses_several_inputs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="net Pair has 2 inputs"):
-        train(compile_text(PAIR), TrainConfig.model_validate({"dataset": "digits", "epochs": 1}), tmp_path / "run")

@@ -10,7 +10,7 @@ from msgspec import Struct
 from fractal_dsl.builder.declaration import Declaration, Holder, body_of, declarations_of
 from fractal_dsl.builder.errors import BuilderError
 from fractal_dsl.builder.lift import arguments, lift
-from fractal_dsl.builder.nodes import LOCAL, Ref
+from fractal_dsl.builder.nodes import LOCAL, Ref, declared_name
 from fractal_dsl.builder.places import here
 from fractal_dsl.builder.settings import Train
 from fractal_dsl.builder.signature import Signature
@@ -94,14 +94,25 @@ class Net(Holder):
         return self.compile()._repr_mimebundle_(include, exclude)  # pyright: ignore[reportPrivateUsage]
 
 
+def _outputs(
+    to: TensorType | tuple[TensorType, ...] | Mapping[str, TensorType], signature: Signature
+) -> list[tuple[s.Name | None, TensorType]]:
+    """The outputs of a net with their names, if they have names."""
+    if isinstance(to, Mapping):
+        names = [s.Name(declared_name(name, signature.at), signature.at) if len(to) > 1 else None for name in to]
+        return list(zip(names, to.values(), strict=True))
+    return [(None, type) for type in (to if isinstance(to, tuple) else (to,))]
+
+
 def net(
     *inputs: TensorType,
-    to: TensorType | tuple[TensorType, ...],
+    to: TensorType | tuple[TensorType, ...] | Mapping[str, TensorType],
     options: Iterable[Option] = (),
     train: Train | None = None,
 ) -> Callable[[Callable[..., Block | tuple[Block, ...]]], Net]:
     """A network. The function's parameters are the names of the inputs; it returns the block between them and ``to``.
-    For several outputs, ``to`` is a tuple of types, and the function returns a tuple of blocks.
+    For several outputs, ``to`` is a tuple of types, or a mapping from names to types, and the function returns a tuple
+    of blocks.
 
     >>> from fractal_dsl.builder import flatten, linear
     >>> @net(f32[1, 8, 8], to=f32[10], options=[init("xavier")])
@@ -131,7 +142,7 @@ def net(
             else:
                 body = body_of(signature, result, Block, "a block")
             ends = tuple([s.Parameter(n, t.tree, None, signature.at) for n, t in zip(names, inputs, strict=True)])
-            outputs = tuple([t.tree for t in (to if isinstance(to, tuple) else (to,))])
+            outputs = tuple([s.Output(name, type.tree, signature.at) for name, type in _outputs(to, signature)])
             name = s.Name(signature.name, signature.at)
             body = with_values(body, declaration)
             return s.NetDecl(name, ends, outputs, given, body, signature.at, signature.doc)

@@ -61,12 +61,17 @@ def eval(
         say(json.dumps(result, indent=2))
         return
     rows = [("whole net", result), *((f"column {row['column']}", row) for row in result["columns"])]
-    figures = TASKS[opened.data().task]
-    cells = [
-        (name, f"loss {row['loss']:.4f}", *(f"{m.label} {m.text(row[m.key])}" for m in figures.of(row)))
-        for name, row in rows
-    ]
-    say("\n".join(aligned(cells, "<")))
+    cells: list[tuple[str, ...]] = []
+    for output, task in opened.data().tasks.items():
+        for name, row in rows:
+            prefix = f"{output}, " if "outputs" in row else ""
+            own = row["outputs"][output] if prefix else row
+            shown = [f"{m.label} {m.text(own[m.key])}" for m in TASKS[task].of(own)]
+            cells.append((prefix + name, f"loss {own['loss']:.4f}", *shown))
+    if "outputs" in result:
+        cells.insert(0, ("weighted sum", f"loss {result['loss']:.4f}"))
+    width = max(map(len, cells))
+    say("\n".join(aligned([(*row, *[""] * (width - len(row))) for row in cells], "<")))
     if anytime:
         say("\n".join(["", *_tradeoff(result["anytime"]), "", f"drawn in {run / 'anytime.svg'}"]))
 

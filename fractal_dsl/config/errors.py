@@ -41,6 +41,7 @@ _WANTED = {
     "string_too_short": "a non-empty string",
     "string_too_long": "a string of at most {max_length} characters",
     "list_type": "a list",
+    "dict_type": "`by_output(main=1, aux=0.3)`, a weight for each output",
     "too_short": "a non-empty list",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
@@ -59,6 +60,9 @@ def finding(error: ErrorDetails, data: Mapping[str, Any]) -> SettingFinding:
         return (), error["msg"].removeprefix("Value error, "), None
     first, *inner = error["loc"]
     setting = str(first)
+    if setting == "losses" and inner[1:2] == ["loss"]:  # the loss of an output
+        _, message, advice = finding({**error, "loc": ("loss", *inner[2:])}, {"loss": {"name": (*inner[2:], None)[0]}})
+        return (first, *inner), message.replace("`loss", f"`losses.{inner[0]}"), advice
     if inner and inner[0] in _names(setting):
         del inner[0]
     path, where = (first, *inner), ".".join(map(str, (first, *inner)))
@@ -122,7 +126,7 @@ def variants(setting: str) -> tuple[type[Settings], ...]:
         return tuple(m for arg in get_args(annotation) for m in models(arg))
 
     field = TrainConfig.model_fields.get(setting)
-    return models(field.annotation) if field else ()
+    return tuple(m for m in (models(field.annotation) if field else ()) if "name" in m.model_fields)
 
 
 def _names(setting: str) -> list[str]:

@@ -1,10 +1,11 @@
 """Tasks by name, and the losses that can be chosen for them."""
 
-from typing import Annotated, Final, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fractal_dsl.config.settings import Settings
+from fractal_dsl.config.settings import Settings, named
 
 TaskName = Literal["classification", "multilabel", "regression", "segmentation", "tokens"]
 LossName = Literal["cross_entropy", "binary_cross_entropy", "squared", "absolute", "huber"]
@@ -71,6 +72,42 @@ class Huber(Settings):
 
 
 Loss = Annotated[CrossEntropy | BinaryCrossEntropy | Squared | Absolute | Huber, Field(discriminator="name")]
+
+
+class OutputLoss(Settings):
+    """The loss of one of several outputs, and its weight in the sum. With weight 0 the output is not trained."""
+
+    weight: float = Field(default=1.0, ge=0, description="factor of the loss; 0: the output needs no targets")
+    loss: Annotated[Loss | None, named(None)] = Field(
+        default=None, description="what training minimises; by default `loss`, or the loss of the output's task"
+    )
+
+
+def by_output() -> BeforeValidator:
+    """``by_output(main=1, aux=huber(delta=2, weight=0.3))``: a weight, a loss or both for each output, by name."""
+
+    def expand(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return cast(object, value)
+        outputs = dict(cast(Mapping[str, Any], value))
+        if outputs.pop("name", "by_output") != "by_output":
+            raise ValueError("write `losses = by_output(NAME=WEIGHT)`, with the names of outputs")
+        return {name: _output_loss(one) for name, one in outputs.items()}
+
+    return BeforeValidator(expand)
+
+
+def _output_loss(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return {"weight": value}
+    if isinstance(value, str):
+        return {"loss": value}
+    if isinstance(value, Mapping) and "name" in value:
+        loss = dict(cast(Mapping[str, Any], value))
+        weight = {"weight": loss.pop("weight")} if "weight" in loss else {}
+        return {**weight, "loss": loss}
+    return cast(object, value)
+
 
 LOSSES: Final[dict[TaskName, tuple[LossName, ...]]] = {
     "classification": ("cross_entropy",),

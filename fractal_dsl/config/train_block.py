@@ -34,6 +34,8 @@ def _place(setting: Setting, path: tuple[str | int, ...]) -> Span:
     A path of two keys leads to a nested setting, such as ``lr`` in ``optimizer = sgd(lr=0.1)``.
     """
     match path:
+        case ("losses", output, *_) if isinstance(setting.value, Call):
+            return next((a.span for a in setting.value.args if a.name == output), setting.value.span)
         case (_, *_, inner) if isinstance(setting.value, Call):
             return next((a.span for a in setting.value.args if a.name == inner), setting.value.span)
         case _:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, short_form
 from fractal_dsl.config.distillation import Distill
-from fractal_dsl.config.losses import LOSSES, Loss, TaskName
+from fractal_dsl.config.losses import LOSSES, Loss, OutputLoss, TaskName, by_output
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
 from fractal_dsl.config.recalibration import NoRecalibration, Recalibration
 from fractal_dsl.config.settings import Settings, named
@@ -30,6 +30,11 @@ class TrainConfig(Settings):
     )
     loss: Annotated[Loss | None, named(None)] = Field(
         default=None, description="what training minimises; by default the loss of the task"
+    )
+    losses: Annotated[dict[str, OutputLoss], by_output()] = Field(
+        default={},
+        description="for nets with several outputs: `by_output(main=1, aux=0.3)` weighs their losses. An output that "
+        "is not named has weight 1",
     )
     epochs: int = Field(default=10, ge=1, le=1_000_000, description="passes over the training examples")
     batch: int = Field(default=32, ge=1, le=1_000_000, description="examples in a mini-batch")

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from fractal_dsl.data.parts import Batch
+from fractal_dsl.runtime.arguments import tensors_in
 
 _Ready = tuple[Batch, Any]
 """A mini-batch, and the CUDA event after which it is on the device; None elsewhere."""
@@ -71,6 +72,6 @@ def _received(ready: _Ready, device: torch.device) -> Batch:
     if event is not None:
         current = cast(Any, torch.cuda).current_stream(device)
         current.wait_event(event)
-        for tensor in batch:
+        for tensor in [tensor for part in batch for tensor in tensors_in(part)]:
             tensor.record_stream(current)
     return batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import Npz
+from fractal_dsl.data.named_arrays import INPUTS, PARTS, TARGETS, Arrays, array_name, by_end, check_ends
+from fractal_dsl.data.several import SeveralExamples
 from fractal_dsl.data.source import MAX_BYTES, Examples, Splits, numbered
 from fractal_dsl.data.values import checked_values
-
-_INPUTS, _TARGETS = ("inputs", "images", "x"), ("targets", "labels", "masks", "y")
-_PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 
 
 def digits() -> Splits:
@@ -28,53 +27,104 @@ def digits() -> Splits:
         return Splits(Examples(archive["images"][:, None], archive["labels"].astype(np.int64), numbered(10)))
 
 
-def npz(config: Npz, into: ops.Tensor, vocabulary: int | None) -> Splits:
-    """The arrays of an archive, in the net's layout. Raises UserError if it has no usable arrays."""
+def npz(
+    config: Npz,
+    net: str,
+    into: Mapping[str, ops.Tensor],
+    out: Sequence[str],
+    trained: Sequence[str],
+    vocabulary: Mapping[str, int | None],
+) -> Splits:
+    """The arrays of an archive, in the layout of a net, for its inputs ``into`` and those of its outputs ``out`` that
+    are ``trained``.
+
+    Raises UserError if it has no usable arrays.
+    """
     path = Path(config.path)
     arrays = _read(path)
-    arrays_of = {part: _pair(path, arrays, part) for part in _PARTS}
-    if arrays_of["train"] is None:
-        there = ", ".join(sorted(arrays)) or "nothing"
-        raise UserError(
-            f"{path} must have arrays `inputs` and `targets`, `images` and `labels`, `x` and `y`, or "
-            f"x_train and y_train, but it has {there}"
-        )
-    for name in [name for pair in arrays_of.values() if pair for name in pair]:
-        if not arrays[name].ndim or not len(arrays[name]):
-            raise UserError(f"{path}: {name} has no examples: its shape is {list(arrays[name].shape)}")
-    inputs = {part: _inputs(arrays[n[0]], into, vocabulary, f"{path}: {n[0]}") for part, n in arrays_of.items() if n}
-    made: dict[str, Examples] = {}
-    for part, names in arrays_of.items():
-        if names:
-            made[part] = _examples(path, inputs[part], arrays[names[1]], names, config.ignored)
-    return Splits(made["train"], made.get("validation"), made.get("test"))
+    check_ends(path, arrays, net, [*into], out)
+    made: dict[str, SeveralExamples] = {}
+    for part in PARTS:
+        inputs, targets = _inputs_of(path, arrays, part, [*into]), _targets_of(path, arrays, part, trained)
+        if part == "train" and (inputs is None or targets is None):
+            raise _absent(path, arrays, [*into], trained, inputs is None)
+        if inputs is None or targets is None:
+            continue
+        for name in (*inputs.values(), *targets.values()):
+            if not arrays[name].ndim or not len(arrays[name]):
+                raise UserError(f"{path}: {name} has no examples: its shape is {list(arrays[name].shape)}")
+        given = {
+            end: _inputs(arrays[name], into[end], vocabulary.get(end), f"{path}: {name}")
+            for end, name in inputs.items()
+        }
+        made[part] = _examples(path, arrays, given, inputs, targets, config.ignored)
+        if [*targets] != [*made["train"].targets_of]:
+            raise UserError(f"{path}: the targets for {part} are not of the same outputs as those for training")
+    several = len(into) > 1 or len(made["train"].targets_of) > 1
+    sources = {part: source if several else source.alone() for part, source in made.items()}
+    return Splits(sources["train"], sources.get("validation"), sources.get("test"))
 
 
-def _pair(path: Path, arrays: Mapping[str, object], part: str) -> tuple[str, str] | None:
-    """The names of a part's inputs and targets, as NumPy users, Keras (``x_train``) and MedMNIST (``train_images``)
-    write them; None if there are none. The part's name may be missing for training examples. Raises UserError if two
-    arrays could be meant.
-    """
-    pair: list[str] = []
-    for bases in (_INPUTS, _TARGETS):
-        names = [n for base in bases for p in _PARTS[part] for n in (f"{base}_{p}", f"{p}_{base}")]
-        names += bases if part == "train" else ()
-        there = [name for name in names if name in arrays]
-        if len(there) > 1:
-            raise UserError(f"{path} has both {there[0]} and {there[1]}: keep the one to use")
-        pair += there
-    return (pair[0], pair[1]) if len(pair) == 2 else None
+def _inputs_of(path: Path, arrays: Arrays, part: str, inputs: Sequence[str]) -> dict[str, str] | None:
+    """The names of the arrays with the inputs of a part, by input; None if there are none."""
+    plain = array_name(path, arrays, INPUTS, part)
+    if len(inputs) == 1 and plain is not None:
+        return {inputs[0]: plain}
+    if plain is not None:
+        wanted = " and ".join(f"{plain}.{name}" for name in inputs)
+        raise UserError(f"{path} has {plain}, but the net has several inputs: store them as {wanted}")
+    return by_end(path, arrays, INPUTS, part, inputs, "input")
 
 
-def _examples(path: Path, x: NDArray[Any], y: NDArray[Any], names: tuple[str, str], ignored: int | None) -> Examples:
+def _targets_of(path: Path, arrays: Arrays, part: str, outputs: Sequence[str]) -> dict[str, str] | None:
+    """The names of the arrays with the targets of a part, by output: only the first if all share them."""
+    plain, own = array_name(path, arrays, TARGETS, part), by_end(path, arrays, TARGETS, part, outputs, "output")
+    if plain is not None and own is not None:
+        raise UserError(f"{path} has both {plain} and {next(iter(own.values()))}: keep the one to use")
+    return {outputs[0]: plain} if plain is not None else own
+
+
+def _absent(path: Path, arrays: Arrays, inputs: Sequence[str], outputs: Sequence[str], no_inputs: bool) -> UserError:
+    """The error for an archive without training examples."""
+    there = ", ".join(sorted(arrays)) or "nothing"
+    if len(inputs) > 1 and no_inputs:
+        wanted = " and ".join(f"x_train.{name}" for name in inputs)
+        return UserError(f"{path} must have an array for each input, {wanted}, but it has {there}")
+    if len(outputs) > 1 and not no_inputs:
+        wanted = " and ".join(f"y_train.{name}" for name in outputs)
+        return UserError(f"{path} must have y_train for all outputs, or {wanted}, but it has {there}")
+    return UserError(
+        f"{path} must have arrays `inputs` and `targets`, `images` and `labels`, `x` and `y`, or "
+        f"x_train and y_train, but it has {there}"
+    )
+
+
+def _examples(
+    path: Path,
+    arrays: Arrays,
+    given: Mapping[str, NDArray[Any]],
+    inputs: Mapping[str, str],
+    targets: Mapping[str, str],
+    ignored: int | None,
+) -> SeveralExamples:
     """The inputs and targets of a part. Raises UserError if their numbers differ."""
-    if len(x) != len(y):
-        raise UserError(
-            f"{path} has {len(x):,} {names[0]} and {len(y):,} {names[1]}, but needs a target for each input"
-        )
-    if y.dtype.kind not in "buif":
-        raise UserError(f"{path}: {names[1]} contains {y.dtype}, but targets must be numbers")
-    return Examples(x, y, split="by content", named=f"{path}: {names[1]}[{{}}]".format, ignored=ignored)
+    first, x = next(iter(inputs.values())), next(iter(given.values()))
+    for name in (*inputs.values(), *targets.values()):
+        if len(arrays[name]) != len(x):
+            both = f"{path} has {len(x):,} {first} and {len(arrays[name]):,} {name}"
+            needs = "a target for each input" if name in targets.values() else "as many of each input"
+            raise UserError(f"{both}, but needs {needs}")
+    for name in targets.values():
+        if arrays[name].dtype.kind not in "buif":
+            raise UserError(f"{path}: {name} contains {arrays[name].dtype}, but targets must be numbers")
+
+    def examples(x: NDArray[Any], name: str) -> Examples:
+        return Examples(x, arrays[name], split="by content", named=f"{path}: {name}[{{}}]".format, ignored=ignored)
+
+    main = next(iter(targets.values()))
+    return SeveralExamples(
+        {end: examples(x, main) for end, x in given.items()}, {end: examples(x, name) for end, name in targets.items()}
+    )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

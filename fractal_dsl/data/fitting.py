@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.texts import counted
+from fractal_dsl.base.texts import counted, shortened
 from fractal_dsl.config import (
     Csv,
     Dataset,
@@ -25,34 +25,72 @@ from fractal_dsl.config import (
 )
 from fractal_dsl.data.folders import ImageFiles
 from fractal_dsl.data.masks import MaskedImages
+from fractal_dsl.data.plugin import PluginExamples
+from fractal_dsl.data.several import SeveralExamples
 from fractal_dsl.data.source import ExampleSource, Rows, Splits, classes_of
-from fractal_dsl.tasks import Task, infer
+from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.several import heads_of, infer_several
 from fractal_dsl.tasks.targets import Targets
 
 Parts = Sequence[tuple[ExampleSource, Rows]]
 """The examples for training, validation and testing."""
 
 
-def judged(config: TrainConfig, splits: Splits, net: str, into: ops.Tensor, out: ops.Tensor) -> tuple[Task, Splits]:
+Named = SeveralExamples | PluginExamples
+"""Sources that give several inputs, or targets for each of several outputs, by name."""
+
+
+def judged(
+    config: TrainConfig, splits: Splits, net: str, into: Mapping[str, ops.Tensor], out: Mapping[str, ops.Tensor]
+) -> tuple[Task, Splits]:
     """The task of a net on a data set, and the data set with its targets as the task takes them.
 
     Raises UserError if the inputs or the targets do not fit the net.
     """
     assert config.dataset is not None
-    raw = {name: source.raw() for name, source in splits.given().items()}
-    task = infer(config, net, out, raw["train"], splits.train.unit)
-    classes = _classes(config.dataset, raw, out) if task.name == "classification" else None
-    given = splits.train.input
-    if given != into or classes not in (None, out.shape[0]):
-        examples = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
-        result = out if classes is None else f"f32[{classes}]"
-        published = not isinstance(config.dataset, Folder | Npz | Csv | Text | Python)
-        synthetic = ", or add `--set dataset=synthetic`, which generates examples of the net's own type"
-        raise UserError(
-            f"`{config.dataset.name}` has {examples}, but net {net} takes {into} and gives {out}; "
-            f"declare `net {net}(x: {given}) -> {result}`{synthetic if published else ''}"
-        )
+    raw = {part: _raw(source, [*out]) for part, source in splits.given().items()}
+    task = infer_several(config, net, out, raw["train"], splits.train.unit)
+    for head in heads_of(task):
+        targets = {part: by_output[head.name] for part, by_output in raw.items()}
+        classes = _classes(config.dataset, targets, out[head.name]) if head.task.name == "classification" else None
+        if len(into) == 1 and len(out) == 1:
+            _check_ends(config.dataset, splits.train.input, classes, net, *into.values(), *out.values())
+        elif classes not in (None, out[head.name].shape[0]):
+            raise UserError(
+                f"`{config.dataset.name}` has {classes} classes for the output `{head.name}` of net {net}, which gives "
+                f"{out[head.name]}: declare `{head.name}: f32[{classes}]`"
+            )
+    train = splits.train
+    given = train.types() if isinstance(train, Named) else {next(iter(into)): train.input}
+    for name, tensor in into.items():
+        if given[name] != tensor:
+            raise UserError(
+                f"`{config.dataset.name}` has inputs {given[name]}, but net {net} takes {tensor} as `{name}`"
+            )
     return task, splits.judged(task)
+
+
+def _raw(source: ExampleSource, outputs: Sequence[str]) -> dict[str, Targets]:
+    """The targets as stored, by output. All share those of the first if there are no others."""
+    own = source.raws() if isinstance(source, Named) else {}
+    shared = source.raw() if len(own) < 2 else None
+    return {name: shared or own[name] for name in outputs if shared or name in own}
+
+
+def _check_ends(
+    choice: Dataset, given: ops.Tensor, classes: int | None, net: str, into: ops.Tensor, out: ops.Tensor
+) -> None:
+    """Raise UserError if inputs or classes do not fit a net with one input and one output."""
+    if given == into and classes in (None, out.shape[0]):
+        return
+    examples = f"inputs {given}" + (f" of {classes} classes" if classes is not None else "")
+    result = out if classes is None else f"f32[{classes}]"
+    published = not isinstance(choice, Folder | Npz | Csv | Text | Python)
+    synthetic = ", or add `--set dataset=synthetic`, which generates examples of the net's own type"
+    raise UserError(
+        f"`{choice.name}` has {examples}, but net {net} takes {into} and gives {out}; "
+        f"declare `net {net}(x: {given}) -> {result}`{synthetic if published else ''}"
+    )
 
 
 def _classes(choice: Dataset, raw: dict[str, Targets], out: ops.Tensor) -> int | None:
@@ -93,21 +131,31 @@ def _check_gaps(raw: dict[str, Targets], outputs: int, high: int) -> None:
             )
 
 
-def check_augmentation(config: TrainConfig, splits: Splits, task: Task, into: ops.Tensor, out: ops.Tensor) -> None:
+def check_augmentation(
+    config: TrainConfig, splits: Splits, task: Task, inputs: Mapping[str, ops.Tensor], out: Mapping[str, ops.Tensor]
+) -> None:
     """Raise UserError if the inputs cannot be augmented, or the targets cannot be moved with them."""
     how = config.augment
     if isinstance(how, NoAugmentation):
         return
+    if len(inputs) > 1:
+        raise UserError(
+            f"`augment` moves one image, but the net takes {shortened([*inputs])}, which may belong together: set "
+            "augment=none"
+        )
+    (into,) = inputs.values()
     if into.dtype != "f32" or len(into.shape) != 3:
         raise UserError(f"`augment` is for images, f32[channels, height, width], but the net takes {into}")
     if isinstance(how, ResizedCrop) and not isinstance(splits.train, ImageFiles | MaskedImages):
         raise UserError("`resized_crop` is for image files, from `imagenet` or a `folder`: use `translate` here")
     if isinstance(how, Translate) and how.padding == "reflect" and how.pixels >= min(into.shape[1:]):
         raise UserError(f"an image of {into} is too small to reflect {how.pixels} pixels: lower `augment.pixels`")
-    if task.name == "regression" and len(out.shape) > 1:
-        raise UserError(f"`augment` moves images, but not their targets, {out}: set augment=none")
-    if task.name == "segmentation" and isinstance(how, Translate) and how.pixels and out.shape[1:] != into.shape[1:]:
-        raise UserError(f"masks of {out} cannot be translated with images of {into}: set `augment.pixels` to 0")
+    for head in heads_of(task):
+        given, moves = out[head.name], isinstance(how, Translate) and how.pixels
+        if head.task.name == "regression" and len(given.shape) > 1:
+            raise UserError(f"`augment` moves images, but not their targets, {given}: set augment=none")
+        if head.task.name == "segmentation" and moves and given.shape[1:] != into.shape[1:]:
+            raise UserError(f"masks of {given} cannot be translated with images of {into}: set `augment.pixels` to 0")
 
 
 def check_parts(config: TrainConfig, splits: Splits, task: Task, parts: Parts) -> None:
@@ -131,11 +179,18 @@ def check_parts(config: TrainConfig, splits: Splits, task: Task, parts: Parts) -
         if len(source) > 1 and source.split == "by content" and len(np.unique(source.places())) == 1:
             raise UserError(f"`{choice.name}` has {count}, but their inputs are equal, and equal inputs share a part")
         raise UserError(f"`{choice.name}` has {count}, {_too_few(choice)}")
-    if source.targets is not None:
-        _check_seen(task, parts, source.targets[rows])
+    for head in heads_of(task):
+        own = [(_of_output(one, head.name), chosen) for one, chosen in parts]
+        if (targets := own[0][0].targets) is not None:
+            _check_seen(head.task, own, targets[rows])
     if config.validation and not len(parts[1][1]):
         share = f"`validation` = {config.validation:g} of {len(rows):,} training examples selects none"
         raise UserError(f"{share}: raise it, or set 0 to keep the last weights as the best")
+
+
+def _of_output(source: ExampleSource, name: str) -> ExampleSource:
+    """The examples with the targets of one output."""
+    return source.of_output(name) if isinstance(source, SeveralExamples) else source
 
 
 def _check_seen(task: Task, parts: Parts, train: NDArray[Any]) -> None:

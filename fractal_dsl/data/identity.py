@@ -9,9 +9,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from fractal_dsl.config import Dataset
+from fractal_dsl.data.plugin import PluginExamples
+from fractal_dsl.data.several import SeveralExamples
 from fractal_dsl.data.source import ExampleSource, Moments, Rows, SourceRecord, Splits
-from fractal_dsl.runs.data_record import DataRecord, Inputs, TargetRecord
+from fractal_dsl.runs.data_record import DataRecord, InputRecord, Inputs, OutputRecord, TargetRecord
 from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.several import Several
 
 _USES = ("training", "validation", "test")
 
@@ -20,7 +23,7 @@ def identified(
     choice: Dataset,
     splits: Splits,
     parts: Sequence[tuple[ExampleSource, Rows]],
-    moments: Moments,
+    moments: Sequence[Moments],
     task: Task,
 ) -> DataRecord:
     """The record of a data set and its parts for training, validation and test."""
@@ -38,8 +41,8 @@ def identified(
         classes=list(names) if task.numbered() else [],
         inputs=Inputs(train.dtype, list(splits.train.input.shape), low, high),
         images=train.images,
-        mean=moments[0].tolist(),
-        std=moments[1].tolist(),
+        mean=moments[0][0].tolist(),
+        std=moments[0][1].tolist(),
         split=splits.train.split if held else "given",
         examples={use: len(rows) for use, (_, rows) in zip(_USES, parts, strict=True)},
         passed_over=dict(sum((f.skipped for f in records.values()), train.skipped - train.skipped)),
@@ -48,9 +51,36 @@ def identified(
         task=task.name,
         loss=task.loss_name,
         targets=_targets(task, *parts[0]),
+        by_input=_by_input(*parts[0], moments),
+        by_output=_by_output(task, *parts[0]),
         table=train.table,
         new=dict(sum((f.new for f in records.values()), Counter[str]())),
     )
+
+
+def _by_input(source: ExampleSource, rows: Rows, moments: Sequence[Moments]) -> dict[str, InputRecord]:
+    """Each of several inputs; empty for one."""
+    if not isinstance(source, SeveralExamples | PluginExamples) or len(source.inputs) == 1:
+        return {}
+    kinds = source.kinds(rows)
+    return {
+        name: InputRecord(kind, mean.tolist(), std.tolist())
+        for (name, kind), (mean, std) in zip(kinds.items(), moments, strict=True)
+    }
+
+
+def _by_output(task: Task, source: ExampleSource, rows: Rows) -> dict[str, OutputRecord]:
+    """Each of several outputs; empty for one."""
+    if not isinstance(task, Several):
+        return {}
+    records: dict[str, OutputRecord] = {}
+    for head in task.heads:
+        own = source.of_output(head.name) if isinstance(source, SeveralExamples) else source
+        names = own.names or head.task.numbered()
+        classes = list(names) if head.task.numbered() else []
+        targets = _targets(head.task, own, rows)
+        records[head.name] = OutputRecord(head.weight, head.task.name, head.task.loss_name, classes, targets)
+    return records
 
 
 def _targets(task: Task, source: ExampleSource, rows: Rows) -> TargetRecord | None:

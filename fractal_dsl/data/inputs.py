@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -37,6 +37,61 @@ class NamedInput(NamedTuple):
     row: int | None
 
 
+def read_examples(
+    path: Path,
+    inputs: Mapping[str, ops.Tensor],
+    trained: DataRecord,
+    vocabularies: Mapping[str, int | None],
+    say: Callable[[str], object],
+) -> list[NamedInput]:
+    """``read_inputs`` for a net with any number of inputs. A value of several inputs is a tuple.
+
+    The arrays of an .npz file are then ``x.NAME`` or ``NAME``, by the names of the inputs.
+    """
+    if len(inputs) == 1:
+        ((name, into),) = inputs.items()
+        return read_inputs(path, into, trained, vocabularies[name], say)
+    wanted = ", ".join(f"x.{name}" for name in inputs)
+    if path.suffix.lower() != ".npz":
+        raise UserError(f"{path}: the net has several inputs, {shortened([*inputs])}: give an .npz file with {wanted}")
+    arrays = _archive(path)
+    columns: list[Tensor] = []
+    for name, into in inputs.items():
+        there = [n for n in (f"{base}.{name}" for base in _NAMES) if n in arrays] + [name] * (name in arrays)
+        if len(there) != 1:
+            has = shortened([*arrays]) or "nothing"
+            raise UserError(f"{path} must have one array for each input, {wanted}, but it has {has}")
+        where, record = f"{path}: {there[0]}", trained.of_input(name)
+        columns.append(_checked(arrays[there[0]], into, record.inputs, vocabularies[name], where, say))
+    counts = {name: len(column) for name, column in zip(inputs, columns, strict=True)}
+    if len({*counts.values()}) > 1:
+        raise UserError(f"{path} has as many of each input as examples, but there are {_counts(counts)}")
+    rows = cast(list[Tensor], [*zip(*columns, strict=True)])
+    return [NamedInput(str(path) if len(rows) == 1 else f"{path}[{row}]", x, path, row) for row, x in enumerate(rows)]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{count:,} of `{name}`" for name, count in counts.items())
+
+
+def _checked(
+    array: NDArray[Any],
+    into: ops.Tensor,
+    trained: Inputs,
+    vocabulary: int | None,
+    where: str,
+    say: Callable[[str], object],
+) -> Tensor:
+    """An array of one or several inputs as a tensor [n, …]. Raises UserError if it does not fit."""
+    rows = _rows(array, into.shape)
+    if rows is None:
+        raise UserError(f"{where} is {array.dtype} {list(array.shape)}, but the net takes {into}, one or several")
+    inputs = torch.from_numpy(checked_values(rows, into, vocabulary, where))
+    if into.dtype == "f32":
+        _check_range(rows, trained, where, say)
+    return inputs
+
+
 def read_inputs(
     path: Path, into: ops.Tensor, trained: DataRecord, vocabulary: int | None, say: Callable[[str], object]
 ) -> list[NamedInput]:
@@ -53,14 +108,8 @@ def read_inputs(
         return _table_rows(path, into, trained.table, say)
     if path.suffix.lower() not in (".npy", ".npz"):
         return [NamedInput(str(path), _image(path, into, trained, say), path, None)]
-    array = _array(path)
-    rows = _rows(array, into.shape)
-    if rows is None:
-        raise UserError(f"{path} is {array.dtype} {list(array.shape)}, but the net takes {into}, one or several")
-    inputs = torch.from_numpy(checked_values(rows, into, vocabulary, str(path)))
-    if into.dtype == "f32":
-        _check_range(rows, trained.inputs, path, say)
-    names = [str(path)] if len(rows) == 1 else [f"{path}[{i}]" for i in range(len(rows))]
+    inputs = _checked(_array(path), into, trained.inputs, vocabulary, str(path), say)
+    names = [str(path)] if len(inputs) == 1 else [f"{path}[{i}]" for i in range(len(inputs))]
     return [NamedInput(name, x, path, row) for row, (name, x) in enumerate(zip(names, inputs, strict=True))]
 
 
@@ -88,12 +137,12 @@ def _rows(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | None:
     return None
 
 
-def _check_range(x: NDArray[Any], trained: Inputs, path: Path, say: Callable[[str], object]) -> None:
+def _check_range(x: NDArray[Any], trained: Inputs, where: str, say: Callable[[str], object]) -> None:
     """Refuse values on another scale than in training, such as floats from 0 to 1 for a net trained on bytes."""
     if trained.low is None or trained.high is None or not x.size:
         return
     low, high, width = float(x.min()), float(x.max()), max(trained.high - trained.low, 1e-6)
-    text = f"{path} contains {x.dtype} from {low:g} to {high:g}, but the net was trained on {trained.text()}"
+    text = f"{where} contains {x.dtype} from {low:g} to {high:g}, but the net was trained on {trained.text()}"
     bytes_trained = trained.dtype == "uint8"
     if bytes_trained and (low < 0 or high > 255):
         raise UserError(f"{text}: give values as in training")
@@ -150,16 +199,33 @@ def _prompt(trained: DataRecord) -> str:
 
 
 def _array(path: Path) -> NDArray[Any]:
+    """The inputs in a file: an array, or an array of an archive."""
+    loaded = _loaded(path, lambda archive: [n for n in _NAMES if n in archive] or archive)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    names = [*loaded]
+    if len(names) != 1 and (not names or names[0] not in _NAMES):
+        there = ", ".join(names) or "nothing"
+        raise UserError(f"{path} must have an array `inputs` or `images`, or one array alone, but has {there}")
+    return loaded[names[0]]
+
+
+def _archive(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an archive by name."""
+    loaded = _loaded(path, lambda archive: archive)
+    if isinstance(loaded, np.ndarray):
+        raise UserError(f"{path} is an array, and not an archive of arrays")
+    return loaded
+
+
+def _loaded(path: Path, chosen: Callable[[list[str]], list[str]]) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """An array, or the ``chosen`` ones of an archive by name."""
     try:
         loaded: Any = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return cast(NDArray[Any], loaded)
         with loaded as archive:
-            names = [n for n in _NAMES if n in archive.files] or archive.files
-            if len(names) != 1 and names[0] not in _NAMES:
-                there = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path} must have an array `inputs` or `images`, or one array alone, but has {there}")
-            return archive[names[0]]
+            return {name: archive[name] for name in chosen(archive.files)}
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.runtime.arguments import each, merged, size_of, tensors_in
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs [batch, …] and targets [batch, …], int64 or float32."""
+"""Inputs [batch, …] and targets [batch, …], int64 or float32. For a net with several inputs, or outputs with targets of
+their own, each is a tuple of tensors."""
 
 
 class Part(Protocol):
@@ -40,19 +43,20 @@ class Part(Protocol):
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """``inputs`` uint8, float32 or int64 [n, …] and ``targets`` int64 or float32 [n, …], on the device."""
+    """``inputs`` uint8, float32 or int64 [n, …] and ``targets`` int64 or float32 [n, …], on the device, or tuples of
+    them for a net with several."""
 
     inputs: Tensor
     targets: Tensor
     ahead: bool = False
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return size_of(self.targets)
 
     def read(self, rows: Tensor, seed: int, epoch: int | None) -> Batch:
         """Inputs in their stored type, and targets."""
-        rows = rows.to(self.targets.device)
-        return self.inputs[rows], self.targets[rows]
+        rows = rows.to(tensors_in(self.targets)[0].device)
+        return each(lambda x: x[rows], self.inputs), each(lambda y: y[rows], self.targets)
 
     def stream(self, order: Iterable[Tensor], seed: int, epoch: int | None) -> Iterator[Batch]:
         """``read`` for the rows of one mini-batch after the other."""
@@ -115,7 +119,8 @@ class StreamedPart:
         if isinstance(batch, str):
             raise UserError(batch)
         x, y = batch
-        return x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+        there = partial(Tensor.to, device=self.device, non_blocking=True)
+        return each(there, x), each(there, y)
 
 
 @contextmanager
@@ -157,7 +162,7 @@ def _collated(examples: Sequence[Batch | str]) -> Batch | str:
             return example
         inputs.append(example[0])
         targets.append(example[1])
-    return torch.stack(inputs), torch.stack(targets)
+    return merged(inputs, torch.stack), merged(targets, torch.stack)
 
 
 def _ignore_ctrl_c(worker: int) -> None:

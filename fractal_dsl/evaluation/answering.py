@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.runtime.anytime import Answer, Anytime
+from fractal_dsl.runtime.arguments import each, merged, size_of
 from fractal_dsl.runtime.module import FractalModule
 
 _BATCH = 256
@@ -42,7 +43,8 @@ class Way:
 
 
 class Answerer:
-    """Answers inputs with one net in one way. ``sure`` is the confidence of outputs, for answers in turn."""
+    """Answers inputs with one net in one way. Several inputs or outputs of one example are a tuple. ``sure`` is the
+    confidence of outputs, for answers in turn."""
 
     def __init__(self, model: FractalModule, way: Way) -> None:
         """Raises UserError if the net has no such column."""
@@ -57,12 +59,13 @@ class Answerer:
     def each(self, values: Sequence[Tensor], sure: Confidence) -> Iterator[Answer]:
         """The answer to each input […]: in mini-batches, or one at a time if the columns answer in turn."""
         if self.way.in_turn:
-            yield from (self.one(x[None], sure) for x in values)
+            yield from (self.one(each(lambda one: one[None], x), sure) for x in values)
             return
         for first in range(0, len(values), _BATCH):
-            answer = self.together(torch.stack([*values[first : first + _BATCH]]))
-            for output in answer.logits:
-                yield Answer(output[None], answer.column, answer.macs, answer.seconds)
+            answer = self.together(merged([*values[first : first + _BATCH]], torch.stack))
+            for row in range(size_of(answer.logits)):
+                output = each(lambda all, row=row: all[row : row + 1], answer.logits)
+                yield Answer(output, answer.column, answer.macs, answer.seconds)
 
     def one(self, x: Tensor, sure: Confidence) -> Answer:
         """The answer to one input [1, …]."""
@@ -73,11 +76,11 @@ class Answerer:
         if budget is not None and not self.seconds:
             self.seconds = self.planned.measure(x)
         answer = self.planned.until(x, confidence=way.confidence, budget=budget, seconds=self.seconds, sure=sure)
-        return replace(answer, logits=answer.logits.cpu())
+        return replace(answer, logits=each(torch.Tensor.cpu, answer.logits))
 
     def together(self, x: Tensor) -> Answer:
         """The answers to a mini-batch. ``seconds`` is the time for each of them."""
         start = perf_counter()
         with torch.no_grad():
-            outputs = self.planned.model.run(x, self.plan).cpu()
-        return Answer(outputs, self.way.column, self.macs, (perf_counter() - start) / len(x))
+            outputs = each(torch.Tensor.cpu, self.planned.model.run(x, self.plan))
+        return Answer(outputs, self.way.column, self.macs, (perf_counter() - start) / size_of(x))

@@ -17,7 +17,7 @@ from fractal_dsl.base.escaping import terminal
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.recalibration import examples_of
-from fractal_dsl.data import ImageSet, load, vocabulary_of
+from fractal_dsl.data import ImageSet, load, vocabularies_of
 from fractal_dsl.evaluation.measure import Outputs, measure_all
 from fractal_dsl.evaluation.recalibrate import recalibrate as recalibration
 from fractal_dsl.evaluation.run import Run, Weights
@@ -105,12 +105,12 @@ def images_for(
 ) -> ImageSet:
     """The configured data set for a net or one of its columns, on the device, with tables encoded as in the run whose
     record is ``trained``. Raises UserError as ``load`` does."""
-    vocabulary = vocabulary_of(model.join_graph)
+    vocabulary = vocabularies_of(model.join_graph)
     return load(
         config,
         compiled.program.net,
-        model.input,
-        model.output,
+        model.inputs,
+        model.outputs,
         place,
         vocabulary=vocabulary,
         allow_python=allow_python,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.data import vocabulary_of
-from fractal_dsl.data.inputs import NamedInput, read_inputs
+from fractal_dsl.data import vocabularies_of
+from fractal_dsl.data.inputs import NamedInput, read_examples
 from fractal_dsl.evaluation.answering import Answerer, Confidence, Way
 from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
-from fractal_dsl.evaluation.readings import Mask, Reading, reader
+from fractal_dsl.evaluation.readings import ByOutput, Mask, Reading, by_output, reader
 from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.anytime import Answer
+from fractal_dsl.runtime.arguments import each, tensors_in
 from fractal_dsl.tasks.infer import make
 
 
@@ -76,18 +77,18 @@ def predict(
     way.check()
     place = choose_device(device)
     model = run.load(weights).to(place)
-    answerer, sure = Answerer(model, way), _confidence(run, trained, model.output)
-    vocabulary = vocabulary_of(model.join_graph)
-    inputs = [one for path in paths for one in read_inputs(path, model.input, trained, vocabulary, say)]
+    answerer, sure = Answerer(model, way), _confidence(run, trained, model.outputs)
+    vocabularies = vocabularies_of(model.join_graph)
+    inputs = [one for path in paths for one in read_examples(path, model.inputs, trained, vocabularies, say)]
     if not inputs:
         raise UserError("there is nothing to predict: the files contain no inputs")
     files = None
     if output is not None:
         from fractal_dsl.evaluation.mask_files import MaskFiles  # needs Pillow
 
-        files = MaskFiles(output, inputs, trained, model.output.shape[0])
+        files = MaskFiles(output, inputs, trained, next(iter(model.outputs.values())).shape[0])
     answers = answerer.each(normalised(trained, [one.value for one in inputs], place), sure)
-    return _predictions(answers, inputs, trained, top, files)
+    return _predictions(answers, inputs, trained, [*model.outputs], top, files)
 
 
 def _check_options(
@@ -108,13 +109,14 @@ def _check_options(
         )
 
 
-def _confidence(run: Run, trained: DataRecord, out: ops.Tensor) -> Confidence:
-    """The confidence of outputs, by the task of the run."""
+def _confidence(run: Run, trained: DataRecord, outputs: Mapping[str, ops.Tensor]) -> Confidence:
+    """The confidence of outputs, by the task of the run; of the first output if there are several."""
     ignored, unit = (trained.targets.ignored, trained.targets.unit) if trained.targets else (None, "token")
-    task = make(run.config, trained.task, run.compiled.program.net, out, ignored, unit)
+    config, out = run.config.model_copy(update={"loss": None, "label_smoothing": 0.0}), next(iter(outputs.values()))
+    task = make(config, trained.task, run.compiled.program.net, out, ignored, unit)
 
     def sure(output: Tensor) -> Tensor:
-        confidence = task.confidence(output)
+        confidence = task.confidence(tensors_in(output)[0])
         assert confidence is not None  # _check_options
         return confidence
 
@@ -125,24 +127,30 @@ def _predictions(
     answers: Iterator[Answer],
     inputs: Sequence[NamedInput],
     trained: DataRecord,
+    outputs: Sequence[str],
     top: int | None,
     files: Any,
 ) -> Iterator[Prediction]:
-    read = reader(trained, top or 1)
+    read = by_output(trained, outputs, top or 1) if len(outputs) > 1 else reader(trained, top or 1)
     for number, (one, answer) in enumerate(zip(inputs, answers, strict=True)):
-        output = answer.logits[0]
-        if not torch.isfinite(output).all():
+        output = each(lambda all: all[0], answer.logits)
+        if not all(bool(torch.isfinite(one).all()) for one in tensors_in(output)):
             raise UserError(
                 f"{one.name}: the net's output is infinite or undefined. Train it with a lower learning rate"
             )
         reading, written = read(output), None
-        if files is not None and isinstance(reading, Mask):
-            written = files.write(number, one, reading.classes.numpy())
+        main = reading.main if isinstance(reading, ByOutput) else reading
+        if files is not None and isinstance(main, Mask):
+            written = files.write(number, one, main.classes.numpy())
         yield Prediction(one.name, reading, answer.column, answer.macs, 1000 * answer.seconds, written)
 
 
 def normalised(trained: DataRecord, values: Sequence[Tensor], place: torch.device) -> Sequence[Tensor]:
     """The inputs of the net on its device: normalised values, or tokens as they are."""
+    if isinstance(values[0], tuple):
+        columns = zip(trained.by_input, zip(*values, strict=True), strict=True)
+        ends = [normalised(trained.of_input(name), column, place) for name, column in columns]
+        return cast(Sequence[Tensor], [*zip(*ends, strict=True)])
     if values[0].dtype == torch.int64:
         return [x.to(place) for x in values]
     by_channel = (-1, *(1,) * (values[0].ndim - 1))

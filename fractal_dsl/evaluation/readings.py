@@ -196,6 +196,32 @@ def reader(record: DataRecord, top: int = 1) -> Callable[[Tensor], Reading]:
             return lambda output: TokenRow.of(output, record)
 
 
+@dataclass(frozen=True)
+class ByOutput:
+    """What each of several outputs means that were trained. The first one decides."""
+
+    readings: dict[str, Reading]
+
+    @property
+    def main(self) -> Reading:
+        """The meaning of the first output."""
+        return next(iter(self.readings.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys of the first output, and ``outputs`` with those of each."""
+        return {**self.main.as_json(), "outputs": {name: one.as_json() for name, one in self.readings.items()}}
+
+    def text(self) -> str:
+        """For example "digit: 7 98.1%; angle: 0.25"."""
+        return "; ".join(f"{name}: {one.text()}" for name, one in self.readings.items())
+
+
+def by_output(record: DataRecord, outputs: Sequence[str], top: int = 1) -> Callable[[Any], Reading]:
+    """The function that reads the outputs of a net for one example, a tuple in the order of ``outputs``."""
+    readers = {name: reader(record.of_output(name), top) for name in record.by_output}
+    return lambda given: ByOutput({name: read(given[outputs.index(name)]) for name, read in readers.items()})
+
+
 def text_of(tokens: Sequence[int]) -> str:
     """Bytes as text. What is not UTF-8 becomes U+FFFD. Tokens that are no bytes are left out."""
     return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")

@@ -47,7 +47,7 @@ def recalibrate(
     rows = _rows(len(images.train), examples, seed)
     columns = range(1, model.n_columns + 1) if routes_apart(model.join_graph) else ()
     plans = [model.full_plan(), *map(model.column_plan, columns)]
-    parts = -(-len(rows) // batch_for(model.output))
+    parts = -(-len(rows) // batch_for(model))
     with torch.no_grad(), _eager(), _averaging(norms):
         for x, _ in images.batches(images.train, rows.tensor_split(parts)):
             if run is None:

@@ -16,6 +16,7 @@ from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.plots import BLACK, BLUE, Drawing, colour
 from fractal_dsl.runs.tasks import CONFIDENCES, TASKS
 from fractal_dsl.runtime.anytime import Anytime
+from fractal_dsl.runtime.arguments import each, merged, tensors_in
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE
 
@@ -61,14 +62,15 @@ def measure_tradeoff(model: FractalModule, images: ImageSet, part: Part) -> dict
     }
 
 
-def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[str, float]], list[Tensor]]:
+def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[str, Any]], list[Tensor]]:
     """The figures of each answer and then of each policy, and for each policy the position of each example's answer."""
     answers, task = len(planned.increments), images.task
     thresholds = THRESHOLDS if answers > 1 and task.name in CONFIDENCES else ()
     meters = [task.meter() for _ in range(answers + len(thresholds))]
     chosen: list[list[Tensor]] = [[] for _ in thresholds]
-    for x, y in images.batches(part, in_order(len(part), batch_for(planned.model.output))):
-        outputs = torch.stack([answer.logits for answer in planned(x)])
+    for x, y in images.batches(part, in_order(len(part), batch_for(planned.model))):
+        outputs = [answer.logits for answer in planned(x)]
+        stacked = merged(outputs, torch.stack)
         for meter, output in zip(meters, outputs, strict=False):
             meter.update(output, y)
         sure = [task.confidence(output) for output in outputs] if thresholds else []
@@ -76,10 +78,15 @@ def _answers(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[dict[
             satisfied = torch.stack([s >= threshold for s in sure if s is not None])
             satisfied[-1] = True
             first = satisfied.int().argmax(0)
-            meters[answers + i].update(outputs[first, torch.arange(len(y), device=first.device)], y)
+            meters[answers + i].update(each(lambda all, first=first: _picked(all, first), stacked), y)
             chosen[i].append(first.cpu())
-    figures = [finite_figures(meter.compute(ALONE), task.name) for meter in meters]
+    figures = [finite_figures(meter.compute(ALONE), task) for meter in meters]
     return figures, [torch.cat(parts) for parts in chosen]
+
+
+def _picked(outputs: Tensor, answer: Tensor) -> Tensor:
+    """Of outputs [answers, batch, …], those of one answer for each example [batch]."""
+    return outputs[answer, torch.arange(len(answer), device=answer.device)]
 
 
 def _latencies(planned: Anytime, images: ImageSet, part: Part) -> tuple[list[float], list[float], int]:
@@ -103,8 +110,9 @@ def _milliseconds(model: FractalModule, x: Tensor, plan: Plan) -> float:
     start = perf_counter()
     with torch.no_grad():
         model.run(x, plan)
-    if x.device.type != "cpu":
-        torch.accelerator.synchronize(x.device)
+    device = tensors_in(x)[0].device
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
     return 1000 * (perf_counter() - start)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,9 +14,10 @@ from torch import Tensor
 from fractal_dsl.base.parts import write_part
 from fractal_dsl.data import ImageSet
 from fractal_dsl.evaluation.readings import Labels, Mask, TokenRow, Values, reader
-from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runs.data_record import DataRecord, Inputs
 from fractal_dsl.runs.mistakes import Mistake, MistakePicture
 from fractal_dsl.runs.parts import MISTAKES
+from fractal_dsl.runtime.arguments import tensors_in
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
 
@@ -71,20 +72,23 @@ def write_mistakes(folder: Path, images: ImageSet, wrong: Sequence[Wrong]) -> No
     described: list[Mistake] = []
     if wrong:
         inputs, targets = images.test.read(torch.tensor([one.row for one in wrong]), images.seed, None)
-        for one, x, y in zip(wrong, inputs.cpu(), targets.cpu(), strict=True):
-            described.append(_described(one, x, y, images))
+        targets = targets[0] if isinstance(targets, tuple) else targets
+        for i, one in enumerate(wrong):
+            described.append(_described(one, [x[i].cpu() for x in tensors_in(inputs)], targets[i].cpu(), images))
     write_part(folder, MISTAKES, json.dumps({"mistakes": described}, indent=2) + "\n")
 
 
-def _described(one: Wrong, x: Tensor, y: Tensor, images: ImageSet) -> Mistake:
+def _described(one: Wrong, inputs: Sequence[Tensor], y: Tensor, images: ImageSet) -> Mistake:
     record = images.record
+    titles = {name: record.of_input(name).inputs for name in record.by_input} or {"image": record.inputs}
+    shown = {name: (x, kind) for (name, kind), x in zip(titles.items(), inputs, strict=True) if x.ndim == 3}
     target, answer = _texts(one.output, y, record)
     return {
         "example": images.test_name(one.row),
         "loss": one.loss,
         "target": target,
         "answer": answer,
-        "pictures": _pictures(one.output, x, y, record) if x.ndim == 3 else [],
+        "pictures": _pictures(one.output, shown, y, record) if shown else [],
     }
 
 
@@ -110,12 +114,15 @@ def _texts(output: Tensor, y: Tensor, record: DataRecord) -> tuple[str, str]:
             return rows[0].text(), rows[1].text()
 
 
-def _pictures(output: Tensor, x: Tensor, y: Tensor, record: DataRecord) -> list[MistakePicture]:
+def _pictures(
+    output: Tensor, inputs: Mapping[str, tuple[Tensor, Inputs]], y: Tensor, record: DataRecord
+) -> list[MistakePicture]:
+    """The inputs that are images, and the masks of segmentation."""
     from PIL import Image
 
     from fractal_dsl.evaluation.pictures import drawn, palette, png_base64
 
-    shown = {"image": drawn(x.numpy(), record.inputs)}
+    shown = {name: drawn(x.numpy(), kind) for name, (x, kind) in inputs.items()}
     if record.task == "segmentation":
         shown |= {name: Image.fromarray(palette(mask.numpy())) for name, mask in (("target", y), ("answer", output))}
     return [{"title": name, "png": png_base64(picture)} for name, picture in shown.items()]

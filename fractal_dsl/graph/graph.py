@@ -127,6 +127,7 @@ class Output(Struct, frozen=True):
     """The network's outputs, which are its operands, in order."""
 
     outs: tuple[Tensor, ...]
+    names: tuple[str, ...]
 
     @property
     def out(self) -> Tensor:

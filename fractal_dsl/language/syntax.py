@@ -1,15 +1,11 @@
-"""The syntax tree: frozen structs, each with its span.
-
-An expression is one of ``Expr``, a declaration one of ``Decl``. Read both with ``match``.
-"""
+"""The syntax tree: frozen structs, each with its span. Read expressions (``Expr``) and declarations (``Decl``) with
+``match``."""
 
 from __future__ import annotations
 
 from msgspec import Struct, field
 
 from fractal_dsl.language.source import Source, Span
-
-# --- expressions
 
 
 class Literal(Struct, frozen=True):
@@ -281,12 +277,20 @@ class RuleDecl(Struct, frozen=True):
     doc: str = ""
 
 
+class Output(Struct, frozen=True):
+    """``type``, or ``name: type`` for one of several outputs of a net."""
+
+    name: Name | None
+    type: TypeExpr
+    span: Span
+
+
 class NetDecl(Struct, frozen=True):
-    """``net Name(x: type) -> type with … = block``. A net with several outputs has their types in parentheses."""
+    """``net Name(x: type) -> type with … = block``. A net with several outputs has them in parentheses."""
 
     name: Name
     inputs: tuple[Parameter, ...]
-    outputs: tuple[TypeExpr, ...]
+    outputs: tuple[Output, ...]
     options: tuple[Call, ...]
     body: Expr
     span: Span

@@ -11,7 +11,17 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.source import Span
 
 SyntaxNode = (
-    s.Expr | s.Arg | s.Binding | s.TypeExpr | s.RangeDomain | s.SetDomain | s.Parameter | s.Case | s.Setting | s.Decl
+    s.Expr
+    | s.Arg
+    | s.Binding
+    | s.TypeExpr
+    | s.RangeDomain
+    | s.SetDomain
+    | s.Parameter
+    | s.Output
+    | s.Case
+    | s.Setting
+    | s.Decl
 )
 
 

@@ -114,6 +114,9 @@ def _figures(run: RunFiles) -> dict[str, str]:
     if run.result is not None:
         result = run.result
         figures |= {f"test {m.label}": m.text(result[m.key]) for m in run.figures.of(result)}
+        for name, own in run.figures.others.items():
+            measured = result["outputs"][name]
+            figures |= {f"{name}, test {m.label}": m.text(measured[m.key]) for m in own.of(measured)}
         figures["test loss"] = f"{result['loss']:.4f}"
         for column in result["columns"]:
             figures[f"column {column['column']}, test {score.label}"] = score.text(column[score.key])

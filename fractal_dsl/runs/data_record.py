@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import read_json, write_part
@@ -82,11 +83,32 @@ class TargetRecord(Struct, frozen=True):
         return f"{self.dtype} {self.shape}{span}".lstrip()  # the type of targets that are read later is unknown
 
 
+class InputRecord(Struct, frozen=True):
+    """One of several inputs, and the mean and deviation of its channels."""
+
+    inputs: Inputs
+    mean: list[float]
+    std: list[float]
+
+
+class OutputRecord(Struct, frozen=True):
+    """One of several outputs: the weight of its loss, its task, and the names of its classes or labels."""
+
+    weight: float
+    task: TaskName
+    loss: LossName
+    classes: list[str]
+    targets: TargetRecord | None
+
+
 class DataRecord(Struct, frozen=True):
     """What a net was trained on, and for which task. ``contents`` describes the examples by part and class;
     ``examples`` counts those for training, validation and test. ``classes`` are the names of classes or of labels;
     ``targets`` is None for classification. ``table`` has the columns of a table, and ``new`` counts the rows with
-    values that no training row has."""
+    values that no training row has.
+
+    For several inputs or outputs, ``by_input`` and ``by_output`` describe each by name, and the other fields the first.
+    """
 
     dataset: str
     classes: list[str]
@@ -104,6 +126,23 @@ class DataRecord(Struct, frozen=True):
     targets: TargetRecord | None = None
     table: Table | None = None
     new: dict[str, int] = {}
+    by_input: dict[str, InputRecord] = {}
+    by_output: dict[str, OutputRecord] = {}
+
+    @property
+    def tasks(self) -> dict[str, TaskName]:
+        """The task of each output."""
+        return {name: one.task for name, one in self.by_output.items()} or {"output": self.task}
+
+    def of_output(self, name: str) -> DataRecord:
+        """The record as if the net had only this one of its outputs."""
+        one = self.by_output[name]
+        return replace(self, task=one.task, loss=one.loss, classes=one.classes, targets=one.targets, by_output={})
+
+    def of_input(self, name: str) -> DataRecord:
+        """The record as if the net had only this one of its inputs."""
+        one = self.by_input[name]
+        return replace(self, inputs=one.inputs, mean=one.mean, std=one.std, by_input={})
 
     def write(self, folder: Path) -> None:
         """Write the record into a run's folder."""
@@ -153,7 +192,7 @@ class DataRecord(Struct, frozen=True):
             differences.append(
                 f"the number of examples changed, {counts}, and the choice of test examples depends on it"
             )
-        return differences
+        return differences + _ends(self, now)
 
     def of_other_examples(self, now: DataRecord) -> list[str]:
         """The differences in the examples, for data of the same kind."""
@@ -172,6 +211,22 @@ class DataRecord(Struct, frozen=True):
         if unseen := [value for value in now.new if value not in self.new]:
             differences.append(f"some rows have values that training never saw: {shortened(unseen)}")
         return differences
+
+
+def _ends(before: DataRecord, now: DataRecord) -> list[str]:
+    """The differences of other inputs and outputs than the first."""
+    differences: list[str] = []
+    for kind, old, new in (("inputs", before.by_input, now.by_input), ("outputs", before.by_output, now.by_output)):
+        if [*old] != [*new]:
+            return [f"the {kind} were {shortened([*old]) or 'one'} and are now {shortened([*new]) or 'one'}"]
+    for name, one in [*before.by_input.items()][1:]:
+        other = now.by_input[name].inputs
+        if not _alike(one.inputs, other):
+            differences.append(f"the inputs `{name}` were {one.inputs.text()} and are now {other.text()}")
+    for name in [*before.by_output][1:]:
+        old, new = replace(before.of_output(name), by_input={}), replace(now.of_output(name), by_input={})
+        differences += [f"output `{name}`: {text}" for text in old.of_another_kind(new)]
+    return list(dict.fromkeys(differences))
 
 
 def _classes(before: list[str], after: list[str]) -> str:

@@ -85,7 +85,7 @@ class RunFiles:
     @property
     def figures(self) -> TaskFigures:
         """The figures of the run's task."""
-        return figures_for(self.data.task, self.data.inputs.shape) if self.data else TASKS["classification"]
+        return figures_for(self.data.tasks, self.data.inputs.shape) if self.data else TASKS["classification"]
 
     @property
     def has_classes(self) -> bool:
@@ -95,6 +95,8 @@ class RunFiles:
     @property
     def loss_axis(self) -> str:
         """What the loss is, and in which unit."""
+        if self.data and self.data.by_output:
+            return "weighted sum of the losses of the outputs"
         task, loss = (self.data.task, self.data.loss) if self.data else ("classification", "cross_entropy")
         return loss_axis(task, loss)
 

@@ -146,12 +146,18 @@ def facts(run: RunFiles) -> dict[str, str]:
         share = sum(share * s for share, s in waited) / max(1e-9, sum(s for _, s in waited))
         rows["waiting for data"] = f"{share:.1%} of the time of the epochs"
     if run.data is not None:
-        if run.data.targets is not None:
-            rows["task"] = f"{run.data.task}, loss {run.data.loss.replace('_', '-')}"
-            rows["targets"] = run.data.targets.text()
-        if run.data.classes:
-            rows["labels" if run.data.task == "multilabel" else "classes"] = shortened(run.data.classes, 20)
-        rows["inputs"] = run.data.inputs.text()
+        data = run.data
+        outputs = {f"output {name}, ": data.of_output(name) for name in data.by_output} or {"": data}
+        for prefix, record in outputs.items():
+            if record.targets is not None or prefix:
+                rows[f"{prefix}task"] = f"{record.task}, loss {record.loss.replace('_', '-')}"
+            if record.targets is not None:
+                rows[f"{prefix}targets"] = record.targets.text()
+            if record.classes:
+                kind = "labels" if record.task == "multilabel" else "classes"
+                rows[prefix + kind] = shortened(record.classes, 20)
+        inputs = {f"inputs {name}": one.inputs.text() for name, one in data.by_input.items()}
+        rows |= inputs or {"inputs": data.inputs.text()}
         rows |= {f"{use} examples": f"{count:,}" for use, count in run.data.examples.items()}
     if run.epochs:
         rows["memory"] = f"{memory_text(run.epochs[-1]['memory'])} at most"
@@ -177,8 +183,20 @@ def _scores(run: RunFiles) -> list[str]:
     return [
         f"<h2>{run.figures.score.title} on the test {run.figures.examples}</h2>",
         table(rows, [*(m.label for m in metrics), f"loss: {run.loss_axis}"]),
+        *_other_outputs(run, result),
         f'<p class="note">With the {markup(run.chosen())}.</p>',
     ]
+
+
+def _other_outputs(run: RunFiles, result: Measurements) -> list[str]:
+    """The figures of further outputs, each with the metrics of its task."""
+    parts: list[str] = []
+    for name, figures in run.figures.others.items():
+        metrics, columns = figures.of(result["outputs"][name]), result["columns"]
+        rows = {"whole net": _texts(result["outputs"][name], metrics)}
+        rows |= {f"column {c['column']} alone": _texts(c["outputs"][name], metrics) for c in columns}
+        parts += [f"<h3>Output {markup(name)}</h3>", table(rows, [*(m.label for m in metrics), "loss"])]
+    return parts
 
 
 def _mistakes(run: RunFiles) -> list[str]:

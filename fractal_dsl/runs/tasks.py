@@ -62,6 +62,8 @@ class Figures(Struct, frozen=True):
     running: Metric
     examples: str = "examples"
     """What people call the examples."""
+    others: dict[str, Figures] = {}
+    """Those of further outputs of a net, by name."""
 
     @property
     def score(self) -> Metric:
@@ -147,10 +149,12 @@ _PER: Final[dict[TaskName, str]] = {
 }
 
 
-def figures_for(task: TaskName, shape: Sequence[int]) -> Figures:
-    """The figures of a task for inputs of a shape, without the batch: only inputs of three axes are called images."""
-    figures = TASKS[task]
-    return figures if len(shape) == 3 else replace(figures, examples="examples")
+def figures_for(tasks: Mapping[str, TaskName], shape: Sequence[int]) -> Figures:
+    """The figures of a net with these tasks by output, the first of which decides, for inputs of a shape, without the
+    batch: only inputs of three axes are called images."""
+    figures, *others = [TASKS[task] for task in tasks.values()]
+    examples = figures.examples if len(shape) == 3 else "examples"
+    return replace(figures, examples=examples, others=dict(zip([*tasks][1:], others, strict=True)))
 
 
 def loss_axis(task: TaskName, loss: LossName) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.arguments import Inputs, tensors_in
 from fractal_dsl.runtime.bound import Bound
 from fractal_dsl.runtime.instructions import Instruction, unchanged
 from fractal_dsl.runtime.module import FractalModule
@@ -25,7 +26,7 @@ from fractal_dsl.runtime.slim import own_hooks
 
 Operation = Callable[..., Tensor]
 INPUT = -1
-"""The key of the net's input. Keys of instructions count from 0."""
+"""The key of the net's first input; those of further inputs count down. Keys of instructions count from 0."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Anytime:
 
     def __init__(self, model: FractalModule) -> None:
         self.model = model
+        self._inputs = {INPUT - i for i, _ in enumerate(model.inputs)}
         _ = self.increments
 
     @property
@@ -138,12 +140,13 @@ class Anytime:
         plans.append((None, model.full_plan()))
         if columns:
             bound.check_routes()
-        made: set[int] = {INPUT}
+        inputs = {number: INPUT - i for i, (number, _) in enumerate(model.join_graph.inputs)}
+        made: set[int] = {*inputs.values()}
         planned: list[_AnswerSchedule] = []
         operands: dict[int, tuple[int, ...]] = {}
         schedules = Scheduler(model.join_graph, bound.modules).keyed([plan for _, plan in plans])
         for (column, _), schedule in zip(plans, schedules, strict=True):
-            key = {model.join_graph.input[0]: INPUT}
+            key = dict(inputs)
             instructions: list[Instruction] = []
             for instruction in schedule:
                 read = tuple([key[o] for o in instruction.operands])
@@ -173,7 +176,7 @@ class Anytime:
             calls: list[_Call] = []
             for instruction in reversed(answer.instructions):
                 reads = operands[instruction.key]
-                free = {*reads} - read - kept - {INPUT}
+                free = {*reads} - read - kept - self._inputs
                 read |= {*reads}
                 calls.append(_Call(instruction.call, reads, instruction.key, tuple(free)))
             macs = sum(map(self._macs, answer.instructions))
@@ -184,14 +187,15 @@ class Anytime:
         node = self.model.join_graph[instruction.result]
         return node.spec.cost(node.into, node.out, node.args)[1] if isinstance(node, Layer) else 0
 
-    def __call__(self, x: Tensor) -> Iterator[Answer]:
+    def __call__(self, x: Inputs) -> Iterator[Answer]:
         """Yield the answers to ``x``, each computed when it is requested."""
         if self.model.training:
             raise UserError("anytime answers need eval mode: call `model.eval()` first")
         return self._answers(x, self.increments)
 
-    def _answers(self, x: Tensor, increments: Sequence[Increment]) -> Iterator[Answer]:
-        values = {INPUT: x}
+    def _answers(self, x: Inputs, increments: Sequence[Increment]) -> Iterator[Answer]:
+        values = {INPUT - i: one for i, one in enumerate(tensors_in(x))}
+        device = tensors_in(x)[0].device
         seconds, macs = 0.0, 0
         for increment in increments:
             start = perf_counter()
@@ -200,13 +204,13 @@ class Anytime:
                     values[call.result] = call.call(*[values[o] for o in call.operands])
                     for key in call.free:
                         del values[key]
-            if x.device.type != "cpu":
-                torch.accelerator.synchronize(x.device)
+            if device.type != "cpu":
+                torch.accelerator.synchronize(device)
             seconds += perf_counter() - start
             macs += increment.macs
             yield Answer(values[increment.result], increment.column, macs, seconds)
 
-    def measure(self, x: Tensor, repeats: int = 5) -> list[float]:
+    def measure(self, x: Inputs, repeats: int = 5) -> list[float]:
         """The median seconds that each increment takes for ``x``, after one warm-up run."""
         for _ in self(x):
             pass
@@ -215,7 +219,7 @@ class Anytime:
 
     def until(
         self,
-        x: Tensor,
+        x: Inputs,
         *,
         confidence: float | None = None,
         budget: float | None = None,

@@ -109,9 +109,12 @@ def save_artifact(
 
 
 def _ends(model: FractalModule) -> dict[str, str]:
-    """The types of the inputs and outputs for a manifest. Inputs have their names if there are several."""
-    inputs = [f"{name}: {one}" if len(model.inputs) > 1 else str(one) for name, one in model.inputs.items()]
-    return {"input": ", ".join(inputs), "output": ", ".join(map(str, model.outputs))}
+    """The types of the inputs and outputs for a manifest, with their names if there are several."""
+
+    def text(ends: Mapping[str, Any]) -> str:
+        return ", ".join([f"{name}: {one}" if len(ends) > 1 else str(one) for name, one in ends.items()])
+
+    return {"input": text(model.inputs), "output": text(model.outputs)}
 
 
 def _refuse_to_lose(folder: Path) -> None:

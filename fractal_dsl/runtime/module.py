@@ -17,7 +17,7 @@ from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
-from fractal_dsl.runtime.arguments import Inputs, forward_of, in_order
+from fractal_dsl.runtime.arguments import Inputs, forward_of, tensors_in
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
@@ -216,9 +216,10 @@ class FractalModule(Counted, Displayed, Partial):
         return {node.name: node.out for _, node in self.join_graph.inputs}
 
     @property
-    def outputs(self) -> tuple[ops.Tensor, ...]:
-        """The types and shapes of the outputs, without the batch."""
-        return self.join_graph.output[1].outs
+    def outputs(self) -> dict[str, ops.Tensor]:
+        """The types and shapes of the outputs by name, without the batch."""
+        end = self.join_graph.output[1]
+        return dict(zip(end.names, end.outs, strict=True))
 
     @property
     def input(self) -> ops.Tensor:
@@ -275,7 +276,7 @@ class FractalModule(Counted, Displayed, Partial):
 
         Raises UserError for a plan of another net.
         """
-        return cast(Tensor, self(*in_order(x), plan))
+        return cast(Tensor, self(*tensors_in(x), plan))
 
     def live(self, plan: Plan) -> set[nn.Module]:
         """The modules that run under a plan, including their submodules."""
@@ -292,7 +293,7 @@ class FractalModule(Counted, Displayed, Partial):
         if self.training or any(plan.route != FULL for plan in plans):
             self.modules_now().check_routes()
         instructions, begin, outputs = self._scheduler.together(plans)
-        values = dict(zip(begin, in_order(x), strict=True))
+        values = dict(zip(begin, tensors_in(x), strict=True))
         for instruction in instructions:
             instruction.run(values)
         return [values[key] for key in outputs]

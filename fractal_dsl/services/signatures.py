@@ -21,7 +21,7 @@ def declaration_head(symbol: Symbol) -> str:
             return f"rule {symbol.name}{parameter_list(symbol)}{join}"
         case s.NetDecl():
             inputs = ", ".join([_line(written(one.span)) for one in node.inputs])
-            outputs = ", ".join([_line(written(type.span)) for type in node.outputs])
+            outputs = ", ".join([_line(written(one.span)) for one in node.outputs])
             return f"net {symbol.name}({inputs}) -> {f'({outputs})' if len(node.outputs) > 1 else outputs}"
         case s.Param() | s.Parameter() | s.Let() | s.Import() | s.FromImport():
             return _line(written(node.span))

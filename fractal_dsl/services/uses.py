@@ -104,8 +104,8 @@ class _Reader:
             symbol = Symbol("input", one.name.id, self.source, one.name.span, one)
             scope.setdefault(one.name.id, symbol)
             yield Use(one.name.span, symbol)
-        for type in (*[one.type for one in decl.inputs], *decl.outputs):
-            yield from self._expr(type, {})
+        for one in (*decl.inputs, *decl.outputs):
+            yield from self._expr(one.type, {})
         for option in decl.options:
             assert isinstance(option.func, s.Name)
             yield Use(option.func.span, Native("option", option.func.id))

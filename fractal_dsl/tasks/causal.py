@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.runtime.arguments import tensors_in
 from fractal_dsl.runtime.module import FractalModule
 
 _TRIES = 3
@@ -32,13 +33,16 @@ def check_causal(model: FractalModule, net: str) -> None:
 @torch.no_grad()
 def _first_that_sees_ahead(model: FractalModule) -> int | None:
     """The first position of the earlier half whose output depends on tokens of the later half, or None."""
-    length, (_, classes) = model.input.shape[0], model.output.shape
+    length, outputs = model.input.shape[0], [*model.outputs.values()]
+    classes = outputs[0].shape[1]
     half = length // 2
     generator = torch.Generator().manual_seed(0)
     for _ in range(_TRIES if half else 0):
         one, other = torch.randint(min(classes, 256), (2, 1, length), generator=generator)
         other[:, :half] = one[:, :half]
-        gap = (model(one) - model(other))[0, :half].abs().amax(1)
-        if bool((gap > 1e-4).any()):
-            return int((gap > 1e-4).nonzero()[0])
+        pairs = zip(tensors_in(model(one)), tensors_in(model(other)), strict=True)
+        gaps = [(a - b)[0, :half].abs().flatten(1).amax(1) for a, b in pairs if a.dim() == 3]
+        apart = torch.stack(gaps).amax(0) > 1e-4
+        if bool(apart.any()):
+            return int(apart.nonzero()[0])
     return None

@@ -106,10 +106,12 @@ class Graphs:
             parameter.grad = None
 
 
-def check_graphs(config: TrainConfig, device: torch.device, parallel: str | None) -> None:
-    """Raise UserError if the settings ask for CUDA graphs where they are impossible."""
+def check_graphs(config: TrainConfig, device: torch.device, parallel: str | None, several: bool) -> None:
+    """Raise UserError if the settings ask for CUDA graphs where they are impossible, as for ``several`` inputs."""
     if not config.cuda_graphs:
         return
+    if several:
+        raise UserError("`cuda_graphs` is for nets with one input and one output: set cuda_graphs=false")
     if device.type != "cuda":
         raise UserError(f"`cuda_graphs` is for CUDA, and this run is on {device.type}: set cuda_graphs=false")
     if parallel is not None:

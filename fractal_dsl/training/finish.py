@@ -8,6 +8,7 @@ from fractal_dsl.evaluation.run import RunResult, Status
 from fractal_dsl.evaluation.worst import Worst, write_mistakes
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime.graph_to_fx import routes_apart
+from fractal_dsl.tasks.several import heads_of
 from fractal_dsl.training.loop import Loop, scores
 from fractal_dsl.training.progress import ProgressView
 from fractal_dsl.training.run_writer import RunWriter
@@ -35,7 +36,7 @@ def finished(
     paces = [(e["images_per_second"], e["seconds"]) for e in loop.epochs]
     if p.batch:
         paces.append((p.images / p.epoch_seconds, p.epoch_seconds))
-    seconds, worst = sum(s for _, s in paces), Worst(images.task)
+    seconds, worst = sum(s for _, s in paces), Worst(heads_of(images.task)[0].task)
     result = RunResult(
         run.folder,
         _STATUS[ended],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import TaskName
 from fractal_dsl.graph.graph import Layer
+from fractal_dsl.runtime.arguments import tensors_in
 from fractal_dsl.runtime.build import build
 from fractal_dsl.runtime.channels_last import lay_channels_last
 from fractal_dsl.runtime.module import FractalModule
@@ -43,7 +44,7 @@ def with_way(
     place: torch.device,
     threads: int,
     parallel: ParallelKind | None,
-    task: TaskName,
+    tasks: Collection[TaskName],
 ) -> TrainConfig:
     """The settings with ``precision`` and ``channels_last`` decided where they are ``auto``.
 
@@ -54,9 +55,9 @@ def with_way(
     """
     fixed = config.compile or config.cuda_graphs or parallel in ("fsdp", "pipeline")
     if fixed or compiled.summary.macs * config.batch < SMALL_STEP:
-        ways = _ways(config, place, task, False)[:1]
+        ways = _ways(config, place, tasks, False)[:1]
     else:
-        ways = _ways(config, place, task, _convolves(compiled))
+        ways = _ways(config, place, tasks, _convolves(compiled))
     chosen = ways[0]
     if place.type == "cuda" and config.precision in ("bf16", "fp16"):
         chosen = ways[-1]
@@ -68,21 +69,23 @@ def with_way(
     return config.model_copy(update={"precision": chosen.precision, "channels_last": chosen.channels_last})
 
 
-def _ways(config: TrainConfig, place: torch.device, task: TaskName, convolves: bool) -> list[Way]:
+def _ways(config: TrainConfig, place: torch.device, tasks: Collection[TaskName], convolves: bool) -> list[Way]:
     """The ways that settings, device and task leave open, the usual one first."""
     layouts = [False, True] if convolves else [False]
     if config.channels_last != "auto":
         layouts = [config.channels_last]
     if config.precision != "auto":
         return [Way(config.precision, last) for last in layouts]
-    low = place.type == "cuda" and task != "regression" and torch.cuda.is_bf16_supported(including_emulation=False)
+    low = place.type == "cuda" and "regression" not in tasks
+    low = low and torch.cuda.is_bf16_supported(including_emulation=False)
     return [*(Way("fp32", last) for last in layouts), *[Way("bf16", layouts[-1])] * low]
 
 
 def _convolves(compiled: Compiled) -> bool:
     """Whether the net takes images and has convolutions, whose layout in memory matters."""
     names = {node.spec.name.lower() for _, node in compiled.graph.items() if isinstance(node, Layer)}
-    return len(compiled.program.input.shape) == 3 and any("conv" in name and name.endswith("2d") for name in names)
+    images = any(len(one.tensor.shape) == 3 for one in compiled.program.inputs)
+    return images and any("conv" in name and name.endswith("2d") for name in names)
 
 
 def seconds_by_way(
@@ -91,9 +94,10 @@ def seconds_by_way(
     """Seconds of a forward and a backward pass of the whole net, in each way."""
     model = build(compiled, config.seed).to(place).train()
     rows = min(config.batch // config.accumulate, max(2, _MEASURED // max(1, compiled.summary.macs)))
-    into = compiled.program.input
-    tokens = into.dtype == "i64"
-    x = torch.zeros((max(2, rows), *into.shape), dtype=torch.int64 if tokens else None, device=place)
+    inputs = [
+        torch.zeros((max(2, rows), *one.shape), dtype=torch.int64 if one.dtype == "i64" else None, device=place)
+        for one in model.inputs.values()
+    ]
     times: dict[Way, list[float]] = {way: [] for way in ways}
     for _ in range(1 + _ROUNDS):
         for way in ways:
@@ -102,18 +106,19 @@ def seconds_by_way(
                 lay_channels_last(model)
             else:
                 cast(Any, model).to(memory_format=layout)
-            images = x if tokens else x.normal_()
-            times[way].append(_seconds(model, images.contiguous(memory_format=layout), way, place))
+            drawn = [x.normal_() if x.is_floating_point() else x for x in inputs]
+            laid = [x.contiguous(memory_format=layout) if x.dim() == 4 else x for x in drawn]
+            times[way].append(_seconds(model, tuple(laid), way, place))
     return {way: min(rounds[1:]) for way, rounds in times.items()}  # the first round warms up
 
 
-def _seconds(model: FractalModule, x: torch.Tensor, way: Way, place: torch.device) -> float:
+def _seconds(model: FractalModule, x: tuple[torch.Tensor, ...], way: Way, place: torch.device) -> float:
     model.zero_grad()
     _wait(place)
     start = time.perf_counter()
     with precise(way.precision, place):
         output = model.run(x, model.full_plan())
-    output.sum().backward()
+    torch.stack([one.float().sum() for one in tensors_in(output)]).sum().backward()
     _wait(place)
     return time.perf_counter() - start
 

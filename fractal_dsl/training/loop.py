@@ -25,6 +25,7 @@ from fractal_dsl.data.parts import Batch, workers_explained
 from fractal_dsl.evaluation.introspect import Tracker
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.runs.tasks import Figures, Metric
+from fractal_dsl.runtime.arguments import size_of
 from fractal_dsl.runtime.compiling import CompileClock
 from fractal_dsl.runtime.graph_to_fx import routes_apart
 from fractal_dsl.training.checkpoint import Checkpoint, Ended, Progress
@@ -157,7 +158,7 @@ class Loop:
         for x, y in self.waiting.watched(batches):
             rate = config.optimizer.lr * config.schedule.factor(p.epoch + p.batch / count, config.epochs)
             loss, figure = self.stepper.step(x, y, p.step, rate)
-            images = len(y) * self.stepper.shares.size
+            images = size_of(y) * self.stepper.shares.size
             p.step, p.batch, p.images = p.step + 1, p.batch + 1, p.images + images
             diverged = not self.view.add(loss, figure, images)
             diverged, ended, due = self._agreed(diverged, 60 * config.save_minutes)
@@ -338,7 +339,10 @@ def epoch_line(measured: dict[str, Any], epochs: int, figures: Figures) -> str:
 
 
 def scores(measured: dict[str, Any], figures: Figures) -> str:
-    """The score of the whole net, and of each column that was measured."""
+    """The score of the whole net, of each column that was measured, and of further outputs."""
     score = figures.score
     columns = " ".join(score.short(c[score.key]) for c in measured["columns"])
-    return f"{score.text(measured[score.key]):>6}" + (f" (columns {columns})" if columns else "")
+    each = measured.get("outputs", {})
+    others = [f"{name} {own.score.text(each[name][own.score.key])}" for name, own in figures.others.items()]
+    inside = ", ".join([f"columns {columns}"] * bool(columns) + others)
+    return f"{score.text(measured[score.key]):>6}" + (f" ({inside})" if inside else "")

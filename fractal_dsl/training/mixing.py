@@ -10,7 +10,9 @@ from torch import Tensor
 from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.runtime.arguments import each
 from fractal_dsl.tasks import Task
+from fractal_dsl.tasks.several import heads_of
 
 MixedTargets = list[tuple[Tensor, float]]
 """Targets [batch, …], each with its weight. The weights add up to 1."""
@@ -39,7 +41,7 @@ def mix(
         x, kept = _cut(x, shift(x), kept, rng)
     else:
         x = x * kept + shift(x) * (1 - kept)
-    return x, [(y, kept), (shift(y), 1 - kept)]
+    return x, [(y, kept), (each(shift, y), 1 - kept)]
 
 
 def _cut(x: Tensor, neighbours: Tensor, kept: float, rng: Random) -> tuple[Tensor, float]:
@@ -52,26 +54,32 @@ def _cut(x: Tensor, neighbours: Tensor, kept: float, rng: Random) -> tuple[Tenso
     return result, 1 - result[box][0, 0].numel() / x[0, 0].numel()
 
 
-def check_mixing(config: TrainConfig, axes: int, floating: bool) -> None:
-    """Raise UserError if inputs with this number of axes, without the batch, cannot be mixed."""
-    if config.cutmix and axes < 2:
+def check_mixing(config: TrainConfig, inputs: Sequence[ops.Tensor]) -> None:
+    """Raise UserError if these inputs of a net cannot be mixed."""
+    if not (config.mixup or config.cutmix):
+        return
+    if len(inputs) > 1:
+        raise UserError("mixup and cutmix are for nets with one input: set mixup=0 and cutmix=0")
+    if config.cutmix and len(inputs[0].shape) < 2:
         raise UserError("cutmix cuts boxes out of images, but these inputs have no height and width: set cutmix=0")
-    if (config.mixup or config.cutmix) and not floating:
+    if inputs[0].dtype != "f32":
         raise UserError("tokens cannot be mixed: set mixup=0 and cutmix=0")
 
 
-def check_mixed_targets(config: TrainConfig, task: Task, out: ops.Tensor) -> None:
+def check_mixed_targets(config: TrainConfig, task: Task, outputs: Sequence[ops.Tensor]) -> None:
     """Raise UserError if the targets of a task cannot be mixed like the inputs."""
     names = [name for name in ("mixup", "cutmix") if getattr(config, name)]
     if not names:
         return
     off = " and ".join(f"{name}=0" for name in names)
-    if task.name in ("segmentation", "tokens"):
-        raise UserError(
-            f"{names[0]} gives an example two targets, but {task.name} has a class for each place: set {off}"
-        )
-    if task.name == "regression" and config.cutmix and len(out.shape) > 1:
-        raise UserError(f"cutmix cuts boxes out of images, but not out of targets, {out}: set cutmix=0")
+    for head in heads_of(task):
+        kind, out = head.task.name, outputs[head.at]
+        if kind in ("segmentation", "tokens"):
+            raise UserError(
+                f"{names[0]} gives an example two targets, but {kind} has a class for each place: set {off}"
+            )
+        if kind == "regression" and config.cutmix and len(out.shape) > 1:
+            raise UserError(f"cutmix cuts boxes out of images, but not out of targets, {out}: set cutmix=0")
 
 
 def loss_of(task: Task, output: Tensor, targets: MixedTargets) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from fractal_dsl.evaluation.measure import measure_all
 from fractal_dsl.evaluation.recalibrate import recalibrated
 from fractal_dsl.evaluation.worst import Worst
 from fractal_dsl.plans.plan import FULL, Plan
+from fractal_dsl.runtime.arguments import each, merged, parts_of, size_of
 from fractal_dsl.runtime.artifact import load_weights
 from fractal_dsl.runtime.channels_last import lay_channels_last
 from fractal_dsl.runtime.fit import tensors_of
@@ -112,16 +114,17 @@ class Stepper:
         if self.config.accumulate == 1:
             yield (x, targets, teacher, 1.0), True
             return
-        every = torch.arange(len(x), device=x.device).tensor_split(min(len(x), self.config.accumulate))
+        count = size_of(x)
+        every = torch.arange(count, device=self.device).tensor_split(min(count, self.config.accumulate))
         for i, rows in enumerate(every, 1):
-            part = [(whole[rows], weight) for whole, weight in targets]
-            taught = None if teacher is None else teacher[rows]
-            yield (self._laid_out(x[rows]), part, taught, len(rows) / len(x)), i == len(every)
+            chosen = partial(torch.index_select, dim=0, index=rows)
+            part = [(each(chosen, whole), weight) for whole, weight in targets]
+            taught = None if teacher is None else each(chosen, teacher)
+            yield (self._laid_out(each(chosen, x)), part, taught, len(rows) / count), i == len(every)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Inputs in the layout of the layers."""
-        channels_last = self.config.channels_last is True and x.dim() in _LAYOUTS
-        return x.contiguous(memory_format=_LAYOUTS[x.dim()]) if channels_last else x
+        return each(_channels_last, x) if self.config.channels_last is True else x
 
     def _teacher(self, x: Tensor) -> Tensor | None:
         """The outputs of the whole net [batch, …] before the step, without gradients.
@@ -131,10 +134,11 @@ class Stepper:
         """
         self.model.eval()
         with torch.no_grad(), self._precision():  # of its own: autocast keeps weights that it casts without gradients
-            parts = [self._whole(part) for part in x.tensor_split(min(len(x), self.config.accumulate))]
+            rows = torch.arange(size_of(x)).tensor_split(min(size_of(x), self.config.accumulate))
+            parts = [self._whole(part) for part in parts_of(x, [len(own) for own in rows])]
         self.train()
         outputs = [part for part in parts if part is not None]
-        return torch.cat(outputs) if outputs else None
+        return merged(outputs) if outputs else None
 
     def _whole(self, x: Tensor) -> Tensor | None:
         return self.model.run(x, self.model.full_plan())
@@ -156,7 +160,7 @@ class Stepper:
             output = self._output(x, plan)
         loss = distilled_loss(self.task, self.config, output, targets, teacher)
         self.scaler.scale(loss if weight == 1 else loss * weight).backward()
-        return loss.detach(), running_of(self.task, output.detach(), targets)
+        return loss.detach(), running_of(self.task, each(torch.detach, output), targets)
 
     def _shift(self, x: Tensor) -> Tensor:
         """This process's share of the whole mini-batch, rotated by one row."""
@@ -261,6 +265,10 @@ class Stepper:
     def finite(self) -> bool:
         """Whether all parameters of this process are finite."""
         return all(bool(local(p).isfinite().all()) for p in self.model.parameters())
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=_LAYOUTS[x.dim()]) if x.dim() in _LAYOUTS else x
 
 
 def plans(model: FractalModule, seed: int, step: int) -> Iterator[tuple[Plan, float]]:

@@ -19,8 +19,9 @@ from fractal_dsl.base.parts import is_part, write_part
 from fractal_dsl.base.texts import duration, shortened
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.config.losses import TaskName
 from fractal_dsl.config.paths import absolute
-from fractal_dsl.data import ImageSet, load, vocabulary_of
+from fractal_dsl.data import ImageSet, load, net_ends, vocabularies_of
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import RunResult, Weights, data_of, spec_of_unfinished, unfinished
 from fractal_dsl.runs.data_record import compare_records
@@ -34,6 +35,7 @@ from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.stored.manifests import read_given
 from fractal_dsl.tasks.causal import check_causal
+from fractal_dsl.tasks.several import heads_of, trained_outputs
 from fractal_dsl.training.checkpoint import Checkpoint, require_utf8
 from fractal_dsl.training.cuda_graphs import check_graphs
 from fractal_dsl.training.distillation import check_distillation
@@ -99,7 +101,7 @@ def train(
         _check(compiled, config, place, parallel)
         images = world.lead_first(lambda: _images(compiled, config, place, allow_python))
         threads = _threads(compiled, config)
-        config = world.lead(lambda: with_way(compiled, config, place, threads, parallel, images.task.name))
+        config = world.lead(lambda: with_way(compiled, config, place, threads, parallel, _tasks(images)))
         weights, origin = initial_weights(compiled, config, start)
         console = console or Console(quiet=not world.leads)
         if origin is not None:
@@ -175,9 +177,12 @@ def _check(compiled: Compiled, config: TrainConfig, place: torch.device, paralle
     """Check everything that training needs, as far as possible before the data are read."""
     require_matplotlib()
     require_sinks(config)
-    into = compiled.program.input
-    check_mixing(config, len(into.shape), into.dtype == "f32")
-    check_graphs(config, place, parallel)
+    into, out = net_ends(compiled.program)
+    trained_outputs(config, compiled.program.net, [*out])
+    check_mixing(config, [*into.values()])
+    check_graphs(config, place, parallel, len(into) + len(out) > 2)
+    if parallel == "pipeline" and len(into) + len(out) > 2:
+        raise UserError("--parallel pipeline passes one value from process to process: use --parallel ddp or fsdp")
     if config.plain is not None:
         compiled.column(config.plain)
     check_frozen(compiled.graph, config.freeze, config.plain)
@@ -198,15 +203,17 @@ def _processes(parallel: ParallelKind | None, world: World) -> str:
 
 
 def _images(compiled: Compiled, config: TrainConfig, place: torch.device, allow_python: bool) -> ImageSet:
-    program = compiled.program
-    vocabulary = vocabulary_of(compiled.graph)
-    images = load(
-        config, program.net, program.input, program.output, place, vocabulary=vocabulary, allow_python=allow_python
-    )
-    check_mixed_targets(config, images.task, program.output)
+    net, (into, out) = compiled.program.net, net_ends(compiled.program)
+    vocabulary = vocabularies_of(compiled.graph)
+    images = load(config, net, into, out, place, vocabulary=vocabulary, allow_python=allow_python)
+    check_mixed_targets(config, images.task, [*out.values()])
     if config.dataset is not None and config.dataset.name == "text":
-        check_causal(build(compiled, config.seed), program.net)
+        check_causal(build(compiled, config.seed), net)
     return images
+
+
+def _tasks(images: ImageSet) -> set[TaskName]:
+    return {head.task.name for head in heads_of(images.task)}
 
 
 def _same_images(folder: Path, images: ImageSet) -> ImageSet:

@@ -109,6 +109,8 @@ def _type(annotation: Any) -> str:
         return " | ".join(dict.fromkeys(parts))
     if origin in (list, tuple):
         return f"Sequence[{_type(get_args(annotation)[0])}]"
+    if origin is dict:
+        return "Setting"
     return annotation.__name__
 
 
@@ -139,10 +141,11 @@ def settings() -> str:
     seen: set[str] = set()
     for field in fields.values():
         for variant in _variants(field.annotation):
-            for name in get_args(variant.model_fields["name"].annotation):
+            for name in get_args(variant.model_fields["name"].annotation) if "name" in variant.model_fields else ():
                 if name not in seen:
                     inner = {k: f for k, f in variant.model_fields.items() if k != "name"}
                     shown = ["*", *[_field(k, f) for k, f in inner.items()]] if inner else []
                     lines.append(f"def {name}({', '.join(shown)}) -> Setting: ...")
                     seen.add(name)
+    lines.append("def by_output(**outputs: float | str | Setting) -> Setting: ...")
     return "\n".join(lines) + "\n"

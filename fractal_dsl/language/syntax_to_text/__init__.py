@@ -171,7 +171,7 @@ class _Rows:
 
     def _net(self, node: s.NetDecl) -> Doc:
         inputs = [(f"{one.name.id}: ", self.e.type(one.type)) for one in node.inputs]
-        outputs = [self.e.type(type) for type in node.outputs]
+        outputs = [((f"{one.name.id}: " if one.name else ""), self.e.type(one.type)) for one in node.outputs]
         given = bracketed("(", join((",", SPACE), inputs), ")") if len(inputs) > 1 else ("(", inputs[0], ")")
         result = bracketed("(", join((",", SPACE), outputs), ")") if len(outputs) > 1 else outputs[0]
         options: Doc = ""

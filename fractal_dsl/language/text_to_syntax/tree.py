@@ -99,8 +99,12 @@ class TreeBuilder(Transformer_NonRecursive[Token, Any]):
     def input(self, meta: Meta, c: list[Any]) -> s.Parameter:
         return s.Parameter(_name(c[0]), c[2], None, _where(meta))
 
-    def result(self, meta: Meta, c: list[Any]) -> tuple[s.TypeExpr, ...]:
-        return tuple(x for x in c if isinstance(x, s.TypeExpr))
+    def result(self, meta: Meta, c: list[Any]) -> tuple[s.Output, ...]:
+        ends = [x for x in c if isinstance(x, s.TypeExpr | s.Output)]
+        return tuple([s.Output(None, x, x.span) if isinstance(x, s.TypeExpr) else x for x in ends])
+
+    def output(self, meta: Meta, c: list[Any]) -> s.Output:
+        return s.Output(_name(c[0]), c[2], _where(meta))
 
     def train(self, meta: Meta, c: list[Any]) -> s.TrainDecl:
         return s.TrainDecl(tuple(x for x in c if isinstance(x, s.Setting)), _where(meta))

@@ -161,8 +161,9 @@ def _unit(graph: JoinGraph, inside: tuple[int, ...], folded: _Fold | None, aroun
         case Input():
             return Unit("input", f"{node.name}\n{shape_text(node.out)}", "input", inside, node.name, None, node.out)
         case Output():
-            shapes = [*map(shape_text, node.outs)]
-            label = "\n".join(["outputs" if len(shapes) > 1 else "output", *shapes])
+            several = len(node.outs) > 1
+            shapes = [f"{name} " * several + shape_text(out) for name, out in zip(node.names, node.outs, strict=True)]
+            label = "\n".join(["outputs" if several else "output", *shapes])
             return Unit("output", label, "output", inside, "output", node.outs[0], node.outs[0])
         case Layer() | Join():
             pass

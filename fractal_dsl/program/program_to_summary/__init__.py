@@ -79,7 +79,7 @@ def program_to_summary(program: p.Program, report: Report, max_layers: int) -> S
     return Summary(
         program.net,
         {one.name: one.tensor.shape for one in program.inputs},
-        tuple([out.shape for out in signal.outs if out is not None]),
+        {one.name: out.shape for one, out in zip(program.outputs, signal.outs, strict=False) if out is not None},
         totals.params,
         totals.macs,
         totals.base,

@@ -25,10 +25,12 @@ def figure_rows(s: Summary) -> list[tuple[str, str]]:
 
 
 def end_rows(s: Summary) -> list[tuple[str, str]]:
-    """The shapes of inputs and outputs. Inputs have their names where there are several."""
-    inputs = [(f"input {name}" if len(s.inputs) > 1 else "input", str(list(x))) for name, x in s.inputs.items()]
-    outputs = enumerate(s.outputs, 1)
-    return inputs + [(f"output {i}" if len(s.outputs) > 1 else "output", str(list(y))) for i, y in outputs]
+    """The shapes of inputs and outputs, with their names where there are several."""
+    return [
+        (f"{kind} {name}" if len(ends) > 1 else kind, str(list(shape)))
+        for kind, ends in (("input", s.inputs), ("output", s.outputs))
+        for name, shape in ends.items()
+    ]
 
 
 def _drop_rows(s: Summary) -> list[tuple[str, str]]:

@@ -61,7 +61,7 @@ class Summary(Struct, frozen=True):
 
     net: str
     inputs: dict[str, tuple[int, ...]]
-    outputs: tuple[tuple[int, ...], ...]
+    outputs: dict[str, tuple[int, ...]]
     params: int
     macs: int
     base_layers: int
@@ -84,7 +84,7 @@ class Summary(Struct, frozen=True):
     @property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the output. Raises UserError if there are several."""
-        return only(f"net {self.net}", "outputs", self.outputs)
+        return only(f"net {self.net}", "outputs", [*self.outputs.values()])
 
     def json(self) -> dict[str, Any]:
         """Plain data under the documented keys."""
@@ -103,10 +103,9 @@ class Summary(Struct, frozen=True):
 
     def ends(self) -> dict[str, Any]:
         """The shapes of the input and the output; the names and shapes of all of them if there are several."""
-        inputs, outputs = [*self.inputs.values()], [*map(list, self.outputs)]
-        into = {"inputs": {k: list(v) for k, v in self.inputs.items()}} if len(inputs) > 1 else {}
-        out = {"outputs": outputs} if len(outputs) > 1 else {}
-        return (into or {"input_shape": list(inputs[0])}) | (out or {"output_shape": outputs[0]})
+        inputs, outputs = ({k: list(v) for k, v in ends.items()} for ends in (self.inputs, self.outputs))
+        into = {"inputs": inputs} if len(inputs) > 1 else {"input_shape": next(iter(inputs.values()))}
+        return into | ({"outputs": outputs} if len(outputs) > 1 else {"output_shape": next(iter(outputs.values()))})
 
 
 def approximate(n: int) -> str:

@@ -35,9 +35,10 @@ def net(
     """
     context = core.context
     with context.within(f"net {decl.name.id}"):
-        tensors = [_tensor(core, module, type) for type in (*[one.type for one in decl.inputs], *decl.outputs)]
+        tensors = [_tensor(core, module, one.type) for one in (*decl.inputs, *decl.outputs)]
         drop_path, init = options(core, module, decl)
         names, context.named_input = _inputs(context, decl), False
+        ends = _outputs(context, decl)
         body = core.block(core.evaluate(decl.body, Scope(module, names)), decl.body.span)
         _check_ends(context, decl, names, body)
     known = [tensor for tensor in tensors if tensor is not None]
@@ -48,7 +49,7 @@ def net(
         context.report.sources,
         decl.name.id,
         tuple([p.NetInput(name, tensor, names[name].key) for name, tensor in zip(names, into, strict=False)]),
-        tuple([p.NetOutput(tensor, type.span) for tensor, type in zip(out, decl.outputs, strict=True)]),
+        tuple([p.NetOutput(*one) for one in zip(ends, out, [one.type.span for one in decl.outputs], strict=True)]),
         body,
         decl.body.span,
         drop_path,
@@ -67,6 +68,21 @@ def _inputs(context: Context, decl: s.NetDecl) -> dict[str, Bound]:
             context.error("E0202", one.name.span, f"there are two inputs `{one.name.id}`")
         context.bound += 1
         names.setdefault(one.name.id, Bound(context.bound, input=True))
+    return names
+
+
+def _outputs(context: Context, decl: s.NetDecl) -> list[str]:
+    """The names of the outputs: ``output2`` for the second of several if it has none. Reports two ends of one name."""
+    names = ["output"] if len(decl.outputs) == 1 else [f"output{i}" for i, _ in enumerate(decl.outputs, 1)]
+    taken = {one.name.id: "an input" for one in decl.inputs}
+    for i, one in enumerate(decl.outputs):
+        if one.name is None:
+            continue
+        names[i] = one.name.id
+        if one.name.id in taken:
+            message = f"`{one.name.id}` is already the name of {taken[one.name.id]}"
+            context.error("E0202", one.name.span, message, help="name the output differently")
+        taken[one.name.id] = "an output"
     return names
 
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.arguments import tensors_in
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import World
 from fractal_dsl.tasks import Task
@@ -50,7 +51,7 @@ class ReplicatedStepper(SharedBatchStepper):
             return super()._backward(x, targets, plan, weight, last, teacher)
 
     def _output(self, x: Tensor, plan: Plan) -> Tensor:
-        return self.replica(x, plan)
+        return self.replica(*tensors_in(x), plan)
 
 
 class Live:

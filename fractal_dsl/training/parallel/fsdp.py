@@ -15,6 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.graph.graph import Join, Layer, Node
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.runtime.arguments import tensors_in
 from fractal_dsl.runtime.artifact import read_weights
 from fractal_dsl.runtime.counted import STEP
 from fractal_dsl.runtime.module import FractalModule
@@ -45,7 +46,7 @@ class ShardedStepper(SharedBatchStepper):
         """Only images change their layout: weights are gathered as they were before."""
 
     def _output(self, x: Tensor, plan: Plan) -> Tensor:
-        return self.model(x, plan)
+        return self.model(*tensors_in(x), plan)
 
     def weights(self) -> dict[str, Tensor]:
         whole = cast(dict[str, Tensor], get_model_state_dict(self.model, options=_WHOLE))

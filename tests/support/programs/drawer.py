@@ -78,6 +78,8 @@ class Drawer(Declarations):
             f"{title}: {'i64' if tokens else 'f32'}[{', '.join(map(str, sizes))}]" for title, sizes in inputs.items()
         )
         types = [f"f32[{one.text}]" for one in outputs]
+        if len(types) > 1 and self.chance(2):
+            types = [f"{title}: {type}" for title, type in zip(("main", "aux"), types, strict=True)]
         result = types[0] if len(types) == 1 else f"({', '.join(types)})"
         self.lines.append(f"net N({declared}) -> {result}{options}\n    = {body.text}")
         return Program(
