@@ -27,6 +27,7 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.ops import LAYERS
 from fractal_dsl.picture import dot_to_picture
+from fractal_dsl.picture import graph_to_dot as graph_to_dot_module
 from fractal_dsl.picture.dot_to_picture import draw
 from fractal_dsl.picture.graph_to_dot import (
     DARK,
@@ -42,7 +43,7 @@ from fractal_dsl.picture.graph_to_dot import (
     style,
     units,
 )
-from fractal_dsl.pipeline import compile_text
+from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
 from fractal_dsl.stored.kinds import RUN_FORMAT
 from fractal_dsl.stored.manifests import RUN_VERSION
@@ -987,3 +988,17 @@ def test_a_transposed_convolution_says_that_it_enlarges() -> None:
     text = "net N(x: f32[8, 8, 8]) -> f32[4, 8, 8] = convtranspose2d(4, 2, stride=2) >> conv2d(4, 2, stride=2)"
     dot = graph_to_dot(compile_text(text).graph)
     assert "convtranspose2d 2×2 ↑2" in dot and "conv2d 2×2 /2" in dot
+
+
+def test_a_line_passes_below_the_frames_of_others() -> None:
+    graph = compile_file(Path(__file__).parent.parent / "examples" / "zoo" / "siamese.frac").graph
+    placed = graph_to_dot_module._panel(graph, Look(), None, 0).placed  # pyright: ignore[reportPrivateUsage]
+    frames = [rect for rect, _ in placed.frames.values()]
+    assert len(frames) == 2
+    for edge in placed.edges:
+        own = [placed.units[edge.source], placed.units[edge.target]]
+        for rect in frames:
+            if any(rect.left <= unit.middle <= rect.right and rect.top <= unit.top <= rect.bottom for unit in own):
+                continue
+            levels = [(a, b) for a, b in pairwise(edge.points) if a[1] == b[1] and rect.top < a[1] < rect.bottom]
+            assert not [1 for a, b in levels if min(a[0], b[0]) < rect.right and max(a[0], b[0]) > rect.left]

@@ -37,29 +37,40 @@ def with_crossings(placed: Placed, tree: Series, crossings: Crossings) -> Placed
 
 
 def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tuple[Coordinates, ...]:
-    """A line from one unit to another, beside the units and frames between, that crosses as few units as possible."""
+    """A line from one unit to another, beside the units and frames between, that crosses as few of them as possible."""
     start, end = placed.units[source], placed.units[target]
     left, right = min(r.left for r in units), max(r.right for r in units)
     frames = [r for r, _ in placed.frames.values() if left <= r.middle <= right and not (_in(start, r) and _in(end, r))]
     upright = [pair for edge in placed.edges for pair in pairwise(edge.points) if pair[0][0] == pair[1][0]]
-    best: tuple[int, tuple[Coordinates, ...]] | None = None
+    others = [r for r in units if r not in (start, end)]
+    away = {one: [r for r in frames if not _in(one, r)] for one in (start, end)}
+    best: tuple[tuple[int, int], tuple[Coordinates, ...]] | None = None
     for rightward in (True, False):
-        for begin in _leaving(start, rightward):
-            for stop in _leaving(end, rightward, upwards=True):
+        for begin in _leaving(start, rightward, frames):
+            for stop in _leaving(end, rightward, frames, upwards=True):
                 x = _channel((*units, *frames), upright, begin[-1][1], stop[-1][1], rightward)
-                crossed = sum(_hits(r, begin[-1], x) or _hits(r, stop[-1], x) for r in units if r not in (start, end))
+                ways = ((start, begin), (end, stop))
+                hit = sum(any(_hits(r, way[-1], x) or _crosses(r, way) for _, way in ways) for r in others)
+                framed = sum(_hits(r, way[-1], x) for one, way in ways for r in away[one])
+                crossed = hit, framed
                 if best is None or crossed < best[0]:
                     best = crossed, (*begin, (x, begin[-1][1]), (x, stop[-1][1]), *reversed(stop))
     assert best is not None
     return best[1]
 
 
-def _leaving(unit: Rect, rightward: bool, *, upwards: bool = False) -> list[tuple[Coordinates, ...]]:
-    """The ways out of a unit, up to where the line turns: from its side, or from its bottom or top."""
+def _leaving(
+    unit: Rect, rightward: bool, frames: Sequence[Rect], *, upwards: bool = False
+) -> list[tuple[Coordinates, ...]]:
+    """The ways out of a unit, up to where the line turns: from its side, or from its bottom or top, where it turns at
+    once or beyond all frames."""
     side = unit.right if rightward else unit.left
     inner = side + (-_CORNER if rightward else _CORNER)
-    edge, turn = (unit.top, unit.top - _TURN) if upwards else (unit.bottom, unit.bottom + _TURN)
-    return [((side, (unit.top + unit.bottom) / 2),), ((inner, edge), (inner, turn))]
+    if upwards:
+        edge, turns = unit.top, [unit.top - _TURN, min([unit.top, *[r.top for r in frames]]) - _TURN]
+    else:
+        edge, turns = unit.bottom, [unit.bottom + _TURN, max([unit.bottom, *[r.bottom for r in frames]]) + _TURN]
+    return [((side, (unit.top + unit.bottom) / 2),), *[((inner, edge), (inner, turn)) for turn in dict.fromkeys(turns)]]
 
 
 def _channel(
@@ -78,6 +89,12 @@ def _channel(
 def _hits(unit: Rect, at: Coordinates, x: float) -> bool:
     """Whether a level line from a point to ``x`` crosses a unit."""
     return unit.top < at[1] < unit.bottom and unit.left < max(at[0], x) and unit.right > min(at[0], x)
+
+
+def _crosses(unit: Rect, way: tuple[Coordinates, ...]) -> bool:
+    """Whether the first, upright part of a way out crosses a unit."""
+    heights = [y for _, y in way]
+    return unit.left < way[0][0] < unit.right and unit.top < max(heights) and unit.bottom > min(heights)
 
 
 def _in(unit: Rect, frame: Rect) -> bool:
