@@ -243,7 +243,7 @@ def test_a_crash_is_a_message_and_the_rest_goes_on(
 ) -> None:
     monkeypatch.setattr(children, "_process", dying(how))
     exports = [Export(str(i), "onnx", "float32", str(tmp_path / str(i))) for i in range(2)]
-    job = Exports("run", "best", 10, False, 1, None, exports)
+    job = Exports("run", "best", 10, False, 1, 1, None, exports)
     done = list(children.Exporter(job, tmp_path))
     assert [export.net for export, _ in done] == ["0", "1"]
     assert all(result.error == f"the export {said}" for _, result in done)

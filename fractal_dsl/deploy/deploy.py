@@ -243,6 +243,7 @@ class _Deployment:
             options.max_layers,
             options.allow_python,
             options.batch,
+            options.threads,
             calibration,
             exports,
             self._recalibrated(work),

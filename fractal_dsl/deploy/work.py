@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
@@ -40,6 +41,7 @@ class Exports(Struct, frozen=True):
     max_layers: int
     allow_python: bool
     batch: int
+    threads: int
     calibration: str | None
     exports: list[Export]
     recalibrated: str | None = None
@@ -59,6 +61,7 @@ def main(path: Path) -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     job = msgspec.json.decode(path.read_bytes(), type=Exports)
+    torch.set_num_threads(job.threads)
     origin = open_origin(Path(job.source), _weights(job), job.max_layers, job.allow_python)
     if job.recalibrated is not None:
         load_weights(origin.model, [Path(job.recalibrated)])
@@ -125,16 +128,17 @@ def _nets(
 
 def _by_onnx(origin: Origin, export: Export, job: Exports, path: Path) -> str:
     from fractal_dsl.deploy.export.anytime import anytime_onnx
-    from fractal_dsl.deploy.export.onnx import onnx_of, save_onnx
+    from fractal_dsl.deploy.export.onnx import CHOSEN, fastest_onnx, onnx_of, save_onnx
     from fractal_dsl.deploy.export.openvino import write_openvino
     from fractal_dsl.deploy.export.program import example_of
 
-    model = origin.model
+    model, layout = origin.model, CHOSEN
     if export.net == ANYTIME:
         proto = anytime_onnx(model)
+    elif (export.target, export.precision) == ("onnx", "float32"):
+        proto, layout = fastest_onnx(plain_net(model, export.net), model.input, job.batch, job.threads)
     else:
-        net = plain_net(model, export.net)
-        proto = onnx_of(net, (example_of(model.input, 2),), ["input"], ["output"])
+        proto = onnx_of(plain_net(model, export.net), (example_of(model.input, 2),), ["input"], ["output"])
     if export.precision == "int8":
         from fractal_dsl.deploy.export.int8 import quantized
 
@@ -142,7 +146,7 @@ def _by_onnx(origin: Origin, export: Export, job: Exports, path: Path) -> str:
         proto = quantized(proto, np.load(job.calibration))
     if export.target == "onnx":
         save_onnx(proto, path)
-        return "chosen by ONNX Runtime"
+        return layout
     write_openvino(proto, path)
     return "chosen by OpenVINO"
 

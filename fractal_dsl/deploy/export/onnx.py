@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from fractal_dsl import ops
+from fractal_dsl.deploy.export.products import with_products
+from fractal_dsl.deploy.export.program import example_of, fastest
+from fractal_dsl.deploy.runtimes import load_exported
+
+CHOSEN = "chosen by ONNX Runtime"
 OPSET = 20
 
 
@@ -45,6 +53,29 @@ def onnx_of(
         del node.metadata_props[:]
         node.doc_string = ""
     return proto
+
+
+def fastest_onnx(net: nn.Module, into: ops.Tensor, batch: int, threads: int) -> tuple[Any, str]:
+    """A plain net as an ONNX model, and its layout: the faster one in ONNX Runtime, in batches of this size.
+
+    The runtime chooses the layout of convolutions, but does not turn small ones into matrix products.
+    """
+    example = example_of(into, 2)
+    proto = onnx_of(net, (example,), ["input"], ["output"])
+    changed = with_products(net, example)
+    if changed is None:
+        return proto, CHOSEN
+    protos = {CHOSEN: proto, "small convolutions as products": onnx_of(changed, (example,), ["input"], ["output"])}
+    x = example_of(into, batch).numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        calls: dict[str, Callable[[], object]] = {}
+        for number, (name, one) in enumerate(protos.items()):
+            path = Path(folder) / f"{number}.onnx"
+            save_onnx(one, path)
+            run = load_exported("onnx", str(path), [], threads)
+            calls[name] = lambda run=run: run(x, 0.0)
+        layout = fastest(calls)
+    return protos[layout], layout
 
 
 def save_onnx(proto: Any, path: Path) -> None:
