@@ -1,6 +1,7 @@
 """8-bit nets by ONNX Runtime's static quantization and by torchao's pt2e for x86, beside float32, at batch 1.
 
-    python benchmarks/quantization.py [--net digits|fractalnet20] [--nets column3,whole] [--threads 1] [--folder DIR]
+    python benchmarks/quantization.py [--net digits|fractalnet20] [--nets column3,whole] [--ways onnx] [--threads 1]
+                                      [--folder DIR]
 
 The nets are those of `deploy.py`, which are made if they are not in --folder. Both libraries choose their ranges by the
 same 256 inputs: training images, or random ones for the untrained FractalNet-20. ONNX Runtime runs its own files; pt2e
@@ -25,7 +26,7 @@ import torch
 from deploy import origin_of
 
 from fractal_dsl.deploy.export.int8 import quantized
-from fractal_dsl.deploy.export.onnx import onnx_of, save_onnx
+from fractal_dsl.deploy.export.onnx import fastest_onnx, onnx_of, save_onnx
 from fractal_dsl.deploy.export.program import example_of
 from fractal_dsl.deploy.measure import Job, latency
 from fractal_dsl.deploy.nets import net_names, plain_net
@@ -41,20 +42,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", choices=("digits", "fractalnet20"), default="digits")
     parser.add_argument("--nets", help="by default all columns and the whole net")
+    parser.add_argument("--ways", default="onnx,pt2e", help="libraries, separated by commas")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fractal_dsl-benchmark")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     origin = origin_of(options.net, options.folder)
     tests, training = inputs_of(origin)
-    ways: dict[str, Callable[[Any, Array], LoadedNet]] = {
-        "onnx float32": lambda net, inputs: by_onnx(net, origin, None, options.threads),
-        "onnx int8": lambda net, inputs: by_onnx(net, origin, inputs, options.threads),
-    }
-    if find_spec("torchao") is None:
-        print("skipped: pt2e needs torchao: pip install torchao")
-    else:
-        ways["pt2e int8"] = by_pt2e
+    ways: dict[str, Callable[[Any, Array], LoadedNet]] = {}
+    if "onnx" in options.ways.split(","):
+        ways["onnx float32"] = lambda net, inputs: by_onnx(net, origin, None, options.threads)
+        ways["onnx int8"] = lambda net, inputs: by_onnx(net, origin, inputs, options.threads)
+    if "pt2e" in options.ways.split(","):
+        if find_spec("torchao") is None:
+            print("skipped: pt2e needs torchao: pip install torchao")
+        else:
+            ways["pt2e int8"] = by_pt2e
     job = Job("", "", [], options.threads, 1, 0.9, "", "")
     for name in options.nets.split(",") if options.nets else net_names(origin.model.join_graph, None, confident=False):
         net = plain_net(origin.model, name)
@@ -78,8 +81,11 @@ def inputs_of(origin: Origin) -> tuple[Array, Array]:
 
 
 def by_onnx(net: Any, origin: Origin, calibration: Array | None, threads: int) -> LoadedNet:
-    """The net in ONNX Runtime, in 8 bits if there are inputs for the calibration."""
-    proto = onnx_of(net, (example_of(origin.model.input, 2),), ["input"], ["output"])
+    """The net in ONNX Runtime as `deploy` exports it, in 8 bits if there are inputs for the calibration."""
+    if calibration is None:
+        proto, _ = fastest_onnx(net, origin.model.input, 1, threads)
+    else:
+        proto = onnx_of(net, (example_of(origin.model.input, 2),), ["input"], ["output"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         save_onnx(proto if calibration is None else quantized(proto, calibration), path)
