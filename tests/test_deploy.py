@@ -130,6 +130,15 @@ def test_best_is_within_the_budget(shelf: Path) -> None:
     assert not os.path.lexists(shelf / "best")
 
 
+def test_an_unmet_budget_is_reported_when_the_rest_is_done(run: Path, shelf: Path) -> None:
+    done = cli("deploy", run, "-o", shelf, "--to", "onnx,hub", "--budget-ms", 1e-7)
+    assert isinstance(done.exception, UserError) and "no net answers within 1e-07 ms" in str(done.exception)
+    assert "shelf.html" in done.output and (shelf / "hub" / "model.safetensors").is_file()
+    shutil.rmtree(shelf / "hub")
+    assert cli("deploy", run, "-o", shelf, "--to", "hub").exit_code == 0
+    assert "| column1 | onnx | float32 |" in (shelf / "hub" / "README.md").read_text(), "the table that was there"
+
+
 def test_the_front_has_no_net_that_a_faster_one_matches(shelf: Path) -> None:
     opened = Shelf.read(shelf)
     front = opened.front()

@@ -85,7 +85,7 @@ def deploy(
         allow_python=allow_python,
     )
     if targets == (_HUB,):
-        _repository(run, place, options, None, push)
+        _repository(run, place, options, push)
     else:
         _shelve(run, place, options, targets, budget_ms, push)
 
@@ -93,35 +93,40 @@ def deploy(
 def _shelve(
     run: Path, place: Path, options: Options, targets: tuple[str, ...], budget_ms: float | None, push: str | None
 ) -> None:
-    """Write the shelf and, if it is a target, the repository for the Hub. Raises UserError for failed exports."""
+    """Write the shelf and, if it is a target, the repository for the Hub. Raises UserError for failed exports and
+    an unmet budget, when the rest is done."""
     from fractal_dsl.deploy import deploy as runtime
 
     done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
-    _report(done.shelf, place, budget_ms)
+    _report(done.shelf, place)
+    problems = [f"{name}: {reason}" for name, reason in done.failures.items()]
+    if budget_ms is not None:
+        try:
+            best = done.shelf.link_best(budget_ms)
+            say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
+        except UserError as error:
+            problems.append(str(error))
     if _HUB in targets:
-        _repository(run, place, options, done.shelf, push)
-    if done.failures:
-        raise UserError("; ".join(f"{name}: {reason}" for name, reason in done.failures.items()))
+        _repository(run, place, options, push)
+    if problems:
+        raise UserError("; ".join(problems))
 
 
-def _report(shelf: Shelf, place: Path, budget_ms: float | None) -> None:
-    """Print the table of a shelf, and link its best net within a budget."""
+def _report(shelf: Shelf, place: Path) -> None:
+    """Print the table of a shelf."""
     from fractal_dsl.deploy.page import shelf_table
 
     say("\n".join(["", *aligned(shelf_table(shelf), "<<<>>>>>>><"), ""]))
     say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
-    if budget_ms is not None:
-        best = shelf.link_best(budget_ms)
-        say(f"{one_line(str(place / 'best'))}: {best.label}, {best.ms:.3g} ms")
 
 
-def _repository(run: Path, place: Path, options: Options, shelf: Shelf | None, push: str | None) -> None:
-    """Write the whole net as a repository for the Hub, and upload it under the name ``push``."""
+def _repository(run: Path, place: Path, options: Options, push: str | None) -> None:
+    """Write the whole net as a repository for the Hub, with the table of the shelf, and upload it as ``push``."""
     from fractal_dsl.deploy import deploy as runtime
     from fractal_dsl.deploy import hub
 
     origin = runtime.opened(run, options, lambda text: say(text, error=True))
-    hub.write_hub(origin, shelf, place / _HUB)
+    hub.write_hub(origin, runtime.shelf_at(place, origin), place / _HUB)
     say(f"{one_line(str(place / _HUB))}: a repository for the Hugging Face Hub and torch.hub")
     if push is not None:
         say(hub.push(place / _HUB, push))

@@ -137,6 +137,8 @@ def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
         input=str(model.input),
         output=str(model.output),
         answers=answers_of(model.join_graph),
+        batch=options.batch,
+        threads=options.threads,
         confidence=options.confidence,
         images=None if trained is None else trained.examples,
         vocabulary=vocabulary_of(model.join_graph),
@@ -144,15 +146,20 @@ def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
         **facts,
     )
     part_folder(folder, "")
+    before = shelf_at(folder, origin)
+    return Shelf(folder, manifest, [] if before is None else before.rows)
+
+
+def shelf_at(folder: Path, origin: Origin) -> Shelf | None:
+    """The shelf in a folder, None if there is none yet. Raises UserError for other nets and for other folders."""
     if not (folder / MANIFEST).exists():
-        others = [path.name for path in folder.iterdir() if path.name not in (LOCK, "hub")]
-        if others:
+        if folder.is_dir() and any(path.name not in (LOCK, "hub") for path in folder.iterdir()):
             raise UserError(f"{folder} exists and is not a shelf: choose another folder with -o")
-        return Shelf(folder, manifest, [])
-    before = Shelf.read(folder)
-    if before.manifest.weights_sha256 != manifest.weights_sha256:
-        raise UserError(f"{folder} has nets of other weights, of {before.manifest.source}: choose another folder")
-    return Shelf(folder, manifest, before.rows)
+        return None
+    shelf = Shelf.read(folder)
+    if shelf.manifest.weights_sha256 != weights_sha256(origin.model):
+        raise UserError(f"{folder} has nets of other weights, of {shelf.manifest.source}: choose another folder")
+    return shelf
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,7 @@ class _Deployment:
             job = self._job(work, waiting)
             began, expected_before = perf_counter(), 0.0
             total = sum(map(self._estimate, waiting))
+            self.say(f"{counted(len(waiting), 'net')} to export, check and measure: about {duration(total)}")
             for number, (entry, exported) in enumerate(zip(waiting, Exporter(job, work), strict=True), 1):
                 self._settle(entry, exported, work)
                 expected_before += self._estimate(entry)
@@ -216,8 +224,9 @@ class _Deployment:
         row = self.shelf.row(entry.net, entry.target.name, entry.precision)
         if row is None or not self.shelf.intact(row):
             return False
-        confidence = self.options.confidence if entry.net == ANYTIME else None
-        return (row.batch, row.threads, row.confidence) == (self.options.batch, self.options.threads, confidence)
+        options = self.options
+        now = min(options.batch, row.largest or options.batch), options.threads
+        return (row.batch, row.threads) == now and row.confidence in (None, options.confidence)
 
     def _estimate(self, entry: _Entry) -> float:
         several = len(self.shelf.manifest.answers) if entry.net == ANYTIME else 1
@@ -324,7 +333,7 @@ class _Deployment:
             ms_mean=figures.ms_mean,
             repeats=figures.repeats,
             warmup=figures.warmup,
-            batch=self.options.batch,
+            batch=min(self.options.batch, exported.largest or self.options.batch),
             threads=self.options.threads,
             confidence=confidence if entry.net == ANYTIME else None,
             bytes=sum((self.shelf.folder / name).stat().st_size for name in names),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.base.texts import memory_text
+from fractal_dsl.base.texts import counted, memory_text
 from fractal_dsl.deploy.shelf import Shelf, ShelfRow
 from fractal_dsl.runs.page import figure, page
 
@@ -15,7 +15,7 @@ _COLOURS = {"onnx": "#0072B2", "pt2": "#D55E00", "aoti": "#009E73", "executorch"
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 420, 70, 30, 20, 50
 
 _STYLE = """\
-table { font-size: .92rem }
+table { font-size: .92rem } th, td { white-space: nowrap }
 tr.front td:first-child { font-weight: 600 } tr.bad { color: #a00 }
 """
 
@@ -23,12 +23,11 @@ tr.front td:first-child { font-weight: 600 } tr.bad { color: #a00 }
 def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, str]) -> None:
     """Write ``shelf.html``."""
     m = shelf.manifest
-    rows = [row for row in shelf.rows if row.verified]
-    stated = rows[0] if rows else None
+    rows = shelf.measured()
     how = (
-        f"Latency: batches of {stated.batch}, {stated.threads} thread{'s' * (stated.threads > 1)}, "
-        f"after {stated.warmup} runs to warm up. Memory: the peak of the process during timing."
-        if stated
+        f"Latency: batches of {m.batch}, {counted(m.threads, 'thread')}, after {rows[0].warmup} runs to warm up. "
+        "Memory: the peak of the process during timing."
+        if rows
         else ""
     )
     parts = [
@@ -49,13 +48,12 @@ def shelf_table(shelf: Shelf) -> list[tuple[str, ...]]:
 
 
 def _cells(shelf: Shelf, row: ShelfRow) -> tuple[str, ...]:
-    note = row.note if row.verified else "check failed"
     size = f"{row.bytes / 1e3:,.0f} kB" if row.bytes < 1e7 else memory_text(row.bytes)
     agreed = f"{row.agreement:.1%} equal" if row.agreement is not None else ""
     apart = agreed or (f"{row.difference:.1e}" if row.difference is not None else "∞")
     score = "" if row.score is None else shelf.metric.text(row.score)
     times = [f"{value:.3g}" for value in (row.ms, row.ms_p95, row.ms_mean)]
-    return row.net, row.target, row.precision, score, *times, size, memory_text(row.memory), apart, note
+    return row.net, row.target, row.precision, score, *times, size, memory_text(row.memory), apart, shelf.note(row)
 
 
 def _table(shelf: Shelf) -> str:
@@ -86,7 +84,9 @@ def _figure(shelf: Shelf, rows: Sequence[ShelfRow]) -> str:
     marks = [_axes(x, y, metric.axis)]
     front = [f"{x(row.ms_mean):.1f},{y(metric.plotted(row.score or 0.0)):.1f}" for row in shelf.front()]
     marks.append(f'<polyline points="{" ".join(front)}" fill="none" stroke="currentColor" stroke-dasharray="2 4"/>')
-    for row in rows:
+    labels = _Labels()
+    front_keys = {row.key for row in shelf.front()}
+    for row in sorted(rows, key=lambda row: row.key not in front_keys):
         px, py = x(row.ms_mean), y(metric.plotted(row.score or 0.0))
         colour = _COLOURS.get(row.target, "currentColor")
         fill = "var(--paper)" if row.precision == "int8" else colour
@@ -95,9 +95,9 @@ def _figure(shelf: Shelf, rows: Sequence[ShelfRow]) -> str:
             f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{fill}" stroke="{colour}" stroke-width="2">'
             f"<title>{name}</title></circle>"
         )
-        marks.append(
-            f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="var(--soft)">{markup(row.net)}</text>'
-        )
+        if labels.fits(px + 9, py - 7, row.net):
+            text = f'<text x="{px + 9:.1f}" y="{py - 7:.1f}" font-size="11" fill="var(--soft)">{markup(row.net)}</text>'
+            marks.append(text)
     marks += _legend({row.target for row in rows})
     caption = f"{metric.title} against the mean latency of a batch. Dotted: the Pareto front. Hollow: int8."
     svg = (
@@ -105,6 +105,21 @@ def _figure(shelf: Shelf, rows: Sequence[ShelfRow]) -> str:
         f'font-family="system-ui, sans-serif">{"".join(marks)}</svg>'
     )
     return figure(svg, caption)
+
+
+class _Labels:
+    """The places of labels. One that would cover another is left out: the mark's tooltip has it."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[float, float, float]] = []
+
+    def fits(self, x: float, y: float, text: str) -> bool:
+        """Whether there is room for a text that begins at x on the line y. If so, it takes the place."""
+        end = x + 6.5 * len(text)
+        free = all(end < start or x > stop or abs(y - line) > 12 for start, stop, line in self.taken)
+        if free:
+            self.taken.append((x, end, y))
+        return free
 
 
 class _Scale:

@@ -17,13 +17,14 @@ from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import remove
 from fractal_dsl.base.json_faults import explained
 from fractal_dsl.base.manifest import MANIFEST, sha256
 from fractal_dsl.base.parts import is_part, part_folder, read_json, write_part
+from fractal_dsl.base.texts import counted
+from fractal_dsl.deploy.targets import TARGETS
 from fractal_dsl.runs.tasks import TASKS, Metric
 
 SHELF_FORMAT: Final = "fractal_dsl shelf"
@@ -63,7 +64,6 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
     layout: str
     largest: int | None
     sha256: str
-    note: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -78,7 +78,8 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
 
 class ShelfManifest(Struct, frozen=True, kw_only=True):
     """``manifest.json``. ``weights_sha256`` tells whether rows are of the same net. ``answers`` are the nets in an
-    anytime file, in order. ``images`` counts the examples by use, and ``vocabulary`` the tokens that the net knows."""
+    anytime file, in order. ``batch``, ``threads`` and ``confidence`` are those of the latest measurements.
+    ``images`` counts the examples by use, and ``vocabulary`` the tokens that the net knows."""
 
     format: str
     format_version: int
@@ -89,6 +90,8 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
     input: str
     output: str
     answers: list[str]
+    batch: int = 1
+    threads: int = 1
     confidence: float
     dataset: str | None = None
     classes: list[str] | None = None
@@ -105,7 +108,8 @@ class Shelf:
     """The rows in a folder, which are written when they change."""
 
     def __init__(self, folder: Path, manifest: ShelfManifest, rows: Sequence[ShelfRow]) -> None:
-        self.folder, self.manifest, self.rows = folder, manifest, list(rows)
+        self.folder, self.manifest = folder, manifest
+        self.rows = sorted(rows, key=self._place)
 
     @property
     def metric(self) -> Metric:
@@ -140,25 +144,43 @@ class Shelf:
 
     def as_json(self, row: ShelfRow) -> dict[str, Any]:
         """A row under the names of ``shelf.json``: the score has the name of its figure."""
-        plain: dict[str, Any] = msgspec.to_builtins(row)
+        plain: dict[str, Any] = msgspec.to_builtins(row) | {"note": self.note(row)}
         return {self.metric.key if name == "score" else name: value for name, value in plain.items()}
 
     def put(self, row: ShelfRow) -> None:
         """Add a row, in place of one of the same net and format, and write the file."""
         self.rows = sorted([r for r in self.rows if r.key != row.key] + [row], key=self._place)
-        self._note_slow_int8()
         self.write()
 
-    def _place(self, row: ShelfRow) -> tuple[str, str, int, str]:
+    def _place(self, row: ShelfRow) -> tuple[int, str, int, str]:
         order = [*self.manifest.answers, "anytime"]
-        return row.target, row.precision, order.index(row.net) if row.net in order else len(order), row.net
+        target = [*TARGETS].index(row.target) if row.target in TARGETS else len(TARGETS)
+        return target, row.precision, order.index(row.net) if row.net in order else len(order), row.net
 
-    def _note_slow_int8(self) -> None:
-        floats = {(r.net, r.target): r.ms for r in self.rows if r.precision == "float32" and r.verified}
-        for i, row in enumerate(self.rows):
-            if row.precision == "int8" and (row.net, row.target) in floats:
-                slower = row.ms >= floats[row.net, row.target]
-                self.rows[i] = replace(row, note="int8 is slower than float32 here" if slower else "")
+    def note(self, row: ShelfRow) -> str:
+        """What to know about a row besides its figures: a failed check, other conditions, a slow int8 net."""
+        m = self.manifest
+        if not row.verified:
+            return "check failed"
+        if not self.comparable(row):
+            other = [f"batches of {row.batch}"] * (row.batch != m.batch)
+            other += [counted(row.threads, "thread")] * (row.threads != m.threads)
+            if row.confidence not in (None, m.confidence):
+                other.append(f"confidence {row.confidence:g}")
+            return f"measured with {', '.join(other)}"
+        plain = self.row(row.net, row.target, "float32")
+        if row.precision == "int8" and plain and plain.verified and self.comparable(plain) and row.ms >= plain.ms:
+            return "int8 is slower than float32 here"
+        return ""
+
+    def comparable(self, row: ShelfRow) -> bool:
+        """Whether a row was measured as the latest ones were: with the same batch, threads and confidence."""
+        m = self.manifest
+        return (row.batch, row.threads) == (m.batch, m.threads) and row.confidence in (None, m.confidence)
+
+    def measured(self) -> list[ShelfRow]:
+        """The verified rows whose times can be compared."""
+        return [row for row in self.rows if row.verified and self.comparable(row)]
 
     def row(self, net: str, target: str, precision: str) -> ShelfRow | None:
         """The row of a net in a format."""
@@ -174,24 +196,26 @@ class Shelf:
         return float("-inf") if row.score is None else self.metric.merit(row.score)
 
     def front(self) -> list[ShelfRow]:
-        """The verified rows that no faster one matches, from the fastest to the best."""
+        """The comparable rows that no faster one matches, from the fastest to the best."""
         front: list[ShelfRow] = []
-        for row in sorted((r for r in self.rows if r.verified), key=lambda r: (r.ms_mean, -self.merit(r))):
+        for row in sorted(self.measured(), key=lambda r: (r.ms_mean, -self.merit(r))):
             if not front or self.merit(row) > self.merit(front[-1]):
                 front.append(row)
         return front
 
     def link_best(self, budget: float) -> ShelfRow:
         """Link the best verified net within a budget of milliseconds as ``best``. Raises UserError if there is none."""
-        verified = [row for row in self.rows if row.verified]
-        within = [row for row in verified if row.ms <= budget]
+        measured = self.measured()
+        within = [row for row in measured if row.ms <= budget]
         link = self.folder / BEST
         if link.is_symlink():
             link.unlink()
         if not within:
-            nearest = min(verified, key=lambda row: row.ms, default=None)
-            also = f": the nearest is {nearest.label}, {nearest.ms:.3g} ms" if nearest else ", because none is verified"
-            raise UserError(f"no net answers within {budget:g} ms{also}")
+            nearest = min(measured, key=lambda row: row.ms, default=None)
+            none = "measured" if any(row.verified for row in self.rows) else "verified"
+            also = f": the nearest is {nearest.label}, {nearest.ms:.3g} ms" if nearest else f", because none is {none}"
+            conditions = f" for batches of {self.manifest.batch}" * (self.manifest.batch > 1)
+            raise UserError(f"no net answers within {budget:g} ms{conditions}{also}")
         best = max(within, key=lambda row: (self.merit(row), -row.ms))
         try:
             link.symlink_to(best.file)

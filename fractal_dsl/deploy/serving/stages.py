@@ -99,18 +99,20 @@ def _is_shelf(source: Path) -> bool:
 def _of_shelf(shelf: Shelf, threads: int) -> Service:
     """The fastest verified file of each net whose runtime is installed."""
     m = shelf.manifest
-    stages: list[ServedNet] = []
+    chosen: list[ShelfRow] = []
     for name in m.answers:
         rows = [r for r in shelf.rows if r.net == name and shelf.intact(r) and TARGETS[r.target].missing() is None]
         floats = [r for r in rows if r.precision == "float32"] or rows
         if floats:
-            stages.append(_loaded(shelf, min(floats, key=lambda r: r.ms), threads))
-    if not stages:
+            chosen.append(min(floats, key=lambda r: r.ms / r.batch))
+    if not chosen:
         raise UserError(f"{shelf.folder} has no verified net whose runtime is installed: deploy again")
     classes = tuple(m.classes or ()) if m.task == "classification" else ()
     into, out = _tensor(m.input), _tensor(m.output)
     data = DataRecord.read(shelf.folder)
-    return Service(m.net, tuple(stages), into, out, classes, m.vocabulary, data, "onnxruntime")
+    stages = tuple([_loaded(shelf, row, threads) for row in chosen])
+    platform = ", ".join(dict.fromkeys(row.target for row in chosen))
+    return Service(m.net, stages, into, out, classes, m.vocabulary, data, platform)
 
 
 def _loaded(shelf: Shelf, row: ShelfRow, threads: int) -> ServedNet:
