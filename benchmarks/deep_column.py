@@ -34,7 +34,7 @@ from rich.table import Table
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MIXED = "drop_path(local=15%, global=50%), "
-IMAGES, BATCH = 1294, 32
+IMAGES, BATCH = 1437, 32
 LAYERS = (3, 6, 12, 24, 48)
 
 
@@ -79,8 +79,8 @@ VARIANTS: dict[str, Variant] = {
     "no affine": Variant("batch norms without scale and shift", conv="affine=false"),
     "all": Variant("columns=all", ALL),
     "all, warm-up": Variant("columns=all, four epochs of warm-up", ALL, settings=WARM_UP),
-    "all, warm-up, xavier in": Variant("the same, and fan-in", ALL, init='init("xavier", fan="in")', settings=WARM_UP),
-    "deep columns, warm-up": Variant("global steps draw column k by 2^k, warm-up", DEEP, settings=WARM_UP),
+    "all, rate 0.00125": Variant("columns=all, a quarter of the rate", ALL, settings=sgd(0.00125)),
+    "all, rate 0.00125, warm-up": Variant("the same, and warm-up", ALL, settings={**sgd(0.00125), **WARM_UP}),
     "all, clip": Variant("columns=all, and clip = 1", ALL, settings={"clip": 1.0}),
     "distill": Variant("columns also learn the whole net's outputs", settings={"distill": "distill"}),
     "all, distill": Variant("columns=all, and the same", ALL, settings={"distill": "distill"}),
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", metavar="FOLDER", default="out/deep", help="folder of the experiment")
     parser.add_argument("--only", metavar="NAMES", help="variants, separated by semicolons")
-    parser.add_argument("--steps", type=int, default=1280, metavar="N", help="training steps")
+    parser.add_argument("--steps", type=int, default=2816, metavar="N", help="training steps")
     parser.add_argument("--seeds", type=int, default=1, choices=range(1, 9), metavar="N")
     parser.add_argument("--workers", type=int, default=1, choices=range(1, 65), metavar="N")
     parser.add_argument("--device", default="cpu")

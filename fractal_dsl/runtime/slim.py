@@ -17,7 +17,17 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
 
 
-class _Relu(torch.autograd.Function):
+class _Function(torch.autograd.Function):
+    """A function whose calls do not inspect its signature, which would take most of the time of a small ReLU."""
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        if cast(Any, torch._C)._are_functorch_transforms_active():  # pyright: ignore[reportPrivateUsage]
+            return cast(Any, super()).apply(*args)
+        return cast(Any, super(torch.autograd.Function, cls)).apply(*args)
+
+
+class _Relu(_Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -48,7 +58,7 @@ _BITS = {
 """The integers with as many bits as the floats."""
 
 
-class _MaxPool2d(torch.autograd.Function):
+class _MaxPool2d(_Function):
     generate_vmap_rule = True
 
     @staticmethod
