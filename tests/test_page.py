@@ -107,7 +107,8 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
         out.titles = qs("g.cluster:not(.gone) .toggle").map(t => t.textContent);
         click(title("stage")); click(title("res")); click(title("block 1"));
         out.back = paths() === before; out.end.push(end());
-        click(q("#fold")); out.folded = qs("g.node:not(.gone):not(.legend)").length; out.end.push(end());
+        out.heights = [box()[3]];
+        click(q("#fold")); out.heights.push(box()[3]); out.folded = qs("g.node:not(.gone):not(.legend)").length; out.end.push(end());
         click(q("#open"));
         const key = (e, key) => e.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
         const block = title("block 2");
@@ -124,6 +125,11 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
         const middle = r => [(r.left + r.right) / 2, (r.top + r.bottom) / 2];
         out.centred = Math.hypot(middle(hit)[0] - middle(m)[0], middle(hit)[1] - middle(m)[1]);
         out.opened = !q("g.node.found").classList.contains("gone");
+        const searched = text => {
+            field.value = text; field.dispatchEvent(new Event("input"));
+            return qs("g.node.found").map(g => g.textContent.trim().split(/\\s+/)[0]).sort();
+        };
+        out.searched = ["pool", "flatten", "linear", "image"].map(searched);
         // zoom and pan
         click(q("#fit"));
         const start = box(), svg = q("main > svg");
@@ -161,6 +167,9 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
     assert out["nested"] > len(out["hidden"]) and out["back"]
     assert out["titles"] == ["block 1 · F[3] …", "stage …", "block 2 · F[3]"]
     assert out["focused"] and out["keys"] == ["false", True, "true", 0]
+    assert out["heights"][1] < out["heights"][0] / 2, "a picture that fitted its window fits it again"
+    pools, *others = out["searched"]
+    assert {*pools} == {"maxpool2d"} and others == [["flatten"], ["linear"], ["image"]]
     assert out["folded"] == 4  # image, flatten, linear, output
     assert out["found"] == ["block2.column1.conv1", "block2.column1.maxpool2d"] and out["count"] == "2 found"
     assert out["opened"] and out["centred"] < 3

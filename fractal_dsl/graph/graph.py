@@ -54,6 +54,7 @@ class Site(Struct, frozen=True):
     ``shared`` is the innermost shared block around the node.
     ``regions`` are the parts that can be recomputed as a whole, outermost first, each with a number of its own: uses
     of rules with their level, and blocks with ``@checkpoint``, for which the level is None.
+    ``calls`` are the places in the text of the calls of layers and rules around the node, from the inside out.
     """
 
     span: Span
@@ -65,6 +66,7 @@ class Site(Struct, frozen=True):
     tags: tuple[Tag, ...] = ()
     shared: SharedIn | None = None
     regions: tuple[tuple[int | None, int], ...] = ()
+    calls: tuple[Span, ...] = ()
 
 
 class Input(Struct, frozen=True):

@@ -130,7 +130,9 @@ class _Expander:
                 self.groups += 1
                 inner = self._base(at)
                 groups = (*inner.groups, (term.name, self.groups))
-                inner = replace(inner, groups=groups, trail=(term.name, *inner.trail))
+                inner = replace(
+                    inner, groups=groups, trail=(term.name, *inner.trail), calls=(term.span, *inner.calls)
+                )
                 if term.shared:
                     number = self.shared.setdefault(term.owner, len(self.shared) + 1)
                     inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
@@ -167,7 +169,9 @@ class _Expander:
 
     def _site(self, span: p.Span, at: _Surroundings) -> Site:
         shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
-        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions)
+        return Site(
+            span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions, at.calls
+        )
 
     def _op(self, term: p.Op, x: int, at: _Surroundings) -> int:
         into = self.graph[x].out
@@ -205,7 +209,13 @@ class _Expander:
                     self.blocks += 1
                     at = replace(at, block=self.blocks, groups=(), outer=at.groups)
                 level = instance.level
-                inner = replace(at, placed=True, trail=(str(instance), *at.trail), instances=(*at.instances, instance))
+                inner = replace(
+                    at,
+                    placed=True,
+                    trail=(str(instance), *at.trail),
+                    instances=(*at.instances, instance),
+                    calls=(term.span, *at.calls),
+                )
                 inner = self._region(level, inner)
                 tree = _map(
                     self.open(instance.body, x, inner), lambda c: _Column(c.node, level) if c.level is None else c

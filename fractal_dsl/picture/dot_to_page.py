@@ -23,7 +23,7 @@ def write_picture_page(dot_text: str, data: Mapping[str, Any] | None, title: str
         "title": markup(title),
         "style": style,
         "svg": svg[svg.index("<svg") :],
-        "data": json_in_html(data or {"tree": None, "edges": [], "plans": []}),
+        "data": json_in_html(data or {"tree": None, "edges": [], "plans": [], "boxes": {}, "places": []}),
     }
     template = files("fractal_dsl.picture").joinpath("page.html").read_text("utf-8")
     write_text(path, re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template))

@@ -28,24 +28,33 @@ class Facts:
         """The parameters of a unit, and its multiply-accumulates per sample."""
         return cost(self.graph, unit.members)
 
+    def nodes(self, unit: Unit) -> list[Layer | Join]:
+        """The layers and joins of a unit, in topological order."""
+        return [node for n in unit.members if isinstance(node := self.graph[n], Layer | Join)]
+
+    def does(self, unit: Unit) -> str:
+        """The operations of a unit, or what a bar joins."""
+        nodes = self.nodes(unit)
+        if nodes and isinstance(nodes[-1], Join) and unit.kind == "join":
+            text = f"{nodes[-1].spec.name} of {len(self.graph.operands(unit.members[0]))}"
+            drops = ", ".join(map(percent, nodes[-1].drops))
+            return f"{text}, branches left out of training steps: {drops}" if drops else text
+        ops = [_call(node) for node in nodes if isinstance(node, Layer)]
+        if len(ops) <= 8:
+            return " >> ".join(ops)
+        return ", ".join(f"{n} × {op}" for op, n in Counter(ops).most_common(6))
+
     def tooltip(self, unit: Unit) -> str:
         """The name, operations, shapes, costs with their share of the net, and the line of the .frac file."""
-        nodes = [node for n in unit.members if isinstance(node := self.graph[n], Layer | Join)]
+        nodes = self.nodes(unit)
         if unit.into is None or unit.out is None or not nodes:
             return " ".join(filter(None, (unit.name, shape_text(unit.out) if unit.out else "")))
-        ops = [_call(node) for node in nodes if isinstance(node, Layer)]
-        counted = Counter(ops)
-        text = " >> ".join(ops) if len(ops) <= 8 else ", ".join(f"{n} × {op}" for op, n in counted.most_common(6))
-        if isinstance(nodes[-1], Join) and unit.kind == "join":
-            text = f"{nodes[-1].spec.name} of {len(self.graph.operands(unit.members[0]))}"
-            if drops := nodes[-1].drops:
-                text += f", branches left out of training steps: {', '.join(map(percent, drops))}"
         own = self.cost(unit)
         return "\n".join(
             line
             for line in (
                 unit.name,
-                _cut(text),
+                _cut(self.does(unit)),
                 f"{shape_text(unit.into)} → {shape_text(unit.out)}",
                 _share("parameters", own.params, self.whole.params),
                 _share("MACs", own.macs, self.whole.macs),

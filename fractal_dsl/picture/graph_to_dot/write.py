@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from fractal_dsl.base.escaping import escaped_for_dot
 from fractal_dsl.graph.graph import Join, JoinGraph
+from fractal_dsl.picture.graph_to_dot.boxes import box_data
 from fractal_dsl.picture.graph_to_dot.curves import Canvas, decimal, own_part, spline
 from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.legend import Mark, legend, marks, scale
@@ -73,7 +74,8 @@ def panel_data(panel: Panel, look: Look, plans: Sequence[tuple[str, Plan]]) -> d
         for (name, _), writer in zip(plans, writers, strict=True)
     ]
     own = _PanelWriter(drawn, look, Canvas(left, bottom), "")
-    return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped)
+    boxes = box_data(panel.graph, own.drawn, own.ids()) if panel.graph is not None else {}
+    return page_data(drawn.placed.moved(-left, 0.0), own.ids(), bottom, dropped) | boxes
 
 
 def _picture(name: str, look: Look, box: str) -> Digraph:

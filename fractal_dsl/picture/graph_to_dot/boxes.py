@@ -1,0 +1,72 @@
+"""The boxes of a picture as data for a page: their facts, and their places in the text of the net."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.language.source import Span
+from fractal_dsl.picture.graph_to_dot.facts import Facts
+from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text
+
+
+def box_data(graph: JoinGraph, drawn: Mapping[int, Unit], ids: Mapping[int, str]) -> dict[str, Any]:
+    """The facts of each box by its name in the DOT text, and the places in the text that the boxes share.
+
+    A box refers to places by index: ``source`` is the one to select, and ``places`` are all whose change would change
+    the box. Places are offsets of characters in the net's own file, from 0. ``written`` tells the line of any file.
+    """
+    facts, places = Facts(graph), dict[Span, int]()
+    boxes = {ids[number]: _box(graph, facts, unit, places) for number, unit in drawn.items()}
+    return {"boxes": boxes, "places": [[span.start, span.end] for span in places]}
+
+
+def _box(graph: JoinGraph, facts: Facts, unit: Unit, places: dict[Span, int]) -> dict[str, Any]:
+    nodes = facts.nodes(unit)
+    cost = facts.cost(unit)
+    box: dict[str, Any] = {
+        "name": unit.name,
+        "label": unit.label,
+        "does": facts.does(unit),
+        "into": shape_text(unit.into) if unit.into else "",
+        "out": shape_text(unit.out) if unit.out else "",
+        "params": cost.params,
+        "macs": cost.macs,
+    }
+    if not nodes:
+        return box
+    selected = next((span for span in _candidates(nodes) if _is_own(graph, span)), None)
+    around = dict.fromkeys(span for node in nodes for span in (node.site.span, *node.site.calls))
+    own = [places.setdefault(span, len(places)) for span in around if _is_own(graph, span)]
+    return box | {
+        "source": None if selected is None else places.setdefault(selected, len(places)),
+        "places": own,
+        "written": _written(graph, nodes[0]),
+    }
+
+
+def _candidates(nodes: list[Layer | Join]) -> Iterator[Span]:
+    """The parts of the text that stand for nodes, the smallest first: their own, if one call has all of them, and the
+    calls around all of them."""
+    first, *others = nodes
+    if all(node.site.calls == first.site.calls for node in others):
+        whole = first.site.span
+        for node in others:
+            whole = whole.to(node.site.span)
+        yield whole
+    for call in first.site.calls:
+        if all(call in node.site.calls for node in others):
+            yield call
+
+
+def _is_own(graph: JoinGraph, span: Span) -> bool:
+    """Whether a place is in the net's own file, and not in one that it imports."""
+    return graph.sources.at(span).base == 0
+
+
+def _written(graph: JoinGraph, node: Layer | Join) -> dict[str, Any]:
+    source = graph.sources.at(node.site.span)
+    line, _ = source.position(node.site.span.start)
+    return {"file": source.name, "shown": Path(source.name).name, "line": line, "text": source.line(line).strip()}
