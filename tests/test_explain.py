@@ -12,10 +12,10 @@ import pytest
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli import main
-from fractal_dsl.cli.explanations import EXPLANATIONS, NAME, Explanation, explain
 from fractal_dsl.language.diagnostics import CODES, Diagnostic, FracError
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import checked
+from fractal_dsl.services.explanations import EXPLANATIONS, NAME, Explanation, explain
 
 SPECS = {code: entry for code, entry in EXPLANATIONS.items() if not entry.command}
 COMMANDS = {code: entry for code, entry in EXPLANATIONS.items() if entry.command}
@@ -91,5 +91,5 @@ def test_an_unknown_code_names_the_nearest() -> None:
 
 
 def test_explaining_imports_no_torch() -> None:
-    script = "import sys, fractal_dsl.cli.explanations as e; e.explain('E0401'); assert 'torch' not in sys.modules"
+    script = "import sys, fractal_dsl.services.explanations as e; e.explain('E0401'); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

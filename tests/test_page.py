@@ -108,7 +108,8 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
         click(title("stage")); click(title("res")); click(title("block 1"));
         out.back = paths() === before; out.end.push(end());
         out.heights = [box()[3]];
-        click(q("#fold")); out.heights.push(box()[3]); out.folded = qs("g.node:not(.gone):not(.legend)").length; out.end.push(end());
+        click(q("#fold")); out.heights.push(box()[3]);
+        out.folded = qs("g.node:not(.gone):not(.legend)").length; out.end.push(end());
         click(q("#open"));
         const key = (e, key) => e.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true}));
         const block = title("block 2");

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
 from fractal_dsl.picture import dot_to_picture
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.play import worker
-from fractal_dsl.play.answers import Picture, SpecText
+from fractal_dsl.play.asked import SpecText
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.params import controls
 
@@ -158,6 +159,8 @@ def test_python_code_runs_where_it_is_allowed_and_follows_edits(tmp_path: Path) 
         assert counts == ["272", "144"]
         picture = {"picture": {"view": "net"}}
         assert "page" in asked(address, "picture", question(text, 9) | picture)[1]
+        _, answer = asked(address, "check", question(text, 10, document="shared"))  # came with a link
+        assert [error["code"] for error in answer["errors"]] == ["E0106"]
     finally:
         server.terminate()
         server.wait(20)
@@ -192,17 +195,17 @@ def test_a_worker_that_is_stopped_is_started_anew(monkeypatch: pytest.MonkeyPatc
         with monkeypatch.context() as patched:
             patched.setattr(worker, "TIME_LIMIT", 0.0)
             with pytest.raises(UserError, match="took more than 0 seconds and was stopped"):
-                one.ask(asked, None, lambda: False)
+                one.ask("check", asked, {})
         with monkeypatch.context() as patched:
             patched.setattr(worker, "_PATIENCE", 0.0)
             answers = iter([False, True])
             with pytest.raises(worker.Superseded):
-                one.ask(asked, None, lambda: next(answers))
-        assert one.ask(asked, None, lambda: False)["errors"] == []
+                one.ask("check", asked, {}, lambda: next(answers))
+        assert one.ask("check", asked, {})["errors"] == []
         one._process.kill()
         one._process.join()
-        assert one.ask(asked, None, lambda: False)["errors"] == []
-        assert "there is no block 5" in one.ask(asked, Picture(view="block", block=5), lambda: False)["error"]
+        assert one.ask("check", asked, {})["errors"] == []
+        assert "there is no block 5" in one.ask("picture", asked, {"picture": {"view": "block", "block": 5}})["error"]
     finally:
         one.stop()
 
@@ -221,9 +224,11 @@ def test_ctrl_c_stops_the_server_and_a_taken_port_is_passed_over(spec: Path, add
 
 def test_neither_the_server_nor_its_workers_load_torch() -> None:
     code = (
-        "import sys; from fractal_dsl.play import Server; from fractal_dsl.play.answers import Picture, SpecText, answer\n"  # noqa: E501
+        "import sys; from fractal_dsl.play.server import Server; from fractal_dsl.play.answers import answer\n"
+        "from fractal_dsl.play.asked import SpecText\n"
         f"from fractal_dsl.language.source import Source; text = SpecText(Source('<text>', {TEXT!r}))\n"
-        "print(answer(text, None)['errors'], answer(text, Picture()).get('error'), 'torch' in sys.modules)"
+        "print(answer('check', text, {})['errors'], answer('picture', text, {'picture': {}}).get('error'), "
+        "'torch' in sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -277,17 +282,25 @@ def test_domains_make_controls(tmp_path: Path) -> None:
     param bias: bool = true
     param drops: [prob] = [0%, 7%]
     param other: int = 2 in 1..top
+    param width: int = 64 in 1..1000
+    param rate: float = 0.1 in 0.00001..0.3
     """
     path.write_text(text)
     source = Source(str(path), text)
     found = {c.pop("name"): c for c in controls(load(source, Report(source)), {"other": 3, "columns": 5})}
-    assert [*found] == ["base.level", "columns", "drop", "slope", "kind", "bias", "drops", "other"]
-    whole = {"kind": "range", "low": 1, "high": 8, "step": 1, "unit": ""}
+    assert [*found] == ["base.level", "columns", "drop", "slope", "kind", "bias", "drops", "other", "width", "rate"]
+    assert text[slice(*found["columns"].pop("place"))] == "3" and found["base.level"]["place"] is None
+    whole = {"kind": "range", "low": 1, "high": 8, "step": 1, "unit": "", "stops": None}
     assert found["columns"] == {
         **{"type": "int", "doc": "Columns.", "default": "3", "value": "5", "required": False},
         **whole,
     }
-    share = {"kind": "range", "low": 0, "high": 50, "step": 0.1, "unit": "%"}
+    drop = found["drop"]["place"][0]
+    assert text[:drop].endswith("param drop: prob") and text[drop:].startswith(" in 0%")
+    wide, rate = found["width"]["stops"], found["rate"]["stops"]
+    assert wide[:3] == [1, 2, 3] and {64, 96, 128} <= {*wide} and wide[-1] == 1000 and len(wide) < 50
+    assert rate[0] == 1e-5 and 0.001 in rate and rate[-1] == 0.3 and all(a < b for a, b in pairwise(rate))
+    share = {"kind": "range", "low": 0, "high": 50, "step": 0.1, "unit": "%", "stops": None}
     assert found["drop"].items() >= {**share, "default": None, "required": True}.items()
     assert found["slope"].items() >= {"kind": "range", "low": 0, "high": 1, "step": 0.01, "default": "0.5"}.items()
     assert found["kind"].items() >= {"kind": "choice", "choices": ['"a"', '"b"'], "value": '"a"'}.items()
@@ -305,6 +318,7 @@ class Reader:
 
     def __init__(self, page: Any) -> None:
         self.page, self.said = page, []
+        page.set_default_timeout(10_000)
         page.on("console", lambda message: self.said.append(message.text))
         page.on("pageerror", lambda error: self.said.append(str(error)))
 
@@ -319,8 +333,8 @@ class Reader:
     def settle(self, before: str) -> None:
         """Wait until the page has the answer to what has been done since ``before``, and shows the picture."""
         self.page.wait_for_selector(f"body[data-settled]:not([data-settled='{before}'])", state="attached")
-        self.page.wait_for_selector("#picture iframe:only-child", state="attached")
-        self.page.frame_locator("#picture iframe").locator("main > svg").wait_for()
+        self.page.wait_for_selector("#frames iframe:only-child", state="attached")
+        self.page.frame_locator("#frames iframe").locator("main > svg").wait_for()
 
     def types(self, text: str) -> None:
         before = self.settled
@@ -333,22 +347,23 @@ class Reader:
         self.settle(before)
 
     def text(self) -> str:
-        return self.page.input_value("#text")
+        return self.page.evaluate("text()")
+
+    def selected(self) -> str:
+        return self.page.evaluate("view.state.sliceDoc(view.state.selection.main.from, view.state.selection.main.to)")
 
     def at(self, text: str) -> None:
         """Put the caret behind a text."""
-        script = "(t, s) => { const at = t.value.indexOf(s) + s.length; t.focus(); t.setSelectionRange(at, at); }"
-        self.page.eval_on_selector("#text", script, text)
+        self.page.evaluate("s => { const at = text().indexOf(s) + s.length; select(at, at); }", text)
 
     def pastes(self, text: str) -> None:
         """Replace all of the text; playwright's own way of filling takes minutes for a long one."""
         before = self.settled
-        script = "(t, text) => { t.value = text; t.dispatchEvent(new Event('input')); }"
-        self.page.eval_on_selector("#text", script, text)
+        self.page.evaluate("given => replaceText(given)", text)
         self.settle(before)
 
     def boxes(self) -> int:
-        return self.page.frame_locator("#picture iframe").locator("g.node:not(.legend)").count()
+        return self.page.frame_locator("#frames iframe").locator("g.node:not(.legend)").count()
 
     def figure(self, name: str) -> str:
         return self.page.inner_text(f"#figures dt:text-is('{name}') + dd")
@@ -387,17 +402,16 @@ def test_errors_show_as_one_types_and_the_last_good_picture_stays(reader: Reader
     reader.at("padding=1) >> relu")
     reader.types("u >> linaer(3)")
     assert page.inner_text("#count") == "2 errors"
-    assert page.locator("#marks .error").all_inner_texts() == ["reluu", "linaer"]
+    assert page.locator(".cm-lintRange-error").all_inner_texts() == ["reluu", "linaer"]
     assert "did you mean `relu`?" in page.inner_text("#problems li:nth-child(1)")
-    assert page.inner_text("#gutter .wrong").strip() == "3"
+    assert page.locator(".cm-lint-marker-error").count() == 1
     assert (reader.boxes(), reader.figure("parameters")) == (boxes, parameters)
     assert "last one that could be drawn" in page.inner_text("#notice") and page.locator("#picture.old").count() == 1
     assert page.input_value("#param-columns") == "2"
-    page.click("#problems li:nth-child(2) button")
-    selected = page.eval_on_selector("#text", "t => t.value.slice(t.selectionStart, t.selectionEnd)")
-    assert selected == "linaer"
-    page.hover("#marks .error >> nth=0", force=True)
-    assert "did you mean `relu`?" in page.inner_text("#tip")
+    page.click("#problems li:nth-child(2) .problem")
+    assert reader.selected() == "linaer"
+    page.hover(".cm-lintRange-error >> nth=0")
+    page.wait_for_selector(".cm-tooltip-lint:has-text('did you mean `relu`?') button:text('Change to')")
     reader.at("linaer(3)")
     while reader.text() != TEXT:  # undo takes it all back
         page.keyboard.press("Control+z")
@@ -420,14 +434,14 @@ def test_sliders_come_from_domains_and_move_picture_and_figures(reader: Reader) 
         "#problems"
     )
     settled = reader.settled
-    page.click(".param .reset")
+    page.click(".param.set .reset")
     reader.settle(settled)
     assert page.inner_text("#count") == "no errors" and reader.boxes() == before
 
 
 def test_what_is_set_in_the_picture_stays_when_the_text_changes(reader: Reader) -> None:
     page = reader.page
-    frame = page.frame_locator("#picture iframe")
+    frame = page.frame_locator("#frames iframe")
     frame.locator("#plans select").select_option(label="column:2")
     frame.locator("input[type=search]").fill("conv")
     frame.locator("#in").click()
@@ -455,9 +469,9 @@ def test_huge_texts_leave_the_page_usable(reader: Reader) -> None:
     ):
         reader.pastes(text)
         assert said in page.inner_text("#notice") and reader.boxes() == boxes
-    page.click("#problems li:last-child button")  # only the lines that are seen are coloured
-    page.wait_for_selector("#marks .error")
-    assert page.locator("#marks span").count() < 1_000 and int(page.inner_text("#gutter .wrong")) > 10_000
+    page.click("#problems li:last-child .problem")
+    page.wait_for_selector(".cm-lintRange-error")  # only the lines that are seen are drawn
+    assert page.locator(".cm-line").count() < 1_000 and int(page.inner_text("#problems li:last-child .place")[:4]) > 100
     reader.pastes(TEXT)
     assert page.inner_text("#count") == "no errors" and page.locator("#picture.old").count() == 0
 
@@ -495,7 +509,7 @@ def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) ->
     assert spec.read_text() == "# by another program\n" + TEXT
     page.click("#ask button:text('Take the file')")
     page.wait_for_selector("#ask:not([open])", state="attached")
-    page.wait_for_selector("#gutter:has-text('8')")
+    page.wait_for_function("text().startsWith('# by another')")
     assert reader.text() == spec.read_text()
     page.select_option("#document", "new")
     page.wait_for_selector("#save:text('Download')")
@@ -509,12 +523,12 @@ def test_nothing_in_the_text_is_taken_for_markup(reader: Reader) -> None:
     page = reader.page
     evil = "<img src=x onerror=document.title=1><script>document.title=1</script></script>"
     reader.pastes(TEXT.replace("flatten", f'flatten @tag("{evil}")'))
-    frame = page.frame_locator("#picture iframe")
+    frame = page.frame_locator("#frames iframe")
     assert reader.boxes() == 8
     reader.pastes(f'import "{evil}" as x\n{TEXT}')
-    assert evil in page.inner_text("#problems") and page.locator("#marks img, #problems img").count() == 0
+    assert evil in page.inner_text("#problems") and page.locator(".cm-editor img, #problems img").count() == 0
     assert frame.locator("img, body script:not([type])").count() == 2  # the two that are ours
-    assert page.get_attribute("#picture iframe", "sandbox") == "allow-scripts"
+    assert page.get_attribute("#frames iframe", "sandbox") == "allow-scripts"
     assert "n.frac" in page.title()
 
 
@@ -525,16 +539,15 @@ def test_the_page_works_without_a_mouse(reader: Reader) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert reader.text() == TEXT.rstrip("\n") + "\n" + " " * 8 + "\n"
-    page.keyboard.press("Control+z")
-    page.keyboard.press("Control+z")
-    assert reader.text() == TEXT
+    while reader.text() != TEXT:
+        page.keyboard.press("Control+z")
     page.keyboard.press("Control+/")
-    assert reader.text().count("\n# ") == 1
+    assert reader.text().count("\n    # ") == 1
     page.keyboard.press("Control+/")
     assert reader.text() == TEXT
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
-    assert page.eval_on_selector("#text", "t => document.activeElement !== t")
+    assert not page.evaluate("view.hasFocus")
 
 
 def test_the_page_fits_its_window(reader: Reader) -> None:
@@ -542,6 +555,162 @@ def test_the_page_fits_its_window(reader: Reader) -> None:
     for width in (1280, 420):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.eval_on_selector("html", "h => h.scrollWidth - innerWidth") <= 0
-        for part in ("#editor", "#problems", "#params", "#picture", "#figures"):
+        for part in ("#editor", "#pane", "#params", "#picture", "header"):
             box = page.locator(part).bounding_box()
             assert box is not None and box["height"] >= 20 and box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_completion_hover_and_definition_as_in_an_editor(reader: Reader) -> None:
+    page = reader.page
+    reader.at(">> flatten")
+    page.keyboard.type(" >> drop")
+    page.wait_for_selector(".cm-tooltip-autocomplete li:has-text('dropout')")
+    page.wait_for_timeout(100)  # a completion that has just appeared is not taken by Enter
+    while "dropout" not in page.inner_text(".cm-tooltip-autocomplete li[aria-selected]"):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.type("(")
+    page.wait_for_selector(".cm-tooltip-autocomplete li:has-text('p=')")
+    page.keyboard.press("Escape")
+    assert "flatten >> dropout()" in reader.text()
+    reader.pastes(TEXT)
+    page.hover(".cm-line >> text=conv2d")
+    page.wait_for_selector(".cm-tooltip-hover:has-text('conv2d(') pre")
+    assert "4×8×8" in page.inner_text(".cm-tooltip-hover") or "f32[4, 8, 8]" in page.inner_text(".cm-tooltip-hover")
+    reader.at("F[n] >> F[n] | conv")
+    page.keyboard.press("F12")
+    page.wait_for_function("view.state.selection.main.from === text().indexOf('conv =')")
+    assert reader.selected() == "conv"
+
+
+def test_fixes_explanations_renaming_and_the_canonical_style(reader: Reader) -> None:
+    page = reader.page
+    reader.pastes(TEXT.replace("relu", "reluu"))
+    page.click("#problems .code")
+    assert page.inner_text("#told pre").startswith("E0201")
+    page.click("#told button")
+    settled = reader.settled
+    page.click("#problems .fixes button")
+    reader.settle(settled)
+    assert reader.text() == TEXT and page.inner_text("#count") == "no errors"
+    reader.at("layer conv")
+    page.keyboard.press("F2")
+    page.fill("#ask input", "base")
+    page.keyboard.press("Enter")
+    page.wait_for_function("!text().includes('| conv')")
+    assert reader.text().count("base") == 3 and page.inner_text("#state") == "renamed in 3 places"
+    page.keyboard.press("Shift+Alt+F")
+    page.wait_for_selector("#state:text('formatted')")
+    assert "rule F join mean {\n" in reader.text()
+    page.click("#format")
+    page.wait_for_selector("#state:text('canonical style already')")
+
+
+def test_a_box_leads_to_its_text_and_the_text_to_its_boxes(reader: Reader) -> None:
+    page, frame = reader.page, reader.page.frame_locator("#frames iframe")
+    frame.locator("g.node#block1\\.column1\\.conv1").click()
+    page.wait_for_selector("#panel:has-text('block1.column1.conv1')")
+    assert reader.selected() == "conv2d(4, 3, padding=1) >> relu"
+    terms, told = (page.locator(f"#panel {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    figures = dict(zip(terms, told, strict=True))
+    assert figures["shape"] == "4×8×8 → 4×8×8" and figures["parameters"].startswith("148 (")
+    assert figures["columns"] == "1" and "column:2" in figures["dropped by"] and figures["MACs"].startswith("9,216 (")
+    page.click("#panel .link:text('column:2')")
+    frame.locator("g.node.dropped").wait_for()
+    page.wait_for_selector("#plan:has-text('column:2')")
+    reader.at("linear(")
+    frame.locator("g.node.here").wait_for()
+    assert [text.strip() for text in frame.locator("g.node.here").all_text_contents()] == ["linear"]
+    reader.at("F[columns]")
+    page.wait_for_timeout(100)
+    assert frame.locator("g.node.here").count() == 4  # three boxes and a bar
+    reader.at("local=")
+    page.wait_for_timeout(100)
+    assert frame.locator("g.node.here").count() == 0
+    reader.at("padding=")
+    reader.presses("Backspace")  # a text with an error: the panel stays, and tells of the last picture
+    page.wait_for_selector("#problems.wrong")
+    assert page.is_visible("#panel")
+
+
+def test_a_slider_value_is_kept_in_the_text_or_copied(reader: Reader) -> None:
+    page = reader.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.focus("#param-columns")
+    reader.presses("ArrowRight")
+    assert page.inner_text("#set") == "-p columns=3"
+    page.click("#copy-set")
+    page.wait_for_selector("#state:text('copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == "-p columns=3"
+    settled = reader.settled
+    page.click("#write-set")
+    reader.settle(settled)
+    assert reader.text() == TEXT.replace("= 2 in", "= 3 in") and page.is_disabled("#write-set")
+    reader.pastes(TEXT.replace("= 2 in 1..4", "in 1..1000"))
+    page.fill("#param-columns + input", "2")
+    page.wait_for_selector("#problems:not(.wrong)")
+    assert page.get_attribute("#param-columns", "aria-valuetext") == "2" and page.input_value("#param-columns") == "1"
+    page.wait_for_function("placed.text === text()")
+    page.click("#write-set")
+    page.wait_for_function("text().includes('int = 2 in 1..1000')")
+    page.click(".cm-content")
+    while "int in 1..1000" not in reader.text():
+        page.keyboard.press("Control+z")
+
+
+def test_a_link_holds_the_net_and_what_is_set(reader: Reader, browser: Any) -> None:
+    page = reader.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    reader.pastes(TEXT + "# 🙂 shared\n")
+    page.focus("#param-columns")
+    reader.presses("ArrowRight")
+    settled = reader.settled
+    page.select_option("#label", "shape")
+    reader.settle(settled)
+    page.frame_locator("#frames iframe").locator("#plans select").select_option(label="column:2")
+    page.wait_for_selector("#plan:has-text('column:2')")
+    page.click("#share")
+    page.wait_for_selector("#state:text('link copied')")
+    link = page.evaluate("navigator.clipboard.readText()")
+    context = browser.new_context()
+    other = Reader(context.new_page())
+    other.opens(link)
+    assert other.text() == TEXT + "# 🙂 shared\n" and other.figure("parameters") == reader.figure("parameters")
+    assert other.page.inner_text("#set") == "-p columns=3" and other.page.input_value("#label") == "shape"
+    frame = other.page.frame_locator("#frames iframe")
+    assert frame.locator("#plans select option:checked").inner_text() == "column:2"
+    dropped = frame.locator("g.node.dropped")
+    assert dropped.count() == page.frame_locator("#frames iframe").locator("g.node.dropped").count() > 0
+    assert other.boxes() == reader.boxes()
+    other.page.goto("about:blank")
+    other.page.goto(link[:-9])
+    other.page.wait_for_selector("#state:text('damaged')")
+    assert other.text() == TEXT and other.said == []
+    context.close()
+
+
+def test_pictures_are_downloaded_as_files(reader: Reader) -> None:
+    page = reader.page
+    for format, begins in {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}.items():
+        page.click("#formats summary")
+        with page.expect_download() as download:
+            page.click(f"#formats [data-format={format}]")
+        assert download.value.suggested_filename == f"N.{format}"
+        assert Path(download.value.path()).read_bytes().startswith(begins)
+
+
+def test_nothing_moves_when_errors_come(reader: Reader) -> None:
+    page = reader.page
+    parts = ("#editor", "#pane", "#params", "#options", "#frames")
+    before = [page.locator(part).bounding_box() for part in parts]
+    reader.at("relu")
+    reader.types("uu")
+    page.wait_for_selector("#problems .fixes button")
+    assert [page.locator(part).bounding_box() for part in parts] == before
+    page.focus("#between")
+    page.keyboard.press("ArrowRight")
+    wider = page.locator("#editor").bounding_box()
+    assert before[0] is not None and wider is not None and wider["width"] > before[0]["width"] + 10
+    page.reload()
+    page.wait_for_selector(".cm-content")
+    assert page.locator("#editor").bounding_box() == wider

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fractal_dsl.cli import explanations
 from fractal_dsl.cli.say import say
+from fractal_dsl.services import explanations
 
 
 def explain(

@@ -41,7 +41,8 @@ def play(
     The page is available on this machine only. With --allow-python, it loads the Python code that the text names, also
     while you type.
     """
-    from fractal_dsl.play import Documents, Server
+    from fractal_dsl.play.documents import Documents
+    from fractal_dsl.play.server import Server
 
     given = parameters(param, params)
     if spec is not None and spec.is_dir():

@@ -123,16 +123,14 @@ class _Expander:
                 tree, instance, inner = self._bundle(term, x, at)
                 if instance is None or isinstance(tree, _Column):
                     return tree if instance is None else _Column(_leaf(tree).node)
-                return _Column(self._close(tree, instance, inner))
+                return _Column(self._close(tree, instance, replace(inner, calls=(term.span, *inner.calls))))
             case p.Merge():
                 return _Column(self._merge(term, x, self._base(at)))
             case p.NamedBlock():
                 self.groups += 1
                 inner = self._base(at)
                 groups = (*inner.groups, (term.name, self.groups))
-                inner = replace(
-                    inner, groups=groups, trail=(term.name, *inner.trail), calls=(term.span, *inner.calls)
-                )
+                inner = replace(inner, groups=groups, trail=(term.name, *inner.trail), calls=(term.span, *inner.calls))
                 if term.shared:
                     number = self.shared.setdefault(term.owner, len(self.shared) + 1)
                     inner = replace(inner, shared=SharedIn(term.name, number, self.groups, len(self.graph)))
@@ -169,9 +167,7 @@ class _Expander:
 
     def _site(self, span: p.Span, at: _Surroundings) -> Site:
         shared = at.shared and replace(at.shared, place=len(self.graph) - at.shared.place)
-        return Site(
-            span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions, at.calls
-        )
+        return Site(span, at.trail, at.block, at.base, at.groups, at.outer, at.tags, shared, at.regions, at.calls)
 
     def _op(self, term: p.Op, x: int, at: _Surroundings) -> int:
         into = self.graph[x].out

@@ -231,7 +231,7 @@ async def _show(ls: FracServer, uri: str, shown: str) -> None:
 async def _picture(ls: FracServer, params: Any) -> dict[str, Any]:
     """The interactive picture of a net as a page: ``{"uri", "net"?, "params"?: ["columns=4"]}`` to ``{"page"}`` or
     ``{"error"}``. A process of its own draws it, so that other requests need not wait."""
-    from fractal_dsl.play.answers import Picture, SpecText
+    from fractal_dsl.play.asked import SpecText
     from fractal_dsl.play.worker import Worker
 
     if ls.drawing is None:
@@ -239,7 +239,7 @@ async def _picture(ls: FracServer, params: Any) -> dict[str, Any]:
     given = dict(text.split("=", 1) for text in getattr(params, "params", None) or ())
     text = SpecText(ls.known(params.uri).source, given, getattr(params, "net", None))
     try:
-        return await asyncio.to_thread(ls.drawing.ask, text, Picture(), lambda: False)
+        return await asyncio.to_thread(ls.drawing.ask, "picture", text, {"picture": {}})
     except UserError as error:
         return {"error": str(error)}
 

@@ -5,6 +5,7 @@ The graphviz package's own ``pipe`` is not used here: it has no time limit, and 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import shutil
@@ -78,11 +79,24 @@ def drawn(dot_text: str) -> str | None:
 
 
 def _paint(dot_text: str, temporary: Path, format: str, path: Path, timeout: float) -> None:
+    if sys.platform == "emscripten":
+        return _paint_in_browser(dot_text, temporary, format, path)
     command = _command(path)
     dpi = _png_dpi(dot_text, path) if format == "png" else 72.0
     _run([*command, *_arguments(command, temporary, format, dpi)], dot_text, path, timeout)
     if not temporary.exists() or temporary.stat().st_size == 0:
         raise UserError(f"cannot draw {path}: Graphviz wrote nothing")
+
+
+def _paint_in_browser(dot_text: str, temporary: Path, format: str, path: Path) -> None:
+    """Paint with the Graphviz of a page that runs Python: the page registers it as a module, and it writes SVG only."""
+    graphviz = importlib.import_module("graphviz_of_page")
+    if format != "svg":
+        raise UserError(f"cannot draw {path}: Graphviz in a browser draws SVG only")
+    try:
+        temporary.write_text(graphviz.svg(dot_text), encoding="utf-8")
+    except Exception as error:  # of JavaScript
+        raise UserError(f"cannot draw {path}: Graphviz says: {error}") from None
 
 
 def _command(path: Path) -> list[str]:

@@ -16,6 +16,8 @@ from fractal_dsl.stored.kinds import owner
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEW = "new"
 _GIVEN = "given"
+SHARED = "shared"
+"""The key of a text that came with a link. It is not listed, and may not load Python code."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Documents:
         Raises FracError if it cannot be read.
         """
         self.writable = given is not None and owner(given) is None
-        self.known = {_NEW: Document("a new net", "", None)}
+        self.known = {_NEW: Document("a new net", "", None), SHARED: Document("a shared net", "", None)}
         if given is not None:
             read(given)
             self.known = {_GIVEN: Document(given.name, "", given), **self.known}
@@ -47,7 +49,7 @@ class Documents:
 
     def listed(self) -> list[dict[str, str]]:
         """The documents for a picker. The page opens the first one."""
-        return [{"key": key, "title": d.title, "group": d.group} for key, d in self.known.items()]
+        return [{"key": key, "title": d.title, "group": d.group} for key, d in self.known.items() if key != SHARED]
 
     def opened(self, key: str) -> dict[str, Any]:
         """A document's text and origin. Raises FracError if it cannot be read, UserError for an unknown key.
@@ -67,7 +69,7 @@ class Documents:
     def name(self, key: str) -> str:
         """The name under which messages show a document."""
         path = self._document(key).path
-        return str(path) if path else "new.frac"
+        return str(path) if path else f"{key}.frac"
 
     def source(self, key: str, text: str) -> Source:
         """A text as the content of a document, so that imports are relative to its file.

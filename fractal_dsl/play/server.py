@@ -1,47 +1,38 @@
 """The server of the page. It listens on the loopback device only, and answers only the page that it has served.
 
 Its address contains a key, so that other users of the machine cannot use it. It refuses requests with the name of
-another host (DNS rebinding) or from another page (Origin). The picture, which contains the user's text, is shown in a
-frame without permissions.
+another host (DNS rebinding) or from another page (Origin).
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import hashlib
 import hmac
 import itertools
 import json
-import re
 import secrets
 import sys
-from collections import OrderedDict
 from collections.abc import Mapping
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.base.escaping import json_in_html
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.language.source import MAX_SOURCE_BYTES
-from fractal_dsl.picture.shown import BoxLabel
-from fractal_dsl.play.answers import Picture, SpecText
-from fractal_dsl.play.documents import Documents
-from fractal_dsl.play.words import words
+from fractal_dsl.play.answers import KINDS
+from fractal_dsl.play.asked import spec_text
+from fractal_dsl.play.documents import SHARED, Documents
+from fractal_dsl.play.pages import ASSETS, asset, page_config, page_html, page_policy
 from fractal_dsl.play.worker import Superseded, Worker
 
 HOST = "127.0.0.1"
 MAX_BODY = 4 * MAX_SOURCE_BYTES
 _PORTS = 100
-_KEPT_PICTURES = 8
-_FRAME_STYLE = "h1 { display: none } body { font-size: 13px } header { gap: 6px 10px } input { width: 12em }"
 _NAMES = (HOST, "localhost")
-_SCRIPTS = ("editor.js", "documents.js", "shown.js")
+_WORKERS = {"check": "check", "picture": "picture", "export": "picture", "plan": "picture"}
+"""The workers that answer questions by kind; ``assist`` answers all others."""
 
 
 class Server(ThreadingHTTPServer):
@@ -68,10 +59,9 @@ class Server(ThreadingHTTPServer):
         self.key = secrets.token_urlsafe(12)
         self.pages = itertools.count(1)
         self.latest: dict[tuple[str, int], int] = {}
-        self.pictures: OrderedDict[str, str] = OrderedDict()
         self.workers: dict[str, Worker] = {}
         self._bind(port)
-        self.workers = {kind: Worker(allow_python=allow_python) for kind in ("check", "picture")}
+        self.workers = {kind: Worker(allow_python=allow_python) for kind in ("check", "picture", "assist")}
 
     def _bind(self, port: int) -> None:
         for candidate in [port] if port == 0 else range(port, min(port + _PORTS, 65536)):
@@ -105,49 +95,22 @@ class Server(ThreadingHTTPServer):
 
     # --- requests
 
-    def page(self, nonce: str) -> str:
+    def page(self) -> str:
         """The page, with its configuration."""
-        config = {
-            "page": next(self.pages),
-            "documents": self.documents.listed(),
-            "params": self.params,
-            "net": self.net,
-            "words": words(),
-            "labels": list(BoxLabel),
-            "limit": MAX_SOURCE_BYTES,
-        }
-        parts = {
-            "nonce": nonce,
-            "config": json_in_html(config),
-            "style": _file("fractal_dsl.play", "page.css"),
-            "script": "\n".join(_file("fractal_dsl.play", name) for name in _SCRIPTS),
-        }
-        return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("fractal_dsl.play", "page.html"))
+        config = page_config(self.documents) | {"page": next(self.pages), "params": self.params, "net": self.net}
+        return page_html(config, "over_http.js")
 
     def asked(self, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a worker, or ``stale`` if the page has sent a newer request."""
         page, number = int(asked["page"]), int(asked["number"])
         self.latest[kind, page] = max(number, self.latest.get((kind, page), 0))
-        params = {str(name): str(value) for name, value in asked["params"].items()}
-        source = self.documents.source(str(asked["document"]), str(asked["text"]))
-        text = SpecText(source, params, asked.get("net"))
-        picture = Picture(**asked["picture"]) if kind == "picture" else None
+        text = spec_text(self.documents, asked)
+        trusted = asked["document"] != SHARED
+        worker = self.workers[_WORKERS.get(kind, "assist")]
         try:
-            answer = self.workers[kind].ask(text, picture, lambda: self.latest[kind, page] > number)
+            return worker.ask(kind, text, asked, lambda: self.latest[kind, page] > number, trusted=trusted)
         except Superseded:
             return {"stale": True}
-        if answer.get("page"):
-            answer["page"] = self._keep(answer["page"])
-        return answer
-
-    def _keep(self, page: str) -> str:
-        """Keep a picture for the frame that will request it. Return its name."""
-        name = secrets.token_urlsafe(9)
-        before, end, after = page.rpartition("</body>")
-        self.pictures[name] = f"{before}<style>{_FRAME_STYLE}</style><script>{_frame_script()}</script>{end}{after}"
-        while len(self.pictures) > _KEPT_PICTURES:
-            self.pictures.popitem(last=False)
-        return name
 
 
 class _Refused(Exception):
@@ -197,10 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _get(self, path: str) -> None:
         kind, _, name = path.partition("/")
         if path == "":
-            nonce = secrets.token_urlsafe(16)
-            self._html(self.server.page(nonce), _page_policy(nonce))
-        elif kind == "picture" and name in self.server.pictures:
-            self._html(self.server.pictures[name], _frame_policy())
+            self._send(self.server.page(), "text/html; charset=utf-8", page_policy(), 200)
+        elif kind == "page" and name in ASSETS:
+            self._send(asset(name), ASSETS[name], "default-src 'none'", 200)
         else:
             raise _Refused(404, "not found")
 
@@ -211,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(self.server.documents.opened(str(asked["document"])))
             case "save":
                 self._json({"digest": self.server.documents.save(str(asked["text"]), str(asked["digest"]))})
-            case "check" | "picture":
+            case _ if path in KINDS:
                 self._json(self.server.asked(path, asked))
             case _:
                 raise _Refused(404, "not found")
@@ -228,9 +190,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self, content: Mapping[str, Any], status: int = 200) -> None:
         self._send(json.dumps(content), "application/json", "default-src 'none'", status)
-
-    def _html(self, content: str, policy: str) -> None:
-        self._send(content, "text/html; charset=utf-8", policy, 200)
 
     def _send(self, content: str, type: str, policy: str, status: int) -> None:
         data = content.encode("utf-8", "replace")
@@ -251,32 +210,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-def _page_policy(nonce: str) -> str:
-    return (
-        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
-        "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _frame_policy() -> str:
-    """Only our two scripts may run, whatever the picture contains, and nothing may be fetched."""
-    scripts = [
-        *re.findall(r"<script>(.*?)</script>", _file("fractal_dsl.picture", "page.html"), re.DOTALL),
-        _frame_script(),
-    ]
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'self'; sandbox allow-scripts"
-    )
-
-
-@cache
-def _file(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text("utf-8")
-
-
-def _frame_script() -> str:
-    return _file("fractal_dsl.play", "frame.js")

@@ -9,19 +9,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.play.answers import Picture, SpecText, answer
+from fractal_dsl.play.answers import answer
+from fractal_dsl.play.asked import SpecText
 
 TIME_LIMIT = 20.0
 """The largest time for one answer, in seconds."""
 MEMORY_LIMIT = 4 * 2**30
 """The largest size of a worker's data segment in bytes, if the system can limit it."""
 _PATIENCE = 1.0
+_Question = tuple[str, SpecText, dict[str, Any], bool]
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -38,29 +40,38 @@ class Worker:
         self._turn = threading.Lock()
         self._start()
 
-    def ask(self, text: SpecText, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any]:
-        """The answer to a request.
+    def ask(
+        self,
+        kind: str,
+        text: SpecText,
+        asked: Mapping[str, Any],
+        superseded: Callable[[], bool] = lambda: False,
+        *,
+        trusted: bool = True,
+    ) -> dict[str, Any]:
+        """The answer to a question of one of ``answers.KINDS``. A text that is not ``trusted`` loads no Python code.
 
         Raises Superseded as soon as the page has sent a newer request, and UserError if the answer takes too long.
         """
+        question = (kind, text, dict(asked), trusted)
         with self._turn:
             if superseded():
                 raise Superseded
             if not self._process.is_alive():
                 self._restart()
             try:
-                if (answer := self._answer(text, picture, superseded)) is None:
+                if (answer := self._answer(question, superseded)) is None:
                     self._restart()
-                    answer = self._answer(text, picture, superseded)
+                    answer = self._answer(question, superseded)
                 assert answer is not None, "a new process has loaded no Python code"
                 return answer
             except (EOFError, OSError):
                 self._restart()
                 raise UserError("the compiler process has died, perhaps out of memory: lower the parameters") from None
 
-    def _answer(self, text: SpecText, picture: Picture | None, superseded: Callable[[], bool]) -> dict[str, Any] | None:
+    def _answer(self, question: _Question, superseded: Callable[[], bool]) -> dict[str, Any] | None:
         """The answer of the process; None if Python code that it has loaded has changed since."""
-        self._pipe.send((text, picture))
+        self._pipe.send(question)
         self._wait(superseded)
         return self._pipe.recv()
 
@@ -104,13 +115,13 @@ def _work(pipe: Connection, allow_python: bool) -> None:
     loaded: dict[str, float] = {}
     while True:
         try:
-            text, picture = pipe.recv()
+            kind, text, asked, trusted = pipe.recv()
         except (EOFError, OSError):
             return
         if sys.platform != "win32":
             signal.alarm(int(TIME_LIMIT) + 5)  # end even if the server is gone
         changed = any(_changed_at(path) != time for path, time in loaded.items())
-        answered = None if changed else answer(text, picture, allow_python=allow_python)
+        answered = None if changed else answer(kind, text, asked, allow_python=allow_python and trusted)
         if allow_python:
             loaded |= {path: _changed_at(path) for path in _modules_beside(text) if path not in loaded}
         pipe.send(answered)

@@ -17,10 +17,12 @@ def box_data(graph: JoinGraph, drawn: Mapping[int, Unit], ids: Mapping[int, str]
 
     A box refers to places by index: ``source`` is the one to select, and ``places`` are all whose change would change
     the box. Places are offsets of characters in the net's own file, from 0. ``written`` tells the line of any file.
+    ``whole`` has the costs of the net.
     """
     facts, places = Facts(graph), dict[Span, int]()
     boxes = {ids[number]: _box(graph, facts, unit, places) for number, unit in drawn.items()}
-    return {"boxes": boxes, "places": [[span.start, span.end] for span in places]}
+    whole = {"params": facts.whole.params, "macs": facts.whole.macs}
+    return {"boxes": boxes, "whole": whole, "places": [[span.start, span.end] for span in places]}
 
 
 def _box(graph: JoinGraph, facts: Facts, unit: Unit, places: dict[Span, int]) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from __future__ import annotations
 import textwrap
 
 from fractal_dsl.base.errors import UserError, nearest
-from fractal_dsl.cli.explanations.explanation import Explanation
-from fractal_dsl.cli.explanations.files import FILES
-from fractal_dsl.cli.explanations.names import NAMES
-from fractal_dsl.cli.explanations.nets import NETS
-from fractal_dsl.cli.explanations.rules import RULES
-from fractal_dsl.cli.explanations.text import TEXT
 from fractal_dsl.language.diagnostics import CODES, FracError
 from fractal_dsl.language.source import Source
 from fractal_dsl.pipeline import checked
+from fractal_dsl.services.explanations.explanation import Explanation
+from fractal_dsl.services.explanations.files import FILES
+from fractal_dsl.services.explanations.names import NAMES
+from fractal_dsl.services.explanations.nets import NETS
+from fractal_dsl.services.explanations.rules import RULES
+from fractal_dsl.services.explanations.text import TEXT
 
 __all__ = ["EXPLANATIONS", "NAME", "Explanation", "explain", "printed"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractal_dsl.cli.explanations.explanation import Explanation
+from fractal_dsl.services.explanations.explanation import Explanation
 
 FILES: dict[str, Explanation] = {
     "E0001": Explanation(

@@ -1,0 +1,55 @@
+// The editor.
+const text = () => view.state.doc.toString();
+const theme = CM.EditorView.theme({}, {dark: matchMedia("(prefers-color-scheme: dark)").matches});
+const keys = [
+  {key: "Mod-s", run: () => (save(), true)},
+  {key: "F8", run: () => (next(), true)},
+  {key: "F2", run: () => (rename(), true)},
+  {key: "F12", run: () => (toDefinition(), true)},
+  {key: "Shift-Alt-f", run: () => (format(), true)},
+  {key: "Mod-.", run: () => (toFix(), true)},
+];
+const extensions = [
+  CM.lineNumbers(), CM.highlightActiveLineGutter(), CM.highlightSpecialChars(), CM.history(), CM.drawSelection(),
+  CM.dropCursor(), CM.bracketMatching(), CM.closeBrackets(), CM.highlightActiveLine(), CM.highlightSelectionMatches(),
+  CM.lintGutter(), CM.indentUnit.of("    "), CM.EditorState.tabSize.of(4), language, CM.syntaxHighlighting(colours), theme,
+  CM.autocompletion({override: [completed], maxRenderedOptions: 60, activateOnTypingDelay: 60, optionClass: () => "option"}),
+  hovering,
+  CM.keymap.of([...keys, ...CM.completionKeymap, {key: "Enter", run: newLine}, ...CM.closeBracketsKeymap, ...CM.searchKeymap,
+                ...CM.defaultKeymap, ...CM.historyKeymap, CM.indentWithTab]),
+  CM.EditorView.contentAttributes.of({"aria-label": "The text of the net", "aria-describedby": "keys count", spellcheck: "false"}),
+  CM.EditorView.updateListener.of(update => {
+    if (update.docChanged) changed();
+    if (update.docChanged || update.selectionSet) moved();
+  }),
+];
+const view = new CM.EditorView({parent: $("#editor"), extensions});
+
+/** A new line keeps the indent, and adds to it behind an opening brace. */
+function newLine({state, dispatch}) {
+  const {main} = state.selection, line = state.doc.lineAt(main.from), before = line.text.slice(0, main.from - line.from);
+  const indent = /^[ \t]*/.exec(before)[0] + (before.endsWith("{") ? "    " : "");
+  dispatch(state.update(state.replaceSelection(`\n${indent}`), {scrollIntoView: true, userEvent: "input"}));
+  return true;
+}
+
+function select(from, to, focus = true) {
+  const end = view.state.doc.length;
+  const range = {anchor: Math.min(from, end), head: Math.min(to, end)};
+  view.dispatch({selection: range, effects: CM.EditorView.scrollIntoView(range.anchor, {y: "center", x: "nearest"})});
+  if (focus) view.focus();
+}
+/** All of the text at once; what was there comes back by undo. */
+function replaceText(insert) {
+  view.dispatch({changes: {from: 0, to: view.state.doc.length, insert}});
+}
+
+// The language counts characters, JavaScript halves of some.
+const HALVES = /[\ud800-\udbff]/;
+const fromCharacters = (string, count) => HALVES.test(string) ? Array.from(string).slice(0, count).join("").length
+                                                               : Math.min(count, string.length);
+const toCharacters = (string, offset) => HALVES.test(string) ? Array.from(string.slice(0, offset)).length : offset;
+function offsetAt(line, column) {
+  const row = view.state.doc.line(Math.max(1, Math.min(line, view.state.doc.lines)));
+  return row.from + fromCharacters(row.text, column - 1);
+}

@@ -1,0 +1,2 @@
+// Begin with the net of the link, or else with the first document.
+openLink();
