@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fractal_dsl.cli.app import app
 from fractal_dsl.picture import dot_to_picture
+from fractal_dsl.picture.graph_to_dot import Look, graph_to_page
 from fractal_dsl.pipeline import compile_file
 from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
 
@@ -176,6 +177,19 @@ def test_the_page_folds_searches_zooms_and_shows_plans(tmp_path: Path) -> None:
     assert out["opened"] and out["centred"] < 3
     assert out["zoom"] == pytest.approx(0.549, abs=0.01) and min(out["pan"]) > 0
     assert out["facts"].startswith("linear\nlinear\n16 → 3\n51 parameters")
+
+
+def test_each_frame_of_a_page_is_its_own() -> None:
+    """Other parts interrupt some calls, whose pieces then have a frame each; the script knows frames by name."""
+    compiled = compile_file(Path(__file__).parent.parent / "examples" / "zoo" / "hrnet_w18.frac")
+    _, data = graph_to_page(compiled.graph, Look(), [])
+
+    def frames(item: dict[str, Any]) -> list[str]:
+        inner = item.get("below") or item.get("beside") or ([item["body"]] if "frame" in item else [])
+        return [item["frame"]] * ("frame" in item) + [name for each in inner for name in frames(each)]
+
+    names = frames(data["tree"])
+    assert len(names) == len({*names}) > 92
 
 
 LINES = """

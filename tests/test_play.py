@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,9 +27,9 @@ from fractal_dsl.play import worker
 from fractal_dsl.play.asked import SpecText
 from fractal_dsl.play.documents import Documents
 from fractal_dsl.play.params import controls
+from tests.support.reader import CHROMIUM, Reader, launched
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 GRAPHVIZ = dot_to_picture.shutil.which("dot") or dot_to_picture.importlib.util.find_spec("pygraphviz")
 TEXT = """\
 # A net with one parameter that a slider moves: β 🙂
@@ -313,75 +312,14 @@ def test_domains_make_controls(tmp_path: Path) -> None:
 # --- in a browser
 
 
-class Reader:
-    """Someone at the page. What the page says on its console, and what it throws, is in ``said``."""
-
-    def __init__(self, page: Any) -> None:
-        self.page, self.said = page, []
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-
-    def opens(self, address: str) -> None:
-        self.page.goto(address)
-        self.settle("0")
-
-    @property
-    def settled(self) -> str:
-        return self.page.get_attribute("body", "data-settled") or "0"
-
-    def settle(self, before: str) -> None:
-        """Wait until the page has the answer to what has been done since ``before``, and shows the picture."""
-        self.page.wait_for_selector(f"body[data-settled]:not([data-settled='{before}'])", state="attached")
-        self.page.wait_for_selector("#frames iframe:only-child", state="attached")
-        self.page.frame_locator("#frames iframe").locator("main > svg").wait_for()
-
-    def types(self, text: str) -> None:
-        before = self.settled
-        self.page.keyboard.type(text)
-        self.settle(before)
-
-    def presses(self, key: str) -> None:
-        before = self.settled
-        self.page.keyboard.press(key)
-        self.settle(before)
-
-    def text(self) -> str:
-        return self.page.evaluate("text()")
-
-    def selected(self) -> str:
-        return self.page.evaluate("view.state.sliceDoc(view.state.selection.main.from, view.state.selection.main.to)")
-
-    def at(self, text: str) -> None:
-        """Put the caret behind a text."""
-        self.page.evaluate("s => { const at = text().indexOf(s) + s.length; select(at, at); }", text)
-
-    def pastes(self, text: str) -> None:
-        """Replace all of the text; playwright's own way of filling takes minutes for a long one."""
-        before = self.settled
-        self.page.evaluate("given => replaceText(given)", text)
-        self.settle(before)
-
-    def boxes(self) -> int:
-        return self.page.frame_locator("#frames iframe").locator("g.node:not(.legend)").count()
-
-    def figure(self, name: str) -> str:
-        return self.page.inner_text(f"#figures dt:text-is('{name}') + dd")
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("no chromium to open the page with")
     if not GRAPHVIZ:
         pytest.skip("neither the dot program nor the pygraphviz wheel is there")
-    playwright = pytest.importorskip("playwright.sync_api", reason="the playwright package drives the browser")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -509,7 +447,7 @@ def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) ->
     assert spec.read_text() == "# by another program\n" + TEXT
     page.click("#ask button:text('Take the file')")
     page.wait_for_selector("#ask:not([open])", state="attached")
-    page.wait_for_function("text().startsWith('# by another')")
+    reader.waits("text().startsWith('# by another')")
     assert reader.text() == spec.read_text()
     page.select_option("#document", "new")
     page.wait_for_selector("#save:text('Download')")
@@ -579,7 +517,7 @@ def test_completion_hover_and_definition_as_in_an_editor(reader: Reader) -> None
     assert "4×8×8" in page.inner_text(".cm-tooltip-hover") or "f32[4, 8, 8]" in page.inner_text(".cm-tooltip-hover")
     reader.at("F[n] >> F[n] | conv")
     page.keyboard.press("F12")
-    page.wait_for_function("view.state.selection.main.from === text().indexOf('conv =')")
+    reader.waits("view.state.selection.main.from === text().indexOf('conv =')")
     assert reader.selected() == "conv"
 
 
@@ -587,6 +525,7 @@ def test_fixes_explanations_renaming_and_the_canonical_style(reader: Reader) -> 
     page = reader.page
     reader.pastes(TEXT.replace("relu", "reluu"))
     page.click("#problems .code")
+    page.wait_for_selector("#told[open]")
     assert page.inner_text("#told pre").startswith("E0201")
     page.click("#told button")
     settled = reader.settled
@@ -597,7 +536,7 @@ def test_fixes_explanations_renaming_and_the_canonical_style(reader: Reader) -> 
     page.keyboard.press("F2")
     page.fill("#ask input", "base")
     page.keyboard.press("Enter")
-    page.wait_for_function("!text().includes('| conv')")
+    reader.waits("!text().includes('| conv')")
     assert reader.text().count("base") == 3 and page.inner_text("#state") == "renamed in 3 places"
     page.keyboard.press("Shift+Alt+F")
     page.wait_for_selector("#state:text('formatted')")
@@ -650,9 +589,9 @@ def test_a_slider_value_is_kept_in_the_text_or_copied(reader: Reader) -> None:
     page.fill("#param-columns + input", "2")
     page.wait_for_selector("#problems:not(.wrong)")
     assert page.get_attribute("#param-columns", "aria-valuetext") == "2" and page.input_value("#param-columns") == "1"
-    page.wait_for_function("placed.text === text()")
+    reader.waits("placed.text === text()")
     page.click("#write-set")
-    page.wait_for_function("text().includes('int = 2 in 1..1000')")
+    reader.waits("text().includes('int = 2 in 1..1000')")
     page.click(".cm-content")
     while "int in 1..1000" not in reader.text():
         page.keyboard.press("Control+z")

@@ -30,6 +30,8 @@ class _Framer:
     def __init__(self, texts: Mapping[FrameKey, FrameText]) -> None:
         self.texts = texts
         self.numbers = defaultdict[str, Iterator[int]](lambda: count(1))
+        self.used = set[FrameKey]()
+        self.parts = count(-1, -1)
         self.shared: dict[int, tuple[Parallel, _Keys]] = {}  # keep the item alive, so that its id stays unique
 
     def series(self, items: Sequence[Item], depth: int) -> Iterator[Item]:
@@ -64,9 +66,17 @@ class _Framer:
         if len(body.items) == 1 and isinstance(inner := body.items[0], Frame) and "tag" in (kind, inner.key[0]):
             parts = (inner.title, text.title) if kind == "tag" and inner.key[0] != "tag" else (text.title, inner.title)
             names = tuple(dict.fromkeys((*text.names, *inner.names)))
-            return Frame(inner.key if kind == "tag" else key, _title(*parts), inner.body, names)
-        own = ("tag", next(self.numbers[kind])) if kind == "tag" else key  # parts of one tag may have a frame each
-        return Frame(own, text.title, body, text.names)
+            return Frame(inner.key if kind == "tag" else self._own(key), _title(*parts), inner.body, names)
+        return Frame(self._own(key), text.title, body, text.names)
+
+    def _own(self, key: FrameKey) -> FrameKey:
+        """A key that no other frame has. The parts of a tag, and of a call that others interrupt, have a frame each."""
+        kind, _ = key
+        own = (kind, next(self.numbers[kind])) if kind == "tag" else key
+        if own in self.used:
+            own = (kind, next(self.parts))
+        self.used.add(own)
+        return own
 
     def _with_tag(self, leaf: Leaf, key: FrameKey) -> Leaf:
         """A single unit has its tag in its label instead of a frame."""
