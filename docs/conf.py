@@ -52,9 +52,12 @@ def _relink(app: Any, page: str, source: list[str]) -> None:
 
 
 class Playground(Directive):
-    """``{playground} net.frac``: the playground without a server, with a file that the page shows."""
+    """``{playground} net.frac``: the playground without a server, with a file that the page shows.
 
-    required_arguments = 1
+    Its content is for readers of the Markdown, and is left out.
+    """
+
+    required_arguments, has_content = 1, True
 
     def run(self) -> list[nodes.Node]:
         name, page = re.escape(self.arguments[0]), Path(self.state.document["source"]).read_text("utf-8")
