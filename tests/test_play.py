@@ -451,7 +451,7 @@ def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) ->
     reader.waits("text().startsWith('# by another')")
     assert reader.text() == spec.read_text()
     page.select_option("#document", "new")
-    page.wait_for_selector("#save:text('Download')")
+    page.wait_for_selector("#save", state="hidden")
     with page.expect_download() as download:
         page.keyboard.press("Control+s")
     assert Path(download.value.path()).read_text().startswith("frac 1")

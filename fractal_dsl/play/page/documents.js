@@ -33,7 +33,7 @@ async function open(key, given = null) {
   shape = null;
   if (!given) kept = null;
   showBox(null);
-  $("#save").textContent = doc.digest === null ? "Download" : "Save";
+  $("#save").hidden = doc.digest === null;  // what has no file of its own can be downloaded
   state("");
   showErrors([], 0);
   titled();

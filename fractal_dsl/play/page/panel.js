@@ -31,6 +31,6 @@ function plans(names) {
 /** Select what a box comes from: its own text, else the call in the text that leads to another file. */
 function toSource({source, written}) {
   if (drawn !== doc) return;
-  if (source) return select(...source.map(at => fromCharacters(text(), at)), matchMedia("(min-width: 901px)").matches);
+  if (source) return select(...source.map(at => fromCharacters(text(), at)), matchMedia("(min-width: 721px)").matches);
   state(written ? `written in ${written.file}, line ${written.line}` : "");
 }
