@@ -24,10 +24,10 @@ function give(name, content, type) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-async function copy(text, what) {
+async function copy(text, what, more = "") {
   try {
     await navigator.clipboard.writeText(text);
-    state(`${what} copied`);
+    state(`${what} copied${more}`);
   } catch {  // a frame without the right to copy, or an old browser
     tell(what, text);
   }

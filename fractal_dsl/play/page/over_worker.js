@@ -3,7 +3,7 @@
 // the worker, and a new one begins.
 const transport = (() => {
   const LIMIT = 30000, RESOLUTION = 150 / 72, LARGEST = 8000;
-  const told = document.getElementById("state");
+  const busy = document.getElementById("busy"), compiling = busy.textContent;
   let worker = null, ready = false, running = null, waiting = [], timer = 0;
   const aborted = () => new DOMException("superseded", "AbortError");
 
@@ -13,7 +13,8 @@ const transport = (() => {
     worker.onmessage = ({data: {progress, answer, failed}}) => {
       if (progress !== undefined) {
         ready = progress === "";
-        told.textContent = progress;
+        busy.textContent = progress || compiling;
+        if (progress) busy.classList.add("on");
         return pump();
       }
       const {resolve, reject} = running;
@@ -21,7 +22,7 @@ const transport = (() => {
       failed ? reject(new Error(failed)) : resolve(answer);
       pump();
     };
-    worker.onerror = event => { told.textContent = `Python could not be loaded: ${event.message ?? "a file is missing"}`; };
+    worker.onerror = event => { busy.textContent = `Python could not be loaded: ${event.message ?? "a file is missing"}`; };
   }
   function finish() {
     clearTimeout(timer);
@@ -108,6 +109,7 @@ const transport = (() => {
   start();
   return {
     gone: "Python in this page does not answer. Reload the page; what you have typed is still here to be copied.",
+    linked: "",
     ask: (kind, question, signal) => kind === "export" && question.format !== "svg" ? exported(question, signal)
                                                                                     : answered(kind, question, signal),
   };

@@ -24,10 +24,9 @@ async function share() {
   const options = {raw: $("#raw").checked, ...Object.fromEntries(SET.map(id => [id, $(`#${id}`).value]))};
   const {view: _, ...picture} = kept ?? {};
   const code = await packed({text: text(), params: doc.params, net: doc.net, options, picture: kept && picture});
-  history.replaceState(null, "", `${LINK}${code}`);
-  await copy(location.href, "link");
   const files = [...text().matchAll(/^\s*(?:import|from)\s+"(?!std:)([^"]+)"/gm)].map(([, name]) => name);
-  if (files.length) state(`link copied; it does not hold ${files.join(", ")}`);
+  const said = files.length ? `; it does not hold ${files.join(", ")}` : transport.linked;
+  await copy(new URL(`${LINK}${code}`, location.href).href, "link", said);
 }
 $("#share").onclick = share;
 
