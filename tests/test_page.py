@@ -186,7 +186,8 @@ def test_each_frame_of_a_page_is_its_own() -> None:
 
     def frames(item: dict[str, Any]) -> list[str]:
         inner = item.get("below") or item.get("beside") or ([item["body"]] if "frame" in item else [])
-        return [item["frame"]] * ("frame" in item) + [name for each in inner for name in frames(each)]
+        own = [item["frame"]] if "frame" in item else []
+        return own + [name for each in inner for name in frames(each)]
 
     names = frames(data["tree"])
     assert len(names) == len({*names}) > 92
