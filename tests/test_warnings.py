@@ -13,7 +13,8 @@ from fractal_dsl.cli import main
 from fractal_dsl.language.diagnostics import FracError, Report
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.pipeline import checked, compile_file, compile_text
-from fractal_dsl.play.answers import SpecText, answer
+from fractal_dsl.play.answers import answer
+from fractal_dsl.play.asked import SpecText
 
 REORDERING = [chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)]
 NET = "net N(x: f32[4]) -> f32[4] = linear(4)"
@@ -122,7 +123,7 @@ def test_check_gives_warnings_to_tools(
 
 def test_the_page_shows_warnings() -> None:
     for text, errors in ((f"{NET}  # \u202e", 0), (f"{NET} >> nothing  # \u202e", 1)):
-        found = answer(SpecText(Source("<text>", text)), None)
+        found = answer("check", SpecText(Source("<text>", text)), {})
         assert len(found["errors"]) == errors and [d["code"] for d in found["warnings"]] == ["W0101"]
 
 
