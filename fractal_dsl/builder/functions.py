@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from fractal_dsl.builder.lift import call, lift
 from fractal_dsl.builder.nodes import LOCAL, Ref
@@ -29,9 +29,13 @@ def range(start: int, stop: int | None = None, step: int | None = None) -> Seque
     return cast(Any, Symbol(call(built_in("range"), [n for n in (start, stop, step) if n is not None])))
 
 
-def zip(first: Iterable[T], second: Iterable[U]) -> Sequence[tuple[T, U]]:
-    """Two lists of equal length, element by element."""
-    return cast(Any, Symbol(call(built_in("zip"), [first, second])))
+@overload
+def zip(first: Iterable[T], second: Iterable[U], /) -> Sequence[tuple[T, U]]: ...
+@overload
+def zip(*lists: Iterable[Any]) -> Sequence[tuple[Any, ...]]: ...
+def zip(*lists: Iterable[Any]) -> Any:
+    """Lists of equal length, element by element."""
+    return Symbol(call(built_in("zip"), lists))
 
 
 def enumerate(values: Iterable[T]) -> Sequence[tuple[int, T]]:
