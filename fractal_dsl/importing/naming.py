@@ -11,8 +11,9 @@ from fractal_dsl.importing.plain import CONTAINERS, PlainGraph, Scope
 from fractal_dsl.importing.terms import Call, Chain, calls
 from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
+from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
-_TAKEN = {*LAYERS, *JOINS, *KEYWORDS, "seq", "zip", "range", "len", "enumerate", "reversed", "nn"}
+_TAKEN = {*LAYERS, *JOINS, *KEYWORDS, *BUILTINS, "nn"}
 _PLAIN_WORDS = re.compile(
     r"(conv|fc|bn|norm|linear|layers?|blocks?|features?|proj|op|net|body|(avg|max)?pool|act|drop)?(\d+)?(_\d+)*"
 )
