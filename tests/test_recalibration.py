@@ -57,7 +57,7 @@ def trained(folder: Path, *settings: tuple[str, Any]) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(tmp_path_factory.mktemp("runs") / "plain", ("validation", 0.0))
+    return trained(tmp_path_factory.mktemp("runs") / "plain", ("validation", 0.0), ("recalibrate", "none"))
 
 
 def data_of(run: Run, model: FractalModule) -> ImageSet:

@@ -83,7 +83,7 @@ def copied(folder: Path, to: Path) -> Path:
 def test_it_learns(done: Path) -> None:
     result = json.loads((done / "result.json").read_text())
     assert result["status"] == "finished"
-    assert result["accuracy"] > 0.9
+    assert result["accuracy"] > 0.8
     assert [c["column"] for c in result["columns"]] == [1, 2]
     assert all(c["accuracy"] > 0.6 for c in result["columns"])
 

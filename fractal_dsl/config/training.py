@@ -8,7 +8,7 @@ from fractal_dsl.config.datasets import Augmentation, Dataset, NoAugmentation, s
 from fractal_dsl.config.distillation import Distill
 from fractal_dsl.config.losses import LOSSES, Loss, OutputLoss, TaskName, by_output
 from fractal_dsl.config.optimizers import Halving, Optimizer, Schedule, Sgd
-from fractal_dsl.config.recalibration import NoRecalibration, Recalibration
+from fractal_dsl.config.recalibration import AtEnd, Recalibration
 from fractal_dsl.config.settings import Settings, named
 
 FACTOR = r"^\s*[^=\s]+\s*=\s*(\d+\.?\d*|\.\d+)(e-?\d+)?\s*$"
@@ -75,7 +75,7 @@ class TrainConfig(Settings):
         description="decay of a running average of the weights, which replaces them in the result",
     )
     recalibrate: Annotated[Recalibration, named("none")] = Field(
-        default=NoRecalibration.model_construct(),
+        default=AtEnd.model_construct(),
         description="re-estimate the batch-norm statistics of the whole net and of each column on training examples",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of each label spread over all classes")
