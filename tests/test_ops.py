@@ -163,7 +163,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         name,
         (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)),
     )
-    given = {"int": 2, "size": 2, "sides": 2, "scale": 2, "numbers": (1, 2), "shape": (3, -1)}
+    given = {"int": 2, "float": 2.0, "size": 2, "sides": 2, "scale": 2, "numbers": (1, 2), "shape": (3, -1)}
     args: dict[str, OpValue] = {
         p.name: given.get(p.name, given[p.kind]) if p.default is REQUIRED else p.default for p in spec.params
     }
@@ -172,7 +172,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
     assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
     assert spec.weighted == (
         name.startswith(
-            ("conv", "linear", "embedding", "attention", "window_attention", "project", "rnn", "lstm", "gru")
+            ("conv", "stdconv", "linear", "embedding", "attention", "window_attention", "project", "rnn", "lstm", "gru")
         )
     )
 
@@ -202,8 +202,8 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpV
 
 
 OWN = set(
-    "channel_shuffle class_token global_avgpool id last_step layernorm2d permute positions project reshape roll scale "
-    "sequence_mean slice transpose window_attention".split()
+    "channel_shuffle class_token global_avgpool id last_step layernorm2d permute plus positions power project reshape "
+    "roll scale sequence_mean shift slice stdconv2d times transpose window_attention".split()
 )
 """The layers that torch.nn does not have under their name."""
 
@@ -259,6 +259,8 @@ def test_transpose_leaves_the_batch_and_knows_its_axes(axes: str) -> None:
 def test_numbers_of_a_join_can_be_averaged() -> None:
     whole = Tensor("i64", (8,))
     for name, join in JOINS.items():
+        if join.inline:
+            continue
         args = {q.name: q.default for q in join.params if q.default is not REQUIRED}
         if name in ("mean", "gated"):
             with pytest.raises(ShapeError, match="takes floating-point numbers"):
@@ -345,6 +347,8 @@ def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObj
             "prelu",
             "scale",
             "window_attention",
+            "shift",
+            "stdconv2d",
             "normalise",
             "rnn",
             "lstm",

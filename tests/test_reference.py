@@ -176,9 +176,10 @@ def layers() -> str:
 def joins() -> str:
     x = Tensor("f32", (8, 32, 32))
     rows = [
-        [f"`{j.name}`", f"`{signature(j.params)}`" if j.params else "", f"two of `{x}` → `{y}`"]
+        [f"`{j.name}`", f"`{signature(j.params)}`" if j.params else "", f"{count} of `{x}` → `{y}`"]
         for j in JOINS.values()
-        for y in [j.out((x, x), {p.name: p.default for p in j.params})]
+        for count, given in [("three", (x, x, x)) if j.name == "attend" else ("two", (x, x))]
+        for y in [j.out(given, {p.name: p.default for p in j.params})]
     ]
     return table(("join", "parameters", "example: operands → output"), rows)
 

@@ -95,6 +95,23 @@ class _convtranspose3d:
 
 convtranspose3d: _convtranspose3d
 
+class _stdconv2d:
+    def __call__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        gamma: float = ...,
+        eps: float = 1e-06,
+    ) -> Block: ...
+
+stdconv2d: _stdconv2d
+
 class _maxpool1d:
     def __call__(
         self,
@@ -257,6 +274,26 @@ class _scale(Block):
 
 scale: _scale
 
+class _shift(Block):
+    def __call__(self, init: float = 0.0, dim: int = 1) -> Block: ...
+
+shift: _shift
+
+class _times:
+    def __call__(self, factor: float) -> Block: ...
+
+times: _times
+
+class _plus:
+    def __call__(self, term: float) -> Block: ...
+
+plus: _plus
+
+class _power:
+    def __call__(self, exponent: float) -> Block: ...
+
+power: _power
+
 class _localresponsenorm:
     def __call__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> Block: ...
 
@@ -333,7 +370,7 @@ class _positions(Block):
 positions: _positions
 
 class _class_token(Block):
-    def __call__(self) -> Block: ...
+    def __call__(self, count: int = 1) -> Block: ...
 
 class_token: _class_token
 
@@ -611,6 +648,29 @@ class _gated(Join):
 
 gated: _gated
 
+class _matmul(Join):
+    @overload
+    def __call__(self, first: Block | Iterable[Block], /, *branches: Block | Iterable[Block]) -> Block: ...
+    @overload
+    def __call__(self) -> Join: ...
+
+matmul: _matmul
+
+class _attend(Join):
+    @overload
+    def __call__(
+        self,
+        first: Block | Iterable[Block],
+        /,
+        *branches: Block | Iterable[Block],
+        scale: float = ...,
+        causal: bool = False,
+    ) -> Block: ...
+    @overload
+    def __call__(self, scale: float = ..., causal: bool = False) -> Join: ...
+
+attend: _attend
+
 class _Torch:
     def __getattr__(self, name: str) -> Any: ...
 
@@ -623,6 +683,7 @@ __all__ = [
     "adaptivemaxpool1d",
     "adaptivemaxpool2d",
     "adaptivemaxpool3d",
+    "attend",
     "attention",
     "avgpool1d",
     "avgpool2d",
@@ -666,6 +727,7 @@ __all__ = [
     "localresponsenorm",
     "logsoftmax",
     "lstm",
+    "matmul",
     "max",
     "maxpool1d",
     "maxpool2d",
@@ -677,7 +739,9 @@ __all__ = [
     "permute",
     "pixelshuffle",
     "pixelunshuffle",
+    "plus",
     "positions",
+    "power",
     "prelu",
     "product",
     "project",
@@ -690,13 +754,16 @@ __all__ = [
     "scale",
     "selu",
     "sequence_mean",
+    "shift",
     "sigmoid",
     "silu",
     "slice",
     "softmax",
     "softplus",
+    "stdconv2d",
     "sum",
     "tanh",
+    "times",
     "transpose",
     "upsample",
     "window_attention",

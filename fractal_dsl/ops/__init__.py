@@ -9,7 +9,8 @@ without the inferred ones (input channels, features). Shapes leave the batch out
 from __future__ import annotations
 
 from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
-from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool
+from fractal_dsl.ops.arithmetic import arithmetic, learned
+from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool, std_conv
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import TIED_EMBEDDING, UNEMBED, attention, embedding, linear, project, window_attention
@@ -23,7 +24,6 @@ from fractal_dsl.ops.norms import (
     layer_norm_2d,
     local_response_norm,
     rms_norm,
-    scale,
 )
 from fractal_dsl.ops.rearranging import SPLIT, channel_shuffle, permute, pixel_unshuffle, reshape, roll, slice_
 from fractal_dsl.ops.recurrent import MAX_STACKED, recurrent
@@ -71,6 +71,7 @@ _RANKS = (1, 2, 3)
 _ALL: tuple[OpSpec, ...] = (
     *(conv(r) for r in _RANKS),
     *(conv_transpose(r) for r in _RANKS),
+    std_conv(),
     *(pool(kind, r) for kind in ("Max", "Avg") for r in _RANKS),
     *(adaptive_pool(kind, r) for kind in ("Max", "Avg") for r in _RANKS),
     *(batch_norm(r) for r in _RANKS),
@@ -79,7 +80,11 @@ _ALL: tuple[OpSpec, ...] = (
     layer_norm(),
     layer_norm_2d(),
     rms_norm(),
-    scale(),
+    learned("scale", 1.0, "norm"),
+    learned("shift", 0.0, "norm"),
+    arithmetic("times", "factor"),
+    arithmetic("plus", "term"),
+    arithmetic("power", "exponent"),
     local_response_norm(),
     *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
     linear(),

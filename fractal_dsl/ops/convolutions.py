@@ -10,6 +10,7 @@ from fractal_dsl.ops.shapes import (
     GROUPS,
     KERNEL,
     OUT,
+    SMALL,
     STRIDE,
     constructor,
     floating,
@@ -76,6 +77,35 @@ def conv(rank: int) -> OpSpec:
     return OpSpec(
         name, params, out, lambda x, a: constructor(f"nn.Conv{rank}d", params, a, x.shape[0]), cost, "conv", rank, True
     )
+
+
+def std_conv() -> OpSpec:
+    """``stdconv2d``: a convolution with standardised filters, [channels, height, width] to [out_channels, …]."""
+    size = OpParam("padding", "size", 0, low=0)
+    own = (
+        OpParam("gamma", "float", None, keyword=True),
+        OpParam("eps", "float", 1e-6, low=SMALL, high=1, keyword=True),
+    )
+    params = (OUT, KERNEL, STRIDE, size, DILATION, GROUPS, BIAS, *own)
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        shape = windows("stdconv2d", x, 2, args)
+        _divisible("stdconv2d", x, args)
+        if x.shape[0] // integer(args, "groups") * prod(sizes(args["kernel_size"], 2)) == 1:
+            raise ShapeError("`stdconv2d` needs filters of more than one number", "use `conv2d` here")
+        return Tensor("f32", (integer(args, "out_channels"), *shape))
+
+    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
+        weights = y.shape[0] * (x.shape[0] // integer(args, "groups")) * prod(sizes(args["kernel_size"], 2))
+        own = y.shape[0] * (bool(args["bias"]) + (args["gamma"] is not None))
+        return weights + own, weights * prod(y.shape[1:])
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        both = [sizes(args[name], 2) for name in ("kernel_size", "stride", "padding", "dilation")]
+        named = tuple((name, args[name]) for name in ("groups", "bias", "gamma", "eps"))
+        return TorchModule("StdConv2d", (x.shape[0], integer(args, "out_channels"), *both), named)
+
+    return OpSpec("stdconv2d", params, out, torch, cost, "conv", 2, True)
 
 
 _MAX_CROP = 2**14  # torch's CPU kernels crash if a transposed convolution crops 2**15

@@ -1,9 +1,10 @@
-"""The built-in joins: mean, sum, product, max, min, concat, gated."""
+"""The built-in joins: mean, sum, product, max, min, concat, gated, matmul, attend."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from fractal_dsl.ops.products import attend_macs, attend_shape, matmul_macs, matmul_shape
 from fractal_dsl.ops.shapes import floating, integer
 from fractal_dsl.ops.spec import Args, JoinSpec, OpParam, ShapeError, Tensor, TorchModule
 
@@ -126,5 +127,25 @@ JOINS: dict[str, JoinSpec] = {
         lambda operands, args: TorchModule("Gated", (operands,), (("init", args["init"]),) if args["init"] else ()),
         lambda operands, args: len(operands),
         doc="The sum of the operands, each times a learned softmax weight.",
+    ),
+    "matmul": JoinSpec(
+        "matmul",
+        (),
+        matmul_shape,
+        lambda operands, args: TorchModule("Matmul"),
+        pairs=False,
+        inline=True,
+        macs=matmul_macs,
+        doc="The product of two matrices, […, n, m] and […, m, k], for each example.",
+    ),
+    "attend": JoinSpec(
+        "attend",
+        (OpParam("scale", "float", None, low=0), OpParam("causal", "bool", False)),
+        attend_shape,
+        lambda operands, args: TorchModule("Attend", (), tuple((k, v) for k, v in args.items() if v)),
+        pairs=False,
+        inline=True,
+        macs=attend_macs,
+        doc="Attention of queries to keys and values, […, length, features], with a term for the scores as an option.",
     ),
 }

@@ -129,32 +129,6 @@ def rms_norm() -> OpSpec:
     return OpSpec("rmsnorm", params, out, torch, cost, "norm")
 
 
-def scale() -> OpSpec:
-    """``scale``: a learned factor for each channel, or each number on another axis ``dim`` (layer scale)."""
-    params = (OpParam("init", "float", 1.0), OpParam("dim", "int", 1))
-
-    def axis(x: Tensor, args: Args) -> int:
-        floating("scale", x)
-        dim = integer(args, "dim")
-        number = dim + len(x.shape) + 1 if dim < 0 else dim
-        if not 1 <= number <= len(x.shape):
-            raise ShapeError(f"`scale` has no axis {dim} in {x} (axis 0 is the batch)")
-        return number
-
-    def out(x: Tensor, args: Args) -> Tensor:
-        axis(x, args)
-        return x
-
-    def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
-        return x.shape[axis(x, args) - 1], 0
-
-    def torch(x: Tensor, args: Args) -> TorchModule:
-        number = axis(x, args)
-        return TorchModule("Scale", (x.shape[number - 1], len(x.shape) - number, args["init"]))
-
-    return OpSpec("scale", params, out, torch, cost, "norm")
-
-
 def local_response_norm() -> OpSpec:
     """``localresponsenorm`` across channels: [channels, …] to the same shape."""
     params = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
-from fractal_dsl.ops.shapes import floating, free
-from fractal_dsl.ops.spec import Args, OpSpec, ShapeError, Tensor, TorchModule
+from fractal_dsl.ops.shapes import floating, free, integer
+from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
 def sequence(name: str, x: Tensor) -> tuple[int, int]:
@@ -17,29 +17,35 @@ def sequence(name: str, x: Tensor) -> tuple[int, int]:
 
 
 def positions() -> OpSpec:
-    """``positions``: adds a learned vector to each position, [length, features] to the same shape."""
+    """``positions``: adds a learned number to each number, [length, features] or more axes to the same shape."""
 
     def out(x: Tensor, args: Args) -> Tensor:
-        sequence("positions", x)
+        floating("positions", x)
+        if len(x.shape) < 2:
+            raise ShapeError(f"`positions` takes [length, features] or more axes, but its input is {x}")
         return x
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
         return prod(x.shape), 0
 
-    return OpSpec("positions", (), out, lambda x, a: TorchModule("Positions", x.shape), cost, "shape")
+    return OpSpec("positions", (), out, lambda x, a: TorchModule("Positions", (x.shape,)), cost, "shape")
 
 
 def class_token() -> OpSpec:
-    """``class_token``: a learned vector before the first position, [length, features] to [length + 1, features]."""
+    """``class_token``: learned vectors before the first position, [length, features] to [length + count, features]."""
+    params = (OpParam("count", "int", 1, low=1),)
 
     def out(x: Tensor, args: Args) -> Tensor:
         length, features = sequence("class_token", x)
-        return Tensor("f32", (length + 1, features))
+        return Tensor("f32", (length + integer(args, "count"), features))
 
     def cost(x: Tensor, y: Tensor, args: Args) -> tuple[int, int]:
-        return x.shape[1], 0
+        return integer(args, "count") * x.shape[1], 0
 
-    return OpSpec("class_token", (), out, lambda x, a: TorchModule("ClassToken", (x.shape[1],)), cost, "shape")
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return TorchModule("ClassToken", (x.shape[1], args["count"]))
+
+    return OpSpec("class_token", params, out, torch, cost, "shape")
 
 
 def last_step() -> OpSpec:

@@ -118,7 +118,8 @@ class JoinSpec(Struct, frozen=True):
     """A join. ``out`` maps the shapes of its operands to an output shape, or raises ShapeError.
 
     A join with weights has ``torch``, which says what to construct for a number of operands, and ``cost``, the number
-    of its parameters. ``pairs`` tells whether the raw graph has it as nested two-input joins.
+    of its parameters. ``pairs`` tells whether the raw graph has it as nested two-input joins. A join whose operands
+    have parts of their own is ``inline`` only: it cannot lack one. ``macs`` are its multiply-accumulates per sample.
     ``doc`` is its meaning in a sentence, for editors.
     """
 
@@ -128,4 +129,6 @@ class JoinSpec(Struct, frozen=True):
     torch: Callable[[int, Args], TorchModule] | None = None
     cost: Callable[[tuple[Tensor, ...], Args], int] = _weightless
     pairs: bool = True
+    inline: bool = False
+    macs: Callable[[tuple[Tensor, ...], Args], int] = _weightless
     doc: str = ""

@@ -94,7 +94,8 @@ def node_cost(graph: JoinGraph, number: int) -> Cost:
         case Layer():
             return Cost(*node.spec.cost(node.into, node.out, node.args))
         case Join():
-            return Cost(node.spec.cost(tuple(graph[o].out for o in graph.operands(number)), node.args), 0)
+            operands = tuple(graph[o].out for o in graph.operands(number))
+            return Cost(node.spec.cost(operands, node.args), node.spec.macs(operands, node.args))
         case _:
             return Cost(0, 0)
 

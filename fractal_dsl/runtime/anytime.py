@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.graph.graph import Layer
 from fractal_dsl.plans.plan import Plan
+from fractal_dsl.plans.plan_on_graph import node_cost
 from fractal_dsl.runtime.arguments import Inputs, tensors_in
 from fractal_dsl.runtime.bound import Bound
 from fractal_dsl.runtime.instructions import Instruction, unchanged
@@ -184,8 +184,7 @@ class Anytime:
         return tuple(increments[::-1])
 
     def _macs(self, instruction: Instruction) -> int:
-        node = self.model.join_graph[instruction.result]
-        return node.spec.cost(node.into, node.out, node.args)[1] if isinstance(node, Layer) else 0
+        return node_cost(self.model.join_graph, instruction.result).macs
 
     def __call__(self, x: Inputs) -> Iterator[Answer]:
         """Yield the answers to ``x``, each computed when it is requested."""

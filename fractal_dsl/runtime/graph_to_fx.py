@@ -15,7 +15,7 @@ from fractal_dsl.graph.passes.assign_columns import mangle
 from fractal_dsl.ops import TorchModule
 from fractal_dsl.ops.foreign_python import load_class
 from fractal_dsl.plans.plan import FULL
-from fractal_dsl.runtime import layers
+from fractal_dsl.runtime import layers, tensors
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
 from fractal_dsl.runtime.cloning import Template, can_clone
 from fractal_dsl.runtime.joins import REDUCTIONS, join_broadcast, join_concat
@@ -99,8 +99,11 @@ def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
     if ":" in spec.target:
         return load_class(spec.target)(*spec.args, **dict(spec.kwargs))
     package, _, name = spec.target.rpartition(".")
-    cls: type[nn.Module] = getattr(nn if package else layers, name)
+    cls: type[nn.Module] = getattr(nn, name) if package else _OURS[name]
     return cls(*spec.args, **dict(spec.kwargs))
+
+
+_OURS: dict[str, Any] = {**vars(layers), **vars(tensors)}
 
 
 def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:

@@ -133,14 +133,14 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class ClassToken(nn.Module):
-    """A learned vector before the first position: [batch, length, features] to [batch, length + 1, features]."""
+    """Learned vectors before the first position: [batch, length, features] to [batch, length + count, features]."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, count: int = 1) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(features) * 0.02)
+        self.weight = nn.Parameter(torch.randn(count, features) * 0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.weight.expand(x.shape[0], 1, -1), x], 1)
+        return torch.cat([self.weight.expand(x.shape[0], -1, -1), x], 1)
 
 
 class TiedEmbedding(nn.Embedding):
@@ -186,11 +186,11 @@ class DropExamples(nn.Module):
 
 
 class Positions(nn.Module):
-    """Adds a learned vector to each position: [batch, length, features] to the same shape."""
+    """Adds a learned number to each number of an example, such as a vector to each position of a sequence."""
 
-    def __init__(self, length: int, features: int) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(length, features) * 0.02)
+        self.weight = nn.Parameter(torch.randn(shape) * 0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.weight

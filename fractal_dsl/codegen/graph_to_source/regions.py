@@ -24,7 +24,7 @@ _ARGUMENTS = {
     "Dropout": ("p",),
     "Embedding": ("num_embeddings", "embedding_dim"),
     "Attention": ("features", "num_heads"),
-    "Positions": ("length", "features"),
+    "Positions": ("shape",),
     "Recurrent": ("kind", "features", "hidden_size"),
     "Gated": ("operands", "init"),
     "Place": ("dim", "before", "after"),

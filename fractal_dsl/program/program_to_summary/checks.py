@@ -95,7 +95,7 @@ class Checks:
             a, b = error.operands
             texts = [self.text(signals[i].span) for i in (a, b)]
             names = operand_names(texts, (a, b), labels)
-            if join.spec.name != "concat":
+            if join.spec.name != "concat" and not join.spec.inline:
                 last = [signals[i].last for i in (a, b)]
                 error.help = operands_help(texts, (known[a], known[b]), last, error.help)
             message = f"{error.message}, but {names[0]} outputs {known[a]} and {names[1]} outputs {known[b]}"
@@ -112,6 +112,8 @@ def _check_subsets(join: p.JoinUse, operands: Sequence[Tensor], out: Tensor, nou
     """Check that a join keeps its output shape for any subset of live operands. Raises ShapeError."""
     if join.spec.name == "concat":  # dropped operands become zeros
         return
+    if join.spec.inline:
+        raise ShapeError(f"`{join.spec.name}` needs all its operands, but {reason}", "call it with blocks", "E0501")
     for count in range(1, len(operands) + 1):
         fewer = join.spec.out(tuple(operands[:count]), join.args) if 1 < count < len(operands) else out
         other = next((x for x in (*operands, fewer) if x != out), None)

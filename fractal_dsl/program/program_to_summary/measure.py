@@ -300,20 +300,21 @@ class Measure(Checks):
             out = self.joined(signals, join, labels)
             if not self.affordable(out, 0, f"`{join.spec.name}`", join.span):
                 out = None
-            params, modules = self._weights(signals, join) if out is not None else (0, Digest())
-            if labels is None and params:
-                columns = tuple([c + ColumnCost(params=params) for c in columns])
+            params, macs, modules = self._weights(signals, join) if out is not None else (0, 0, Digest())
+            if labels is None and (params or macs):
+                columns = tuple([c + ColumnCost(0, params, macs) for c in columns])
             behind = next((s.behind for s in signals if s.behind), "")
             signal = Signal(out, join.span, columns, depth, weighted, sum(s.paths for s in signals), behind=behind)
-            totals = totals + Totals(params, raw=1, joins=((len(signals), 1),), modules=modules)
+            more = Totals(params, macs, raw=1, joins=((len(signals), 1),), modules=modules, training_macs=float(macs))
+            totals = totals + more
         if join.after is None:
             return signal, totals
         self.behind = signal.behind
         processed, more = self.closed(join.after, signal.out, False)
         return processed.after(signal), totals + more
 
-    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, Digest]:
-        """The parameters of a join and, for ``Totals.modules``, what it constructs."""
+    def _weights(self, signals: Sequence[Signal], join: p.JoinUse) -> tuple[int, int, Digest]:
+        """The parameters and MACs of a join and, for ``Totals.modules``, what it constructs."""
         operands = tuple([s.out for s in signals if s.out is not None])
         modules = Digest.of(join.spec.torch(len(operands), join.args)) if join.spec.torch else Digest()
-        return join.spec.cost(operands, join.args), modules
+        return join.spec.cost(operands, join.args), join.spec.macs(operands, join.args), modules
