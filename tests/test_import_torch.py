@@ -152,7 +152,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "channels last": (lambda x: x.permute(0, 2, 3, 1), "permute([2, 3, 1])"),
     "channels last mean": (lambda x: x.permute(0, 2, 3, 1).tanh().mean([1, 2]), "permute([3, 1, 2]) >> global_avgpool"),
     "channel shuffle": (lambda x: x.view(-1, 2, 1, 6, 6).transpose(1, 2).reshape(x.shape), "channel_shuffle(2)"),
-    "reshape": (lambda x: x.reshape(len(x), 4, 18).unsqueeze(1), "reshape([4, 18]) >> reshape([1, 4, 18])"),
+    "reshape": (lambda x: x.reshape(len(x), 4, 18).unsqueeze(1), "= reshape([1, 4, 18])"),
     "roll": (lambda x: x.roll((1, -2), (2, 3)), "roll([1, -2], [2, 3])"),
     "minimum": (lambda x: torch.minimum(x.tanh(), x.sigmoid()), "min(tanh, sigmoid)"),
     "sequence mean": (lambda x: x.flatten(2).mean(1), "sequence_mean"),

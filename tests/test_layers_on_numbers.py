@@ -96,6 +96,7 @@ def test_a_layer_that_is_accepted_trains(name: str, data: st.DataObject) -> None
     y.sum().backward()
     assert y.shape == (2, 2)
     # Slopes and thresholds may be as large as f32 holds: then it is the user's own number that overflows.
-    if not any(huge in text for huge in ("e30", "e9", "e39", "e308")):
+    # A negative number has no root, and zero no reciprocal.
+    if name != "power" and not any(huge in text for huge in ("e30", "e9", "e39", "e308")):
         assert y.isfinite().all()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

@@ -30,10 +30,28 @@ class Ref:
 @dataclass(frozen=True, eq=False)
 class Held:
     """A tensor that does not depend on the input. ``name`` is that of a parameter or buffer with the same elements in
-    the same order, or empty."""
+    the same order, or empty. ``made`` tells how it was computed from others, if that is known."""
 
     value: torch.Tensor
     name: str = ""
+    made: Scaled | Standard | None = None
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A parameter times a number."""
+
+    name: str
+    factor: float
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The weight of a convolution with standardised filters, which may have gains."""
+
+    weight: str
+    gain: Scaled | None
+    eps: float
 
 
 @dataclass(frozen=True)
@@ -47,9 +65,11 @@ class Stacked:
 class Builder:
     """Adds steps to a plain graph. ``place`` is that of the operation at hand."""
 
-    def __init__(self, input: Tensor) -> None:
+    def __init__(self, input: Tensor, batch: int) -> None:
         self.steps = [Step(INPUT, {}, (), input)]
         self.place = Place()
+        self.batch = batch
+        self.settled: dict[Any, tuple[Ref, int]] = {}
 
     @property
     def input(self) -> Ref:

@@ -50,7 +50,7 @@ def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
             place = Place(tuple(inner), _line(error.__traceback__))
             control = isinstance(error, TraceError)
             reason = "its control flow depends on the input" if control else f"torch.fx cannot trace it: {_said(error)}"
-            raise Refusal(reason, place) from error
+            raise Refusal(reason, place, capture=True) from error
         return fx.GraphModule(tracer.root, graph)
 
 
@@ -63,7 +63,7 @@ def export(module: nn.Module, example: Tensor) -> fx.GraphModule:
             said = _said(error)
             depends = "data-dependent" in said.lower() or "DataDependent" in type(error).__name__
             reason = "its control flow depends on values" if depends else f"torch.export cannot read it: {said}"
-            raise Refusal(reason, Place((), _line(error.__traceback__))) from error
+            raise Refusal(reason, Place((), _line(error.__traceback__)), capture=True) from error
     return of_program(program)
 
 

@@ -24,7 +24,7 @@ def declared(
     if len(general.columns) > _MOST:
         return None
     params, order = parameters(page, naming, general, around)
-    names: dict[str, Arg] = {f"#{i}": Var(params[at].name) for at, i in enumerate(order)}
+    names: dict[str, Arg] = {f"#{i}": Var(params[at].name, params[at].type) for at, i in enumerate(order)}
     layer = Layer(free(name, page.names()), tuple(params), renamed(general.body, names))
     calls: list[Call] = []
     for number, instance in enumerate(instances):

@@ -14,6 +14,10 @@ from fractal_dsl.importing.refusal import Refusal
 
 Lower = Callable[..., Any]
 FUNCTIONS: dict[str, Lower] = {}
+MOVING: set[str] = set()
+"""Functions that take views, because they move axes and not numbers."""
+TRAILING: set[str] = set()
+"""Functions that treat all axes but the last two alike, so that some of them may be folded into the batch."""
 
 
 def lowers(*names: str) -> Callable[[Lower], Lower]:
@@ -24,6 +28,18 @@ def lowers(*names: str) -> Callable[[Lower], Lower]:
         return lower
 
     return register
+
+
+def moves(*names: str) -> Callable[[Lower], Lower]:
+    """Register what lowers functions that take views."""
+    MOVING.update(names)
+    return lowers(*names)
+
+
+def trailing(*names: str) -> Callable[[Lower], Lower]:
+    """Register what lowers functions of the last axes."""
+    TRAILING.update(names)
+    return lowers(*names)
 
 
 # --- elementwise
@@ -48,13 +64,16 @@ def _elementwise(op: str, names: Sequence[str]) -> Lower:
 
 FUNCTIONS.update({name: _elementwise(name, ()) for name in _POINTWISE.split()})
 FUNCTIONS.update({name: _elementwise(op, names.split()) for name, (op, names) in _WITH_ARGUMENTS.items()})
+TRAILING.update(_POINTWISE.split(), _WITH_ARGUMENTS, ("softmax", "dropout"))
 
 
 @lowers("hardtanh", "clamp", "clip")
 def _clamp(b: Builder, x: Any, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False, **named: Any) -> Ref:
-    low, high = named.get("min", min_val), named.get("max", max_val)
+    low, high = (named.get("min"), named.get("max")) if {"min", "max"} & {*named} else (min_val, max_val)
     if (low, high) == (0, 6):
         return b.layer("relu6", x)
+    if low == 0 and high is None:
+        return b.layer("relu", x)
     raise Refusal(f"clamping to {low} and {high} has no counterpart in the language", b.place)
 
 
@@ -62,7 +81,7 @@ def _softmax_of(op: str) -> Lower:
     def lower(b: Builder, x: Any, dim: Any = None, *rest: Any, **named: Any) -> Ref:
         if not isinstance(dim, int):
             raise Refusal(f"`{op}` without a dim", b.place)
-        return b.layer(op, x, dim=dim)
+        return b.layer(op, x, dim=-1 if dim == x.rank - 1 else dim)
 
     return lower
 
@@ -83,7 +102,7 @@ FUNCTIONS.update(dropout=_dropout("dropout"), feature_dropout=_dropout("dropout2
 FUNCTIONS.update({f"dropout{rank}d": _dropout(f"dropout{rank}d") for rank in (1, 2, 3)})
 
 
-@lowers("contiguous", "clone", "detach", "to", "float", "type_as", "stochastic_depth", "alias", "lift_fresh_copy")
+@moves("contiguous", "clone", "detach", "to", "float", "type_as", "stochastic_depth", "alias", "lift_fresh_copy")
 def _same(b: Builder, x: Any, *rest: Any, **named: Any) -> Any:
     return x
 
@@ -94,26 +113,6 @@ def _nothing(b: Builder, *rest: Any, **named: Any) -> None:
 
 
 # --- joins
-
-
-@lowers("add", "iadd")
-def _add(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Ref:
-    if alpha != 1:
-        raise Refusal(f"addition with alpha={alpha} has no counterpart in the language", b.place)
-    first, second = (x, y) if isinstance(x, Ref) else (y, x)
-    if isinstance(second, Held) and second.name and isinstance(first, Ref):
-        shape = second.value.shape
-        if (
-            len(first.out.shape) == 2
-            and tuple(shape)[-2:] == first.out.shape
-            and shape.numel() == shape[-1] * shape[-2]
-        ):
-            return b.layer("positions", first, {"weight": second.name})
-    if not isinstance(second, Ref) and second == 0:
-        return first
-    if x == y:
-        raise Refusal("adding a tensor to itself has no counterpart in the language", b.place, final=True)
-    return b.join("sum", [x, y])
 
 
 @lowers("maximum", "max")
@@ -151,41 +150,10 @@ def _stack(b: Builder, tensors: Any, dim: int = 0, **named: Any) -> Stacked:
     return Stacked(tuple(tensors), dim + tensors[0].rank + 1 if dim < 0 else dim)
 
 
-@lowers("div", "truediv", "itruediv")
-def _divided(b: Builder, x: Any, y: Any, **named: Any) -> Any:
-    """A sum of n operands divided by n is their mean."""
-    operands = b.operands(x, "sum")
-    while (
-        isinstance(y, int | float) and len(operands) < y and (first := b.operands(operands[0], "sum")) != operands[:1]
-    ):
-        operands = [*first, *operands[1:]]
-    return b.join("mean", operands) if len(operands) == y else _no(b, "this division")
-
-
-@lowers("mul", "imul")
-def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
-    """A product of tensors, a learned factor for each number on an axis, or a sum of n operands times 1 / n."""
-    first, second = (x, y) if isinstance(x, Ref) else (y, x)
-    match second:
-        case Ref():
-            return b.join("product", [x, y]) if x != y else _no(b, "the square of a tensor")
-        case Held(name=str(name)) if name:
-            sizes = [1] * (first.rank - second.value.dim()) + [*second.value.shape]
-            axes = [i for i, n in enumerate(sizes) if n != 1]
-            if len(axes) == 1 and axes[0] > 0 and sizes[axes[0]] == first.out.shape[axes[0] - 1]:
-                dim = axes[0] if axes[0] == 1 else axes[0] - first.rank
-                return b.layer("scale", first, {"weight": name}, dim=dim)
-            return _no(b, "a product with this parameter")
-        case int() | float() if second:
-            return _divided(b, first, round(1 / second, 6))
-        case _:
-            return _no(b, "this product")
-
-
 @lowers("mean")
 def _mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
     if isinstance(x, Stacked):
-        return b.join("mean", x.items) if dim in (x.dim, [x.dim], (x.dim,)) else _no(b, "this mean")
+        return b.join("mean", x.items) if dim in (x.dim, [x.dim], (x.dim,)) else no(b, "this mean")
     axes = sorted(d + x.rank if d < 0 else d for d in ([dim] if isinstance(dim, int) else dim or ()))
     if axes == [1] and x.rank == 3 and not keepdim:
         return b.layer("sequence_mean", x)
@@ -196,7 +164,7 @@ def _mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **named: A
     return b.layer(f"adaptiveavgpool{x.rank - 2}d", x, output_size=1) if keepdim else b.layer("global_avgpool", x)
 
 
-def _no(b: Builder, what: str) -> Any:
+def no(b: Builder, what: str) -> Any:
     raise Refusal(f"{what} has no counterpart in the language", b.place)
 
 

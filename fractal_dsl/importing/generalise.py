@@ -154,7 +154,7 @@ def generalise(page: Page, instances: Sequence[Chain]) -> General:
         kind, type_ = kind_and_type(page, owner, arg) if arg != TIMES else (TIMES, "int")
         hole = _related(columns, values, kind)
         if hole is None:
-            columns.append(Column(values, kind, "[int]" if isinstance(values[0], tuple) else type_, owner, arg))
+            columns.append(Column(values, kind, _type(values) or type_, owner, arg))
             hole = _Hole(len(columns) - 1)
         columns[hole.index].users.append(at)
         columns[hole.index].arg = _named(columns[hole.index].arg, arg)
@@ -163,6 +163,12 @@ def generalise(page: Page, instances: Sequence[Chain]) -> General:
 
     body = visited(instances[0], collect)
     return General(visited(body, lambda owner, arg, value, at: _filled(value)), columns)
+
+
+def _type(values: Sequence[Arg]) -> str:
+    """The type of values that are lists, or parameters of the layer around them; empty for plain numbers."""
+    known = [v.type if isinstance(v, Var) else "[int]" if isinstance(v, tuple) else "" for v in values]
+    return next((type_ for type_ in known if type_), "")
 
 
 def _named(first: str, other: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -10,18 +10,20 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional as F
 
-from fractal_dsl.importing import shaping, weighted
+from fractal_dsl.importing import arithmetic, products, rearranging, shaping, weighted
 from fractal_dsl.importing.building import Builder, Held, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
-from fractal_dsl.importing.functions import FUNCTIONS
-from fractal_dsl.importing.modules import OUTPUTS, is_known, module_to_layer
+from fractal_dsl.importing.computed import computed
+from fractal_dsl.importing.functions import FUNCTIONS, MOVING, TRAILING
+from fractal_dsl.importing.modules import OUTPUTS, is_known, is_trailing, module_to_layer
 from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.importing.views import View, folded_view, plain, settled
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
-_REGISTERED = (shaping, weighted)
+_REGISTERED = (arithmetic, products, rearranging, shaping, weighted)
 """The modules that add to FUNCTIONS when they are imported."""
 _FUNCTIONAL = {function: name for name, function in vars(F).items() if callable(function)}
 _REDUCTIONS = {function: name for name, function in REDUCTIONS.items()}
@@ -47,7 +49,7 @@ class _Lowering(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, example: torch.Tensor) -> None:
         super().__init__(module)
         self.batch = len(example)
-        self.builder = Builder(Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])))
+        self.builder = Builder(Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])), len(example))
         self.values: dict[fx.Node, Any] = {}
         state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         self.names = {id(t): name for name, t in reversed(state)}
@@ -73,6 +75,7 @@ class _Lowering(fx.Interpreter):
         value = self.returned
         while isinstance(value, list | tuple | dict) and len(value) == 1:
             value = next(iter(value.values() if isinstance(value, dict) else value))
+        value = plain(self.builder, value) if isinstance(value, View) else value
         if not isinstance(value, Ref):
             count = len(value) if isinstance(value, list | tuple | dict) else 0
             raise Refusal(f"it returns {count} values; a net has one output" if count else "its output is a constant")
@@ -94,9 +97,9 @@ class _Lowering(fx.Interpreter):
                 return None
             case _:
                 pass
-        if not any(isinstance(v, Ref | Stacked) for v in _leaves((args, kwargs))):
-            return _constant(real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)])
         name = self._name(n)
+        if not any(isinstance(v, Ref | View | Stacked) for v in _leaves((args, kwargs))):
+            return _constant(name, real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)], args, kwargs)
         if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
             raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)
         if not any(isinstance(v, torch.Tensor) for v in _leaves(real)):
@@ -111,7 +114,7 @@ class _Lowering(fx.Interpreter):
 
     def _called(self, n: fx.Node, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if n.op == "call_module":
-            return self._module(str(n.target), args, kwargs)
+            return self._module_of_view(str(n.target), args, kwargs)
         reduction = _REDUCTIONS.get(cast(Any, n.target))
         if reduction is not None:
             return self.builder.join(reduction, args)
@@ -121,11 +124,49 @@ class _Lowering(fx.Interpreter):
         if lower is None:
             raise Refusal(f"`{name}` has no counterpart in the language", self.builder.place)
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
+        folded = 0
+        if name in TRAILING:
+            (first, args, kwargs), folded = self._settled((first, args, kwargs))
+            args, kwargs = self._moved_axis(name, args, kwargs, folded)
+        elif name not in MOVING:
+            first, args, kwargs = _changed((first, args, kwargs), lambda v: plain(self.builder, v))
         try:
-            return lower(self.builder, *first, *args, **kwargs)
+            result = lower(self.builder, *first, *args, **kwargs)
+            return folded_view(result, folded) if isinstance(result, Ref) else result
         except (TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
             reason = f"this use of `{name}` has no counterpart in the language"
             raise Refusal(reason, self.builder.place) from error
+
+    def _module_of_view(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A module, which may be called with examples that other axes are folded into."""
+        module = self.module.get_submodule(path)
+        (args, kwargs), folded = self._settled((args, kwargs))
+        if not folded:
+            return self._module(path, args, kwargs)
+        x = args[0] if args else kwargs["input"]
+        if isinstance(module, nn.BatchNorm1d) and x.rank == folded + 2 == 3:
+            turned = self.builder.layer("transpose", x, dim0=1, dim1=2)
+            normed = self._module(path, (turned,), {})
+            return folded_view(self.builder.layer("transpose", normed, dim0=1, dim1=2), folded)
+        if not is_trailing(module):
+            raise Refusal(f"`{path}` on axes that are folded into the batch", self.builder.place)
+        return folded_view(self._module(path, args, kwargs), folded)
+
+    def _moved_axis(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], folded: int) -> Any:
+        """The arguments for a step whose first axes, behind the batch, are folded into it in the module."""
+        if not folded or name not in ("softmax", "log_softmax", "glu"):
+            return args, kwargs
+        dim = kwargs.pop("dim", args[1] if len(args) > 1 else -1)
+        if dim == 0:
+            raise Refusal(f"`{name}` over the batch", self.builder.place)
+        return args[:1], {**kwargs, "dim": dim + folded if dim > 0 else dim}
+
+    def _settled(self, given: Any) -> tuple[Any, int]:
+        """Arguments whose tensors have the batch first, alone or with some axes folded into it, and how many."""
+        counts = {settled(self.builder, v)[1] for v in _leaves(given) if isinstance(v, Ref | View)}
+        if len(counts) > 1:
+            raise Refusal("an operation on tensors of which one has axes folded into the batch", self.builder.place)
+        return _changed(given, lambda v: settled(self.builder, v)[0]), counts.pop() if counts else 0
 
     def _module(self, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         module = self.module.get_submodule(path)
@@ -178,6 +219,8 @@ class _Lowering(fx.Interpreter):
 
     def _check(self, n: fx.Node, value: Any, real: Any) -> None:
         """Check that a value has the shape and type that the language says, and that the batch comes first."""
+        if isinstance(value, View) and isinstance(real, torch.Tensor) and value.shape(self.batch) != tuple(real.shape):
+            raise Refusal(f"`{self._name(n)}` rearranges axes in a way that is not understood", self.builder.place)
         if not isinstance(value, Ref) or not isinstance(real, torch.Tensor):
             return
         if tuple(real.shape) != (self.batch, *value.out.shape) or _DTYPES.get(real.dtype) != value.out.dtype:
@@ -222,10 +265,25 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
-def _constant(real: Any, held: list[Held]) -> Any:
+def _changed(value: Any, change: Callable[[View], Any]) -> Any:
+    """Arguments with all views replaced."""
+    match value:
+        case View():
+            return change(value)
+        case dict():
+            return {key: _changed(item, change) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)([_changed(item, change) for item in value])
+        case _:
+            return value
+
+
+def _constant(name: str, real: Any, held: list[Held], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The result of an operation on constants. A view of all elements of one weight is still that weight."""
     if not isinstance(real, torch.Tensor):
         return _held_inside(real)
+    if held and (made := computed(name, real, held, args, kwargs)) is not None:
+        return Held(real, "", made)
     row = real[0] if real.dim() and len(real) and not real.stride(0) else real  # expanded to the batch
     same = [h for h in held if h.name and h.value.data_ptr() == real.data_ptr() and h.value.numel() == row.numel()]
     return Held(real, same[0].name if same and row.is_contiguous() else "")

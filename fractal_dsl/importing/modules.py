@@ -38,6 +38,25 @@ def is_known(module: nn.Module) -> bool:
     return type(module) in _BY_CLASS or type(module) in OUTPUTS or isinstance(module, layers.Recurrent | layers.Gated)
 
 
+def is_trailing(module: nn.Module) -> bool:
+    """Whether a module treats all axes but the last alike, so that some of them may be folded into the batch."""
+    return isinstance(module, _TRAILING) or (isinstance(module, nn.Softmax) and module.dim == -1)
+
+
+_TRAILING = (
+    nn.Linear,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.Dropout,
+    nn.Identity,
+    nn.GELU,
+    nn.ReLU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+)
+
+
 def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValue]]:
     """The layer and the arguments of a known module on an input. Raises Refusal for what the language lacks."""
     if isinstance(module, layers.Recurrent):

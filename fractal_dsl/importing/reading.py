@@ -96,7 +96,7 @@ def checked_example(example: torch.Tensor) -> torch.Tensor:
 
 
 def _captured(module: nn.Module, example: torch.Tensor) -> PlainGraph:
-    """The module as a plain graph, by the first way that reads it. Raises the Refusal of the last."""
+    """The module as a plain graph, by the first way that reads it. Raises the Refusal that names an operation."""
     refusals: list[Refusal] = []
     for _, capture in capturers():
         try:
@@ -105,7 +105,8 @@ def _captured(module: nn.Module, example: torch.Tensor) -> PlainGraph:
             if refusal.final:
                 raise
             refusals.append(refusal)
-    raise next((r for r in refusals if r.place.line), refusals[-1])
+    named = [r for r in refusals if r.place.line] or refusals
+    raise next((r for r in named if not r.capture), named[0])
 
 
 def net_name(name: str) -> str:

@@ -9,8 +9,9 @@ from fractal_dsl.importing.plain import Place
 class Refusal(UserError):
     """A module cannot be imported. The message names the operation, the module path and the source line.
 
-    ``final`` means that no other way to capture the module would help."""
+    ``final`` means that no other way to capture the module would help. ``capture`` means that this way failed before it
+    came to the operations."""
 
-    def __init__(self, reason: str, place: Place | None = None, *, final: bool = False) -> None:
-        self.reason, self.place, self.final = reason, place or Place(), final
+    def __init__(self, reason: str, place: Place | None = None, *, final: bool = False, capture: bool = False) -> None:
+        self.reason, self.place, self.final, self.capture = reason, place or Place(), final, capture
         super().__init__(f"the module cannot be imported: {reason}" + self.place.text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractal_dsl.importing.attentions import attends, self_attention
 from fractal_dsl.importing.plain import Place, PlainGraph, Step, renumbered
 from fractal_dsl.importing.regions import Regions
 from fractal_dsl.ops import JOINS, Tensor
@@ -65,6 +66,45 @@ def _channel_shuffles(graph: PlainGraph) -> PlainGraph:
                 args = {"groups": split.out.shape[0]}
                 steps[number] = Step("channel_shuffle", args, split.inputs, step.out, step.place)
     return PlainGraph(tuple(steps), graph.output)
+
+
+def _composed_moves(graph: PlainGraph) -> PlainGraph:
+    """Two permutations in a row are one, and so are two changes of sizes."""
+    steps, readers = list(graph.steps), graph.consumers()
+    for number, step in enumerate(graph.steps):
+        before = steps[step.inputs[0]] if step.inputs else step
+        if before is step or len(readers[step.inputs[0]]) != 1:
+            continue
+        if step.op in _PERMUTATIONS and before.op in _PERMUTATIONS:
+            order = [_order(before)[axis - 1] for axis in _order(step)]
+            moved = [i for i, axis in enumerate(order, 1) if i != axis]
+            args = {"dim0": moved[0], "dim1": moved[1]} if len(moved) == 2 else {"dims": tuple(order)}
+            op = "transpose" if len(moved) == 2 else "permute" if moved else "id"
+            steps[number] = Step(op, args, before.inputs, step.out, step.place)
+        if step.op == "reshape" and before.op in ("reshape", "flatten"):
+            steps[number] = Step("reshape", step.args, before.inputs, step.out, step.place)
+    return _without_identities(PlainGraph(tuple(steps), graph.output))
+
+
+_PERMUTATIONS = ("transpose", "permute")
+
+
+def _order(step: Step) -> list[int]:
+    """The axes of a permutation, counted from 1."""
+    if step.op == "permute":
+        return [int(axis) for axis in step.args["dims"]]  # type: ignore[union-attr]
+    order = list(range(1, len(step.out.shape) + 1))
+    a, b = int(str(step.args["dim0"])) - 1, int(str(step.args["dim1"])) - 1
+    order[a], order[b] = order[b], order[a]
+    return order
+
+
+def _without_identities(graph: PlainGraph) -> PlainGraph:
+    place: dict[int, int] = {}
+    for number, step in enumerate(graph.steps):
+        place[number] = place[step.inputs[0]] if step.op == "id" else number
+    steps = [renumbered(step, place) for step in graph.steps]
+    return PlainGraph(tuple(steps), place[graph.output])
 
 
 def _left_nested_sums(graph: PlainGraph) -> PlainGraph:
@@ -164,9 +204,12 @@ def _joined(step: Step, operands: list[int], steps: list[Step]) -> Tensor:
 
 
 _REWRITES = (
+    attends,
+    self_attention,
     _global_pooling,
     _channel_norms,
     _channel_shuffles,
+    _composed_moves,
     _left_nested_sums,
     _shared_prefixes,
     _hoisted,

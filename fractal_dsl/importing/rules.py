@@ -73,7 +73,7 @@ def _rule(page: Page, naming: Naming, group: list[tuple[Merge, _Folded]]) -> dic
     instances = [Chain((Bundle((f.base, *f.columns)),)) for _, f in group]
     general = generalise(page, instances)
     params, order = parameters(page, naming, general, "")
-    names: dict[str, Arg] = {f"#{i}": Var(params[at].name) for at, i in enumerate(order)}
+    names: dict[str, Arg] = {f"#{i}": Var(params[at].name, params[at].type) for at, i in enumerate(order)}
     bundle = renamed(general.body, names).steps[0]
     assert isinstance(bundle, Bundle)
     name = free("F", page.names())

@@ -13,9 +13,10 @@ from fractal_dsl.ops import OpValue
 
 @dataclass(frozen=True)
 class Var:
-    """A parameter of a layer, or the variable of a loop."""
+    """A parameter of a layer, or the variable of a loop. ``type`` is that of a parameter."""
 
     name: str
+    type: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

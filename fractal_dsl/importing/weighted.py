@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fractal_dsl.importing.building import Builder, Held, Ref
-from fractal_dsl.importing.functions import FUNCTIONS, Lower, lowers
+from fractal_dsl.importing.building import Builder, Held, Ref, Standard
+from fractal_dsl.importing.functions import FUNCTIONS, Lower, lowers, trailing
 from fractal_dsl.importing.modules import kind_of, plain
 from fractal_dsl.importing.refusal import Refusal
 
@@ -43,13 +43,24 @@ def _conv(rank: int) -> Lower:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Ref:
-        tensors = weights(b, weight=weight, bias=bias)
         kernel = tuple(weight.value.shape[2:])
         given = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
         given |= {"out_channels": weight.value.shape[0], "groups": groups, "bias": bias is not None}
-        return b.layer(op, x, tensors, **_args(op, x, given))
+        if isinstance(weight, Held) and isinstance(weight.made, Standard) and rank == 2:
+            return _standardised(b, x, weight.made, weight.value[0].numel(), bias, given)
+        return b.layer(op, x, weights(b, weight=weight, bias=bias), **_args(op, x, given))
 
     return lower
+
+
+def _standardised(b: Builder, x: Any, made: Standard, size: int, bias: Any, given: dict[str, Any]) -> Ref:
+    """A convolution with standardised filters of some size."""
+    tensors = {"weight": made.weight} | weights(b, bias=bias)
+    given["eps"] = made.eps
+    if made.gain is not None:
+        tensors["gain"] = made.gain.name
+        given["gamma"] = float(f"{made.gain.factor * size**0.5:.10g}")
+    return b.layer("stdconv2d", x, tensors, **_args("stdconv2d", x, given))
 
 
 def _conv_transpose(rank: int) -> Lower:
@@ -81,7 +92,7 @@ for _rank in (1, 2, 3):
     FUNCTIONS[f"conv_transpose{_rank}d"] = _conv_transpose(_rank)
 
 
-@lowers("linear")
+@trailing("linear")
 def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Ref:
     tensors = weights(b, weight=weight, bias=bias)
     return b.layer("linear", x, tensors, out_features=weight.value.shape[0], bias=bias is not None)
@@ -114,7 +125,7 @@ def _batch_norm(b: Builder, x: Any, *given: Any, **named: Any) -> Ref:
     return b.layer(f"batchnorm{rank}d", x, tensors, affine=len(tensors) == 4, **args)
 
 
-@lowers("layer_norm")
+@trailing("layer_norm")
 def _layer_norm(
     b: Builder, x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *rest: Any
 ) -> Ref:

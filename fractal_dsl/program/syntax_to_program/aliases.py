@@ -28,7 +28,7 @@ FOREIGN_NAMES = {
     "swapaxes": "write `transpose(1, 2)`; axis 0 is the batch",
     **dict.fromkeys(("movedim", "Permute"), "write `permute([2, 1])`; axis 0 is the batch"),
     **dict.fromkeys(("mul", "multiply", "Multiply"), "did you mean `product`?"),
-    **dict.fromkeys(("matmul", "Dot"), f"no join multiplies matrices: {_EXTERN}"),
+    "Dot": "did you mean `matmul`?",
     **dict.fromkeys(("sub", "subtract", "Subtract"), f"no join subtracts: {_EXTERN}"),
     "stack": "no join adds an axis: `concat(a, b)` joins along the channels",
     **dict.fromkeys(

@@ -1,0 +1,121 @@
+"""Arithmetic operators of torch as layers and joins: with numbers, with weights, and between tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fractal_dsl.importing.building import Builder, Held, Ref
+from fractal_dsl.importing.functions import no, trailing
+from fractal_dsl.importing.refusal import Refusal
+
+
+@trailing("add", "iadd")
+def _add(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Any:
+    first, second = (x, y) if isinstance(x, Ref) else (y, x)
+    if alpha != 1:
+        return _add(b, x, _multiplied(b, y, alpha))
+    match second:
+        case Ref():
+            return b.join("sum", [x, y]) if x != y else b.layer("times", x, factor=2.0)
+        case Held():
+            return _learned(b, "shift", first, second)
+        case int() | float():
+            return b.layer("plus", first, term=float(second)) if second else first
+        case _:
+            return no(b, "this sum")
+
+
+@trailing("sub", "isub", "rsub")
+def _subtracted(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Any:
+    if isinstance(y, int | float):
+        return _add(b, x, -y * alpha)
+    if isinstance(y, Ref):
+        return _add(b, x, b.layer("times", y, factor=-1.0 * alpha))
+    return no(b, "this difference")
+
+
+@trailing("neg")
+def _negative(b: Builder, x: Any) -> Ref:
+    return b.layer("times", x, factor=-1.0)
+
+
+@trailing("div", "truediv", "itruediv")
+def _divided(b: Builder, x: Any, y: Any, **named: Any) -> Any:
+    """A sum of n operands divided by n is their mean."""
+    if isinstance(y, Ref):
+        return _multiplied(b, x, b.layer("power", y, exponent=-1.0))
+    if not isinstance(y, int | float) or not y:
+        return no(b, "this division")
+    operands = b.operands(x, "sum")
+    while len(operands) < y and (first := b.operands(operands[0], "sum")) != operands[:1]:
+        operands = [*first, *operands[1:]]
+    if len(operands) == y:
+        return b.join("mean", operands)
+    return b.layer("times", x, factor=1 / y)
+
+
+@trailing("mul", "imul")
+def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
+    """A product of tensors, learned factors, or a sum of n operands times 1 / n, which is their mean."""
+    first, second = (x, y) if isinstance(x, Ref) else (y, x)
+    match second:
+        case Ref():
+            return b.join("product", [x, y]) if x != y else b.layer("power", x, exponent=2.0)
+        case Held():
+            return _learned(b, "scale", first, second)
+        case int() | float():
+            count = round(1 / second, 6) if second else 0
+            whole = count == int(count) and count > 1
+            if whole and len(b.operands(first, "sum")) > 1:
+                return _divided(b, first, int(count))
+            return b.layer("times", first, factor=float(second)) if second != 1 else first
+        case _:
+            return no(b, "this product")
+
+
+def _learned(b: Builder, op: str, x: Ref, value: Held) -> Ref:
+    """A parameter that is added or multiplied: one number, one for each index of an axis, or one for each number."""
+    noun = {"shift": "sum", "scale": "product"}[op]
+    if not value.name:
+        raise Refusal(f"`{noun}` has a constant operand", b.place)
+    sizes = [1] * (x.rank - value.value.dim()) + [*value.value.shape]
+    axes = [i for i, n in enumerate(sizes) if n != 1]
+    if len(sizes) != x.rank or 0 in axes:
+        return no(b, f"a {noun} with this parameter")
+    whole = tuple(sizes[1:]) == x.out.shape
+    if op == "shift" and len(x.out.shape) > 1 and whole:
+        return b.layer("positions", x, {"weight": value.name})
+    if not axes and 1 not in x.out.shape[:1]:
+        return b.layer(op, x, {"weight": value.name}, dim=0)
+    if len(axes) <= 1:
+        axis = axes[0] if axes else 1
+        if sizes[axis] == x.out.shape[axis - 1]:
+            return b.layer(op, x, {"weight": value.name}, dim=axis if axis == 1 else axis - x.rank)
+    return no(b, f"a {noun} with this parameter")
+
+
+@trailing("pow")
+def _power(b: Builder, x: Any, exponent: Any, **named: Any) -> Any:
+    if not isinstance(exponent, int | float):
+        return no(b, "a power whose exponent is a tensor")
+    return b.layer("power", x, exponent=float(exponent)) if exponent != 1 else x
+
+
+@trailing("square")
+def _square(b: Builder, x: Any) -> Ref:
+    return b.layer("power", x, exponent=2.0)
+
+
+@trailing("sqrt")
+def _root(b: Builder, x: Any) -> Ref:
+    return b.layer("power", x, exponent=0.5)
+
+
+@trailing("rsqrt")
+def _inverse_root(b: Builder, x: Any) -> Ref:
+    return b.layer("power", x, exponent=-0.5)
+
+
+@trailing("reciprocal")
+def _reciprocal(b: Builder, x: Any) -> Ref:
+    return b.layer("power", x, exponent=-1.0)

@@ -1,0 +1,166 @@
+"""Attention and arithmetic that people write out in PyTorch, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fractal_dsl.importing import Refusal, read
+from tests.test_import_torch import Fn, imported
+
+LENGTH, WIDTH, HEADS = 6, 16, 4
+
+
+class Heads(nn.Module):
+    """Self-attention in one of the ways in which it is written out."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.q, self.k, self.v = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+        self.norm = nn.LayerNorm(WIDTH // HEADS)
+        self.proj = nn.Linear(WIDTH, WIDTH)
+        self.register_buffer("mask", torch.ones(LENGTH, LENGTH).tril().bool(), persistent=False)
+        unused = {
+            "packed": "q k v norm",
+            "chunks": "q k v norm",
+            "separate": "qkv norm",
+            "normed": "qkv",
+            "ViT": "q k v norm",
+        }
+        for name in unused.get(way, "q k v norm").split():
+            delattr(self, name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        match self.way:
+            case "packed" | "causal" | "scaled":
+                qkv = self.qkv(x).reshape(batch, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+                q, k, v = qkv.unbind(0)
+            case "ViT":
+                qkv = self.qkv(x).view(batch, length, 3, HEADS, -1).transpose(1, 3)
+                q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+            case "chunks" | "products":
+                parts = self.qkv(x).chunk(3, dim=-1)
+                q, k, v = (part.view(batch, length, HEADS, -1).transpose(1, 2) for part in parts)
+            case _:
+                parts = self.q(x), self.k(x), self.v(x)
+                q, k, v = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in parts)
+        if self.way == "normed":
+            q, k = self.norm(q), self.norm(k)
+        if self.way == "products":
+            scores = (q * (width // HEADS) ** -0.5) @ k.transpose(-2, -1)
+            y = scores.softmax(-1) @ v
+        elif self.way == "causal":
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, scale=0.3 if self.way == "scaled" else None)
+        return self.proj(y.transpose(1, 2).reshape(batch, length, width))
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("packed", "= attention(4)\n"),
+        ("chunks", "= attention(4)\n"),
+        ("products", "= attention(4)\n"),
+        ("separate", "= attention(4, kv_heads=4)\n"),
+        ("causal", "= attention(4, causal=true)\n"),
+        ("scaled", "scale=0.3"),
+        ("normed", "attend("),
+    ],
+)
+def test_self_attention_is_a_layer_where_it_is_the_usual_one(way: str, expected: str) -> None:
+    assert expected in imported(Heads(way), torch.zeros(1, LENGTH, WIDTH)).text
+
+
+ARITHMETIC: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "with itself": (lambda x: (y := x.tanh(), y + y * y)[1], "tanh >> sum(id, power(2.0))"),
+    "doubled": (lambda x: (y := x.relu(), y + y)[1], "relu >> times(2.0)"),
+    "difference": (lambda x: 1 - x.relu(), "relu >> times(-1.0) >> plus(1.0)"),
+    "of two": (lambda x: x.relu() - x, "times(-1.0)"),
+    "quotient": (lambda x: x.tanh() / (1 + x**2), "power(-1.0)"),
+    "hard": (lambda x: F.relu6(x + 3) / 6, "plus(3.0) >> relu6 >> times("),
+    "roots": (lambda x: x.sigmoid().sqrt().rsqrt(), "sigmoid >> power(0.5) >> power(-0.5)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARITHMETIC)
+def test_arithmetic_is_read(name: str) -> None:
+    function, expected = ARITHMETIC[name]
+    assert expected in imported(Fn(function), torch.zeros(1, 2, 6, 6)).text
+
+
+LEARNED: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], str]] = {
+    "term of a channel": ((2, 1, 1), lambda x, w: x + w, "= shift\n"),
+    "term of a column": ((6,), lambda x, w: x + w, "= shift(dim=-1)\n"),
+    "one term": ((1,), lambda x, w: w + x, "= shift(dim=0)\n"),
+    "one factor": ((1,), lambda x, w: w * x, "= scale(dim=0)\n"),
+    "terms": ((1, 2, 6, 6), lambda x, w: x + w, "= positions\n"),
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_parameters_in_arithmetic_are_layers(name: str) -> None:
+    shape, function, expected = LEARNED[name]
+    assert expected in imported(Fn(function, *shape), torch.zeros(1, 2, 6, 6)).text
+
+
+class Windows(nn.Module):
+    """Linear layers on windows, which count as examples for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, channels = x.shape
+        x = x.view(batch, height // 3, 3, width // 3, 3, channels).permute(0, 1, 3, 2, 4, 5).reshape(-1, 9, channels)
+        x = self.fc(self.norm(x)).relu().transpose(1, 2).softmax(-1).transpose(1, 2)
+        x = x.view(batch, height // 3, width // 3, 3, 3, channels).permute(0, 1, 3, 2, 4, 5)
+        return x.reshape(batch, height, width, channels)
+
+
+def test_windows_that_are_folded_into_the_batch_are_axes() -> None:
+    text = imported(Windows(), torch.zeros(1, 6, 9, 4)).text
+    assert "reshape([2, 3, 3, 3, 4])" in text and "layernorm\n    >> linear(4)\n    >> relu" in text
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.transpose(0, 1).relu().transpose(0, 1),
+        lambda x: x.flatten(0, 1).sort(1)[0].view(x.shape),
+        lambda x: F.avg_pool1d(x.reshape(-1, 2, 6, 6).flatten(0, 1), 2).view(-1, 2, 6, 3),
+        lambda x: x.reshape(-1, 4, 6).softmax(0).view(x.shape),
+        lambda x: x.reshape(x.shape[0] * 2, 36).softmax(1).view(x.shape),
+    ],
+)
+def test_operations_across_examples_are_refused_or_read_right(function: Callable[[Tensor], Tensor]) -> None:
+    try:
+        imported(Fn(function), torch.zeros(1, 2, 6, 6))
+    except Refusal as refusal:
+        assert "no counterpart" in str(refusal) or "folded" in str(refusal)
+
+
+class Standardised(nn.Module):
+    """The convolution of norm-free nets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.rand(4, 1, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat, gain = self.weight.reshape(1, 4, -1), (self.gain * 0.25).view(-1)
+        weight = F.batch_norm(flat, None, None, weight=gain, training=True, momentum=0.0, eps=1e-6)
+        return F.conv2d(x, weight.reshape_as(self.weight), self.bias, padding=1)
+
+
+def test_standardised_filters_are_read() -> None:
+    assert "stdconv2d(4, 3, padding=1, gamma=1.29903" in read(Standardised(), torch.zeros(1, 3, 6, 6)).text
