@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fractal_dsl.importing import Refusal, read
+from fractal_dsl.pipeline import compile_text
+from fractal_dsl.runtime import build
 from tests.test_import_torch import Fn, imported
 
 LENGTH, WIDTH, HEADS = 6, 16, 4
@@ -109,6 +111,11 @@ LEARNED: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], str]] = {
 def test_parameters_in_arithmetic_are_layers(name: str) -> None:
     shape, function, expected = LEARNED[name]
     assert expected in imported(Fn(function, *shape), torch.zeros(1, 2, 6, 6)).text
+
+
+def test_one_factor_for_all_stays_one() -> None:
+    net = build(compile_text("net N(x: f32[4, 3]) -> f32[4, 3] = scale(0.5, 0) >> scale >> scale(dim=-1)"), 1)
+    assert "= scale(dim=0) >> scale >> scale(dim=-1)" in imported(net, torch.zeros(1, 4, 3)).text
 
 
 class Windows(nn.Module):

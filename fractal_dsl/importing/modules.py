@@ -92,7 +92,8 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
         case nn.Softmax() | nn.LogSoftmax() if module.dim is None:
             raise Refusal(f"{kind.__name__} has no dim")
         case layers.Scale():
-            values["dim"] = len(x.shape) - module.after
+            axis = len(x.shape) - module.after
+            values["dim"] = axis if x.shape[axis - 1] == len(module.weight) else 0
         case layers.Attention():
             inner = module.attention
             values = {"num_heads": inner.num_heads, "dropout": float(inner.dropout)}
