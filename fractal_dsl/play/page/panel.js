@@ -22,7 +22,8 @@ function showBox(box, clicked = false) {
     make("dl", {}, ...rows.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)])));
   if (clicked && source) toSource(box);
 }
-const figure = ({count, share}) => count ? `${count.toLocaleString("en")} (${(100 * share).toFixed(1)}% of the net)` : "none";
+const figure = ({count, share}) => count ? `${count.toLocaleString("en")} (${percent(share)} of the net)` : "none";
+const percent = share => share < 0.001 ? "under 0.1%" : `${(100 * share).toFixed(1)}%`;
 /** The plans that drop the box; each shows what it leaves. */
 function plans(names) {
   return make("span", {}, ...names.map(name => make("button", {className: "link", onclick: () =>
