@@ -14,7 +14,7 @@ from fractal_dsl.language import syntax as s
 from fractal_dsl.language.diagnostics import Report
 from fractal_dsl.language.source import Source, Span
 from fractal_dsl.language.text_to_syntax.messages import NO_IF
-from fractal_dsl.language.text_to_syntax.parser import lark
+from fractal_dsl.language.text_to_syntax.parser import tokens_of
 from fractal_dsl.language.text_to_syntax.tree import span_of
 from fractal_dsl.language.text_to_syntax.words import DECLARATIONS, OPEN
 
@@ -37,7 +37,7 @@ def lex(source: Source, report: Report) -> tuple[list[Token], tuple[s.Comment, .
         return [], ()
     for _ in range(MAX_ERRORS):
         try:
-            tokens = list(lark().lex(text, dont_ignore=True))
+            tokens = list(tokens_of(text))
             break
         except UnexpectedCharacters as error:
             at = error.pos_in_stream

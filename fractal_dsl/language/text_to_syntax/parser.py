@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, UnexpectedToken
+from lark.lexer import BasicLexer, LexerThread
 
+from fractal_dsl.base.cache import private_cache
 from fractal_dsl.base.version import __version__
 from fractal_dsl.language.grammar_file import grammar_path
 from fractal_dsl.language.text_to_syntax.tree import TreeBuilder
@@ -33,18 +34,27 @@ def lark() -> Lark:
     )
 
 
+def tokens_of(text: str) -> Iterator[Token]:
+    """The tokens of a text, with spaces and comments. Raises UnexpectedCharacters.
+
+    ``Lark.lex`` would build and check a lexer for each text.
+    """
+    return LexerThread.from_text(_lexer(), text).lex(None)
+
+
+@cache
+def _lexer() -> BasicLexer:
+    """The lexer of the grammar, which ignores nothing."""
+    conf = copy(lark().lexer_conf)
+    conf.ignore = ()
+    return BasicLexer(conf)
+
+
 def _cache_file() -> str | None:
-    """The folder of Lark's cached parse tables. Nobody else can write to it, since it contains pickles."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache) / "fractal_dsl"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except (OSError, RuntimeError):
-        return None
-    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    private = mine and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
-    return str(folder / f"frac-{__version__}-{sys.version_info[0]}.{sys.version_info[1]}.lark") if private else None
+    """The file of Lark's cached parse tables. Nobody else can write to its folder, since it contains pickles."""
+    folder = private_cache()
+    name = f"frac-{__version__}-{sys.version_info[0]}.{sys.version_info[1]}.lark"
+    return None if folder is None else str(folder / name)
 
 
 class Unexpected(Exception):
