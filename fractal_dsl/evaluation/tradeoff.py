@@ -149,5 +149,4 @@ def tradeoff_svg(tradeoff: Mapping[str, Any]) -> str:
         latency, macs = drawing.axes
         latency.set(title="Latency", xlabel=f"ms per example, one at a time (median of {tradeoff['repeats']})")
         macs.set(title="Work", xlabel="million multiply-accumulates per example")
-        drawing.figure.legend(*latency.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return drawing.svg

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import markup
+from fractal_dsl.runs.plot_places import FONT, legend_height, legend_width, place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ _DPI = 72  # of every SVG that matplotlib draws
 DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.size": 11,
+    "font.size": FONT,
     "svg.fonttype": "none",  # text stays text, in the reader's own font
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -73,13 +74,13 @@ class Drawing:
     """``with Drawing(n, salt) as drawing``: n axes side by side, ``width`` inches wide in all. ``svg`` holds the text
     after the block.
 
-    The legend of all axes is below them, where it covers no curve.
+    The legend of all axes is below them, where it covers no curve. With ``beside``, its title, it is to their right.
     """
 
     svg: str
 
-    def __init__(self, panels: int, salt: str, *, width: float | None = None) -> None:
-        self.panels, self.salt, self.width = panels, salt, width or 5.4 * panels
+    def __init__(self, panels: int, salt: str, *, width: float | None = None, beside: str | None = None) -> None:
+        self.panels, self.salt, self.width, self.beside = panels, salt, width or 5.4 * panels, beside
         self.points: list[tuple[Axes, list[tuple[float, float]], PlotText]] = []
         self.titles: dict[str, list[str]] = {}
 
@@ -90,7 +91,7 @@ class Drawing:
 
         self.context = matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.salt})
         self.context.__enter__()
-        self.figure: Figure = Figure(figsize=(self.width, 3.9), layout="constrained", dpi=_DPI)
+        self.figure: Figure = Figure(figsize=(self.width, 3.9), dpi=_DPI)
         FigureCanvasSVG(self.figure)
         self.figure.set_gid(self.salt)
         self.axes: list[Axes] = [self.figure.add_subplot(1, self.panels, i + 1) for i in range(self.panels)]
@@ -103,19 +104,15 @@ class Drawing:
             if kind is None:
                 for axes in self.axes:
                     axes.set_ylabel(fill(axes.get_ylabel(), _LABEL))
-                self._legend()
+                below, beside = self._legend()
                 for number, drawn in enumerate(self.points):
                     self._hover(number, *drawn)
+                place(self.figure, self.axes, below, beside)
                 self.svg = _titled(_coloured_once(self._drawn()), self.titles)
         finally:
             self.context.__exit__(None, None, None)
 
     def _drawn(self) -> str:
-        """The figure as SVG. It is laid out here, because matplotlib would draw a figure with a layout twice."""
-        layout = self.figure.get_layout_engine()
-        if layout is not None:
-            layout.execute(self.figure)
-            self.figure.set_layout_engine(None)
         text = StringIO()
         self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         return text.getvalue()
@@ -136,12 +133,17 @@ class Drawing:
             axes.plot(*zip(*shown, strict=True), ls="", marker="o", ms=10, alpha=0, gid=name, label="_")
             self.titles[name] = [text(x, y) for x, y in shown]
 
-    def _legend(self) -> None:
-        """One legend for all axes, below them."""
+    def _legend(self) -> tuple[float, float]:
+        """Draw one legend for all axes. Return the pixels that it takes below them and beside them."""
         handles = {name: h for axes in self.axes for h, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-        if handles and not self.figure.legends:
-            columns = max(1, min(len(handles), self.panels * 40 // (5 + max(map(len, handles)))))
-            self.figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+        if not handles:
+            return 0.0, 0.0
+        if self.beside is not None:
+            self.figure.legend(handles.values(), handles.keys(), title=self.beside, loc="upper right")
+            return 0.0, legend_width([self.beside, *handles])
+        columns = max(1, min(len(handles), self.panels * 40 // (5 + max(map(len, handles)))))
+        self.figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=columns)
+        return legend_height(-(-len(handles) // columns)), 0.0
 
 
 def _coloured_once(svg: str) -> str:

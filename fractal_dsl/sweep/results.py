@@ -128,7 +128,7 @@ class Results:
             return None
         aim = self.sweep.aim
         axis, shades = self._shades(done)
-        with Drawing(3, "sweep") as drawing:
+        with Drawing(3, "sweep", beside=plot_text(axis) if axis else None) as drawing:
             panels = [
                 ("Parameters", "parameters", [r.sizes["params"] for r in done]),
                 ("Work", "multiply-accumulates per example", [r.sizes["macs"] for r in done]),
@@ -157,9 +157,6 @@ class Results:
                 axes.set(title=title, xlabel=unit)
                 _scaled(axes, x, title != "Time")
             drawing.axes[0].set_ylabel(f"validation: {aim.axis}")
-            if axis:
-                handles = drawing.axes[0].get_legend_handles_labels()
-                drawing.figure.legend(*handles, title=plot_text(axis), loc="outside right upper")
         return drawing.svg
 
     def _row(self, trial: FrozenTrial, best: bool) -> TrialRow:
