@@ -138,3 +138,35 @@ def test_plans_agree_on_what_comes_first() -> None:
     assert all(torch.equal(a.logits, b) for a, b in zip(anytime(model, x), expected, strict=True))
     together = model.train().run_together(x.requires_grad_(), plans)
     assert all(torch.equal(a, model.run(x, plan)) for a, plan in zip(together, plans, strict=True))
+
+
+SLIM = [slim_relu(nn.ReLU()), slim_pool(nn.MaxPool2d(2))]
+
+
+@pytest.mark.parametrize("slim", SLIM, ids=["relu", "pool"])
+def test_torchs_transforms_and_second_derivatives_pass_through(slim: Slim) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 1, 4, 6, 6, requires_grad=True)
+    each = torch.func.vmap(torch.func.grad(lambda v: slim(v).square().sum()))(x)
+    assert torch.equal(each, torch.func.vmap(torch.func.grad(lambda v: slim.module(v).square().sum()))(x))
+    seconds = []
+    for call in (slim, slim.module):
+        (first,) = torch.autograd.grad(call(x[0]).pow(3).sum(), x, create_graph=True)
+        seconds.append(torch.autograd.grad(first.square().sum(), x)[0])
+    assert torch.equal(*seconds) and seconds[0].any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 3, 4, 9])
+@pytest.mark.parametrize("size", [(7, 6), (182, 182)])  # with indices of two bytes, and of four
+def test_a_pooling_has_torchs_numbers_and_layout(
+    layout: torch.memory_format, channels: int, size: tuple[int, int]
+) -> None:
+    pool = nn.MaxPool2d(3, 2, 1)
+    slim = slim_pool(pool)
+    assert slim is not None
+    x = drawn(VALUES, (2, channels, *size), torch.float32, 3).contiguous(memory_format=layout)
+    gradient = drawn(GRADIENTS, tuple(pool(x).shape), torch.float32, 4)
+    ours, torchs = passed(slim, x, gradient), passed(pool, x, gradient)
+    for a, b in zip(ours, torchs, strict=True):
+        assert torch.equal(bits(a), bits(b)) and a.stride() == b.stride()

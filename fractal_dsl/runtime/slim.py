@@ -2,7 +2,7 @@
 
 Torch's ReLU saves its result and its max pooling saves its input, because usually the next layer saves them anyway. In
 a fractal net the next node is often a join, which saves nothing. Then a ReLU needs only one byte per value, not four,
-to know where it was positive, and a max pooling needs only the shape of its input.
+to know where it was positive. A max pooling needs only the shape of its input, and two bytes for each of its results.
 
 Gradients are torch's own, bit for bit, also where they are infinite or not a number.
 """
@@ -17,28 +17,12 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook  # pyright: ignore[reportPrivateUsage]
 
 
-class _Function(torch.autograd.Function):
-    """A function whose calls do not inspect its signature, which would take most of the time of a small ReLU."""
-
-    @classmethod
-    def apply(cls, *args: Any) -> Any:
-        if cast(Any, torch._C)._are_functorch_transforms_active():  # pyright: ignore[reportPrivateUsage]
-            return cast(Any, super()).apply(*args)
-        return cast(Any, super(torch.autograd.Function, cls)).apply(*args)
-
-
-class _Relu(_Function):
-    generate_vmap_rule = True
-
+class _Relu(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         out = x.clamp_min(0)
-        return out, out.bool()  # five times as fast as a comparison
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(out.bool())  # five times as fast as a comparison
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -58,27 +42,35 @@ _BITS = {
 """The integers with as many bits as the floats."""
 
 
-class _MaxPool2d(_Function):
-    generate_vmap_rule = True
-
+class _MaxPool2d(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-        return torch.ops.aten.max_pool2d_with_indices(x, *options)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        x, *ctx.options = inputs
+    def forward(ctx: Any, x: Tensor, *options: Any) -> Tensor:
+        ctx.options = options
         ctx.like = x.shape, x.stride(), x.dtype
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        first = x.is_contiguous()
+        if first and x.device.type == "cpu" and x.shape[1] >= _FEW:
+            out, indices = _pool(x.contiguous(memory_format=torch.channels_last), *options)
+            out = out.contiguous()
+        else:
+            out, indices = _pool(x, *options)
+        small = torch.int16 if x.shape[2] * x.shape[3] <= 2**15 else torch.int32
+        layout = torch.contiguous_format if first else torch.preserve_format
+        ctx.save_for_backward(indices.to(small, memory_format=layout))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (indices,) = ctx.saved_tensors
         shape, stride, dtype = ctx.like
         like = torch.empty_strided(shape, stride, dtype=dtype, device=grads[0].device)  # its values are not read
-        grad = torch.ops.aten.max_pool2d_with_indices_backward(grads[0], like, *ctx.options, indices)
+        grad = torch.ops.aten.max_pool2d_with_indices_backward.default(grads[0], like, *ctx.options, indices.long())
         return grad, *[None] * len(ctx.options)
+
+
+_pool = torch.ops.aten.max_pool2d_with_indices.default
+_FEW = 4
+"""Channels from which on, on a CPU, torch pools with channels last in a half to a quarter of the time, including the
+change of layout."""
 
 
 class Slim:
@@ -97,6 +89,7 @@ class Slim:
             isinstance(x, fx.Proxy)
             or hooked(module)
             or not (x.requires_grad and torch.is_grad_enabled() and self.fits(module))
+            or cast(Any, torch)._C._are_functorch_transforms_active()
         ):
             return module(x)
         return self.form(module, x)
@@ -139,7 +132,7 @@ def slim_relu(module: nn.Module) -> Slim | None:
     """The slim form of a ReLU, which pays if nothing else saves the result. None for other modules."""
     if type(module) is not nn.ReLU or module.inplace:
         return None
-    return Slim(module, lambda _, x: cast(Any, _Relu).apply(x)[0], lambda m: not m.inplace)
+    return Slim(module, lambda _, x: cast(Any, _Relu).apply(x), lambda m: not m.inplace)
 
 
 def slim_pool(module: nn.Module) -> Slim | None:
@@ -152,4 +145,4 @@ def slim_pool(module: nn.Module) -> Slim | None:
 def _pooled(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
     options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
     pairs = [list(v) if isinstance(v, tuple) else [v, v] for v in options]
-    return cast(Any, _MaxPool2d).apply(x, *pairs, pool.ceil_mode)[0]
+    return cast(Any, _MaxPool2d).apply(x, *pairs, pool.ceil_mode)
