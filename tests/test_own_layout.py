@@ -1,4 +1,5 @@
-"""Channels last: convolutions of small images keep channels first, and the gradients stay the same up to rounding."""
+"""Channels last: convolutions of small images keep channels first if their weights are large. Gradients stay the same
+up to rounding."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from fractal_dsl.config import parse_config
 from fractal_dsl.pipeline import compile_text
-from fractal_dsl.runtime import FractalModule, build
+from fractal_dsl.runtime import FractalModule, build, own_layout
 from fractal_dsl.runtime.channels_last import lay_channels_last
 from fractal_dsl.runtime.own_layout import channels_first
 from fractal_dsl.tasks.classification import Classification
@@ -24,6 +25,12 @@ rule F(out: int) join mean {
 net N(x: f32[3, 16, 16]) -> f32[5] with drop_path(local=15%, global=50%) =
   seq(F[3](w).each(maxpool2d(2)) for w in [4, 8, 8, 8]) >> conv2d(4, 1) >> flatten >> linear(5)
 """
+
+
+@pytest.fixture(autouse=True)
+def _large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights of these nets count as large."""
+    monkeypatch.setattr(own_layout, "_LARGE", 1)
 
 
 def nets() -> list[FractalModule]:
@@ -46,6 +53,12 @@ def test_only_convolutions_of_small_images_keep_channels_first() -> None:
     for model, expected in zip(nets()[1:], (0, sum(sizes.values())), strict=True):
         weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
         assert len(weights) == 29 and sum(map(channels_first, weights)) == expected
+
+
+def test_convolutions_with_small_weights_change_their_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_layout, "_LARGE", 8 * 8 * 9 + 1)
+    weights = [m.weight for m in nets()[2].modules() if isinstance(m, nn.Conv2d)]
+    assert not any(map(channels_first, weights))
 
 
 @pytest.mark.parametrize("column", [None, 1, 3])

@@ -1,7 +1,7 @@
-"""Convolutions of small images, which run in the memory layout of their weights.
+"""Convolutions of small images with large weights, which run in the memory layout of their weights.
 
-Their weights are larger than their values. To compute with channels last on a CPU, torch copies the weights and their
-gradients to other layouts.
+To compute with channels last on a CPU, torch copies the weights and their gradients to other layouts, which takes
+longer than to copy the values.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ from fractal_dsl.graph.graph import JoinGraph, Layer
 
 _SMALL = 16
 """Pixels of a small image."""
+_LARGE = 2**20
+"""Numbers of a large weight. Smaller ones gain nothing: a processor's cache holds their copies."""
 
 
 def small_images(graph: JoinGraph, modules: Mapping[str, nn.Module]) -> set[str]:
-    """The names of torch's own two-dimensional convolutions that read small images only."""
+    """The names of torch's own two-dimensional convolutions with large weights that read small images only."""
     small: dict[str, bool] = {}
     for _, node in graph.items():
-        if isinstance(node, Layer) and type(modules.get(node.module)) is nn.Conv2d:
+        if not isinstance(node, Layer):
+            continue
+        module = modules.get(node.module)
+        if type(module) is nn.Conv2d and module.weight.numel() >= _LARGE:
             _, height, width = node.into.shape
             small[node.module] = small.get(node.module, True) and height * width <= _SMALL
     return {name for name, always in small.items() if always}
