@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from fractal_dsl.runtime.norm_counts import Norm, count
 from fractal_dsl.runtime.own_layout import OwnLayout
 from fractal_dsl.runtime.slim import PooledRelu, Slim
 
@@ -84,6 +85,22 @@ class _Frozen:
             setattr(module, name, buffer)
 
 
+class Schedule(list[Instruction | RecomputedRegion]):
+    """The calls of a plan, in order."""
+
+    def run(self, values: NodeValues, nodes: frozenset[int] | None = None) -> None:
+        """Add the results to the values: all, or those of ``nodes``."""
+        count([norm for number, norm in self._norms if nodes is None or number in nodes])
+        for step in self:
+            first = step.results[0] if isinstance(step, RecomputedRegion) else step.result
+            if nodes is None or first in nodes:
+                step.run(values)
+
+    @cached_property
+    def _norms(self) -> list[tuple[int, Norm]]:
+        return [(i.result, i.call) for i in flat(self) if isinstance(i.call, Norm)]
+
+
 def flat(instructions: Iterable[Instruction | RecomputedRegion]) -> Iterable[Instruction]:
     """The instructions, including those inside regions."""
     for instruction in instructions:
@@ -92,7 +109,7 @@ def flat(instructions: Iterable[Instruction | RecomputedRegion]) -> Iterable[Ins
 
 def modules_of(call: Callable[..., Tensor]) -> list[nn.Module]:
     """All modules of a call."""
-    if isinstance(call, Slim | PooledRelu | OwnLayout):
+    if isinstance(call, Slim | PooledRelu | OwnLayout | Norm):
         return [m for module in call.modules for m in module.modules()]
     if isinstance(call, partial):
         if call.args:

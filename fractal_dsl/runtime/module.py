@@ -23,7 +23,7 @@ from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.displayed import Displayed
 from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, module_tree, routes_apart
-from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
+from fractal_dsl.runtime.instructions import Schedule
 from fractal_dsl.runtime.partial_runs import Partial
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
 from fractal_dsl.runtime.schedule import Scheduler, regions
@@ -199,11 +199,10 @@ class FractalModule(Counted, Displayed, Partial):
 
     def _run(self, inputs: tuple[Tensor, ...], plan: Plan) -> Any:
         values = {number: x for (number, _), x in zip(self.join_graph.inputs, inputs, strict=True)}
-        for instruction in self._schedule(plan):
-            instruction.run(values)
+        self._schedule(plan).run(values)
         return values[self.join_graph.output[0]]
 
-    def _schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
+    def _schedule(self, plan: Plan) -> Schedule:
         if plan.route != FULL or self.training:
             self.modules_now().check_routes()
         return self._scheduler.schedule(plan)

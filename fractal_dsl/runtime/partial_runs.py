@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runtime.bound import Bound
-from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion
+from fractal_dsl.runtime.instructions import Schedule
 
 
 class Partial(fx.GraphModule):
@@ -20,7 +20,7 @@ class Partial(fx.GraphModule):
         """The current modules of the graph."""
         raise NotImplementedError
 
-    def _schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
+    def _schedule(self, plan: Plan) -> Schedule:
         raise NotImplementedError
 
     def keep_modules(self, nodes: frozenset[int]) -> None:
@@ -34,7 +34,5 @@ class Partial(fx.GraphModule):
     def run_part(self, x: Tensor, plan: Plan, nodes: frozenset[int], entry: int, exit: int) -> Tensor:
         """Run some nodes only: from ``x``, the value of node ``entry``, to that of node ``exit``, both [batch, …]."""
         values = {entry: x}
-        for instruction in self._schedule(plan):
-            if (instruction.results[0] if isinstance(instruction, RecomputedRegion) else instruction.result) in nodes:
-                instruction.run(values)
+        self._schedule(plan).run(values, nodes)
         return values[exit]

@@ -17,7 +17,8 @@ from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
-from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, flat, modules_of, unchanged
+from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, Schedule, flat, modules_of, unchanged
+from fractal_dsl.runtime.norm_counts import norm_call
 from fractal_dsl.runtime.own_layout import OwnLayout, small_images
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import PooledRelu, slim_pool, slim_relu
@@ -49,20 +50,21 @@ class Scheduler:
         self.joins = [number for number, _ in graph.joins()]
         self.dropping = [number for number, _ in graph.dropping()]
         self.regions = regions(graph, level)
-        self.lasting: dict[Plan, list[Instruction | RecomputedRegion]] = {}
+        self.lasting: dict[Plan, Schedule] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
         self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
         self.small = {id(modules[name]): OwnLayout(modules[name]) for name in small_images(graph, modules)}
-        self.newest: tuple[Plan, list[Instruction | RecomputedRegion]] | None = None
+        self.norms = {id(m): n for m in modules.values() if (n := norm_call(m))}
+        self.newest: tuple[Plan, Schedule] | None = None
 
-    def schedule(self, plan: Plan) -> list[Instruction | RecomputedRegion]:
+    def schedule(self, plan: Plan) -> Schedule:
         """The calls that a plan needs, in order. Raises UserError for a plan of another net."""
         if plan in self.lasting:
             return self.lasting[plan]
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
-        single = self._checked(plan, None)
-        instructions = self._grouped(single) if self.regions else list[Instruction | RecomputedRegion](single)
+        single = [replace(i, call=self.norms.get(id(i.call), i.call)) for i in self._checked(plan, None)]
+        instructions = Schedule(self._grouped(single) if self.regions else single)
         self.newest = plan, instructions
         if lasting(plan):
             if len(self.lasting) > len(
