@@ -289,16 +289,16 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path: Path) -> None:
 def test_the_command_of_a_trial(tmp_path: Path) -> None:
     folder, what = SweepFolder(tmp_path), a_sweep(COLUMNS, LR)
     plain = trial_command(folder, 7, {"columns": "2"}, {"optimizer.lr": "0.02"}, what, Resources(device="cpu"))
-    assert plain[1:5] == ["-m", "fractal_dsl", "train", str(folder.spec(what))]
+    assert plain[:4] == ["-m", "fractal_dsl", "train", str(folder.spec(what))]
     assert plain[plain.index("--out") + 1] == str(tmp_path / "trial-0007")
     assert plain[-6:] == ["-p", "columns=2", "--set", "optimizer.lr=0.02", "--device", "cpu"]
     several = trial_command(folder, 7, {}, {}, what, Resources(processes=4))
     launch = "-m torch.distributed.run --standalone --nproc-per-node 4 -m fractal_dsl train"
-    assert several[1:9] == launch.split() and several[-2:] == ["--parallel", "ddp"]
+    assert several[:8] == launch.split() and several[-2:] == ["--parallel", "ddp"]
     (tmp_path / "trial-0007" / "checkpoints" / "step-00000010").mkdir(parents=True)
     resumed = trial_command(folder, 7, {"columns": "2"}, {}, what, Resources())
     limit = ["--max-layers", str(what.max_layers)]
-    assert resumed[3:] == ["train", "--resume", str(tmp_path / "trial-0007"), *limit]
+    assert resumed[2:] == ["train", "--resume", str(tmp_path / "trial-0007"), *limit]
 
 
 def test_workers_share_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,11 @@ from fractal_dsl.runs.plots import require_matplotlib
 from fractal_dsl.runs.tasks import TASKS, metric_of
 from fractal_dsl.sweep.checks import CheckedSweep
 from fractal_dsl.sweep.folder import Sampler, Size, Sweep, SweepFolder, next_free
+from fractal_dsl.sweep.forks import Forks
 from fractal_dsl.sweep.ledger import Claim, Ledger, require_optuna
 from fractal_dsl.sweep.results import Results
 from fractal_dsl.sweep.space import combinations
-from fractal_dsl.sweep.trial import Resources, Stop, run_trial
+from fractal_dsl.sweep.trial import Resources, Stop, run_trial, trial_environment
 
 _PATIENCE = 0.5
 
@@ -168,25 +169,26 @@ class _Work:
     def work(self, worker: int) -> None:
         """Run trials until none is left. An error also stops the other workers."""
         try:
-            while not self.stop.asked.is_set():
-                claim = self.ledger.take()
-                if claim is not None:
-                    self._trial(claim, worker)
-                elif running := self.ledger.running():
-                    self._wait(running)
-                else:
-                    return
+            with Forks(trial_environment(self.resources, worker)) as forks:
+                while not self.stop.asked.is_set():
+                    claim = self.ledger.take()
+                    if claim is not None:
+                        self._trial(claim, forks)
+                    elif running := self.ledger.running():
+                        self._wait(running)
+                    else:
+                        return
         except BaseException:
             self.stop.asked.set()
             raise
 
-    def _trial(self, claim: Claim, worker: int) -> None:
+    def _trial(self, claim: Claim, forks: Forks) -> None:
         number = claim.number
         self.mine.add(number)
         try:
             values = ", ".join(f"{a.name}={a.shown(claim.params[a.key])}" for a in self.sweep.space)
             _say(self.console, f"trial {number}: {values}")
-            outcome = run_trial(self.folder, self.sweep, self.ledger, claim, self.resources, worker, self.stop)
+            outcome = run_trial(self.folder, self.sweep, self.ledger, claim, self.resources, forks, self.stop)
             _say(self.console, f"trial {number}: {outcome or 'saved, to resume later'}")
         finally:
             self.mine.discard(number)

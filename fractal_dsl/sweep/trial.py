@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fractal_dsl.pipeline import compile_file
 from fractal_dsl.runs.parts import CHECKPOINTS, discard
 from fractal_dsl.sweep.checks import configured
 from fractal_dsl.sweep.folder import Sweep, SweepFolder, lines_of
+from fractal_dsl.sweep.forks import Forks, Process
 from fractal_dsl.sweep.ledger import Claim, Ledger
 
 _LOOK = 0.2
@@ -44,7 +44,7 @@ class Stop:
 
 
 def run_trial(
-    folder: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, resources: Resources, worker: int, stop: Stop
+    folder: SweepFolder, sweep: Sweep, ledger: Ledger, claim: Claim, resources: Resources, forks: Forks, stop: Stop
 ) -> str | None:
     """Run or resume a trial, record its outcome, and return it as text; None if it was stopped, to resume later.
 
@@ -65,9 +65,9 @@ def run_trial(
     if _status(watched.folder) != "finished":
         if not _saved(watched.folder):  # a process was killed before its first checkpoint
             discard(watched.folder, compiled.spec_files(compiled.stored))
-        line = trial_command(folder, number, params, settings, sweep, resources)
+        words = trial_command(folder, number, params, settings, sweep, resources)
         before = folder.log(number).stat().st_size
-        code, pruned = watched.train(line, claim.log.fileno(), trial_environment(resources, worker), stop)
+        code, pruned = watched.train(forks.start(words, claim.log.fileno()), stop)
         if stop.asked.is_set() and _status(watched.folder) != "finished":
             return None
         if pruned:
@@ -104,7 +104,7 @@ def trial_command(
     sweep: Sweep,
     resources: Resources,
 ) -> list[str]:
-    """The command for a trial: a new run, or a resumed one if it has a checkpoint."""
+    """Python's arguments for a trial: a new run, or a resumed one if it has a checkpoint."""
     run = folder.trial(number)
     several = resources.processes > 1
     launch = ["-m", "fractal_dsl"]
@@ -121,7 +121,7 @@ def trial_command(
     arguments += ["--parallel", "ddp"] * several
     arguments += ["--device", resources.device] if resources.device else []
     arguments += ["--allow-python"] * resources.allow_python
-    return [sys.executable, *launch, "train", *arguments]
+    return [*launch, "train", *arguments]
 
 
 def trial_environment(resources: Resources, worker: int) -> dict[str, str]:
@@ -151,11 +151,8 @@ class _Watched:
         self.folder, self.sweep, self.on_epoch = folder, sweep, on_epoch
         self.epochs: list[dict[str, Any]] = []
 
-    def train(self, line: Sequence[str], log: int, environment: dict[str, str], stop: Stop) -> tuple[int, bool]:
-        """Run a command to its end, or stop it. Return its exit code and whether it was pruned."""
-        process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+    def train(self, process: Process, stop: Stop) -> tuple[int, bool]:
+        """Wait for the end of the run's process, or stop it. Return its exit code and whether it was pruned."""
         stopping = pruned = False
         try:
             while True:
