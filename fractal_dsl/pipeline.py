@@ -165,10 +165,14 @@ def examine(
         summaries = [program_to_summary(program, report, max_layers) for program in programs]
     block = next((d for d in files.main.decls if isinstance(d, TrainDecl)), None)
     if settings and block is not None:
+        from fractal_dsl.config.accepted import accepted, note_accepted
         from fractal_dsl.config.paths import located
-        from fractal_dsl.config.train_block import check_train
 
-        check_train(block, train, report)
+        if not accepted(train):
+            from fractal_dsl.config.train_block import check_train
+
+            if check_train(block, train, report):
+                note_accepted(train)
         programs = [replace(program, train=located(train, Path(source.name).parent)) for program in programs]
     return Examined(files, report, programs, summaries)
 

@@ -4,36 +4,39 @@ In: settings as plain data. Out: a checked ``TrainConfig``, or a ``ConfigError``
 Not imported here: torch, ``compiled``, ``pipeline`` and above.
 
 A setting with variants (data set, optimizer, schedule) is a union of models told apart by ``name``. In a file
-``sgd(lr=0.1)`` arrives as ``{"name": "sgd", "lr": 0.1}``, and a bare text as the name alone."""
+``sgd(lr=0.1)`` arrives as ``{"name": "sgd", "lr": 0.1}``, and a bare text as the name alone.
+
+Names are imported on first use, because the schema takes longer to load than a short command takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
-
-from fractal_dsl.config.datasets import (
-    Augmentation,
-    Cifar,
-    Csv,
-    Dataset,
-    Digits,
-    Folder,
-    ImageNet,
-    NoAugmentation,
-    Npz,
-    Python,
-    ResizedCrop,
-    Svhn,
-    Synthetic,
-    Text,
-    Translate,
-)
-from fractal_dsl.config.distillation import Distill
-from fractal_dsl.config.errors import ConfigError, finding
-from fractal_dsl.config.optimizers import AdamW, Constant, Cosine, Halving, Optimizer, Schedule, Sgd, Step
-from fractal_dsl.config.training import TrainConfig
+if TYPE_CHECKING:
+    from fractal_dsl.config.datasets import (
+        Augmentation,
+        Cifar,
+        Csv,
+        Dataset,
+        Digits,
+        Folder,
+        ImageNet,
+        NoAugmentation,
+        Npz,
+        Python,
+        ResizedCrop,
+        Svhn,
+        Synthetic,
+        Text,
+        Translate,
+    )
+    from fractal_dsl.config.distillation import Distill
+    from fractal_dsl.config.errors import ConfigError
+    from fractal_dsl.config.optimizers import AdamW, Constant, Cosine, Halving, Optimizer, Schedule, Sgd, Step
+    from fractal_dsl.config.parsing import parse_config
+    from fractal_dsl.config.training import TrainConfig
 
 __all__ = [
     "AdamW",
@@ -66,6 +69,42 @@ __all__ = [
     "parse_config",
 ]
 
+_MODULES = {
+    "AdamW": "fractal_dsl.config.optimizers",
+    "Augmentation": "fractal_dsl.config.datasets",
+    "Cifar": "fractal_dsl.config.datasets",
+    "ConfigError": "fractal_dsl.config.errors",
+    "Constant": "fractal_dsl.config.optimizers",
+    "Cosine": "fractal_dsl.config.optimizers",
+    "Csv": "fractal_dsl.config.datasets",
+    "Dataset": "fractal_dsl.config.datasets",
+    "Digits": "fractal_dsl.config.datasets",
+    "Distill": "fractal_dsl.config.distillation",
+    "Folder": "fractal_dsl.config.datasets",
+    "Halving": "fractal_dsl.config.optimizers",
+    "ImageNet": "fractal_dsl.config.datasets",
+    "NoAugmentation": "fractal_dsl.config.datasets",
+    "Npz": "fractal_dsl.config.datasets",
+    "Optimizer": "fractal_dsl.config.optimizers",
+    "Python": "fractal_dsl.config.datasets",
+    "ResizedCrop": "fractal_dsl.config.datasets",
+    "Schedule": "fractal_dsl.config.optimizers",
+    "Sgd": "fractal_dsl.config.optimizers",
+    "Step": "fractal_dsl.config.optimizers",
+    "Svhn": "fractal_dsl.config.datasets",
+    "Synthetic": "fractal_dsl.config.datasets",
+    "Text": "fractal_dsl.config.datasets",
+    "TrainConfig": "fractal_dsl.config.training",
+    "Translate": "fractal_dsl.config.datasets",
+    "parse_config": "fractal_dsl.config.parsing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
 
 def merge(block: Mapping[str, Any], overrides: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """The block with settings replaced: ``("optimizer.lr", 0.1)`` leaves the optimizer's other settings.
@@ -91,11 +130,3 @@ def _settings(value: object) -> dict[str, Any]:
     if isinstance(value, str):
         return {"name": value}
     return dict(cast(Mapping[str, Any], value)) if isinstance(value, Mapping) else {}
-
-
-def parse_config(data: Mapping[str, Any]) -> TrainConfig:
-    """Check settings and fill in defaults. Raises ConfigError with every error."""
-    try:
-        return TrainConfig.model_validate(dict(data))
-    except ValidationError as error:
-        raise ConfigError([finding(e, data) for e in error.errors()]) from None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.config.training import TrainConfig
+
+if TYPE_CHECKING:
+    from fractal_dsl.config.training import TrainConfig
 
 _KEYS = ("path", "root", "validation", "test")
 _SHORT = ("folder", "npz", "csv", "text")  # as in "folder:PATH"

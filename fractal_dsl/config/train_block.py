@@ -11,10 +11,10 @@ from fractal_dsl.language.source import Span
 from fractal_dsl.language.syntax import Call, Setting, TrainDecl
 
 
-def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -> None:
+def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -> bool:
     """Report each fault that the schema finds in ``settings``, the values of ``block``, at its place in the block.
 
-    Findings that overlap with an error of ``report`` are left out.
+    Findings that overlap with an error of ``report`` are left out. Return whether the schema accepts the settings.
     """
     reported = [d.span for d in report.errors if block.span.start <= d.span.start < block.span.end]
     by_key = {setting.key.id: setting for setting in block.settings}
@@ -26,6 +26,8 @@ def check_train(block: TrainDecl, settings: Mapping[str, Any], report: Report) -
             span = block.span if setting is None else _place(setting, path)
             if not any(span.start <= at.start < span.end or at.start <= span.start < at.end for at in reported):
                 report.error("E0701", span, message, help=help)
+        return False
+    return True
 
 
 def _place(setting: Setting, path: tuple[str | int, ...]) -> Span:
