@@ -5,7 +5,7 @@
 report: `fractal-dsl report` over ten runs of 60 epochs, as a whole process. trial: what a sweep at random spends on the
 choice and the record of a trial, after 50 trials and after 1,000 (with --quick 200). validation: a pass over the
 validation examples of the digits net with its columns, and without them, as for nets that do not train them alone.
-CPU seconds.
+sweep: a trial of a sweep of ten, one epoch of the digits net, and the same run as a command of its own. CPU seconds.
 """
 
 from __future__ import annotations
@@ -50,8 +50,10 @@ def main() -> None:
         folder = Path(name)
         seconds = report(_runs(folder))
         early, late = trials(folder / "sweep", many)
+        swept, command = sweep(folder)
     every, alone = validation()
     result = {"report": seconds, "early": early, "late": late, "growth": late / early, "every": every, "alone": alone}
+    result |= {"swept": swept, "command": command}
     if options.json:
         print(json.dumps(result, indent=2))
         return
@@ -60,6 +62,7 @@ def main() -> None:
         f"trial: {1e3 * early:.1f} ms after 50, {1e3 * late:.1f} ms after {many:,}, ratio {late / early:.2f}"
         f"   {_goal('growth', late / early)}"
     )
+    print(f"sweep: {swept:.2f} s a trial, {command:.2f} s as a command")
     print(f"validation: {1e3 * every:.0f} ms with columns, {1e3 * alone:.0f} ms without")
 
 
@@ -82,9 +85,21 @@ def _runs(folder: Path) -> list[Path]:
 def report(runs: list[Path]) -> float:
     """The time of the page that compares these runs."""
     page = runs[0].parent / "page.html"
+    return _seconds("report", *map(str, runs), "-o", str(page))
+
+
+def sweep(folder: Path) -> tuple[float, float]:
+    """The time of a trial of a sweep of ten, and of the same run as a command."""
+    rates = "|".join(str(rate / 100) for rate in range(1, 11))
+    settings = [str(DIGITS), "--set", "epochs=1", "--device", "cpu"]
+    whole = _seconds("sweep", *settings, "--set", f"optimizer.lr={rates}", "--out", str(folder / "swept"))
+    return whole / 10, _seconds("train", *settings, "--out", str(folder / "alone"))
+
+
+def _seconds(*words: str) -> float:
+    """The CPU seconds of a command with all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = ["-m", "fractal_dsl", "report", *map(str, runs), "-o", str(page)]
-    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "fractal_dsl", *words], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -10,8 +10,9 @@
 
 CPU seconds on 2 threads, the median of the rounds; the contestants of a part run interleaved in one process. A ratio is
 the median of the rounds' ratios, which changes of the machine's speed affect less. `floor` is the ratio of
-multiply-accumulates. Memory is the growth of a process from the built net to the peak of its steps. The nets have no
-dropout. `rivals.py` has the rivals, `step_parts.py` has the parts, and `step_goals.py` has the goals.
+multiply-accumulates. Memory is the growth of a process from the built net to the peak of its steps, in which glibc
+returns large blocks when they are freed: otherwise the growth of equal steps differs by half. The nets have no dropout.
+`rivals.py` has the rivals, `step_parts.py` has the parts, and `step_goals.py` has the goals.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def peak(net: Net, which: str, layout: str) -> float:
     code = f"import train_step as t; print(t.grown(t.Net(*{tuple(vars(net).values())!r}), {which!r}, {layout!r}))"
     here = Path(__file__).parent
     paths = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", ""), str(here.parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONPATH": paths, "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     return float(done.stdout)
 
