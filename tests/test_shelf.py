@@ -76,6 +76,18 @@ def test_only_what_was_measured_alike_is_compared(
     assert page.count("<title>") == 2 and note in page, "a mark for the comparable row, and the page's title"
 
 
+def test_best_has_the_weights_that_are_beside_it(tmp_path: Path) -> None:
+    """OpenVINO looks for `best.bin`. Another best net leaves no link of the one before."""
+    made = shelf(
+        tmp_path, row(target="openvino", file="whole.xml", parts=["whole.bin"]), row("column1", score=0.5, ms=0.5)
+    )
+    made.link_best(1)
+    links = {path.name: str(path.readlink()) for path in tmp_path.iterdir() if path.is_symlink()}
+    assert links == {"best": "whole.xml", "best.bin": "whole.bin"}
+    made.link_best(0.7)
+    assert [path.name for path in tmp_path.iterdir() if path.is_symlink()] == ["best"]
+
+
 def test_without_comparable_rows_the_reason_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no net answers within 1 ms, because none is verified"):
         shelf(tmp_path, row(verified=False)).link_best(1)

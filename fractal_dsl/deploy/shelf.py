@@ -1,7 +1,8 @@
 """A shelf: the folder that `deploy` writes, with exported nets and a row of figures for each.
 
 ``shelf.json``     the rows            ``shelf.html``     the table, and accuracy against latency
-``column1.onnx`` … the exported nets   ``best``           a link to the best net within the budget, if one was given
+``column1.onnx`` … the exported nets   ``best``           a link to the best net within the budget, if one was given,
+                                       and ``best.bin``   to its weights, if they have a file of their own
 ``failed/``        nets whose check failed
 ``manifest.json``  the net, the weights and the data: what raw inputs are, and the names of the classes
 ``data.json``      the data record of the run
@@ -207,9 +208,9 @@ class Shelf:
         """Link the best verified net within a budget of milliseconds as ``best``. Raises UserError if there is none."""
         measured = self.measured()
         within = [row for row in measured if row.ms <= budget]
-        link = self.folder / BEST
-        if link.is_symlink():
-            link.unlink()
+        for old in self.folder.glob(f"{BEST}*"):
+            if old.is_symlink():
+                old.unlink()
         if not within:
             nearest = min(measured, key=lambda row: row.ms, default=None)
             none = "measured" if any(row.verified for row in self.rows) else "verified"
@@ -217,10 +218,12 @@ class Shelf:
             conditions = f" for batches of {self.manifest.batch}" * (self.manifest.batch > 1)
             raise UserError(f"no net answers within {budget:g} ms{conditions}{also}")
         best = max(within, key=lambda row: (self.merit(row), -row.ms))
-        try:
-            link.symlink_to(best.file)
-        except OSError as error:
-            raise UserError(f"cannot write {link}: {error.strerror}") from None
+        links = {BEST: best.file} | {f"{BEST}{Path(part).suffix}": part for part in best.parts}
+        for name, file in links.items():  # OpenVINO looks for the weights of `best` in `best.bin`
+            try:
+                (self.folder / name).symlink_to(file)
+            except OSError as error:
+                raise UserError(f"cannot write {self.folder / name}: {error.strerror}") from None
         return best
 
 
