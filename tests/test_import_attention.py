@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fractal_dsl.importing import Refusal, read
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
+from tests.support.references import torchvision_models
 from tests.test_import_torch import Fn, imported
 
 LENGTH, WIDTH, HEADS = 6, 16, 4
@@ -171,3 +172,20 @@ class Standardised(nn.Module):
 
 def test_standardised_filters_are_read() -> None:
     assert "stdconv2d(4, 3, padding=1, gamma=1.29903" in read(Standardised(), torch.zeros(1, 3, 6, 6)).text
+
+
+def test_padding_that_a_pooling_needs_at_the_end_is_its_ceil_mode() -> None:
+    def same(x: Tensor) -> Tensor:
+        return F.max_pool2d(F.pad(x, (0, 1, 0, 1), value=float("-inf")), 3, 2)
+
+    assert "= maxpool2d(3, stride=2, ceil_mode=true)" in imported(Fn(same), torch.zeros(1, 2, 6, 8)).text
+    with pytest.raises(Refusal, match="this padding before a pooling"):
+        read(Fn(same), torch.zeros(1, 2, 5, 8))
+
+
+def test_swin_transformers_of_torchvision_come_back() -> None:
+    swin = torchvision_models().SwinTransformer([4, 4], 8, [2, 2], [2, 4], [2, 2], num_classes=5)
+    text = imported(swin, torch.zeros(1, 3, 32, 32)).text
+    assert "window_attention(heads, 2, shift_size=" in text
+    with pytest.raises(Refusal, match="do not divide"):
+        read(swin, torch.zeros(1, 3, 36, 36))

@@ -34,7 +34,7 @@ class Held:
 
     value: torch.Tensor
     name: str = ""
-    made: Scaled | Standard | None = None
+    made: Scaled | Standard | Relative | None = None
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,27 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class Relative:
+    """The biases of the pairs of pixels in a window, from a table [distances, heads]."""
+
+    table: str
+
+
+@dataclass(frozen=True)
 class Standard:
     """The weight of a convolution with standardised filters, which may have gains."""
 
     weight: str
     gain: Scaled | None
     eps: float
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A step padded with minus infinity at the ends of its axes, which a maximum pooling is about to read."""
+
+    ref: Ref
+    sides: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,22 @@ from typing import Any
 
 import torch
 
-from fractal_dsl.importing.building import Held, Scaled, Standard
+from fractal_dsl.importing.building import Held, Relative, Scaled, Standard
 
 _VIEWS = {"view", "reshape", "reshape_as", "view_as", "flatten", "contiguous", "clone", "alias"}
 
 
 def computed(
     name: str, real: torch.Tensor, held: Sequence[Held], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Scaled | Standard | None:
+) -> Scaled | Standard | Relative | None:
     """How an operation on weights makes its result; None if that has no counterpart."""
     if name in _VIEWS and held[0].value.numel() == real.numel():
         return held[0].made
     if name == "mul" and len(held) == 1 and held[0].name:
         factor = next((v for v in args if isinstance(v, int | float)), None)
         return Scaled(held[0].name, float(factor)) if factor is not None else None
+    if name == "_get_relative_position_bias" and held[0].name:  # of torchvision
+        return Relative(held[0].name)
     if name == "batch_norm":
         return _standard(args, kwargs)
     return None

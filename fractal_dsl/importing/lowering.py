@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.nn import functional as F
 
 from fractal_dsl.importing import arithmetic, products, rearranging, shaping, weighted
-from fractal_dsl.importing.building import Builder, Held, Ref, Stacked
+from fractal_dsl.importing.building import Builder, Held, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
 from fractal_dsl.importing.functions import FUNCTIONS, MOVING, TRAILING
@@ -98,7 +98,7 @@ class _Lowering(fx.Interpreter):
             case _:
                 pass
         name = self._name(n)
-        if not any(isinstance(v, Ref | View | Stacked) for v in _leaves((args, kwargs))):
+        if not any(isinstance(v, Ref | View | Stacked | Padded) for v in _leaves((args, kwargs))):
             return _constant(name, real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)], args, kwargs)
         if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
             raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)

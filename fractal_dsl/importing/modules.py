@@ -93,7 +93,8 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
             raise Refusal(f"{kind.__name__} has no dim")
         case layers.Scale():
             axis = len(x.shape) - module.after
-            values["dim"] = axis if x.shape[axis - 1] == len(module.weight) else 0
+            number = axis if axis == 1 else axis - len(x.shape) - 1
+            values["dim"] = number if x.shape[axis - 1] == len(module.weight) else 0
         case layers.Attention():
             inner = module.attention
             values = {"num_heads": inner.num_heads, "dropout": float(inner.dropout)}

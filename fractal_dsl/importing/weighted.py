@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fractal_dsl.importing.building import Builder, Held, Ref, Standard
+from fractal_dsl.importing.building import Builder, Held, Padded, Ref, Standard
 from fractal_dsl.importing.functions import FUNCTIONS, Lower, lowers, trailing
 from fractal_dsl.importing.modules import kind_of, plain
 from fractal_dsl.importing.refusal import Refusal
@@ -173,9 +173,26 @@ def _pool(op: str, names: str) -> Lower:
         given = dict(zip(order, values, strict=False)) | {k: v for k, v in named.items() if k in order}
         if "stride" in given and given["stride"] in (None, [], ()):
             del given["stride"]
+        if isinstance(x, Padded):
+            x = _to_the_end(b, op, x, given)
         return b.layer(op, x, **_args(op, x, given))
 
     return lower
+
+
+def _to_the_end(b: Builder, op: str, x: Padded, given: dict[str, Any]) -> Ref:
+    """The input of a pooling whose padding behind each axis is what its last window needs: that is ``ceil_mode``."""
+    axes = x.ref.out.shape[1:]
+    kernel, stride = ([v] * len(axes) if isinstance(v, int) else v for v in (given["kernel_size"], given["stride"]))
+    exact = all(
+        (n + p - k) % s == 0 and (p < s or not p) for n, p, k, s in zip(axes, x.sides, kernel, stride, strict=True)
+    )
+    usual = {"padding": 0, "dilation": 1, "ceil_mode": False}
+    plainly = all({*(v if isinstance(v, list | tuple) else [v])} == {usual[k]} for k, v in given.items() if k in usual)
+    if not op.startswith("maxpool") or not plainly or not exact:
+        raise Refusal("this padding before a pooling has no counterpart in the language", b.place)
+    given["ceil_mode"] = True
+    return x.ref
 
 
 for _rank in (1, 2, 3):
