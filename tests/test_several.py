@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from io import StringIO
@@ -22,6 +23,7 @@ from fractal_dsl.evaluation.predict import predict
 from fractal_dsl.evaluation.run import Run, RunResult
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
+from fractal_dsl.runs.files import RunFiles
 from fractal_dsl.training.train import resume, train
 from tests.support.runs import ends_of, killed_at
 
@@ -150,6 +152,16 @@ def test_a_run_is_exported_with_named_inputs_and_outputs(
     assert [one.name for one in session.get_outputs()] == ["same", "which", "angle"]
     for ours, exported in zip(space["model"](*map(torch.from_numpy, given.values())), outputs, strict=True):
         torch.testing.assert_close(ours, torch.from_numpy(exported), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [None, {}, {"which": {}}, {"which": {"accuracy": "high", "loss": 1.0}}, [1]])
+def test_damaged_figures_of_outputs_are_refused(outputs: object, pair_run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(pair_run, copy)
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps({**result, "outputs": outputs}))
+    with pytest.raises(UserError, match=r"result\.json is damaged"):
+        RunFiles.read(copy)
 
 
 def test_the_report_shows_each_output(pair_run: Path) -> None:

@@ -50,7 +50,7 @@ class RunFiles:
             raise UserError(f"{folder} is not a training run: it has no params.json, config.json or metrics.jsonl")
         manifest = _json(folder, "manifest.json", schema.State) or {}
         data = DataRecord.read(folder)
-        figures = TASKS[data.task if data else "classification"]
+        figures = figures_for(data.tasks, data.inputs.shape) if data else TASKS["classification"]
         result = _json(folder, "result.json", schema.Result)
         if result and (fault := schema.unmeasured(result, figures)):
             raise UserError(f"{folder / 'result.json'} is damaged: {fault}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 import msgspec
 
@@ -139,18 +139,32 @@ def fault(data: Any, type: Any) -> str | None:
 def unmeasured(data: Any, figures: Figures) -> str | None:
     """What is wrong with the metrics in data of the type Epoch or Result; None if nothing is.
 
-    The score must be there; runs of earlier versions lack the others.
+    The score must be there; runs of earlier versions lack the others. So must those of further outputs.
     """
-    rest = [(m.key, float, 0.0) for m in figures.metrics[1:]]
-    metrics = msgspec.defstruct("metrics", [(figures.score.key, float), *rest])
+    metrics = _metrics(figures)
     if "epoch" in data:
         running = msgspec.defstruct("running", [(f"train_{figures.running.key}", float)])
         whole, plain, others = data["validation"], None, [(data, running)]
     else:
         whole, plain, others = data, data["plain"], []
     measured = [part for part in (whole, *(whole["columns"] if whole else ()), plain) if part]
-    faults = (fault(part, type) for part, type in [*others, *((part, metrics) for part in measured)])
+    outputs = [(_output(part, name), own) for part in measured for name, own in figures.others.items()]
+    others += [*((part, metrics) for part in measured), *((part, _metrics(own)) for part, own in outputs)]
+    others += [(part, MeasuredFigures) for part, _ in outputs]
+    faults = (fault(part, type) for part, type in others)
     return next((text for text in faults if text), None)
+
+
+def _metrics(figures: Figures) -> Any:
+    """The type of the metrics of an output."""
+    rest = [(m.key, float, 0.0) for m in figures.metrics[1:]]
+    return msgspec.defstruct("metrics", [(figures.score.key, float), *rest])
+
+
+def _output(part: Any, name: str) -> Any:
+    """The figures of an output; None if there are none, which is a fault."""
+    outputs = part.get("outputs")
+    return cast(dict[str, Any], outputs).get(name) if isinstance(outputs, dict) else None
 
 
 def columns_of(measured: Any) -> list[list[int]]:
