@@ -6,6 +6,7 @@
     python benchmarks/train_step.py --json steps.json         # merges what it measured into a file
     python benchmarks/train_step.py --table before.json steps.json   # prints files side by side
     python benchmarks/train_step.py --profile --net C         # where the time of a step goes
+    python benchmarks/train_step.py --return-memory           # with glibc's defaults, as outside of training
     python benchmarks/train_step.py --device cuda             # time on the device instead of CPU seconds
 
 CPU seconds on 2 threads, the median of the rounds; the contestants of a part run interleaved in one process. A ratio is
@@ -23,6 +24,7 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from step_profile import print_profile
 from torch import Tensor
 
 from fractal_dsl import FractalModule
+from fractal_dsl.runtime.kept_memory import memory_kept
 
 Times = dict[str, list[float]]
 """The figures of each contestant by round."""
@@ -166,6 +169,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS[:-1], help="only these parts")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, and measure nothing else")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--return-memory", action="store_true", help="let glibc return memory between and in steps")
     return parser.parse_args()
 
 
@@ -176,6 +180,12 @@ def main() -> None:
     torch.set_num_threads(2)
     if options.table:
         return print_table(options.table)
+    with nullcontext() if options.return_memory else memory_kept():
+        measure_all(options, device)
+
+
+def measure_all(options: argparse.Namespace, device: torch.device) -> None:
+    """Measure and print each net and part."""
     for net in QUICK if options.quick else CUDA if device.type == "cuda" else NETS:
         if options.net not in net.title:
             continue

@@ -6,18 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.config import TrainConfig
+from fractal_dsl.runtime.kept_memory import memory_kept
 
 
 @contextmanager
 def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Generator[None]:
-    """Set up threads and cuDNN, and restore them and torch's global generators afterwards.
+    """Set up threads, cuDNN and the memory of a CPU, and restore them and torch's global generators afterwards.
 
     Failures that a user can fix become UserErrors.
     """
@@ -26,7 +27,8 @@ def surroundings(threads: int, config: TrainConfig, device: torch.device) -> Gen
     torch.set_num_threads(threads)
     cudnn.deterministic, cudnn.benchmark = config.deterministic, not config.deterministic
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        generators = cast(Any, torch).random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with generators, memory_kept() if device.type == "cpu" else nullcontext():
             yield
     except torch.OutOfMemoryError:
         raise UserError(
