@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
@@ -179,6 +180,20 @@ def test_an_auxiliary_head_shares_its_targets(tmp_path: Path) -> None:
     mixed = {"mixup": 0.2, "augment": "translate", "accumulate": 2, "track_columns": True, "distill": "distill"}
     both = trained(tmp_path / "mixed", AUX, recalibrate="end", **mixed, **{**settings, "epochs": 1}).measured
     assert both["loss"] < 6
+
+
+def test_ten_crops_are_averaged_for_each_output(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, low in (("light", 120), ("dark", 0)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = (low + 100 * rng.random((10, 10, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    text = """net N(x: f32[3, 8, 8]) -> (main: f32[2], aux: f32[2])
+        = (a >> relu >> flatten >> linear(2), a >> global_avgpool >> linear(2)) where a = conv2d(4, 3)"""
+    trained(tmp_path / "run", text, dataset=f"folder:{tmp_path / 'images'}", epochs=1, batch=4)
+    result = evaluate(Run.open(tmp_path / "run"), ten_crops=True, device="cpu")
+    assert [*result["outputs"]] == ["main", "aux"] and result["outputs"]["aux"]["accuracy"] > 0.5
 
 
 def test_an_output_without_weight_needs_no_targets(archive: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from fractal_dsl.evaluation.run import Run, Weights
 from fractal_dsl.evaluation.tradeoff import measure_tradeoff
 from fractal_dsl.plans.plan import Plan
 from fractal_dsl.runs.data_record import DataRecord, compare_records
+from fractal_dsl.runtime.arguments import each
 from fractal_dsl.runtime.fit import tensors_of
 from fractal_dsl.runtime.frozen import frozen_norms
 from fractal_dsl.runtime.module import FractalModule
@@ -141,11 +142,17 @@ def _devices() -> str:
 
 
 def _over_crops(model: FractalModule) -> Outputs:
-    """Logits whose softmax is the mean softmax over an image's crops: [batch, crops, …] to [batch, classes]."""
+    """Logits whose softmax is the mean softmax over an image's crops: [batch, crops, …] to [batch, classes].
+
+    Image files have classes, so all outputs give logits.
+    """
 
     def run(x: Tensor, plan: Plan) -> Tensor:
-        parts = model(x.flatten(0, 1), plan).float().unflatten(0, x.shape[:2])
-        return parts.log_softmax(2).logsumexp(1) - math.log(x.shape[1])
+        def mean(logits: Tensor) -> Tensor:
+            parts = cast(Tensor, logits.float().unflatten(0, x.shape[:2]))
+            return parts.log_softmax(2).logsumexp(1) - math.log(x.shape[1])
+
+        return each(mean, model.run(x.flatten(0, 1), plan))
 
     return run
 
