@@ -89,6 +89,11 @@ ARITHMETIC: dict[str, tuple[Callable[..., Tensor], str]] = {
     "of two": (lambda x: x.relu() - x, "times(-1.0)"),
     "quotient": (lambda x: x.tanh() / (1 + x**2), "power(-1.0)"),
     "hard": (lambda x: F.relu6(x + 3) / 6, "plus(3.0) >> relu6 >> times("),
+    "largest": (lambda x: torch.stack([x.tanh(), x.sigmoid()], 1).amax(1), "max(tanh, sigmoid)"),
+    "mean of channels": (lambda x: x.mean(1, keepdim=True), ">> sequence_mean >> reshape([1, 6, 6])"),
+    "expanded": (lambda x: x * x.mean(1, keepdim=True).expand_as(x), "product(id, flatten"),
+    "mean of rows": (lambda x: x.mean(-1), "sequence_mean"),
+    "sum": (lambda x: x.sum((1, 3), keepdim=True) + x, "sequence_mean >> reshape([1, 6, 1]) >> times(12.0)"),
     "roots": (lambda x: x.sigmoid().sqrt().rsqrt(), "sigmoid >> power(0.5) >> power(-0.5)"),
 }  # fmt: skip
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from fractal_dsl.importing.building import Builder, Held, Ref
-from fractal_dsl.importing.functions import no, trailing
+from fractal_dsl.importing.building import Builder, Expanded, Held, Ref
+from fractal_dsl.importing.functions import lowers, no, trailing
 from fractal_dsl.importing.refusal import Refusal
+
+
+@lowers("expand_as")
+def _expanded(b: Builder, x: Any, other: Any) -> Any:
+    return Expanded(x)
+
+
+def _bare(x: Any) -> Any:
+    return x.ref if isinstance(x, Expanded) else x
 
 
 @trailing("add", "iadd")
 def _add(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Any:
+    x, y = _bare(x), _bare(y)
     first, second = (x, y) if isinstance(x, Ref) else (y, x)
     if alpha != 1:
         return _add(b, x, _multiplied(b, y, alpha))
@@ -57,6 +67,7 @@ def _divided(b: Builder, x: Any, y: Any, **named: Any) -> Any:
 @trailing("mul", "imul")
 def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
     """A product of tensors, learned factors, or a sum of n operands times 1 / n, which is their mean."""
+    x, y = _bare(x), _bare(y)
     first, second = (x, y) if isinstance(x, Ref) else (y, x)
     match second:
         case Ref():

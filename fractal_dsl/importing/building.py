@@ -70,6 +70,13 @@ class Padded:
 
 
 @dataclass(frozen=True)
+class Expanded:
+    """A step with axes of size 1 repeated, as a sum or a product that is about to read it does by itself."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True)
 class Stacked:
     """Tensors of one shape side by side along a new axis, which some operation is about to reduce."""
 

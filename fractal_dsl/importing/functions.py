@@ -150,26 +150,5 @@ def _stack(b: Builder, tensors: Any, dim: int = 0, **named: Any) -> Stacked:
     return Stacked(tuple(tensors), dim + tensors[0].rank + 1 if dim < 0 else dim)
 
 
-@lowers("mean")
-def _mean(b: Builder, x: Any, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
-    if isinstance(x, Stacked):
-        return b.join("mean", x.items) if dim in (x.dim, [x.dim], (x.dim,)) else no(b, "this mean")
-    axes = sorted(d + x.rank if d < 0 else d for d in ([dim] if isinstance(dim, int) else dim or ()))
-    if axes == [1] and x.rank == 3 and not keepdim:
-        return b.layer("sequence_mean", x)
-    if axes == [1, 2] and x.rank == 4 and not keepdim:
-        return b.layer("global_avgpool", b.layer("permute", x, dims=(3, 1, 2)))
-    if axes != list(range(2, x.rank)):
-        raise Refusal(f"a mean over the axes {dim} has no counterpart in the language", b.place)
-    return b.layer(f"adaptiveavgpool{x.rank - 2}d", x, output_size=1) if keepdim else b.layer("global_avgpool", x)
-
-
 def no(b: Builder, what: str) -> Any:
     raise Refusal(f"{what} has no counterpart in the language", b.place)
-
-
-@lowers("sum", "amax")
-def _sum(b: Builder, x: Any, dim: Any = None, *rest: Any, **named: Any) -> Any:
-    if isinstance(x, Stacked) and dim in (x.dim, [x.dim], (x.dim,)):
-        return b.join("sum", x.items)
-    raise Refusal("a sum over an axis has no counterpart in the language", b.place)

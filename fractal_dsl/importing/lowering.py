@@ -10,8 +10,8 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional as F
 
-from fractal_dsl.importing import arithmetic, products, rearranging, shaping, weighted
-from fractal_dsl.importing.building import Builder, Held, Padded, Ref, Stacked
+from fractal_dsl.importing import arithmetic, products, rearranging, reductions, shaping, weighted
+from fractal_dsl.importing.building import Builder, Expanded, Held, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
 from fractal_dsl.importing.functions import FUNCTIONS, MOVING, TRAILING
@@ -23,7 +23,7 @@ from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
-_REGISTERED = (arithmetic, products, rearranging, shaping, weighted)
+_REGISTERED = (arithmetic, products, rearranging, reductions, shaping, weighted)
 """The modules that add to FUNCTIONS when they are imported."""
 _FUNCTIONAL = {function: name for name, function in vars(F).items() if callable(function)}
 _REDUCTIONS = {function: name for name, function in REDUCTIONS.items()}
@@ -98,7 +98,7 @@ class _Lowering(fx.Interpreter):
             case _:
                 pass
         name = self._name(n)
-        if not any(isinstance(v, Ref | View | Stacked | Padded) for v in _leaves((args, kwargs))):
+        if not any(isinstance(v, Ref | View | Stacked | Padded | Expanded) for v in _leaves((args, kwargs))):
             return _constant(name, real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)], args, kwargs)
         if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
             raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)
