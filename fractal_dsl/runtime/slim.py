@@ -53,9 +53,8 @@ class _MaxPool2d(torch.autograd.Function):
             out = out.contiguous()
         else:
             out, indices = _pool(x, *options)
-        small = torch.int16 if x.shape[2] * x.shape[3] <= 2**15 else torch.int32
         layout = torch.contiguous_format if first else torch.preserve_format
-        ctx.save_for_backward(indices.to(small, memory_format=layout))
+        ctx.save_for_backward(indices.to(_index_type(x, indices), memory_format=layout))
         return out
 
     @staticmethod
@@ -67,7 +66,16 @@ class _MaxPool2d(torch.autograd.Function):
         return grad, *[None] * len(ctx.options)
 
 
+def _index_type(x: Tensor, indices: Tensor) -> torch.dtype:
+    """The type in which the places of the maxima are kept. Changing it takes two kernels, which a GPU spares few."""
+    if x.device.type != "cpu" and indices.numel() < _MANY:
+        return torch.int64
+    return torch.int16 if x.shape[2] * x.shape[3] <= 2**15 else torch.int32
+
+
 _pool = torch.ops.aten.max_pool2d_with_indices.default
+_MANY = 2**20
+"""Results of a pooling that a GPU keeps in a small type."""
 _FEW = 4
 """Channels from which on, on a CPU, torch pools with channels last in a half to a quarter of the time, including the
 change of layout."""
