@@ -14,7 +14,7 @@ from fractal_dsl.graph.graph import Layer
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.picture.graph_to_dot import graph_to_dot
-from fractal_dsl.pipeline import checked, compile_file, parse
+from fractal_dsl.pipeline import checked, compile_file, compile_text, parse
 from fractal_dsl.runtime import FractalModule, build
 from tests.support import references
 
@@ -111,6 +111,21 @@ SIZES = {
 }
 ORDERS = {"fpn_resnet50": pyramid_in_order, "convnext_tiny": scales_last, "vit_b_16": tokens_in_order}
 SLOW = {"vit_b_16"}
+
+
+NESTED_VALUES = """
+layer c(out: int) = conv2d(out, 3, padding=1) >> relu
+layer neck = concat(a, b, sum(b, slice(1, 0, 4)) >> c(4))
+    where a = slice(1, 0, 4) >> c(4), b = sum(a, slice(1, 4)) >> c(4)
+layer block = sum(id, c(8) >> concat(neck, slice(1, 4)) >> c(8)) >> relu
+layer tree = concat(b >> block, b, maxpool2d(1), a) >> c(8) where a = block >> c(8), b = a >> block
+net N(x: f32[8, 8, 8]) -> f32[8, 8, 8] = c(8) >> tree
+"""
+
+
+def test_a_line_that_passes_nothing_is_drawn() -> None:
+    """It turns between two units, as in a Res2Net block inside a deep layer aggregation."""
+    assert graph_to_dot(compile_text(NESTED_VALUES).graph).startswith("digraph")
 
 
 def test_every_reference_is_compared() -> None:

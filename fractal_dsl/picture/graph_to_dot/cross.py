@@ -48,7 +48,7 @@ def _around(placed: Placed, source: int, target: int, units: list[Rect]) -> tupl
     for rightward in (True, False):
         for begin in _leaving(start, rightward, frames):
             for stop in _leaving(end, rightward, frames, upwards=True):
-                x = _channel((*units, *frames), upright, begin[-1][1], stop[-1][1], rightward)
+                x = _channel((*units, *frames), upright, begin[-1], stop[-1], rightward)
                 ways = ((start, begin), (end, stop))
                 hit = sum(any(_hits(r, way[-1], x) or _crosses(r, way) for _, way in ways) for r in others)
                 framed = sum(_hits(r, way[-1], x) for one, way in ways for r in away[one])
@@ -74,12 +74,17 @@ def _leaving(
 
 
 def _channel(
-    passed: Sequence[Rect], upright: Sequence[tuple[Coordinates, Coordinates]], a: float, b: float, rightward: bool
+    passed: Sequence[Rect],
+    upright: Sequence[tuple[Coordinates, Coordinates]],
+    a: Coordinates,
+    b: Coordinates,
+    rightward: bool,
 ) -> float:
-    """The x of a line from height ``a`` to ``b`` beside what it passes, apart from other such lines."""
-    high, low, sign = min(a, b), max(a, b), 1 if rightward else -1
+    """The x of a line from the height of ``a`` to that of ``b`` beside what it passes, apart from other such lines. One
+    that passes nothing is beside ``a`` and ``b``."""
+    high, low, sign = min(a[1], b[1]), max(a[1], b[1]), 1 if rightward else -1
     edges = [r.right if rightward else -r.left for r in passed if r.top <= low and r.bottom >= high]
-    x = max(edges) + _BESIDE
+    x = max(edges, default=max(sign * a[0], sign * b[0])) + _BESIDE
     for other in sorted({sign * p[0] for p, q in upright if min(p[1], q[1]) <= low and max(p[1], q[1]) >= high}):
         if abs(x - other) < _NEXT:
             x = other + _NEXT
