@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import replicate_small
 from evidence.cifar_nets import NETS, PAPER, SMALL, archive, compiled, step_operations, training
+from evidence.cifar_report import report
 from evidence.goals import GOALS, Estimate, Goal
 from evidence.trainings import Training, outcome
 
@@ -178,3 +179,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.3)
+
+
+def test_the_report_draws_columns_only_where_training_runs_them(tmp_path: Path) -> None:
+    """Validation measures columns only if they are trained alone."""
+    seeds = [seed_of(dropout=39.0), seed_of(dropout=40.0)]
+    for seed in seeds:
+        for name, net in NETS.items():
+            point = {"step": 100, "whole net": 50.0} | ({"column 3": 60.0} if net.drop_path else {})
+            answers = [{"MMACs": 1.0, "error": 45.0, "answer": "column 1"}]
+            seed[name] |= {"steps": 200, "training error": 1.0, "curve": [point, {**point, "step": 200}]}
+            seed[name]["anytime"] = answers if net.anytime else None
+    report(seeds, tmp_path, quick=False)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<svg") == 2 and "39.50 ± 0.50" in page

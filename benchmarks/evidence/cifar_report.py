@@ -132,7 +132,7 @@ def goals_table(seeds: Sequence[Seed]) -> Made:
 
 
 def curves(seeds: Sequence[Seed]) -> str:
-    """The validation errors over the steps: of whole nets, and of their deepest columns."""
+    """The validation errors over the steps: of whole nets, and of their deepest columns if training runs them alone."""
     names = [name for name, net in NETS.items() if not net.layers and net.columns == 3]
     with Drawing(2, "curves") as drawing:
         for axes, answer, title in zip(
@@ -140,8 +140,9 @@ def curves(seeds: Sequence[Seed]) -> str:
         ):
             for i, name in enumerate(names):
                 points = [*zip(*[seed[name]["curve"] for seed in seeds], strict=True)]
-                steps = [p[0]["step"] for p in points]
-                drawing.line(axes, steps, [fmean(c[answer] for c in p) for p in points], name, color=colour(i))
+                if answer in points[0][0]:
+                    steps = [p[0]["step"] for p in points]
+                    drawing.line(axes, steps, [fmean(c[answer] for c in p) for p in points], name, color=colour(i))
             axes.set_xlabel("step")
             axes.set_ylabel(f"{title}: validation error in %, statistics as trained")
     return figure(drawing.svg, "Validation errors over the steps, mean over the seeds")
