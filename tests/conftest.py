@@ -10,8 +10,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts background jobs; tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import hypothesis.internal.conjecture.engine as engine
 from hypothesis import settings
 
+engine.MAX_SHRINKING_SECONDS = 20  # an example that fails is shown soon; hypothesis would take five minutes
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -82,6 +82,20 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x / (x.square().mean(-1, keepdim=True) + 0.001).sqrt() * m.weight
         case "scale":
             return x * m.weight
+        case "shift":
+            return x + m.weight
+        case "times":
+            return x * a["by"]
+        case "plus":
+            return x + a["by"]
+        case "power":
+            return x ** a["by"]
+        case "turn":
+            return x.transpose(-2, -1)
+        case "stdconv":
+            w = m.weight.flatten(1)
+            w = (w - w.mean(1, keepdim=True)) / (w.var(1, keepdim=True, correction=0) + 1e-6).sqrt()
+            return F.conv2d(x, w.view_as(m.weight), m.bias, padding=1)
         case "dropout":
             assert abs(m.p - a["p"]) < 1e-12
             return x

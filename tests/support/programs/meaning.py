@@ -273,6 +273,13 @@ class Meaning:
                 return torch.stack(kept).sum(0)
             case "product":
                 return torch.stack(kept).prod(0)
+            case "matmul":
+                next(self.modules)
+                return kept[0] @ kept[1]
+            case "attend":
+                next(self.modules)
+                q, k, v = kept
+                return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v
             case "max":
                 return torch.stack(kept).amax(0)
             case "min":

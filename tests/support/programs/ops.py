@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.support.programs.layers import POINTWISE, Op
-from tests.support.programs.meaning import Seq
+from tests.support.programs.meaning import Join, Merge, Seq
 from tests.support.programs.numbers import Numbers
 from tests.support.programs.pieces import Env, Names, Piece
 
 _SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_ATTEND = Piece("attend(id, id, id)", lambda env: Merge(Join("attend"), (Op("id", {}),) * 3))
 
 
 class Ops(Numbers):
@@ -44,6 +45,8 @@ class Ops(Numbers):
             return self.op(f"conv{r}d({text}{tail})", "conv", out=out, depthwise=False, **args)
 
         o = out.text
+        if r == 2 and self.chance(6):
+            return self.op(f"stdconv2d({o}, 3, padding=1)", "stdconv")
         options = [
             conv(f"{o}, 3, padding=1", [3] * r, [1] * r),
             conv(f"out_channels={o}, kernel_size=1", [1] * r, [0] * r),
@@ -79,6 +82,9 @@ class Ops(Numbers):
             self.op("prelu(init=0.3)", "prelu"),
             self.op("rmsnorm(0.001)", "rmsnorm"),
             self.op("scale(0.5, -1)", "scale"),
+            self.op("shift(0.5, -1)", "shift"),
+            self.flow(self.op("times(0.5)", "times", by=0.5), self.op("plus(0.25)", "plus", by=0.25)),
+            self.flow(self.op("sigmoid", "sigmoid"), self.op("power(0.5)", "power", by=0.5)),
             self.op("slice(-1, -99)", "slice", start=0),
             *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
             self.op("id", "id"),
@@ -91,6 +97,8 @@ class Ops(Numbers):
                 self.op("attention(1, kv_heads=1, window=2)", "grouped"),
                 self.flow(self.op("class_token", "class_token"), self.op("slice(1, 1)", "slice", start=1)),
             ]
+        if self.sequence or self.rank:
+            options += [_ATTEND, self.matmul()]
         if self.foreign:
             options += [self.op("scaled(0.5)", "scaled"), self.op("nn.Hardtanh(-0.5, 0.5)", "hardtanh")] * 2
         if self.rank:
@@ -116,6 +124,17 @@ class Ops(Numbers):
                 self.op(f"avgpool{r}d({', '.join(map(str, window.values()))})", "avgpool", **window),
             ]
         return self.annotated(self.pick(options))
+
+    def matmul(self) -> Piece:
+        """A matrix times its transpose, made small, times the matrix."""
+        small, turned = self.op("sigmoid", "sigmoid"), self.op("transpose(-2, -1)", "turn")
+        text = "matmul(matmul(sigmoid, sigmoid >> transpose(-2, -1)) >> times(0.001), id)"
+
+        def value(env: Env) -> Merge:
+            square = Merge(Join("matmul"), (small.value(env), Seq((small.value(env), turned.value(env)))))
+            return Merge(Join("matmul"), (Seq((square, Op("times", {"by": 0.001}))), Op("id", {})))
+
+        return Piece(text, value)
 
     def flow(self, *pieces: Piece) -> Piece:
         """Composition."""
