@@ -6,8 +6,9 @@
     python benchmarks/everything.py all.json --quick        # tiny batches and few rounds: does it run?
 
 Each piece is a process of its own, and its figures are stored when it ends. So a run that was stopped goes on with the
-next piece. `before` are the figures of commit 3d63c53, before work on speed began: those of training steps with
-channels first.
+next piece. Training steps run on one thread: oneDNN's threads spin while they wait for each other, which counts as CPU
+time where other work delays one of them. `before` are the figures of commit 3d63c53, before work on speed began: those
+of training steps are on two threads, with channels first.
 """
 
 from __future__ import annotations
@@ -74,7 +75,20 @@ def pieces(quick: bool) -> dict[str, list[str]]:
         for part in PARTS:
             if quick and (part == "memory" or net == "deep, C = 6"):
                 continue
-            words = ["train_step.py", "--net", net, "--only", part, "--rounds", str(ROUNDS), "--json", "FILE", *fast]
+            words = [
+                "train_step.py",
+                "--net",
+                net,
+                "--only",
+                part,
+                "--rounds",
+                str(ROUNDS),
+                "--json",
+                "FILE",
+                *fast,
+                "--threads",
+                "1",
+            ]
             result[f"{net}: {part}"] = words
     result["compilation"] = ["compile_time.py", "--only", "slope", "--json", *fast]
     result["commands"] = ["check_time.py", "--json", *fast]

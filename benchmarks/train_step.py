@@ -9,11 +9,11 @@
     python benchmarks/train_step.py --return-memory           # with glibc's defaults, as outside of training
     python benchmarks/train_step.py --device cuda             # time on the device instead of CPU seconds
 
-CPU seconds on 2 threads, the median of the rounds; the contestants of a part run interleaved in one process. A ratio is
-the median of the rounds' ratios, which changes of the machine's speed affect less. `floor` is the ratio of
-multiply-accumulates. Memory is the growth of a process from the built net to the peak of its steps, in which glibc
-returns large blocks when they are freed: otherwise the growth of equal steps differs by half. The nets have no dropout.
-`rivals.py` has the rivals, `step_parts.py` has the parts, and `step_goals.py` has the goals.
+CPU seconds on 2 threads, or --threads, the median of the rounds; the contestants of a part run interleaved in one
+process. A ratio is the median of the rounds' ratios, which changes of the machine's speed affect less. `floor` is the
+ratio of multiply-accumulates. Memory is the growth of a process from the built net to the peak of its steps, in which
+glibc returns large blocks when they are freed: otherwise the growth of equal steps differs by half. The nets have no
+dropout. `rivals.py` has the rivals, `step_parts.py` has the parts, and `step_goals.py` has the goals.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--net", default="", help="only nets whose title contains this text")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS[:-1], help="only these parts")
     parser.add_argument("--profile", action="store_true", help="print where the time goes, and measure nothing else")
+    parser.add_argument("--threads", type=int, default=2, help="on a busy machine, one disturbs least")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--return-memory", action="store_true", help="let glibc return memory between and in steps")
     return parser.parse_args()
@@ -177,7 +178,7 @@ def main() -> None:
     """Measure and print."""
     options = parse()
     device = torch.device(options.device)
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     if options.table:
         return print_table(options.table)
     with nullcontext() if options.return_memory else memory_kept():
