@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping
+from operator import attrgetter, is_
 from typing import cast
 
 from msgspec import Struct
@@ -19,6 +20,8 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.graph_to_fx import behind_joins, make_module, routes_apart
+
+_CHILDREN = attrgetter("_modules")
 
 
 class ModuleKind(Struct, frozen=True):
@@ -45,7 +48,10 @@ class Bound:
         self.graph, self.kinds = graph, kinds
         self.modules: dict[str, nn.Module] = {}
         self._top: list[tuple[str, nn.Module, type]] = []
-        self._inner: list[tuple[nn.Module, str, nn.Module, type]] = []
+        self._parents: list[nn.Module] = []
+        self._names: list[str] = []
+        self._inner: list[nn.Module] = []
+        self._classes: list[type] = []
         self._seen: dict[str, nn.Module] = {}
         for name in kinds:
             self.modules[name] = elsewhere[name] if name in elsewhere else self._walk(root, name)
@@ -63,23 +69,26 @@ class Bound:
                 f"put one there (nn.Identity() does nothing), or build the net again"
             )
         if above:
-            self._inner.append((parent, name, module, module.__class__))
+            self._parents.append(parent)
+            self._names.append(name)
+            self._inner.append(module)
+            self._classes.append(type(module))
         else:
-            self._top.append((name, module, module.__class__))
+            self._top.append((name, module, type(module)))
         self._seen[path] = module
         return module
 
     def holds(self, root: nn.Module) -> bool:
-        """Whether ``root`` still has these modules, and they are of the same classes."""
+        """Whether ``root`` still has these modules, and they are of the same classes.
+
+        Each run asks it, so thousands of modules are compared without Python code for each.
+        """
         modules = root._modules  # pyright: ignore[reportPrivateUsage]
         for name, module, cls in self._top:
-            if modules.get(name) is not module or module.__class__ is not cls:
+            if modules.get(name) is not module or type(module) is not cls:
                 return False
-        for parent, name, module, cls in self._inner:
-            modules = parent._modules  # pyright: ignore[reportPrivateUsage]
-            if modules.get(name) is not module or module.__class__ is not cls:
-                return False
-        return True
+        current = [*map(dict[str, nn.Module | None].get, map(_CHILDREN, self._parents), self._names)]
+        return all(map(is_, current, self._inner)) and all(map(is_, map(type, current), self._classes))
 
     def modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
         """The modules of a column's graph: the net's own ones, and new ones for what the column adds."""

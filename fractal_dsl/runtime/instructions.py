@@ -86,7 +86,17 @@ class _Frozen:
 
 
 class Schedule(list[Instruction | RecomputedRegion]):
-    """The calls of a plan, in order."""
+    """The calls of a plan, in order, with the numbers of the inputs and of the output."""
+
+    def __init__(self, steps: Iterable[Instruction | RecomputedRegion], begin: Sequence[int], end: int) -> None:
+        super().__init__(steps)
+        self.begin, self.end = begin, end
+
+    def answer(self, inputs: Sequence[Tensor]) -> Any:
+        """The output for the inputs: [batch, …] each."""
+        values = dict(zip(self.begin, inputs, strict=True))
+        self.run(values)
+        return values[self.end]
 
     def run(self, values: NodeValues, nodes: frozenset[int] | None = None) -> None:
         """Add the results to the values: all, or those of ``nodes``."""

@@ -83,9 +83,11 @@ class FractalModule(Counted, Displayed, Partial):
 
     @property
     def _scheduler(self) -> Scheduler:
-        modules = self.modules_now().modules
+        return self._scheduler_of(self.modules_now())
+
+    def _scheduler_of(self, bound: Bound) -> Scheduler:
         if self._schedules is None:
-            self._schedules = Scheduler(self.join_graph, modules, self._level, self._segments)
+            self._schedules = Scheduler(self.join_graph, bound.modules, self._level, self._segments)
         return self._schedules
 
     # --- generated code
@@ -198,14 +200,13 @@ class FractalModule(Counted, Displayed, Partial):
         cast(Any, fx.GraphModule.graph).fset(self, g)
 
     def _run(self, inputs: tuple[Tensor, ...], plan: Plan) -> Any:
-        values = {number: x for (number, _), x in zip(self.join_graph.inputs, inputs, strict=True)}
-        self._schedule(plan).run(values)
-        return values[self.join_graph.output[0]]
+        return self._schedule(plan).answer(inputs)
 
     def _schedule(self, plan: Plan) -> Schedule:
+        bound = self.modules_now()
         if plan.route != FULL or self.training:
-            self.modules_now().check_routes()
-        return self._scheduler.schedule(plan)
+            bound.check_routes()
+        return self._scheduler_of(bound).schedule(plan)
 
     # --- facts
 

@@ -45,6 +45,7 @@ class Scheduler:
         self.graph, self.modules, self.segments = graph, modules, segments
         self.space = PlanSpace.of(graph)
         self.numbers = list(graph.g.nodes)
+        self.begin, self.end = [number for number, _ in graph.inputs], graph.output[0]  # which search the graph
         self.operands = {number: tuple(graph.operands(number)) for number in self.numbers}
         self.readers = Counter([o for operands in self.operands.values() for o in operands])
         self.joins = [number for number, _ in graph.joins()]
@@ -64,7 +65,7 @@ class Scheduler:
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
         single = [replace(i, call=self.norms.get(id(i.call), i.call)) for i in self._checked(plan, None)]
-        instructions = Schedule(self._grouped(single) if self.regions else single)
+        instructions = Schedule(self._grouped(single) if self.regions else single, self.begin, self.end)
         self.newest = plan, instructions
         if lasting(plan):
             if len(self.lasting) > len(
@@ -97,7 +98,7 @@ class Scheduler:
                     instructions.setdefault(
                         instruction.key, Instruction(instruction.call, read, instruction.key, (), instruction.key)
                     )
-            outputs.append(at[self.graph.output[0]])
+            outputs.append(at[self.end])
         seen = set(outputs)
         result: list[Instruction] = []
         for instruction in reversed(instructions.values()):
