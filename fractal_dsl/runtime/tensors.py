@@ -104,7 +104,7 @@ class StdConv2d(nn.Module):
         self.gamma, self.eps = gamma, eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        flat = self.weight.reshape(1, len(self.weight), -1)
+        flat = self.weight.reshape(1, self.weight.shape[0], -1)
         scale = None
         if self.gain is not None and self.gamma is not None:
             scale = (self.gain * (self.gamma * flat.shape[2] ** -0.5)).view(-1)
