@@ -64,6 +64,7 @@ def test_a_command_that_fails_or_is_killed_harms_no_other(tmp_path: Path) -> Non
     assert log.read_text().count("fractal-dsl ") == 4 and "missing.frac" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_copy_trains_as_a_process_of_its_own(tmp_path: Path) -> None:
     spec = tmp_path / "tiny.frac"
     spec.write_text(SPEC)

@@ -105,6 +105,15 @@ def test_any_traced_program_is_the_program(program: Program) -> None:
         assert torch.equal(one, other)
 
 
+def test_layers_with_code_of_this_package_can_be_traced() -> None:
+    layers = "stdconv2d(4, 3, padding=1, gamma=1.7) >> shift >> times(0.5) >> plus(1) >> sigmoid >> power(0.5)"
+    windows = "permute([2, 3, 1]) >> window_attention(2, 3, shift_size=1) >> permute([3, 1, 2])"
+    inline = "matmul(id, id) >> attend(id, id, id)"
+    text = f"net N(x: f32[4, 6, 6]) -> f32[4, 6, 6] = {layers} >> {windows} >> layernorm2d >> {inline}"
+    model, x = build(compile_text(text), 0).eval(), torch.randn(3, 4, 6, 6)
+    assert torch.equal(fx.symbolic_trace(model)(x), model(x))
+
+
 def test_each_plan_of_a_net_can_be_traced() -> None:
     class Under(nn.Module):
         def __init__(self, model: FractalModule, k: int) -> None:

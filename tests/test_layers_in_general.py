@@ -181,6 +181,7 @@ def test_a_layer_passes_its_parameters_to_torch() -> None:
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.2]
 
 
+@pytest.mark.slow
 def test_only_specs_that_use_torchs_modules_load_torch() -> None:
     code = """
 import sys

@@ -46,6 +46,7 @@ def test_a_project_holds_a_sound_net_and_what_its_readme_names(template: str, tm
     assert f"cd {template}\n    fractal-dsl check net.frac" in done.stdout
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

@@ -260,6 +260,7 @@ net N(x: f32[2, 8, 8]) -> f32[5] with drop_path(local=40%, global=50%)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, 1, 2])
 def test_compiled_nets_with_joins_that_have_weights_and_lone_operands(level: int | None) -> None:
     """Every plan's chains are whole, whatever they begin with."""

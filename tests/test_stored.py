@@ -226,6 +226,7 @@ def test_a_compiled_folder_trains_to_the_bits_of_its_spec(run, place: Path, seed
     assert (place / "compiled" / "config.json").read_text() == (place / "spec" / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_another_seed_keeps_the_weights(run, place: Path) -> None:
     """Stopped after its first step and resumed, the run ends as one that was not; ``--plain`` begins with them, too."""
     run("compile", "tiny.frac")

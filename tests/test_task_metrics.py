@@ -188,6 +188,7 @@ def test_weights_of_classes_leave_the_size_of_the_loss() -> None:
     assert judge.ones.tolist() == [3, 3]
 
 
+@pytest.mark.slow
 def test_torchmetrics_is_imported_late_and_without_torchvision() -> None:
     """A torchvision that does not suit torch cannot be imported, and scipy.signal takes a second."""
     code = """

@@ -112,6 +112,12 @@ TIED_EMBEDDING = embedding(tied=True)
 UNEMBED = _unembed()
 
 
+def _shifts(x: Tensor, args: Args) -> tuple[int, ...]:
+    """By how many pixels windows move: not at all where one is as large as the image."""
+    axes = zip(x.shape, sizes(args["window_size"], 2), sizes(args["shift_size"], 2), strict=False)
+    return tuple([shift if size > window else 0 for size, window, shift in axes])
+
+
 def window_attention() -> OpSpec:
     """``window_attention``: self-attention within windows (Liu et al. 2021), [height, width, features] to the same."""
     params = (
@@ -149,7 +155,7 @@ def window_attention() -> OpSpec:
         "window_attention",
         params,
         out,
-        lambda x, a: constructor("WindowAttention", params, a, x.shape[2]),
+        lambda x, a: constructor("WindowAttention", params, {**a, "shift_size": _shifts(x, a)}, x.shape[2]),
         cost,
         "attention",
         2,

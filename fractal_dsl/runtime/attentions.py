@@ -102,7 +102,7 @@ class WindowAttention(nn.Module):
 
     A learned bias for each distance between two pixels of a window is added to their score. The windows are moved by
     ``shift_size`` pixels: those at the borders consist of parts from opposite sides of the image, which do not attend
-    to each other. A window that is as large as the image is not moved.
+    to each other.
     """
 
     def __init__(
@@ -126,9 +126,7 @@ class WindowAttention(nn.Module):
         self.out = nn.Linear(features, features, bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        sizes = (x.shape[1], x.shape[2])
-        pairs = zip(sizes, self.window, self.shift, strict=True)
-        shift = [shift if size > window else 0 for size, window, shift in pairs]
+        sizes, shift = (x.shape[1], x.shape[2]), [*self.shift]
         scores = self.biases(x)
         if any(shift):
             x = x.roll([-shift[0], -shift[1]], [1, 2])
@@ -152,7 +150,7 @@ class WindowAttention(nn.Module):
     def borders(self, x: torch.Tensor, shift: list[int]) -> torch.Tensor:
         """Minus infinity for pixels of one window that are from opposite sides: [1, windows, 1, pixels, pixels]."""
         regions: list[torch.Tensor] = []
-        for size, window, moved in zip(x.shape[1:3], self.window, shift, strict=True):
+        for size, window, moved in zip((x.shape[1], x.shape[2]), self.window, shift, strict=True):
             at = x.new_ones((size,), dtype=torch.int64).cumsum(0) - 1
             regions.append(((at >= size - moved) & (moved > 0)).to(torch.int64).reshape(-1, window))
         rows, columns = regions
