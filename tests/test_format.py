@@ -114,7 +114,7 @@ _PIECES = {
 }
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.filter_too_much])
 @given(text=from_lark(strict(), start="start", explicit=_PIECES))
 def test_whatever_the_grammar_generates(text: str) -> None:
     try:

@@ -95,3 +95,15 @@ def test_every_view_draws_tags(case: str) -> None:
     assert "@y" in graph_to_page(graph, look, plans)[0]
     for stage in (compiled.raw, compiled.collapsed, graph):
         assert "@y" in graph_to_dot(stage, look, block=1)
+
+
+def test_a_value_of_a_tagged_rule_is_drawn_in_a_panel_of_its_own() -> None:
+    text = """
+    let part = a @tag("inner") >> relu where a = conv2d(2, 1) @tag("outer")
+    rule R(out: int) join max {
+        R[1]   = (part >> conv2d(out, 1) | conv2d(out, 1)) @tag("whole")
+        R[n+1] = R[n] >> R[n]
+    }
+    net N(x: f32[3, 4, 4]) -> f32[3] = R[1](out=3) >> global_avgpool
+    """
+    assert "@outer" in rule_to_dot(compile_text(text).program)

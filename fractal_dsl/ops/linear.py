@@ -113,9 +113,9 @@ UNEMBED = _unembed()
 
 
 def _shifts(x: Tensor, args: Args) -> tuple[int, ...]:
-    """By how many pixels windows move: not at all where one is as large as the image."""
+    """By how many pixels windows move: not at all where one is as large as the image. Too large shifts stay."""
     axes = zip(x.shape, sizes(args["window_size"], 2), sizes(args["shift_size"], 2), strict=False)
-    return tuple([shift if size > window else 0 for size, window, shift in axes])
+    return tuple([shift if size > window or shift >= window else 0 for size, window, shift in axes])
 
 
 def window_attention() -> OpSpec:
