@@ -32,6 +32,7 @@ def ended(forks: Forks, words: list[str], log: Path) -> int:
         return forks.start(["-m", "fractal_dsl", *words], file.fileno()).wait()
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_or_is_killed_harms_no_other(tmp_path: Path) -> None:
     spec, log = tmp_path / "tiny.frac", tmp_path / "log"
     spec.write_text(SPEC)

@@ -316,6 +316,7 @@ def orphaned(folder: Path, way: ParallelKind) -> str:
     return run(folder, way)
 
 
+@pytest.mark.slow
 def test_processes_without_torchrun_stop_together_and_go_on_with_the_same_bits(tmp_path: Path) -> None:
     together(run, tmp_path / "unbroken", "ddp")
     said, _ = together(orphaned, tmp_path / "run", "ddp")

@@ -100,6 +100,7 @@ def test_nothing_that_exists_is_replaced(tmp_path: Path) -> None:
 # --- doctor
 
 
+@pytest.mark.slow
 def test_doctor_tells_versions_devices_and_graphviz(tmp_path: Path) -> None:
     done = run("doctor", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

@@ -203,6 +203,7 @@ def test_batch_norms_keep_routes_apart_only_where_they_differ() -> None:
     assert any(k.startswith("block2.column3.conv1.") for k in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_compiled_segments_are_the_same_function(level: int | None) -> None:
     """Layers between joins are compiled once for each structure, whatever the plan; nothing is compiled twice."""
