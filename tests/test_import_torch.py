@@ -340,6 +340,27 @@ def test_a_wrong_text_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         read(Fn(torch.relu), torch.zeros(1, 4))
 
 
+class Repeating(nn.Module):
+    """A join of the outputs of two layers, in an order with repetitions."""
+
+    def __init__(self, join: Callable[[list[Tensor]], Tensor], order: str) -> None:
+        super().__init__()
+        self.join, self.order = join, order
+        self.a, self.b = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {"a": self.a(x), "b": self.b(x)}
+        return self.join([values[name] for name in self.order])
+
+
+@pytest.mark.parametrize("order", ["aab", "aba", "baa", "abab", "aa"])
+@pytest.mark.parametrize(
+    "join", [lambda t: torch.stack(t).mean(0), lambda t: torch.cat(t, 1), sum], ids="mean cat sum".split()
+)
+def test_a_join_may_repeat_an_operand(join: Callable[[list[Tensor]], Tensor], order: str) -> None:
+    assert "conv2d(4, 1)" in read(Repeating(join, order), torch.zeros(1, 3, 4, 4)).text
+
+
 # --- there and back
 
 

@@ -30,6 +30,8 @@ def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
         still = _open(page)
         if not still:
             break
+        if not still & ~closed:
+            raise Refusal("its branches are woven in a way that is not read; please report this")
         closed |= still
     layers_of_values(page, naming)
     layers_of_scopes(page, graph, naming)

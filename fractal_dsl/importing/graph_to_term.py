@@ -127,11 +127,13 @@ def _names(count: int) -> list[str]:
 def _values(graph: PlainGraph, regions: Regions) -> dict[tuple[int, int], list[int]]:
     """The steps that need a name, by the dominator and the join of the smallest part around them.
 
-    A step that several others read needs none if their paths meet again in a join that it dominates."""
+    A step that is read several times, perhaps by one join, needs none if all paths from it meet again in a join that it
+    dominates.
+    """
     after, readers = regions.postdominators(), graph.consumers()
     result: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number in range(1, len(graph.steps)):
-        if len({*readers[number]}) < 2 or regions.dominator[after[number]] == number:
+        if len(readers[number]) < 2 or regions.dominator[after[number]] == number:
             continue
         end = after[number]
         while not (regions.above[number] >> regions.dominator[end] & 1 and _dominates(regions, end, number)):
