@@ -17,6 +17,8 @@ _LARGEST_BLOCK = 2**25
 def memory_kept() -> Generator[bool]:
     """Let glibc keep freed blocks inside the block, and return them after it. Yields whether the library is glibc.
 
+    Afterwards the thresholds are the largest that glibc chooses by itself.
+
     By default glibc returns memory while a step frees its values. The system then clears each page again when the next
     step touches it, which takes up to a tenth of the step.
     """
@@ -28,4 +30,5 @@ def memory_kept() -> Generator[bool]:
     try:
         yield all(kept)
     finally:
+        library.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_BLOCK)
         library.malloc_trim(0)
