@@ -31,7 +31,7 @@ def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
         if not still:
             break
         if not still & ~closed:
-            raise Refusal("its branches are woven in a way that is not read; please report this")
+            raise Refusal("its branches share steps in a way that the importer cannot write; please report this")
         closed |= still
     layers_of_values(page, naming)
     layers_of_scopes(page, graph, naming)
