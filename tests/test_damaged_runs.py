@@ -64,7 +64,7 @@ def test_a_wrong_figure_is_reported_or_refused_by_name(run: Path, name: str, tmp
             refused += 1
         else:
             if shown % 20 == 0:
-                compare_runs([folder, folder])
+                compare_runs([files, files])
             if shown == 1:
                 report_html(files, pictures(files))
             shown += 1

@@ -136,7 +136,7 @@ def test_commands_speak_of_the_metrics(task: TaskName, runs: dict[TaskName, Path
     lines = CliRunner().invoke(app, ["eval", run, "--columns", "--anytime"]).output.splitlines()
     assert all(f"{m.label} " in lines[0] for m in TASKS[task].of(measured))
     assert lines[0].startswith("whole net") and lines[1].startswith("column 1")
-    figures = compare_runs([runs[task], runs[task]])["figures"]
+    figures = compare_runs([RunFiles.read(runs[task])] * 2)["figures"]
     assert f"test {TASKS[task].score.label}" in figures and f"last validation {TASKS[task].score.label}" in figures
     page = (runs[task] / "report.html").read_text()
     assert all(f"<th class=n>{m.label}</th>" in page for m in TASKS[task].of(measured))

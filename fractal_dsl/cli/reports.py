@@ -33,6 +33,7 @@ def report(
 def compare(runs: Runs, json_: JSON = False) -> None:
     """Compare the results of runs, and the settings in which they differ."""
     from fractal_dsl.runs.comparison import compare_runs, comparison_table
+    from fractal_dsl.runs.files import RunFiles
 
-    comparison = compare_runs(runs)
+    comparison = compare_runs([RunFiles.read(folder) for folder in runs])
     say(json.dumps(comparison, indent=2) if json_ else "\n".join(comparison_table(comparison)))

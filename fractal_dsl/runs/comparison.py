@@ -38,7 +38,7 @@ def write_page(folders: Sequence[Path], output: Path | None) -> Path:
         write_text(output, report_html(run, pictures(run)))
         return output
     runs = [RunFiles.read(folder) for folder in folders]
-    comparison = compare_runs(folders)
+    comparison = compare_runs(runs)
     page = output or Path("comparison.html")
     parts = [*_table(runs, comparison["settings"]), *_pictures(runs, comparison["settings"])]
     write_text(page, comparison_html(runs, comparison["figures"], comparison["settings"], parts))
@@ -76,15 +76,13 @@ def _pictures(runs: Sequence[RunFiles], settings: TextRows) -> list[str]:
     return ["<h2>Each setting</h2>", *[figure(svg, RING) for svg in settings_svgs(explored, "setting")], parallel]
 
 
-def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+def compare_runs(runs: Sequence[RunFiles]) -> dict[str, Any]:
     """Compare runs: their names (``runs``), and ``figures`` and ``settings``, which map a name to a text for each run.
 
-    ``settings`` has only those in which the runs differ. Raises UserError for fewer than two runs, or a folder that is
-    not a run.
+    ``settings`` has only those in which the runs differ. Raises UserError for fewer than two runs.
     """
-    if len(folders) < 2:
+    if len(runs) < 2:
         raise UserError("give two runs or more to compare")
-    runs = [RunFiles.read(folder) for folder in folders]
     figures, settings = [_figures(run) for run in runs], [run.settings() for run in runs]
     rows = {key: [f.get(key, "") for f in figures] for key in _keys(figures)}
     differing = {key: [s.get(key, "") for s in settings] for key in _keys(settings)}

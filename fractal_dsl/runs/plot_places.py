@@ -21,12 +21,14 @@ _TICK, _GAP, _EDGE = 7.0, 4.0, 8.0
 
 
 class _Room(NamedTuple):
-    """What the texts of an axes take on each side."""
+    """What the texts of an axes take on each side, and those of its ticks: the width on y, and the height on x."""
 
     left: float
     right: float
     bottom: float
     top: float
+    wide: float
+    high: float
 
 
 def place(figure: Figure, panels: Sequence[Axes], below: float, beside: float) -> None:
@@ -35,13 +37,13 @@ def place(figure: Figure, panels: Sequence[Axes], below: float, beside: float) -
     cell = (width - beside) / len(panels)
     for _ in range(2):  # the number of ticks depends on the size, and the size on the texts of the ticks
         rooms = [_room(axes) for axes in panels]
-        bottom, top = (max(side) for side in zip(*[room[2:] for room in rooms], strict=True))
+        bottom, top = (max(side) for side in zip(*[room[2:4] for room in rooms], strict=True))
         tall = height - below - bottom - top
         for i, (axes, room) in enumerate(zip(panels, rooms, strict=True)):
             wide = cell - room.left - room.right
             axes.set_position(((i * cell + room.left) / width, (below + bottom) / height, wide / width, tall / height))
-            axes.xaxis.set_label_coords(0.5, -(_TICK + _texts_height(axes.xaxis)) / tall)
-            axes.yaxis.set_label_coords(-(_TICK + _texts_width(axes.yaxis) + _GAP) / wide, 0.5)
+            axes.xaxis.set_label_coords(0.5, -(_TICK + room.high) / tall)
+            axes.yaxis.set_label_coords(-(_TICK + room.wide + _GAP) / wide, 0.5)
 
 
 def legend_height(rows: int) -> float:
@@ -55,12 +57,15 @@ def legend_width(texts: Sequence[str]) -> float:
 
 
 def _room(axes: Axes) -> _Room:
+    x, y = _texts(axes.xaxis), _texts(axes.yaxis)
     lines = axes.get_ylabel().count("\n") + 1 if axes.get_ylabel() else 0
-    half = max([0.5 * _CHARACTER * _length(text) for text in _texts(axes.xaxis)], default=0.0)
-    left = _EDGE + _TICK + _texts_width(axes.yaxis) + _GAP + _LINE * lines
-    bottom = _EDGE + _TICK + _texts_height(axes.xaxis) + _LINE * bool(axes.get_xlabel())
+    half = 0.5 * _width(x)
+    wide = _width(y)
+    high = _LINE * (max([text.count("\n") + 1 for text in x if text], default=0) + bool(_offset(axes.xaxis)))
+    left = _EDGE + _TICK + wide + _GAP + _LINE * lines
+    bottom = _EDGE + _TICK + high + _LINE * bool(axes.get_xlabel())
     top = _EDGE + _LINE * (bool(axes.get_title()) + bool(_offset(axes.yaxis)))
-    return _Room(max(left, _EDGE + half), max(_EDGE, half), bottom, top)
+    return _Room(max(left, _EDGE + half), max(_EDGE, half), bottom, top, wide, high)
 
 
 def _texts(axis: Axis) -> list[str]:
@@ -76,17 +81,8 @@ def _texts(axis: Axis) -> list[str]:
     return texts
 
 
-def _texts_width(axis: Axis) -> float:
-    return max([_CHARACTER * _length(text) for text in _texts(axis)], default=0.0)
-
-
-def _texts_height(axis: Axis) -> float:
-    lines = max([text.count("\n") + 1 for text in _texts(axis) if text], default=0)
-    return _LINE * (lines + bool(_offset(axis)))
-
-
-def _length(text: str) -> int:
-    return max(map(len, text.split("\n")))
+def _width(texts: Sequence[str]) -> float:
+    return max([_CHARACTER * len(line) for text in texts for line in text.split("\n")], default=0.0)
 
 
 def _offset(axis: Axis) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from io import StringIO
 from math import isfinite
@@ -23,6 +23,7 @@ GREY, _GRID, _EDGE = "#777777", "#E4E4E4", "#888888"
 _COLUMNS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#8A7A00")  # after Okabe and Ito
 _LABEL = 42  # characters beside an axis
 _DPI = 72  # of every SVG that matplotlib draws
+_INTERVALS = 6  # of an axis, at most. Ticks take a quarter of the time of a plot.
 DASHES = ("-", "--", "-.", ":")
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -36,6 +37,7 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _EDGE,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), BLACK),
     "legend.frameon": False,
+    "axes.titley": 1.0,  # placed by `place`, which knows what is above the axes; else every label is measured again
 }
 PAPER = "#FEFEFE"
 """The colour of the page, for what lies behind a text. The background of a plot is #FFFFFF, and has none."""
@@ -82,12 +84,12 @@ class Drawing:
     def __init__(self, panels: int, salt: str, *, width: float | None = None, beside: str | None = None) -> None:
         self.panels, self.salt, self.width, self.beside = panels, salt, width or 5.4 * panels, beside
         self.points: list[tuple[Axes, list[tuple[float, float]], PlotText]] = []
-        self.titles: dict[str, list[str]] = {}
 
     def __enter__(self) -> Drawing:
         import matplotlib
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         self.context = matplotlib.rc_context({**_STYLE, "svg.hashsalt": self.salt})
         self.context.__enter__()
@@ -97,6 +99,8 @@ class Drawing:
         self.axes: list[Axes] = [self.figure.add_subplot(1, self.panels, i + 1) for i in range(self.panels)]
         for i, axes in enumerate(self.axes):
             axes.set_gid(f"{self.salt}-{i}")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(_INTERVALS, steps=[1, 2, 2.5, 5, 10]))
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -105,10 +109,9 @@ class Drawing:
                 for axes in self.axes:
                     axes.set_ylabel(fill(axes.get_ylabel(), _LABEL))
                 below, beside = self._legend()
-                for number, drawn in enumerate(self.points):
-                    self._hover(number, *drawn)
                 place(self.figure, self.axes, below, beside)
-                self.svg = _titled(_coloured_once(self._drawn()), self.titles)
+                body, end = _coloured_once(self._drawn()).rsplit("</svg>", 1)
+                self.svg = "".join([body, *[self._hover(*drawn) for drawn in self.points], "</svg>", end])
         finally:
             self.context.__exit__(None, None, None)
 
@@ -124,14 +127,18 @@ class Drawing:
         axes.plot(x, y, label=label, **style)
         self.points.append((axes, list(zip(x, y, strict=True)), text or (lambda _, value: f"{label}: {value:.4g}")))
 
-    def _hover(self, number: int, axes: Axes, points: Sequence[tuple[float, float]], text: PlotText) -> None:
-        """Lay invisible points over those of a line, to show their texts."""
+    def _hover(self, axes: Axes, points: Sequence[tuple[float, float]], text: PlotText) -> str:
+        """Invisible circles that show the texts of a line's points. Matplotlib would take longer to draw them."""
         logarithmic = axes.get_yscale() == "log"
         shown = [(x, y) for x, y in points if isfinite(x) and isfinite(y) and (y > 0 or not logarithmic)]
-        if shown:
-            name = f"{self.salt}-hover-{number}"
-            axes.plot(*zip(*shown, strict=True), ls="", marker="o", ms=10, alpha=0, gid=name, label="_")
-            self.titles[name] = [text(x, y) for x, y in shown]
+        if not shown:
+            return ""
+        height = _DPI * self.figure.get_figheight()
+        circles = [
+            f'<circle cx="{at[0]:.1f}" cy="{height - at[1]:.1f}" r="5"><title>{markup(text(x, y))}</title></circle>\n'
+            for (x, y), at in zip(shown, axes.transData.transform(shown), strict=True)
+        ]
+        return f'<g style="opacity: 0">\n{"".join(circles)}</g>\n'
 
     def _legend(self) -> tuple[float, float]:
         """Draw one legend for all axes. Return the pixels that it takes below them and beside them."""
@@ -155,21 +162,6 @@ def _coloured_once(svg: str) -> str:
     return re.sub(r'(<path id="m[0-9a-f]+" d="[^"]*" style=")([^"]*)', bare, svg)
 
 
-def _titled(svg: str, titles: Mapping[str, Sequence[str]]) -> str:
-    """An SVG with a title for each point of the groups with these ids."""
-
-    def group(match: re.Match[str]) -> str:
-        texts = iter(titles[match["id"]])
-        return re.sub(
-            r"<use ([^<>]*)/>", lambda use: f"<use {use[1]}><title>{markup(next(texts))}</title></use>", match[0]
-        )
-
-    if not titles:
-        return svg
-    ids = "|".join(map(re.escape, titles))
-    return re.sub(rf'<g id="(?P<id>{ids})">.*?</g>\s*</g>', group, svg, flags=re.DOTALL)
-
-
 def colour(column: int) -> str:
     """The colour of a column, counted from 0."""
     return _COLUMNS[column % len(_COLUMNS)]
@@ -187,7 +179,7 @@ def integer_epochs(axes: Axes) -> None:
     """Label x with whole numbers, and a logarithmic y with plain numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axes.xaxis.set_major_locator(MaxNLocator(_INTERVALS, integer=True))
     if axes.get_yscale() == "log":
         plain_logarithms(axes)
 

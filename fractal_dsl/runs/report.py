@@ -22,7 +22,7 @@ _STYLE = """\
 td:first-child { min-width: 8rem }
 figure.net { border: 1px solid var(--line); padding: .5rem } figure.net svg { max-height: 48rem }
 pre { background: var(--panel); padding: 1rem; overflow-x: auto; font-size: .85rem; overflow-wrap: normal }
-.runs { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(30rem, 1fr); gap: 2rem; overflow-x: auto }
+.runs { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(34rem, 1fr); gap: 2rem; overflow-x: auto }
 .mistakes { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem }
 .mistakes.wide { grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)) }
 .mistakes figure { margin: 0; overflow: visible; font-size: .85rem; line-height: 1.35 }
