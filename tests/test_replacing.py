@@ -443,3 +443,18 @@ def test_taking_a_column_leaves_the_modes_of_modules_alone() -> None:
     column = model.column(1)
     assert not frozen.training and column.training
     assert not model.extract(1).get_submodule("conv.batchnorm2d").training
+
+
+def test_plans_that_ran_before_see_each_replaced_module() -> None:
+    model, x = net(), images()
+    plans = [model.full_plan(), *(model.column_plan(k) for k in range(1, model.n_columns + 1))]
+    for plan in plans:
+        model.run(x, plan)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    for i, name in enumerate(names):
+        above, _, last = name.rpartition(".")
+        setattr(model.get_submodule(above), last, copy.deepcopy(model.get_submodule(name)))
+        with torch.no_grad():
+            model.get_submodule(name).weight.mul_(1.5)
+        for plan in plans[i % 4 :] + plans[: i % 4]:
+            torch.testing.assert_close(model.run(x, plan), meaning(model, x, plan))

@@ -36,49 +36,27 @@ def module_kind(module: nn.Module) -> ModuleKind:
     return ModuleKind(type(module), module.routes() if isinstance(module, Routed) else ())
 
 
-class Bound:
-    """The modules of a net by the names in ``kinds``. ``holds`` tells whether the net still has them.
+class _Link(Struct, frozen=True):
+    """A module in its parent, or in the root if ``parent`` is None."""
 
-    ``elsewhere`` has the modules that another process runs. Raises UserError if a module is missing.
-    """
+    parent: nn.Module | None
+    name: str
+    module: nn.Module
 
-    def __init__(
-        self, root: nn.Module, graph: JoinGraph, kinds: Mapping[str, ModuleKind], elsewhere: Mapping[str, nn.Module]
-    ) -> None:
-        self.graph, self.kinds = graph, kinds
-        self.modules: dict[str, nn.Module] = {}
-        self._top: list[tuple[str, nn.Module, type]] = []
-        self._parents: list[nn.Module] = []
-        self._names: list[str] = []
-        self._inner: list[nn.Module] = []
-        self._classes: list[type] = []
-        self._seen: dict[str, nn.Module] = {}
-        for name in kinds:
-            self.modules[name] = elsewhere[name] if name in elsewhere else self._walk(root, name)
-        self.unfit = self._unfit()
 
-    def _walk(self, root: nn.Module, path: str) -> nn.Module:
-        if path in self._seen:
-            return self._seen[path]
-        above, _, name = path.rpartition(".")
-        parent = self._walk(root, above) if above else root
-        module = parent._modules.get(name)  # pyright: ignore[reportPrivateUsage]
-        if module is None:
-            raise UserError(
-                f"net {self.graph.net} no longer has module {path}, which its spec runs: "
-                f"put one there (nn.Identity() does nothing), or build the net again"
-            )
-        if above:
-            self._parents.append(parent)
-            self._names.append(name)
-            self._inner.append(module)
-            self._classes.append(type(module))
-        else:
-            self._top.append((name, module, type(module)))
-        self._seen[path] = module
-        return module
+class Links:
+    """The modules that a tree of modules had at some places. ``hold`` tells whether it still has them."""
 
-    def holds(self, root: nn.Module) -> bool:
+    def __init__(self, links: Iterable[_Link]) -> None:
+        links = [*links]
+        inner = [(link.parent, link.name, link.module) for link in links if link.parent is not None]
+        self._top = [(link.name, link.module, type(link.module)) for link in links if link.parent is None]
+        self._parents = [parent for parent, _, _ in inner]
+        self._names = [name for _, name, _ in inner]
+        self._inner = [module for _, _, module in inner]
+        self._classes = [*map(type, self._inner)]
+
+    def hold(self, root: nn.Module) -> bool:
         """Whether ``root`` still has these modules, and they are of the same classes.
 
         Each run asks it, so thousands of modules are compared without Python code for each.
@@ -89,6 +67,45 @@ class Bound:
                 return False
         current = [*map(dict[str, nn.Module | None].get, map(_CHILDREN, self._parents), self._names)]
         return all(map(is_, current, self._inner)) and all(map(is_, map(type, current), self._classes))
+
+
+class Bound:
+    """The modules of a net by the names in ``kinds``. ``links`` tells whether the net still has them.
+
+    ``elsewhere`` has the modules that another process runs. Raises UserError if a module is missing.
+    """
+
+    def __init__(
+        self, root: nn.Module, graph: JoinGraph, kinds: Mapping[str, ModuleKind], elsewhere: Mapping[str, nn.Module]
+    ) -> None:
+        self.graph, self.kinds = graph, kinds
+        self.modules: dict[str, nn.Module] = {}
+        self._links: dict[str, _Link] = {}
+        for name in kinds:
+            self.modules[name] = elsewhere[name] if name in elsewhere else self._walk(root, name)
+        self.links = Links(self._links.values())
+        self.unfit = self._unfit()
+
+    def _walk(self, root: nn.Module, path: str) -> nn.Module:
+        if path in self._links:
+            return self._links[path].module
+        above, _, name = path.rpartition(".")
+        parent = self._walk(root, above) if above else root
+        module = parent._modules.get(name)  # pyright: ignore[reportPrivateUsage]
+        if module is None:
+            raise UserError(
+                f"net {self.graph.net} no longer has module {path}, which its spec runs: "
+                f"put one there (nn.Identity() does nothing), or build the net again"
+            )
+        self._links[path] = _Link(parent if above else None, name, module)
+        return module
+
+    def links_of(self, nodes: Iterable[int]) -> Links:
+        """The places of the modules that some nodes of the graph call, and of the modules around them."""
+        names = [node.module for i in nodes if isinstance(node := self.graph[i], Layer | Join)]
+        paths = [name.split(".") for name in names if name in self._links]
+        around = dict.fromkeys(".".join(path[:n]) for path in paths for n in range(1, len(path) + 1))
+        return Links([self._links[path] for path in around])
 
     def modules_of(self, graph: JoinGraph) -> dict[str, nn.Module]:
         """The modules of a column's graph: the net's own ones, and new ones for what the column adds."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from fractal_dsl.runtime.bound import Links
 from fractal_dsl.runtime.norm_counts import Norm, count
 from fractal_dsl.runtime.own_layout import OwnLayout
 from fractal_dsl.runtime.slim import PooledRelu, Slim
@@ -86,7 +87,10 @@ class _Frozen:
 
 
 class Schedule(list[Instruction | RecomputedRegion]):
-    """The calls of a plan, in order, with the numbers of the inputs and of the output."""
+    """The calls of a plan, in order, with the numbers of the inputs and of the output. ``links`` are the places of the
+    modules that it calls, if the plan recurs."""
+
+    links: Links | None = None
 
     def __init__(self, steps: Iterable[Instruction | RecomputedRegion], begin: Sequence[int], end: int) -> None:
         super().__init__(steps)

@@ -15,18 +15,19 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan import FULL, Plan
+from fractal_dsl.plans.plan_on_graph import needed
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.arguments import Inputs, forward_of, tensors_in
 from fractal_dsl.runtime.batchnorm import Routed
-from fractal_dsl.runtime.bound import Bound, ModuleKind, copied, graph_signature, module_kind
+from fractal_dsl.runtime.bound import Bound, Links, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.displayed import Displayed
 from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Schedule
 from fractal_dsl.runtime.partial_runs import Partial
 from fractal_dsl.runtime.recording import recorder_of, warn_of_recording
-from fractal_dsl.runtime.schedule import Scheduler, regions
+from fractal_dsl.runtime.schedule import Scheduler, lasting, regions
 from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 
@@ -64,8 +65,9 @@ class FractalModule(Counted, Displayed, Partial):
         self._bound: Bound | None = None
         self._schedules: Scheduler | None = None
 
-    def modules_now(self) -> Bound:
-        """The current modules of the graph. The object stays the same until a module is replaced.
+    def modules_now(self, links: Links | None = None) -> Bound:
+        """The current modules of the graph. The object stays the same until a module is replaced, among ``links`` if
+        they are given.
 
         Raises UserError if a module is missing or the fx graph was edited, because plans follow the graph of the spec.
         """
@@ -76,7 +78,7 @@ class FractalModule(Counted, Displayed, Partial):
                 "with `dense`, or in eval mode"
             )
         bound = self._bound
-        if bound is None or not bound.holds(self):
+        if bound is None or not (links or bound.links).hold(self):
             self._bound = bound = Bound(self, self.join_graph, self._kinds, self._elsewhere)
             self._schedules = None
         return bound
@@ -203,10 +205,14 @@ class FractalModule(Counted, Displayed, Partial):
         return self._schedule(plan).answer(inputs)
 
     def _schedule(self, plan: Plan) -> Schedule:
-        bound = self.modules_now()
+        known = self._schedules.lasting.get(plan) if self._schedules is not None else None
+        bound = self.modules_now(known.links if known is not None else None)
         if plan.route != FULL or self.training:
             bound.check_routes()
-        return self._scheduler_of(bound).schedule(plan)
+        schedule = self._scheduler_of(bound).schedule(plan)
+        if schedule.links is None and lasting(plan):
+            schedule.links = bound.links_of(needed(self.join_graph, plan))
+        return schedule
 
     # --- facts
 

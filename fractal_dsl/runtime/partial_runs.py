@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 
 from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.plans.plan import Plan
-from fractal_dsl.runtime.bound import Bound
+from fractal_dsl.runtime.bound import Bound, Links
 from fractal_dsl.runtime.instructions import Schedule
 
 
@@ -16,7 +16,7 @@ class Partial(fx.GraphModule):
     join_graph: JoinGraph
     _elsewhere: dict[str, nn.Module]
 
-    def modules_now(self) -> Bound:
+    def modules_now(self, links: Links | None = None) -> Bound:
         """The current modules of the graph."""
         raise NotImplementedError
 

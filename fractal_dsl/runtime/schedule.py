@@ -21,7 +21,7 @@ from fractal_dsl.runtime.instructions import Instruction, RecomputedRegion, Sche
 from fractal_dsl.runtime.norm_counts import norm_call
 from fractal_dsl.runtime.own_layout import OwnLayout, small_images
 from fractal_dsl.runtime.segments import Segments
-from fractal_dsl.runtime.slim import PooledRelu, slim_pool, slim_relu
+from fractal_dsl.runtime.slim import PooledRelu, Slim, lone_pool, slim_pool, slim_relu
 
 RegionKey = tuple[int | None, int]
 _Keys = dict[object, int]
@@ -54,6 +54,7 @@ class Scheduler:
         self.lasting: dict[Plan, Schedule] = {}
         self.slim_relus = {id(m): s for m in modules.values() if (s := slim_relu(m))}
         self.slim_pools = {id(m): s for m in modules.values() if (s := slim_pool(m))}
+        self.lone_pools = {id(m): s for m in modules.values() if (s := lone_pool(m))}
         self.small = {id(modules[name]): OwnLayout(modules[name]) for name in small_images(graph, modules)}
         self.norms = {id(m): n for m in modules.values() if (n := norm_call(m))}
         self.newest: tuple[Plan, Schedule] | None = None
@@ -111,7 +112,7 @@ class Scheduler:
         self.space.check(plan)
         instructions = self._instructions(plan, keys)
         if self.segments is None:
-            return self._slimmed(instructions)
+            return self._slimmed(instructions, self.slim_pools if plan.route == FULL else self.lone_pools)
         return self.segments.fused(
             instructions, lambda instruction: self.regions.get(instruction.result), lasting(plan)
         )
@@ -146,13 +147,13 @@ class Scheduler:
             instructions.append(Instruction(call, read, number, tuple(free.get(number, ())), key))
         return instructions
 
-    def _slimmed(self, instructions: list[Instruction]) -> list[Instruction]:
+    def _slimmed(self, instructions: list[Instruction], pools: Mapping[int, Slim]) -> list[Instruction]:
         """Let ReLU and max pooling save less if the readers of their results save nothing. Let convolutions of small
         images run in the layout of their weights."""
         kept: dict[int, bool] = {}
         result: list[Instruction] = []
-        for instruction in reversed(self._pools_first(instructions)):
-            call = self.slim_pools.get(id(instruction.call), instruction.call)
+        for instruction in reversed(self._pools_first(instructions, pools)):
+            call = pools.get(id(instruction.call), instruction.call)
             if not kept.get(instruction.result, True):
                 call = call.slim() if isinstance(call, PooledRelu) else self.slim_relus.get(id(call), call)
             keeps = kept.get(instruction.result, True) if call is unchanged else not keeps_nothing(call)
@@ -161,12 +162,12 @@ class Scheduler:
             result.append(replace(instruction, call=self.small.get(id(call), call)))
         return result[::-1]
 
-    def _pools_first(self, instructions: list[Instruction]) -> list[Instruction]:
+    def _pools_first(self, instructions: list[Instruction], pools: Mapping[int, Slim]) -> list[Instruction]:
         """Let a max pooling that alone reads a ReLU, in all plans, run before it."""
         places = {instruction.result: i for i, instruction in enumerate(instructions)}
         result = list(instructions)
         for i, instruction in enumerate(instructions):
-            pool = self.slim_pools.get(id(instruction.call))
+            pool = pools.get(id(instruction.call))
             place = places.get(instruction.operands[0]) if pool else None
             if pool is None or place is None or self.readers[instruction.operands[0]] > 1:
                 continue
