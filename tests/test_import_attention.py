@@ -194,3 +194,99 @@ def test_swin_transformers_of_torchvision_come_back() -> None:
     assert "window_attention(heads, 2, shift_size=" in text
     with pytest.raises(Refusal, match="do not divide"):
         read(swin, torch.zeros(1, 3, 36, 36))
+
+
+class Biased(nn.Module):
+    """Self-attention of the pixels of a window with biases by their distances, in one of the ways that nets use."""
+
+    def __init__(self, way: str, side: int = 3, token: bool = False) -> None:
+        super().__init__()
+        self.way, self.count = way, side * side + token
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        at = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")).flatten(1)
+        apart = at[:, :, None] - at[:, None]
+        signed = (apart[0] + side - 1) * (2 * side - 1) + apart[1] + side - 1
+        index = apart[0].abs() * side + apart[1].abs() if way == "LeViT" else signed
+        if way == "BEiT":
+            index = F.pad(index, (1, 0, 1, 0))
+            last = (2 * side - 1) ** 2
+            index[0], index[:, 0], index[0, 0] = last, last + 1, last + 2
+        self.register_buffer("index", index, persistent=False)
+        if way == "continuous":
+            d = torch.arange(1 - side, side).float()
+            table = torch.stack(torch.meshgrid(d, d, indexing="ij"), 2) / (side - 1) * 8
+            self.register_buffer("table", table.sign() * (table.abs() + 1).log2() / 3, persistent=False)
+            self.mlp = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, HEADS, bias=False))
+            return
+        size = side * side if way == "LeViT" else (2 * side - 1) ** 2 + 3 * (way == "BEiT")
+        self.biases = nn.Parameter(torch.randn((HEADS, size) if way == "LeViT" else (size, HEADS)))
+
+    def bias(self) -> Tensor:
+        if self.way == "LeViT":
+            return self.biases[:, self.index]
+        if self.way == "continuous":
+            rows = self.mlp(self.table).view(-1, HEADS)[self.index.view(-1)]
+            return 16 * rows.view(self.count, self.count, -1).permute(2, 0, 1).sigmoid()
+        return self.biases[self.index.view(-1)].view(self.count, self.count, -1).permute(2, 0, 1).unsqueeze(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).reshape(*x.shape[:2], 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.way == "cosine":
+            q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        if self.way == "continuous":
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias()).transpose(1, 2).flatten(2)
+        scores = q @ k.transpose(-2, -1) * 0.5 + self.bias()
+        return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        ("Swin", "parameter([25, 4]) >> pairs(3) >> permute([3, 1, 2])"),
+        ("LeViT", "parameter([4, 9]) >> transpose(1, 2) >> pairs(3, absolute=true) >> permute([3, 1, 2])"),
+        ("BEiT", "parameter([28, 4]) >> pairs(3, class_token=true)"),
+        ("cosine", "normalize(dim=-1)"),
+        ("continuous", 'distances(3, scale="log8")'),
+    ],
+)
+def test_biases_by_distance_are_read(way: str, expected: str) -> None:
+    text = imported(Biased(way, token=way == "BEiT"), torch.zeros(1, 9 + (way == "BEiT"), WIDTH)).text
+    assert expected in text and "= linear(48)" in text and "attend(" in text
+
+
+def test_windows_share_the_biases_of_a_layer() -> None:
+    """Windows are folded into the batch, and the biases broadcast to all."""
+
+    class Folded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Biased("Swin")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.reshape(-1, 9, WIDTH)).reshape(x.shape)
+
+    assert "parameter([25, 4])" in imported(Folded(), torch.zeros(1, 4, 9, WIDTH)).text
+
+
+class Mixed(nn.Module):
+    """Weights that a module computes with before a step reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha, self.rows = nn.Parameter(torch.randn(2, 4)), nn.Parameter(torch.randn(1, 4, 3, 1))
+        self.columns, self.cache = nn.Parameter(torch.randn(1, 4, 1, 3)), dict[str, Tensor]()
+        self.register_buffer("term", torch.full((4, 1, 1), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "alpha" not in self.cache:  # as LeViT caches its biases
+            self.cache["alpha"] = self.alpha.sigmoid().view(2, 4, 1, 1)
+        alpha = self.cache["alpha"]
+        x = x + alpha[0] * x.relu() + self.term
+        return x + alpha[1] * x.tanh() + (self.rows + self.columns)
+
+
+def test_weights_that_a_module_computes_with_are_parameters() -> None:
+
+    text = imported(Mixed(), torch.zeros(1, 4, 3, 3)).text
+    assert "parameter([2, 4]) >> sigmoid" in text and "plus(0.5)" in text
+    assert text.count("parameter(") == 3

@@ -100,6 +100,7 @@ STRICTER = "|".join(
         "with a stride needs spatial axes",
         "a shift for each axis",  # without axes torch moves numbers to other examples
         "takes nothing",  # where torch gives a tensor without numbers
+        "above 0, found",  # our classes get sizes that are checked
         "crops at most",  # much more of it crashes
     ]
 )
@@ -149,6 +150,7 @@ SENSIBLE: dict[str, tuple[int, ...]] = {
     "attention": (5, 8),
     **dict.fromkeys(("class_token", "last_step", "sequence_mean"), (5, 8)),
     "embedding": (5,),
+    "pairs": (3, 4),
     "rnn": (5, 8),
     "lstm": (5, 8),
     "gru": (5, 8),
@@ -164,6 +166,7 @@ def test_what_is_sensible_is_taken(name: str) -> None:
         (4, *[6] * (spec.rank if spec.rank is not None else int(name[7]) if name in ("dropout2d", "dropout3d") else 1)),
     )
     given = {"int": 2, "float": 2.0, "size": 2, "sides": 2, "scale": 2, "numbers": (1, 2), "shape": (3, -1)}
+    given |= {"shape": (3, 4)} if name == "parameter" else {}
     args: dict[str, OpValue] = {
         p.name: given.get(p.name, given[p.kind]) if p.default is REQUIRED else p.default for p in spec.params
     }
@@ -202,8 +205,9 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpV
 
 
 OWN = set(
-    "channel_shuffle class_token global_avgpool id last_step layernorm2d permute plus positions power project reshape "
-    "roll scale sequence_mean shift slice stdconv2d times transpose window_attention".split()
+    "channel_shuffle class_token distances global_avgpool id last_step layernorm2d normalize pairs parameter permute "
+    "plus positions power project reshape roll scale sequence_mean shift slice stdconv2d times transpose "
+    "window_attention".split()
 )
 """The layers that torch.nn does not have under their name."""
 
@@ -212,7 +216,7 @@ OWN = set(
 def test_parameters_are_torchs_in_torchs_order(name: str) -> None:
     """By place, arguments mean what they mean in torch; what torch has beside them is left out on purpose."""
     spec = LAYERS[name]
-    classes = {k.lower(): v for k, v in vars(nn).items() if isinstance(v, type)}
+    classes = {k.lower(): v for k, v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Module)}
     cls = {"attention": nn.MultiheadAttention}.get(name, classes.get(name))
     if cls is None:
         assert name in OWN
@@ -343,6 +347,7 @@ def test_a_template_makes_what_the_constructor_makes(name: str, data: st.DataObj
             "attention",
             "class_token",
             "embedding",
+            "parameter",
             "positions",
             "prelu",
             "scale",

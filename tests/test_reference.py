@@ -119,6 +119,7 @@ _ARGS = {
     "dim": 2,
     "dims": (2, 3, 1),
     "shape": (16, -1),
+    "parameter.shape": (16, 64),
     "shifts": (1, 1, 1),
     "window_size": 4,
 }
@@ -133,7 +134,7 @@ _KINDS = {
     "bool": True,
     "str": "text",
 }
-_INPUTS = [Tensor("f32", s) for s in ((8, 32, 32), (8, 32), (8, 16, 16, 16), (64,))] + [Tensor("i64", (32,))]
+_INPUTS = [Tensor("f32", s) for s in ((8, 32, 32), (8, 32), (8, 16, 16, 16), (64,), (49, 4))] + [Tensor("i64", (32,))]
 _INPUT = {1: _INPUTS[1], 2: _INPUTS[0], 3: _INPUTS[2]}
 
 
@@ -145,7 +146,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def example(spec: OpSpec) -> tuple[Tensor, Tensor, str]:
     """An input, its output, and torch's name of a layer."""
-    args = {p.name: _ARGS.get(p.name, _KINDS[p.kind]) if p.default is REQUIRED else p.default for p in spec.params}
+    given = {p.name: _ARGS.get(f"{spec.name}.{p.name}", _ARGS.get(p.name, _KINDS.get(p.kind))) for p in spec.params}
+    args = {p.name: given[p.name] if p.default is REQUIRED else p.default for p in spec.params}
     for x in [_INPUT[spec.rank]] if spec.rank else _INPUTS:
         try:
             return x, spec.out(x, args), spec.torch(x, args).target

@@ -299,6 +299,11 @@ class _localresponsenorm:
 
 localresponsenorm: _localresponsenorm
 
+class _normalize(Block):
+    def __call__(self, dim: int = 1, eps: float = 1e-12) -> Block: ...
+
+normalize: _normalize
+
 class _dropout(Block):
     def __call__(self, p: float = 0.5) -> Block: ...
 
@@ -345,7 +350,7 @@ class _reshape:
 reshape: _reshape
 
 class _slice:
-    def __call__(self, dim: int, start: int = 0, stop: int = ...) -> Block: ...
+    def __call__(self, dim: int, start: int = 0, stop: int = ..., step: int = 1) -> Block: ...
 
 slice: _slice
 
@@ -373,6 +378,28 @@ class _class_token(Block):
     def __call__(self, count: int = 1) -> Block: ...
 
 class_token: _class_token
+
+class _parameter:
+    def __call__(self, shape: int | Sequence[int], std: float = 0.02) -> Block: ...
+
+parameter: _parameter
+
+class _distances:
+    def __call__(
+        self,
+        window_size: int | Sequence[int],
+        scale: Literal["linear", "log", "log8"] = "linear",
+        extent: int | Sequence[int] = ...,
+    ) -> Block: ...
+
+distances: _distances
+
+class _pairs:
+    def __call__(
+        self, window_size: int | Sequence[int], *, absolute: bool = False, stride: int = 1, class_token: bool = False
+    ) -> Block: ...
+
+pairs: _pairs
 
 class _last_step(Block):
     def __call__(self) -> Block: ...
@@ -487,6 +514,21 @@ class _zeropad3d:
     def __call__(self, padding: int | Sequence[int]) -> Block: ...
 
 zeropad3d: _zeropad3d
+
+class _constantpad1d:
+    def __call__(self, padding: int | Sequence[int], value: float) -> Block: ...
+
+constantpad1d: _constantpad1d
+
+class _constantpad2d:
+    def __call__(self, padding: int | Sequence[int], value: float) -> Block: ...
+
+constantpad2d: _constantpad2d
+
+class _constantpad3d:
+    def __call__(self, padding: int | Sequence[int], value: float) -> Block: ...
+
+constantpad3d: _constantpad3d
 
 class _pixelshuffle:
     def __call__(self, upscale_factor: int) -> Block: ...
@@ -694,12 +736,16 @@ __all__ = [
     "channel_shuffle",
     "class_token",
     "concat",
+    "constantpad1d",
+    "constantpad2d",
+    "constantpad3d",
     "conv1d",
     "conv2d",
     "conv3d",
     "convtranspose1d",
     "convtranspose2d",
     "convtranspose3d",
+    "distances",
     "dropout",
     "dropout1d",
     "dropout2d",
@@ -736,6 +782,9 @@ __all__ = [
     "min",
     "mish",
     "nn",
+    "normalize",
+    "pairs",
+    "parameter",
     "permute",
     "pixelshuffle",
     "pixelunshuffle",

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from fractal_dsl.importing.building import Builder, Expanded, Held, Ref
+from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Ref
 from fractal_dsl.importing.functions import lowers, no, trailing
-from fractal_dsl.importing.refusal import Refusal
 
 
 @lowers("expand_as")
 def _expanded(b: Builder, x: Any, other: Any) -> Any:
-    return Expanded(x)
+    return x if isinstance(x, Lengths) else Expanded(x)
+
+
+@trailing("linalg_vector_norm")
+def _lengths(b: Builder, x: Any, p: float = 2, dim: Any = None, keepdim: bool = False, **named: Any) -> Any:
+    if p != 2 or not keepdim or not isinstance(dim, list | tuple) or len(dim) != 1:
+        return no(b, "this norm of vectors")
+    axis = int(dim[0])
+    return Lengths(x, axis if axis < 0 else axis + (b.folded if b.folded >= 0 else 1))
+
+
+@lowers("clamp_min")
+def _at_least(b: Builder, x: Any, least: float) -> Any:
+    if isinstance(x, Lengths):
+        return Lengths(x.ref, x.dim, float(least))
+    return b.layer("relu", x) if least == 0 else no(b, f"clamping to {least:g}")
 
 
 def _bare(x: Any) -> Any:
@@ -28,7 +42,8 @@ def _add(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> Any:
         case Ref():
             return b.join("sum", [x, y]) if x != y else b.layer("times", x, factor=2.0)
         case Held():
-            return _learned(b, "shift", first, second)
+            number = b.number(second)
+            return _learned(b, "shift", first, second) if number is None else _add(b, first, number)
         case int() | float():
             return b.layer("plus", first, term=float(second)) if second else first
         case _:
@@ -44,6 +59,16 @@ def _subtracted(b: Builder, x: Any, y: Any, alpha: float = 1, **named: Any) -> A
     return no(b, "this difference")
 
 
+@trailing("normalize")
+def _normalize(b: Builder, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Ref:
+    return normalized(b, x, dim, eps) if p == 2 else no(b, f"`normalize` with p={p:g}")
+
+
+def normalized(b: Builder, x: Ref, dim: int, eps: float) -> Ref:
+    """Vectors along an axis divided by their lengths."""
+    return b.layer("normalize", x, dim=dim if dim < 2 else dim - x.rank, eps=float(eps))
+
+
 @trailing("neg")
 def _negative(b: Builder, x: Any) -> Ref:
     return b.layer("times", x, factor=-1.0)
@@ -52,6 +77,8 @@ def _negative(b: Builder, x: Any) -> Ref:
 @trailing("div", "truediv", "itruediv")
 def _divided(b: Builder, x: Any, y: Any, **named: Any) -> Any:
     """A sum of n operands divided by n is their mean."""
+    if isinstance(y, Lengths) and y.ref == x and y.eps:
+        return normalized(b, x, y.dim, y.eps)
     if isinstance(y, Ref):
         return _multiplied(b, x, b.layer("power", y, exponent=-1.0))
     if not isinstance(y, int | float) or not y:
@@ -73,7 +100,8 @@ def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
         case Ref():
             return b.join("product", [x, y]) if x != y else b.layer("power", x, exponent=2.0)
         case Held():
-            return _learned(b, "scale", first, second)
+            number = b.number(second)
+            return _learned(b, "scale", first, second) if number is None else _multiplied(b, first, number)
         case int() | float():
             count = round(1 / second, 6) if second else 0
             whole = count == int(count) and count > 1
@@ -87,12 +115,10 @@ def _multiplied(b: Builder, x: Any, y: Any, **named: Any) -> Any:
 def _learned(b: Builder, op: str, x: Ref, value: Held) -> Ref:
     """A parameter that is added or multiplied: one number, one for each index of an axis, or one for each number."""
     noun = {"shift": "sum", "scale": "product"}[op]
-    if not value.name:
-        raise Refusal(f"`{noun}` has a constant operand", b.place)
     sizes = [1] * (x.rank - value.value.dim()) + [*value.value.shape]
     axes = [i for i, n in enumerate(sizes) if n != 1]
-    if len(sizes) != x.rank or 0 in axes:
-        return no(b, f"a {noun} with this parameter")
+    if not value.name or len(sizes) != x.rank or 0 in axes:
+        return b.join(noun, [x, value])
     whole = tuple(sizes[1:]) == x.out.shape
     if op == "shift" and len(x.out.shape) > 1 and whole:
         return b.layer("positions", x, {"weight": value.name})
@@ -102,7 +128,7 @@ def _learned(b: Builder, op: str, x: Ref, value: Held) -> Ref:
         axis = axes[0] if axes else 1
         if sizes[axis] == x.out.shape[axis - 1]:
             return b.layer(op, x, {"weight": value.name}, dim=axis if axis == 1 else axis - x.rank)
-    return no(b, f"a {noun} with this parameter")
+    return b.join(noun, [x, value])
 
 
 @trailing("pow")

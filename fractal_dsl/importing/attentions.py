@@ -206,7 +206,8 @@ def _moved(graph: PlainGraph, moves: list[int], x: torch.Tensor) -> torch.Tensor
             case "slice":
                 axis, stop = int(str(step.args["dim"])), step.args["stop"]
                 start = int(str(step.args["start"]))
-                x = x.narrow(axis, start, (x.shape[axis] if stop is None else int(str(stop))) - start)
+                part = slice(start, None if stop is None else int(str(stop)), int(str(step.args["step"])))
+                x = x[(slice(None),) * axis + (part,)]
             case _:
                 x = x.reshape(1, *step.out.shape)
     return x

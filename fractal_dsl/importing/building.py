@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import fx
 
 from fractal_dsl.importing.modules import with_defaults
 from fractal_dsl.importing.plain import INPUT, Place, PlainGraph, Step
@@ -30,11 +31,12 @@ class Ref:
 @dataclass(frozen=True, eq=False)
 class Held:
     """A tensor that does not depend on the input. ``name`` is that of a parameter or buffer with the same elements in
-    the same order, or empty. ``made`` tells how it was computed from others, if that is known."""
+    the same order, or empty. ``made`` tells how it was computed from others, if that is known. ``node`` computes it."""
 
     value: torch.Tensor
     name: str = ""
     made: Scaled | Standard | Relative | None = None
+    node: fx.Node | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ class Padded:
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """The lengths of a step's vectors along an axis, at least ``eps``, by which they are about to be divided."""
+
+    ref: Ref
+    dim: int
+    eps: float = 0.0
+
+
+@dataclass(frozen=True)
 class Expanded:
     """A step with axes of size 1 repeated, as a sum or a product that is about to read it does by itself."""
 
@@ -85,13 +96,19 @@ class Stacked:
 
 
 class Builder:
-    """Adds steps to a plain graph. ``place`` is that of the operation at hand."""
+    """Adds steps to a plain graph. ``place`` is that of the operation at hand, and ``folded`` the number of axes of its
+    steps that are folded into the batch in the module; -1 if the module has no batch there. ``operand`` makes a step of
+    a tensor that does not depend on the input, to be read beside a step of a rank, and ``number`` tells the number that
+    such a tensor has everywhere."""
 
     def __init__(self, input: Tensor, batch: int) -> None:
         self.steps = [Step(INPUT, {}, (), input)]
         self.place = Place()
         self.batch = batch
         self.settled: dict[Any, tuple[Ref, int]] = {}
+        self.folded = 0
+        self.operand: Callable[[Held, int], Ref | None] = lambda held, rank: None
+        self.number: Callable[[Held], float | None] = lambda held: None
 
     @property
     def input(self) -> Ref:
@@ -115,9 +132,13 @@ class Builder:
 
     def join(self, op: str, operands: Sequence[Any], tensors: Mapping[str, str] | None = None, **args: OpValue) -> Ref:
         """Add a join of several tensors; of one, it is that tensor. Raises Refusal."""
-        refs = [o for o in operands if isinstance(o, Ref)]
-        if len(refs) < len(operands):
-            raise Refusal(f"`{op}` has a constant operand", self.place)
+        rank = max([o.rank for o in operands if isinstance(o, Ref)], default=0)
+        refs: list[Ref] = []
+        for operand in operands:
+            ref = self.operand(operand, rank) if isinstance(operand, Held) and rank else operand
+            if not isinstance(ref, Ref):
+                raise Refusal(f"`{op}` has a constant operand", self.place)
+            refs.append(ref)
         if len(refs) == 1:
             return refs[0]
         if op not in JOINS:

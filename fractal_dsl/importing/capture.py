@@ -103,9 +103,14 @@ def unchanged(module: nn.Module) -> Generator[None]:
     before = [(m, dict(vars(m)), dict(_buffers(m))) for m in module.modules()]
     names = {id(m): path for path, m in module.named_modules()}
     saved = [(b, b.clone(), b._version) for _, _, buffers in before for b in buffers.values() if b is not None]
+    own = vars(nn.Module()).keys()
+    caches = [(d, dict(d)) for m in module.modules() for k, d in vars(m).items() if type(d) is dict and k not in own]
     try:
         yield
     finally:
+        for held, content in caches:
+            held.clear()
+            held.update(content)
         changed: list[tuple[nn.Module, str]] = []
         for inner, attributes, buffers in before:
             for name, value in buffers.items():

@@ -135,9 +135,8 @@ def _cat(b: Builder, tensors: Any, dim: int = 0, **named: Any) -> Any:
         token = tensors[0]
         if token.name and tensors[1].rank == 3 and token.value.shape[1:] == (1, tensors[1].out.shape[1]):
             return b.layer("class_token", tensors[1], {"weight": token.name})
-    if not all(isinstance(t, Ref) for t in tensors):
-        raise Refusal("`concat` has a constant operand", b.place)
-    dim = dim + tensors[0].rank if dim < 0 else dim
+    rank = next((t.rank for t in tensors if isinstance(t, Ref)), 0)
+    dim = dim + rank if dim < 0 else dim
     if dim == 0:
         raise Refusal("concatenating along the batch has no counterpart in the language", b.place)
     return b.join("concat", list(tensors), dim=dim)

@@ -90,12 +90,24 @@ class _Decomposition:
 
     def where(self, top: int, number: int) -> Where:
         """A join whose branches have steps in common, which get names."""
-        inside = self.regions.within(top, number)
-        ends = [end for first, end in self.values if first == top and inside >> end & 1]
-        named = sorted(value for end in ends for value in self.values[top, end])
+        named = sorted(self._named(top, number))
         names = dict(zip(named, _names(len(named)), strict=True))
         values = tuple([self.expression(top, value, names, value) for value in named])
         return Where(self.expression(top, number, names, number), tuple(names.values()), values)
+
+    def _named(self, top: int, number: int) -> set[int]:
+        """The steps of a part that need names: its own, and those of the parts inside that read some of them."""
+        inside = self.regions.within(top, number)
+        parts = {part: values for part, values in self.values.items() if inside >> part[1] & 1}
+        result = {value for (first, _), values in parts.items() if first == top for value in values}
+        count = -1
+        while len(result) != count:
+            count = len(result)
+            for (first, end), values in parts.items():
+                within = self.regions.within(first, end) & ~(1 << end)
+                if first != top and inside >> first & 1 and any(within >> value & 1 for value in result):
+                    result.update(values)
+        return result
 
     def expression(self, top: int, number: int, names: Mapping[int, str], this: int) -> Chain:
         """A step as a block on the input of the body at hand, by the values that it mentions."""

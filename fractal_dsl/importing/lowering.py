@@ -11,14 +11,15 @@ from torch._ops import OpOverload
 from torch.nn import functional as F
 
 from fractal_dsl.importing import arithmetic, products, rearranging, reductions, shaping, weighted
-from fractal_dsl.importing.building import Builder, Expanded, Held, Padded, Ref, Stacked
+from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
 from fractal_dsl.importing.functions import FUNCTIONS, MOVING, TRAILING
 from fractal_dsl.importing.modules import OUTPUTS, is_known, is_trailing, module_to_layer
 from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
-from fractal_dsl.importing.views import View, folded_view, plain, settled
+from fractal_dsl.importing.replaying import Replays, arguments
+from fractal_dsl.importing.views import View, aligned, folded_view, has_batch, plain, settled
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
@@ -55,6 +56,8 @@ class _Lowering(fx.Interpreter):
         self.names = {id(t): name for name, t in reversed(state)}
         self.first = {name: self.names[id(t)] for name, t in state}  # one name for tensors with several
         self.returned: Any = None
+        self.replays = Replays(self.builder, module, self.values, self._name, self._replayed)
+        self.builder.operand, self.builder.number = self.replays.operand, self.replays.number
         self.extra_traceback = False
 
     def run_node(self, n: fx.Node) -> Any:
@@ -81,25 +84,21 @@ class _Lowering(fx.Interpreter):
             raise Refusal(f"it returns {count} values; a net has one output" if count else "its output is a constant")
         return value
 
-    def _value(self, node: fx.Node) -> Any:
-        return _Value(self.values[node])
-
     def _lowered(self, n: fx.Node, real: Any) -> Any:
-        given = fx.map_arg((n.args, n.kwargs), self._value)
-        args, kwargs = _unwrapped(given)
+        args, kwargs = arguments(n, self.values)
         match n.op:
             case "placeholder":
                 return self.builder.input
             case "get_attr":
-                return Held(real, self.names.get(id(real), "")) if isinstance(real, torch.Tensor) else real
+                return Held(real, self.names.get(id(real), ""), node=n) if isinstance(real, torch.Tensor) else real
             case "output":
                 self.returned = args[0]
                 return None
             case _:
                 pass
         name = self._name(n)
-        if not any(isinstance(v, Ref | View | Stacked | Padded | Expanded) for v in _leaves((args, kwargs))):
-            return _constant(name, real, [v for v in _leaves((args, kwargs)) if isinstance(v, Held)], args, kwargs)
+        if not any(isinstance(v, Ref | View | Stacked | Padded | Expanded | Lengths) for v in _leaves((args, kwargs))):
+            return _constant(n, name, real, args, kwargs)
         if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
             raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)
         if not any(isinstance(v, torch.Tensor) for v in _leaves(real)):
@@ -124,10 +123,11 @@ class _Lowering(fx.Interpreter):
         if lower is None:
             raise Refusal(f"`{name}` has no counterpart in the language", self.builder.place)
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
-        folded = 0
+        self.builder.folded = folded = 0
         if name in TRAILING:
             (first, args, kwargs), folded = self._settled((first, args, kwargs))
             args, kwargs = self._moved_axis(name, args, kwargs, folded)
+            self.builder.folded = folded
         elif name not in MOVING:
             first, args, kwargs = _changed((first, args, kwargs), lambda v: plain(self.builder, v))
         try:
@@ -136,6 +136,10 @@ class _Lowering(fx.Interpreter):
         except (TypeError, ValueError, AttributeError, KeyError, AssertionError) as error:
             reason = f"this use of `{name}` has no counterpart in the language"
             raise Refusal(reason, self.builder.place) from error
+
+    def _replayed(self, n: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a node makes of other arguments than its own."""
+        return self._called(n, self._name(n), args, kwargs)
 
     def _module_of_view(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A module, which may be called with examples that other axes are folded into."""
@@ -154,19 +158,30 @@ class _Lowering(fx.Interpreter):
 
     def _moved_axis(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], folded: int) -> Any:
         """The arguments for a step whose first axes, behind the batch, are folded into it in the module."""
-        if not folded or name not in ("softmax", "log_softmax", "glu"):
+        if not folded or name not in ("softmax", "log_softmax", "glu", "normalize"):
             return args, kwargs
-        dim = kwargs.pop("dim", args[1] if len(args) > 1 else -1)
-        if dim == 0:
+        at = 2 if name == "normalize" else 1
+        dim = kwargs.pop("dim", args[at] if len(args) > at else 1 if name == "normalize" else -1)
+        if dim == 0 and folded > 0:
             raise Refusal(f"`{name}` over the batch", self.builder.place)
-        return args[:1], {**kwargs, "dim": dim + folded if dim > 0 else dim}
+        return args[:1], {**kwargs, "dim": dim + (folded if folded > 0 else 1) if dim >= 0 else dim}
 
     def _settled(self, given: Any) -> tuple[Any, int]:
         """Arguments whose tensors have the batch first, alone or with some axes folded into it, and how many."""
-        counts = {settled(self.builder, v)[1] for v in _leaves(given) if isinstance(v, Ref | View)}
+        tensors = [v for v in _leaves(given) if isinstance(v, Ref | View)]
+        batched = [settled(self.builder, v) for v in tensors if has_batch(v)]
+        counts = {folded for _, folded in batched}
         if len(counts) > 1:
             raise Refusal("an operation on tensors of which one has axes folded into the batch", self.builder.place)
-        return _changed(given, lambda v: settled(self.builder, v)[0]), counts.pop() if counts else 0
+        if len(batched) == len(tensors):
+            return _changed(given, lambda v: settled(self.builder, v)[0]), counts.pop() if counts else 0
+        if counts:
+            rank, folded = max(ref.rank for ref, _ in batched), counts.pop()
+        else:
+            rank, folded = max(v.rank for v in tensors), 0
+            if any(v.rank < rank or v.axes[0] != () for v in tensors if isinstance(v, View)):
+                rank, folded = rank + 1, -1
+        return _changed(given, lambda v: aligned(self.builder, v, rank, folded)), folded
 
     def _module(self, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         module = self.module.get_submodule(path)
@@ -229,29 +244,6 @@ class _Lowering(fx.Interpreter):
             raise Refusal(reason, self.builder.place)
 
 
-class _Value:
-    """Keeps ``fx.map_arg`` from looking into a value."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-def _unwrapped(value: Any) -> Any:
-    match value:
-        case _Value():
-            return value.value
-        case dict():
-            return {key: _unwrapped(item) for key, item in value.items()}
-        case slice():
-            return slice(*[_unwrapped(v) for v in (value.start, value.stop, value.step)])
-        case list():
-            return [_unwrapped(item) for item in value]
-        case tuple():
-            return tuple([_unwrapped(item) for item in value])
-        case _:
-            return value
-
-
 def _leaves(value: Any) -> Iterator[Any]:
     match value:
         case dict():
@@ -278,15 +270,16 @@ def _changed(value: Any, change: Callable[[View], Any]) -> Any:
             return value
 
 
-def _constant(name: str, real: Any, held: list[Held], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def _constant(n: fx.Node, name: str, real: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The result of an operation on constants. A view of all elements of one weight is still that weight."""
     if not isinstance(real, torch.Tensor):
         return _held_inside(real)
+    held = [v for v in _leaves((args, kwargs)) if isinstance(v, Held)]
     if held and (made := computed(name, real, held, args, kwargs)) is not None:
-        return Held(real, "", made)
+        return Held(real, "", made, n)
     row = real[0] if real.dim() and len(real) and not real.stride(0) else real  # expanded to the batch
     same = [h for h in held if h.name and h.value.data_ptr() == real.data_ptr() and h.value.numel() == row.numel()]
-    return Held(real, same[0].name if same and row.is_contiguous() else "")
+    return Held(real, same[0].name if same and row.is_contiguous() else "", node=n)
 
 
 def _held_inside(real: Any) -> Any:

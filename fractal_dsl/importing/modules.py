@@ -10,7 +10,7 @@ from torch import nn
 
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.ops import LAYERS, REQUIRED, OpValue, Tensor
-from fractal_dsl.runtime import layers
+from fractal_dsl.runtime import distances, layers
 
 _RECURRENT: dict[type[nn.Module], str] = {nn.RNN: "rnn", nn.LSTM: "lstm", nn.GRU: "gru"}
 _OURS = {
@@ -20,6 +20,10 @@ _OURS = {
     layers.Attention: "attention",
     layers.ChannelShuffle: "channel_shuffle",
     layers.Scale: "scale",
+    distances.LearnedTensor: "parameter",
+    distances.Distances: "distances",
+    distances.Pairs: "pairs",
+    distances.UnitVectors: "normalize",
     nn.ChannelShuffle: "channel_shuffle",
 }
 _BY_NAME = {name.lower(): cls for name, cls in vars(nn).items() if isinstance(cls, type)}
@@ -99,6 +103,9 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
             inner = module.attention
             values = {"num_heads": inner.num_heads, "dropout": float(inner.dropout)}
             values |= {"bias": _has(inner, "in_proj_bias"), "causal": module.causal, "window": module.window}
+        case distances.Distances() | distances.Pairs():
+            sizes = ("window_size", "extent")
+            values = {k: v[0] if k in sizes and v is not None and len({*v}) == 1 else v for k, v in values.items()}
         case _:
             pass
     return name, {key: plain(value, kind_of(name, key), x) for key, value in values.items()}

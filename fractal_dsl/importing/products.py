@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fractal_dsl.importing.building import Builder, Held, Ref, Relative
-from fractal_dsl.importing.functions import lowers, no, trailing
+from fractal_dsl.importing.functions import lowers, trailing
 from fractal_dsl.importing.modules import plain
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.views import permuted, reshaped
@@ -16,8 +16,6 @@ from fractal_dsl.importing.weighted import causal_mask, weights
 
 @trailing("matmul", "bmm")
 def _matmul(b: Builder, x: Any, y: Any) -> Any:
-    if not isinstance(x, Ref) or not isinstance(y, Ref):
-        return no(b, "a product with this constant matrix")
     return b.join("matmul", [x, y])
 
 
@@ -45,10 +43,11 @@ def _attend(
         raise Refusal("attention of heads that share keys has no counterpart in the language here", b.place)
     if isinstance(attn_mask, Held):
         length = query.out.shape[-2]
-        if length != key.out.shape[-2] or not causal_mask(_hidden(attn_mask.value), length):
+        if length == key.out.shape[-2] and causal_mask(_hidden(attn_mask.value), length):
+            is_causal, attn_mask = True, None
+        elif attn_mask.value.dtype == torch.bool:
             raise Refusal("attention with a mask other than a causal one", b.place)
-        is_causal, attn_mask = True, None
-    if isinstance(attn_mask, Ref):
+    if attn_mask is not None:
         operands.append(attn_mask)
     usual = scale is None or abs(scale * query.out.shape[-1] ** 0.5 - 1) < 1e-6
     return b.join("attend", operands, scale=None if usual or scale is None else float(scale), causal=is_causal)

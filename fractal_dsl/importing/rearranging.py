@@ -6,10 +6,13 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from fractal_dsl.importing.building import Builder, Ref
+import torch
+
+from fractal_dsl.importing.building import Builder, Expanded, Held, Ref
+from fractal_dsl.importing.constants import pairs_of
 from fractal_dsl.importing.functions import moves
 from fractal_dsl.importing.refusal import Refusal
-from fractal_dsl.importing.views import View, permuted, plain, regrouped, reshaped, simple, view_of
+from fractal_dsl.importing.views import View, has_batch, permuted, plain, regrouped, reshaped, simple, view_of
 
 
 @moves("permute")
@@ -37,7 +40,7 @@ def _turned(b: Builder, x: Any) -> Any:
 @moves("view", "reshape", "_unsafe_view")
 def _view(b: Builder, x: Any, *shape: Any, **named: Any) -> Any:
     given = [int(s) for s in (shape[0] if shape and isinstance(shape[0], list | tuple) else shape)]
-    total = b.batch * prod(view_of(x).ref.out.shape)
+    total = prod(view_of(x).shape(b.batch))
     known = prod(s for s in given if s != -1)
     wanted = [total // known if s == -1 else s for s in given]
     if wanted[:1] == [b.batch] and view_of(x).axes[:1] == ((0,),):
@@ -61,6 +64,54 @@ def _flatten(b: Builder, x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     view = view_of(x)
     merged = tuple([a for axis in view.axes[start : end + 1] for a in axis])
     return simple(b, View(view.ref, (*view.axes[:start], merged, *view.axes[end + 1 :])))
+
+
+@moves("expand", "broadcast_to")
+def _expand(b: Builder, x: Any, *sizes: Any, **named: Any) -> Any:
+    """Along the batch, a tensor without it gets it. Other axes of size 1 are repeated by what reads them."""
+    given = [*sizes[0]] if sizes and isinstance(sizes[0], list | tuple) else [*sizes]
+    view = view_of(x)
+    axes = ((),) * (len(given) - x.rank) + view.axes
+    before = [1] * (len(given) - x.rank) + [*view.shape(b.batch)]
+    grown = [i for i, (size, old) in enumerate(zip(given, before, strict=True)) if size not in (-1, old)]
+    if not grown:
+        return simple(b, View(view.ref, axes))
+    if grown == [0] and given[0] == b.batch and axes[0] == () and not has_batch(view):
+        return simple(b, View(view.ref, ((0,), *axes[1:])))
+    if isinstance(x, Ref) and len(given) == x.rank:
+        return Expanded(x)
+    raise Refusal(f"expanding to {given} has no counterpart in the language", b.place)
+
+
+@moves("repeat")
+def _repeat(b: Builder, x: Any, *counts: Any) -> Any:
+    given = [*counts[0]] if counts and isinstance(counts[0], list | tuple) else [*counts]
+    if any(n != 1 for n in given[1:]) or len(given) != x.rank:
+        raise Refusal(f"repeating by {given} has no counterpart in the language", b.place)
+    return _expand(b, x, given[0] * view_of(x).shape(b.batch)[0], *[-1] * (len(given) - 1))
+
+
+def gathered(b: Builder, view: View, given: list[Any]) -> View:
+    """The rows of a table that a constant index names: those of the pairs of pixels in a window."""
+    at = next(i for i, part in enumerate(given) if isinstance(part, Held))
+    others = [i for i, part in enumerate(given) if i != at and part not in (slice(None), None)]
+    index = given[at].value
+    args = pairs_of(index, view.shape(b.batch)[at]) if not has_batch(view) and not others else None
+    if args is None or None in given or index.dtype != torch.int64:
+        raise Refusal("this index of a tensor has no counterpart in the language", b.place)
+    rest = [axis for i, axis in enumerate(view.axes) if i != at]
+    order = [*view.axes[at], *[a for axis in rest for a in axis]]
+    sizes = [prod(view.ref.out.shape[a - 1] for a in axis) for axis in (view.axes[at], *rest)]
+    table = reshaped(b, permuted(b, view.ref, order), [sizes[0], prod(sizes[1:])])
+    ref = b.layer("pairs", table, {}, **args)
+    ref = reshaped(b, ref, [*ref.out.shape[:2], *sizes[1:]]) if len(sizes) != 2 else ref
+    axes = [(i,) for i in range(3, ref.rank)]
+    return View(ref, (*axes[:at], *([(1, 2)] if index.dim() == 1 else [(1,), (2,)]), *axes[at:]))
+
+
+@moves("index")
+def _index(b: Builder, x: Any, indices: Any) -> Any:
+    return _getitem(b, x, tuple([slice(None) if i is None else i for i in indices]))
 
 
 @moves("squeeze")
@@ -97,6 +148,8 @@ def _getitem(b: Builder, x: Any, index: Any) -> Any:
         given[at : at + 1] = [slice(None)] * (x.rank - axes)
     if isinstance(x, Ref) and x.rank == 3 and given in ([slice(None), -1], [slice(None), -1, slice(None)]):
         return b.layer("last_step", x)
+    if any(isinstance(part, Held) for part in given):
+        return gathered(b, view_of(x), given)
     view, kept, dropped, axis = view_of(x), list[tuple[int, ...]](), set[int](), 0
     for part in given:
         if part is None:
@@ -124,9 +177,10 @@ def _part(b: Builder, view: View, group: tuple[int, ...], part: Any, index: Any)
     if alone and isinstance(part, int) and not isinstance(part, bool):
         start = part % ref.out.shape[group[0] - 1]
         return View(sliced(b, ref, group[0], start, start + 1), view.axes)
-    if alone and isinstance(part, slice) and part.step in (None, 1):
-        start, stop, _ = part.indices(ref.out.shape[group[0] - 1])
-        return View(sliced(b, ref, group[0], start, stop), view.axes)
+    if alone and isinstance(part, slice):
+        start, stop, step = part.indices(ref.out.shape[group[0] - 1])
+        if step > 0:
+            return View(sliced(b, ref, group[0], start, stop, step), view.axes)
     raise Refusal(f"the index {index} has no counterpart in the language", b.place)
 
 
@@ -138,12 +192,12 @@ def _without(b: Builder, view: View, dropped: set[int]) -> Ref | View:
     return simple(b, View(ref, tuple([tuple([new[a] for a in axis]) for axis in view.axes])))
 
 
-def sliced(b: Builder, x: Ref, axis: int, start: int, stop: int) -> Ref:
+def sliced(b: Builder, x: Ref, axis: int, start: int, stop: int, step: int = 1) -> Ref:
     """A part of an axis of a step."""
     whole = x.out.shape[axis - 1]
-    if (start, stop) == (0, whole):
+    if (start, stop, step) == (0, whole, 1):
         return x
-    return b.layer("slice", x, dim=axis, start=start, stop=None if stop == whole else stop)
+    return b.layer("slice", x, dim=axis, start=start, stop=None if stop == whole else stop, step=step)
 
 
 @moves("chunk")

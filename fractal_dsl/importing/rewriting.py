@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractal_dsl.importing.attentions import attends, self_attention
 from fractal_dsl.importing.plain import Place, PlainGraph, Step, renumbered
 from fractal_dsl.importing.regions import Regions
+from fractal_dsl.importing.sources import attached
 from fractal_dsl.ops import JOINS, Tensor
 
 
@@ -206,6 +207,7 @@ def _joined(step: Step, operands: list[int], steps: list[Step]) -> Tensor:
 _REWRITES = (
     attends,
     self_attention,
+    attached,
     _global_pooling,
     _channel_norms,
     _channel_shuffles,

@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from fractal_dsl.importing.building import Builder, Padded, Ref
-from fractal_dsl.importing.functions import lowers
+from fractal_dsl.importing.functions import lowers, trailing
 from fractal_dsl.importing.refusal import Refusal
 
 
-@lowers("pad")
+@trailing("pad")
 def _pad(b: Builder, x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Ref | Padded:
     sides = [int(p) for p in pad]
     rank = x.rank - 2
     if mode == "constant" and value == float("-inf") and len(sides) == 2 * rank and not any(sides[::2]):
         return Padded(x, tuple(sides[1::2][::-1])) if any(sides) else x
-    if mode != "constant" or value or rank not in (1, 2, 3) or any(sides[2 * rank :]) or min(sides) < 0:
+    if mode != "constant" or rank not in (1, 2, 3) or any(sides[2 * rank :]) or min(sides) < 0:
         raise Refusal(f"padding by {sides} with mode {mode!r} has no counterpart in the language", b.place)
     sides = (sides + [0] * 2 * rank)[: 2 * rank]
     if not any(sides):
         return x
-    return b.layer(f"zeropad{rank}d", x, padding=sides[0] if len({*sides}) == 1 else tuple(sides))
+    padding = sides[0] if len({*sides}) == 1 else tuple(sides)
+    if value:
+        return b.layer(f"constantpad{rank}d", x, padding=padding, value=float(value))
+    return b.layer(f"zeropad{rank}d", x, padding=padding)
 
 
 @lowers("roll")

@@ -37,7 +37,8 @@ def view_of(x: Ref | View) -> View:
 
 
 def settled(b: Builder, x: Ref | View) -> tuple[Ref, int]:
-    """A step with its axes in their order, and the number of its axes that share the first one with the batch.
+    """A step with its axes in their order, and the number of its axes that share the first one with the batch. It is -1
+    for a tensor without the batch, unless its first axis has size 1 and stands for it.
 
     Raises Refusal if the batch does not come first."""
     if isinstance(x, Ref):
@@ -47,8 +48,36 @@ def settled(b: Builder, x: Ref | View) -> tuple[Ref, int]:
     return b.settled[x]
 
 
+def has_batch(x: Ref | View) -> bool:
+    """Whether a tensor has the batch among its axes. One that depends on weights only has not."""
+    return isinstance(x, Ref) or any(0 in axis for axis in x.axes)
+
+
+def aligned(b: Builder, x: Ref | View, rank: int, folded: int) -> Ref:
+    """A tensor as an operand beside one of a rank with ``folded`` axes folded into the batch: axes of size 1 come
+    first. Raises Refusal if it has more axes, or another size along the batch."""
+    if has_batch(x):
+        ref, own = settled(b, x)
+        if own != folded or ref.rank != rank:
+            raise Refusal("an operation on tensors of different axes has no counterpart in the language", b.place)
+        return ref
+    assert isinstance(x, View)
+    sizes = [*x.shape(b.batch)]
+    if folded >= 0 and len(sizes) == rank - folded:
+        if sizes[0] != 1:
+            raise Refusal("an operation of weights and examples of a mini-batch", b.place)
+        sizes = sizes[1:]
+    if len(sizes) > rank - 1 - max(folded, 0):
+        raise Refusal("an operation on tensors of different axes has no counterpart in the language", b.place)
+    order = [a for axis in x.axes for a in axis]
+    return reshaped(b, permuted(b, x.ref, order), [1] * (rank - 1 - len(sizes)) + sizes)
+
+
 def _settled(b: Builder, x: View) -> tuple[Ref, int]:
     order = [a for axis in x.axes for a in axis]
+    if not has_batch(x):
+        folded = 0 if x.axes[:1] == ((),) else -1
+        return reshaped(b, permuted(b, x.ref, order), x.shape(b.batch)[folded + 1 :]), folded
     if order[:1] != [0]:
         raise Refusal("an operation whose first axis is not the batch has no counterpart in the language", b.place)
     ref, folded = permuted(b, x.ref, order[1:]), len(x.axes[0]) - 1
@@ -69,6 +98,8 @@ def folded_view(ref: Ref, folded: int) -> Ref | View:
     """The tensor whose first axis is the batch and some axes of a step."""
     if not folded:
         return ref
+    if folded < 0:
+        return View(ref, tuple([(a,) for a in range(1, ref.rank)]))
     return View(ref, (tuple(range(folded + 1)), *[(a,) for a in range(folded + 1, ref.rank)]))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
 from fractal_dsl.ops.arithmetic import arithmetic, learned
 from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool, std_conv
+from fractal_dsl.ops.distances import distances, pairs, parameter
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import TIED_EMBEDDING, UNEMBED, attention, embedding, linear, project, window_attention
@@ -23,6 +24,7 @@ from fractal_dsl.ops.norms import (
     layer_norm,
     layer_norm_2d,
     local_response_norm,
+    normalize,
     rms_norm,
 )
 from fractal_dsl.ops.rearranging import SPLIT, channel_shuffle, permute, pixel_unshuffle, reshape, roll, slice_
@@ -32,6 +34,7 @@ from fractal_dsl.ops.reshaping import (
     NORMALISE,
     PLACE,
     RESTORE,
+    constant_pad,
     flatten,
     pixel_shuffle,
     transpose,
@@ -86,6 +89,7 @@ _ALL: tuple[OpSpec, ...] = (
     arithmetic("plus", "term"),
     arithmetic("power", "exponent"),
     local_response_norm(),
+    normalize(),
     *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
     linear(),
     flatten(),
@@ -98,6 +102,9 @@ _ALL: tuple[OpSpec, ...] = (
     embedding(),
     positions(),
     class_token(),
+    parameter(),
+    distances(),
+    pairs(),
     last_step(),
     sequence_mean(),
     attention(),
@@ -107,6 +114,7 @@ _ALL: tuple[OpSpec, ...] = (
     project(),
     upsample(),
     *(zero_pad(r) for r in _RANKS),
+    *(constant_pad(r) for r in _RANKS),
     pixel_shuffle(),
     pixel_unshuffle(),
     IDENTITY,

@@ -149,6 +149,20 @@ def local_response_norm() -> OpSpec:
     )
 
 
+def normalize() -> OpSpec:
+    """``normalize``: vectors along axis ``dim`` divided by their length, which is at least ``eps``. The shape stays."""
+    params = (OpParam("dim", "int", 1), OpParam("eps", "float", 1e-12, low=SMALL, high=1))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("normalize", x)
+        dim = integer(args, "dim")
+        if dim == 0 or not -len(x.shape) <= dim <= len(x.shape):
+            raise ShapeError(f"`normalize` has no axis {dim} in {x} (axis 0 is the batch)")
+        return x
+
+    return OpSpec("normalize", params, out, lambda x, a: constructor("UnitVectors", params, a), free, "norm")
+
+
 def dropout(suffix: str) -> OpSpec:
     """``dropout``, and ``dropout1d`` to ``dropout3d``, which drop whole channels. The shape stays."""
     name = f"dropout{suffix}"

@@ -51,7 +51,8 @@ def reshape() -> OpSpec:
 
 
 def slice_() -> OpSpec:
-    """``slice``: a part of an axis, from ``start`` to before ``stop``, which count from the end if negative."""
+    """``slice``: every ``step``-th number of an axis from ``start`` to before ``stop``, which count from the end if
+    negative."""
 
     def bounds(x: Tensor, args: Args) -> tuple[int, int, int]:
         axis = axis_of(x, integer(args, "dim"))
@@ -66,10 +67,14 @@ def slice_() -> OpSpec:
 
     def out(x: Tensor, args: Args) -> Tensor:
         axis, first, last = bounds(x, args)
-        return Tensor(x.dtype, (*x.shape[: axis - 1], last - first, *x.shape[axis:]))
+        return Tensor(x.dtype, (*x.shape[: axis - 1], len(range(first, last, integer(args, "step"))), *x.shape[axis:]))
+
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        step = integer(args, "step")
+        return TorchModule("Slice", bounds(x, args), (("step", step),) if step != 1 else ())
 
     params = (OpParam("dim", "int"), OpParam("start", "int", 0), OpParam("stop", "int", None))
-    return OpSpec("slice", params, out, lambda x, a: TorchModule("Slice", bounds(x, a)), free, "shape")
+    return OpSpec("slice", (*params, OpParam("step", "int", 1, low=1)), out, torch, free, "shape")
 
 
 def _split() -> OpSpec:

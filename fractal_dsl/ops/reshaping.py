@@ -84,12 +84,18 @@ def _scaled(size: int, factor: OpValue) -> int:
 
 
 def zero_pad(rank: int) -> OpSpec:
-    """``zeropad1d`` to ``zeropad3d``: [channels, …] with ``rank`` axes to larger ones.
+    """``zeropad1d`` to ``zeropad3d``: [channels, …] with ``rank`` axes to larger ones."""
+    return _pad(f"zeropad{rank}d", f"nn.ZeroPad{rank}d", rank)
 
-    ``padding`` is one number for all sides, or two for each axis, the last axis first.
-    """
-    name = f"zeropad{rank}d"
-    params = (OpParam("padding", "sides", low=0),)
+
+def constant_pad(rank: int) -> OpSpec:
+    """``constantpad1d`` to ``constantpad3d``: ``zeropad`` with another number than zero."""
+    return _pad(f"constantpad{rank}d", f"nn.ConstantPad{rank}d", rank, OpParam("value", "float"))
+
+
+def _pad(name: str, target: str, rank: int, *value: OpParam) -> OpSpec:
+    """A padding. ``padding`` is one number for all sides, or two for each axis, the last axis first."""
+    params = (OpParam("padding", "sides", low=0), *value)
 
     def out(x: Tensor, args: Args) -> Tensor:
         axes = spatial(name, x, rank)
@@ -98,7 +104,7 @@ def zero_pad(rank: int) -> OpSpec:
         shape = [size + a + b for size, (a, b) in zip(reversed(axes), pairs, strict=True)]
         return Tensor("f32", (x.shape[0], *reversed(shape)))
 
-    return OpSpec(name, params, out, lambda x, a: constructor(f"nn.ZeroPad{rank}d", params, a), free, "shape", rank)
+    return OpSpec(name, params, out, lambda x, a: constructor(target, params, a), free, "shape", rank)
 
 
 def pixel_shuffle() -> OpSpec:

@@ -36,7 +36,7 @@ from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
 from fractal_dsl.graph.passes.raw_ends import normalise_input, raw_ends, restore_output
-from fractal_dsl.runtime import drops, layers, tensors
+from fractal_dsl.runtime import distances, drops, layers, tensors
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
 from fractal_dsl.runtime.module import FractalModule
@@ -47,7 +47,7 @@ from fractal_dsl.stored.spec import Stored, open_stored
 _HELPERS = {
     **{
         name: inspect.getsource(cls)
-        for file in (layers, tensors)
+        for file in (layers, tensors, distances)
         for name, cls in vars(file).items()
         if inspect.isclass(cls)
     },

@@ -15,7 +15,7 @@ from fractal_dsl.graph.passes.assign_columns import mangle
 from fractal_dsl.ops import TorchModule
 from fractal_dsl.ops.foreign_python import load_class
 from fractal_dsl.plans.plan import FULL
-from fractal_dsl.runtime import layers, tensors
+from fractal_dsl.runtime import distances, layers, tensors
 from fractal_dsl.runtime.batchnorm import ROUTED, Routed
 from fractal_dsl.runtime.cloning import Template, can_clone
 from fractal_dsl.runtime.joins import REDUCTIONS, join_broadcast, join_concat
@@ -103,7 +103,7 @@ def make_module(spec: TorchModule, columns: int = 0) -> nn.Module:
     return cls(*spec.args, **dict(spec.kwargs))
 
 
-_OURS: dict[str, Any] = {**vars(layers), **vars(tensors)}
+_OURS: dict[str, Any] = {**vars(layers), **vars(tensors), **vars(distances)}
 
 
 def module_tree(modules: Mapping[str, nn.Module]) -> nn.Module:

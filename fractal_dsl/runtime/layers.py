@@ -81,13 +81,15 @@ class Reshape(nn.Module):
 
 
 class Slice(nn.Module):
-    """A part of an axis, from ``start`` to before ``stop``; axis 0 is the batch."""
+    """Every ``step``-th number of an axis, from ``start`` to before ``stop``; axis 0 is the batch."""
 
-    def __init__(self, dim: int, start: int, stop: int) -> None:
+    def __init__(self, dim: int, start: int, stop: int, step: int = 1) -> None:
         super().__init__()
-        self.dim, self.start, self.stop = dim, start, stop
+        self.dim, self.start, self.stop, self.step = dim, start, stop, step
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.step != 1:
+            return x[(slice(None),) * self.dim + (slice(self.start, self.stop, self.step),)]
         return x.narrow(self.dim, self.start, self.stop - self.start)
 
 

@@ -90,6 +90,18 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x + a["by"]
         case "power":
             return x ** a["by"]
+        case "parameter":
+            return m.weight.expand(len(x), *m.weight.shape)
+        case "pairs":  # of one pixel with itself
+            return x[:, None]
+        case "normalize":
+            return x / x.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-12)
+        case "thinned":
+            return x[:, :, ::2]
+        case "thin":
+            return x[..., ::2]
+        case "constantpad":
+            return F.pad(x, (1, 1) * rank, value=0.5)
         case "turn":
             return x.transpose(-2, -1)
         case "stdconv":

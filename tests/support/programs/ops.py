@@ -66,7 +66,8 @@ class Ops(Numbers):
             apart = self.op("pixelunshuffle(2)", "pixelunshuffle")
             options.append(self.flow(doubled, apart, conv(f"{o}, 1", [1, 1], [0, 0])))
         options.append(self.op(f"convtranspose{r}d({o}, 3, padding=1{tail})", "convtranspose", out=out))
-        padded = self.op(f"zeropad{r}d(1)", "zeropad")
+        pads = [self.op(f"zeropad{r}d(1)", "zeropad"), self.op(f"constantpad{r}d(1, 0.5)", "constantpad")]
+        padded = self.pick(pads)
         options.append(self.flow(padded, conv(f"{o}, 3", [3] * r, [0] * r)))
         return self.pick(options)
 
@@ -86,6 +87,7 @@ class Ops(Numbers):
             self.flow(self.op("times(0.5)", "times", by=0.5), self.op("plus(0.25)", "plus", by=0.25)),
             self.flow(self.op("sigmoid", "sigmoid"), self.op("power(0.5)", "power", by=0.5)),
             self.op("slice(-1, -99)", "slice", start=0),
+            self.op("normalize(-1)", "normalize"),
             *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
             self.op("id", "id"),
             *names.same,
@@ -98,7 +100,7 @@ class Ops(Numbers):
                 self.flow(self.op("class_token", "class_token"), self.op("slice(1, 1)", "slice", start=1)),
             ]
         if self.sequence or self.rank:
-            options += [_ATTEND, self.matmul()]
+            options += [_ATTEND, self.matmul(), self.biased()]
         if self.foreign:
             options += [self.op("scaled(0.5)", "scaled"), self.op("nn.Hardtanh(-0.5, 0.5)", "hardtanh")] * 2
         if self.rank:
@@ -109,12 +111,14 @@ class Ops(Numbers):
             )
             half = self.op(f"maxpool{r}d(2)", "maxpool", kernel=2, stride=2, padding=0)
             swap, back = self.op("transpose(1, -1)", "transpose"), self.op(f"transpose({r + 1}, 1)", "transpose")
+            thinned = self.op("slice(2, step=2)", "thinned")
             turn = self.op(f"permute({[*range(r + 1, 0, -1)]})", "permute")
             options += [
                 *[self.op("layernorm2d", "layernorm2d"), self.op("window_attention(1, 1)", "window")] * (r == 2),
                 self.flow(turn, self.op("softmax", "softmax"), turn),
                 self.op("roll([2, 1], [-1, 2])", "roll"),
                 self.flow(self.pick([near, smooth]), half),
+                *[self.flow(near, thinned, self.op("slice(3, step=2)", "thin"))] * (r == 2),
                 self.flow(swap, self.op("logsoftmax", "logsoftmax"), back),
                 self.op("localresponsenorm(3)", "localresponsenorm"),
                 self.op("groupnorm(1)", "groupnorm", groups=1),
@@ -124,6 +128,16 @@ class Ops(Numbers):
                 self.op(f"avgpool{r}d({', '.join(map(str, window.values()))})", "avgpool", **window),
             ]
         return self.annotated(self.pick(options))
+
+    def biased(self) -> Piece:
+        """A learned number for all numbers, which a table of one distance may give."""
+        learned = self.op(f"parameter({[1] * (1 if self.rank == 2 else self.rank) + [1]})", "parameter")
+        term = self.flow(learned, self.op("pairs(1)", "pairs")) if self.rank == 2 else learned
+
+        def value(env: Env) -> Merge:
+            return Merge(Join("sum"), (Op("id", {}), term.value(env)))
+
+        return Piece(f"sum(id, {term.text})", value)
 
     def matmul(self) -> Piece:
         """A matrix times its transpose, made small, times the matrix."""
