@@ -43,6 +43,7 @@ from fractal_dsl.picture.graph_to_dot import (
     style,
     units,
 )
+from fractal_dsl.picture.shown import Shown
 from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.plans.plan_on_graph import needed, plan_of_spec
 from fractal_dsl.stored.kinds import RUN_FORMAT
@@ -982,6 +983,47 @@ def test_a_large_net_is_folded_unless_an_option_needs_each_box(tmp_path: Path) -
     for small in ("fractalnet34_imagenet", "resnet34", "googlenet"):
         done = CliRunner().invoke(app, ["render", str(EXAMPLES / f"{small}.frac"), "-o", str(tmp_path / "small.dot")])
         assert "are folded" not in done.output
+
+
+DENSE = """
+layer dense_layer = batchnorm2d >> relu >> conv2d(128, 1) >> batchnorm2d >> relu >> conv2d(32, 3, padding=1)
+net DenseNet(x: f32[3, 64, 64]) -> f32[1000] = conv2d(64, 7, stride=2, padding=3) >> relu >> maxpool2d(2)
+    >> seq(concat(id, dense_layer) ** n >> relu >> conv2d(w, 1) >> avgpool2d(2)
+        for n, w in zip([6, 12, 24], [128, 256, 512]))
+    >> concat(id, dense_layer) ** 16 >> global_avgpool >> linear(1000)
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["dense", "densenet121", "googlenet", *(f"zoo/{n}" for n in ("dla34 efficientnet_b0 swin_t".split()))]
+)
+def test_a_net_of_many_layers_fits_a_page(name: str, tmp_path: Path) -> None:
+    """Parts that repeat are drawn once, and layers are closed until texts can be read on a page."""
+    compiled = compile_text(DENSE) if name == "dense" else compile_file(EXAMPLES / f"{name}.frac")
+    picture = Shown(compiled)
+    dot = picture.dot(Look())
+    width, height = map(float, re.search(r'bb="0,0,([0-9.]+),([0-9.]+)"', dot).groups())  # type: ignore[union-attr]
+    assert max(width / 1800, height / 1300) <= 1 or max(width / 1300, height / 1800) <= 1
+    check_geometry(read(dot), wrapped=True)
+    if name == "dense":
+        assert [c.label for c in read(dot).clusters.values() if "×" in c.label] == [
+            f"concat ×{n}" for n in (6, 12, 24, 16)
+        ]
+        assert not picture.note
+
+
+def test_layers_are_closed_where_they_are_drawn_open_before() -> None:
+    """What is closed has its window, its count and the shape behind it. Options that open parts open all."""
+    wide = "layer cbr(out: int, k: int) = conv2d(out, k, padding=k // 2) >> batchnorm2d >> relu\n"
+    wide += "layer two(k: int) = cbr(8, k) >> relu6 >> tanh\n"
+    wide += f"layer cell(a: int) = concat({', '.join(['two(3) >> sigmoid >> two(a)'] * 6)}) >> cbr(8, 1)\n"
+    text = wide + "net N(x: f32[8, 8, 8]) -> f32[8, 8, 8] = seq(cell(2 * k + 3) for k in range(24))"
+    shown = Shown(compile_text(text))
+    boxes = labels(shown.dot(Look()))
+    assert "layers are closed so that the picture fits a page" in shown.note
+    assert boxes.count("cell") == 23 and boxes.count("two 3×3") == 12
+    opened = Shown(compile_text(text)).dot(Look(opening=Opening(9)))
+    assert not {"cell", "two 3×3"} & {*labels(opened)}
 
 
 def test_a_transposed_convolution_says_that_it_enlarges() -> None:

@@ -46,7 +46,7 @@ PlanOption = Annotated[
     str | None,
     typer.Option(metavar="PLAN", help=f"Grey out what a plan drops: {PLANS}; all: several plans in a row."),
 ]
-Depth = Annotated[int | None, typer.Option(min=0, help="Open nested parts to this depth; by default all.")]
+Depth = Annotated[int | None, typer.Option(min=0, help="Open nested parts to this depth; by default as fits a page.")]
 Expand = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Open this part. Repeat for more.")]
 Wrap = Annotated[
     int | None, typer.Option(min=1, help="Number of parts to draw side by side; by default as many as fit a page.")

@@ -130,8 +130,20 @@ class Shown:
             if not graph.joins():
                 raise UserError(f"net {graph.net} has no join of a rule, so drop-path has nothing to drop")
             return plans_to_dot(graph, _sample(graph), look, block=block)
-        chosen = None if self.plan is None else plan_of_spec(self.plan, graph)
-        return graph_to_dot(graph, look, plan=chosen, block=block)
+        if self.plan is not None:
+            return graph_to_dot(graph, look, plan=plan_of_spec(self.plan, graph), block=block)
+        return graph_to_dot(graph, self._fitted(graph, look, block), block=block)
+
+    def _fitted(self, graph: JoinGraph, look: Look, block: int) -> Look:
+        """The look with frames closed until the picture fits a page, unless the options say what to open."""
+        from fractal_dsl.picture.graph_to_dot import Opening, fitted
+
+        if look.opening != Opening() or look.strips is not None:
+            return look
+        closer = fitted(graph, look, block=block)
+        if closer != look and not self.note:
+            self.note = "layers are closed so that the picture fits a page; --depth 9 draws all of them open"
+        return closer
 
     def page(self, look: Look) -> tuple[str, dict[str, Any] | None]:
         """The picture as DOT text, and the data with which a page folds it and shows plans; None for several panels."""

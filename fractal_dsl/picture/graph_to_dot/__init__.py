@@ -21,16 +21,17 @@ from msgspec.structs import replace
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import JoinGraph, Layer
 from fractal_dsl.picture.graph_to_dot.block import block_of
+from fractal_dsl.picture.graph_to_dot.closing import Closing, closed, closings, excess
 from fractal_dsl.picture.graph_to_dot.cross import with_crossings
 from fractal_dsl.picture.graph_to_dot.facts import Facts, labelled
-from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded
+from fractal_dsl.picture.graph_to_dot.folding import Opening, check_names, folded, merged
 from fractal_dsl.picture.graph_to_dot.frames import framed
 from fractal_dsl.picture.graph_to_dot.look import Heat, Look, SecondLine, cost_heat
 from fractal_dsl.picture.graph_to_dot.place import lay_out
 from fractal_dsl.picture.graph_to_dot.rule import rule_trees
-from fractal_dsl.picture.graph_to_dot.series_parallel import units_to_tree
+from fractal_dsl.picture.graph_to_dot.series_parallel import Crossings, units_to_tree
 from fractal_dsl.picture.graph_to_dot.style import DARK, LIGHT, follow_reader
-from fractal_dsl.picture.graph_to_dot.tree import blank
+from fractal_dsl.picture.graph_to_dot.tree import Series, blank
 from fractal_dsl.picture.graph_to_dot.units import MAX_UNITS, check_size, fold
 from fractal_dsl.picture.graph_to_dot.write import Panel, panel_data, panels_to_dot
 from fractal_dsl.plans.plan import Plan
@@ -47,6 +48,7 @@ __all__ = [
     "check_size",
     "cost_heat",
     "figure_to_dot",
+    "fitted",
     "follow_reader",
     "graph_to_dot",
     "graph_to_page",
@@ -109,20 +111,49 @@ def figure_to_dot(program: Program, graph: JoinGraph, look: Look, *, block: int 
 
 def _panel(graph: JoinGraph, look: Look, plan: Plan | None, block: int, title: str = "") -> Panel:
     try:
-        units = fold(graph, look.opening.names)
-        tree, crossings = units_to_tree(units)
-        tree = framed(tree, units.frames)
-        calls = (c for _, n in graph.items() if isinstance(n, Layer) for c, _ in (*n.site.outer, *n.site.groups))
-        check_names(tree, look.opening.names, frozenset(calls))
-        if block:
-            tree = block_of(tree, block, graph.net)
-        tree = folded(tree, graph.net, look.opening, runs=look.runs and plan is None, crossings=crossings)
-        if title and plan is not None:
-            tree = blank(tree)
-        elif look.label != "none":
-            tree = labelled(tree, Facts(graph), look.label)
+        tree, crossings = _tree(graph, look, plan, block)
+        strip = bool(title) and plan is not None
+        tree = _finished(tree, crossings, graph, replace(look, label="none") if strip else look)
+        tree = blank(tree) if strip else tree
         placed = with_crossings(lay_out(tree, look.strips), tree, crossings)
         return Panel(tree, placed, graph, title, plan)
+    except RecursionError:
+        raise UserError(f"the blocks of {graph.net} are nested too deeply to be drawn") from None
+
+
+def _tree(graph: JoinGraph, look: Look, plan: Plan | None, block: int) -> tuple[Series, Crossings]:
+    """The tree of a picture with its runs merged, and the lines around it."""
+    units = fold(graph, look.opening.names)
+    tree, crossings = units_to_tree(units)
+    tree = framed(tree, units.frames)
+    calls = (c for _, n in graph.items() if isinstance(n, Layer) for c, _ in (*n.site.outer, *n.site.groups))
+    check_names(tree, look.opening.names, frozenset(calls))
+    if block:
+        tree = block_of(tree, block, graph.net)
+    return folded(tree, graph.net, look.opening, runs=look.runs and plan is None, crossings=crossings), crossings
+
+
+def _finished(tree: Series, crossings: Crossings, graph: JoinGraph, look: Look) -> Series:
+    """The tree with the frames closed that the look closes, and with second lines."""
+    if look.closing != Closing():
+        tree = merged(closed(tree, look.closing), crossings)
+    return tree if look.label == "none" else labelled(tree, Facts(graph), look.label)
+
+
+def fitted(graph: JoinGraph, look: Look, *, block: int = 0) -> Look:
+    """The look whose picture fits a page with as few frames closed as possible, or as well as can be.
+
+    Raises UserError as ``graph_to_dot`` does."""
+    try:
+        tree, crossings = _tree(graph, look, None, block)
+        best, size = look, excess(lay_out(_finished(tree, crossings, graph, look), look.strips))
+        for closing in closings(tree)[1:]:
+            if size <= 1:
+                break
+            other = replace(look, closing=closing)
+            smaller = excess(lay_out(_finished(tree, crossings, graph, other), look.strips))
+            best, size = (other, smaller) if smaller < size else (best, size)
+        return best
     except RecursionError:
         raise UserError(f"the blocks of {graph.net} are nested too deeply to be drawn") from None
 

@@ -25,6 +25,11 @@ class Opening(Struct, frozen=True):
     names: frozenset[str] = frozenset()
 
 
+def merged(tree: Series, crossings: Crossings = NO_CROSSINGS) -> Series:
+    """The tree with runs of equal parts, except blocks, merged. No run has one of the ``crossings`` inside."""
+    return _Runs(tree, crossings, blocks=False).merged(tree)
+
+
 def folded(
     tree: Series, net: str, opening: Opening, *, runs: bool = True, crossings: Crossings = NO_CROSSINGS
 ) -> Series:
@@ -36,17 +41,17 @@ def folded(
     a name that opens nothing.
     """
     if runs:
-        tree = _Runs(crossings, blocks=False).merged(tree)
+        tree = merged(tree, crossings)
     if opening.depth is not None or opening.names:
         depth = 0 if opening.depth is None else opening.depth
         tree = _closed(tree, depth, opening.names)
     elif _count(tree) > MAX_UNITS:
-        tree = _Runs(crossings, blocks=True).merged(tree) if runs else tree
-        deepest = _depth(tree)
-        while deepest and _count(tree) > MAX_UNITS:
-            deepest -= 1
-            tree = _closed(tree, deepest, frozenset())
-        tree = _Runs(crossings, blocks=True).merged(tree) if runs else tree
+        tree = _Runs(tree, crossings, blocks=True).merged(tree) if runs else tree
+        level = deepest(tree)
+        while level and _count(tree) > MAX_UNITS:
+            level -= 1
+            tree = _closed(tree, level, frozenset())
+        tree = _Runs(tree, crossings, blocks=True).merged(tree) if runs else tree
     check_size(net, _count(tree))
     return tree
 
@@ -79,17 +84,17 @@ def _frames(item: Item | Series) -> Iterator[Frame]:
                 yield from _frames(inner)
 
 
-def _depth(item: Item | Series) -> int:
+def deepest(item: Item | Series) -> int:
     """How deep frames are nested."""
     match item:
         case Leaf():
             return 0
         case Parallel():
-            return max(map(_depth, item.branches))
+            return max(map(deepest, item.branches))
         case Frame():
-            return 1 + _depth(item.body)
+            return 1 + deepest(item.body)
         case Series():
-            return max(map(_depth, item.items), default=0)
+            return max(map(deepest, item.items), default=0)
 
 
 # --- frames
@@ -109,10 +114,10 @@ def _closed_item(item: Item, depth: int, names: frozenset[str]) -> Item:
         case Frame():
             if depth > 0 or any(names & {*frame.names} for frame in _frames(item)):
                 return replace(item, body=_closed(item.body, depth - 1, names))
-            return _box(item)
+            return box(item)
 
 
-def _box(frame: Frame) -> Leaf:
+def box(frame: Frame) -> Leaf:
     """A frame as one box. It has the number of its last unit, so lines leave it as they left that unit."""
     inside = list(leaves(frame.body))
     first, last = inside[0].unit, inside[-1].unit
@@ -121,8 +126,16 @@ def _box(frame: Frame) -> Leaf:
     name = f"block{frame.key[1]}" if frame.key[0] == "block" else _common(inside)
     members = tuple(number for leaf in inside for number in leaf.unit.members)
     sort = (frame.title, *(x for leaf in inside for x in (leaf.unit.kind, *leaf.unit.sort)))
-    label = frame.title
+    name, times, count = frame.title.partition(" ×")
+    label = " ".join(filter(None, (name, _window(inside), f"{times}{count}".strip())))
     return Leaf(inside[-1].number, Unit("closed", label, family, members, name, first.into, last.out, sort=sort))
+
+
+def _window(inside: list[Leaf]) -> str:
+    """The window of the only convolution in a plain run of layers."""
+    labels = [leaf.unit.label for leaf in inside if leaf.unit.family == "conv"]
+    plain = len(labels) == 1 and " ×" not in labels[0] and not any(leaf.unit.kind == "join" for leaf in inside)
+    return labels[0].partition(" ")[2] if plain else ""
 
 
 def _common(inside: list[Leaf]) -> str:
@@ -133,12 +146,15 @@ def _common(inside: list[Leaf]) -> str:
 
 # --- runs
 
+_PATTERN = 12  # the most items that are looked for in a row
+
 
 class _Runs:
     """Merges equal neighbours, with ``blocks`` also whole blocks."""
 
-    def __init__(self, crossings: Crossings, *, blocks: bool) -> None:
+    def __init__(self, tree: Series, crossings: Crossings, *, blocks: bool) -> None:
         self.lines, self.blocks = crossings.lines, blocks
+        self.last_key = max((frame.key[1] for frame in _frames(tree)), default=0)
 
     def merged(self, series: Series) -> Series:
         """The items, except those in the lanes of a rule, where the layers of the columns are side by side."""
@@ -151,7 +167,41 @@ class _Runs:
                 continue
             items += _as_one(run)
             run = [inner]
-        return Series((*items, *_as_one(run)))
+        return Series(self._with_patterns([*items, *_as_one(run)]))
+
+    def _with_patterns(self, items: list[Item]) -> tuple[Item, ...]:
+        """The items, with parallel parts that occur several times in a row, with what lies between, in one frame."""
+        result: list[Item] = []
+        keys, start = [_sort(item) for item in items], 0
+        while start < len(items):
+            for size in range(2, min(_PATTERN, (len(items) - start) // 2) + 1):
+                times, pattern = 1, keys[start : start + size]
+                while keys[start + times * size : start + (times + 1) * size] == pattern:
+                    times += 1
+                run = [Series(tuple(items[i : i + size])) for i in range(start, start + times * size, size)]
+                if times > 1 and self._repeatable(run):
+                    self.last_key += 1
+                    key = ("layer", self.last_key)
+                    result.append(Frame(key, f"{_join_of(run[0])} ×{times}", _zipped_series(run)))
+                    start += times * size
+                    break
+            else:
+                result.append(items[start])
+                start += 1
+        return tuple(result)
+
+    def _repeatable(self, run: list[Series]) -> bool:
+        """Whether equal parts in a row can be one frame, which has one entry and one exit, and have parallel parts."""
+        items = [item for series in run for item in series.items]
+        first, last = run[0].items[0], run[0].items[-1]
+        if isinstance(last, Parallel) or (isinstance(first, Leaf) and first.unit.kind == "join"):
+            return False
+        others = [item for item in items if not isinstance(item, Parallel)]
+        if len(others) == len(items) or any(isinstance(item, Parallel) and item.lanes for item in items):
+            return False
+        ends = any(isinstance(i, Leaf) and i.unit.kind in ("input", "output") for i in others)
+        blocks = any(isinstance(i, Frame) and i.key[0] == "block" for i in others)
+        return not ends and not blocks and not any(map(self._crossed, items))
 
     def _merged_inside(self, item: Item) -> Item:
         match item:
@@ -191,6 +241,12 @@ def _sort(item: Item | Series) -> object:
             return ("frame", title, _sort(item.body))
         case Series():
             return tuple(map(_sort, item.items))
+
+
+def _join_of(series: Series) -> str:
+    """The label of the last join below parallel parts."""
+    joins = [i for i in series.items if isinstance(i, Leaf) and i.unit.kind == "join"]
+    return joins[-1].unit.label or "mean"
 
 
 def _as_one(run: list[Item]) -> list[Item]:

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from fractal_dsl.graph.graph import Input, JoinGraph, Output
+from fractal_dsl.picture.graph_to_dot.closing import Closing
 from fractal_dsl.picture.graph_to_dot.folding import Opening
 from fractal_dsl.picture.graph_to_dot.style import LIGHT, Theme
 from fractal_dsl.picture.graph_to_dot.units import Unit
@@ -62,7 +63,7 @@ class Look(Struct, frozen=True):
     """The look of a picture: the second line and the colours of boxes, the theme, and how much is opened.
 
     A long net is laid out in ``strips`` side by side; None means as many as fit a page. With ``runs``, runs of equal
-    parts become one.
+    parts become one. ``closing`` says which frames become boxes beside those that ``opening`` leaves closed.
     """
 
     label: SecondLine = "none"
@@ -72,3 +73,4 @@ class Look(Struct, frozen=True):
     strips: int | None = None
     opening: Opening = field(default_factory=Opening)
     runs: bool = True
+    closing: Closing = Closing()
