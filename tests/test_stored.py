@@ -100,6 +100,17 @@ def test_what_comes_next_has_the_options_that_the_net_needs(run, place: Path) ->
     assert "  fractal-dsl train ./-n --dataset NAME --max-layers 9\n" in printed
 
 
+def test_a_compiled_run_is_not_to_be_trained_next(run, place: Path, made: Path) -> None:
+    given = shutil.copytree(made / "run", place / "my run")
+    printed = run("compile", str(given))
+    assert "the best weights of the run" in printed
+    evaluate, deploy, extract = [shlex.split(line)[1:] for line in printed.partition("\nnext:\n")[2].splitlines()]
+    assert (evaluate, deploy) == (["eval", str(given)], ["deploy", str(given)])
+    assert extract[:4] == ["extract", f"{given}-compiled", "--column", "3"]
+    run(*extract)
+    assert (place / "my run-compiled-column3" / "model.py").is_file()
+
+
 def test_compile_leaves_folders_of_others_alone(run, place: Path, made: Path) -> None:
     (place / "tiny").mkdir()
     (place / "tiny" / "thesis.tex").write_text("mine")

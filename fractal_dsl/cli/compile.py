@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,10 @@ def compile(
         from fractal_dsl.runtime.artifact import save_artifact
 
         save_artifact(compiled, build(compiled, compiled.program.train.get("seed", 0) if seed is None else seed), place)
-    say(_what_next(compiled, place, allow_python, trained=run is not None))
+    if run:
+        say(_behind_training(compiled, run, place, allow_python, recalibrate=recalibrate))
+    else:
+        say(_before_training(compiled, place, allow_python))
 
 
 def _refuse_spec_of_run(spec: Path) -> None:
@@ -104,19 +108,29 @@ def _default_place(spec: str, ending: str) -> Path:
     return place
 
 
-def _what_next(compiled: Compiled, place: Path, allow_python: bool, *, trained: bool) -> str:
-    """A message with what was written, and the next commands."""
+def _before_training(compiled: Compiled, place: Path, allow_python: bool) -> str:
+    """A message with what was written of a spec, and the next commands."""
+    data = () if compiled.program.train.get("dataset") else ("--dataset", "NAME")
+    commands = [("train", *data), ("render",), ("info",)]
+    lines = [command_line(name, place, compiled, allow_python, *more) for name, *more in commands]
+    return _written(compiled, place, f"see {one_line(str(place / 'model.py'))}", lines)
+
+
+def _behind_training(compiled: Compiled, run: Path, place: Path, allow_python: bool, *, recalibrate: bool) -> str:
+    """A message with what was written of a run, and the next commands. Only the run has data to check nets with."""
+    same = ("--recalibrate",) * recalibrate
+    lines = [command_line(name, run, compiled, allow_python, *same) for name in ("eval", "deploy")]
+    if columns := compiled.summary.columns:
+        deepest = str(len(columns))
+        more = ("--column", deepest, "-o", f"{place}-column{deepest}")
+        lines.append(command_line("extract", place, compiled, allow_python, *more))
+    return _written(compiled, place, "the best weights of the run", lines)
+
+
+def _written(compiled: Compiled, place: Path, what: str, commands: Sequence[str]) -> str:
     s = compiled.summary
-    data = () if trained or compiled.program.train.get("dataset") else ("--dataset", "NAME")
-    lines = [
-        f"{one_line(str(place))}: net {s.net}, {depth_text(s)}, {s.params:,} parameters; "
-        + ("the best weights of the run" if trained else f"see {one_line(str(place / 'model.py'))}"),
-        "next:",
-        f"  {command_line('train', place, compiled, allow_python, *data)}",
-        f"  {command_line('render', place, compiled, allow_python)}",
-        f"  {command_line('info', place, compiled, allow_python)}",
-    ]
-    return "\n".join(lines)
+    written = f"{one_line(str(place))}: net {s.net}, {depth_text(s)}, {s.params:,} parameters; {what}"
+    return "\n".join([written, "next:", *(f"  {command}" for command in commands)])
 
 
 def _emitted(compiled: Compiled, stage: Stage) -> str:
