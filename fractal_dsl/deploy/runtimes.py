@@ -7,7 +7,6 @@ the first answer, from the shallowest column to the whole net, that is confident
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -71,6 +70,9 @@ def _aoti(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
 
 def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
+    bindings: Any = import_module("executorch.extension.pybindings.portable_lib")
+    if bindings._threadpool_get_thread_count() != threads:
+        bindings._unsafe_reset_threadpool(threads)  # the pool of the whole process, by default of all cores
     program: Any = import_module("executorch.runtime").Runtime.get().load_program(path)
 
     def method(name: str) -> Callable[[Any], Any]:
@@ -81,7 +83,6 @@ def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
 
 
 def _torch(threads: int) -> Any:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # executorch's thread pool reads it
     torch: Any = import_module("torch")
     torch.set_num_threads(threads)
     return torch
