@@ -27,7 +27,7 @@ from fractal_dsl.graph.passes.collapse_joins import collapse_joins
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
 from fractal_dsl.graph.passes.prune_dead import prune_dead
-from fractal_dsl.graph.passes.raw_ends import normalise_input, restore_output
+from fractal_dsl.graph.passes.raw_ends import normalise_inputs, restore_outputs
 from fractal_dsl.graph.passes.select_column import select_column
 from fractal_dsl.graph.program_to_graph import program_to_graph
 from fractal_dsl.graph.verify import BrokenGraph, verify
@@ -67,10 +67,12 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
             return before, run_pass(prune_dead, before)
         case "lone_whole":
             return c.graph, run_pass(lone_whole, c.graph)
-        case "normalise_input":
-            return c.graph, run_pass(normalise_input, c.graph, c.graph.input[1].out.shape[0])
-        case "restore_output":
-            return c.graph, run_pass(restore_output, c.graph, c.graph.output[1].out.shape[0])
+        case "normalise_inputs":
+            channels = {node.name: node.out.shape[0] for _, node in c.graph.inputs if node.out.dtype == "f32"}
+            return c.graph, run_pass(normalise_inputs, c.graph, channels)
+        case "restore_outputs":
+            end = c.graph.output[1]
+            return c.graph, run_pass(restore_outputs, c.graph, {n: out.shape[0] for n, out in zip(end.names, end.outs)})
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
             return before, run_pass(fold_batchnorm, before, foldable(before))

@@ -137,7 +137,7 @@ def test_the_name_of_the_normalisation_is_free_in_any_net() -> None:
         net N(x: f32[2, 4, 4]) -> f32[2] = normalise(3) >> normalise(2) >> global_avgpool"""
     )
     model = build(compiled).eval()
-    raw = on_raw_data(model, ([1.0, 2.0], [3.0, 4.0]))
+    raw = on_raw_data(model, {"x": ([1.0, 2.0], [3.0, 4.0])}, {})
     x = torch.rand(3, 2, 4, 4)
     moments = [torch.tensor(v).reshape(2, 1, 1) for v in ([1.0, 2.0], [3.0, 4.0])]
     assert torch.equal(raw(x), model((x - moments[0]) / moments[1]))

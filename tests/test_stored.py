@@ -274,7 +274,7 @@ def test_first_weights_that_were_altered_stop_a_resume(run, place: Path) -> None
 def test_a_run_compiles_to_its_best_weights_which_train_on(run, place: Path, made: Path) -> None:
     run("compile", str(made / "run"), "-o", "net")
     opened, net = Run.open(made / "run"), load_artifact(place / "net")
-    best = on_raw_data(opened.load("best"), (opened.data().mean, opened.data().std))
+    best = on_raw_data(opened.load("best"), {"image": (opened.data().mean, opened.data().std)}, {})
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(net(x), best(x)) and torch.equal(net.column(3)(x), best.column(3)(x))
     assert "normalisation" in json.loads((place / "net" / "manifest.json").read_text())

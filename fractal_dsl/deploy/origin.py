@@ -13,10 +13,11 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.config import TrainConfig, parse_config
 from fractal_dsl.data.inputs import decoding
 from fractal_dsl.evaluation.run import Run, Weights
-from fractal_dsl.runs.data_record import DataRecord, TargetRecord
+from fractal_dsl.graph.passes.raw_ends import raw_ends
+from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.artifact import network_of
 from fractal_dsl.runtime.module import FractalModule
-from fractal_dsl.runtime.raw import on_raw_data
+from fractal_dsl.runtime.raw import ChannelMoments, on_raw_data
 from fractal_dsl.stored.kinds import kind_of
 from fractal_dsl.stored.spec import Stored, open_stored
 
@@ -44,13 +45,23 @@ def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: b
         return _of_network(open_stored(folder, max_layers, allow_python=allow_python))
     run = Run.open(folder, max_layers, allow_python=allow_python)
     data, model = run.data(), run.load(weights)
-    targets = data.targets or TargetRecord([])
-    raw = on_raw_data(model, (data.mean, data.std), (targets.mean, targets.std))
+    raw = on_raw_data(model, *_moments(data, model))
     facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
     return Origin(folder, run.compiled, run.config, raw, True, data, facts)
 
 
-_FACTS = ("dataset", "classes", "inputs", "decoding", "normalisation", "task", "targets", "trained")
+def _moments(data: DataRecord, model: FractalModule) -> tuple[dict[str, ChannelMoments], dict[str, ChannelMoments]]:
+    """The means and deviations of the inputs' channels and of the targets' channels, by the names of a net's ends."""
+    inputs = {name: (one.mean, one.std) for name, one in data.by_input.items()}
+    targets = {name: one.targets for name, one in data.by_output.items()} or {next(iter(model.outputs)): data.targets}
+    outputs = {name: (one.mean, one.std) for name, one in targets.items() if one is not None}
+    return inputs or {next(iter(model.inputs)): (data.mean, data.std)}, outputs
+
+
+_FACTS = (
+    *("dataset", "classes", "inputs", "decoding", "normalisation", "task", "targets"),
+    *("by_input", "by_output", "trained"),
+)
 
 
 def _of_network(stored: Stored) -> Origin:
@@ -59,10 +70,10 @@ def _of_network(stored: Stored) -> Origin:
         reason = "already a column" if stored.column is not None else "already folded for inference"
         raise UserError(f"{stored.folder} is {reason}: extract from the run or the whole net that it came from")
     known = {name: getattr(manifest, name) for name in _FACTS}
-    facts = {name: value for name, value in known.items() if value is not None}
-    raw = manifest.normalised_channels is not None or manifest.restored_channels is not None
-    config = parse_config(stored.settings)
-    return Origin(stored.folder, stored.compiled, config, network_of(stored), raw, None, facts)
+    facts = {name: value for name, value in known.items() if value not in (None, {})}
+    model = network_of(stored)
+    raw = bool(raw_ends(model.join_graph))
+    return Origin(stored.folder, stored.compiled, parse_config(stored.settings), model, raw, None, facts)
 
 
 def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
@@ -76,7 +87,11 @@ def data_facts(data: DataRecord, model: FractalModule) -> dict[str, Any]:
     }
     if data.targets is not None:
         facts["targets"] = msgspec.to_builtins(data.targets)
-    if (decoded := decoding(model.input, data)) is not None:
+    if data.by_input:
+        facts["by_input"] = msgspec.to_builtins(data.by_input)
+    if data.by_output:
+        facts["by_output"] = msgspec.to_builtins(data.by_output)
+    if len(model.inputs) == 1 and (decoded := decoding(model.input, data)) is not None:
         rules, scale = decoded
         facts["decoding"] = {**msgspec.to_builtins(rules), "scale": scale}
     return facts

@@ -35,7 +35,8 @@ from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.graph.passes import run_pass
 from fractal_dsl.graph.passes.fold_batchnorm import fold_batchnorm, foldable
 from fractal_dsl.graph.passes.lone_whole import lone_whole
-from fractal_dsl.graph.passes.raw_ends import normalise_input, raw_ends, restore_output
+from fractal_dsl.graph.passes.raw_ends import normalise_inputs, raw_ends, restore_outputs
+from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import distances, drops, layers, tensors
 from fractal_dsl.runtime.fit import check_fits, tensors_of
 from fractal_dsl.runtime.graph_to_fx import graph_to_modules
@@ -148,10 +149,10 @@ def network_of(stored: Stored) -> FractalModule:
     """
     folder, manifest, compiled, column = stored.folder, stored.network, stored.compiled, stored.column
     graph = compiled.graph
-    if manifest.normalised_channels is not None:
-        graph = run_pass(normalise_input, graph, manifest.normalised_channels)
-    if manifest.restored_channels is not None:
-        graph = run_pass(restore_output, graph, manifest.restored_channels)
+    if normalised := manifest.normalised_channels({node.name: node.out.dtype for _, node in graph.inputs}):
+        graph = run_pass(normalise_inputs, graph, normalised)
+    if restored := manifest.restored_channels(graph.output[1].names):
+        graph = run_pass(restore_outputs, graph, restored)
     if column is not None:
         graph = lone_column(graph, column)
     if manifest.fused:
@@ -220,34 +221,34 @@ def model_source(
     return graph_to_source(graph, _HELPERS, title, notes, _example(graph, facts or {}))
 
 
-def _several(graph: JoinGraph) -> list[str]:
-    """A call of a ``model`` with several inputs."""
-    lines: list[str] = []
-    for i, (_, node) in enumerate(graph.inputs, 1):
-        shape = ", ".join(map(str, (1, *node.out.shape)))
-        kind = ", dtype=torch.int64" if node.out.dtype == "i64" else ""
-        lines.append(f"x{i} = torch.zeros({shape}{kind})  # {one_line(node.name)}: [batch, {shape[3:]}]")
-    return [*lines, f"y = model({', '.join(f'x{i}' for i, _ in enumerate(lines, 1))})"]
-
-
 def _example(graph: JoinGraph, facts: Mapping[str, Any]) -> list[str]:
     """A worked call of ``model``, as lines of code."""
-    if len(graph.inputs) > 1:
-        return _several(graph)
-    into = graph.input[1].out
-    shape = ", ".join(map(str, (1, *into.shape)))
-    inputs: Mapping[str, Any] = facts.get("inputs") or {}
-    low, high = inputs.get("low"), inputs.get("high")
-    if into.dtype == "i64":
-        lines = [f"x = torch.zeros({shape}, dtype=torch.int64)  # tokens: [batch, {shape[3:]}]"]
-    elif not inputs:
-        lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}]"]
-    else:
-        span = f" from {low:g} to {high:g}" if low is not None and high is not None else ""
-        lines = [f"x = torch.zeros({shape})  # [batch, {shape[3:]}], raw values{span}: the net normalises them"]
+    inputs = [node for _, node in graph.inputs]
+    names = ["x"] if len(inputs) == 1 else [f"x{i}" for i, _ in enumerate(inputs, 1)]
+    several: Mapping[str, Any] = facts.get("by_input") or {}
+    lines: list[str] = []
+    for name, node in zip(names, inputs, strict=True):
+        record: Mapping[str, Any] = (several[node.name]["inputs"] if several else facts.get("inputs")) or {}
+        lines.append(_example_input(name, node.name if len(inputs) > 1 else "", node.out, record))
     targets: Mapping[str, Any] = facts.get("targets") or {}
-    lines.append("y = model(x)" + "  # in the unit of the targets" * bool(targets.get("mean")))
+    unit = "  # in the unit of the targets" * bool(targets.get("mean"))
+    outputs = graph.output[1].names
+    lines.append(f"y = model({', '.join(names)})" + (unit if len(outputs) == 1 else f"  # {', '.join(outputs)}"))
     if facts.get("task") == "classification":
+        y = "y" if len(outputs) == 1 else "y[0]"
         lines.append('names = json.loads(Path("manifest.json").read_text(encoding="utf-8"))["classes"]')
-        lines.append("print(names[int(y[0].argmax())])")
+        lines.append(f"print(names[int({y}[0].argmax())])")
     return lines
+
+
+def _example_input(variable: str, name: str, into: Tensor, record: Mapping[str, Any]) -> str:
+    """The line that makes an input. ``name`` tells several apart, and ``record`` is what a run knows about it."""
+    shape = ", ".join(map(str, into.shape))
+    about = f"{one_line(name)}: " * bool(name)
+    if into.dtype == "i64":
+        tokens = "" if name else "tokens: "
+        return f"{variable} = torch.zeros(1, {shape}, dtype=torch.int64)  # {about}{tokens}[batch, {shape}]"
+    low, high = record.get("low"), record.get("high")
+    span = f" from {low:g} to {high:g}" if low is not None and high is not None else ""
+    raw = f", raw values{span}: the net normalises them" * bool(record)
+    return f"{variable} = torch.zeros(1, {shape})  # {about}[batch, {shape}]{raw}"

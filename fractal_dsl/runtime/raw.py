@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
 
-from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.passes import run_pass
-from fractal_dsl.graph.passes.raw_ends import normalise_input, raw_ends, restore_output
+from fractal_dsl.graph.passes.raw_ends import normalise_inputs, raw_ends, restore_outputs
 from fractal_dsl.runtime.layers import Normalise, Restore
 from fractal_dsl.runtime.module import FractalModule
 
@@ -17,30 +15,29 @@ ChannelMoments = tuple[Sequence[float], Sequence[float]]
 """Means and deviations by channel."""
 
 
-def on_raw_data(model: FractalModule, inputs: ChannelMoments, outputs: ChannelMoments = ((), ())) -> FractalModule:
-    """A net of the same modules that first normalises its input, and finally restores the unit of its output.
+def on_raw_data(
+    model: FractalModule, inputs: Mapping[str, ChannelMoments], outputs: Mapping[str, ChannelMoments]
+) -> FractalModule:
+    """A net of the same modules that first normalises its inputs, and finally restores the unit of its outputs.
 
-    ``inputs`` are the moments of the inputs' channels. Tokens are not normalised. ``outputs`` are those of the targets,
-    the first axis of the output, and empty if outputs have no unit. The answer to raw inputs has the bits of the given
-    net's answer to inputs that the data pipeline normalised.
+    ``inputs`` are the moments of each input's channels. Tokens are not normalised. ``outputs`` are those of the
+    targets, the first axis of an output, and empty if it has no unit. The answer to raw inputs has the bits of the
+    given net's answer to inputs that the data pipeline normalised.
     """
-    graph, modules = model.join_graph, dict(model.modules_now().modules)
-    if model.input.dtype == "f32":
-        graph = run_pass(normalise_input, graph, len(inputs[0]))
-        modules |= _added(graph, modules, Normalise(len(inputs[0]), len(model.input.shape) - 1), inputs)
-    if outputs[0]:
-        graph = run_pass(restore_output, graph, len(outputs[0]))
-        modules |= _added(graph, modules, Restore(len(outputs[0]), len(model.output.shape) - 1), outputs)
+    given = {name: moments for name, moments in inputs.items() if model.inputs[name].dtype == "f32"}
+    restored = {name: moments for name, moments in outputs.items() if moments[0]}
+    graph = run_pass(normalise_inputs, model.join_graph, {name: len(mean) for name, (mean, _) in given.items()})
+    graph = run_pass(restore_outputs, graph, {name: len(mean) for name, (mean, _) in restored.items()})
+    modules = dict(model.modules_now().modules)
+    for path, name in raw_ends(graph).items():
+        kind, end, moments = (
+            (Normalise, model.inputs[name], given[name])
+            if name in given
+            else (Restore, model.outputs[name], restored[name])
+        )
+        layer = modules[path] = kind(len(moments[0]), len(end.shape) - 1)
+        for buffer, values in zip((layer.mean, layer.std), moments, strict=True):
+            buffer.copy_(torch.tensor(values).reshape(buffer.shape))
     raw = FractalModule(graph, modules, model.seed)
     raw.step = model.step
     return raw.train(model.training)
-
-
-def _added(
-    graph: JoinGraph, modules: dict[str, nn.Module], layer: Normalise | Restore, moments: ChannelMoments
-) -> dict[str, nn.Module]:
-    """The layer with its moments, under the name that the graph has for it."""
-    for buffer, values in zip((layer.mean, layer.std), moments, strict=True):
-        buffer.copy_(torch.tensor(values).reshape(buffer.shape))
-    [name] = raw_ends(graph) - modules.keys()
-    return {name: layer}

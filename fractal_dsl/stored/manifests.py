@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -25,8 +26,9 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     ``train`` is the train block, whose paths start where the spec was compiled. ``trained`` says which weights a whole
     net has. A network from a run has what the run recorded about its data: ``dataset``, ``classes``, ``inputs`` (type,
     shape and range of raw inputs), ``decoding`` (how image files become inputs, if they can) and ``normalisation``, by
-    channel, and the ``task`` with its ``targets``. From format 3 on, the network normalises its inputs itself, and a
-    network of regression gives its outputs in the targets' own unit.
+    channel, and the ``task`` with its ``targets``. For several inputs or outputs, ``by_input`` and ``by_output``
+    describe each by name, and the other fields the first. From format 3 on, the network normalises its inputs itself,
+    and outputs of regression are in the targets' own unit.
     """
 
     net: str
@@ -47,20 +49,26 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     normalisation: dict[str, list[float]] | None = None
     task: str | None = None
     targets: dict[str, Any] | None = None
+    by_input: dict[str, dict[str, Any]] = {}
+    by_output: dict[str, dict[str, Any]] = {}
     trained: dict[str, str] | None = None
 
-    @property
-    def normalised_channels(self) -> int | None:
-        """The number of means by which the network normalises its input. None if it does not."""
-        if self.normalisation is None or self.format_version < 3 or self.input.startswith("i64"):
-            return None
-        return len(self.normalisation.get("mean", ()))
+    def normalised_channels(self, dtypes: Mapping[str, str]) -> dict[str, int]:
+        """The number of means by which the network normalises each of its inputs, whose types are given by name. Tokens
+        are not normalised."""
+        if self.format_version < 3:
+            return {}
+        moments = [one["mean"] for one in self.by_input.values()]
+        if not moments and self.normalisation is not None:
+            moments = [self.normalisation.get("mean", [])]
+        counts = zip(dtypes.items(), map(len, moments), strict=False)
+        return {name: count for (name, dtype), count in counts if dtype != "i64"}
 
-    @property
-    def restored_channels(self) -> int | None:
-        """The number of deviations by which the network multiplies its output. None if outputs have no unit."""
-        means = (self.targets or {}).get("mean")
-        return len(cast(list[Any], means)) or None if isinstance(means, list) else None
+    def restored_channels(self, outputs: Sequence[str]) -> dict[str, int]:
+        """The number of deviations by which the network multiplies each of its ``outputs`` that has a unit."""
+        targets = {name: one.get("targets") for name, one in self.by_output.items()} or {outputs[0]: self.targets}
+        means = {name: (one or {}).get("mean") for name, one in targets.items()}
+        return {name: len(cast(list[Any], mean)) for name, mean in means.items() if isinstance(mean, list) and mean}
 
 
 class RunManifest(Manifest, frozen=True, kw_only=True):

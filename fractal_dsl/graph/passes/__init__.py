@@ -9,8 +9,8 @@ select_column      labelled -> selected
 prune_dead         selected -> column; other stages stay as they are
 lone_whole         labelled -> column
 fold_batchnorm     column -> column
-normalise_input    labelled -> labelled
-restore_output     labelled -> labelled
+normalise_inputs   labelled -> labelled
+restore_outputs    labelled -> labelled
 """
 
 from __future__ import annotations
