@@ -34,6 +34,7 @@ from fractal_dsl.deploy.children import Exporter, measured_in_runtime
 from fractal_dsl.deploy.measure import Job, RuntimeFigures, latency
 from fractal_dsl.deploy.nets import ANYTIME, WHOLE_NET, answers_of, net_names, plain_net
 from fractal_dsl.deploy.origin import Origin, open_origin
+from fractal_dsl.deploy.runtimes import Arrays
 from fractal_dsl.deploy.samples import samples_of
 from fractal_dsl.deploy.targets import TARGETS
 from fractal_dsl.deploy.work import Export, Exports
@@ -145,20 +146,19 @@ def exported(origin: Origin, names: list[str], runtimes: list[str], folder: Path
     return files
 
 
-def measured(
-    origin: Origin, name: str, files: dict[str, Path], inputs: np.ndarray, batch: int, threads: int
-) -> list[Row]:
+def measured(origin: Origin, name: str, files: dict[str, Path], inputs: Arrays, batch: int, threads: int) -> list[Row]:
     """A row for eager torch, and one for each runtime."""
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         count = max(2 * batch, 50)
-        tests = np.resize(inputs, (count, *inputs.shape[1:]))
-        file = str(work / "inputs.npy")
-        np.save(file, tests)
+        tests = tuple([np.resize(one, (count, *one.shape[1:])) for one in inputs])
+        names = [str(work / f"{number}.npy") for number, _ in enumerate(tests)]
+        for file, array in zip(names, tests, strict=True):
+            np.save(file, array)
         answers = answers_of(origin.model.join_graph) if name == ANYTIME else []
 
         def job(runtime: str, path: Path) -> Job:
-            return Job(runtime, str(path), answers, threads, batch, CONFIDENCE, file, file, largest=64, warmup=3)
+            return Job(runtime, str(path), answers, threads, batch, CONFIDENCE, names, names, largest=64, warmup=3)
 
         best: dict[str, RuntimeFigures] = {}
         for _ in range(ROUNDS):
@@ -182,13 +182,13 @@ def parts(path: Path) -> list[Path]:
     return [path, *([path.with_suffix(".bin")] if path.suffix == ".xml" else [])]
 
 
-def eager_figures(origin: Origin, name: str, inputs: np.ndarray, job: Job) -> RuntimeFigures:
+def eager_figures(origin: Origin, name: str, inputs: Arrays, job: Job) -> RuntimeFigures:
     """The latency of the trained module."""
     net = plain_net(origin.model, name, fold=False)
 
-    def run(x: np.ndarray, confidence: float) -> tuple[np.ndarray, int]:
+    def run(x: Arrays, confidence: float) -> tuple[Arrays, int]:
         with torch.inference_mode():
-            return net(torch.from_numpy(x)).numpy(), 0
+            return (net(torch.from_numpy(x[0])).numpy(),), 0
 
     return latency(run, inputs, job)
 

@@ -99,7 +99,7 @@ def test_exported_nets_take_raw_batches_of_any_size(run: Path, shelf: Path, batc
     model = open_origin(run, "best", 1000, False).model
     x = np.random.default_rng(batch).uniform(0, 16, (batch, 1, 8, 8)).astype(np.float32)
     for net in NETS[:3]:
-        y, _ = load_exported("onnx", str(shelf / f"{net}.onnx"), [], 1)(x, 0)
+        (y,), _ = load_exported("onnx", str(shelf / f"{net}.onnx"), [], 1)((x,), 0)
         with torch.no_grad():
             expected = plain_net(model, net, fold=False)(torch.from_numpy(x)).numpy()
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -167,7 +167,7 @@ def test_two_deployments_do_not_meet(run: Path, shelf: Path) -> None:
 
 
 def test_a_damaged_shelf_is_refused(run: Path, tmp_path: Path) -> None:
-    good = {"format": "fractal_dsl shelf", "format_version": 1}
+    good = {"format": "fractal_dsl shelf", "format_version": 2, "task": "classification"}
     for name, text in (("manifest.json", json.dumps(good)), ("manifest.json", "[]"), ("manifest.json", "{")):
         (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=r"damaged|not a shelf"):
@@ -256,7 +256,7 @@ def test_a_crash_is_a_message_and_the_rest_goes_on(
     done = list(children.Exporter(job, tmp_path))
     assert [export.net for export, _ in done] == ["0", "1"]
     assert all(result.error == f"the export {said}" for _, result in done)
-    measuring = Job("onnx", "x.onnx", [], 1, 1, 0.9, "checks.npy", "tests.npy")
+    measuring = Job("onnx", "x.onnx", [], 1, 1, 0.9, ["checks.npy"], ["tests.npy"])
     assert children.measured_in_runtime(measuring, tmp_path) == f"the runtime {said}"
 
 
@@ -277,7 +277,8 @@ def test_the_message_of_an_exception_is_its_first_line(tmp_path: Path) -> None:
 def test_a_file_that_is_no_net_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     np.save(tmp_path / "x.npy", np.zeros((2, 1), np.float32))
-    job = Job("onnx", str(tmp_path / "x.onnx"), [], 1, 1, 0.9, str(tmp_path / "x.npy"), str(tmp_path / "x.npy"))
+    inputs = [str(tmp_path / "x.npy")]
+    job = Job("onnx", str(tmp_path / "x.onnx"), [], 1, 1, 0.9, inputs, inputs)
     result = children.measured_in_runtime(job, tmp_path)
     assert isinstance(result, str) and result.startswith("the runtime failed: ")
 
@@ -340,20 +341,21 @@ def test_an_export_without_room_fails_alone_and_is_made_later(
 
 
 def test_the_difference_is_relative_to_each_inputs_outputs() -> None:
-    right = Expected(np.array([[[1.0, 100.0], [0.001, 0.0]]]), np.zeros((1, 2)))
-    none = np.zeros(2, int)
-    assert difference(right.outputs[0], none, right, 0.9) == 0
-    assert difference(right.outputs[0] + [[0, 1.0], [0, 0]], none, right, 0.9) == pytest.approx(0.01)
-    assert difference(right.outputs[0] + [[0, 0], [0, 1e-6]], none, right, 0.9) == pytest.approx(0.001)
-    assert difference(right.outputs[0] * np.nan, none, right, 0.9) == float("inf")
-    assert difference(right.outputs[0][:, :1], none, right, 0.9) == float("inf")
+    right = Expected((np.array([[[1.0, 100.0], [0.001, 0.0]]]),), np.zeros((1, 2)))
+    none, y = np.zeros(2, int), right.outputs[0][0]
+    assert difference((y,), none, right, 0.9) == 0
+    assert difference((y + np.array([[0, 1.0], [0, 0]]),), none, right, 0.9) == pytest.approx(0.01)
+    assert difference((y + np.array([[0, 0], [0, 1e-6]]),), none, right, 0.9) == pytest.approx(0.001)
+    assert difference((y * np.nan,), none, right, 0.9) == float("inf")
+    assert difference((y[:, :1],), none, right, 0.9) == float("inf")
+    assert difference((y, y), none, right, 0.9) == float("inf")
 
 
 def test_an_anytime_answer_out_of_turn_differs() -> None:
-    right = Expected(np.array([[[1.0, 2.0]], [[3.0, 4.0]]]), np.array([[0.95], [0.99]]))
-    assert difference(right.outputs[0], np.array([0]), right, 0.9) == 0
-    assert difference(right.outputs[1], np.array([1]), right, 0.9) == float("inf")
-    assert difference(right.outputs[1], np.array([1]), right, 0.9501) == 0, "too near to decide"
+    right = Expected((np.array([[[1.0, 2.0]], [[3.0, 4.0]]]),), np.array([[0.95], [0.99]]))
+    assert difference((right.outputs[0][0],), np.array([0]), right, 0.9) == 0
+    assert difference((right.outputs[0][1],), np.array([1]), right, 0.9) == float("inf")
+    assert difference((right.outputs[0][1],), np.array([1]), right, 0.9501) == 0, "too near to decide"
 
 
 # --- anytime
@@ -371,7 +373,7 @@ def test_anytime_in_one_file_is_the_same_policy_with_each_weight_once(tmp_path: 
         x = torch.randn(1 + seed % 3, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
         for confidence in (0.0, 0.12, 0.14, 0.18, 1.0):
             own = planned.until(x, confidence=confidence)
-            y, answer = run(x.numpy(), confidence)
+            (y,), answer = run((x.numpy(),), confidence)
             assert answer == (2 if own.column is None else own.column - 1)
             np.testing.assert_allclose(y, own.logits.numpy(), rtol=1e-4, atol=1e-5)
     weights = sum(p.numel() * 4 for p in model.parameters())

@@ -72,7 +72,8 @@ def passed(name: str, title: str, text: str) -> tuple[JoinGraph, JoinGraph]:
             return c.graph, run_pass(normalise_inputs, c.graph, channels)
         case "restore_outputs":
             end = c.graph.output[1]
-            return c.graph, run_pass(restore_outputs, c.graph, {n: out.shape[0] for n, out in zip(end.names, end.outs)})
+            channels = {name: out.shape[0] for name, out in zip(end.names, end.outs, strict=True)}
+            return c.graph, run_pass(restore_outputs, c.graph, channels)
         case "fold_batchnorm":
             before = lone_column(c.graph, column)
             return before, run_pass(fold_batchnorm, before, foldable(before))

@@ -28,7 +28,7 @@ from fractal_dsl.deploy.runtimes import load_exported
 
 target, file, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
 run = load_exported(target, file, [], threads)
-x = np.zeros((8, 16, 32, 32), np.float32)
+x = (np.zeros((8, 16, 32, 32), np.float32),)
 for _ in range(3):
     run(x, 1.0)
 wall, cpu = perf_counter(), process_time()

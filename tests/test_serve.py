@@ -235,13 +235,13 @@ def test_an_image_that_cannot_be_stored_is_a_message(client: Client, monkeypatch
 def test_too_many_waiting_inputs_are_turned_away(service: Service) -> None:
     async def ask(batcher: Batcher) -> None:
         with pytest.raises(Busy):
-            await batcher.answer(np.zeros((9, 1, 8, 8), np.float32), budget=None, confidence=None)
+            await batcher.answer((np.zeros((9, 1, 8, 8), np.float32),), budget=None, confidence=None)
 
     batcher = Batcher(service, Metrics(), largest=4, wait_ms=0, room=8)
     asyncio.run(ask(batcher))
     batcher.stop()
     with pytest.raises(Busy):
-        asyncio.run(batcher.answer(np.zeros((1, 1, 8, 8), np.float32), budget=None, confidence=None))
+        asyncio.run(batcher.answer((np.zeros((1, 1, 8, 8), np.float32),), budget=None, confidence=None))
 
 
 def test_what_is_missing_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from fractal_dsl.deploy.shelf import Shelf, ShelfManifest, ShelfRow
 
 MANIFEST: dict[str, Any] = {
     "format": "fractal_dsl shelf",
-    "format_version": 1,
+    "format_version": 2,
     "net": "Net",
     "source": "run",
     "task": "classification",
     "weights_sha256": "0",
-    "input": "f32[1, 8, 8]",
-    "output": "f32[10]",
+    "takes": {"input": "f32[1, 8, 8]"},
+    "gives": {"output": "f32[10]"},
     "answers": ["column1", "column2", "whole"],
     "confidence": 0.9,
 }

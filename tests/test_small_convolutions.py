@@ -14,6 +14,7 @@ from fractal_dsl import ops
 from fractal_dsl.deploy.export import onnx, products
 from fractal_dsl.deploy.export.products import ConvAsProduct, with_products
 from fractal_dsl.deploy.export.program import fastest
+from fractal_dsl.deploy.nets import Ends
 from fractal_dsl.deploy.runtimes import load_exported
 
 
@@ -41,7 +42,7 @@ CONVOLUTIONS: list[dict[str, Any]] = [
 def test_a_product_is_the_convolution(settings: dict[str, Any], size: tuple[int, int]) -> None:
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 5, **settings), nn.ReLU())
-    changed = with_products(net, torch.zeros(2, 3, *size))
+    changed = with_products(net, [torch.zeros(2, 3, *size)])
     assert changed is not None and isinstance(changed.get_submodule("0"), ConvAsProduct)
     for batch in (1, 3):
         x = torch.randn(batch, 3, *size)
@@ -51,7 +52,7 @@ def test_a_product_is_the_convolution(settings: dict[str, Any], size: tuple[int,
 @pytest.mark.usefixtures("any_size")
 def test_other_convolutions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(net: nn.Module, size: int = 4) -> bool:
-        return with_products(net, torch.zeros(2, 4, size, size)) is None
+        return with_products(net, [torch.zeros(2, 4, size, size)]) is None
 
     assert kept(nn.Sequential(nn.Conv2d(4, 4, 3)), 7), "25 pixels"
     assert kept(nn.Sequential(nn.Conv2d(4, 4, 3, groups=2)))
@@ -75,11 +76,12 @@ def test_the_faster_of_both_is_exported(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(onnx, "fastest", fastest)
     torch.manual_seed(1)
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)).eval()
-    proto, layout = onnx.fastest_onnx(net, ops.Tensor("f32", (3, 4, 4)), 1, 1)
+    ends = Ends({"input": ops.Tensor("f32", (3, 4, 4))}, {"output": ops.Tensor("f32", (8, 4, 4))})
+    proto, layout = onnx.fastest_onnx(net, ends, 1, 1)
     assert compared == [onnx.CHOSEN, layout] and [n.op_type for n in proto.graph.node].count("Gemm") == 2
     onnx.save_onnx(proto, tmp_path / "net.onnx")
     x = torch.randn(3, 3, 4, 4)
-    y, _ = load_exported("onnx", str(tmp_path / "net.onnx"), [], 1)(x.numpy(), 0)
+    (y,), _ = load_exported("onnx", str(tmp_path / "net.onnx"), [], 1)((x.numpy(),), 0)
     np.testing.assert_allclose(y, net(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fractal_dsl.base.escaping import one_line
 
@@ -58,3 +58,8 @@ def aligned(rows: Iterable[Sequence[str]], sides: str = "<>") -> list[str]:
 def _padded(cell: str, side: str, width: int) -> str:
     space = " " * (width - display_width(cell))
     return cell + space if side == "<" else space + cell
+
+
+def ends_text(ends: Mapping[str, object]) -> str:
+    """The types of a net's inputs or outputs, with their names if there are several."""
+    return ", ".join([f"{name}: {one}" if len(ends) > 1 else str(one) for name, one in ends.items()])

@@ -124,9 +124,10 @@ def _repository(run: Path, place: Path, options: Options, push: str | None) -> N
     """Write the whole net as a repository for the Hub, with the table of the shelf, and upload it as ``push``."""
     from fractal_dsl.deploy import deploy as runtime
     from fractal_dsl.deploy import hub
+    from fractal_dsl.deploy.opening import shelf_at
 
     origin = runtime.opened(run, options, lambda text: say(text, error=True))
-    hub.write_hub(origin, runtime.shelf_at(place, origin), place / _HUB)
+    hub.write_hub(origin, shelf_at(place, origin), place / _HUB)
     say(f"{one_line(str(place / _HUB))}: a repository for the Hugging Face Hub and torch.hub")
     if push is not None:
         say(hub.push(place / _HUB, push))

@@ -14,23 +14,20 @@ import safetensors.torch as st
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import remove_temporaries, room_note, writing_into
 from fractal_dsl.base.lock import LOCK, Lock, NoLocks
-from fractal_dsl.base.manifest import MANIFEST
-from fractal_dsl.base.parts import part_folder
 from fractal_dsl.base.texts import counted, duration
-from fractal_dsl.base.version import __version__
 from fractal_dsl.compiled import MAX_LAYERS
-from fractal_dsl.data import vocabulary_of
 from fractal_dsl.deploy.children import Exporter, measured_in_runtime
-from fractal_dsl.deploy.measure import Job, RuntimeFigures
-from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, net_names
+from fractal_dsl.deploy.measure import Job, RuntimeFigures, outputs_in
+from fractal_dsl.deploy.nets import ANYTIME, classifies, net_names
+from fractal_dsl.deploy.opening import begun
 from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.deploy.page import write_shelf_page
 from fractal_dsl.deploy.recalibration import recalibrated
 from fractal_dsl.deploy.samples import Expected, Samples, agreement, difference, expected, samples_of
-from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfManifest, ShelfRow, digest, move_files
+from fractal_dsl.deploy.shelf import Shelf, ShelfRow, digest, move_files
 from fractal_dsl.deploy.targets import TARGETS, Target
 from fractal_dsl.deploy.work import Export, Exported, Exports
-from fractal_dsl.evaluation.evaluate import choose_device, to_stderr, weights_sha256
+from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.graph.graph import Layer
 from fractal_dsl.runtime.fit import tensors_of
@@ -87,7 +84,7 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     if not targets:
         raise UserError(f"nothing can be deployed: {'; '.join(skipped.values())}")
     samples = samples_of(origin, say, int8=options.int8, allow_python=options.allow_python)
-    shelf = _shelf(folder, origin, options)
+    shelf = begun(folder, origin, batch=options.batch, threads=options.threads, confidence=options.confidence)
     lock = Lock(folder / LOCK)
     try:
         if not lock.claim():
@@ -117,49 +114,6 @@ def opened(source: Path, options: Options, say: Callable[[str], object]) -> Orig
     if done is not None:
         say(done.text())
     return origin
-
-
-def _shelf(folder: Path, origin: Origin, options: Options) -> Shelf:
-    """The shelf in a folder, which is created if needed. Raises UserError if it holds something else."""
-    facts = {
-        name: value
-        for name, value in origin.facts.items()
-        if name in ShelfManifest.__struct_fields__ and name != "task"
-    }
-    trained, model = origin.trained, origin.model
-    manifest = ShelfManifest(
-        format=SHELF_FORMAT,
-        format_version=1,
-        net=origin.compiled.program.net,
-        source=origin.folder.resolve().name,
-        task="classification" if trained is None else trained.task,
-        weights_sha256=weights_sha256(model),
-        input=str(model.input),
-        output=str(model.output),
-        answers=answers_of(model.join_graph),
-        batch=options.batch,
-        threads=options.threads,
-        confidence=options.confidence,
-        images=None if trained is None else trained.examples,
-        vocabulary=vocabulary_of(model.join_graph),
-        versions={"fractal_dsl": __version__},
-        **facts,
-    )
-    part_folder(folder, "")
-    before = shelf_at(folder, origin)
-    return Shelf(folder, manifest, [] if before is None else before.rows)
-
-
-def shelf_at(folder: Path, origin: Origin) -> Shelf | None:
-    """The shelf in a folder, None if there is none yet. Raises UserError for other nets and for other folders."""
-    if not (folder / MANIFEST).exists():
-        if folder.is_dir() and any(path.name not in (LOCK, "hub") for path in folder.iterdir()):
-            raise UserError(f"{folder} exists and is not a shelf: choose another folder with -o")
-        return None
-    shelf = Shelf.read(folder)
-    if shelf.manifest.weights_sha256 != weights_sha256(origin.model):
-        raise UserError(f"{folder} has nets of other weights, of {shelf.manifest.source}: choose another folder")
-    return shelf
 
 
 @dataclass(frozen=True)
@@ -233,10 +187,14 @@ class _Deployment:
         return several * entry.target.seconds(self.layers) + _MEASURING
 
     def _write_inputs(self, work: Path) -> None:
-        arrays = {"checks": self.samples.checks, "tests": self.samples.tests, "training": self.samples.training}
-        for name, array in arrays.items():
-            if array is not None:
-                np.save(work / f"{name}.npy", array)
+        given = {"checks": self.samples.checks, "tests": self.samples.tests, "training": self.samples.training}
+        for name, arrays in given.items():
+            for file, array in zip(self._files(work, name), arrays or (), strict=False):
+                np.save(file, array)
+
+    def _files(self, work: Path, name: str) -> list[str]:
+        """The files with ``checks``, ``tests`` or ``training``, one for each input of the net."""
+        return [str(work / f"{name}{number}.npy") for number, _ in enumerate(self.origin.model.inputs)]
 
     def _job(self, work: Path, entries: Sequence[_Entry]) -> Exports:
         options = self.options
@@ -245,7 +203,7 @@ class _Deployment:
             (work / str(number)).mkdir()
             file = str(work / str(number) / entry.file)
             exports.append(Export(entry.net, entry.target.name, entry.precision, file))
-        calibration = str(work / "training.npy") if self.samples.training is not None else None
+        calibration = self._files(work, "training") if self.samples.training is not None else None
         return Exports(
             str(self.origin.folder),
             options.weights,
@@ -297,20 +255,22 @@ class _Deployment:
             options.threads,
             min(options.batch, exported.largest or options.batch),
             options.confidence,
-            str(work / "checks.npy"),
-            str(work / "tests.npy"),
+            self._files(work, "checks"),
+            self._files(work, "tests"),
             exported.largest or 256,
         )
 
     def _row(self, entry: _Entry, file: Path, exported: Exported, figures: RuntimeFigures, work: Path) -> ShelfRow:
-        outputs = {part: np.load(work / f"{part}-outputs.npy") for part in ("checks", "tests")}
+        count = len(self.origin.model.outputs)
+        outputs, answers = outputs_in(work, "checks", count)
+        tested, _ = outputs_in(work, "tests", count)
         right = self.answers.get(entry.net) or expected(self.origin.model, entry.net, self.samples.checks)
         self.answers[entry.net] = right
         confidence = self.options.confidence
-        apart = difference(outputs["checks"], np.load(work / "checks-answers.npy"), right, confidence)
+        apart = difference(outputs, answers, right, confidence)
         same, verified = None, apart <= TOLERANCE
         if entry.precision == "int8":
-            same = agreement(self.origin.model, entry.net, self.samples.tests, outputs["tests"])
+            same = agreement(self.origin.model, entry.net, self.samples.tests, tested)
             verified = bool(np.isfinite(apart)) and same >= AGREEMENT
         if not verified:
             bound = f"{same:.1%} of the answers are the module's, less than {AGREEMENT:.0%}" if same is not None else ""
@@ -327,7 +287,7 @@ class _Deployment:
             verified=verified,
             difference=apart if np.isfinite(apart) else None,
             agreement=same,
-            score=self.samples.score(outputs["tests"]),
+            score=self.samples.score(tested),
             ms=figures.ms,
             ms_p95=figures.ms_p95,
             ms_mean=figures.ms_mean,

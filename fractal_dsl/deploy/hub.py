@@ -18,6 +18,7 @@ import safetensors.torch as st
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import replacing_folder
+from fractal_dsl.base.texts import ends_text
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import class_name
 from fractal_dsl.deploy.origin import Origin
@@ -27,6 +28,7 @@ from fractal_dsl.picture.dot_to_picture import drawn
 from fractal_dsl.picture.graph_to_dot import graph_to_dot
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.runtime.fit import tensors_of
+from fractal_dsl.runtime.module import FractalModule
 
 FORMAT = "fractal_dsl hub"
 _DRAWN = 500
@@ -89,8 +91,8 @@ def _config(origin: Origin, name: str) -> dict[str, Any]:
         "net": compiled.program.net,
         "params": dict(compiled.overrides),
         "spec": dict(compiled.texts),
-        "input": str(origin.model.input),
-        "output": str(origin.model.output),
+        "input": ends_text(origin.model.inputs),
+        "output": ends_text(origin.model.outputs),
         **origin.facts,
     }
 
@@ -142,7 +144,7 @@ With torch and safetensors:
 ```python
 import torch
 net = torch.hub.load("FOLDER", "{name}", source="local")
-y = net(x)  # x: [batch, {shape}], raw values: the net normalises them
+{call}
 ```
 
 With `huggingface_hub`, from this folder: `from hub import {name}Hub; net = {name}Hub.from_pretrained(".").eval()`.
@@ -159,6 +161,14 @@ With `huggingface_hub`, from this folder: `from hub import {name}Hub; net = {nam
 """
 
 
+def _call(model: FractalModule) -> str:
+    """A call of ``net``, with what it takes and gives."""
+    inputs = model.inputs if len(model.inputs) > 1 else {"x": model.input}
+    outputs = [*model.outputs] if len(model.outputs) > 1 else ["y"]
+    takes = "; ".join(f"{name}: [batch, {', '.join(map(str, one.shape))}]" for name, one in inputs.items())
+    return f"{', '.join(outputs)} = net({', '.join(inputs)})  # {takes}, raw values: the net normalises them"
+
+
 def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
     compiled, model, trained = origin.compiled, origin.model, origin.trained
     data = "The weights are untrained."
@@ -173,11 +183,11 @@ def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
     return _CARD.format(
         net=compiled.program.net,
         picture="![The network](graph.svg)\n\n" * picture,
-        input=model.input,
-        output=model.output,
+        input=ends_text(model.inputs),
+        output=ends_text(model.outputs),
         version=__version__,
         name=name,
-        shape=", ".join(map(str, model.input.shape)),
+        call=_call(model),
         data=data,
         table="## Figures\n\n" + "\n".join(lines) + "\n\n" if rows else "",
         spec=next(iter(compiled.texts.values())).strip(),

@@ -2,7 +2,8 @@
 
 A runtime may crash or take much memory, so nothing else runs in this process, and torch is imported only for files that
 need it. The job is a JSON file (``Job``). The result is written beside it: ``result.json`` (``RuntimeFigures``), and
-``outputs.npy`` and ``answers.npy`` with the net's outputs for the test inputs and the numbers of the answers.
+``tests-answers.npy``, ``tests-output0.npy`` and so on with the numbers of the answers to the test inputs and the net's
+outputs; those for other inputs are called ``checks``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import sys
 from itertools import count
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from fractal_dsl.deploy.runtimes import Array, LoadedNet, load_exported
+from fractal_dsl.deploy.runtimes import Array, Arrays, LoadedNet, load_exported
 
 SIZES = (1, 2, 5)
 """The batch sizes that a file is checked with."""
@@ -24,7 +26,8 @@ _BATCHES, _PASSES = 50, (3, 20)
 
 
 class Job(Struct, frozen=True):
-    """What to run. ``checks`` and ``tests`` are .npy files of inputs. ``answers`` names the nets in an anytime file."""
+    """What to run. ``checks`` and ``tests`` are .npy files, one for each input of the net. ``answers`` names the nets
+    in an anytime file."""
 
     target: str
     file: str
@@ -32,8 +35,8 @@ class Job(Struct, frozen=True):
     threads: int
     batch: int
     confidence: float
-    checks: str
-    tests: str
+    checks: list[str]
+    tests: list[str]
     largest: int = 256
     warmup: int = 10
     seconds: float = 2.0
@@ -54,22 +57,30 @@ def main(path: Path) -> None:
     """Do the job in ``path``. Results are written into its folder."""
     job = msgspec.json.decode(path.read_bytes(), type=Job)
     program = load_exported(job.target, job.file, job.answers, job.threads)
-    tests, checks = (np.load(file, mmap_mode="r") for file in (job.tests, job.checks))
+    tests, checks = (tuple([np.load(file, mmap_mode="r") for file in files]) for files in (job.tests, job.checks))
     timed = latency(program, tests, job)
     for name, inputs, sizes in (("checks", checks, SIZES), ("tests", tests, (job.largest,))):
         outputs, answers = _run(program, inputs, sizes, job)
-        np.save(path.with_name(f"{name}-outputs.npy"), outputs)
+        for number, output in enumerate(outputs):
+            np.save(path.with_name(f"{name}-output{number}.npy"), output)
         np.save(path.with_name(f"{name}-answers.npy"), answers)
     path.with_name("result.json").write_bytes(msgspec.json.encode(timed))
 
 
-def latency(program: LoadedNet, inputs: Array, job: Job) -> RuntimeFigures:
+def outputs_in(folder: Path, name: str, count: int) -> tuple[Arrays, Array]:
+    """The ``count`` outputs for ``tests`` or ``checks`` that a job wrote, and the numbers of the answers."""
+    outputs = tuple([np.load(folder / f"{name}-output{number}.npy") for number in range(count)])
+    return outputs, np.load(folder / f"{name}-answers.npy")
+
+
+def latency(program: LoadedNet, inputs: Arrays, job: Job) -> RuntimeFigures:
     """Time batches of different inputs, one after another, and each several times.
 
     The mean is that of the batches' medians, so that an anytime net gets the time that its inputs take on average.
     """
-    starts = range(0, min(job.batch * _BATCHES, max(len(inputs), job.batch)), job.batch)
-    batches = [np.ascontiguousarray(inputs[np.arange(at, at + job.batch) % len(inputs)]) for at in starts]
+    count = len(inputs[0])
+    starts = range(0, min(job.batch * _BATCHES, max(count, job.batch)), job.batch)
+    batches = [_rows(inputs, np.arange(at, at + job.batch) % count) for at in starts]
     for turn in range(job.warmup):
         program(batches[turn % len(batches)], job.confidence)
     passes: list[list[float]] = []
@@ -81,7 +92,11 @@ def latency(program: LoadedNet, inputs: Array, job: Job) -> RuntimeFigures:
     return RuntimeFigures(float(middle), float(late), float(mean), times.size, job.warmup, _peak_memory())
 
 
-def _milliseconds(program: LoadedNet, x: Array, confidence: float) -> float:
+def _rows(inputs: Arrays, rows: Any) -> Arrays:
+    return tuple([np.ascontiguousarray(one[rows]) for one in inputs])
+
+
+def _milliseconds(program: LoadedNet, x: Arrays, confidence: float) -> float:
     start = perf_counter()
     program(x, confidence)
     return 1000 * (perf_counter() - start)
@@ -100,21 +115,21 @@ def _peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _run(program: LoadedNet, inputs: Array, sizes: tuple[int, ...], job: Job) -> tuple[Array, Array]:
+def _run(program: LoadedNet, inputs: Arrays, sizes: tuple[int, ...], job: Job) -> tuple[Arrays, Array]:
     """The outputs for all inputs, in batches of these sizes by turns, and the number of each answer.
 
     Anytime files get one input at a time, because a batch is answered when all of its inputs are.
     """
-    outputs: list[Array] = []
+    outputs: list[Arrays] = []
     answers: list[int] = []
     start = 0
     for turn in count():
-        if start >= len(inputs):
-            return np.concatenate(outputs), np.array(answers)
+        if start >= len(inputs[0]):
+            return tuple([np.concatenate(parts) for parts in zip(*outputs, strict=True)]), np.array(answers)
         size = 1 if job.answers else min(sizes[turn % len(sizes)], job.largest)
-        y, answer = program(np.ascontiguousarray(inputs[start : start + size]), job.confidence)
+        y, answer = program(_rows(inputs, slice(start, start + size)), job.confidence)
         outputs.append(y)
-        answers += [answer] * len(y)
+        answers += [answer] * len(y[0])
         start += size
     raise AssertionError("count() does not end")
 

@@ -50,11 +50,14 @@ def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: b
     return Origin(folder, run.compiled, run.config, raw, True, data, facts)
 
 
-def _moments(data: DataRecord, model: FractalModule) -> tuple[dict[str, ChannelMoments], dict[str, ChannelMoments]]:
+Moments = dict[str, ChannelMoments]
+
+
+def _moments(data: DataRecord, model: FractalModule) -> tuple[Moments, Moments]:
     """The means and deviations of the inputs' channels and of the targets' channels, by the names of a net's ends."""
-    inputs = {name: (one.mean, one.std) for name, one in data.by_input.items()}
+    inputs: Moments = {name: (one.mean, one.std) for name, one in data.by_input.items()}
     targets = {name: one.targets for name, one in data.by_output.items()} or {next(iter(model.outputs)): data.targets}
-    outputs = {name: (one.mean, one.std) for name, one in targets.items() if one is not None}
+    outputs: Moments = {name: (one.mean, one.std) for name, one in targets.items() if one is not None}
     return inputs or {next(iter(model.inputs)): (data.mean, data.std)}, outputs
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.parts import write_part
-from fractal_dsl.base.texts import counted, memory_text
+from fractal_dsl.base.texts import counted, ends_text, memory_text
 from fractal_dsl.deploy.shelf import Shelf, ShelfRow
 from fractal_dsl.runs.page import figure, page
 
@@ -32,7 +32,7 @@ def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping
     )
     parts = [
         f"<h1>{markup(m.net)}</h1>",
-        f'<p class="note">{markup(m.source)}: {m.input} to {m.output}. {how}</p>',
+        f'<p class="note">{markup(m.source)}: {ends_text(m.takes)} to {ends_text(m.gives)}. {how}</p>',
         _figure(shelf, rows) if rows and rows[0].score is not None else "",
         _table(shelf),
         _list("Failed", failures),

@@ -1,8 +1,9 @@
 """Exported files in their own runtimes. Only the runtime that a file needs is imported.
 
-A runtime is loaded with a number of threads and gives a ``LoadedNet``: from a numpy array [batch, …] to the net's
-output [batch, …] and the number of the answer, counted from 0. That is 0 for a single net. For an anytime file it is
-the first answer, from the shallowest column to the whole net, that is confident enough for each input of the batch.
+A runtime is loaded with a number of threads and gives a ``LoadedNet``: from the net's inputs, numpy arrays [batch, …]
+in their order, to its outputs [batch, …] and the number of the answer, counted from 0. That is 0 for a single net. For
+an anytime file it is the first answer, from the shallowest column to the whole net, whose first output is confident
+enough for each example of the batch.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-LoadedNet = Callable[[Array, float], tuple[Array, int]]
-"""The output for inputs and a confidence from 0 to 1, which single nets ignore, and the number of the answer."""
+Arrays = tuple[Array, ...]
+"""One array [batch, …] for each input or output of a net."""
+LoadedNet = Callable[[Arrays, float], tuple[Arrays, int]]
+"""The outputs for inputs and a confidence from 0 to 1, which single nets ignore, and the number of the answer."""
 
 
 def load_exported(target: str, path: str, answers: Sequence[str], threads: int) -> LoadedNet:
@@ -30,12 +33,14 @@ def _onnx(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
     if not answers:
-        return lambda x, confidence: (session.run(None, {"input": x})[0], 0)
+        return lambda x, confidence: (tuple(session.run(None, dict(zip(names, x, strict=True)))), 0)
 
-    def anytime(x: Array, confidence: float) -> tuple[Array, int]:
-        y, answer = session.run(None, {"input": x, "confidence": np.array(confidence, np.float32)})
-        return y, int(answer)
+    def anytime(x: Arrays, confidence: float) -> tuple[Arrays, int]:
+        given = (*x, np.array(confidence, np.float32))
+        *y, answer = session.run(None, dict(zip(names, given, strict=True)))
+        return tuple(y), int(answer)
 
     return anytime
 
@@ -44,12 +49,17 @@ def _openvino(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     core: Any = import_module("openvino").Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = core.compile_model(path, "CPU", settings).create_infer_request()
-    if not answers:
-        return lambda x, confidence: (request.infer([x])[0].copy(), 0)
 
-    def anytime(x: Array, confidence: float) -> tuple[Array, int]:
-        outputs = request.infer({"input": x, "confidence": np.array(confidence, np.float32)})
-        return outputs[0].copy(), int(outputs[1])
+    def run(*given: Array) -> list[Array]:
+        outputs = request.infer(given)
+        return [outputs[i].copy() for i in range(len(outputs))]
+
+    if not answers:
+        return lambda x, confidence: (tuple(run(*x)), 0)
+
+    def anytime(x: Arrays, confidence: float) -> tuple[Arrays, int]:
+        *y, answer = run(*x, np.array(confidence, np.float32))
+        return tuple(y), int(answer)
 
     return anytime
 
@@ -75,9 +85,9 @@ def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
         bindings._unsafe_reset_threadpool(threads)  # the pool of the whole process, by default of all cores
     program: Any = import_module("executorch.runtime").Runtime.get().load_program(path)
 
-    def method(name: str) -> Callable[[Any], Any]:
+    def method(name: str) -> Callable[..., Any]:
         loaded = program.load_method(name)
-        return lambda x: loaded.execute([x])[0]
+        return lambda *x: loaded.execute(x)
 
     return _one_by_one(torch, [method(name) for name in answers or ["forward"]])
 
@@ -88,16 +98,17 @@ def _torch(threads: int) -> Any:
     return torch
 
 
-def _one_by_one(torch: Any, nets: Sequence[Callable[[Any], Any]]) -> LoadedNet:
+def _one_by_one(torch: Any, nets: Sequence[Callable[..., Any]]) -> LoadedNet:
     """Ask nets in order until the softmax's largest probability reaches the confidence for each input."""
 
-    def program(x: Array, confidence: float) -> tuple[Array, int]:
-        given = torch.from_numpy(x)
+    def program(x: Arrays, confidence: float) -> tuple[Arrays, int]:
+        given = [torch.from_numpy(one) for one in x]
         with torch.inference_mode():
             for answer, net in enumerate(nets):
-                y = net(given)
-                if answer + 1 == len(nets) or bool(y.softmax(1).amax(1).min() >= confidence):
-                    return y.numpy().copy(), answer
+                made = net(*given)
+                y: Sequence[Any] = [made] if isinstance(made, torch.Tensor) else made
+                if answer + 1 == len(nets) or bool(y[0].softmax(1).amax(1).min() >= confidence):
+                    return tuple([one.numpy().copy() for one in y]), answer
         raise AssertionError("a file has at least one net")
 
     return program

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.escaping import command
-from fractal_dsl.data import ImageSet, vocabulary_of
+from fractal_dsl.data import ImageSet, vocabularies_of
 from fractal_dsl.deploy.nets import ANYTIME, WHOLE_NET
 from fractal_dsl.deploy.origin import Origin
-from fractal_dsl.deploy.runtimes import Array
+from fractal_dsl.deploy.runtimes import Array, Arrays
 from fractal_dsl.evaluation.evaluate import as_trained, images_for
 from fractal_dsl.runs.tasks import TASKS, Metric
 from fractal_dsl.runtime.anytime import Anytime
+from fractal_dsl.runtime.arguments import Inputs, each, merged, one_or_several, tensors_in
 from fractal_dsl.runtime.module import FractalModule
 from fractal_dsl.runtime.world import ALONE
 
@@ -37,25 +40,27 @@ class Samples:
     were asked for.
     """
 
-    checks: Array
-    tests: Array
-    targets: Tensor
+    checks: Arrays
+    tests: Arrays
+    targets: Inputs
     images: ImageSet | None
     given: int
-    training: Array | None = None
+    training: Arrays | None = None
 
     @property
     def metric(self) -> Metric | None:
         """The figure that decides between nets. None without data."""
         return None if self.images is None else TASKS[self.images.task.name].score
 
-    def score(self, outputs: Array) -> float | None:
+    def score(self, outputs: Arrays) -> float | None:
         """The score of a net with these outputs for ``tests``. None without data."""
         if self.images is None or self.metric is None:
             return None
         meter = self.images.task.meter()
-        for at in range(0, len(outputs), _BATCH):
-            meter.update(torch.from_numpy(outputs[at : at + _BATCH]), self.targets[at : at + _BATCH])
+        for at in range(0, len(outputs[0]), _BATCH):
+            batch = slice(at, at + _BATCH)
+            given = one_or_several([torch.from_numpy(one[batch]) for one in outputs])
+            meter.update(given, cast(Tensor, each(lambda y, batch=batch: y[batch], self.targets)))
         return meter.compute(ALONE)[self.metric.key]
 
 
@@ -66,7 +71,6 @@ def samples_of(origin: Origin, say: Callable[[str], object], *, int8: bool, allo
     Raises UserError if the test data cannot be read; ``say`` gets a note if they differ from those of the training.
     """
     model = origin.model
-    into = model.input
     images = None
     if origin.trained is not None:
         images = _test_data(origin, say, allow_python)
@@ -77,15 +81,19 @@ def samples_of(origin: Origin, say: Callable[[str], object], *, int8: bool, allo
                 f"int8 needs training examples to choose its ranges by, and {origin.folder} has none: give a run"
             )
         return Samples(random, random, torch.zeros(0), None, 0)
-    size = int(np.prod(into.shape)) * 4 + int(np.prod(model.output.shape)) * 4
+    size = 4 * sum(math.prod(end.shape) for end in (*model.inputs.values(), *model.outputs.values()))
     many = len(images.test)
     count = min(many, max(_REAL, _BYTES // size))
     rows = torch.linspace(0, many - 1, count, dtype=torch.float64).round().long()
     batches = [*images.batches(images.test, [rows[at : at + _BATCH] for at in range(0, count, _BATCH)])]
-    tests, targets = np.concatenate([x.numpy() for x, _ in batches]), torch.cat([y for _, y in batches])
-    checks = np.concatenate([tests[:_REAL], random])
-    training = images.batch(images.train, slice(0, _CALIBRATION))[0].numpy() if int8 else None
+    tests, targets = _arrays(merged([x for x, _ in batches])), merged([y for _, y in batches])
+    checks = tuple([np.concatenate([real[:_REAL], drawn]) for real, drawn in zip(tests, random, strict=True)])
+    training = _arrays(images.batch(images.train, slice(0, _CALIBRATION))[0]) if int8 else None
     return Samples(checks, tests, targets, images, many, training)
+
+
+def _arrays(x: Inputs) -> Arrays:
+    return tuple([one.numpy() for one in tensors_in(x)])
 
 
 def _test_data(origin: Origin, say: Callable[[str], object], allow_python: bool) -> ImageSet:
@@ -102,15 +110,27 @@ def _test_data(origin: Origin, say: Callable[[str], object], allow_python: bool)
     return as_trained(images, origin.trained, origin.folder, say).raw()
 
 
-def _random(origin: Origin, count: int) -> Array:
+def _random(origin: Origin, count: int) -> Arrays:
     """Inputs within the range that the net was trained on."""
-    into, rng = origin.model.input, np.random.default_rng(0)
-    if into.dtype == "i64":
-        return rng.integers(0, vocabulary_of(origin.model.join_graph) or 2, (count, *into.shape))
-    inputs: Mapping[str, Any] = origin.facts.get("inputs") or {}
+    rng, facts = np.random.default_rng(0), origin.facts
+    vocabularies = vocabularies_of(origin.model.join_graph)
+    several: Mapping[str, Any] = facts.get("by_input") or {}
+    drawn: list[Array] = []
+    for name, into in origin.model.inputs.items():
+        if into.dtype == "i64":
+            drawn.append(rng.integers(0, vocabularies[name] or 2, (count, *into.shape)))
+        elif several:
+            drawn.append(_drawn(rng, count, into, several[name]["inputs"], several[name]))
+        else:
+            drawn.append(_drawn(rng, count, into, facts.get("inputs") or {}, facts.get("normalisation")))
+    return tuple(drawn)
+
+
+def _drawn(
+    rng: np.random.Generator, count: int, into: ops.Tensor, inputs: Mapping[str, Any], moments: Mapping[str, Any] | None
+) -> Array:
     low, high = inputs.get("low"), inputs.get("high")
     if low is None or high is None:
-        moments = origin.facts.get("normalisation")
         shape = (-1, *(1,) * (len(into.shape) - 1))
         mean, std = (np.array(moments[k]).reshape(shape) for k in ("mean", "std")) if moments else (0.0, 1.0)
         return (mean + std * rng.standard_normal((count, *into.shape))).astype(np.float32)
@@ -119,23 +139,25 @@ def _random(origin: Origin, count: int) -> Array:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a net must answer to ``checks``: an output for each answer, and its confidence (0 without classes)."""
+    """What a net must answer to ``checks``: for each of its outputs those of all answers [answers, inputs, …], and the
+    confidence of each answer [answers, inputs] (0 without classes)."""
 
-    outputs: Array
+    outputs: Arrays
     confidences: Array
 
 
-def expected(model: FractalModule, name: str, checks: Array) -> Expected:
-    """The module's own outputs [answers, inputs, …] and confidences [answers, inputs] for raw inputs, unfolded."""
-    x = torch.from_numpy(checks)
+def expected(model: FractalModule, name: str, checks: Arrays) -> Expected:
+    """The module's own answers to raw inputs, unfolded."""
+    x = one_or_several([torch.from_numpy(one) for one in checks])
     with torch.no_grad():
         if name == ANYTIME:
             outputs = [answer.logits for answer in Anytime(model)(x)]
         else:
             outputs = [model.run(x, plan_of(model, name))]
-    together = torch.stack(outputs)
-    sure = together.softmax(2).amax(2) if together.ndim == 3 else torch.zeros(together.shape[:2])
-    return Expected(together.numpy(), sure.numpy())
+    together = tensors_in(merged(outputs, torch.stack))
+    first = together[0]
+    sure = first.softmax(2).amax(2) if first.ndim == 3 else torch.zeros(first.shape[:2])
+    return Expected(_arrays(together), sure.numpy())
 
 
 def plan_of(model: FractalModule, name: str) -> Any:
@@ -143,31 +165,33 @@ def plan_of(model: FractalModule, name: str) -> Any:
     return model.full_plan() if name == WHOLE_NET else model.column_plan(int(name.removeprefix("column")))
 
 
-def difference(given: Array, answers: Array, right: Expected, confidence: float) -> float:
-    """The largest difference between outputs and expected ones, relative to the largest expected number of the input.
+def difference(given: Arrays, answers: Array, right: Expected, confidence: float) -> float:
+    """The largest difference between outputs and expected ones, relative to the largest expected number of the output.
 
     It is infinite for outputs that are not finite, of another shape, or by an answer that was not due.
     """
-    if given.shape != right.outputs.shape[1:] or not np.isfinite(given).all():
+    if [one.shape for one in given] != [one.shape[1:] for one in right.outputs]:
+        return float("inf")
+    if not all(np.isfinite(one).all() for one in given):
         return float("inf")
     worst = 0.0
-    for i, (y, answer) in enumerate(zip(given, answers, strict=True)):
+    for i, answer in enumerate(answers):
         sure = right.confidences[:-1, i]
         near = bool((np.abs(sure - confidence) < 1e-3).any())
         due = next((k for k, c in enumerate(sure) if c >= confidence), len(sure))
         if not near and answer != due:
             return float("inf")
-        e = right.outputs[answer, i]
-        worst = max(worst, float(np.abs(y - e).max() / max(np.abs(e).max(), 1e-6)))
+        for y, e in zip([one[i] for one in given], [one[answer, i] for one in right.outputs], strict=True):
+            worst = max(worst, float(np.abs(y - e).max() / max(np.abs(e).max(), 1e-6)))
     return worst
 
 
-def agreement(model: FractalModule, name: str, tests: Array, outputs: Array) -> float:
-    """The share of test inputs for which a net of classes gives the module's own answer."""
-    same = 0
-    for at in range(0, len(tests), _BATCH):
-        x = torch.from_numpy(tests[at : at + _BATCH])
+def agreement(model: FractalModule, name: str, tests: Arrays, outputs: Arrays) -> float:
+    """The share of test inputs for which the first output, of classes, gives the module's own answer."""
+    same, count = 0, len(tests[0])
+    for at in range(0, count, _BATCH):
+        x = one_or_several([torch.from_numpy(one[at : at + _BATCH]) for one in tests])
         with torch.inference_mode():
-            own = model.run(x, plan_of(model, name)).argmax(1).numpy()
-        same += int((outputs[at : at + _BATCH].argmax(1) == own).sum())
-    return same / len(tests)
+            own = tensors_in(model.run(x, plan_of(model, name)))[0].argmax(1).numpy()
+        same += int((outputs[0][at : at + _BATCH].argmax(1) == own).sum())
+    return same / count

@@ -29,6 +29,7 @@ from fractal_dsl.deploy.targets import TARGETS
 from fractal_dsl.runs.tasks import TASKS, Metric
 
 SHELF_FORMAT: Final = "fractal_dsl shelf"
+SHELF_VERSION: Final = 2
 SHELF, FAILED, BEST = "shelf.json", "failed", "best"
 
 
@@ -80,7 +81,9 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
 class ShelfManifest(Struct, frozen=True, kw_only=True):
     """``manifest.json``. ``weights_sha256`` tells whether rows are of the same net. ``answers`` are the nets in an
     anytime file, in order. ``batch``, ``threads`` and ``confidence`` are those of the latest measurements.
-    ``images`` counts the examples by use, and ``vocabulary`` the tokens that the net knows."""
+    ``images`` counts the examples by use. ``takes`` and ``gives`` are the inputs and outputs of each file by name, and
+    ``vocabularies`` counts the tokens that the net knows of each input. For several of them, ``by_input`` and
+    ``by_output`` describe the data of each, and ``inputs``, ``classes`` and so on those of the first."""
 
     format: str
     format_version: int
@@ -88,8 +91,8 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
     source: str
     task: str
     weights_sha256: str
-    input: str
-    output: str
+    takes: dict[str, str]
+    gives: dict[str, str]
     answers: list[str]
     batch: int = 1
     threads: int = 1
@@ -101,7 +104,9 @@ class ShelfManifest(Struct, frozen=True, kw_only=True):
     normalisation: dict[str, list[float]] | None = None
     targets: dict[str, Any] | None = None
     images: dict[str, int] | None = None
-    vocabulary: int | None = None
+    by_input: dict[str, dict[str, Any]] = {}
+    by_output: dict[str, dict[str, Any]] = {}
+    vocabularies: dict[str, int | None] = {}
     versions: dict[str, str] = {}
 
 
@@ -124,9 +129,10 @@ class Shelf:
             data = read_json(folder, MANIFEST)
             if not isinstance(data, dict) or cast(dict[str, Any], data).get("format") != SHELF_FORMAT:
                 raise UserError(f"{folder} is not a shelf: `fractal-dsl deploy` writes one")
-            manifest = msgspec.convert(data, ShelfManifest)
-            if manifest.task not in TASKS or manifest.format_version != 1:
+            version = cast(dict[str, Any], data).get("format_version")
+            if version != SHELF_VERSION or cast(dict[str, Any], data).get("task") not in TASKS:
                 raise UserError(f"{folder} was written by another version of fractal_dsl: deploy into another folder")
+            manifest = msgspec.convert(data, ShelfManifest)
             key = TASKS[cast(Any, manifest.task)].score.key
             rows = [_row(row, key) for row in read_json(folder, SHELF)] if is_part(folder, SHELF) else []
         except FileNotFoundError:

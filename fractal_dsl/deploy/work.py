@@ -19,7 +19,7 @@ import torch
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
-from fractal_dsl.deploy.nets import ANYTIME, answers_of, plain_net
+from fractal_dsl.deploy.nets import ANYTIME, answers_of, ends_of, plain_net
 from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.runtime.artifact import load_weights
 
@@ -34,7 +34,10 @@ class Export(Struct, frozen=True):
 
 
 class Exports(Struct, frozen=True):
-    """What to export, from the weights of a run or of a compiled network, or else from the file ``recalibrated``."""
+    """What to export, from the weights of a run or of a compiled network, or else from the file ``recalibrated``.
+
+    ``calibration`` are .npy files of training inputs, one for each input of the net.
+    """
 
     source: str
     weights: str
@@ -42,7 +45,7 @@ class Exports(Struct, frozen=True):
     allow_python: bool
     batch: int
     threads: int
-    calibration: str | None
+    calibration: list[str] | None
     exports: list[Export]
     recalibrated: str | None = None
 
@@ -92,7 +95,7 @@ def _first_line(error: Exception) -> str:
 
 def write(origin: Origin, export: Export, job: Exports) -> tuple[str, int | None]:
     """Export one net. Return its memory layout and its largest batch, None for any."""
-    path = Path(export.file)
+    path, inputs = Path(export.file), [*origin.model.inputs.values()]
     match export.target:
         case "onnx" | "openvino":
             return _by_onnx(origin, export, job, path), None
@@ -100,13 +103,13 @@ def write(origin: Origin, export: Export, job: Exports) -> tuple[str, int | None
             from fractal_dsl.deploy.export.torch_formats import write_aoti, write_pt2
 
             named, layout = _nets(origin, export, job, "model")
-            (write_pt2 if export.target == "pt2" else write_aoti)(named, origin.model.input, path)
+            (write_pt2 if export.target == "pt2" else write_aoti)(named, inputs, path)
             return layout, None
         case _:
             from fractal_dsl.deploy.export.executorch import LARGEST, write_executorch
 
             named, _ = _nets(origin, export, job, "forward", measure=False)
-            write_executorch(named, origin.model.input, path)
+            write_executorch(named, inputs, path)
             return "chosen by XNNPACK", LARGEST
 
 
@@ -120,7 +123,7 @@ def _nets(
     nets: dict[str, Any] = {name: plain_net(origin.model, name) for name in names}
     layout = "contiguous"
     if measure:
-        nets[names[-1]], layout = fastest_layout(nets[names[-1]], origin.model.input, job.batch)
+        nets[names[-1]], layout = fastest_layout(nets[names[-1]], [*origin.model.inputs.values()], job.batch)
         if layout == "channels_last":
             nets = {name: channels_last(net) for name, net in nets.items()}
     return ({alone: nets[names[0]]} if len(names) == 1 else nets), layout
@@ -128,22 +131,21 @@ def _nets(
 
 def _by_onnx(origin: Origin, export: Export, job: Exports, path: Path) -> str:
     from fractal_dsl.deploy.export.anytime import anytime_onnx
-    from fractal_dsl.deploy.export.onnx import CHOSEN, fastest_onnx, onnx_of, save_onnx
+    from fractal_dsl.deploy.export.onnx import CHOSEN, fastest_onnx, plain_onnx, save_onnx
     from fractal_dsl.deploy.export.openvino import write_openvino
-    from fractal_dsl.deploy.export.program import example_of
 
-    model, layout = origin.model, CHOSEN
+    model, layout, ends = origin.model, CHOSEN, ends_of(origin.model)
     if export.net == ANYTIME:
         proto = anytime_onnx(model)
     elif (export.target, export.precision) == ("onnx", "float32"):
-        proto, layout = fastest_onnx(plain_net(model, export.net), model.input, job.batch, job.threads)
+        proto, layout = fastest_onnx(plain_net(model, export.net), ends, job.batch, job.threads)
     else:
-        proto = onnx_of(plain_net(model, export.net), (example_of(model.input, 2),), ["input"], ["output"])
+        proto = plain_onnx(plain_net(model, export.net), ends)
     if export.precision == "int8":
         from fractal_dsl.deploy.export.int8 import quantized
 
         assert job.calibration is not None
-        proto = quantized(proto, np.load(job.calibration))
+        proto = quantized(proto, tuple([np.load(file) for file in job.calibration]))
     if export.target == "onnx":
         save_onnx(proto, path)
         return layout

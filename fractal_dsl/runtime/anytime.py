@@ -71,7 +71,7 @@ def anytime(model: FractalModule, x: Tensor) -> Iterator[Answer]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class Call:
     """``values[result] = call(*operands)``, by keys. Afterwards the values in ``free`` are no longer needed."""
 
     call: Operation
@@ -88,7 +88,7 @@ class Increment:
     """
 
     column: int | None
-    calls: tuple[_Call, ...]
+    calls: tuple[Call, ...]
     result: int
     macs: int
     alone: int
@@ -173,12 +173,12 @@ class Anytime:
         read: set[int] = set()
         increments: list[Increment] = []
         for answer in reversed(planned):
-            calls: list[_Call] = []
+            calls: list[Call] = []
             for instruction in reversed(answer.instructions):
                 reads = operands[instruction.key]
                 free = {*reads} - read - kept - self._inputs
                 read |= {*reads}
-                calls.append(_Call(instruction.call, reads, instruction.key, tuple(free)))
+                calls.append(Call(instruction.call, reads, instruction.key, tuple(free)))
             macs = sum(map(self._macs, answer.instructions))
             increments.append(Increment(answer.column, tuple(calls[::-1]), answer.result, macs, answer.alone))
         return tuple(increments[::-1])

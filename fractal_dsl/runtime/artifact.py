@@ -27,6 +27,7 @@ from fractal_dsl.base.escaping import one_line
 from fractal_dsl.base.files import replacing_folder
 from fractal_dsl.base.manifest import MANIFEST, all_files, write_manifest
 from fractal_dsl.base.parts import read_json, write_new_parts
+from fractal_dsl.base.texts import ends_text
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import graph_to_source
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
@@ -116,11 +117,7 @@ def save_artifact(
 
 def _ends(model: FractalModule) -> dict[str, str]:
     """The types of the inputs and outputs for a manifest, with their names if there are several."""
-
-    def text(ends: Mapping[str, Any]) -> str:
-        return ", ".join([f"{name}: {one}" if len(ends) > 1 else str(one) for name, one in ends.items()])
-
-    return {"input": text(model.inputs), "output": text(model.outputs)}
+    return {"input": ends_text(model.inputs), "output": ends_text(model.outputs)}
 
 
 def _refuse_to_lose(folder: Path) -> None:

@@ -49,8 +49,8 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
     normalisation: dict[str, list[float]] | None = None
     task: str | None = None
     targets: dict[str, Any] | None = None
-    by_input: dict[str, dict[str, Any]] = {}
-    by_output: dict[str, dict[str, Any]] = {}
+    by_input: dict[str, dict[str, Any]] | None = None
+    by_output: dict[str, dict[str, Any]] | None = None
     trained: dict[str, str] | None = None
 
     def normalised_channels(self, dtypes: Mapping[str, str]) -> dict[str, int]:
@@ -58,17 +58,20 @@ class NetworkManifest(Manifest, frozen=True, kw_only=True):
         are not normalised."""
         if self.format_version < 3:
             return {}
-        moments = [one["mean"] for one in self.by_input.values()]
-        if not moments and self.normalisation is not None:
-            moments = [self.normalisation.get("mean", [])]
-        counts = zip(dtypes.items(), map(len, moments), strict=False)
-        return {name: count for (name, dtype), count in counts if dtype != "i64"}
+        moments = {name: one.get("mean") for name, one in (self.by_input or {}).items()}
+        moments = moments or {name: (self.normalisation or {}).get("mean") for name in [*dtypes][:1]}
+        return {name: len(mean) for name, mean in _lists(moments) if dtypes.get(name) == "f32"}
 
     def restored_channels(self, outputs: Sequence[str]) -> dict[str, int]:
         """The number of deviations by which the network multiplies each of its ``outputs`` that has a unit."""
-        targets = {name: one.get("targets") for name, one in self.by_output.items()} or {outputs[0]: self.targets}
-        means = {name: (one or {}).get("mean") for name, one in targets.items()}
-        return {name: len(cast(list[Any], mean)) for name, mean in means.items() if isinstance(mean, list) and mean}
+        by_output = self.by_output or {outputs[0]: {"targets": self.targets}}
+        targets: dict[str, Any] = {name: one.get("targets") for name, one in by_output.items()}
+        means = {name: cast(Any, one).get("mean") for name, one in targets.items() if isinstance(one, dict)}
+        return {name: len(mean) for name, mean in _lists(means) if mean}
+
+
+def _lists(values: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
+    return [(name, cast(list[Any], value)) for name, value in values.items() if isinstance(value, list)]
 
 
 class RunManifest(Manifest, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,12 @@ LARGEST = 64
 """The largest batch: ExecuTorch plans memory in advance."""
 
 
-def write_executorch(nets: Mapping[str, nn.Module], into: ops.Tensor, path: Path) -> None:
+def write_executorch(nets: Mapping[str, nn.Module], inputs: Sequence[ops.Tensor], path: Path) -> None:
     """Write nets as the methods of one program."""
     exir: Any = import_module("executorch.exir")
     bounds: Any = import_module("executorch.exir.passes.sym_shape_eval_pass")
     xnnpack: Any = import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
-    programs = {name: program_of(net, into, LARGEST) for name, net in nets.items()}
+    programs = {name: program_of(net, inputs, LARGEST) for name, net in nets.items()}
     edge = exir.to_edge_transform_and_lower(programs, partitioner=[xnnpack.XnnpackPartitioner()])
     for name in programs:
         for size in _symbolic_sizes(edge.exported_program(name).graph):

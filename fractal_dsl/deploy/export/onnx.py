@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fractal_dsl import ops
 from fractal_dsl.deploy.export.products import with_products
-from fractal_dsl.deploy.export.program import example_of, fastest
+from fractal_dsl.deploy.export.program import examples_of, fastest
+from fractal_dsl.deploy.nets import Ends
 from fractal_dsl.deploy.runtimes import load_exported
 
 CHOSEN = "chosen by ONNX Runtime"
@@ -55,18 +55,23 @@ def onnx_of(
     return proto
 
 
-def fastest_onnx(net: nn.Module, into: ops.Tensor, batch: int, threads: int) -> tuple[Any, str]:
+def plain_onnx(net: nn.Module, ends: Ends) -> Any:
+    """A plain net as an ONNX model."""
+    return onnx_of(net, examples_of([*ends.inputs.values()], 2), [*ends.inputs], [*ends.outputs])
+
+
+def fastest_onnx(net: nn.Module, ends: Ends, batch: int, threads: int) -> tuple[Any, str]:
     """A plain net as an ONNX model, and its layout: the faster one in ONNX Runtime, in batches of this size.
 
     The runtime chooses the layout of convolutions, but does not turn small ones into matrix products.
     """
-    example = example_of(into, 2)
-    proto = onnx_of(net, (example,), ["input"], ["output"])
-    changed = with_products(net, example)
+    inputs = [*ends.inputs.values()]
+    proto = plain_onnx(net, ends)
+    changed = with_products(net, examples_of(inputs, 2))
     if changed is None:
         return proto, CHOSEN
-    protos = {CHOSEN: proto, "small convolutions as products": onnx_of(changed, (example,), ["input"], ["output"])}
-    x = example_of(into, batch).numpy()
+    protos = {CHOSEN: proto, "small convolutions as products": plain_onnx(changed, ends)}
+    x = tuple([one.numpy() for one in examples_of(inputs, batch)])
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, Callable[[], object]] = {}
         for number, (name, one) in enumerate(protos.items()):

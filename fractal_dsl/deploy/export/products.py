@@ -7,6 +7,7 @@ A convolution over few pixels with large weights takes the time of reading its w
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -46,10 +47,10 @@ class ConvAsProduct(nn.Module):
         return y.reshape(-1, self.size[0] * self.size[1], out).transpose(1, 2).reshape(-1, out, *self.size)
 
 
-def with_products(net: nn.Module, example: Tensor) -> nn.Module | None:
+def with_products(net: nn.Module, examples: Sequence[Tensor]) -> nn.Module | None:
     """A copy of a net for inference with its small convolutions as matrix products. None if it has none.
 
-    ``example`` is an input of the net [batch, …], which tells the sizes of the images.
+    ``examples`` are inputs of the net [batch, …], which tell the sizes of the images.
     """
     sizes: dict[nn.Module, set[tuple[torch.Size, torch.Size]]] = {}
 
@@ -61,7 +62,7 @@ def with_products(net: nn.Module, example: Tensor) -> nn.Module | None:
     names = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d)}
     hooks = [module.register_forward_hook(note) for module in names.values()]
     with torch.no_grad():
-        changed(example)
+        changed(*examples)
     for hook in hooks:
         hook.remove()
     count = 0

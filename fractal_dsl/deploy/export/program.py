@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
 from typing import Any, cast
@@ -16,26 +16,29 @@ from fractal_dsl import ops
 _REPEATS, _SECONDS = 30, 0.5
 
 
-def example_of(into: ops.Tensor, batch: int) -> Tensor:
-    """Inputs of zeros: [batch, …]."""
-    return torch.zeros(batch, *into.shape, dtype=torch.int64 if into.dtype == "i64" else torch.float32)
+def examples_of(inputs: Sequence[ops.Tensor], batch: int) -> tuple[Tensor, ...]:
+    """Zeros for each input: [batch, …]."""
+    kinds = {"i64": torch.int64, "f32": torch.float32}
+    return tuple([torch.zeros(batch, *into.shape, dtype=kinds[into.dtype]) for into in inputs])
 
 
-def program_of(net: nn.Module, into: ops.Tensor, largest: int | None = None) -> torch.export.ExportedProgram:
+def program_of(
+    net: nn.Module, inputs: Sequence[ops.Tensor], largest: int | None = None
+) -> torch.export.ExportedProgram:
     """The net for batches of any size, or of up to ``largest``."""
     batch = torch.export.Dim("batch", min=1, max=largest)
     with torch.no_grad():
-        return torch.export.export(net, (example_of(into, 2),), dynamic_shapes=({0: batch},))
+        return torch.export.export(net, examples_of(inputs, 2), dynamic_shapes=tuple([{0: batch} for _ in inputs]))
 
 
-def fastest_layout(net: nn.Module, into: ops.Tensor, batch: int) -> tuple[nn.Module, str]:
+def fastest_layout(net: nn.Module, inputs: Sequence[ops.Tensor], batch: int) -> tuple[nn.Module, str]:
     """The net in the memory layout in which torch runs it faster on this machine, in batches of this size."""
     if not any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in net.modules()):
         return net, "contiguous"
     nets: dict[str, nn.Module] = {"contiguous": net, "channels_last": channels_last(net)}
-    x = example_of(into, batch)
+    x = examples_of(inputs, batch)
     with torch.inference_mode():
-        layout = fastest({name: lambda one=one: one(x) for name, one in nets.items()})
+        layout = fastest({name: lambda one=one: one(*x) for name, one in nets.items()})
     return nets[layout], layout
 
 

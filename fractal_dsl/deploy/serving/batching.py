@@ -12,7 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fractal_dsl.deploy.runtimes import Array
+from fractal_dsl.deploy.runtimes import Array, Arrays
 from fractal_dsl.deploy.serving.metrics import Metrics
 from fractal_dsl.deploy.serving.stages import ServedNet, Service
 
@@ -23,24 +23,27 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class Answered:
-    """The outputs [inputs, …] of a request, and the name of the net that gave each."""
+    """The outputs [examples, …] of a request, and the name of the net that answered each example."""
 
-    outputs: Array
+    outputs: Arrays
     nets: list[str]
 
 
 @dataclass
 class _Waiting:
-    """A request. Without a confidence ``stage`` answers, else the first stage that is confident of an input."""
+    """A request. Without a confidence ``stage`` answers, else the first stage that is confident of an example."""
 
-    inputs: Array
+    inputs: Arrays
     stage: ServedNet
     confidence: float | None
     future: Future[Answered] = field(default_factory=lambda: Future[Answered]())
 
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
 
 class Batcher:
-    """Runs requests in a thread of its own. ``largest`` limits a batch, and ``room`` the inputs that wait."""
+    """Runs requests in a thread of its own. ``largest`` limits a batch, and ``room`` the examples that wait."""
 
     def __init__(self, service: Service, metrics: Metrics, *, largest: int, wait_ms: float, room: int) -> None:
         self.service, self.metrics, self.largest, self.wait, self.room = service, metrics, largest, wait_ms / 1000, room
@@ -51,14 +54,14 @@ class Batcher:
         self.thread = threading.Thread(target=self._loop, name="batches", daemon=True)
         self.thread.start()
 
-    async def answer(self, inputs: Array, *, budget: float | None, confidence: float | None) -> Answered:
-        """The answers to inputs [n, …]. Raises Busy if too many inputs are waiting or the service stops."""
+    async def answer(self, inputs: Arrays, *, budget: float | None, confidence: float | None) -> Answered:
+        """The answers to inputs [n, …]. Raises Busy if too many examples are waiting or the service stops."""
         stage = self.service.stages[-1] if budget is None else self.service.within(budget)
         request = _Waiting(inputs, stage, confidence)
         with self.more:
-            if self.stopped or self.waiting + len(inputs) > self.room:
+            if self.stopped or self.waiting + len(request) > self.room:
                 raise Busy
-            self.waiting += len(inputs)
+            self.waiting += len(request)
             self.queue.append(request)
             self.metrics.waiting = self.waiting
             self.more.notify()
@@ -93,43 +96,47 @@ class Batcher:
                 self.more.wait(left)
             batch: list[_Waiting] = []
             size = 0
-            while self.queue and (not batch or size + len(self.queue[0].inputs) <= self.largest):
+            while self.queue and (not batch or size + len(self.queue[0]) <= self.largest):
                 batch.append(self.queue.popleft())
-                size += len(batch[-1].inputs)
+                size += len(batch[-1])
             self.waiting -= size
             self.metrics.waiting = self.waiting
             return batch
 
     def _run(self, batch: Sequence[_Waiting]) -> list[Answered]:
-        """Each request's answers. Inputs are asked stage by stage, and leave when they are answered."""
-        x = np.concatenate([request.inputs for request in batch])
-        sizes = [len(request.inputs) for request in batch]
+        """Each request's answers. Examples are asked stage by stage, and leave when they are answered."""
+        x = tuple([np.concatenate(parts) for parts in zip(*[request.inputs for request in batch], strict=True)])
+        sizes = [len(request) for request in batch]
         alone = np.repeat([r.confidence is None for r in batch], sizes)
         wanted = np.repeat([r.confidence if r.confidence is not None else 0.0 for r in batch], sizes)
         chosen = np.repeat([self.service.stages.index(r.stage) for r in batch], sizes)
-        outputs = np.empty((len(x), *self.service.output.shape), np.float32)
-        answered = np.full(len(x), -1)
+        count = len(x[0])
+        outputs = tuple([np.empty((count, *end.shape), np.float32) for end in self.service.ends.outputs.values()])
+        answered = np.full(count, -1)
         last = len(self.service.stages) - 1
         for number, stage in enumerate(self.service.stages):
             rows = np.flatnonzero((answered < 0) & np.where(alone, chosen == number, True))
             if not len(rows):
                 continue
-            y = self._stage(stage, x[rows])
-            sure = _confidence(y) >= wanted[rows] if y.ndim == 2 else np.ones(len(rows), bool)
+            y = self._stage(stage, tuple([one[rows] for one in x]))
+            sure = _confidence(y[0]) >= wanted[rows] if self.service.confident else np.ones(len(rows), bool)
             done = alone[rows] | sure | (number == last)
-            outputs[rows[done]], answered[rows[done]] = y[done], number
+            for output, made in zip(outputs, y, strict=True):
+                output[rows[done]] = made[done]
+            answered[rows[done]] = number
             self.metrics.answered(stage.name, int(done.sum()))
         ends = np.cumsum(sizes)
         names = [stage.name for stage in self.service.stages]
         return [
-            Answered(outputs[end - size : end], [names[i] for i in answered[end - size : end]])
+            Answered(tuple([one[end - size : end] for one in outputs]), [names[i] for i in answered[end - size : end]])
             for end, size in zip(ends, sizes, strict=True)
         ]
 
-    def _stage(self, stage: ServedNet, x: Array) -> Array:
-        parts = [stage.run(np.ascontiguousarray(x[at : at + stage.largest])) for at in range(0, len(x), stage.largest)]
-        self.metrics.batch(len(x))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def _stage(self, stage: ServedNet, x: Arrays) -> Arrays:
+        count, most = len(x[0]), stage.largest
+        parts = [stage.run(tuple([one[at : at + most] for one in x])) for at in range(0, count, most)]
+        self.metrics.batch(count)
+        return parts[0] if len(parts) == 1 else tuple([np.concatenate(same) for same in zip(*parts, strict=True)])
 
 
 def softmax(y: Array) -> Array:

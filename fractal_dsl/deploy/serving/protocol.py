@@ -7,6 +7,7 @@ is then JSON of the length in the header ``Inference-Header-Content-Length``, fo
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.data.values import checked_values
-from fractal_dsl.deploy.runtimes import Array
+from fractal_dsl.deploy.runtimes import Array, Arrays
 from fractal_dsl.deploy.serving.batching import Answered, softmax
 from fractal_dsl.deploy.serving.stages import Service
 
@@ -34,7 +35,7 @@ class Request:
     """A parsed request: its inputs [n, …], and how to answer."""
 
     id: str | None
-    inputs: Array
+    inputs: Arrays
     budget: float | None
     confidence: float | None
     binary: bool
@@ -42,7 +43,7 @@ class Request:
 
 
 def parse_request(body: bytes, header: str | None, service: Service, most: int) -> Request:
-    """Parse a request of at most ``most`` inputs. Raises UserError, which says what is wrong with it."""
+    """Parse a request of at most ``most`` examples. Raises UserError, which says what is wrong with it."""
     size = _length(header, len(body))
     try:
         data = json.loads(body[:size])
@@ -51,31 +52,31 @@ def parse_request(body: bytes, header: str | None, service: Service, most: int) 
     if not isinstance(data, dict):
         raise UserError("the body is not a JSON object")
     given = cast(dict[str, Any], data)
-    inputs = given.get("inputs")
-    if not isinstance(inputs, list) or len(cast(list[Any], inputs)) != 1 or not isinstance(inputs[0], dict):
-        raise UserError("`inputs` must be a list of one tensor")
-    tensor = _tensor(cast(dict[str, Any], inputs[0]), body[size:], service, most)
+    inputs = _inputs(given.get("inputs"), body[size:], service, most)
     parameters = _object(given, "parameters")
     budget, confidence = _number(parameters, "budget_ms"), _number(parameters, "confidence")
     if budget is not None and confidence is not None:
         raise UserError("give `budget_ms` or `confidence`, not both")
-    if confidence is not None and not (service.classes or len(service.output.shape) == 1):
+    if confidence is not None and not service.confident:
         raise UserError("this net has no classes, and so no confidence")
     if confidence is not None and confidence > 1:
         raise UserError("`confidence` must be from 0 to 1")
     binary, names = _outputs(given, parameters)
     id = given.get("id")
-    return Request(id if isinstance(id, str) else None, tensor, budget, confidence, binary, names)
+    return Request(id if isinstance(id, str) else None, inputs, budget, confidence, binary, names)
 
 
 def response(request: Request, answered: Answered, service: Service) -> tuple[bytes, dict[str, str]]:
     """The body of an answer, and its headers."""
-    tensors: dict[str, Array | list[str]] = {"output": answered.outputs.astype("<f4")}
-    if service.classes:
-        tensors["class"] = answered.outputs.argmax(1).astype("<i8")
-        tensors["probability"] = softmax(answered.outputs).max(1).astype("<f4")
-        tensors["name"] = [service.classes[i] for i in answered.outputs.argmax(1)]
-    tensors["net"] = answered.nets
+    tensors: dict[str, Array | list[str]] = {}
+    for name, output in zip(service.ends.outputs, answered.outputs, strict=True):
+        tensors[name] = output.astype("<f4")
+        if classes := service.classes.get(name):
+            best, prefix = output.argmax(1), _prefix(name, service)
+            tensors[f"{prefix}class"] = best.astype("<i8")
+            tensors[f"{prefix}probability"] = softmax(output).max(1).astype("<f4")
+            tensors[f"{prefix}name"] = [classes[i] for i in best]
+    tensors[_net(service)] = answered.nets
     chosen = tensors if request.outputs is None else {n: t for n, t in tensors.items() if n in request.outputs}
     outputs: list[dict[str, Any]] = []
     tail = b""
@@ -99,6 +100,27 @@ def response(request: Request, answered: Answered, service: Service) -> tuple[by
     return text + tail, {"content-type": "application/octet-stream", HEADER: str(len(text))}
 
 
+def output_types(service: Service) -> list[dict[str, Any]]:
+    """The outputs of a response, as the protocol describes them."""
+    types: list[dict[str, Any]] = []
+    for name, end in service.ends.outputs.items():
+        types.append({"name": name, "datatype": "FP32", "shape": [-1, *end.shape]})
+        if name in service.classes:
+            named = (("class", "INT64"), ("probability", "FP32"), ("name", "BYTES"))
+            types += [{"name": f"{_prefix(name, service)}{n}", "datatype": kind, "shape": [-1]} for n, kind in named]
+    return [*types, {"name": _net(service), "datatype": "BYTES", "shape": [-1]}]
+
+
+def _prefix(output: str, service: Service) -> str:
+    """What tells ``class`` of an output from that of others, if there are several."""
+    return f"{output}." if len(service.ends.outputs) > 1 else ""
+
+
+def _net(service: Service) -> str:
+    """The name of the output that says which net answered."""
+    return "net" if "net" not in service.ends.outputs else "answer.net"
+
+
 def _length(header: str | None, size: int) -> int:
     if header is None:
         return size
@@ -107,28 +129,53 @@ def _length(header: str | None, size: int) -> int:
     return int(header)
 
 
-def _tensor(given: Mapping[str, Any], tail: bytes, service: Service, most: int) -> Array:
-    """The tensor of a request in the net's type. Raises UserError if it has another shape or type."""
-    shape, kind, into = given.get("shape"), given.get("datatype"), service.input
+def _inputs(given: Any, tail: bytes, service: Service, most: int) -> Arrays:
+    """The tensors of a request, in the order of the net. A single input may have any name."""
+    names = [*service.ends.inputs]
+    if len(names) == 1:
+        if not isinstance(given, list) or len(cast(list[Any], given)) != 1 or not isinstance(given[0], dict):
+            raise UserError("`inputs` must be a list of one tensor")
+        given = [{**given[0], "name": names[0]}]
+    tensors = cast(list[Any], given) if isinstance(given, list) else []
+    if not all(isinstance(one, dict) for one in tensors) or sorted(str(one.get("name")) for one in tensors) != sorted(
+        names
+    ):
+        raise UserError(f"`inputs` must be a list of tensors with the names {', '.join(names)}")
+    read: dict[str, Array] = {}
+    for one in tensors:
+        size = _object(one, "parameters").get("binary_data_size")
+        if size is not None and (type(size) is not int or not 0 <= size <= len(tail)):
+            raise UserError(f"`binary_data_size` is {size!r}, but {len(tail)} bytes follow")
+        raw, tail = (None, tail) if size is None else (tail[:size], tail[size:])
+        read[one["name"]] = _tensor(one, raw, service, most)
+    if tail:
+        raise UserError(f"{len(tail)} bytes follow that belong to no tensor: set `binary_data_size`")
+    if len({len(one) for one in read.values()}) > 1:
+        counts = " and ".join(f"{len(one)} of `{name}`" for name, one in read.items())
+        raise UserError(f"give as many of each input as examples, not {counts}")
+    return tuple([read[name] for name in names])
+
+
+def _tensor(given: Mapping[str, Any], raw: bytes | None, service: Service, most: int) -> Array:
+    """The tensor of a request in the net's type; ``raw`` are its bytes. Raises UserError if it has another shape or
+    type."""
+    shape, kind, name = given.get("shape"), given.get("datatype"), given["name"]
+    into = service.ends.inputs[name]
+    which = f" as `{name}`" if len(service.ends.inputs) > 1 else ""
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in cast(list[Any], shape)):
         raise UserError("`shape` must be a list of sizes")
     sizes = tuple(cast(list[int], shape))
     if sizes[1:] != into.shape or not 1 <= sizes[0] <= most:
-        raise UserError(f"the net takes [n, {', '.join(map(str, into.shape))}], n from 1 to {most}, not {list(sizes)}")
+        wanted = f"[n, {', '.join(map(str, into.shape))}]"
+        raise UserError(f"the net takes {wanted}{which}, n from 1 to {most}, not {list(sizes)}")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise UserError(f"`datatype` must be one of {', '.join(_TYPES)}")
-    binary = _object(given, "parameters").get("binary_data_size")
     try:
-        if binary is None:
-            values = _numbers(given.get("data"), _TYPES[kind])
-        elif type(binary) is not int or binary != len(tail):
-            raise UserError(f"`binary_data_size` is {binary!r}, but {len(tail)} bytes follow")
-        else:
-            values = np.frombuffer(tail, _TYPES[kind])
+        values = _numbers(given.get("data"), _TYPES[kind]) if raw is None else np.frombuffer(raw, _TYPES[kind])
         values = values.reshape(sizes)
     except (ValueError, TypeError, OverflowError):
-        raise UserError(f"the data are not {int(np.prod(sizes))} numbers of type {kind}") from None
-    converted = checked_values(values, into, service.vocabulary, "the request")
+        raise UserError(f"the data{which} are not {math.prod(sizes)} numbers of type {kind}") from None
+    converted = checked_values(values, into, service.vocabularies.get(name), f"the request{which}")
     return converted if into.dtype == "i64" else converted.astype(np.float32)
 
 

@@ -20,7 +20,7 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.data.inputs import decoding, read_inputs
 from fractal_dsl.deploy.serving.batching import Batcher, Busy, softmax
 from fractal_dsl.deploy.serving.metrics import Metrics
-from fractal_dsl.deploy.serving.protocol import HEADER, parse_request, response
+from fractal_dsl.deploy.serving.protocol import HEADER, output_types, parse_request, response
 from fractal_dsl.deploy.serving.stages import Service
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -129,22 +129,27 @@ class _Endpoints:
     async def model(self, request: Any) -> Any:
         """The inputs, outputs and nets."""
         s = self.service
-        kind = "INT64" if s.input.dtype == "i64" else "FP32"
-        outputs = [{"name": "output", "datatype": "FP32", "shape": [-1, *s.output.shape]}]
-        if s.classes:
-            named = (("class", "INT64"), ("probability", "FP32"), ("name", "BYTES"))
-            outputs += [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in named]
-        outputs.append({"name": "net", "datatype": "BYTES", "shape": [-1]})
+        kinds = {"i64": "INT64", "f32": "FP32"}
+        inputs = [
+            {"name": name, "datatype": kinds[into.dtype], "shape": [-1, *into.shape]}
+            for name, into in s.ends.inputs.items()
+        ]
         about = {
             "name": s.name,
             "versions": ["1"],
             "platform": s.platform,
-            "inputs": [{"name": "input", "datatype": kind, "shape": [-1, *s.input.shape]}],
-            "outputs": outputs,
+            "inputs": inputs,
+            "outputs": output_types(s),
             "nets": [{"name": stage.name, "ms": stage.ms} for stage in s.stages],
-            "classes": list(s.classes),
+            "classes": self._classes,
         }
         return self._named(request) or self._json(about)
+
+    @property
+    def _classes(self) -> Any:
+        """The names of the classes, by output if there are several outputs."""
+        classes = self.service.classes
+        return classes if len(self.service.ends.outputs) > 1 else [name for names in classes.values() for name in names]
 
     async def infer(self, request: Any) -> Any:
         """Answer inputs."""
@@ -181,14 +186,16 @@ class _Endpoints:
 
     async def _classify(self, request: Any) -> Any:
         s = self.service
-        if s.data is None or not s.classes or decoding(s.input, s.data) is None:
+        into = next(iter(s.ends.inputs.values()))
+        first = next(iter(s.ends.outputs))
+        if s.data is None or len(s.ends.inputs) > 1 or first not in s.classes or decoding(into, s.data) is None:
             raise UserError("this service does not know how image files become inputs: use the inference protocol")
         body = await self._body(request)
         notes: list[str] = []
         with tempfile.NamedTemporaryFile(suffix=".image") as file:
             Path(file.name).write_bytes(body)
             try:
-                inputs = read_inputs(Path(file.name), s.input, s.data, s.vocabulary, notes.append)
+                inputs = read_inputs(Path(file.name), into, s.data, None, notes.append)
             except UserError as error:
                 raise UserError(str(error).replace(file.name, "the image")) from None
         if len(inputs) > 1:
@@ -200,9 +207,10 @@ class _Endpoints:
                 raise ValueError
         except ValueError:
             raise UserError("`confidence` must be a number from 0 to 1") from None
-        answered = await self.batcher.answer(inputs[0].value.float().numpy()[None], budget=None, confidence=wanted)
-        shares = softmax(answered.outputs)[0]
-        top = [{"name": s.classes[i], "probability": float(shares[i])} for i in map(int, np.argsort(-shares)[:5])]
+        x = inputs[0].value.float().numpy()[None]
+        answered = await self.batcher.answer((x,), budget=None, confidence=wanted)
+        shares, names = softmax(answered.outputs[0])[0], s.classes[first]
+        top = [{"name": names[i], "probability": float(shares[i])} for i in map(int, np.argsort(-shares)[:5])]
         return self._json({"top": top, "net": answered.nets[0], "notes": [n.replace(file.name, "it") for n in notes]})
 
     async def _body(self, request: Any) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,22 +17,23 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.manifest import MANIFEST
 from fractal_dsl.base.parts import read_json
 from fractal_dsl.compiled import MAX_LAYERS
-from fractal_dsl.data import vocabulary_of
-from fractal_dsl.deploy.nets import answers_of, classifies
+from fractal_dsl.data import vocabularies_of
+from fractal_dsl.deploy.nets import Ends, answers_of, classifies, ends_of
 from fractal_dsl.deploy.origin import open_origin
-from fractal_dsl.deploy.runtimes import Array, load_exported
+from fractal_dsl.deploy.runtimes import Arrays, load_exported
 from fractal_dsl.deploy.samples import plan_of
 from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfRow
 from fractal_dsl.deploy.targets import TARGETS
 from fractal_dsl.runs.data_record import DataRecord
+from fractal_dsl.runtime.arguments import one_or_several, tensors_in
 
 
 @dataclass(frozen=True)
 class ServedNet:
-    """A net: ``run`` maps inputs [batch, …] to outputs. ``ms`` is the latency of one input, ``largest`` a batch."""
+    """A net: ``run`` maps inputs [batch, …] to outputs. ``ms`` is the latency of one example, ``largest`` a batch."""
 
     name: str
-    run: Callable[[Array], Array]
+    run: Callable[[Arrays], Arrays]
     ms: float
     largest: int
 
@@ -40,15 +42,17 @@ class ServedNet:
 class Service:
     """What is served. ``stages`` are ordered from the shallowest column to the whole net; the last one is the default.
 
-    ``classes`` are the names of classes, empty for other tasks. ``data`` describes inputs, if it is known.
+    ``confident`` says that the first output is the logits of classes. ``classes`` are the names of classes by output,
+    without those of other tasks, and ``vocabularies`` the numbers of tokens by input. ``data`` describes inputs, if it
+    is known.
     """
 
     name: str
     stages: tuple[ServedNet, ...]
-    input: ops.Tensor
-    output: ops.Tensor
-    classes: tuple[str, ...]
-    vocabulary: int | None
+    ends: Ends
+    confident: bool
+    classes: Mapping[str, list[str]]
+    vocabularies: Mapping[str, int | None]
     data: DataRecord | None
     platform: str
 
@@ -70,23 +74,34 @@ def open_service(source: Path, threads: int, max_layers: int = MAX_LAYERS, *, al
     def stage(name: str) -> ServedNet:
         plan = plan_of(model, name)
 
-        def run(x: Array) -> Array:
+        def run(x: Arrays) -> Arrays:
+            given = one_or_several([torch.from_numpy(one) for one in x])
             with torch.inference_mode():
-                return model.run(torch.from_numpy(x), plan).numpy()
+                return tuple([one.numpy() for one in tensors_in(model.run(given, plan))])
 
-        return ServedNet(name, run, _milliseconds(run, model.input), 256)
+        return ServedNet(name, run, _milliseconds(run, [*model.inputs.values()]), 256)
 
-    classes = tuple(origin.facts.get("classes") or ()) if classifies(origin) else ()
+    ends, facts, confident = ends_of(model), origin.facts, classifies(origin)
     return Service(
         origin.compiled.program.net,
         tuple(map(stage, names)),
-        model.input,
-        model.output,
-        classes,
-        vocabulary_of(model.join_graph),
+        ends,
+        confident,
+        _classes(ends, confident, facts.get("classes"), facts.get("by_output")),
+        dict(zip(ends.inputs, vocabularies_of(model.join_graph).values(), strict=True)),
         origin.trained,
         "fractal_dsl",
     )
+
+
+def _classes(
+    ends: Ends, confident: bool, first: list[str] | None, by_output: Mapping[str, Any] | None
+) -> dict[str, list[str]]:
+    """The names of classes by output, of outputs that are the logits of classes."""
+    if not by_output:
+        return {next(iter(ends.outputs)): first} if first and confident else {}
+    records = {name: one for name, one in by_output.items() if one["task"] == "classification"}
+    return {n: one["classes"] for n, one in records.items() if one["classes"] and len(ends.outputs[n].shape) == 1}
 
 
 def _is_shelf(source: Path) -> bool:
@@ -107,12 +122,13 @@ def _of_shelf(shelf: Shelf, threads: int) -> Service:
             chosen.append(min(floats, key=lambda r: r.ms / r.batch))
     if not chosen:
         raise UserError(f"{shelf.folder} has no verified net whose runtime is installed: deploy again")
-    classes = tuple(m.classes or ()) if m.task == "classification" else ()
-    into, out = _tensor(m.input), _tensor(m.output)
+    ends = Ends(*({name: _tensor(one) for name, one in some.items()} for some in (m.takes, m.gives)))
+    confident = m.task == "classification" and len(next(iter(ends.outputs.values())).shape) == 1
     data = DataRecord.read(shelf.folder)
     stages = tuple([_loaded(shelf, row, threads) for row in chosen])
     platform = ", ".join(dict.fromkeys(row.target for row in chosen))
-    return Service(m.net, stages, into, out, classes, m.vocabulary, data, platform)
+    classes = _classes(ends, confident, m.classes, m.by_output)
+    return Service(m.net, stages, ends, confident, classes, m.vocabularies, data, platform)
 
 
 def _loaded(shelf: Shelf, row: ShelfRow, threads: int) -> ServedNet:
@@ -125,8 +141,9 @@ def _tensor(text: str) -> ops.Tensor:
     return ops.Tensor(dtype, tuple(int(size) for size in shape.split(",") if size.strip()))
 
 
-def _milliseconds(run: Callable[[Array], Array], into: ops.Tensor) -> float:
-    x = np.zeros((1, *into.shape), np.int64 if into.dtype == "i64" else np.float32)
+def _milliseconds(run: Callable[[Arrays], Arrays], inputs: Sequence[ops.Tensor]) -> float:
+    kinds = {"i64": np.int64, "f32": np.float32}
+    x = tuple([np.zeros((1, *into.shape), kinds[into.dtype]) for into in inputs])
     times: list[float] = []
     for _ in range(6):
         start = perf_counter()
