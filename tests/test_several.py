@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
@@ -130,29 +128,6 @@ def test_predictions_of_pairs_name_each_output(pair_run: Path, tmp_path: Path) -
     np.savez(path, left=arrays["x_train.left"], right=arrays["x_train.right"][:3])
     with pytest.raises(UserError, match="there are 20 of `left` and 3 of `right`"):
         [*predict(Run.open(pair_run), [path], device="cpu")]
-
-
-@pytest.mark.slow
-def test_a_run_is_exported_with_named_inputs_and_outputs(
-    pair_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As docs/tasks.md shows it."""
-    pytest.importorskip("onnxscript")
-    runtime = pytest.importorskip("onnxruntime")
-    page = (Path(__file__).parent.parent / "docs" / "tasks.md").read_text()
-    code = page.split("```python\n")[1].split("```")[0]
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "pair-1").symlink_to(pair_run)
-    monkeypatch.chdir(tmp_path)
-    space: dict[str, Any] = {}
-    with warnings.catch_warnings(action="ignore"):
-        exec(code, space)
-    session = runtime.InferenceSession("pair.onnx")
-    given = {name: np.random.default_rng(1).normal(size=(3, 1, 8, 8)).astype(np.float32) for name in ("left", "right")}
-    outputs = session.run(None, given)
-    assert [one.name for one in session.get_outputs()] == ["same", "which", "angle"]
-    for ours, exported in zip(space["model"](*map(torch.from_numpy, given.values())), outputs, strict=True):
-        torch.testing.assert_close(ours, torch.from_numpy(exported), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("outputs", [None, {}, {"which": {}}, {"which": {"accuracy": "high", "loss": 1.0}}, [1]])
@@ -297,7 +272,6 @@ def test_losses_are_checked_with_the_other_settings() -> None:
 def test_python_data_sets_give_inputs_and_targets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pairdata.py").write_text(
         """
-import torch
 from torch.utils.data import Dataset
 
 class Pairs(Dataset):

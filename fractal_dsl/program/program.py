@@ -273,7 +273,7 @@ def only(net: str, kind: str, ends: Sequence[T]) -> T:
     """The only input or output of a net. Raises UserError for one with several, which only some commands support."""
     if len(ends) > 1:
         raise UserError(
-            f"{net} has {len(ends)} {kind}, and this works only for nets with one: use `check`, `info`, `render`, "
-            "`compile`, `train`, `eval` or `predict`, or export the module yourself (docs/tasks.md)"
+            f"{net} has {len(ends)} {kind}, and this works only for nets with one: docs/tasks.md says what works with "
+            f"several. In Python, `{kind}` has all of them"
         )
     return ends[0]
