@@ -173,6 +173,7 @@ WRONG: list[tuple[Any, str]] = [
     (body(GOOD, parameters={"confidence": 0.5, "budget_ms": 1}), "not both"),
     (body(GOOD, parameters=[]), "must be an object"),
     (body(GOOD, outputs="all"), "`outputs` must be"),
+    (body(GOOD, outputs=[{"name": "clas"}]), "there is no output 'clas': the outputs are output, class, probability"),
 ]
 
 

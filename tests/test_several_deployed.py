@@ -195,7 +195,7 @@ def test_binary_tensors_follow_in_their_order(pair_client: Client) -> None:
         (["left", "left"], [1, 1], "with the names left, right"),
         (["left", "middle"], [1, 1], "with the names left, right"),
         (["left", "right"], [1, 2], "as many of each input as examples, not 1 of `left` and 2 of `right`"),
-        (["left", "right"], [1, 0], "the net takes [n, 1, 8, 8] as `right`, n from 1 to"),
+        (["left", "right"], [1, 0], "`right` is [n, 1, 8, 8], n from 1 to"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(

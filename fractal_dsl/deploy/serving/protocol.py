@@ -62,6 +62,9 @@ def parse_request(body: bytes, header: str | None, service: Service, most: int) 
     if confidence is not None and confidence > 1:
         raise UserError("`confidence` must be from 0 to 1")
     binary, names = _outputs(given, parameters)
+    known = [one["name"] for one in output_types(service)]
+    if unknown := next((name for name in names or () if name not in known), None):
+        raise UserError(f"there is no output {unknown!r}: the outputs are {', '.join(known)}")
     id = given.get("id")
     return Request(id if isinstance(id, str) else None, inputs, budget, confidence, binary, names)
 
@@ -161,13 +164,15 @@ def _tensor(given: Mapping[str, Any], raw: bytes | None, service: Service, most:
     type."""
     shape, kind, name = given.get("shape"), given.get("datatype"), given["name"]
     into = service.ends.inputs[name]
-    which = f" as `{name}`" if len(service.ends.inputs) > 1 else ""
+    takes, which, where = "the net takes", "", "the request"
+    if len(service.ends.inputs) > 1:
+        takes, which, where = f"`{name}` is", f" of `{name}`", f"`{name}`"
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in cast(list[Any], shape)):
         raise UserError("`shape` must be a list of sizes")
     sizes = tuple(cast(list[int], shape))
     if sizes[1:] != into.shape or not 1 <= sizes[0] <= most:
         wanted = f"[n, {', '.join(map(str, into.shape))}]"
-        raise UserError(f"the net takes {wanted}{which}, n from 1 to {most}, not {list(sizes)}")
+        raise UserError(f"{takes} {wanted}, n from 1 to {most}, not {list(sizes)}")
     if not isinstance(kind, str) or kind not in _TYPES:
         raise UserError(f"`datatype` must be one of {', '.join(_TYPES)}")
     try:
@@ -175,7 +180,7 @@ def _tensor(given: Mapping[str, Any], raw: bytes | None, service: Service, most:
         values = values.reshape(sizes)
     except (ValueError, TypeError, OverflowError):
         raise UserError(f"the data{which} are not {math.prod(sizes)} numbers of type {kind}") from None
-    converted = checked_values(values, into, service.vocabularies.get(name), f"the request{which}")
+    converted = checked_values(values, into, service.vocabularies.get(name), where)
     return converted if into.dtype == "i64" else converted.astype(np.float32)
 
 
