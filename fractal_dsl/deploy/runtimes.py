@@ -9,6 +9,7 @@ enough for each example of the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -80,9 +81,7 @@ def _aoti(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
 
 def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
     torch = _torch(threads)
-    bindings: Any = import_module("executorch.extension.pybindings.portable_lib")
-    if bindings._threadpool_get_thread_count() != threads:
-        bindings._unsafe_reset_threadpool(threads)  # the pool of the whole process, by default of all cores
+    _executorch_threads(threads)
     program: Any = import_module("executorch.runtime").Runtime.get().load_program(path)
 
     def method(name: str) -> Callable[..., Any]:
@@ -90,6 +89,14 @@ def _executorch(path: str, answers: Sequence[str], threads: int) -> LoadedNet:
         return lambda *x: loaded.execute(x)
 
     return _one_by_one(torch, [method(name) for name in answers or ["forward"]])
+
+
+@lru_cache(maxsize=1)
+def _executorch_threads(threads: int) -> None:
+    """Set the thread pool of the process, which has all cores by default. Loaded programs use it, so it is not replaced
+    by one of the same size."""
+    bindings: Any = import_module("executorch.extension.pybindings.portable_lib")
+    bindings._unsafe_reset_threadpool(threads)
 
 
 def _torch(threads: int) -> Any:
