@@ -139,10 +139,9 @@ def _inputs(given: Any, tail: bytes, service: Service, most: int) -> Arrays:
         if not isinstance(given, list) or len(cast(list[Any], given)) != 1 or not isinstance(given[0], dict):
             raise UserError("`inputs` must be a list of one tensor")
         given = [{**given[0], "name": names[0]}]
-    tensors = cast(list[Any], given) if isinstance(given, list) else []
-    if not all(isinstance(one, dict) for one in tensors) or sorted(str(one.get("name")) for one in tensors) != sorted(
-        names
-    ):
+    every = cast(list[Any], given) if isinstance(given, list) else []
+    tensors: list[dict[str, Any]] = every if all(isinstance(one, dict) for one in every) else []
+    if sorted(str(one.get("name")) for one in tensors) != sorted(names):
         raise UserError(f"`inputs` must be a list of tensors with the names {', '.join(names)}")
     read: dict[str, Array] = {}
     for one in tensors:
