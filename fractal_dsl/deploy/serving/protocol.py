@@ -21,6 +21,8 @@ from fractal_dsl.deploy.runtimes import Array, Arrays
 from fractal_dsl.deploy.serving.batching import Answered, softmax
 from fractal_dsl.deploy.serving.stages import Service
 
+NET = "net"
+"""The output that says which net answered. No output of a net has this name, which is a keyword of the language."""
 HEADER = "Inference-Header-Content-Length"
 _TYPES: Mapping[str, str] = {
     **{f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
@@ -79,7 +81,7 @@ def response(request: Request, answered: Answered, service: Service) -> tuple[by
             tensors[f"{prefix}class"] = best.astype("<i8")
             tensors[f"{prefix}probability"] = softmax(output).max(1).astype("<f4")
             tensors[f"{prefix}name"] = [classes[i] for i in best]
-    tensors[_net(service)] = answered.nets
+    tensors[NET] = answered.nets
     chosen = tensors if request.outputs is None else {n: t for n, t in tensors.items() if n in request.outputs}
     outputs: list[dict[str, Any]] = []
     tail = b""
@@ -111,17 +113,12 @@ def output_types(service: Service) -> list[dict[str, Any]]:
         if name in service.classes:
             named = (("class", "INT64"), ("probability", "FP32"), ("name", "BYTES"))
             types += [{"name": f"{_prefix(name, service)}{n}", "datatype": kind, "shape": [-1]} for n, kind in named]
-    return [*types, {"name": _net(service), "datatype": "BYTES", "shape": [-1]}]
+    return [*types, {"name": NET, "datatype": "BYTES", "shape": [-1]}]
 
 
 def _prefix(output: str, service: Service) -> str:
     """What tells ``class`` of an output from that of others, if there are several."""
     return f"{output}." if len(service.ends.outputs) > 1 else ""
-
-
-def _net(service: Service) -> str:
-    """The name of the output that says which net answered."""
-    return "net" if "net" not in service.ends.outputs else "answer.net"
 
 
 def _length(header: str | None, size: int) -> int:
