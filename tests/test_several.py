@@ -272,6 +272,7 @@ def test_losses_are_checked_with_the_other_settings() -> None:
 def test_python_data_sets_give_inputs_and_targets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pairdata.py").write_text(
         """
+import torch
 from torch.utils.data import Dataset
 
 class Pairs(Dataset):

@@ -189,6 +189,8 @@ def test_every_key_of_a_networks_manifest_may_be_wrong(network: Path, tmp_path: 
         "task",
         "targets",
         "normalisation",
+        "by_input",
+        "by_output",
         "trained",
         "max_layers",
         "versions",
