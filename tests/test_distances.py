@@ -83,6 +83,27 @@ def test_constants_are_padded() -> None:
     check((2, 5, 3), "constantpad2d(1, -1)", lambda x, w: F.pad(x, (1, 1, 1, 1), value=-1.0))
 
 
+def test_exp_and_clamp_are_torchs() -> None:
+    check((4, 3), "exp", lambda x, w: x.exp())
+    check((4, 3), "clamp(-0.5)", lambda x, w: x.clamp(min=-0.5))
+    check((4, 3), "clamp(max=0.25)", lambda x, w: x.clamp(max=0.25))
+
+
+@pytest.mark.parametrize(("image", "window", "shift"), [((4, 6), (2, 3), (1, 1)), ((4, 4), (4, 2), (0, 1))])
+def test_masks_hide_pixels_from_the_other_side(
+    image: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
+) -> None:
+    """Before the image moved, pixels that see each other were less than a window apart."""
+    at = torch.stack(torch.meshgrid(torch.arange(image[0]), torch.arange(image[1]), indexing="ij"), 2)
+    at = at.roll((-shift[0], -shift[1]), (0, 1))
+    at = at.reshape(image[0] // window[0], window[0], image[1] // window[1], window[1], 2).transpose(1, 2)
+    at = at.reshape(-1, window[0] * window[1], 2)
+    far = ((at[:, :, None] - at[:, None]).abs() >= torch.tensor(window)).any(-1)
+    expected = torch.zeros(far.shape).masked_fill(far, float("-inf"))
+    given = f"{list(image)}, {list(window)}, {list(shift)}"
+    check((3, 2), f"window_mask({given})", lambda x, w: expected.expand(2, -1, -1, -1))
+
+
 BIASED = """
 net N(x: f32[4, 9, 8]) -> f32[4, 9, 8] = attend(id, id, id, distances(3, "log8") >> linear(16) >> relu >> linear(4)
     >> flatten(1, 2) >> pairs(3) >> sigmoid >> times(16) >> permute([3, 1, 2]))
@@ -117,6 +138,9 @@ def test_a_small_net_on_distances_gives_attention_biases() -> None:
         ("pairs([2, 4], absolute=true, class_token=true)", "not both"),
         ("pairs(2, stride=2)", "a stride only with absolute=true"),
         ("normalize(3)", r"`normalize` has no axis 3 in f32\[8, 4\]"),
+        ("clamp", "`clamp` needs `min`, `max` or both"),
+        ("window_mask(8, 4, 4)", "must be below the window's size"),
+        ("window_mask(8, 3, 1)", "do not divide an image"),
         ("slice(1, step=0)", "`step` of `slice` must be at least 1"),
     ],
 )

@@ -290,3 +290,65 @@ def test_weights_that_a_module_computes_with_are_parameters() -> None:
     text = imported(Mixed(), torch.zeros(1, 4, 3, 3)).text
     assert "parameter([2, 4]) >> sigmoid" in text and "plus(0.5)" in text
     assert text.count("parameter(") == 3
+
+
+def test_the_second_swin_transformer_of_torchvision_comes_back() -> None:
+    models = torchvision_models().swin_transformer
+    later = {"block": models.SwinTransformerBlockV2, "downsample_layer": models.PatchMergingV2}
+    swin = models.SwinTransformer([4, 4], 8, [2, 2], [2, 4], [2, 2], num_classes=5, **later).eval()
+    text = read(swin, torch.zeros(1, 3, 32, 32)).text
+    assert 'distances(2, scale="log8")' in text and "linear(512)" in text
+    assert "window_mask(" in text and "clamp(max=4.60517" in text
+
+
+class Moved(nn.Module):
+    """Windows of a moved image, counted along one axis with the mask and along two elsewhere, as in timm's Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.proj = Biased("Swin", side=2), nn.Linear(WIDTH, WIDTH)
+        place = torch.tensor([0, 0, 1, 2])
+        region = (3 * place[:, None] + place).reshape(2, 2, 2, 2).transpose(1, 2).reshape(4, 4)
+        apart = region[:, None] != region[:, :, None]
+        self.register_buffer("mask", torch.zeros(4, 4, 4).masked_fill(apart, -100.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.roll((-1, -1), (1, 2)).view(-1, 2, 2, 2, 2, WIDTH).transpose(2, 3).reshape(-1, 4, WIDTH)
+        q, k, v = self.inner.qkv(x).view(-1, 4, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-2, -1) + self.inner.bias()
+        scores = scores.view(-1, 4, HEADS, 4, 4) + self.mask.unsqueeze(1).unsqueeze(0)
+        y = self.proj((scores.view(-1, HEADS, 4, 4).softmax(-1) @ v).transpose(1, 2).reshape(-1, 4, WIDTH))
+        y = y.view(-1, 2, 2, 2, 2, WIDTH).transpose(2, 3).reshape(-1, 4, 4, WIDTH)
+        return y.roll((1, 1), (1, 2))
+
+
+def test_masks_of_moved_windows_are_read() -> None:
+    text = imported(Moved(), torch.zeros(1, 4, 4, WIDTH)).text
+    assert "window_mask(4, 2, 1)" in text and "parameter([9, 4]) >> pairs(2)" in text
+
+
+@pytest.mark.parametrize(
+    "equation", ["bhid,bhjd->bhij", "bhij,bhjd->bihd", "b h i d, b j h d -> b h i j", "bijd,bijd->bij"]
+)
+def test_products_of_two_tensors_are_einsums(equation: str) -> None:
+    names = equation.replace(" ", "").split("->")[0].split(",")
+    sizes = {"b": -1, "h": 2, "i": 3, "j": 3, "d": 6}
+
+    def product(x: Tensor) -> Tensor:
+        a, b = ([sizes[n] for n in name if n in sizes] for name in names)
+        first, second = (x.flatten(1)[:, : abs(torch.Size(s).numel())].reshape(s) for s in (a, b))
+        return torch.einsum(equation, first, second)
+
+    assert "matmul(" in imported(Fn(product), torch.zeros(1, 3, 6, 6)).text
+
+
+class Precise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > 1:  # torch.fx cannot follow it, and torch.export keeps the part without autocast apart
+            with torch.autocast("cpu", enabled=False), torch.no_grad():
+                return x.float().relu() + x
+        return x
+
+
+def test_parts_without_autocast_are_read() -> None:
+    assert "sum(id, relu)" in read(Precise(), torch.zeros(1, 4)).text

@@ -100,7 +100,7 @@ STRICTER = "|".join(
         "with a stride needs spatial axes",
         "a shift for each axis",  # without axes torch moves numbers to other examples
         "takes nothing",  # where torch gives a tensor without numbers
-        "above 0, found",  # our classes get sizes that are checked
+        "above 0, found|must be below the window's size|do not divide an image",  # what our classes get is checked
         "crops at most",  # much more of it crashes
     ]
 )
@@ -167,9 +167,11 @@ def test_what_is_sensible_is_taken(name: str) -> None:
     )
     given = {"int": 2, "float": 2.0, "size": 2, "sides": 2, "scale": 2, "numbers": (1, 2), "shape": (3, -1)}
     given |= {"shape": (3, 4)} if name == "parameter" else {}
+    given |= {"image_size": (4, 6), "shift_size": (0, 1)} if name == "window_mask" else {}
     args: dict[str, OpValue] = {
         p.name: given.get(p.name, given[p.kind]) if p.default is REQUIRED else p.default for p in spec.params
     }
+    args |= {"max": 1.0} if name == "clamp" else {}
     x = Tensor("i64" if name == "embedding" else "f32", shape)
     y = spec.out(x, args)
     assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
@@ -205,9 +207,9 @@ def test_multiply_accumulates(name: str, x: tuple[int, ...], args: dict[str, OpV
 
 
 OWN = set(
-    "channel_shuffle class_token distances global_avgpool id last_step layernorm2d normalize pairs parameter permute "
-    "plus positions power project reshape roll scale sequence_mean shift slice stdconv2d times transpose "
-    "window_attention".split()
+    "channel_shuffle clamp class_token distances exp global_avgpool id last_step layernorm2d normalize pairs parameter "
+    "permute plus positions power project reshape roll scale sequence_mean shift slice stdconv2d times transpose "
+    "window_attention window_mask".split()
 )
 """The layers that torch.nn does not have under their name."""
 

@@ -120,6 +120,8 @@ _ARGS = {
     "dims": (2, 3, 1),
     "shape": (16, -1),
     "parameter.shape": (16, 64),
+    "image_size": (8, 12),
+    "shift_size": 2,
     "shifts": (1, 1, 1),
     "window_size": 4,
 }
@@ -148,6 +150,7 @@ def example(spec: OpSpec) -> tuple[Tensor, Tensor, str]:
     """An input, its output, and torch's name of a layer."""
     given = {p.name: _ARGS.get(f"{spec.name}.{p.name}", _ARGS.get(p.name, _KINDS.get(p.kind))) for p in spec.params}
     args = {p.name: given[p.name] if p.default is REQUIRED else p.default for p in spec.params}
+    args |= {"max": 1.0} if spec.name == "clamp" else {}
     for x in [_INPUT[spec.rank]] if spec.rank else _INPUTS:
         try:
             return x, spec.out(x, args), spec.torch(x, args).target

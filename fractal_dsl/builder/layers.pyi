@@ -294,6 +294,16 @@ class _power:
 
 power: _power
 
+class _exp(Block):
+    def __call__(self) -> Block: ...
+
+exp: _exp
+
+class _clamp(Block):
+    def __call__(self, min: float = ..., max: float = ...) -> Block: ...
+
+clamp: _clamp
+
 class _localresponsenorm:
     def __call__(self, size: int, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0) -> Block: ...
 
@@ -400,6 +410,13 @@ class _pairs:
     ) -> Block: ...
 
 pairs: _pairs
+
+class _window_mask:
+    def __call__(
+        self, image_size: int | Sequence[int], window_size: int | Sequence[int], shift_size: int | Sequence[int]
+    ) -> Block: ...
+
+window_mask: _window_mask
 
 class _last_step(Block):
     def __call__(self) -> Block: ...
@@ -734,6 +751,7 @@ __all__ = [
     "batchnorm2d",
     "batchnorm3d",
     "channel_shuffle",
+    "clamp",
     "class_token",
     "concat",
     "constantpad1d",
@@ -752,6 +770,7 @@ __all__ = [
     "dropout3d",
     "elu",
     "embedding",
+    "exp",
     "flatten",
     "gated",
     "gelu",
@@ -816,6 +835,7 @@ __all__ = [
     "transpose",
     "upsample",
     "window_attention",
+    "window_mask",
     "zeropad1d",
     "zeropad2d",
     "zeropad3d",

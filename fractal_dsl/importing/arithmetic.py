@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Ref
-from fractal_dsl.importing.functions import lowers, no, trailing
+from fractal_dsl.importing.functions import lowers, moves, no, trailing
+from fractal_dsl.importing.views import plain
 
 
-@lowers("expand_as")
+@moves("expand_as")
 def _expanded(b: Builder, x: Any, other: Any) -> Any:
-    return x if isinstance(x, Lengths) else Expanded(x)
+    return x if isinstance(x, Lengths) else Expanded(plain(b, x))
 
 
 @trailing("linalg_vector_norm")
@@ -25,7 +26,7 @@ def _lengths(b: Builder, x: Any, p: float = 2, dim: Any = None, keepdim: bool = 
 def _at_least(b: Builder, x: Any, least: float) -> Any:
     if isinstance(x, Lengths):
         return Lengths(x.ref, x.dim, float(least))
-    return b.layer("relu", x) if least == 0 else no(b, f"clamping to {least:g}")
+    return b.layer("relu", x) if least == 0 else b.layer("clamp", x, min=float(least), max=None)
 
 
 def _bare(x: Any) -> Any:

@@ -74,10 +74,30 @@ def of_program(program: torch.export.ExportedProgram) -> fx.GraphModule:
         raise Refusal(f"it changes its buffer `{changed[0]}`")
     result = program.module()
     assert isinstance(result, fx.GraphModule)
+    _inline(result)
     for node in list(result.graph.nodes):
         if node.op == "call_module" and not node.users:  # checks of the input's shape
             result.graph.erase_node(node)
     return result
+
+
+def _inline(module: fx.GraphModule) -> None:
+    """Replace calls of parts that torch.export keeps apart, because they run without autocast or gradients."""
+    for node in list(module.graph.nodes):
+        name = getattr(node.target, "__name__", "")
+        at = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}.get(name)
+        if at is None or (at == 4 and node.args[2]):
+            continue
+        part = module.get_submodule(str(node.args[at].target))
+        assert isinstance(part, fx.GraphModule)
+        inputs = [n for n in part.graph.nodes if n.op == "placeholder"]
+        values = dict(zip(inputs, node.args[at + 1 :], strict=True))
+        with module.graph.inserting_before(node):
+            outputs: Any = module.graph.graph_copy(part.graph, values)
+        for user in list(node.users):
+            user.replace_all_uses_with(outputs[user.args[1]])
+            module.graph.erase_node(user)
+        module.graph.erase_node(node)
 
 
 def check_readable(module: nn.Module) -> None:

@@ -8,27 +8,69 @@ import torch
 
 from fractal_dsl.importing.building import Builder
 from fractal_dsl.importing.views import View
-from fractal_dsl.runtime.distances import Distances, Pairs
+from fractal_dsl.runtime.distances import Distances, Pairs, WindowMask
 
 
 def recognised(b: Builder, value: torch.Tensor) -> View | None:
     """The layer that gives a constant, from any input; None if there is none."""
+    mask = _mask_view(b, value)
+    if mask is not None or not value.is_floating_point():
+        return mask
     sizes = [*value.shape]
     while sizes[:1] == [1]:
         sizes = sizes[1:]
     ones: tuple[tuple[int, ...], ...] = ((),) * (value.dim() - len(sizes))
-    if sizes[-1:] != [2] or len(sizes) not in (2, 3) or not value.is_floating_point():
+    if sizes[-1:] != [2] or len(sizes) not in (2, 3):
         return None
     flat = len(sizes) == 2
     side = isqrt(sizes[0])
     rows, columns = (side, side) if flat else sizes[:2]
-    if rows * columns * 2 != value.numel() or not rows % 2 or not columns % 2 or rows * columns == 1:
-        return None
-    args = _distances(value.reshape(rows, columns, 2))
+    odd = rows * columns * 2 == value.numel() and rows % 2 and columns % 2 and rows * columns > 1
+    args = _distances(value.reshape(rows, columns, 2)) if odd else None
     if args is None:
-        return None
+        return _of_pairs(b, value) if flat and not ones else None
     ref = b.layer("distances", b.input, {}, **args)
     return View(ref, (*ones, (1, 2), (3,)) if flat else (*ones, (1,), (2,), (3,)))
+
+
+def _of_pairs(b: Builder, value: torch.Tensor) -> View | None:
+    """The distances of all pairs of pixels of a window, one below the other."""
+    pixels = isqrt(len(value))
+    for window in _factors(pixels) if pixels**2 == len(value) else []:
+        module, table = Pairs(window), (2 * window[0] - 1, 2 * window[1] - 1)
+        places = module.places(torch.zeros(1)).flatten()
+        rows = value.new_zeros(table[0] * table[1], 2).index_copy(0, places, value)
+        args = _distances(rows.reshape(*table, 2))
+        if args is not None and torch.equal(rows[places], value):
+            ref = b.layer("flatten", b.layer("distances", b.input, {}, **args), start_dim=1, end_dim=2)
+            ref = b.layer("pairs", ref, {}, window_size=_short(window))
+            return View(ref, ((1, 2), (3,)))
+    return None
+
+
+def _factors(number: int) -> list[tuple[int, int]]:
+    """All pairs of factors, the most square ones first."""
+    pairs = [(n, number // n) for n in range(1, number + 1) if number % n == 0]
+    return sorted(pairs, key=lambda pair: abs(pair[0] - pair[1]))
+
+
+def _mask_view(b: Builder, value: torch.Tensor) -> View | None:
+    """The mask of windows of an image whose pixels were moved."""
+    sizes = [n for n in value.shape if n != 1]
+    if len(sizes) != 3 or sizes[1] != sizes[2] or not bool(((value == 0) | (value <= -100)).all()):
+        return None
+    hidden = value.reshape(sizes) != 0
+    for window in _factors(sizes[1]):
+        for grid in _factors(sizes[0]):
+            image = (grid[0] * window[0], grid[1] * window[1])
+            for shift in ((window[0] // 2, window[1] // 2), (window[0] // 2, 0), (0, window[1] // 2)):
+                made = WindowMask(image, window, shift)(torch.zeros(1))[0]
+                if any(shift) and torch.equal(made != 0, hidden):
+                    args = {"image_size": _short(image), "window_size": _short(window), "shift_size": _short(shift)}
+                    ref = b.layer("window_mask", b.input, {}, **args)
+                    numbers = iter((1, 2, 3))
+                    return View(ref, tuple([(next(numbers),) if n != 1 else () for n in value.shape]))
+    return None
 
 
 def _distances(value: torch.Tensor) -> dict[str, int | str | tuple[int, ...] | None] | None:

@@ -67,14 +67,26 @@ FUNCTIONS.update({name: _elementwise(op, names.split()) for name, (op, names) in
 TRAILING.update(_POINTWISE.split(), _WITH_ARGUMENTS, ("softmax", "dropout"))
 
 
-@lowers("hardtanh", "clamp", "clip")
+@trailing("exp")
+def _exp(b: Builder, x: Any) -> Ref:
+    return b.layer("exp", x)
+
+
+@trailing("clamp_max")
+def _at_most(b: Builder, x: Any, most: Any) -> Ref:
+    return _clamp(b, x, min=None, max=most)
+
+
+@trailing("hardtanh", "clamp", "clip")
 def _clamp(b: Builder, x: Any, min_val: Any = -1.0, max_val: Any = 1.0, inplace: bool = False, **named: Any) -> Ref:
     low, high = (named.get("min"), named.get("max")) if {"min", "max"} & {*named} else (min_val, max_val)
     if (low, high) == (0, 6):
         return b.layer("relu6", x)
     if low == 0 and high is None:
         return b.layer("relu", x)
-    raise Refusal(f"clamping to {low} and {high} has no counterpart in the language", b.place)
+    if not all(isinstance(bound, int | float | None) for bound in (low, high)):
+        raise Refusal("clamping to bounds that are tensors has no counterpart in the language", b.place)
+    return b.layer("clamp", x, min=None if low is None else float(low), max=None if high is None else float(high))
 
 
 def _softmax_of(op: str) -> Lower:

@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional as F
 
-from fractal_dsl.importing import arithmetic, products, rearranging, reductions, shaping, weighted
+from fractal_dsl.importing import arithmetic, products, rearranging, reductions, shaping, weighted, windows
 from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
@@ -19,12 +19,12 @@ from fractal_dsl.importing.modules import OUTPUTS, is_known, is_trailing, module
 from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.replaying import Replays, arguments
-from fractal_dsl.importing.views import View, aligned, folded_view, has_batch, plain, settled
+from fractal_dsl.importing.views import View, aligned, as_one_axis, folded_view, has_batch, plain, settled
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
 
-_REGISTERED = (arithmetic, products, rearranging, reductions, shaping, weighted)
+_REGISTERED = (arithmetic, products, rearranging, reductions, shaping, weighted, windows)
 """The modules that add to FUNCTIONS when they are imported."""
 _FUNCTIONAL = {function: name for name, function in vars(F).items() if callable(function)}
 _REDUCTIONS = {function: name for name, function in REDUCTIONS.items()}
@@ -171,6 +171,8 @@ class _Lowering(fx.Interpreter):
         tensors = [v for v in _leaves(given) if isinstance(v, Ref | View)]
         batched = [settled(self.builder, v) for v in tensors if has_batch(v)]
         counts = {folded for _, folded in batched}
+        if len(counts) > 1 and 0 not in counts:  # windows may be counted along one axis or two
+            return self._settled(_changed(given, lambda v: as_one_axis(self.builder, v)))
         if len(counts) > 1:
             raise Refusal("an operation on tensors of which one has axes folded into the batch", self.builder.place)
         if len(batched) == len(tensors):

@@ -10,7 +10,7 @@ from torch import nn
 
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.ops import LAYERS, REQUIRED, OpValue, Tensor
-from fractal_dsl.runtime import distances, layers
+from fractal_dsl.runtime import distances, layers, tensors
 
 _RECURRENT: dict[type[nn.Module], str] = {nn.RNN: "rnn", nn.LSTM: "lstm", nn.GRU: "gru"}
 _OURS = {
@@ -23,6 +23,9 @@ _OURS = {
     distances.LearnedTensor: "parameter",
     distances.Distances: "distances",
     distances.Pairs: "pairs",
+    distances.WindowMask: "window_mask",
+    tensors.Exp: "exp",
+    tensors.Clamp: "clamp",
     distances.UnitVectors: "normalize",
     nn.ChannelShuffle: "channel_shuffle",
 }
@@ -103,8 +106,8 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
             inner = module.attention
             values = {"num_heads": inner.num_heads, "dropout": float(inner.dropout)}
             values |= {"bias": _has(inner, "in_proj_bias"), "causal": module.causal, "window": module.window}
-        case distances.Distances() | distances.Pairs():
-            sizes = ("window_size", "extent")
+        case distances.Distances() | distances.Pairs() | distances.WindowMask():
+            sizes = ("window_size", "extent", "image_size", "shift_size")
             values = {k: v[0] if k in sizes and v is not None and len({*v}) == 1 else v for k, v in values.items()}
         case _:
             pass

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
 
-from fractal_dsl.importing.building import Builder, Held, Ref, Relative
-from fractal_dsl.importing.functions import lowers, trailing
-from fractal_dsl.importing.modules import plain
+from fractal_dsl.importing.building import Builder, Held, Ref
+from fractal_dsl.importing.functions import lowers, no, trailing
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.views import permuted, reshaped
-from fractal_dsl.importing.weighted import causal_mask, weights
+from fractal_dsl.importing.weighted import causal_mask
 
 
 @trailing("matmul", "bmm")
 def _matmul(b: Builder, x: Any, y: Any) -> Any:
     return b.join("matmul", [x, y])
+
+
+@lowers("einsum")
+def _einsum(b: Builder, equation: str, *operands: Any) -> Any:
+    """A product of two tensors, summed over the axes that the result lacks, as a product of matrices."""
+    given = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
+    before, _, after = equation.replace(" ", "").partition("->")
+    names = before.split(",")
+    if len(given) != 2 or "." in equation or not after or not all(isinstance(x, Ref) for x in given):
+        return no(b, f"`einsum` of {equation!r}")
+    (first, second), whole = names, {*before.replace(",", "")}
+    batch, left, right, summed = (
+        [name for name in after if name in first and name in second],
+        [name for name in after if name not in second],
+        [name for name in after if name not in first],
+        [name for name in first if name in second and name not in after],
+    )
+    distinct = all(len({*part}) == len(part) for part in (first, second, after))
+    if not distinct or len({*batch, *left, *right, *summed}) != len(whole) or batch[:1] != [first[0]] != [after[0]]:
+        return no(b, f"`einsum` of {equation!r}")
+    size = {n: s for name, x in zip(names, given, strict=True) for n, s in zip(name[1:], x.out.shape, strict=True)}
+
+    def matrix(x: Ref, own: str, rows: list[str], columns: list[str]) -> Ref:
+        turned = permuted(b, x, [own.index(name) for name in (*batch[1:], *rows, *columns)])
+        return reshaped(
+            b, turned, [*(size[n] for n in batch[1:]), *(prod(size[n] for n in m) for m in (rows, columns))]
+        )
+
+    result = b.join("matmul", [matrix(given[0], first, left, summed), matrix(given[1], second, summed, right)])
+    order = [*batch[1:], *left, *right]
+    return permuted(b, reshaped(b, result, [size[n] for n in order]), [order.index(name) + 1 for name in after[1:]])
 
 
 def _hidden(mask: torch.Tensor) -> torch.Tensor:
@@ -51,50 +82,3 @@ def _attend(
         operands.append(attn_mask)
     usual = scale is None or abs(scale * query.out.shape[-1] ** 0.5 - 1) < 1e-6
     return b.join("attend", operands, scale=None if usual or scale is None else float(scale), causal=is_causal)
-
-
-@lowers("shifted_window_attention")
-def _windows(
-    b: Builder,
-    x: Any,
-    qkv_weight: Any,
-    proj_weight: Any,
-    relative_position_bias: Any,
-    window_size: list[int],
-    num_heads: int,
-    shift_size: list[int],
-    attention_dropout: float = 0.0,
-    dropout: float = 0.0,
-    qkv_bias: Any = None,
-    proj_bias: Any = None,
-    logit_scale: Any = None,
-    training: bool = True,
-) -> Ref:
-    """Torchvision's attention within windows, of the first Swin transformer."""
-    table = relative_position_bias.made if isinstance(relative_position_bias, Held) else None
-    if logit_scale is not None or not isinstance(table, Relative):
-        raise Refusal("attention within windows whose biases are computed has no counterpart in the language", b.place)
-    if any(size % window for size, window in zip(x.out.shape, window_size, strict=False)):
-        sizes = f"{list(window_size)} pixels do not divide {list(x.out.shape[:2])}"
-        raise Refusal(f"windows of {sizes}: give an input whose size they divide", b.place)
-    named = {"qkv.weight": qkv_weight, "qkv.bias": qkv_bias, "out.weight": proj_weight, "out.bias": proj_bias}
-    tensors = weights(b, **named) | {"bias_table": table.table}
-    return b.layer(
-        "window_attention",
-        x,
-        tensors,
-        num_heads=num_heads,
-        window_size=plain(window_size, "size", x.out),
-        shift_size=plain(shift_size, "size", x.out),
-        bias=qkv_bias is not None,
-    )
-
-
-@lowers("_patch_merging_pad")
-def _merged(b: Builder, x: Any) -> Ref:
-    """Torchvision's squares of four pixels as one pixel with the features of all, column by column."""
-    height, width, features = x.out.shape
-    if height % 2 or width % 2:
-        raise Refusal(f"squares of four pixels do not divide {height} x {width} pixels", b.place)
-    grid = reshaped(b, x, [height // 2, 2, width // 2, 2, features])
-    return reshaped(b, permuted(b, grid, [1, 3, 4, 2, 5]), [height // 2, width // 2, 4 * features])

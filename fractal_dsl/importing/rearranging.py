@@ -12,7 +12,18 @@ from fractal_dsl.importing.building import Builder, Expanded, Held, Ref
 from fractal_dsl.importing.constants import pairs_of
 from fractal_dsl.importing.functions import moves
 from fractal_dsl.importing.refusal import Refusal
-from fractal_dsl.importing.views import View, has_batch, permuted, plain, regrouped, reshaped, simple, view_of
+from fractal_dsl.importing.views import (
+    View,
+    folded_view,
+    has_batch,
+    permuted,
+    plain,
+    regrouped,
+    reshaped,
+    settled,
+    simple,
+    view_of,
+)
 
 
 @moves("permute")
@@ -83,12 +94,18 @@ def _expand(b: Builder, x: Any, *sizes: Any, **named: Any) -> Any:
     raise Refusal(f"expanding to {given} has no counterpart in the language", b.place)
 
 
-@moves("repeat")
+@moves("repeat", "tile")
 def _repeat(b: Builder, x: Any, *counts: Any) -> Any:
+    """Copies along axes are concatenated."""
     given = [*counts[0]] if counts and isinstance(counts[0], list | tuple) else [*counts]
-    if any(n != 1 for n in given[1:]) or len(given) != x.rank:
+    if len(given) == x.rank and all(n == 1 for n in given[1:]):
+        return _expand(b, x, given[0] * view_of(x).shape(b.batch)[0], *[-1] * (len(given) - 1))
+    ref, folded = settled(b, view_of(x))
+    if len(given) != x.rank or folded > 0 or (folded == 0 and given[0] != 1):
         raise Refusal(f"repeating by {given} has no counterpart in the language", b.place)
-    return _expand(b, x, given[0] * view_of(x).shape(b.batch)[0], *[-1] * (len(given) - 1))
+    for axis, count in enumerate(given, 1 if folded < 0 else 0):
+        ref = b.join("concat", [ref] * count, dim=axis)
+    return folded_view(ref, folded)
 
 
 def gathered(b: Builder, view: View, given: list[Any]) -> View:

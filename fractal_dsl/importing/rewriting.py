@@ -70,7 +70,7 @@ def _channel_shuffles(graph: PlainGraph) -> PlainGraph:
 
 
 def _composed_moves(graph: PlainGraph) -> PlainGraph:
-    """Two permutations in a row are one, and so are two changes of sizes."""
+    """Two permutations in a row are one, and so are two changes of sizes. A learned tensor has the last sizes."""
     steps, readers = list(graph.steps), graph.consumers()
     for number, step in enumerate(graph.steps):
         before = steps[step.inputs[0]] if step.inputs else step
@@ -82,6 +82,9 @@ def _composed_moves(graph: PlainGraph) -> PlainGraph:
             args = {"dim0": moved[0], "dim1": moved[1]} if len(moved) == 2 else {"dims": tuple(order)}
             op = "transpose" if len(moved) == 2 else "permute" if moved else "id"
             steps[number] = Step(op, args, before.inputs, step.out, step.place)
+        if step.op in ("reshape", "flatten") and before.op == "parameter":
+            args = {**before.args, "shape": step.out.shape}
+            steps[number] = Step("parameter", args, before.inputs, step.out, before.place, before.tensors)
         if step.op == "reshape" and before.op in ("reshape", "flatten"):
             steps[number] = Step("reshape", step.args, before.inputs, step.out, step.place)
     return _without_identities(PlainGraph(tuple(steps), graph.output))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import cast
 
 from fractal_dsl.importing.building import Builder, Ref
 from fractal_dsl.importing.refusal import Refusal
@@ -84,6 +85,15 @@ def _settled(b: Builder, x: View) -> tuple[Ref, int]:
     sizes = (0, *x.ref.out.shape)
     shape = [*[sizes[a] for a in x.axes[0][1:]], *[prod(sizes[a] for a in axis) for axis in x.axes[1:]]]
     return reshaped(b, ref, shape), folded
+
+
+def as_one_axis(b: Builder, x: View) -> View:
+    """A tensor whose axes that are folded into the batch are one axis of its step."""
+    ref, folded = settled(b, x)
+    if folded < 1:
+        return x
+    shape = ref.out.shape
+    return cast(View, folded_view(reshaped(b, ref, [prod(shape[:folded]), *shape[folded:]]), 1))
 
 
 def plain(b: Builder, x: Ref | View) -> Ref:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 import torch
@@ -219,6 +220,11 @@ for _rank in (1, 2, 3):
     FUNCTIONS[f"upsample_nearest{_rank}d"] = _upsample_nearest
 
 
+def _factor(wanted: int, size: int) -> float:
+    """The factor that makes a size another one, rounded up, because sizes are rounded down."""
+    return wanted // size if wanted % size == 0 else ceil(wanted / size * 1e10) / 1e10
+
+
 @lowers("interpolate", "upsample")
 def interpolate(
     b: Builder,
@@ -230,7 +236,7 @@ def interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """Resize by a factor, or to sizes that are multiples of the input's. Raises Refusal for other sizes."""
+    """Resize by a factor, or to a size. Raises Refusal with antialias."""
     if antialias:
         raise Refusal("resizing with antialias has no counterpart in the language", b.place)
     if size is not None:
@@ -238,10 +244,7 @@ def interpolate(
         wanted = [size] * len(axes) if isinstance(size, int) else [*size]
         if wanted == [*axes]:
             return x
-        if any(n % m for n, m in zip(wanted, axes, strict=True)):
-            reason = f"resizing {list(axes)} to {wanted} is no whole factor; the language resizes by factors"
-            raise Refusal(reason, b.place)
-        scale_factor = [n // m for n, m in zip(wanted, axes, strict=True)]
+        scale_factor = [_factor(n, m) for n, m in zip(wanted, axes, strict=True)]
     factors = plain(scale_factor, "scale", x.out)
     return b.layer("upsample", x, scale_factor=factors, mode=mode, align_corners=bool(align_corners))
 

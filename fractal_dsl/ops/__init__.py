@@ -9,9 +9,9 @@ without the inferred ones (input channels, features). Shapes leave the batch out
 from __future__ import annotations
 
 from fractal_dsl.ops.activations import elementwise, glu, prelu, softmax
-from fractal_dsl.ops.arithmetic import arithmetic, learned
+from fractal_dsl.ops.arithmetic import arithmetic, clamp, exp, learned
 from fractal_dsl.ops.convolutions import adaptive_pool, conv, conv_transpose, global_avg_pool, pool, std_conv
-from fractal_dsl.ops.distances import distances, pairs, parameter
+from fractal_dsl.ops.distances import distances, pairs, parameter, window_mask
 from fractal_dsl.ops.foreign import foreign_join, foreign_layer
 from fractal_dsl.ops.joins import JOINS
 from fractal_dsl.ops.linear import TIED_EMBEDDING, UNEMBED, attention, embedding, linear, project, window_attention
@@ -88,6 +88,8 @@ _ALL: tuple[OpSpec, ...] = (
     arithmetic("times", "factor"),
     arithmetic("plus", "term"),
     arithmetic("power", "exponent"),
+    exp(),
+    clamp(),
     local_response_norm(),
     normalize(),
     *(dropout(suffix) for suffix in ("", "1d", "2d", "3d")),
@@ -105,6 +107,7 @@ _ALL: tuple[OpSpec, ...] = (
     parameter(),
     distances(),
     pairs(),
+    window_mask(),
     last_step(),
     sequence_mean(),
     attention(),

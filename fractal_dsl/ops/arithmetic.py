@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractal_dsl.ops.shapes import floating, free, integer, same_shape
+from fractal_dsl.ops.shapes import constructor, floating, free, integer, same_shape
 from fractal_dsl.ops.spec import Args, OpParam, OpSpec, ShapeError, Tensor, TorchModule
 
 
@@ -12,6 +12,24 @@ def arithmetic(name: str, operand: str) -> OpSpec:
     return OpSpec(
         name, params, same_shape(name), lambda x, a: TorchModule(name.capitalize(), (a[operand],)), free, "activation"
     )
+
+
+def exp() -> OpSpec:
+    """``exp``: e to the power of each number. The shape stays."""
+    return OpSpec("exp", (), same_shape("exp"), lambda x, a: TorchModule("Exp"), free, "activation")
+
+
+def clamp() -> OpSpec:
+    """``clamp``: each number, or ``min`` or ``max`` where it is beyond. The shape stays."""
+    params = (OpParam("min", "float", None), OpParam("max", "float", None))
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        floating("clamp", x)
+        if args["min"] is None and args["max"] is None:
+            raise ShapeError("`clamp` needs `min`, `max` or both", code="E0302")
+        return x
+
+    return OpSpec("clamp", params, out, lambda x, a: constructor("Clamp", params, a), free, "activation")
 
 
 def learned(name: str, init: float, family: str) -> OpSpec:

@@ -102,3 +102,26 @@ def pairs() -> OpSpec:
         return constructor("Pairs", params, {**args, "window_size": _sizes("pairs", args, "window_size", 2)})
 
     return OpSpec("pairs", params, out, torch, free, "shape")
+
+
+def window_mask() -> OpSpec:
+    """``window_mask``: whether two pixels of a window are from opposite sides of an image whose pixels were moved by
+    ``shift_size``: [windows, pixels, pixels], 0 or minus infinity, whatever the input (Swin, Liu et al. 2021)."""
+    params = (OpParam("image_size", "numbers"), WINDOW, OpParam("shift_size", "numbers"))
+
+    def given(args: Args) -> list[tuple[int, ...]]:
+        image, window = (_sizes("window_mask", args, key, 2) for key in ("image_size", "window_size"))
+        shift = args["shift_size"]
+        shifts = tuple(map(int, shift)) if isinstance(shift, tuple) else (integer(args, "shift_size"),) * 2
+        if len(shifts) != 2 or min(shifts) < 0 or any(s >= w for s, w in zip(shifts, window, strict=True)):
+            raise ShapeError(f"`shift_size` must be below the window's size {[*window]}, found {shift}", code="E0302")
+        if any(i % w for i, w in zip(image, window, strict=True)):
+            raise ShapeError(f"windows of {[*window]} pixels do not divide an image of {[*image]}", code="E0302")
+        return [image, window, shifts]
+
+    def out(x: Tensor, args: Args) -> Tensor:
+        image, window, _ = given(args)
+        pixels = prod(window)
+        return Tensor("f32", (prod(image) // pixels, pixels, pixels))
+
+    return OpSpec("window_mask", params, out, lambda x, a: TorchModule("WindowMask", tuple(given(a))), free, "shape")

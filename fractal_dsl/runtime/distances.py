@@ -89,6 +89,26 @@ class Pairs(nn.Module):
         return torch.cat([first, torch.cat([pixels.new_full((h * w, 1), last + 1), pixels], 1)])
 
 
+class WindowMask(nn.Module):
+    """Minus infinity for two pixels of a window that are from opposite sides of an image, whose pixels were moved by
+    ``shift_size``, else 0: anything to [batch, windows, pixels, pixels] (Swin, Liu et al. 2021)."""
+
+    def __init__(self, image_size: tuple[int, int], window_size: tuple[int, int], shift_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.image_size, self.window_size, self.shift_size = image_size, window_size, shift_size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        regions: list[torch.Tensor] = []
+        for size, window, moved in zip(self.image_size, self.window_size, self.shift_size, strict=True):
+            at = x.new_ones((size,), dtype=torch.int64).cumsum(0) - 1
+            regions.append(((at >= size - moved) & (moved > 0)).to(torch.int64).reshape(-1, window))
+        rows, columns = regions
+        region = (2 * rows[:, None, :, None] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
+        apart = region[:, :, None] != region[:, None, :]
+        zeros = x.new_zeros(apart.shape, dtype=torch.float32)
+        return zeros.masked_fill(apart, float("-inf")).expand(x.shape[0], -1, -1, -1)
+
+
 class UnitVectors(nn.Module):
     """Vectors along an axis divided by their length, which counts as ``eps`` at least."""
 

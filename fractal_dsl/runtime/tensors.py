@@ -40,6 +40,26 @@ class Power(nn.Module):
         return x.pow(self.exponent)
 
 
+class Exp(nn.Module):
+    """e to the power of each number."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.exp()
+
+
+class Clamp(nn.Module):
+    """Each number, or ``min`` or ``max`` where it is beyond."""
+
+    def __init__(self, min: float | None = None, max: float | None = None) -> None:
+        super().__init__()
+        if min is None and max is None:
+            raise ValueError("one bound must be given")
+        self.min, self.max = min, max
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(self.min, self.max)
+
+
 class Shift(nn.Module):
     """A learned term for each of the numbers on an axis, which has ``after`` axes behind it."""
 

@@ -86,6 +86,7 @@ class Ops(Numbers):
             self.op("shift(0.5, -1)", "shift"),
             self.flow(self.op("times(0.5)", "times", by=0.5), self.op("plus(0.25)", "plus", by=0.25)),
             self.flow(self.op("sigmoid", "sigmoid"), self.op("power(0.5)", "power", by=0.5)),
+            self.flow(self.op("clamp(-1, 0.5)", "clamp"), self.op("exp", "exp")),
             self.op("slice(-1, -99)", "slice", start=0),
             self.op("normalize(-1)", "normalize"),
             *[self.op(f"dropout({p.text})", "dropout", p=p)] * 5,
@@ -131,7 +132,13 @@ class Ops(Numbers):
 
     def biased(self) -> Piece:
         """A learned number for all numbers, which a table of one distance may give."""
-        learned = self.op(f"parameter({[1] * (1 if self.rank == 2 else self.rank) + [1]})", "parameter")
+        if self.rank == 2 and self.chance(3):
+            mask = self.op("window_mask(1, 1, 0)", "hidden")
+            return Piece(
+                "sum(id, window_mask(1, 1, 0))", lambda env: Merge(Join("sum"), (Op("id", {}), mask.value(env)))
+            )
+        axes = 2 if self.sequence or self.rank == 2 else self.rank + 1
+        learned = self.op(f"parameter({[1] * axes})", "parameter")
         term = self.flow(learned, self.op("pairs(1)", "pairs")) if self.rank == 2 else learned
 
         def value(env: Env) -> Merge:
