@@ -5,6 +5,7 @@ Help and usage errors are plain texts: rich would take longer to load than most 
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -21,6 +22,10 @@ from fractal_dsl.base.escaping import terminal
 from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.commands import COMMANDS, PANELS
 from fractal_dsl.cli.say import say
+
+
+_OBJECTS = 50_000
+"""New objects after which garbage is collected, in commands that may train. A short command ends before."""
 
 
 class _Command(TyperCommand):
@@ -81,6 +86,8 @@ def _command(name: str) -> Any:
     module, example, _ = COMMANDS[name]
     with _absent("interegular", "regex"):
         function = getattr(import_module(f"fractal_dsl.cli.{module}"), f"{name}_" if iskeyword(name) else name)
+    if module != "specs" and gc.get_threshold()[0] > _OBJECTS:
+        gc.set_threshold(_OBJECTS)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     kind = _Training if name in ("train", "sweep") else _Command
     alone.command(name, cls=kind, epilog=f"Example: fractal-dsl {example}")(function)
