@@ -23,7 +23,6 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.commands import COMMANDS, PANELS
 from fractal_dsl.cli.say import say
 
-
 _OBJECTS = 50_000
 """New objects after which garbage is collected, in commands that may train. A short command ends before."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, cast
 
+from msgspec import Struct
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
@@ -19,8 +19,7 @@ from fractal_dsl.runtime.slim import PooledRelu, Slim
 NodeValues = dict[int, Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     """One call: ``values[result] = call(*operands)``. Afterwards the values in ``free`` are no longer needed.
 
     In eval mode and for equal inputs, instructions that were keyed together and have equal keys give equal values.
@@ -32,6 +31,10 @@ class Instruction:
     free: tuple[int, ...]
     key: int
 
+    def calling(self, call: Callable[..., Tensor]) -> Instruction:
+        """The same with another call."""
+        return self if call is self.call else Instruction(call, self.operands, self.result, self.free, self.key)
+
     def run(self, values: NodeValues) -> None:
         """Add the result to the values."""
         values[self.result] = self.call(*[values[o] for o in self.operands])
@@ -39,8 +42,7 @@ class Instruction:
             del values[number]
 
 
-@dataclass(frozen=True, slots=True)
-class RecomputedRegion:
+class RecomputedRegion(Struct, frozen=True):
     """Instructions that the backward pass runs again: only their inputs are kept for it."""
 
     instructions: tuple[Instruction, ...]

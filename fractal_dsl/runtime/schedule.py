@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
+from msgspec.structs import replace
 from torch import nn
 
-from fractal_dsl.graph.graph import Join, JoinGraph, Layer, Output
+from fractal_dsl.graph.graph import Join, JoinGraph, Layer
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.space import PlanSpace
 from fractal_dsl.runtime.calls import call_of, keeps_nothing
@@ -58,6 +59,8 @@ class Scheduler:
         self.small = {id(modules[name]): OwnLayout(modules[name]) for name in small_images(graph, modules)}
         self.norms = {id(m): n for m in modules.values() if (n := norm_call(m))}
         self.newest: tuple[Plan, Schedule] | None = None
+        self.inputs = {number for number, _ in graph.inputs}
+        self.calls: dict[tuple[int, int], tuple[Any, int]] = {}
 
     def schedule(self, plan: Plan) -> Schedule:
         """The calls that a plan needs, in order. Raises UserError for a plan of another net."""
@@ -65,7 +68,7 @@ class Scheduler:
             return self.lasting[plan]
         if self.newest is not None and self.newest[0] == plan:
             return self.newest[1]
-        single = [replace(i, call=self.norms.get(id(i.call), i.call)) for i in self._checked(plan, None)]
+        single = [i.calling(self.norms.get(id(i.call), i.call)) for i in self._checked(plan, None)]
         instructions = Schedule(self._grouped(single) if self.regions else single, self.begin, self.end)
         self.newest = plan, instructions
         if lasting(plan):
@@ -134,9 +137,9 @@ class Scheduler:
         key_of = {number: -1 - i for i, (number, _) in enumerate(self.graph.inputs)}
         instructions: list[Instruction] = []
         for number in self.numbers:
-            if number not in needed or not isinstance(self.graph[number], Layer | Join | Output):
+            if number not in needed or number in self.inputs:
                 continue
-            call, variant = call_of(self.graph, self.modules, number, live.get(number), plan.route)
+            call, variant = self._call(number, live.get(number), plan.route)
             read = reads[number]
             key = number
             if keys is not None:
@@ -146,6 +149,14 @@ class Scheduler:
                 key_of[number] = key
             instructions.append(Instruction(call, read, number, tuple(free.get(number, ())), key))
         return instructions
+
+    def _call(self, number: int, live: tuple[bool, ...] | None, route: int) -> tuple[Any, int]:
+        """The call of a node, and its variant. Those of nodes that plans do not decide on are made once."""
+        if live is not None:
+            return call_of(self.graph, self.modules, number, live, route)
+        if (number, route) not in self.calls:
+            self.calls[number, route] = call_of(self.graph, self.modules, number, None, route)
+        return self.calls[number, route]
 
     def _slimmed(self, instructions: list[Instruction], pools: Mapping[int, Slim]) -> list[Instruction]:
         """Let ReLU and max pooling save less if the readers of their results save nothing. Let convolutions of small
@@ -158,24 +169,25 @@ class Scheduler:
                 call = call.slim() if isinstance(call, PooledRelu) else self.slim_relus.get(id(call), call)
             keeps = kept.get(instruction.result, True) if call is unchanged else not keeps_nothing(call)
             for operand in instruction.operands:
-                kept[operand] = kept.get(operand, False) or keeps
-            result.append(replace(instruction, call=self.small.get(id(call), call)))
+                kept[operand] = keeps or kept.get(operand, False)
+            result.append(instruction.calling(self.small.get(id(call), call)))
         return result[::-1]
 
     def _pools_first(self, instructions: list[Instruction], pools: Mapping[int, Slim]) -> list[Instruction]:
         """Let a max pooling that alone reads a ReLU, in all plans, run before it."""
-        places = {instruction.result: i for i, instruction in enumerate(instructions)}
         result = list(instructions)
-        for i, instruction in enumerate(instructions):
-            pool = pools.get(id(instruction.call))
-            place = places.get(instruction.operands[0]) if pool else None
-            if pool is None or place is None or self.readers[instruction.operands[0]] > 1:
+        pooling = [(i, pool) for i, instruction in enumerate(instructions) if (pool := pools.get(id(instruction.call)))]
+        places = {instruction.result: i for i, instruction in enumerate(instructions)} if pooling else {}
+        for i, pool in pooling:
+            instruction = instructions[i]
+            place = places.get(instruction.operands[0])
+            if place is None or self.readers[instruction.operands[0]] > 1:
                 continue
             before = instructions[place]
             relu = self.slim_relus.get(id(before.call))
             if relu is not None and self.regions.get(before.result) == self.regions.get(instruction.result):
-                result[place] = replace(before, call=unchanged)
-                result[i] = replace(instruction, call=PooledRelu(relu, pool))
+                result[place] = before.calling(unchanged)
+                result[i] = instruction.calling(PooledRelu(relu, pool))
         return result
 
     def _grouped(self, instructions: list[Instruction]) -> list[Instruction | RecomputedRegion]:
