@@ -1,12 +1,14 @@
 """Reads the nets of torchvision and timm back into the language.
 
     python benchmarks/import_zoo.py [--only GROUP] [--part K/N] [--names NAME,…] [--json FILE]
+    python benchmarks/import_zoo.py --table FILE
 
 The groups are torchvision's classifiers, its segmentation nets, and 60 nets of timm, drawn with seed 0. Every net has
 random weights and random statistics of its norms, so that equal outputs mean equal nets. Inputs are small where the net
 permits. A line tells whether a net was read or why not, the number of its parameters and whether the text has as many,
 the relative difference of the outputs, the lines of Frac against the lines of ``print(model)``, and the seconds. With
 ``--json`` results are added to a file, and the totals are those of the file, so that parts can run one after another.
+``--table`` runs nothing and writes such a file as the tables of docs/import_zoo.md.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import time
 import warnings
 from pathlib import Path
@@ -124,6 +127,40 @@ def line(name: str, row: dict[str, Any]) -> str:
     )
 
 
+def equal(row: dict[str, Any]) -> bool:
+    """Whether a net was read with all its parameters and computes the same."""
+    return bool(row["read"] and row["equal_count"] and row["difference"] <= 1e-5)
+
+
+def tables(results: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Totals, a table of each group, and why nets are refused, as Markdown."""
+    totals = ["| group | read, with equal counts and outputs | goal | wrong outputs | lines of Frac | lines of print |"]
+    totals.append("|---|---|---|---|---|---|")
+    parts: list[str] = []
+    for group, rows in results.items():
+        goal, total = GOALS[group]
+        read = {name: row for name, row in sorted(rows.items()) if row["read"]}
+        wrong = sum(row["difference"] > 1e-5 for row in read.values())
+        lines, printed = (sum(row[key] for row in read.values()) for key in ("lines", "printed"))
+        good = sum(map(equal, rows.values()))
+        totals.append(f"| {group} | {good} of {len(rows)} | {goal} of {total} | {wrong} | {lines:,} | {printed:,} |")
+        parts += ["", f"## {group.capitalize()}", "", "| net | parameters | difference | lines | of print | seconds |"]
+        parts.append("|---|---|---|---|---|---|")
+        for name, row in read.items():
+            count = f"{row['params']:,}" + ("" if row["equal_count"] else " (fewer)")
+            figures = f"{row['difference']:.0e} | {row['lines']} | {row['printed']} | {row['seconds']:.1f}"
+            parts.append(f"| {name} | {count} | {figures} |")
+        refused = {name: row["why"] for name, row in sorted(rows.items()) if not row["read"]}
+        parts += ["", "Refused:", ""] * bool(refused)
+        parts += [f"* {name}: {_short(why)}" for name, why in refused.items()]
+    return "\n".join([*totals, *parts])
+
+
+def _short(why: str) -> str:
+    """A reason without the folder of a package."""
+    return re.sub(r" at \S*/site-packages/", " at ", why)
+
+
 def main() -> None:
     """Read, print and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,7 +168,11 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help="part K of N of each group")
     parser.add_argument("--names", default="", help="these nets only")
     parser.add_argument("--json", type=Path, help="a file of results to add to")
+    parser.add_argument("--table", type=Path, help="print the results of a file as tables")
     options = parser.parse_args()
+    if options.table is not None:
+        print(tables(json.loads(options.table.read_text())))
+        return
     warnings.simplefilter("ignore")
     part, parts = map(int, options.part.split("/"))
     saved = options.json is not None and options.json.exists()
@@ -145,7 +186,7 @@ def main() -> None:
                 options.json.write_text(json.dumps(results, indent=1))
     for group, rows in results.items():
         goal, total = GOALS[group]
-        good = sum(r["read"] and r["equal_count"] and r["difference"] <= 1e-5 for r in rows.values())
+        good = sum(map(equal, rows.values()))
         verdict = "met" if good >= goal else "missed"
         print(f"{group}: {good} of {len(rows)} read with equal counts and outputs; goal {goal} of {total}: {verdict}")
 

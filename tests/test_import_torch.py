@@ -254,6 +254,43 @@ class Counting(nn.Module):
         return x.relu()
 
 
+class Calls(nn.Module):
+    """Its output depends on how often it ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+class Mean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:  # here
+        self.mean.mul_(0.9).add_(x.mean((0, 1, 2)))
+        return x - self.mean
+
+
+class Random(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)  # here
+
+
+class Positive(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]  # here
+
+
+class Pair(nn.Module):
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left + right
+
+
 class Complex(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.fft.fft2(x).real  # here
@@ -295,6 +332,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
     "control flow": (Branching, "control flow depends on", True),
     "item": (Item, "the maximum over an axis", True),
     "buffer": (Counting, "changes its buffer or attribute `calls`", False),
+    "mean": (Mean, "changes its buffer or attribute `mean`", True),
+    "random": (Random, "`rand_like`", True),
+    "index": (Positive, "`gt`", True),
     "complex": (Complex, "complex", True),
     "unknown": (Sorting, "`sort`", True),
     "hook": (hooked, "forward hooks", False),
@@ -314,6 +354,16 @@ def test_refusals_name_the_place(name: str) -> None:
     assert "in module inner" in text or not line
     if line:
         assert re.search(r"test_import_torch\.py:\d+: .*# here", text)
+
+
+def test_modules_with_state_or_several_inputs_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Refusal, match="computes something else when it runs again"):
+        read(Inside(Calls()), torch.zeros(1, 4))
+    with pytest.raises(Refusal, match=r"it takes 2 inputs \(left, right\)(.|\n)*test_import_torch.py:\d+: def forward"):
+        read(Pair(), torch.zeros(1, 4))
+    with pytest.raises(Refusal, match="control flow"):
+        read(Inside(Branching()), torch.zeros(1, 4))
+    assert capfd.readouterr() == ("", "")  # torch.export prints the graph
 
 
 def test_several_outputs_are_refused() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import io
 import logging
 import traceback
 import warnings
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
 from fractal_dsl.importing.modules import is_known
-from fractal_dsl.importing.places import is_user_file, line_text, scope_of
+from fractal_dsl.importing.places import is_user_file, line_of, line_text, scope_of
 from fractal_dsl.importing.plain import Place, Scope
 from fractal_dsl.importing.refusal import Refusal
 
@@ -101,10 +103,14 @@ def _inline(module: fx.GraphModule) -> None:
 
 
 def check_readable(module: nn.Module) -> None:
-    """Raise Refusal for hooks, and for parameters that are not float32."""
+    """Raise Refusal for several inputs, for hooks, and for parameters that are not float32."""
+    given = [p.name for p in inspect.signature(module.forward).parameters.values() if _required(p)]
+    if len(given) > 1:
+        reason = f"it takes {len(given)} inputs ({', '.join(given)}); a net that is imported has one"
+        raise Refusal(reason, Place((), line_of(type(module).forward)))
     for path, inner in module.named_modules():
-        place = Place((Scope(path, type(inner).__name__),))
-        if not isinstance(inner, fx.GraphModule) and _hooks(inner):
+        if not isinstance(inner, fx.GraphModule) and (hooks := _hooks(inner)):
+            place = Place((Scope(path, type(inner).__name__),), line_of(hooks[0]))
             raise Refusal("it has forward hooks, which could change what it computes; remove them first", place)
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
         if value.dtype.is_complex or (value.dtype.is_floating_point and value.dtype != torch.float32):
@@ -155,12 +161,17 @@ def unchanged(module: nn.Module) -> Generator[None]:
                 changed.append(owner)
     if changed:
         inner, name = changed[0]
-        place = Place((Scope(names.get(id(inner), ""), type(inner).__name__),))
+        place = Place((Scope(names.get(id(inner), ""), type(inner).__name__),), line_of(type(inner).forward))
         raise Refusal(f"it changes its buffer or attribute `{name}` while it runs", place, final=True)
 
 
-def _hooks(module: nn.Module) -> bool:
-    return bool(vars(module)["_forward_hooks"] or vars(module)["_forward_pre_hooks"])
+def _required(parameter: inspect.Parameter) -> bool:
+    named = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in named
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    return [*vars(module)["_forward_hooks"].values(), *vars(module)["_forward_pre_hooks"].values()]
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
@@ -169,11 +180,11 @@ def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Without the warnings and the log of torch.export."""
+    """Without the warnings, the log and the prints of torch.export."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

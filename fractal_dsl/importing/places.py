@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -23,6 +24,15 @@ def is_user_file(name: str) -> bool:
 def line_text(frame: FrameSummary) -> str:
     """A frame as ``file:line: code``."""
     return f"{frame.filename}:{frame.lineno}: {frame.line or ''}".rstrip(": ")
+
+
+def line_of(function: Any) -> str:
+    """The first line of a function in Python as ``file:line: code``; empty if it has none."""
+    try:
+        lines, number = inspect.getsourcelines(inspect.unwrap(function))
+        return f"{inspect.getsourcefile(function)}:{number}: {lines[0].strip()}"
+    except (OSError, TypeError):
+        return ""
 
 
 def lines_of_trace(trace: str) -> str:

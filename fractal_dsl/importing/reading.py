@@ -14,7 +14,8 @@ from fractal_dsl.importing.graph_to_page import graph_to_page
 from fractal_dsl.importing.lowering import lower
 from fractal_dsl.importing.modules import is_known
 from fractal_dsl.importing.page_to_text import page_to_text
-from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.places import line_of
+from fractal_dsl.importing.plain import Place, PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rewriting import rewritten
 from fractal_dsl.importing.same import Comparison, compared, outputs, random_like
@@ -73,8 +74,11 @@ def _read(
 ) -> Imported:
     check_readable(module)
     x = random_like(example, 3 if captured is None else len(example))
-    expected = outputs(module, x)
+    expected, stable = outputs(module, x)
     graph = _captured(module, example) if captured is None else rewritten(lower(captured, example))
+    if not stable:
+        reason = "it computes something else when it runs again, because it keeps state or draws random numbers"
+        raise Refusal(reason, Place((), line_of(type(module).forward)))
     text = page_to_text(graph_to_page(graph, name, comment))
     try:
         compiled = compile_text(text)

@@ -61,14 +61,21 @@ def random_like(example: torch.Tensor, batch: int) -> torch.Tensor:
     return torch.randn(shape, generator=draw)
 
 
-def outputs(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The output of a module, in eval mode; of one with several outputs, the first. Raises Refusal if it fails."""
+def outputs(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """The output of a module, in eval mode, and whether it is the same when it runs again; of several outputs, the
+    first. Raises Refusal if it fails."""
     with torch.no_grad(), unchanged(module):
         try:
-            result: Any = module(x.clone())
+            result, again = (_first(module(x.clone())) for _ in range(2))
+        except Refusal:
+            raise
         except Exception as error:
             said = str(error).strip().splitlines()
             raise Refusal(f"it fails on an input of shape {[*x.shape]}: {said[0] if said else error}") from None
+    return result, result.shape == again.shape and _apart(result, again) <= TOLERANCE
+
+
+def _first(result: Any) -> torch.Tensor:
     while isinstance(result, dict | list | tuple) and result:
         result = next(iter(result.values() if isinstance(result, dict) else result))
     if not isinstance(result, torch.Tensor):
@@ -81,6 +88,11 @@ def _difference(model: FractalModule, x: torch.Tensor, theirs: torch.Tensor) -> 
         ours = model(x)
     if ours.shape != theirs.shape:
         return float("inf")
+    return _apart(ours, theirs)
+
+
+def _apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The largest difference of two tensors, relative to the largest number."""
     scale = theirs.abs().max().clamp_min(1e-30)
     return float(((ours - theirs).abs().max() / scale).item())
 
