@@ -90,6 +90,11 @@ def apply(op: Op, m: Any, x: Tensor) -> Tensor:
             return x.exp()
         case "clamp":
             return x.clamp(-1.0, 0.5)
+        case "distances":  # of two pixels below each other
+            down = torch.tensor([-1.0, 0.0, 1.0])
+            return torch.stack([down, torch.zeros(3)], 1)[:, None].expand(len(x), -1, -1, -1)
+        case "first":
+            return x[..., :1]
         case "hidden":  # no pixel is from another side of an image that is one window
             return torch.zeros(len(x), 1, 1, 1)
         case "plus":

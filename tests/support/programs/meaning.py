@@ -268,11 +268,11 @@ class Meaning:
         kept = [t for t, on in zip(tensors, live, strict=True) if on]
         match join.name:
             case "mean":
-                return torch.stack(kept).mean(0)
+                return torch.stack(torch.broadcast_tensors(*kept)).mean(0)
             case "sum":
-                return torch.stack(kept).sum(0)
+                return torch.stack(torch.broadcast_tensors(*kept)).sum(0)
             case "product":
-                return torch.stack(kept).prod(0)
+                return torch.stack(torch.broadcast_tensors(*kept)).prod(0)
             case "matmul":
                 next(self.modules)
                 return kept[0] @ kept[1]

@@ -131,20 +131,18 @@ class Ops(Numbers):
         return self.annotated(self.pick(options))
 
     def biased(self) -> Piece:
-        """A learned number for all numbers, which a table of one distance may give."""
-        if self.rank == 2 and self.chance(3):
-            mask = self.op("window_mask(1, 1, 0)", "hidden")
-            return Piece(
-                "sum(id, window_mask(1, 1, 0))", lambda env: Merge(Join("sum"), (Op("id", {}), mask.value(env)))
-            )
+        """A term for all numbers: a learned one, which a table of one distance may give, or a constant."""
         axes = 2 if self.sequence or self.rank == 2 else self.rank + 1
-        learned = self.op(f"parameter({[1] * axes})", "parameter")
-        term = self.flow(learned, self.op("pairs(1)", "pairs")) if self.rank == 2 else learned
-
-        def value(env: Env) -> Merge:
-            return Merge(Join("sum"), (Op("id", {}), term.value(env)))
-
-        return Piece(f"sum(id, {term.text})", value)
+        terms = [self.op(f"parameter({[1] * axes})", "parameter")]
+        if self.rank == 2:
+            last = self.flow(self.op("slice(1, 2)", "slice", start=2), self.op("slice(3, 0, 1)", "first"))
+            terms = [
+                self.flow(terms[0], self.op("pairs(1)", "pairs")),
+                self.op("window_mask(1, 1, 0)", "hidden"),
+                self.flow(self.op("distances([2, 1])", "distances"), last),
+            ]
+        term = self.pick(terms)
+        return Piece(f"sum(id, {term.text})", lambda env: Merge(Join("sum"), (Op("id", {}), term.value(env))))
 
     def matmul(self) -> Piece:
         """A matrix times its transpose, made small, times the matrix."""
