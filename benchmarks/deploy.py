@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.config import parse_config
@@ -102,7 +103,8 @@ def origin_of(net: str, folder: Path) -> Origin:
         if net == "digits":
             text = (EXAMPLES / "digits.frac").read_text("utf-8").replace("local=15%, global=50%", "columns=all")
             compiled = compile_text(text)
-            train(compiled, parse_config({**compiled.program.train, "epochs": 12}), place, device="cpu")
+            settings = parse_config({**compiled.program.train, "epochs": 12})
+            train(compiled, settings, place, device="cpu", console=Console(stderr=True))
         else:
             compiled = compile_file(EXAMPLES / "fractalnet20_cifar.frac")
             save_artifact(compiled, build(compiled), place)

@@ -1,4 +1,4 @@
-"""All figures that have goals, in one table: training steps, compilation, commands and growth, before and now.
+"""All figures that have goals, in one table, before and now: training steps, compilation, commands, and the rest.
 
     python benchmarks/everything.py all.json                # measures what the file lacks, then prints the table
     python benchmarks/everything.py all.json --minutes 4    # the same, but starts nothing after four minutes
@@ -23,7 +23,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from compile_time import GOALS as COMPILATION
 from growth import GOALS as GROWTH
+from input import GOAL as IMAGES
 
 HERE = Path(__file__).parent
 NETS = ("deep, C = 4", "deep, C = 6", "FractalNet-20")
@@ -68,7 +70,8 @@ class Row(NamedTuple):
 
 
 def pieces(quick: bool) -> dict[str, list[str]]:
-    """The command of each piece by name, without the interpreter. ``FILE`` stands for a file that takes its figures."""
+    """The command of each piece by name, without the interpreter. ``FILE`` stands for a file that takes its figures,
+    and ``FOLDER`` for one that is deleted afterwards."""
     fast = ["--quick"] * quick
     result: dict[str, list[str]] = {}
     for net in NETS:
@@ -93,6 +96,12 @@ def pieces(quick: bool) -> dict[str, list[str]]:
     result["compilation"] = ["compile_time.py", "--only", "slope", "--json", *fast]
     result["commands"] = ["check_time.py", "--json", *fast]
     result["growth"] = ["growth.py", "--json", *fast]
+    result["input"] = ["input.py", "--only", "augmentation", "--json", *fast]
+    if not quick:
+        result["large"] = ["compile_time.py", "--only", "large", "--json"]
+        onnx = ["--runtimes", "onnx", "--batch", "1", "--folder", "FOLDER", "--json"]
+        result["deploy column"] = ["deploy.py", "--net", "fractalnet20", "--nets", "column3", *onnx]
+        result["deploy anytime"] = ["deploy.py", "--net", "digits", "--nets", "anytime,whole", *onnx]
     return result
 
 
@@ -100,7 +109,8 @@ def measure(command: list[str]) -> Any:
     """What the process of a piece measured."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
-        words = [sys.executable, str(HERE / command[0]), *[str(file) if w == "FILE" else w for w in command[1:]]]
+        places = {"FILE": str(file), "FOLDER": str(Path(folder) / "exports")}
+        words = [sys.executable, str(HERE / command[0]), *[places.get(word, word) for word in command[1:]]]
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(file.read_text("utf-8") if file.exists() else done.stdout)
 
@@ -111,7 +121,13 @@ def rows(figures: dict[str, Any]) -> Iterator[Row]:
         net, _, part = name.partition(": ")
         match name:
             case "compilation":
-                yield Row("", "slope of compilation / of construction", before("", "compile"), measured["slope"], 1.25)
+                yield Row(
+                    "",
+                    "slope of compilation / of construction",
+                    before("", "compile"),
+                    measured["slope"],
+                    COMPILATION["slope"],
+                )
             case "commands":
                 for command in ("--help", "check bare.frac", "check digits.frac"):
                     goal = 0.10 if command == "--help" else 0.12
@@ -127,6 +143,16 @@ def rows(figures: dict[str, Any]) -> Iterator[Row]:
                 )
                 shown = "a trial of a sweep / the same run as a command"
                 yield Row("", shown, before("", "swept"), measured["swept"] / measured["command"], None)
+            case "input":
+                (row,) = [r for r in measured["augmentation"] if r["augment"] == "translate" and r["batch"] == 100]
+                shown = "microseconds for an image, moved and mirrored"
+                yield Row("", shown, "", 1e6 / row["images per second"], 1e6 / IMAGES)
+            case "large":
+                yield Row("", "compiling 100,000 layers, s", "", measured["large"]["seconds"], COMPILATION["seconds"])
+                yield Row("", "memory for that, GB", "", measured["large"]["gigabytes"], COMPILATION["gigabytes"])
+            case "deploy column" | "deploy anytime":
+                for goal in measured["goals"]:
+                    yield Row("", goal["goal"], "", goal["found"], goal["limit"])
             case _:
                 yield from _steps(net, part, measured)
 

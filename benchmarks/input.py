@@ -3,6 +3,7 @@
     python benchmarks/input.py                # about two minutes
     python benchmarks/input.py --quick        # fewer rounds, without the largest files
     python benchmarks/input.py --json
+    python benchmarks/input.py --only augmentation
 
 * `augmentation`: CIFAR images in memory as a training step takes them: gathered by row, normalised, mirrored and moved.
   Images per CPU second of one thread. The goal is 83,000 images a second for mini-batches of 100, moved.
@@ -58,14 +59,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=["augmentation"], help="measure only this")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rounds = 5 if options.quick else 15
     rows = {"augmentation": augmentation(rounds)}
-    with tempfile.TemporaryDirectory() as folder:
-        rows["files"] = [file_row(Path(folder), kind, rounds) for kind in list(KINDS)[: 2 if options.quick else 3]]
-        rows["workers"] = workers(Path(folder) / "many", 200 if options.quick else 800)
+    if options.only is None:
+        with tempfile.TemporaryDirectory() as folder:
+            rows["files"] = [file_row(Path(folder), kind, rounds) for kind in list(KINDS)[: 2 if options.quick else 3]]
+            rows["workers"] = workers(Path(folder) / "many", 200 if options.quick else 800)
     if options.json:
         print(json.dumps(rows, indent=2))
         return
