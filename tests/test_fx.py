@@ -109,6 +109,9 @@ def test_layers_with_code_of_this_package_can_be_traced() -> None:
     layers = "stdconv2d(4, 3, padding=1, gamma=1.7) >> shift >> times(0.5) >> plus(1) >> sigmoid >> power(0.5)"
     windows = "permute([2, 3, 1]) >> window_attention(2, 3, shift_size=1) >> permute([3, 1, 2])"
     inline = "matmul(id, id) >> attend(id, id, id)"
+    inline += ' >> sum(id, distances(2, "log8") >> flatten(1, 2) >> pairs(2) >> slice(1, stop=1) >> slice(2, stop=1)'
+    inline += " >> slice(3, step=2), parameter([4, 1, 1]) >> clamp(max=1) >> exp)"
+    inline += " >> sum(id, window_mask(6, 3, 1) >> exp >> slice(2, stop=6) >> slice(3, stop=6)) >> normalize"
     text = f"net N(x: f32[4, 6, 6]) -> f32[4, 6, 6] = {layers} >> {windows} >> layernorm2d >> {inline}"
     model, x = build(compile_text(text), 0).eval(), torch.randn(3, 4, 6, 6)
     assert torch.equal(fx.symbolic_trace(model)(x), model(x))

@@ -18,7 +18,7 @@ class LearnedTensor(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape) * std)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.weight.expand(x.shape[0], *self.weight.shape)
+        return self.weight.expand(x.shape[0], *self.shape)
 
 
 class Distances(nn.Module):
@@ -46,8 +46,9 @@ class Distances(nn.Module):
             elif self.scale == "log8":
                 d = d.sign() * (1 + d.abs() * 8 / max(1, extent)).log2() / 3
             axes.append(d)
-        rows = axes[0][:, None].expand(-1, len(axes[1]))
-        columns = axes[1][None].expand(len(axes[0]), -1)
+        height, width = self.window_size
+        rows = axes[0][:, None].expand(-1, 2 * width - 1)
+        columns = axes[1][None].expand(2 * height - 1, -1)
         return torch.stack([rows, columns], 2).expand(x.shape[0], -1, -1, -1)
 
 
@@ -69,8 +70,9 @@ class Pairs(nn.Module):
         self.window_size, self.absolute, self.stride, self.class_token = window_size, absolute, stride, class_token
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        at = self.places(x)
-        return x.index_select(1, at.flatten()).reshape(x.shape[0], *at.shape, x.shape[2])
+        (h, w), token = self.window_size, int(self.class_token)
+        queries = -(-h // self.stride) * -(-w // self.stride) + token
+        return x.index_select(1, self.places(x).flatten()).reshape(x.shape[0], queries, h * w + token, x.shape[2])
 
     def places(self, x: torch.Tensor) -> torch.Tensor:
         """The row of each pair: [queries, keys]."""
