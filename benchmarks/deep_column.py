@@ -62,6 +62,11 @@ VARIANTS: dict[str, Variant] = {
     "mixed": Variant("the paper's mixture"),
     "plain": Variant("the plain net of 48 layers", plain=True),
     "plain, clip": Variant("the same, with clip = 1", plain=True, settings={"clip": 1.0}),
+    "plain, rate 0.00125": Variant("the same, with a quarter of the rate", plain=True, settings=sgd(0.00125)),
+    "plain, rate 0.00125, warm-up": Variant(
+        "the same, and four epochs of warm-up", plain=True, settings={**sgd(0.00125), **WARM_UP}
+    ),
+    "plain, warm-up": Variant("the plain net, with four epochs of warm-up", plain=True, settings=WARM_UP),
     "clip": Variant("clip = 1: gradients of at most norm 1", settings={"clip": 1.0}),
     "clip 0.1": Variant("clip = 0.1", settings={"clip": 0.1}),
     "rate 0.02": Variant("four times the rate", settings=sgd(0.02)),
