@@ -131,7 +131,7 @@ def test_replicate_small_makes_tables_of_what_trainings_give(tmp_path: Path) -> 
     replicate_small.show(Console(quiet=True), replicate_small.tables(seeds))
     claims = {c.title: c.verdict(c.cell(seeds)) for c in replicate_small.CLAIMS}
     assert claims["3. (c) it is better as a column, mixed, re-estimated"] == "agrees"
-    seeds[0]["plain 48, clip"]["whole net, re-estimated"] = 1.0
+    seeds[0]["plain 48"]["whole net, re-estimated"] = 1.0
     (claim,) = [c for c in replicate_small.CLAIMS if c.title == "3. (c) it is better as a column, columns=all"]
     assert claim.verdict(claim.cell(seeds)) == "on 1 of 2 seeds"
 
