@@ -1,14 +1,15 @@
 """Reads the nets of torchvision and timm back into the language.
 
     python benchmarks/import_zoo.py [--only GROUP] [--part K/N] [--names NAME,…] [--json FILE]
-    python benchmarks/import_zoo.py --table FILE
+    python benchmarks/import_zoo.py --table FILE > benchmarks/import_zoo.md
 
 The groups are torchvision's classifiers, its segmentation nets, and 60 nets of timm, drawn with seed 0. Every net has
 random weights and random statistics of its norms, so that equal outputs mean equal nets. Inputs are small where the net
 permits. A line tells whether a net was read or why not, the number of its parameters and whether the text has as many,
 the relative difference of the outputs, the lines of Frac against the lines of ``print(model)``, and the seconds. With
-``--json`` results are added to a file, and the totals are those of the file, so that parts can run one after another.
-``--table`` runs nothing and writes such a file as the tables of docs/import_zoo.md.
+``--json`` results are added to a file, and the totals are those of the file. Nets that the file has are not read again,
+so that a run that was stopped goes on.
+``--table`` runs nothing and writes such a file as the page import_zoo.md.
 """
 
 from __future__ import annotations
@@ -133,10 +134,22 @@ def equal(row: dict[str, Any]) -> bool:
     return bool(row["read"] and row["equal_count"] and row["difference"] <= 1e-5)
 
 
+PAGE = f"""# Nets of torchvision and timm as Frac
+
+    python benchmarks/import_zoo.py --json zoo.json
+    python benchmarks/import_zoo.py --table zoo.json > benchmarks/import_zoo.md
+
+Each net has random weights and statistics. A difference is the largest of two outputs on random input, relative to
+the largest output. Lines are those of Frac, and those that `print(model)` writes. Seconds include both runs and the
+search for structure. Nets of more than {LARGEST:,} parameters are not tried, because they do not fit the memory of a
+small machine several times.
+"""
+
+
 def tables(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Totals, a table of each group, and why nets are refused, as Markdown."""
-    totals = ["| group | read, with equal counts and outputs | goal | wrong outputs | lines of Frac | lines of print |"]
-    totals.append("|---|---|---|---|---|---|")
+    head = "| group | read, with equal counts and outputs | goal | wrong outputs | lines of Frac | lines of print |"
+    totals = [PAGE, head, "|---|---|---|---|---|---|"]
     parts: list[str] = []
     for group, rows in results.items():
         goal, total = GOALS[group]
@@ -181,7 +194,9 @@ def main() -> None:
     for group in [options.only] if options.only else GOALS:
         chosen = nets(group)[part - 1 :: parts]
         for name in [n for n in chosen if not options.names or n in options.names.split(",")]:
-            row = results.setdefault(group, {})[name] = measured(group, name)
+            if name in results.setdefault(group, {}):
+                continue
+            row = results[group][name] = measured(group, name)
             print(line(name, row), flush=True)
             if options.json is not None:
                 options.json.write_text(json.dumps(results, indent=1))

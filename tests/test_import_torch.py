@@ -489,3 +489,29 @@ class Anchored(nn.Module):
 @pytest.mark.parametrize("depth", [1, 2, 3, 5])
 def test_levels_that_read_a_tensor_from_outside_are_no_rule(depth: int) -> None:
     read(Anchored(depth), torch.randn(2, 4, 5, 5))
+
+
+class Excited(nn.Module):
+    """Parts whose widths differ in a submodule that has the name of a class around it."""
+
+    class Squeeze(nn.Module):
+        def __init__(self, width: int, hidden: int) -> None:
+            super().__init__()
+            self.down, self.up = nn.Conv2d(width, hidden, 1), nn.Conv2d(hidden, width, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.up(self.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+
+    def __init__(self, width: int, squeeze: int) -> None:
+        super().__init__()
+        self.squeeze, self.last = self.Squeeze(width, squeeze), nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.last(self.squeeze(x)).tanh()
+
+
+def test_a_parameter_has_not_the_name_of_a_layer() -> None:
+    widen = [nn.Conv2d(a, b, 1) for a, b in ((3, 8), (8, 12), (12, 10))]
+    parts = [part for w, m in zip(widen, ((8, 2), (12, 5), (10, 3)), strict=True) for part in (w, Excited(*m))]
+    text = imported(nn.Sequential(*parts), torch.zeros(1, 3, 6, 6)).text
+    assert len(re.findall(r"^layer squeeze\d*\(", text, re.M)) >= 1

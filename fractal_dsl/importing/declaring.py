@@ -25,7 +25,8 @@ def declared(
         return None
     params, order = parameters(page, naming, general, around)
     names: dict[str, Arg] = {f"#{i}": Var(params[at].name, params[at].type) for at, i in enumerate(order)}
-    layer = Layer(free(name, page.names()), tuple(params), renamed(general.body, names))
+    hidden = set[str]().union(*page.parameters())  # a parameter of this name would hide the layer
+    layer = Layer(free(name, page.names() | hidden), tuple(params), renamed(general.body, names))
     calls: list[Call] = []
     for number, instance in enumerate(instances):
         args = [(p.name, general.columns[i].values[number]) for p, i in zip(params, order, strict=True)]

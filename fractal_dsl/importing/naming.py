@@ -61,7 +61,7 @@ class Naming:
         """A name for each parameter of a layer. ``around`` is the path of the module that the layer stands for."""
         several = [i for i, c in enumerate(columns) if c.kind == "channels" and c.arg != "groups"]
         words = {i: self._word(columns[i], around) for i in several} if len(several) > 1 else {}
-        used: set[str] = set()
+        used = {decl.name for decl in page.decls}
         result: list[str] = []
         for index, column in enumerate(columns):
             base = _BASES.get(column.kind) or re.sub("_size$", "", column.kind)
