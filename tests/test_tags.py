@@ -106,4 +106,6 @@ def test_a_value_of_a_tagged_rule_is_drawn_in_a_panel_of_its_own() -> None:
     }
     net N(x: f32[3, 4, 4]) -> f32[3] = R[1](out=3) >> global_avgpool
     """
-    assert "@outer" in rule_to_dot(compile_text(text).program)
+    dot = rule_to_dot(compile_text(text).program)
+    titles = [dot.count(f'label="{title}"') for title in ("@whole", "a @inner", "conv2d 1×1 @outer")]
+    assert titles == [1, 1, 1], "the panel of `a` is outside of the rule's frame"

@@ -91,7 +91,7 @@ class Placer:
                 case Leaf():
                     routes = [self.box(item, area, y, own, routes)]
                 case Frame():
-                    routes = [self.frame(item, area, y, own, routes[0] if routes else None)]
+                    routes = [self.frame(item, area, y, own, routes[0])]
             y += own
         return routes
 
@@ -140,22 +140,20 @@ class Placer:
             self._edge(route.source, item.number, (*route.points, (route.points[-1][0], y)))
         return Route(item.number, ((rect.middle, rect.bottom),), bar=span)
 
-    def frame(self, item: Frame, area: Area, y: float, height: float, route: Route | None) -> Route:
-        """A frame with what it holds. Without a route, the input is inside."""
+    def frame(self, item: Frame, area: Area, y: float, height: float, route: Route) -> Route:
         first, last = item.body.items[0], item.body.items[-1]
         inner = Area(*self.sizes.extent(item.body, area.middle, area.on_grid), area.on_grid)
         left, right = self.sizes.frame_edges(item, inner.left, inner.right)
         rect = Rect(left, y, right, y + height)
         room = self.sizes.half_frame(item)
-        x = route.points[-1][0] if route else rect.middle
+        x = route.points[-1][0]
         if isinstance(first, Leaf) or not left + room <= x <= right - room:
             x = rect.middle
         title = PlacedText(item.title, (left + 10 + half_width(item.title), y + TITLE / 2 + 2))
         self.placed.frames[item.key] = (rect, title)
 
         crossing, body_top = len(self.placed.edges), y + top(item)
-        turn = body_top - (RAIL if isinstance(first, Parallel) else 5.0)
-        entered = Route(route.source, route.to(x, y), turn=turn) if route else None
+        entered = Route(route.source, route.to(x, y), turn=body_top - (RAIL if isinstance(first, Parallel) else 5.0))
         (end,) = self.series(item.body, inner, body_top, self.sizes.height(item.body), entered)
         tensor, leaving = (into(item), out(item)) if item.shapes else (None, None)
         free = (i for i in range(crossing, len(self.placed.edges)) if i not in self.placed.entering)

@@ -110,7 +110,7 @@ class _Drawer:
             case p.Tagged():
                 return self._tagged(term, instance)
             case p.Where():
-                self.values += [(v.name, self._whole(v.name, v.block, instance)) for v in term.values]
+                self.values += self._panels(term, instance)
                 return self._items(term.body, instance)
             case p.ValueUse():
                 return (self._leaf("closed", term.name, "closed"),)
@@ -126,6 +126,13 @@ class _Drawer:
         items = self._items(term.body, instance)
         self.tags = around
         return items
+
+    def _panels(self, term: p.Where, instance: p.Instance) -> list[tuple[str, Series]]:
+        """A picture for each value of a body, outside of the frames around that body."""
+        around, self.tags = self.tags, ()
+        panels = [(value.name, self._whole(value.name, value.block, instance)) for value in term.values]
+        self.tags = around
+        return panels
 
     def _parallel(self, branches: list[tuple[Item, ...]], *, lanes: bool) -> Parallel:
         held = tuple(frozenset({i}) for i, _ in enumerate(branches)) if lanes else ()
