@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from pypdf import PdfReader
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.language.diagnostics import FracError, Report
@@ -24,8 +29,10 @@ from fractal_dsl.language.source import MAX_SOURCE_BYTES, Source
 from fractal_dsl.picture import dot_to_picture
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.play import worker
+from fractal_dsl.play.answers import answer
 from fractal_dsl.play.asked import SpecText
 from fractal_dsl.play.documents import Documents
+from fractal_dsl.play.pages import asset
 from fractal_dsl.play.params import controls
 from tests.support.reader import CHROMIUM, Reader, launched
 
@@ -406,7 +413,8 @@ def test_what_is_set_in_the_picture_stays_when_the_text_changes(reader: Reader) 
         settled = reader.settled
         page.select_option("#view", view)
         reader.settle(settled)
-        assert not page.is_visible("#notice") and reader.boxes() > 2
+        assert not page.is_visible("#notice"), (view, page.inner_text("#notice"))
+        assert reader.boxes() > 2
 
 
 @pytest.mark.slow
@@ -569,6 +577,10 @@ def test_a_box_leads_to_its_text_and_the_text_to_its_boxes(reader: Reader) -> No
     page.click("#panel .link:text('column:2')")
     frame.locator("g.node.dropped").wait_for()
     page.wait_for_selector("#plan:has-text('column:2')")
+    for name, declared in (("image", "image: f32[4, 8, 8]"), ("output", "f32[3]")):
+        frame.locator(f"g.node:has-text('{name}')").click()
+        page.wait_for_selector(f"#panel h2:text-is('{name}')")
+        assert reader.selected() == declared and "columns" not in page.locator("#panel dt").all_inner_texts()
     reader.at("linear(")
     frame.locator("g.node.here").wait_for()
     assert [text.strip() for text in frame.locator("g.node.here").all_text_contents()] == ["linear"]
@@ -649,6 +661,28 @@ def test_pictures_are_downloaded_as_files(reader: Reader) -> None:
             page.click(f"#formats [data-format={format}]")
         assert download.value.suggested_filename == f"N.{format}"
         assert Path(download.value.path()).read_bytes().startswith(begins)
+
+
+def test_a_picture_becomes_a_pdf_of_lines_and_texts(browser: Any) -> None:
+    """What the page without a server downloads, read by another program. What Helvetica lacks is painted: an arrow."""
+    text = "net N(x: f32[3, 8, 8]) -> f32[5, 16, 16] = convtranspose2d(5, 2, stride=2) >> relu"
+    drawn = answer("export", SpecText(Source("<text>", text)), {"format": "svg", "light": True, "picture": {}})
+    page = browser.new_page()
+    page.add_script_tag(content=asset("pdf.js"))
+    data = page.evaluate(
+        "async svg => btoa(String.fromCharCode(...await svgToPdf(svg)))", base64.b64decode(drawn["data"]).decode()
+    )
+    page.close()
+    reader = PdfReader(io.BytesIO(base64.b64decode(data)), strict=True)
+    (sheet,) = reader.pages
+    written = sheet.extract_text()
+    for words in ("x", "3×8×8", "convtranspose2d", "2×2", "relu", "output", "5×16×16"):
+        assert words in written, written
+    assert len({image.name for image in sheet.images}) == 1
+    width, height = re.findall(r'(?:width|height)="(\d+)pt"', base64.b64decode(drawn["data"]).decode())
+    assert abs(sheet.mediabox.width - int(width)) < 1 and abs(sheet.mediabox.height - int(height)) < 1
+    operators = Counter(operator for _, operator in sheet.get_contents().operations)
+    assert operators[b"c"] > 8 and operators[b"B"] >= 4 and operators[b"Tj"] >= 7 and operators[b"Do"] == 1
 
 
 def test_nothing_moves_when_errors_come(reader: Reader) -> None:

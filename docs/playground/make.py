@@ -45,7 +45,8 @@ def main(site: Path) -> None:
     for name in (*ASSETS, "worker.js"):
         if name != "over_http.js":
             (page / name).write_text(asset(name), encoding="utf-8")
-    (site / "index.html").write_text(page_html(page_config(Documents(None)), "over_worker.js"), encoding="utf-8")
+    html = page_html(page_config(Documents(None)), "pdf.js", "over_worker.js")
+    (site / "index.html").write_text(html, encoding="utf-8")
     _write_offline(site)
     size = sum(file.stat().st_size for file in site.rglob("*") if file.is_file())
     print(f"{site / 'index.html'}: {size / 1e6:.1f} MB")

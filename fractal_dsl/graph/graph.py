@@ -70,10 +70,11 @@ class Site(Struct, frozen=True):
 
 
 class Input(Struct, frozen=True):
-    """The network's input: ``out`` is its shape and element type."""
+    """The network's input: ``out`` is its shape and element type, ``span`` the place of its declaration."""
 
     out: Tensor
     name: str
+    span: Span
 
 
 class Layer(Struct, frozen=True):
@@ -126,10 +127,11 @@ class Join(Struct, frozen=True):
 
 
 class Output(Struct, frozen=True):
-    """The network's outputs, which are its operands, in order."""
+    """The network's outputs, which are its operands, in order. ``spans`` are the places of their declarations."""
 
     outs: tuple[Tensor, ...]
     names: tuple[str, ...]
+    spans: tuple[Span, ...]
 
     @property
     def out(self) -> Tensor:

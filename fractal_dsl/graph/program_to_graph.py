@@ -70,12 +70,13 @@ class _Expander:
 
     def expand(self) -> JoinGraph:
         program, graph = self.program, self.graph
-        starts = [graph.add(Input(self._one(one.tensor), one.name)) for one in program.inputs]
+        starts = [graph.add(Input(self._one(one.tensor), one.name, one.span)) for one in program.inputs]
         x = starts[0] if len(starts) == 1 else _SEVERAL
         for one, start in zip(program.inputs, starts, strict=True):
             self.values[one.key] = _ValueNode(start, x)
         ends = self._ends(program.body, x, _Surroundings(program.body.span, (f"net {program.net}",)))
-        graph.add(Output(tuple([graph[end].out for end in ends]), tuple([one.name for one in program.outputs])), ends)
+        outs, outputs = tuple([graph[end].out for end in ends]), program.outputs
+        graph.add(Output(outs, tuple([one.name for one in outputs]), tuple([one.span for one in outputs])), ends)
         return graph
 
     def _ends(self, term: p.Term, x: int, at: _Surroundings) -> list[int]:

@@ -26,7 +26,7 @@ _SCRIPTS = (
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 ASSETS = {
     "page.css": "text/css; charset=utf-8",
-    **dict.fromkeys((*_SCRIPTS, "over_http.js", "over_worker.js"), _JAVASCRIPT),
+    **dict.fromkeys((*_SCRIPTS, "over_http.js", "over_worker.js", "pdf.js"), _JAVASCRIPT),
 }
 """The files of the page with their media types."""
 
@@ -44,9 +44,9 @@ def page_config(documents: Documents) -> dict[str, Any]:
     }
 
 
-def page_html(config: Mapping[str, Any], transport: str) -> str:
-    """The page. ``transport`` is the script that carries its questions."""
-    scripts = "\n".join(f'<script src="page/{name}"></script>' for name in (transport, *_SCRIPTS))
+def page_html(config: Mapping[str, Any], *transport: str) -> str:
+    """The page. The scripts ``transport`` carry its questions."""
+    scripts = "\n".join(f'<script src="page/{name}"></script>' for name in (*transport, *_SCRIPTS))
     parts = {"config": json_in_html(config), "scripts": scripts}
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
 

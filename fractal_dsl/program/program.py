@@ -217,11 +217,13 @@ FANS = {"xavier": "average", "xavier_normal": "average", "kaiming": "in", "kaimi
 
 
 class NetInput(Struct, frozen=True):
-    """An input of a net: its declared shape. The body mentions it as the value with this key."""
+    """An input of a net: its declared shape, and the place of the declaration. The body mentions it as the value with
+    this key."""
 
     name: str
     tensor: Tensor
     key: int
+    span: Span
 
 
 class NetOutput(Struct, frozen=True):

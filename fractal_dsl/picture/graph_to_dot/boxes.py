@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fractal_dsl.graph.graph import Join, JoinGraph, Layer
+from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer, Output
 from fractal_dsl.language.source import Span
 from fractal_dsl.picture.graph_to_dot.facts import Facts
 from fractal_dsl.picture.graph_to_dot.units import Unit, shape_text
@@ -37,16 +37,29 @@ def _box(graph: JoinGraph, facts: Facts, unit: Unit, places: dict[Span, int]) ->
         "params": cost.params,
         "macs": cost.macs,
     }
-    if not nodes:
+    if not unit.members:  # the input or the output of a block that is drawn alone
         return box
-    selected = next((span for span in _candidates(nodes) if _is_own(graph, span)), None)
-    around = dict.fromkeys(span for node in nodes for span in (node.site.span, *node.site.calls))
-    own = [places.setdefault(span, len(places)) for span in around if _is_own(graph, span)]
+    candidates, around = _of_nodes(nodes) if nodes else _of_end(graph, unit)
+    selected = next((span for span in candidates if _is_own(graph, span)), None)
+    own = [places.setdefault(span, len(places)) for span in dict.fromkeys(around) if _is_own(graph, span)]
     return box | {
         "source": None if selected is None else places.setdefault(selected, len(places)),
         "places": own,
-        "written": _written(graph, nodes[0]),
+        "written": _written(graph, around[0]),
     }
+
+
+def _of_nodes(nodes: list[Layer | Join]) -> tuple[list[Span], list[Span]]:
+    """The parts of the text to select for nodes, the best first, and those whose change would change them."""
+    return [*_candidates(nodes)], [span for node in nodes for span in (node.site.span, *node.site.calls)]
+
+
+def _of_end(graph: JoinGraph, unit: Unit) -> tuple[list[Span], list[Span]]:
+    """The same for an input or the outputs: their declarations."""
+    end = graph[unit.members[0]]
+    assert isinstance(end, Input | Output)
+    spans = [end.span] if isinstance(end, Input) else [*end.spans]
+    return [spans[0].to(spans[-1])], spans
 
 
 def _candidates(nodes: list[Layer | Join]) -> Iterator[Span]:
@@ -68,7 +81,7 @@ def _is_own(graph: JoinGraph, span: Span) -> bool:
     return graph.sources.at(span).base == 0
 
 
-def _written(graph: JoinGraph, node: Layer | Join) -> dict[str, Any]:
-    source = graph.sources.at(node.site.span)
-    line, _ = source.position(node.site.span.start)
+def _written(graph: JoinGraph, span: Span) -> dict[str, Any]:
+    source = graph.sources.at(span)
+    line, _ = source.position(span.start)
     return {"file": source.name, "shown": Path(source.name).name, "line": line, "text": source.line(line).strip()}

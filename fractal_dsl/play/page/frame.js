@@ -20,8 +20,8 @@
     return {
       ...box, params: share(box.params, data.whole.params), macs: share(box.macs, data.whole.macs),
       source: box.source === null || box.source === undefined ? null : data.places[box.source],
-      columns: columns.length && box.places ? columns.filter(plan => !drops(plan)).map(({name}) => name.split(":")[1]) : null,
-      dropped: columns.length && box.places ? data.plans.filter(drops).map(({name}) => name) : null,
+      columns: columns.length && box.does ? columns.filter(plan => !drops(plan)).map(({name}) => name.split(":")[1]) : null,
+      dropped: columns.length && box.does ? data.plans.filter(drops).map(({name}) => name) : null,
     };
   };
   const choose = (name, clicked) => {

@@ -52,7 +52,7 @@ const transport = (() => {
     });
   }
 
-  // --- pictures as files: the browser paints the SVG
+  // --- pictures as files: the browser paints the SVG, or it becomes a PDF
   async function painted(svg) {
     const image = new Image();
     image.src = URL.createObjectURL(new Blob([svg], {type: "image/svg+xml"}));
@@ -63,34 +63,7 @@ const transport = (() => {
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
-    return {canvas, width: width * 0.75, height: height * 0.75};  // in points
-  }
-  const bytesOf = async (canvas, type) => new Uint8Array(await (await canvas.convertToBlob({type, quality: 0.95})).arrayBuffer());
-  /** A PDF with one page that is filled by an image. */
-  async function pdf({canvas, width, height}) {
-    const jpeg = await bytesOf(canvas, "image/jpeg"), encoder = new TextEncoder(), parts = [], places = [];
-    let size = 0;
-    const write = part => {
-      const bytes = typeof part === "string" ? encoder.encode(part) : part;
-      parts.push(bytes);
-      size += bytes.length;
-    };
-    const object = (head, stream = null) => {
-      places.push(size);
-      write(`${places.length} 0 obj\n${stream ? head.replace(">>", `/Length ${stream.length}>>`) : head}\n`);
-      if (stream) [`stream\n`, stream, `\nendstream\n`].forEach(write);
-      write("endobj\n");
-    };
-    write("%PDF-1.4\n");
-    object("<</Type/Catalog/Pages 2 0 R>>");
-    object("<</Type/Pages/Kids[3 0 R]/Count 1>>");
-    object(`<</Type/Page/Parent 2 0 R/MediaBox[0 0 ${width} ${height}]/Contents 4 0 R/Resources<</XObject<</P 5 0 R>>>>>>`);
-    object("<<>>", encoder.encode(`${width} 0 0 ${height} 0 0 cm /P Do`));
-    object(`<</Type/XObject/Subtype/Image/Width ${canvas.width}/Height ${canvas.height}/ColorSpace/DeviceRGB/BitsPerComponent 8` +
-           "/Filter/DCTDecode>>", jpeg);
-    const begin = size, row = place => `${String(place).padStart(10, "0")} 00000 n \n`;
-    write(`xref\n0 6\n0000000000 65535 f \n${places.map(row).join("")}trailer\n<</Size 6/Root 1 0 R>>\nstartxref\n${begin}\n%%EOF\n`);
-    return new Uint8Array(await new Blob(parts).arrayBuffer());
+    return new Uint8Array(await (await canvas.convertToBlob({type: "image/png"})).arrayBuffer());
   }
   const base64 = bytes => {
     let binary = "";
@@ -100,9 +73,8 @@ const transport = (() => {
   async function exported(question, signal) {
     const drawn = await answered("export", {...question, format: "svg", light: true}, signal);
     if (drawn.error) return drawn;
-    const picture = await painted(new TextDecoder().decode(Uint8Array.from(atob(drawn.data), c => c.charCodeAt(0))));
-    const [type, bytes] = question.format === "png" ? ["image/png", await bytesOf(picture.canvas, "image/png")]
-                                                    : ["application/pdf", await pdf(picture)];
+    const svg = new TextDecoder().decode(Uint8Array.from(atob(drawn.data), c => c.charCodeAt(0)));
+    const [type, bytes] = question.format === "png" ? ["image/png", await painted(svg)] : ["application/pdf", await svgToPdf(svg)];
     return {name: drawn.name.replace(/svg$/, question.format), type, data: base64(bytes)};
   }
 

@@ -12,7 +12,7 @@ function showBox(box, clicked = false) {
   close.setAttribute("aria-label", "close");
   const rows = [
     ["shape", into && out ? `${into} → ${out}` : out],
-    ["parameters", figure(params)], ["MACs", figure(macs)],
+    ["parameters", does && figure(params)], ["MACs", does && figure(macs)],
     ["columns", columns?.length ? columns.join(", ") : ""],
     ["dropped by", dropped?.length ? plans(dropped) : columns ? "no plan shown here" : ""],
     ["written in", written ? make("button", {className: "link", onclick: () => toSource(box)}, `${written.shown}:${written.line}`) : ""],

@@ -48,8 +48,8 @@ def net(
     return p.Program(
         context.report.sources,
         decl.name.id,
-        tuple([p.NetInput(name, tensor, names[name].key) for name, tensor in zip(names, into, strict=False)]),
-        tuple([p.NetOutput(*one) for one in zip(ends, out, [one.type.span for one in decl.outputs], strict=True)]),
+        tuple([p.NetInput(n, t, names[n].key, i.span) for n, t, i in zip(names, into, decl.inputs, strict=False)]),
+        tuple([p.NetOutput(*one) for one in zip(ends, out, [one.span for one in decl.outputs], strict=True)]),
         body,
         decl.body.span,
         drop_path,
