@@ -451,6 +451,26 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(reader: Reader) -> None:
     assert page.inner_text("#count") == "no errors" and reader.figure("output") == "[3]" and reader.boxes() == 8
 
 
+def test_a_large_net_opens_folded(reader: Reader) -> None:
+    """As `render` draws it. A folded part leads to its text, and `depth` unfolds everything."""
+    page, frame = reader.page, reader.page.frame_locator("#frames iframe")
+    settled = reader.settled
+    page.select_option("#document", "examples/fractalnet_deep.frac")
+    reader.settle(settled)
+    settled = reader.settled
+    page.fill("#param-columns + input", "6")
+    reader.settle(settled)
+    assert "folded; depth 1 draws all 322 boxes" in page.inner_text("#notice") and reader.boxes() < 150
+    frame.locator("g.node:has-text('fractal[3]')").first.click()
+    page.wait_for_selector("#panel:has-text('fractal[3]')")
+    assert reader.selected() == "fractal[columns](conv(w, d))"
+    settled = reader.settled
+    page.select_option("#depth", "1")
+    reader.settle(settled)
+    assert not page.is_visible("#notice") and reader.boxes() > 322
+    assert frame.locator("#plans option").count() > 6
+
+
 def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) -> None:
     page = reader.page
     reader.at("relu")
@@ -513,9 +533,21 @@ def test_the_page_fits_its_window(reader: Reader) -> None:
     for width in (1280, 420):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.eval_on_selector("html", "h => h.scrollWidth - innerWidth") <= 0
-        for part in ("#editor", "#pane", "#params", "#picture", "header"):
+        for part in ("#editor", "#problems", "#figures", "#params", "#picture", "header"):
             box = page.locator(part).bounding_box()
             assert box is not None and box["height"] >= 20 and box["x"] >= 0 and box["x"] + box["width"] <= width
+    # on a phone, errors are below the text, and a box that is tapped stays in sight
+    tops = [
+        page.locator(part).bounding_box()["y"] for part in ("#editor", "#problems", "#params", "#picture", "#figures")
+    ]
+    assert tops == sorted(tops)
+    page.evaluate("$('#picture').scrollIntoView()")
+    before = page.evaluate("scrollY")
+    page.frame_locator("#frames iframe").locator("g.node#block1\\.column1\\.conv1").click()
+    page.wait_for_selector("#panel:has-text('block1.column1.conv1')")
+    assert reader.selected() == "conv2d(4, 3, padding=1) >> relu" and page.evaluate("scrollY") == before > 300
+    page.click("#panel .link:text-matches('n.frac')")
+    reader.waits("scrollY < 300")
 
 
 def test_completion_hover_and_definition_as_in_an_editor(reader: Reader) -> None:

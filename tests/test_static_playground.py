@@ -95,6 +95,9 @@ def test_the_static_page_helps_as_the_other_does(reader: Reader) -> None:
     page.wait_for_selector(".cm-tooltip-autocomplete li:has-text('dropout')")
     page.keyboard.press("Escape")
     reader.pastes(text.replace("batchnorm2d", "batchnorm"))
+    page.click("#problems .code")
+    page.wait_for_selector("#told[open] pre:has-text('E0201')")
+    page.click("#told button")
     settled = reader.settled
     page.click("#problems .fixes button")
     reader.settle(settled)
@@ -135,12 +138,18 @@ def test_pictures_leave_the_static_page_as_files(reader: Reader) -> None:
 def test_a_link_opens_without_a_network(reader: Reader) -> None:
     """The files are kept, so that even a new page needs no network."""
     page = reader.page
+    page.focus("#param-columns")
+    reader.presses("ArrowLeft")
     page.click("#share")
     page.wait_for_selector("#state:text('link copied')")
     other = Reader(page.context.new_page())
     other.page.set_default_timeout(60_000)
     other.opens(page.evaluate("navigator.clipboard.readText()"))
     assert other.text() == reader.text() and other.boxes() == reader.boxes() and other.said == []
+    assert other.page.inner_text("#set") == page.inner_text("#set") == "-p columns=3"
+    shown = "#plans select option:checked"
+    plans = [one.page.frame_locator("#frames iframe").locator(shown).inner_text() for one in (reader, other)]
+    assert plans == ["column:2", "column:2"]
 
 
 def test_the_link_of_the_tutorial_opens_its_net(reader: Reader, address: str) -> None:

@@ -145,13 +145,17 @@ class Shown:
             self.note = "layers are closed so that the picture fits a page; --depth 9 draws all of them open"
         return closer
 
-    def page(self, look: Look) -> tuple[str, dict[str, Any] | None]:
-        """The picture as DOT text, and the data with which a page folds it and shows plans; None for several panels."""
+    def page(self, look: Look, *, unfold: str | None = None) -> tuple[str, dict[str, Any] | None]:
+        """The picture as DOT text, and the data with which a page folds it and shows plans; None for several panels.
+
+        ``unfold`` names the option of the page that draws each box. With it, a large net is folded, as ``dot`` does it.
+        """
         from fractal_dsl.picture.graph_to_dot import graph_to_page
 
         if self.view in (View.rule, View.figure) or self.plan == "all":
             return self.dot(look), None
-        graph = self.compiled.raw if self.stage is DrawnGraph.raw else self.compiled.graph
+        compiled = self._readable(look, unfold) if unfold else self.compiled
+        graph = compiled.raw if self.stage is DrawnGraph.raw else compiled.graph
         look = replace(look, heat=self._heat(graph))
         plans = [] if self.stage is DrawnGraph.raw or self.note else _choices(graph, self.plan)
         return graph_to_page(graph, look, plans, block=self.block if self.view is View.block else 0)
@@ -169,8 +173,11 @@ class Shown:
             return Heat("gradient norm", values, total="norm", log=True)
         return Heat("test loss of the column", values, total="largest", log=True)
 
-    def _readable(self, look: Look) -> Compiled:
-        """The net, with its sub-fractals folded if it is large and the options do not need each box."""
+    def _readable(self, look: Look, unfold: str = "--depth 1") -> Compiled:
+        """The net, with its sub-fractals folded if it is large and the options do not need each box.
+
+        ``unfold`` is the option that draws each box.
+        """
         from fractal_dsl.picture.graph_to_dot import Opening
         from fractal_dsl.program.fold_program import boxes, fold_program
 
@@ -181,7 +188,7 @@ class Shown:
         folded = fold_program(program, _READABLE, _measured(program))
         if not folded.level or boxes(folded.program) > _MOST:
             return self.compiled
-        self.note = f"sub-fractals up to level {folded.level} are folded; --depth 1 draws all {count:,} boxes"
+        self.note = f"sub-fractals up to level {folded.level} are folded; {unfold} draws all {count:,} boxes"
         return _with_program(self.compiled, folded.program)
 
     def _folded(self, compiled: Compiled, count: int) -> Compiled:

@@ -33,11 +33,20 @@ function newLine({state, dispatch}) {
   return true;
 }
 
-function select(from, to, focus = true) {
-  const end = view.state.doc.length;
-  const range = {anchor: Math.min(from, end), head: Math.min(to, end)};
+function select(from, to) {
+  const range = rangeOf(from, to);
   view.dispatch({selection: range, effects: CM.EditorView.scrollIntoView(range.anchor, {y: "center", x: "nearest"})});
-  if (focus) view.focus();
+  view.focus();
+}
+/** The same without moving the page, so that the reader of a small screen still sees what was clicked. */
+function selectQuietly(from, to) {
+  const range = rangeOf(from, to), {scrollDOM} = view;
+  view.dispatch({selection: range});
+  scrollDOM.scrollTop = view.lineBlockAt(range.anchor).top - scrollDOM.clientHeight / 2;
+}
+function rangeOf(from, to) {
+  const end = view.state.doc.length;
+  return {anchor: Math.min(from, end), head: Math.min(to, end)};
 }
 /** All of the text at once; what was there comes back by undo. */
 function replaceText(insert) {

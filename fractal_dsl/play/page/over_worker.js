@@ -80,7 +80,7 @@ const transport = (() => {
 
   start();
   return {
-    gone: "Python in this page does not answer. Reload the page; what you have typed is still here to be copied.",
+    gone: "Python in this page does not answer. Copy what you have typed, and reload the page.",
     linked: "",
     ask: (kind, question, signal) => kind === "export" && question.format !== "svg" ? exported(question, signal)
                                                                                     : answered(kind, question, signal),

@@ -20,7 +20,7 @@ function showBox(box, clicked = false) {
   $("#panel").replaceChildren(
     make("h2", {}, name || label.split("\n")[0]), close, make("p", {}, does),
     make("dl", {}, ...rows.flatMap(([term, value]) => [make("dt", {}, term), make("dd", {}, value)])));
-  if (clicked && source) toSource(box);
+  if (clicked && source) toSource(box, matchMedia("(min-width: 721px)").matches ? select : selectQuietly);
 }
 const figure = ({count, share}) => count ? `${count.toLocaleString("en")} (${percent(share)} of the net)` : "none";
 const percent = share => share < 0.001 ? "under 0.1%" : `${(100 * share).toFixed(1)}%`;
@@ -30,8 +30,8 @@ function plans(names) {
     frame()?.contentWindow?.postMessage({plan: name}, "*")}, name)));
 }
 /** Select what a box comes from: its own text, else the call in the text that leads to another file. */
-function toSource({source, written}) {
+function toSource({source, written}, choose = select) {
   if (drawn !== doc) return;
-  if (source) return select(...source.map(at => fromCharacters(text(), at)), matchMedia("(min-width: 721px)").matches);
+  if (source) return choose(...source.map(at => fromCharacters(text(), at)));
   state(written ? `written in ${written.file}, line ${written.line}` : "");
 }
