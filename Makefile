@@ -88,7 +88,7 @@ $(BIN)/python:
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing fractal_dsl into $(VENV): PyTorch takes a minute the first time."
-	@$(PIP) -e '.[train,onnx]'
+	@$(PIP) -e '.[train,onnx,serve]'
 	@$(BIN)/python -m compileall -q fractal_dsl
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from fractal_dsl.cli import doctor
-from fractal_dsl.cli.new import Project
+from fractal_dsl.cli.new import Project, new
 from fractal_dsl.language.read import read
 from fractal_dsl.pipeline import checked
 from fractal_dsl.services.formatting import canonical_text
@@ -44,6 +45,19 @@ def test_a_project_holds_a_sound_net_and_what_its_readme_names(template: str, tm
     named = re.findall(r"`([\w./]+?)(?:/CLASS/\*\.png)?`", readme.split("```")[0])
     assert all((folder / name).exists() for name in named if name != "freeze"), named
     assert f"cd {template}\n    fractal-dsl check net.frac" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "PIL", ""])
+def test_a_project_says_what_training_needs(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("fractal_dsl.cli.new.find_spec", lambda name: None if name == missing else find(name))
+    new(tmp_path / "mine", Project.digits)
+    steps = re.findall("^    (.*)$", capsys.readouterr().out, re.M)
+    said = "pip install 'fractal_dsl[train]'"
+    assert steps.index("fractal-dsl train net.frac") == (4 if missing else 3) and (steps[3] == said) == bool(missing)
+    assert said in (tmp_path / "mine" / "README.md").read_text()
 
 
 @pytest.mark.slow

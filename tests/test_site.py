@@ -10,49 +10,32 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
-ROOT = Path(__file__).parent.parent
-TUTORIAL = (ROOT / "docs" / "start.md").read_text("utf-8")
-COMMANDS = [
-    (shlex.split(line.removeprefix("fractal-dsl ")), [*said.splitlines()])
-    for block in re.findall(r"^```console\n(.*?)^```$", TUTORIAL, re.M | re.S)
-    for line, said in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
-]
-"""The commands of the tutorial, and the lines that each prints. `…` stands for any text, alone for any lines."""
+from fractal_dsl.cli.app import app
+from tests.support.written import ROOT, TUTORIAL, assert_said, tutorial_commands, tutorial_files
+
+FOLDERS = ("docs", "grammar", "examples", "benchmarks", "editors", "fractal_dsl")
 QUICK = ("check", "info", "plan", "render")
 
 
-def run(folder: Path, *words: str, module: str | None = "fractal_dsl") -> str:
+def run(folder: Path, *words: str, module: str = "fractal_dsl") -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
-    line = [sys.executable, *(["-m", module] if module else []), *words]
+    line = [sys.executable, "-m", module, *words]
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
-def tutorial(folder: Path) -> Path:
-    """A folder with the files of the tutorial."""
-    for name, text in re.findall(r"^```frac file (\S+)\n(.*?)^```$", TUTORIAL, re.M | re.S):
-        (folder / name).write_text(text)
-    return folder
-
-
-def assert_said(said: str, expected: list[str]) -> None:
-    pattern = "".join(
-        r"(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*") + r"\s*\n" for line in expected
-    )
-    assert re.search(rf"^{pattern}", said, re.M), said
-
-
 def test_the_tutorial_says_what_quick_commands_print(tmp_path: Path) -> None:
-    quick = [(words, said) for words, said in COMMANDS if words[0] in QUICK]
+    quick = [(words, said) for words, said in tutorial_commands() if words[0] in QUICK]
     assert len(quick) >= 5
     for words, said in quick:
-        assert_said(run(tutorial(tmp_path), *words), said)
+        assert_said(run(tutorial_files(tmp_path), *words), said)
 
 
 def test_the_tutorial_shows_the_error_of_a_wrong_net(tmp_path: Path) -> None:
-    wrong = (tutorial(tmp_path) / "net.frac").read_text().replace("linear(10)", "linear(9)")
+    wrong = (tutorial_files(tmp_path) / "net.frac").read_text().replace("linear(10)", "linear(9)")
     (tmp_path / "net.frac").write_text(wrong)
     line = [sys.executable, "-m", "fractal_dsl", "check", "net.frac"]
     done = subprocess.run(
@@ -68,12 +51,23 @@ def test_every_guide_is_in_the_contents_once() -> None:
         assert page.stem == "index" or contents.count(page.stem) == 1, page.name
 
 
-@pytest.mark.slow
-def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
-    for words, said in COMMANDS:
-        assert_said(run(tutorial(tmp_path), *words), said)
-    ((folder, code),) = re.findall(r"^```python run (\S+)\n(.*?)^```$", TUTORIAL, re.M | re.S)
-    assert "torch.Size([1, 10])" in run(tmp_path / folder, "-c", code, module=None)
+def test_every_page_names_commands_and_options_that_exist() -> None:
+    group = typer.main.get_command(app)
+    context = typer.Context(group, info_name="fractal-dsl")
+    known: dict[str, set[str]] = {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        params = command.get_params(typer.Context(command))
+        known[name] = {option for param in params for option in (*param.opts, *param.secondary_opts)}
+    pages = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+    named = 0
+    for page in (page for page in pages if "node_modules" not in page.parts):
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        for name, rest in re.findall(r"(?:fractal-dsl|-m fractal_dsl) ([a-z]+)([^\n`#|&]*)", text):
+            options = {*re.findall(r"(?<=\s)--?[a-zA-Z][\w-]*", rest)}
+            assert name in known and options <= known[name], (page, name, rest)
+            named += 1
+    assert named > 100
 
 
 @pytest.mark.slow

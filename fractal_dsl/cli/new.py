@@ -31,7 +31,8 @@ fractal-dsl train net.frac  # runs/{template}-1: weights, curves, report.html
 fractal-dsl eval runs/{template}-1  # accuracy or other scores on unseen examples
 ```
 
-`fractal-dsl info net.frac -p columns=5` shows what another parameter costs; `train` takes `-p`, too.
+Training needs `{extra}`. `fractal-dsl info net.frac -p columns=5` shows what another parameter
+costs; `train` takes `-p`, too.
 """
 
 
@@ -53,8 +54,8 @@ _DATA = {
     Project.segmentation: "`shapes/images` and `shapes/masks` are samples: put your own there. A pixel of a mask is "
     "the number of its class.",
 }
-_TRAIN = {Project.images, Project.segmentation}
-"""Templates that read image files, which the extra ``train`` brings."""
+_EXTRA = "pip install 'fractal_dsl[train]'"
+"""What training needs: matplotlib, and Pillow for image files."""
 
 
 def new(
@@ -73,10 +74,15 @@ def new(
         _fill(folder, template, name.name)
     say(f"{one_line(str(name))}: a project for {template.value}. Next:\n")
     say(f"    {command('cd', str(name))}")
-    for words in ("check net.frac", "render net.frac", "train net.frac", "play net.frac"):
-        say(f"    fractal-dsl {words}")
-    if template in _TRAIN and find_spec("PIL") is None:
-        say("\nImage files need Pillow: pip install 'fractal_dsl[train]'")
+    install = [_EXTRA] if any(find_spec(module) is None for module in ("matplotlib", "PIL")) else []
+    for line in (
+        "fractal-dsl check net.frac",
+        "fractal-dsl render net.frac",
+        *install,
+        "fractal-dsl train net.frac",
+        "fractal-dsl play net.frac",
+    ):
+        say(f"    {line}")
 
 
 def _fill(folder: Path, template: Project, name: str) -> None:
@@ -84,7 +90,7 @@ def _fill(folder: Path, template: Project, name: str) -> None:
     from fractal_dsl.cli import samples
 
     shutil.copy(_TEMPLATES / f"{template.value}.frac", folder / "net.frac")
-    readme = _README.format(title=name, data=_DATA[template], template=template.value)
+    readme = _README.format(title=name, data=_DATA[template], template=template.value, extra=_EXTRA)
     (folder / "README.md").write_text(readme, encoding="utf-8")
     (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     match template:
