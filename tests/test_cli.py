@@ -299,6 +299,21 @@ def test_wrong_usage_exits_with_2(run, args: list[str]) -> None:
     assert run(*args).code == 2
 
 
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["render", DIGITS, "--view", "all"], "'--view': 'all' is not one of 'net', 'block', 'rule', 'figure'."),
+        (["render", DIGITS, "--block", "0"], "'--block': must be at least 1, found 0"),
+        (["render", DIGITS, "--block", "one"], "'--block': must be a whole number, found one"),
+        (["train", DIGITS, "--lr", "fast"], "'--lr': must be a number, found fast"),
+        (["play", "--port", "70000"], "'--port': must be at most 65535, found 70000"),
+    ],
+)
+def test_wrong_values_are_told_in_plain_words(run, args: list[str], said: str) -> None:
+    done = run(*args)
+    assert done.code == 2 and done.err.endswith(f"Invalid value for {said}\n")
+
+
 def test_huge_nets_and_random_bytes_are_refused_at_once(tmp_path: Path) -> None:
     """Well under a second of CPU each: the bound here is loose, for this is no benchmark."""
     spec = tmp_path / "huge.frac"

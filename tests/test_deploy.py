@@ -209,7 +209,7 @@ def test_missing_runtimes_are_skipped_by_name(run: Path, tmp_path: Path, monkeyp
         (["--columns", "1,x"], "is not a list of column numbers"),
         (["--columns", "7"], "there is no column 7"),
         (["--budget-ms", "nan"], "'--budget-ms'"),
-        (["--batch", "0"], "greater than or equal to 1"),
+        (["--batch", "0"], "must be at least 1, found 0"),
     ],
 )
 def test_wrong_options(run: Path, tmp_path: Path, options: list[str], message: str) -> None:

@@ -136,7 +136,7 @@ def test_flags_are_finite(
     with pytest.raises(SystemExit) as end:
         main()
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert end.value.code and (message in said or "should be greater than or equal" in said), said
+    assert end.value.code and (message in said or "must be at least" in said), said
 
 
 def test_what_is_not_finite() -> None:

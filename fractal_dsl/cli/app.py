@@ -111,8 +111,32 @@ def _processed(param: Any, convert: Callable[[Any, Any], Any], ctx: Any, value: 
     else:
         ready = _is_text(value) and _takes_text(ctx.command.callback, param.name)
     if not ready:
-        return convert(ctx, value)
+        return _converted(convert, ctx, value)
     return value if param.callback is None else param.callback(ctx, param, value)
+
+
+_WANTED = {
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+}
+"""What a value must be, by the kind of pydantic's error."""
+
+
+def _converted(convert: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    """A converted value. A usage error says in our words, not in pydantic's, what the value must be."""
+    try:
+        return convert(ctx, value)
+    except typer.BadParameter as error:
+        if errors := getattr(error.__cause__, "errors", None):
+            first = errors()[0]
+            wanted = _WANTED.get(first["type"], "").format(**first.get("ctx", {}))
+            error.message = f"must be {wanted}, found {first['input']}" if wanted else first["msg"]
+            error.message = error.message.removeprefix("Value error, ")
+        raise
 
 
 def _is_text(value: Any) -> bool:
