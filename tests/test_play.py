@@ -460,15 +460,20 @@ def test_a_large_net_opens_folded(reader: Reader) -> None:
     settled = reader.settled
     page.fill("#param-columns + input", "6")
     reader.settle(settled)
-    assert "folded; depth 1 draws all 322 boxes" in page.inner_text("#notice") and reader.boxes() < 150
+    assert "folded; the depth `all` draws all 322 boxes" in page.inner_text("#notice") and reader.boxes() < 150
     frame.locator("g.node:has-text('fractal[3]')").first.click()
     page.wait_for_selector("#panel:has-text('fractal[3]')")
     assert reader.selected() == "fractal[columns](conv(w, d))"
     settled = reader.settled
-    page.select_option("#depth", "1")
+    page.select_option("#depth", label="all")
     reader.settle(settled)
     assert not page.is_visible("#notice") and reader.boxes() > 322
     assert frame.locator("#plans option").count() > 6
+    settled = reader.settled
+    page.select_option("#document", "examples/zoo/dpn68.frac")
+    page.select_option("#depth", label="auto")
+    reader.settle(settled)
+    assert "layers are closed" in page.inner_text("#notice") and reader.boxes() < 100
 
 
 def test_saving_and_a_file_that_changed_meanwhile(reader: Reader, spec: Path) -> None:

@@ -134,21 +134,25 @@ class Shown:
             return graph_to_dot(graph, look, plan=plan_of_spec(self.plan, graph), block=block)
         return graph_to_dot(graph, self._fitted(graph, look, block), block=block)
 
-    def _fitted(self, graph: JoinGraph, look: Look, block: int) -> Look:
-        """The look with frames closed until the picture fits a page, unless the options say what to open."""
+    def _fitted(self, graph: JoinGraph, look: Look, block: int, unfold: str = "--depth 9") -> Look:
+        """The look with frames closed until the picture fits a page, unless the options say what to open.
+
+        ``unfold`` is the option that opens them.
+        """
         from fractal_dsl.picture.graph_to_dot import Opening, fitted
 
         if look.opening != Opening() or look.strips is not None:
             return look
         closer = fitted(graph, look, block=block)
         if closer != look and not self.note:
-            self.note = "layers are closed so that the picture fits a page; --depth 9 draws all of them open"
+            self.note = f"layers are closed so that the picture fits a page; {unfold} draws all of them open"
         return closer
 
     def page(self, look: Look, *, unfold: str | None = None) -> tuple[str, dict[str, Any] | None]:
         """The picture as DOT text, and the data with which a page folds it and shows plans; None for several panels.
 
-        ``unfold`` names the option of the page that draws each box. With it, a large net is folded, as ``dot`` does it.
+        ``unfold`` names the option of the page that draws each box. With it, a large net is folded and closed as in
+        ``dot``.
         """
         from fractal_dsl.picture.graph_to_dot import graph_to_page
 
@@ -158,7 +162,10 @@ class Shown:
         graph = compiled.raw if self.stage is DrawnGraph.raw else compiled.graph
         look = replace(look, heat=self._heat(graph))
         plans = [] if self.stage is DrawnGraph.raw or self.note else _choices(graph, self.plan)
-        return graph_to_page(graph, look, plans, block=self.block if self.view is View.block else 0)
+        block = self.block if self.view is View.block else 0
+        if unfold and self.plan is None:
+            look = self._fitted(graph, look, block, unfold)
+        return graph_to_page(graph, look, plans, block=block)
 
     def _heat(self, graph: JoinGraph) -> Heat | None:
         from fractal_dsl.picture.graph_to_dot import Heat, cost_heat

@@ -32,7 +32,8 @@ def picture(text: SpecText, asked: Mapping[str, Any], allow_python: bool) -> dic
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "picture.html"
         try:
-            write_picture_page(*shown.page(look, unfold="depth 1"), shown.compiled.program.net, follow_reader(), page)
+            drawn = shown.page(look, unfold="the depth `all`")
+            write_picture_page(*drawn, shown.compiled.program.net, follow_reader(), page)
         except UserError as error:
             raise UserError(str(error).replace(f"{folder}/", "")) from None
         return {"page": page.read_text("utf-8"), "note": shown.note}
