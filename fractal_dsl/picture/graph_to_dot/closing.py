@@ -61,8 +61,9 @@ class _Closed:
                 return replace(item, branches=tuple(map(self.series, item.branches)))
             case Frame():
                 name = item.title.partition(" ×")[0]
-                again = self.closing.repeats and bool(name) and name in self.seen
-                if item.key[0] != "block" and (again or _rank(item) < self.closing.rank):
+                again = self.closing.repeats and name in self.seen
+                named = item.key[0] != "block" and bool(item.names)  # a frame around parts that repeat has no name
+                if named and (again or _rank(item) < self.closing.rank):
                     return box(item)
                 self.seen.add(name)
                 return replace(item, body=self.series(item.body))
