@@ -345,8 +345,10 @@ def test_products_of_two_tensors_are_einsums(equation: str) -> None:
 class Precise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] > 1:  # torch.fx cannot follow it, and torch.export keeps the part without autocast apart
-            with torch.autocast("cpu", enabled=False), torch.no_grad():
-                return x.float().relu() + x
+            with torch.autocast("cpu", enabled=False):
+                y = x.float().relu()
+                with torch.no_grad(), torch.autocast("cpu", enabled=False):
+                    return y + x
         return x
 
 

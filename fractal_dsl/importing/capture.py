@@ -92,6 +92,7 @@ def _inline(module: fx.GraphModule) -> None:
             continue
         part = module.get_submodule(str(node.args[at].target))
         assert isinstance(part, fx.GraphModule)
+        _inline(part)
         inputs = [n for n in part.graph.nodes if n.op == "placeholder"]
         values = dict(zip(inputs, node.args[at + 1 :], strict=True))
         with module.graph.inserting_before(node):

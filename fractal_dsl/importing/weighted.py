@@ -215,7 +215,8 @@ def _upsample_nearest(b: Builder, x: Any, size: Any = None, scales: Any = None, 
     return interpolate(b, x, size, None if size is not None else scales, "nearest")
 
 
-FUNCTIONS["upsample_bilinear2d"], FUNCTIONS["upsample_bicubic2d"] = _upsample("bilinear"), _upsample("bicubic")
+for _name in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d"):
+    FUNCTIONS[f"upsample_{_name}"] = _upsample(_name[:-2])
 for _rank in (1, 2, 3):
     FUNCTIONS[f"upsample_nearest{_rank}d"] = _upsample_nearest
 
