@@ -63,7 +63,10 @@ def reader(address: str) -> Iterator[Reader]:
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         reader = Reader(context.new_page())
         reader.page.set_default_timeout(60_000)
-        reader.opens(address)
+        reader.page.goto(address)
+        reader.page.wait_for_selector("#notice:has-text('The compiler is loading')")
+        reader.settle("0")
+        assert not reader.page.is_visible("#notice") and not reader.page.is_visible("#save")
         reader.page.evaluate("navigator.serviceWorker.ready.then(() => {})")
         context.set_offline(True)
         yield reader

@@ -4,7 +4,7 @@
 const transport = (() => {
   const LIMIT = 30000, RESOLUTION = 150 / 72, LARGEST = 8000;
   const busy = document.getElementById("busy"), compiling = busy.textContent;
-  let worker = null, ready = false, running = null, waiting = [], timer = 0;
+  let worker = null, first = true, ready = false, running = null, waiting = [], timer = 0;
   const aborted = () => new DOMException("superseded", "AbortError");
 
   function start() {
@@ -15,6 +15,8 @@ const transport = (() => {
         ready = progress === "";
         busy.textContent = progress || compiling;
         if (progress) busy.classList.add("on");
+        if (first) notice(progress && "The compiler is loading into this page. The first time takes several seconds.");
+        first &&= !ready;
         return pump();
       }
       const {resolve, reject} = running;
