@@ -30,6 +30,8 @@ def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping
         if rows
         else ""
     )
+    if any(row.confidence is not None for row in rows):
+        how += f" The anytime net stops at a confidence of {m.confidence:g}."
     parts = [
         f"<h1>{markup(m.net)}</h1>",
         f'<p class="note">{markup(m.source)}: {ends_text(m.takes)} to {ends_text(m.gives)}. {how}</p>',
