@@ -118,6 +118,17 @@ def test_what_is_verified_stays(run: Path, shelf: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in shelf.glob("*.onnx")} == before
 
 
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deployment, "deploy", interrupted)
+    done = cli("deploy", run, "-o", tmp_path / "shelf")
+    assert done.exit_code == 130 and "what was verified stays, and the same command does the rest" in done.output
+
+
 def test_best_is_within_the_budget(shelf: Path) -> None:
     opened = Shelf.read(shelf)
     assert (shelf / "best").is_symlink()

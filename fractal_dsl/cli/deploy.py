@@ -97,7 +97,11 @@ def _shelve(
     an unmet budget, when the rest is done."""
     from fractal_dsl.deploy import deploy as runtime
 
-    done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
+    try:
+        done = runtime.deploy(run, place, options, lambda text: say(text, error=True))
+    except KeyboardInterrupt:
+        say("stopped: what was verified stays, and the same command does the rest", error=True)
+        raise
     _report(done.shelf, place)
     problems = [f"{name}: {reason}" for name, reason in done.failures.items()]
     if budget_ms is not None:

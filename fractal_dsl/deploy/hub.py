@@ -28,7 +28,6 @@ from fractal_dsl.picture.dot_to_picture import drawn
 from fractal_dsl.picture.graph_to_dot import graph_to_dot
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.runtime.fit import tensors_of
-from fractal_dsl.runtime.module import FractalModule
 
 FORMAT = "fractal_dsl hub"
 _DRAWN = 500
@@ -161,12 +160,14 @@ With `huggingface_hub`, from this folder: `from hub import {name}Hub; net = {nam
 """
 
 
-def _call(model: FractalModule) -> str:
+def _call(origin: Origin) -> str:
     """A call of ``net``, with what it takes and gives."""
+    model = origin.model
     inputs = model.inputs if len(model.inputs) > 1 else {"x": model.input}
     outputs = [*model.outputs] if len(model.outputs) > 1 else ["y"]
     takes = "; ".join(f"{name}: [batch, {', '.join(map(str, one.shape))}]" for name, one in inputs.items())
-    return f"{', '.join(outputs)} = net({', '.join(inputs)})  # {takes}, raw values: the net normalises them"
+    raw = ", raw values: the net normalises them" * origin.raw
+    return f"{', '.join(outputs)} = net({', '.join(inputs)})  # {takes}{raw}"
 
 
 def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
@@ -187,7 +188,7 @@ def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
         output=ends_text(model.outputs),
         version=__version__,
         name=name,
-        call=_call(model),
+        call=_call(origin),
         data=data,
         table="## Figures\n\n" + "\n".join(lines) + "\n\n" if rows else "",
         spec=next(iter(compiled.texts.values())).strip(),

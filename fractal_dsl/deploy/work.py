@@ -74,7 +74,7 @@ def main(path: Path) -> None:
             layout, largest = write(origin, export, job)
             done = Exported(layout, largest, perf_counter() - start)
         except OSError as error:
-            done = Exported(error=f"cannot write {export.file}: {error.strerror or error}")
+            done = Exported(error=f"cannot write {Path(export.file).name}: {error.strerror or error}")
         except UserError as error:
             done = Exported(error=str(error))
         except Exception as error:  # exporters raise almost anything
