@@ -118,9 +118,7 @@ def test_what_is_verified_stays(run: Path, shelf: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in shelf.glob("*.onnx")} == before
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_says_that_the_same_command_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
