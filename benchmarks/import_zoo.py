@@ -99,8 +99,9 @@ def measured(group: str, name: str) -> dict[str, Any]:
     started = time.perf_counter()
     x = example(net)
     done = tried(net, x)
-    for size in (224, 256):  # windows may not divide a small image
-        if isinstance(done, UserError) and (x.shape[2] < size == 224 or "divide" in str(done)):
+    own = getattr(net, "pretrained_cfg", {}).get("input_size", (3, 256, 256))[1]
+    for size in sorted({224, own}):  # windows may not divide a small image
+        if isinstance(done, UserError) and x.shape[2] < size:
             x = torch.randn(1, 3, size, size)
             done = tried(net, x)
     if isinstance(done, UserError):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 import fractal_dsl
 from fractal_dsl.importing import Imported, Refusal, read
+from fractal_dsl.importing.same import outputs
 from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import check, parse, pick
@@ -157,6 +158,12 @@ FUNCTIONS: dict[str, tuple[Callable[..., Tensor], str]] = {
     "minimum": (lambda x: torch.minimum(x.tanh(), x.sigmoid()), "min(tanh, sigmoid)"),
     "sequence mean": (lambda x: x.flatten(2).mean(1), "sequence_mean"),
     "interpolate": (lambda x: F.interpolate(x, size=(12, 18)), "upsample([2, 3])"),
+    "pad channels": (lambda x: F.pad(x, (0, 0, 0, 1, 2, 0)), "zeropad3d([0, 0, 0, 1, 2, 0])"),
+    "interpolate to any size": (lambda x: F.interpolate(x, size=(5, 7), mode="bilinear"), "upsample([0.8333333334, "),
+    "interpolate sequences": (
+        lambda x: F.interpolate(x.flatten(2), size=54, mode="linear"),
+        'upsample(1.5, mode="linear")',
+    ),
     "dropout": (lambda x: F.dropout(x.relu(), 0.2, training=False), "relu >> dropout(20%)"),
     "in place, read twice": (lambda x: (y := x.sigmoid(), y.relu_() + y.tanh())[1], "sigmoid >> relu >> sum(id, tanh)"),
     "nested concat": (lambda x: torch.cat([x, a := x.relu(), a.tanh()], 1), "concat(id, relu >> concat(id, tanh))"),
@@ -378,6 +385,19 @@ def test_several_outputs_are_refused() -> None:
 def test_examples_that_are_no_input_are_refused(example: object, message: str) -> None:
     with pytest.raises(Refusal, match=message):
         read(nn.Linear(4, 4), example)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_net_that_amplifies_rounding_is_compared_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+
+    def rough(module: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
+        expected, stable = outputs(module, x)
+        return expected * (1 + 1e-3), stable
+
+    monkeypatch.setattr("fractal_dsl.importing.reading.outputs", rough)
+    assert read(net, torch.zeros(1, 4)).comparison.difference < 1e-12
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    assert {p.dtype for p in read(net, torch.zeros(1, 4)).model.parameters()} == {torch.float32}
 
 
 def test_a_wrong_text_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

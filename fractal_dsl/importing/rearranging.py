@@ -96,8 +96,9 @@ def _expand(b: Builder, x: Any, *sizes: Any, **named: Any) -> Any:
 
 @moves("repeat", "tile")
 def _repeat(b: Builder, x: Any, *counts: Any) -> Any:
-    """Copies along axes are concatenated."""
+    """Copies along axes are concatenated. ``tile`` may have counts for the last axes only."""
     given = [*counts[0]] if counts and isinstance(counts[0], list | tuple) else [*counts]
+    given = [1] * (x.rank - len(given)) + given
     if len(given) == x.rank and all(n == 1 for n in given[1:]):
         return _expand(b, x, given[0] * view_of(x).shape(b.batch)[0], *[-1] * (len(given) - 1))
     ref, folded = settled(b, view_of(x))

@@ -7,6 +7,7 @@ from typing import Any
 from fractal_dsl.importing.building import Builder, Padded, Ref
 from fractal_dsl.importing.functions import lowers, trailing
 from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.importing.views import reshaped
 
 
 @trailing("pad")
@@ -15,6 +16,10 @@ def _pad(b: Builder, x: Any, pad: Any, mode: str = "constant", value: Any = None
     rank = x.rank - 2
     if mode == "constant" and value == float("-inf") and len(sides) == 2 * rank and not any(sides[::2]):
         return Padded(x, tuple(sides[1::2][::-1])) if any(sides) else x
+    if mode == "constant" and rank in (1, 2) and len(sides) == 2 * rank + 2 and any(sides[-2:]):  # channels, too
+        deeper = _pad(b, reshaped(b, x, [1, *x.out.shape]), sides, mode, value)
+        assert isinstance(deeper, Ref)
+        return reshaped(b, deeper, deeper.out.shape[1:])
     if mode != "constant" or rank not in (1, 2, 3) or any(sides[2 * rank :]) or min(sides) < 0:
         raise Refusal(f"padding by {sides} with mode {mode!r} has no counterpart in the language", b.place)
     sides = (sides + [0] * 2 * rank)[: 2 * rank]

@@ -57,6 +57,7 @@ def distances() -> OpSpec:
         return None if args["extent"] is None else _sizes("distances", args, "extent", 2)
 
     def out(x: Tensor, args: Args) -> Tensor:
+        floating("distances", x)
         height, width = _sizes("distances", args, "window_size", 2)
         if extent(args) is not None and args["scale"] != "log8":
             raise ShapeError('`distances` takes an `extent` only with scale="log8"', code="E0302")
@@ -120,6 +121,7 @@ def window_mask() -> OpSpec:
         return [image, window, shifts]
 
     def out(x: Tensor, args: Args) -> Tensor:
+        floating("window_mask", x)
         image, window, _ = given(args)
         pixels = prod(window)
         return Tensor("f32", (prod(image) // pixels, pixels, pixels))

@@ -40,7 +40,7 @@ class Distances(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         axes: list[torch.Tensor] = []
         for size, extent in zip(self.window_size, self.extent or [n - 1 for n in self.window_size], strict=True):
-            d = x.new_ones((2 * size - 1,), dtype=torch.float32).cumsum(0) - size
+            d = x.new_ones((2 * size - 1,)).cumsum(0) - size
             if self.scale == "log":
                 d = d.sign() * (1 + d.abs()).log()
             elif self.scale == "log8":
@@ -107,8 +107,7 @@ class WindowMask(nn.Module):
         rows, columns = regions
         region = (2 * rows[:, None, :, None] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
         apart = region[:, :, None] != region[:, None, :]
-        zeros = x.new_zeros(apart.shape, dtype=torch.float32)
-        return zeros.masked_fill(apart, float("-inf")).expand(x.shape[0], -1, -1, -1)
+        return x.new_zeros(apart.shape).masked_fill(apart, float("-inf")).expand(x.shape[0], -1, -1, -1)
 
 
 class UnitVectors(nn.Module):
