@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # pyright: ignore[reportPrivateUsage]
 
-from fractal_dsl import ops
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.lone_column import lone_column
@@ -23,6 +22,7 @@ from fractal_dsl.runtime.batchnorm import Routed
 from fractal_dsl.runtime.bound import Bound, Links, ModuleKind, copied, graph_signature, module_kind
 from fractal_dsl.runtime.counted import Counted
 from fractal_dsl.runtime.displayed import Displayed
+from fractal_dsl.runtime.ended import Ended
 from fractal_dsl.runtime.graph_to_fx import LARGE, graph_to_fx, module_tree, routes_apart
 from fractal_dsl.runtime.instructions import Schedule
 from fractal_dsl.runtime.partial_runs import Partial
@@ -32,7 +32,7 @@ from fractal_dsl.runtime.segments import Segments
 from fractal_dsl.runtime.slim import own_hooks
 
 
-class FractalModule(Counted, Displayed, Partial):
+class FractalModule(Counted, Displayed, Partial, Ended):
     """A compiled net.
 
     In eval mode, or without drop-path and ``@drop``, a call runs the whole graph. In train mode, each call draws a plan
@@ -215,32 +215,6 @@ class FractalModule(Counted, Displayed, Partial):
         return schedule
 
     # --- facts
-
-    @property
-    def inputs(self) -> dict[str, ops.Tensor]:
-        """The types and shapes of the inputs by name, without the batch."""
-        return {node.name: node.out for _, node in self.join_graph.inputs}
-
-    @property
-    def outputs(self) -> dict[str, ops.Tensor]:
-        """The types and shapes of the outputs by name, without the batch."""
-        end = self.join_graph.output[1]
-        return dict(zip(end.names, end.outs, strict=True))
-
-    @property
-    def input(self) -> ops.Tensor:
-        """The type and shape of the input, without the batch. Raises UserError if there are several."""
-        return self.join_graph.input[1].out
-
-    @property
-    def output(self) -> ops.Tensor:
-        """The type and shape of the output, without the batch. Raises UserError if there are several."""
-        return self.join_graph.output[1].out
-
-    @property
-    def n_columns(self) -> int:
-        """The number of columns. Column 1 is the shallowest."""
-        return self.join_graph.n_columns
 
     @property
     def drop_path(self) -> DropPath | None:
