@@ -24,6 +24,9 @@ COPIED = {
     "changelog.md": "CHANGELOG.md",
     "security.md": "SECURITY.md",
 }
+# what a benchmark printed: linked from other pages, and in no table of contents
+PRINTED = {path.name: f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("[a-z]*.md")}
+COPIED |= PRINTED
 _LINK = re.compile(r"(?<!`)\]\((?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -32,6 +35,7 @@ def generate(folder: Path) -> None:
     pages = {
         name: relinked((ROOT / file).read_text("utf-8"), (ROOT / file).parent, folder) for name, file in COPIED.items()
     }
+    pages |= {name: f"---\norphan: true\n---\n\n{pages[name]}" for name in PRINTED}
     pages |= {"errors.md": errors(), "commands.md": commands(), "examples.md": examples()}
     folder.mkdir(exist_ok=True)
     _draw_tutorial(folder)

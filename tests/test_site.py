@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -49,6 +50,17 @@ def test_every_guide_is_in_the_contents_once() -> None:
     contents = (ROOT / "docs" / "index.md").read_text("utf-8").splitlines()
     for page in (ROOT / "docs").glob("*.md"):
         assert page.stem == "index" or contents.count(page.stem) == 1, page.name
+
+
+def test_every_link_leads_to_a_page_of_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    copied = [ROOT / file for file in importlib.import_module("generate").COPIED.values()]
+    own = [*(ROOT / "docs").glob("*.md"), ROOT / "docs" / "gallery" / "README.md"]
+    pages = {path.resolve() for path in (*own, *copied, ROOT / "README.md")}
+    for page in (*own, *copied):
+        for link in re.findall(r"(?<!`)\]\((?!https?:|#)([^)\s#]+\.md)", page.read_text("utf-8")):
+            target = (page.parent / link).resolve()
+            assert target in pages or "generated" in target.parts, f"{page.name} links {link}"
 
 
 def test_every_page_names_commands_and_options_that_exist() -> None:
