@@ -22,12 +22,20 @@ with atheris.instrument_imports(include=["fractal_dsl"]):
     from fractal_dsl.language.diagnostics import FracError
     from fractal_dsl.language.source import Source
     from fractal_dsl.language.syntax_to_text import syntax_to_text
+    from fractal_dsl.language.text_to_syntax import KEYWORDS
+    from fractal_dsl.ops import JOINS, LAYERS
     from fractal_dsl.pipeline import check, parse
 
 SECONDS = 2.0
 MEGABYTES = 512
 HERE = Path(__file__).parent
-WORDS = (HERE / "corpus" / "words.txt").read_text("utf-8").splitlines()
+WORDS = [
+    *(HERE / "corpus" / "words.txt").read_text("utf-8").splitlines(),
+    *(f" {word} " for word in sorted(KEYWORDS)),
+    *(f"{name}(" for name in sorted({*LAYERS, *JOINS})),
+    *(f" >> {name} " for name in sorted(LAYERS)),
+]
+"""Words of the tests' own, and every keyword, layer and join of the language."""
 
 
 def run(text: str) -> None:

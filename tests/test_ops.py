@@ -78,13 +78,18 @@ def calls(draw: st.DrawFn, spec: OpSpec) -> tuple[Tensor, Mapping[str, OpValue]]
 
 
 def in_torch(
-    spec: OpSpec, x: Tensor, args: Mapping[str, OpValue], device: str = "meta"
+    spec: OpSpec, x: Tensor, args: Mapping[str, OpValue], device: str = "meta", rearranged: bool = False
 ) -> tuple[tuple[int, ...], int, float]:
-    """Shape, parameters, and multiply-accumulates: torch counts two operations for each."""
+    """Shape, parameters, and multiply-accumulates: torch counts two operations for each. A ``rearranged`` input has its
+    numbers in another order in memory, as a ``permute`` before a layer leaves it."""
     batch = 3
     with torch.device(device), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         module: Any = make_module(spec.torch(x, args)).train()
-        y = module(torch.zeros(batch, *x.shape, dtype=torch.int64 if x.dtype == "i64" else torch.float32))
+        shape, axes = (batch, *x.shape), range(len(x.shape) + 1)
+        zeros = torch.zeros(
+            shape[::-1] if rearranged else shape, dtype=torch.int64 if x.dtype == "i64" else torch.float32
+        )
+        y = module(zeros.permute(*reversed(axes)) if rearranged else zeros)
     params = sum(p.numel() for p in module.parameters())
     return tuple(y.shape[1:]), params, counter.get_total_flops() / 2 / batch
 
@@ -124,7 +129,7 @@ def test_shapes_and_counts_are_torchs(name: str, data: st.DataObject) -> None:
                 in_torch(spec, x, args)
                 in_torch(spec, x, args, "cpu")  # which looks at more than "meta" does
         return
-    assert in_torch(spec, x, args) == (y.shape, *spec.cost(x, y, args))
+    assert in_torch(spec, x, args, rearranged=data.draw(st.booleans())) == (y.shape, *spec.cost(x, y, args))
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

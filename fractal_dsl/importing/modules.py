@@ -26,6 +26,7 @@ _OURS = {
     distances.WindowMask: "window_mask",
     tensors.Exp: "exp",
     tensors.Clamp: "clamp",
+    tensors.LocalResponseNorm: "localresponsenorm",
     distances.UnitVectors: "normalize",
     nn.ChannelShuffle: "channel_shuffle",
 }

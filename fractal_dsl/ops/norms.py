@@ -144,9 +144,10 @@ def local_response_norm() -> OpSpec:
             raise ShapeError(f"`localresponsenorm` takes channels and at least one more axis, but its input is {x}")
         return x
 
-    return OpSpec(
-        "localresponsenorm", params, out, lambda x, a: constructor("nn.LocalResponseNorm", params, a), free, "norm"
-    )
+    def torch(x: Tensor, args: Args) -> TorchModule:
+        return constructor("LocalResponseNorm" if len(x.shape) > 3 else "nn.LocalResponseNorm", params, args)
+
+    return OpSpec("localresponsenorm", params, out, torch, free, "norm")
 
 
 def normalize() -> OpSpec:

@@ -60,6 +60,13 @@ class Clamp(nn.Module):
         return x.clamp(self.min, self.max)
 
 
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """Torch's module for volumes, which fails where a layer before it has rearranged their axes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.contiguous())
+
+
 class Shift(nn.Module):
     """A learned term for each of the numbers on an axis, which has ``after`` axes behind it."""
 
