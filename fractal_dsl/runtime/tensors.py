@@ -63,8 +63,8 @@ class Clamp(nn.Module):
 class LocalResponseNorm(nn.LocalResponseNorm):
     """Torch's module for volumes, which fails where a layer before it has rearranged their axes."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.contiguous())
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.contiguous())
 
 
 class Shift(nn.Module):
