@@ -102,9 +102,11 @@ def check_plan(program: Program, model: FractalModule, x: tuple[torch.Tensor, ..
     assert next(live, None) is None and next(branches, None) is None, "a join that the program does not have"
     parameters = list(model.parameters())
     gradients = [torch.autograd.grad(loss(y), parameters, allow_unused=True) for y in (ours, theirs)]
+    largest = max([1.0, *[g.abs().max().item() for side in gradients for g in side if g is not None]])
+    near = {**EXACT, "atol": EXACT["atol"] + 1e-13 * largest}  # a small gradient may be the difference of large ones
     for p, one, other in zip(parameters, *gradients, strict=True):
         zeros = torch.zeros_like(p)
-        torch.testing.assert_close(zeros if one is None else one, zeros if other is None else other, **EXACT)
+        torch.testing.assert_close(zeros if one is None else one, zeros if other is None else other, **near)
 
 
 @settings(max_examples=examples(35), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -175,7 +175,7 @@ _TORCH = (
     *("AlphaDropout", "CELU", "FeatureAlphaDropout", "Fold", "Hardshrink", "Hardtanh", "LogSigmoid"),
     *("RReLU", "Softmax2d", "Softmin", "Softshrink", "Softsign", "Tanhshrink"),
     *("Threshold", "Unfold", "UpsamplingBilinear2d", "UpsamplingNearest2d"),
-    *(f"{kind}{r}d" for kind in ("CircularPad", "ConstantPad", "LPPool", "ReflectionPad") for r in (1, 2, 3)),
+    *(f"{kind}{r}d" for kind in ("CircularPad", "LPPool", "ReflectionPad") for r in (1, 2, 3)),
     *(f"{kind}{r}d" for kind in ("FractionalMaxPool", "ReplicationPad") for r in (2, 3)),
 )
 TORCH = {name.lower(): name for name in _TORCH}
