@@ -535,3 +535,43 @@ def test_a_parameter_has_not_the_name_of_a_layer() -> None:
     parts = [part for w, m in zip(widen, ((8, 2), (12, 5), (10, 3)), strict=True) for part in (w, Excited(*m))]
     text = imported(nn.Sequential(*parts), torch.zeros(1, 3, 6, 6)).text
     assert len(re.findall(r"^layer squeeze\d*\(", text, re.M)) >= 1
+
+
+class ZeroBranch(nn.Module):
+    """A residual branch whose norm begins with a scale of 0, as many nets begin."""
+
+    def __init__(self, joined: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv, self.norm, self.joined = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), joined
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.joined(x, self.norm(self.conv(x)))
+
+
+def _view_changed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    z = y.view(-1, 4, 64)
+    z *= 3
+    return x + y
+
+
+def _part_changed(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    torch.relu_(y[:, :2])
+    return x + y
+
+
+def _by_the_batch(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x + y * x.size(0)
+
+
+def _floored(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return x + torch.div(y, 2, rounding_mode="floor")
+
+
+@pytest.mark.parametrize("joined", [_view_changed, _part_changed, _by_the_batch, _floored])
+def test_a_branch_of_zeros_hides_nothing(joined: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    module = ZeroBranch(joined)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(Refusal):
+        read(module, torch.zeros(1, 4, 8, 8))
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -42,18 +43,54 @@ def compared(
     ``expected`` is the module's output for ``x``."""
     names = {name for step in graph.steps for name in step.tensors.values()}
     state = {name: _tensor(module, name) for name in names}
-    model = build(compiled).eval()
-    _copy(model, matched(compiled.graph, graph), graph, state)
+    model, nodes = build(compiled).eval(), matched(compiled.graph, graph)
+    _copy(model, nodes, graph, state)
     counted = {id(p): p.numel() for p in state.values() if isinstance(p, nn.Parameter)}
     params, unused = sum(counted.values()), sum(p.numel() for p in module.parameters()) - sum(counted.values())
     if params != compiled.summary.params:
         raise Refusal(f"the text has {compiled.summary.params:,} parameters, the module {params:,}; please report this")
+    difference = _checked_difference(model, module, x, expected)
+    with _varied(state.values()) as changed:  # a branch that ends in zeros hides what it computes
+        if changed:
+            _copy(model, nodes, graph, state)
+            theirs, _ = outputs(module, x)
+            if theirs.isfinite().all():
+                _checked_difference(model, module, x, theirs)
+    if changed:
+        _copy(model, nodes, graph, state)
+    return model, Comparison(params, unused, difference)
+
+
+def _checked_difference(model: FractalModule, module: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> float:
+    """The relative difference of the nets' outputs. Raises Refusal if it is too large."""
     difference = _difference(model, x, expected)
     if not difference <= TOLERANCE:  # deep nets can amplify rounding
         difference = min(difference, _double_difference(model, module, x))
     if not difference <= TOLERANCE:
         raise Refusal(f"the net of the text computes something else (relative difference {difference:.1e})")
-    return model, Comparison(params, unused, difference)
+    return difference
+
+
+@contextmanager
+def _varied(tensors: Iterable[torch.Tensor]) -> Generator[bool]:
+    """Change the parameters whose numbers are all equal, such as scales of 0 or 1, and afterwards change them back.
+
+    Whether there are any."""
+    constant = [
+        p for p in tensors if isinstance(p, nn.Parameter) and p.is_floating_point() and bool((p == p.min()).all())
+    ]
+    before = [p.detach().clone() for p in constant]
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in constant:
+            factor = 0.8 + 0.4 * torch.rand(p.shape, generator=draw, dtype=p.dtype)
+            shift = 0.1 + 0.1 * torch.rand(p.shape, generator=draw, dtype=p.dtype)
+            p.copy_(p * factor + shift * (p.abs() < 0.1))
+        try:
+            yield bool(constant)
+        finally:
+            for p, old in zip(constant, before, strict=True):
+                p.copy_(old)
 
 
 def random_like(example: torch.Tensor, batch: int) -> torch.Tensor:

@@ -100,7 +100,7 @@ class Signal(Struct, frozen=True):
             self,
             depth=before.depth + self.depth,
             weighted=before.weighted + self.weighted,
-            paths=before.paths * self.paths,
+            paths=before.paths * self.paths if self.out is not None else 1,  # of an error, they may be 2 ** 2 ** levels
             last=self.last or before.last,
             columns=tuple([a + b for a, b in zip(before.columns, self.columns, strict=True)]),
         )
