@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -243,6 +244,32 @@ def test_too_many_waiting_inputs_are_turned_away(service: Service) -> None:
     batcher.stop()
     with pytest.raises(Busy):
         asyncio.run(batcher.answer((np.zeros((1, 1, 8, 8), np.float32),), budget=None, confidence=None))
+
+
+def test_a_client_that_left_a_failing_batch_ends_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, left = threading.Event(), threading.Event()
+    x = (np.zeros((1, 1, 8, 8), np.float32),)
+    batcher = Batcher(service, Metrics(), largest=4, wait_ms=0, room=8)
+    run = batcher._run
+
+    def fails(batch: Any) -> Any:
+        begun.set()
+        left.wait(10)
+        raise RuntimeError("the runtime fails")
+
+    async def leave() -> None:
+        asking = asyncio.ensure_future(batcher.answer(x, budget=None, confidence=None))
+        await asyncio.to_thread(begun.wait, 10)
+        asking.cancel()
+        await asyncio.sleep(0)
+        left.set()
+
+    monkeypatch.setattr(batcher, "_run", fails)
+    asyncio.run(leave())
+    monkeypatch.setattr(batcher, "_run", run)
+    answered = asyncio.run(asyncio.wait_for(batcher.answer(x, budget=None, confidence=None), 10))
+    assert len(answered.nets) == 1
+    batcher.stop()
 
 
 def test_what_is_missing_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

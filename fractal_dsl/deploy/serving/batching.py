@@ -80,7 +80,8 @@ class Batcher:
                 answered = self._run(batch)
             except Exception as error:
                 for request in batch:
-                    request.future.set_exception(error)
+                    if not request.future.cancelled():
+                        request.future.set_exception(error)
             else:
                 for request, done in zip(batch, answered, strict=True):
                     if not request.future.cancelled():
