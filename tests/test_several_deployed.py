@@ -94,6 +94,7 @@ def test_a_column_keeps_every_output(aux_run: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.slow
 def test_files_have_named_inputs_and_outputs(pair_run: Path, tmp_path: Path) -> None:
     """Verified by `deploy` itself, which holds each output against the module's."""
     runtime = pytest.importorskip("onnxruntime")
