@@ -234,3 +234,18 @@ def test_the_page_is_one_file_that_asks_the_network_for_nothing(tmp_path: Path) 
     html = page(tmp_path).read_text("utf-8")
     rest = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>', "", html)
     assert not re.search(r"https?://(?!www\.w3\.org/1999/xlink)|\bsrc=|\bhref=|@import|url\(|fetch\(|<link", rest)
+
+
+def test_a_page_names_files_from_the_folder_of_its_net(tmp_path: Path) -> None:
+    """A page is given to others, whom the folders of its author do not concern."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "a.frac").write_text("layer conv(out: int) = conv2d(out, 3, padding=1) >> relu\n")
+    text = """
+import "parts/a.frac" as a
+from "std:cnn" import conv_bn
+rule F join mean { F[1] = a.conv(4)  F[n+1] = F[n] >> F[n] | conv_bn(4) }
+net N(x: f32[3, 8, 8]) -> f32[2] = F[3] >> flatten >> linear(2)
+"""
+    html = page(tmp_path, text=text).read_text()
+    assert str(tmp_path) not in html
+    assert {*re.findall(r'"written": \{"file": "([^"]+)"', html)} == {"n.frac", "parts/a.frac", "std:cnn"}

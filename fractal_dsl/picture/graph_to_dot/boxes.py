@@ -82,6 +82,9 @@ def _is_own(graph: JoinGraph, span: Span) -> bool:
 
 
 def _written(graph: JoinGraph, span: Span) -> dict[str, Any]:
-    source = graph.sources.at(span)
+    """The line of a place. Its file is named from the folder of the net's own, because pages are given to others."""
+    source, folder = graph.sources.at(span), Path(graph.sources.all[0].name).parent
+    path = Path(source.name)
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
     line, _ = source.position(span.start)
-    return {"file": source.name, "shown": Path(source.name).name, "line": line, "text": source.line(line).strip()}
+    return {"file": name, "line": line, "text": source.line(line).strip()}

@@ -15,7 +15,7 @@ function showBox(box, clicked = false) {
     ["parameters", does && figure(params)], ["MACs", does && figure(macs)],
     ["columns", columns?.length ? columns.join(", ") : ""],
     ["dropped by", dropped?.length ? plans(dropped) : columns ? "no plan shown here" : ""],
-    ["written in", written ? make("button", {className: "link", onclick: () => toSource(box)}, `${written.shown}:${written.line}`) : ""],
+    ["written in", written ? make("button", {className: "link", onclick: () => toSource(box)}, `${written.file}:${written.line}`) : ""],
   ].filter(([, value]) => value);
   $("#panel").replaceChildren(
     make("h2", {}, name || label.split("\n")[0]), close, make("p", {}, does),
