@@ -13,9 +13,10 @@ The recipe is the paper's: Xavier, SGD with momentum 0.9, and a tenth of the rat
 There is no weight decay and no dropout, so drop-path is the only regulariser, and the comparison with the paper's nets,
 which have both, is of the effect only. The last weights are tested, with the batch-norm statistics of training; tables
 2 and 3 also have re-estimated ones. The nets of tables 3 and 4 train for 2,560 steps, and their rate rises over the
-first 160, because the 48 layers need that (docs/evidence.md). Each kind of net has the best of four rates by
-`--choose`, which uses another seed and validation digits but no test digit (plain nets: the mean of 24 and 48 layers;
-drop-path: the mean of the whole net and its columns). Training runs in processes of one thread each.
+first 160, because the 48 layers need that (docs/evidence.md). The rate of `columns=all` is that of deep_column.py.
+Every other kind of net has the best of four rates by `--choose`, found without that rise: it uses another seed and
+validation digits but no test digit (plain nets: the mean of 24 and 48 layers; drop-path: the mean of the whole net and
+its columns). Training runs in processes of one thread each.
 """
 
 from __future__ import annotations
