@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
+from fractal_dsl.config import parse_config
 from fractal_dsl.deploy import hub
 from fractal_dsl.deploy.hub import push, write_hub
 from fractal_dsl.deploy.origin import open_origin
@@ -52,6 +54,16 @@ def test_the_card_and_the_config(repository: Path) -> None:
     assert config["net"] == "Tiny" and "rule F" in next(iter(config["spec"].values())) and len(config["classes"]) == 10
     card = (repository / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: pytorch") and "1,294 train" in card and "torch.hub.load" in card
+
+
+def test_the_card_says_which_settings_the_training_replaced(run: Path, repository: Path, tmp_path: Path) -> None:
+    assert "replaced settings" not in (repository / "README.md").read_text()
+    origin = open_origin(run, "best", 1000, False)
+    longer = parse_config({**origin.compiled.program.train, "epochs": 77})
+    write_hub(replace(origin, config=longer), None, tmp_path / "hub")
+    assert (
+        "The training replaced settings of the spec: `epochs = 77`.\n" in (tmp_path / "hub" / "README.md").read_text()
+    )
 
 
 def test_other_folders_are_not_replaced(run: Path, repository: Path, tmp_path: Path) -> None:

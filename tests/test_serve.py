@@ -174,6 +174,8 @@ WRONG: list[tuple[Any, str]] = [
     (body(GOOD, parameters={"confidence": 0.5, "budget_ms": 1}), "not both"),
     (body(GOOD, parameters=[]), "must be an object"),
     (body(GOOD, outputs="all"), "`outputs` must be"),
+    (body(GOOD, parameters={"confidance": 0.9}), "there is no parameter 'confidance': the parameters are budget_ms,"),
+    (body(GOOD, id=7), "`id` must be a string"),
     (body(GOOD, outputs=[{"name": "clas"}]), "there is no output 'clas': the outputs are output, class, probability"),
 ]
 

@@ -21,11 +21,13 @@ from fractal_dsl.base.files import replacing_folder
 from fractal_dsl.base.texts import ends_text
 from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import class_name
+from fractal_dsl.config import parse_config
 from fractal_dsl.deploy.origin import Origin
 from fractal_dsl.deploy.page import shelf_table
 from fractal_dsl.deploy.shelf import Shelf
 from fractal_dsl.picture.dot_to_picture import drawn
 from fractal_dsl.picture.graph_to_dot import graph_to_dot
+from fractal_dsl.runs.files import flattened
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.runtime.fit import tensors_of
 
@@ -170,6 +172,15 @@ def _call(origin: Origin) -> str:
     return f"{', '.join(outputs)} = net({', '.join(inputs)})  # {takes}{raw}"
 
 
+def _changed(origin: Origin) -> list[str]:
+    """The settings of a run that are not those of its spec, such as ``epochs = 2``."""
+    ours, spec = (
+        dict(flattened(config.model_dump(mode="json")))
+        for config in (origin.config, parse_config(origin.compiled.program.train))
+    )
+    return [f"`{name} = {value}`" for name, value in ours.items() if spec.get(name) not in (value, "auto")]
+
+
 def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
     compiled, model, trained = origin.compiled, origin.model, origin.trained
     data = "The weights are untrained."
@@ -178,6 +189,8 @@ def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
         data = f"`{trained.dataset}`: {counts} examples of {trained.inputs.text()}, for {trained.task}."
         if trained.classes:
             data += f" Classes: {', '.join(trained.classes[:50])}{', …' * (len(trained.classes) > 50)}."
+        if changed := _changed(origin):
+            data += f"\n\nThe training replaced settings of the spec: {', '.join(changed)}."
     rows: Sequence[tuple[str, ...]] = shelf_table(shelf) if shelf is not None and shelf.rows else []
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines[1:1] = ["|" + "---|" * len(rows[0])] if rows else []

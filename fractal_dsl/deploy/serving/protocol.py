@@ -24,6 +24,7 @@ from fractal_dsl.deploy.serving.stages import Service
 NET = "net"
 """The output that says which net answered. No output of a net has this name, which is a keyword of the language."""
 HEADER = "Inference-Header-Content-Length"
+_PARAMETERS = ("budget_ms", "confidence", "binary_data_output")
 _TYPES: Mapping[str, str] = {
     **{f"UINT{8 * n}": f"<u{n}" for n in (1, 2, 4, 8)},
     **{f"INT{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
@@ -56,6 +57,8 @@ def parse_request(body: bytes, header: str | None, service: Service, most: int) 
     given = cast(dict[str, Any], data)
     inputs = _inputs(given.get("inputs"), body[size:], service, most)
     parameters = _object(given, "parameters")
+    if unknown := next((name for name in parameters if name not in _PARAMETERS), None):
+        raise UserError(f"there is no parameter {unknown!r}: the parameters are {', '.join(_PARAMETERS)}")
     budget, confidence = _number(parameters, "budget_ms"), _number(parameters, "confidence")
     if budget is not None and confidence is not None:
         raise UserError("give `budget_ms` or `confidence`, not both")
@@ -68,7 +71,9 @@ def parse_request(body: bytes, header: str | None, service: Service, most: int) 
     if unknown := next((name for name in names or () if name not in known), None):
         raise UserError(f"there is no output {unknown!r}: the outputs are {', '.join(known)}")
     id = given.get("id")
-    return Request(id if isinstance(id, str) else None, inputs, budget, confidence, binary, names)
+    if id is not None and not isinstance(id, str):
+        raise UserError("`id` must be a string")
+    return Request(id, inputs, budget, confidence, binary, names)
 
 
 def response(request: Request, answered: Answered, service: Service) -> tuple[bytes, dict[str, str]]:
