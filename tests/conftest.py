@@ -14,6 +14,6 @@ import hypothesis.internal.conjecture.engine as engine
 from hypothesis import settings
 
 engine.MAX_SHRINKING_SECONDS = 20  # an example that fails is shown soon; hypothesis would take five minutes
-settings.register_profile("dev", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("test", deadline=None, derandomize=True, print_blob=True)  # the same examples everywhere
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("explore" if "EXAMPLES" in os.environ else "test")

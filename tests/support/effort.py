@@ -1,4 +1,5 @@
-"""How many examples property tests try: `make test-all` tries four times as many as `make test`."""
+"""How many examples property tests try: `make test` tries the same ones everywhere, and `make test-all` four times as
+many, which are new each time."""
 
 from __future__ import annotations
 
