@@ -304,13 +304,13 @@ def test_the_second_swin_transformer_of_torchvision_comes_back() -> None:
 class Moved(nn.Module):
     """Windows of a moved image, counted along one axis with the mask and along two elsewhere, as in timm's Swin."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: float) -> None:
         super().__init__()
         self.inner, self.proj = Biased("Swin", side=2), nn.Linear(WIDTH, WIDTH)
         place = torch.tensor([0, 0, 1, 2])
         region = (3 * place[:, None] + place).reshape(2, 2, 2, 2).transpose(1, 2).reshape(4, 4)
         apart = region[:, None] != region[:, :, None]
-        self.register_buffer("mask", torch.zeros(4, 4, 4).masked_fill(apart, -100.0), persistent=False)
+        self.register_buffer("mask", torch.zeros(4, 4, 4).masked_fill(apart, hidden), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.roll((-1, -1), (1, 2)).view(-1, 2, 2, 2, 2, WIDTH).transpose(2, 3).reshape(-1, 4, WIDTH)
@@ -322,9 +322,17 @@ class Moved(nn.Module):
         return y.roll((1, 1), (1, 2))
 
 
-def test_masks_of_moved_windows_are_read() -> None:
-    text = imported(Moved(), torch.zeros(1, 4, 4, WIDTH)).text
-    assert "window_mask(4, 2, 1)" in text and "parameter([9, 4]) >> pairs(2)" in text
+@pytest.mark.parametrize(
+    ("hidden", "mask"), [(-100.0, "window_mask(4, 2, 1)"), (-7.0, "window_mask(4, 2, 1) >> times(0.07)")]
+)
+def test_masks_of_moved_windows_are_read(hidden: float, mask: str) -> None:
+    text = imported(Moved(hidden), torch.zeros(1, 4, 4, WIDTH)).text
+    assert mask in text and "parameter([9, 4]) >> pairs(2)" in text
+
+
+def test_a_mask_of_minus_infinity_is_not_read_as_one_of_a_number() -> None:
+    with pytest.raises(Refusal):
+        imported(Moved(float("-inf")), torch.zeros(1, 4, 4, WIDTH))
 
 
 @pytest.mark.parametrize(

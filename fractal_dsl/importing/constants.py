@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isqrt, prod
+from math import isinf, isqrt, prod
 
 import torch
 
@@ -57,7 +57,8 @@ def _factors(number: int) -> list[tuple[int, int]]:
 def _mask_view(b: Builder, value: torch.Tensor) -> View | None:
     """The mask of windows of an image whose pixels were moved."""
     sizes = [n for n in value.shape if n != 1]
-    if len(sizes) != 3 or sizes[1] != sizes[2] or not bool(((value == 0) | (value <= -100)).all()):
+    lowest = float(value.min()) if len(sizes) == 3 and sizes[1] == sizes[2] else 0.0
+    if lowest == 0 or isinf(lowest) or not bool(((value == 0) | (value == lowest)).all()):
         return None
     hidden = value.reshape(sizes) != 0
     for window in _factors(sizes[1]):
@@ -68,6 +69,8 @@ def _mask_view(b: Builder, value: torch.Tensor) -> View | None:
                 if any(shift) and torch.equal(made != 0, hidden):
                     args = {"image_size": _short(image), "window_size": _short(window), "shift_size": _short(shift)}
                     ref = b.layer("window_mask", b.input, {}, **args)
+                    if lowest != -100:
+                        ref = b.layer("times", ref, factor=lowest / -100)
                     numbers = iter((1, 2, 3))
                     return View(ref, tuple([(next(numbers),) if n != 1 else () for n in value.shape]))
     return None

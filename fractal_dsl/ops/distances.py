@@ -107,7 +107,7 @@ def pairs() -> OpSpec:
 
 def window_mask() -> OpSpec:
     """``window_mask``: whether two pixels of a window are from opposite sides of an image whose pixels were moved by
-    ``shift_size``: [windows, pixels, pixels], 0 or minus infinity, whatever the input (Swin, Liu et al. 2021)."""
+    ``shift_size``: [windows, pixels, pixels], 0 or -100, whatever the input (Swin, Liu et al. 2021)."""
     params = (OpParam("image_size", "numbers"), WINDOW, OpParam("shift_size", "numbers"))
 
     def given(args: Args) -> list[tuple[int, ...]]:

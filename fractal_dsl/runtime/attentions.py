@@ -148,7 +148,7 @@ class WindowAttention(nn.Module):
         return self.bias_table[place.reshape(h * w, h * w)].permute(2, 0, 1)
 
     def borders(self, x: torch.Tensor, shift: list[int]) -> torch.Tensor:
-        """Minus infinity for pixels of one window that are from opposite sides: [1, windows, 1, pixels, pixels]."""
+        """-100 for pixels of one window that are from opposite sides, else 0: [1, windows, 1, pixels, pixels]."""
         regions: list[torch.Tensor] = []
         for size, window, moved in zip((x.shape[1], x.shape[2]), self.window, shift, strict=True):
             at = x.new_ones((size,), dtype=torch.int64).cumsum(0) - 1
@@ -156,4 +156,4 @@ class WindowAttention(nn.Module):
         rows, columns = regions
         region = (2 * rows[:, None, :, None] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
         apart = region[:, :, None] != region[:, None, :]
-        return x.new_zeros(apart.shape).masked_fill(apart, float("-inf"))[None, :, None]
+        return x.new_zeros(apart.shape).masked_fill(apart, -100.0)[None, :, None]

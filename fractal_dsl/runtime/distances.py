@@ -92,7 +92,7 @@ class Pairs(nn.Module):
 
 
 class WindowMask(nn.Module):
-    """Minus infinity for two pixels of a window that are from opposite sides of an image, whose pixels were moved by
+    """-100 for two pixels of a window that are from opposite sides of an image whose pixels were moved by
     ``shift_size``, else 0: anything to [batch, windows, pixels, pixels] (Swin, Liu et al. 2021)."""
 
     def __init__(self, image_size: tuple[int, int], window_size: tuple[int, int], shift_size: tuple[int, int]) -> None:
@@ -107,7 +107,7 @@ class WindowMask(nn.Module):
         rows, columns = regions
         region = (2 * rows[:, None, :, None] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
         apart = region[:, :, None] != region[:, None, :]
-        return x.new_zeros(apart.shape).masked_fill(apart, float("-inf")).expand(x.shape[0], -1, -1, -1)
+        return x.new_zeros(apart.shape).masked_fill(apart, -100.0).expand(x.shape[0], -1, -1, -1)
 
 
 class UnitVectors(nn.Module):
