@@ -171,6 +171,8 @@ class _Runs:
 
     def _with_patterns(self, items: list[Item]) -> tuple[Item, ...]:
         """The items, with parallel parts that occur several times in a row, with what lies between, in one frame."""
+        if not any(isinstance(item, Parallel) for item in items):
+            return tuple(items)
         result: list[Item] = []
         keys, start = [_sort(item) for item in items], 0
         while start < len(items):
