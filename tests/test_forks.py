@@ -83,6 +83,7 @@ def test_a_copy_trains_as_a_process_of_its_own(tmp_path: Path) -> None:
     assert weights[0] == weights[1] == weights[2]
 
 
+@pytest.mark.slow
 def test_a_trial_outlives_its_sweep(tmp_path: Path) -> None:
     """As a process that the sweep started itself would."""
     spec = tmp_path / "tiny.frac"

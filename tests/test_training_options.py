@@ -270,6 +270,7 @@ def test_weights_and_biases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         run(tmp_path / "missing", ("wandb", "digits"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
