@@ -6,7 +6,7 @@ Not imported here: ``tasks`` and above.
 Refused are control flow that depends on values, hooks, weights of which operations share a part, and what the language
 lacks. A text is returned only if both nets compute the same.
 
-    capturing     capture          a module -> an fx graph, by symbolic trace, else by torch.export
+    capturing     capture          a module -> an fx graph, by symbolic trace, else by torch.export (transformers)
     lowering      lowering         an fx graph -> a plain graph of layers and joins (modules, functions, weighted)
     rewriting     rewriting        a plain graph -> one that is nested series and parallel parts
     decomposing   graph_to_term    a plain graph -> a term, by dominators

@@ -20,6 +20,7 @@ from fractal_dsl.importing.modules import is_known
 from fractal_dsl.importing.places import is_user_file, line_of, line_text, scope_of
 from fractal_dsl.importing.plain import Place, Scope
 from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.importing.transformers import readable
 
 
 class _Tracer(fx.Tracer):
@@ -42,7 +43,7 @@ def capturers() -> list[tuple[str, Callable[[nn.Module, Tensor], fx.GraphModule]
 def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
     """Trace a module symbolically. Raises Refusal."""
     tracer = _Tracer()
-    with unchanged(module):
+    with unchanged(module), readable(module, whole_attention=False):
         try:
             graph = tracer.trace(module)
         except Refusal:
@@ -58,7 +59,7 @@ def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
 
 def export(module: nn.Module, example: Tensor) -> fx.GraphModule:
     """Capture a module with ``torch.export``, which follows control flow on shapes. Raises Refusal."""
-    with unchanged(module), _quiet():
+    with unchanged(module), readable(module, whole_attention=True), _quiet():
         try:
             program = torch.export.export(module, (example,), strict=False)
         except Exception as error:

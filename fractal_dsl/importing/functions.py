@@ -19,6 +19,11 @@ MOVING: set[str] = set()
 TRAILING: set[str] = set()
 """Functions that treat all axes but the last two alike, so that some of them may be folded into the batch."""
 
+MIXING = {"matmul", "bmm", "scaled_dot_product_attention", "softmax", "log_softmax", "glu", "normalize", "pad"} | {
+    "linalg_vector_norm"
+}
+"""Those that do not treat the last two axes alike either, except for a layer over the last one."""
+
 
 def lowers(*names: str) -> Callable[[Lower], Lower]:
     """Register what lowers the functions of these names."""
@@ -163,3 +168,14 @@ def _stack(b: Builder, tensors: Any, dim: int = 0, **named: Any) -> Stacked:
 
 def no(b: Builder, what: str) -> Any:
     raise Refusal(f"{what} has no counterpart in the language", b.place)
+
+
+def _truth(name: str) -> Lower:
+    def refuse(b: Builder, *rest: Any, **named: Any) -> Any:
+        reason = "makes a mask of the input, such as one of padding, and the language has none"
+        raise Refusal(f"`{name}` {reason}: read the net without it", b.place)
+
+    return refuse
+
+
+FUNCTIONS.update({name: _truth(name) for name in "eq ne lt le gt ge isnan isinf logical_not".split()})

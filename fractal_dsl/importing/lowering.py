@@ -14,12 +14,13 @@ from fractal_dsl.importing import arithmetic, products, rearranging, reductions,
 from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
-from fractal_dsl.importing.functions import FUNCTIONS, MOVING, TRAILING
+from fractal_dsl.importing.functions import FUNCTIONS, MIXING, MOVING, TRAILING
 from fractal_dsl.importing.modules import OUTPUTS, is_known, is_trailing, module_to_layer
 from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.products import attended
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.replaying import Replays, arguments
-from fractal_dsl.importing.views import View, aligned, as_one_axis, folded_view, has_batch, plain, settled
+from fractal_dsl.importing.views import View, aligned, as_one_axis, folded_view, has_batch, plain, settled, turned
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
 from fractal_dsl.runtime.joins import REDUCTIONS, join_concat
@@ -98,7 +99,9 @@ class _Lowering(fx.Interpreter):
                 pass
         name = self._name(n)
         if not any(isinstance(v, Ref | View | Stacked | Padded | Expanded | Lengths) for v in _leaves((args, kwargs))):
-            return _constant(n, name, real, args, kwargs)
+            rows = self.replays.rows(n, args)
+            whole = rows is not None and rows.value.shape == real.shape[real.dim() - 2 :]
+            return Held(real, rows.name, node=n) if rows and whole else _constant(n, name, real, args, kwargs)
         if any(isinstance(v, torch.Tensor) and v.dtype.is_complex for v in _leaves(real)):
             raise Refusal(f"`{name}` computes complex numbers", self.builder.place, final=True)
         if not any(isinstance(v, torch.Tensor) for v in _leaves(real)):
@@ -124,6 +127,9 @@ class _Lowering(fx.Interpreter):
             raise Refusal(f"`{name}` has no counterpart in the language", self.builder.place)
         first = [kwargs.pop(key) for key in ("input", "self") if key in kwargs]
         self.builder.folded = folded = 0
+        if name in TRAILING - MIXING and _length_first((first, args, kwargs)):
+            first, args, kwargs = self._turned((first, args, kwargs))
+            return turned(self.builder, self._called(n, name, (*first, *args), kwargs))
         if name in TRAILING:
             (first, args, kwargs), folded = self._settled((first, args, kwargs))
             args, kwargs = self._moved_axis(name, args, kwargs, folded)
@@ -144,17 +150,36 @@ class _Lowering(fx.Interpreter):
     def _module_of_view(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A module, which may be called with examples that other axes are folded into."""
         module = self.module.get_submodule(path)
+        if type(module) in OUTPUTS and not module.batch_first:
+            args, kwargs = self._turned((args, kwargs))
+            return turned(self.builder, self._module(path, args, kwargs)[0]), None
+        if is_trailing(module) and _length_first((args, kwargs)):
+            args, kwargs = self._turned((args, kwargs))
+            return turned(self.builder, self._module(path, args, kwargs))
         (args, kwargs), folded = self._settled((args, kwargs))
         if not folded:
             return self._module(path, args, kwargs)
         x = args[0] if args else kwargs["input"]
         if isinstance(module, nn.BatchNorm1d) and x.rank == folded + 2 == 3:
-            turned = self.builder.layer("transpose", x, dim0=1, dim1=2)
-            normed = self._module(path, (turned,), {})
+            channels_first = self.builder.layer("transpose", x, dim0=1, dim1=2)
+            normed = self._module(path, (channels_first,), {})
             return folded_view(self.builder.layer("transpose", normed, dim0=1, dim1=2), folded)
         if not is_trailing(module):
             raise Refusal(f"`{path}` on axes that are folded into the batch", self.builder.place)
         return folded_view(self._module(path, args, kwargs), folded)
+
+    def _turned(self, given: Any) -> Any:
+        """Arguments of which those that have their length before the batch have it behind."""
+
+        def change(value: Any) -> Any:
+            if not isinstance(value, Ref | View) or value.rank < 3:
+                return value
+            if isinstance(other := turned(self.builder, value), Ref):
+                return other
+            reason = "it takes its length before the batch, but here the batch comes first; set batch_first=True"
+            raise Refusal(reason, self.builder.place)
+
+        return _each(given, change)
 
     def _moved_axis(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], folded: int) -> Any:
         """The arguments for a step whose first axes, behind the batch, are folded into it in the module."""
@@ -204,25 +229,11 @@ class _Lowering(fx.Interpreter):
         prefix = ""
         if type(module) in OUTPUTS:
             prefix = "attention." if name == "attention" else "layer."
-            given |= self._attends(args, kwargs) if name == "attention" else {}
+            given |= attended(self.builder, args, kwargs) if name == "attention" else {}
             if name != "attention" and len(args) > 1:
                 raise Refusal("an initial state has no counterpart in the language", self.builder.place)
         ref = self.builder.layer(name, x, {prefix + key: self.first[f"{path}.{key}"] for key in state}, **given)
         return (ref, None) if type(module) in OUTPUTS else ref
-
-    def _attends(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Check that attention is self-attention, and whether it is causal."""
-        names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average", "is_causal")
-        given = dict(zip(names, args, strict=False)) | dict(kwargs)
-        if not given["query"] == given["key"] == given["value"]:
-            raise Refusal("attention over another sequence has no counterpart in the language", self.builder.place)
-        mask = given.get("attn_mask")
-        if given.get("key_padding_mask") is not None or not (mask is None or isinstance(mask, Held)):
-            raise Refusal("attention with a mask that depends on the input", self.builder.place)
-        causal = isinstance(mask, Held) and weighted.causal_mask(mask.value, given["query"].out.shape[0])
-        if mask is not None and not causal:
-            raise Refusal("attention with a mask other than a causal one", self.builder.place)
-        return {"causal": causal}
 
     def _name(self, n: fx.Node) -> str:
         target = n.target
@@ -259,17 +270,30 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield value
 
 
+def _length_first(given: Any) -> bool:
+    """Whether all tensors of some arguments have one axis before the batch, and constants have no more than one."""
+    leaves = [v for v in _leaves(given) if isinstance(v, Ref | View | Held)]
+    tensors = [v for v in leaves if isinstance(v, View)]
+    first = all(v.rank > 2 and v.axes[1] == (0,) for v in tensors)
+    return (
+        bool(tensors) and first and all(isinstance(v, Held) and v.value.dim() < 2 for v in leaves if v not in tensors)
+    )
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Arguments, each of which is replaced."""
+    match value:
+        case dict():
+            return {key: _each(item, change) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)([_each(item, change) for item in value])
+        case _:
+            return change(value)
+
+
 def _changed(value: Any, change: Callable[[View], Any]) -> Any:
     """Arguments with all views replaced."""
-    match value:
-        case View():
-            return change(value)
-        case dict():
-            return {key: _changed(item, change) for key, item in value.items()}
-        case list() | tuple():
-            return type(value)([_changed(item, change) for item in value])
-        case _:
-            return value
+    return _each(value, lambda v: change(v) if isinstance(v, View) else v)
 
 
 def _constant(n: fx.Node, name: str, real: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -89,10 +89,8 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
             _only(module, return_indices=False)
         case nn.Embedding():
             _only(module, max_norm=None)
-        case nn.RNN() | nn.LSTM() | nn.GRU():
-            _only(module, batch_first=True)
         case nn.MultiheadAttention():
-            _only(module, batch_first=True, bias_k=None, bias_v=None, add_zero_attn=False)
+            _only(module, bias_k=None, bias_v=None, add_zero_attn=False)
             _only(module, kdim=module.embed_dim, vdim=module.embed_dim)
             values |= {"bias": _has(module, "in_proj_bias"), "dropout": float(module.dropout), "causal": False}
         case nn.PReLU():

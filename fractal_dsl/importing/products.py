@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 import torch
 
 from fractal_dsl.importing.building import Builder, Held, Ref
-from fractal_dsl.importing.functions import lowers, no, trailing
+from fractal_dsl.importing.functions import lowers, moves, no, trailing
 from fractal_dsl.importing.refusal import Refusal
-from fractal_dsl.importing.views import permuted, reshaped
-from fractal_dsl.importing.weighted import causal_mask
+from fractal_dsl.importing.views import View, permuted, plain, reshaped, turned
+from fractal_dsl.importing.weighted import causal_mask, weights
 
 
 @trailing("matmul", "bmm")
@@ -82,3 +83,50 @@ def _attend(
         operands.append(attn_mask)
     usual = scale is None or abs(scale * query.out.shape[-1] ** 0.5 - 1) < 1e-6
     return b.join("attend", operands, scale=None if usual or scale is None else float(scale), causal=is_causal)
+
+
+def attended(b: Builder, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a call of multi-head attention is causal. Raises Refusal unless it is self-attention."""
+    names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average", "is_causal")
+    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    if not given["query"] == given["key"] == given["value"]:
+        raise Refusal("attention over another sequence has no counterpart in the language", b.place)
+    mask = given.get("attn_mask")
+    if given.get("key_padding_mask") is not None or not (mask is None or isinstance(mask, Held)):
+        raise Refusal("attention with a mask that depends on the input", b.place)
+    causal = isinstance(mask, Held) and causal_mask(mask.value, given["query"].out.shape[0])
+    if mask is not None and not causal:
+        raise Refusal("attention with a mask other than a causal one", b.place)
+    return {"causal": causal}
+
+
+@moves("multihead_attention")
+def _multihead(
+    b: Builder,
+    query: Any,
+    key: Any,
+    value: Any,
+    in_weight: Any,
+    in_bias: Any,
+    out_weight: Any,
+    out_bias: Any,
+    mask: Any,
+    padding: Any,
+    num_heads: int,
+    dropout: float,
+    batch_first: bool,
+) -> Ref | View:
+    """Multi-head attention as ``torch.export`` keeps it (``transformers``)."""
+    given = [x if batch_first or isinstance(x, Held) else turned(b, x) for x in (query, key, value)]
+    if any(isinstance(x, View) and x.axes[1:2] == ((0,),) for x in given):
+        raise Refusal(
+            "it takes its length before the batch, but here the batch comes first; set batch_first=True", b.place
+        )
+    given = [x if isinstance(x, Held) else plain(b, x) for x in given]
+    masks = attended(b, given, {"key_padding_mask": padding, "attn_mask": mask})
+    inner = weights(b, in_proj_weight=in_weight, in_proj_bias=in_bias)
+    inner |= {f"out_proj.{name}": source for name, source in weights(b, weight=out_weight, bias=out_bias).items()}
+    tensors = {f"attention.{name}": source for name, source in inner.items()}
+    args = {"num_heads": num_heads, "dropout": dropout, "bias": in_bias is not None}
+    ref = b.layer("attention", given[0], tensors, **args, **masks)
+    return ref if batch_first else turned(b, ref)

@@ -14,6 +14,7 @@ from torch import fx, nn
 
 from fractal_dsl.importing.building import Builder, Held, Ref
 from fractal_dsl.importing.constants import recognised
+from fractal_dsl.importing.rearranging import sliced
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.views import View, aligned
 
@@ -63,6 +64,10 @@ class Replays:
         b = self.builder
         if node.op == "get_attr":
             return self._parameter(self.values[node].name, tuple(real.shape))
+        rows = self.rows(node, arguments(node, self.values)[0])
+        if rows is not None:
+            table = self._parameter(rows.name, tuple(rows.value.shape))
+            return View(sliced(b, table.ref, 1, 0, real.shape[-2]), table.axes)
         args, kwargs = self._arguments(node)
         folded, b.folded = b.folded, 0
         try:
@@ -70,6 +75,20 @@ class Replays:
         finally:
             b.folded = folded
         return self._viewed(made, real)
+
+    def rows(self, node: fx.Node, args: tuple[Any, ...]) -> Held | None:
+        """The table of which a node looks up the first rows, one after another, as for the positions of a sequence."""
+        table, index = None, next((v for v in args if isinstance(v, Held) and v.value.dtype == torch.int64), None)
+        if self.name(node) == "embedding":
+            table = next((v for v in args if isinstance(v, Held) and v.value.is_floating_point()), None)
+        elif node.op == "call_module" and isinstance(
+            inner := self.module.get_submodule(str(node.target)), nn.Embedding
+        ):
+            table = Held(inner.weight, f"{node.target}.weight" if inner.max_norm is inner.padding_idx is None else "")
+        if table is None or not table.name or index is None:
+            return None
+        first = torch.arange(index.value.numel()).reshape(index.value.shape)
+        return table if torch.equal(index.value, first) and index.value.shape[:-1].numel() == 1 else None
 
     def _parameter(self, name: str, shape: tuple[int, ...]) -> View:
         """A learned tensor. A first axis of size 1 stands for the batch, so that the layer does not have it."""

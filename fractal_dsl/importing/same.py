@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from fractal_dsl.importing.rewriting import ASSOCIATIVE
 from fractal_dsl.runtime import FractalModule, build
 
 TOLERANCE = 1e-5
+_State = Mapping[str, torch.Tensor | None]
 
 
 class Comparison(NamedTuple):
@@ -44,6 +45,7 @@ def compared(
     names = {name for step in graph.steps for name in step.tensors.values()}
     state = {name: _tensor(module, name) for name in names}
     model, nodes = build(compiled).eval(), matched(compiled.graph, graph)
+    _check_learned(model, nodes, graph, state)
     _copy(model, nodes, graph, state)
     counted = {id(p): p.numel() for p in state.values() if isinstance(p, nn.Parameter)}
     params, unused = sum(counted.values()), sum(p.numel() for p in module.parameters()) - sum(counted.values())
@@ -72,7 +74,7 @@ def _checked_difference(model: FractalModule, module: nn.Module, x: torch.Tensor
 
 
 @contextmanager
-def _varied(tensors: Iterable[torch.Tensor]) -> Generator[bool]:
+def _varied(tensors: Iterable[torch.Tensor | None]) -> Generator[bool]:
     """Change the parameters whose numbers are all equal, such as scales of 0 or 1, and afterwards change them back.
 
     Whether there are any."""
@@ -212,13 +214,30 @@ def _agrees(payload: object, step: Step) -> bool:
             return False
 
 
-def _tensor(module: nn.Module, name: str) -> torch.Tensor:
-    """A parameter or buffer by its name. At ``full``, batch norms with statistics by route have the whole net's."""
+def _tensor(module: nn.Module, name: str) -> torch.Tensor | None:
+    """A parameter or buffer by its name, if the module has it; a constant that was captured has no name there. At
+    ``full``, batch norms with statistics by route have the whole net's."""
     path, _, leaf = name.rpartition(".")
-    return getattr(module.get_submodule(path), leaf)
+    return getattr(module.get_submodule(path), leaf, None)
 
 
-def _copy(model: FractalModule, nodes: dict[int, int], graph: PlainGraph, state: dict[str, torch.Tensor]) -> None:
+def _check_learned(model: FractalModule, nodes: dict[int, int], graph: PlainGraph, state: _State) -> None:
+    """Raise Refusal if the text would learn what the module does not learn, or the other way around."""
+    for number, step in enumerate(graph.steps):
+        if not step.tensors:
+            continue
+        payload = model.join_graph[nodes[number]]
+        assert isinstance(payload, Layer | Join)
+        learned = {name for name, _ in model.get_submodule(payload.module).named_parameters()}
+        for name, source in step.tensors.items():
+            if (name in learned) != isinstance(state[source], nn.Parameter):
+                shown = "a constant" if state[source] is None else f"its buffer `{source}`"
+                if isinstance(state[source], nn.Parameter):
+                    raise Refusal(f"`{step.op}` does not learn its {name}; make `{source}` a buffer", step.place)
+                raise Refusal(f"it computes with {shown}, where the language has only learned numbers", step.place)
+
+
+def _copy(model: FractalModule, nodes: dict[int, int], graph: PlainGraph, state: _State) -> None:
     """Copy the weights of each step into the module of its node; the statistics of columns are those of the net."""
     with torch.no_grad():
         for number, step in enumerate(graph.steps):
@@ -229,5 +248,5 @@ def _copy(model: FractalModule, nodes: dict[int, int], graph: PlainGraph, state:
             ours = model.get_submodule(payload.module).state_dict()
             for name, value in ours.items():
                 source = step.tensors.get(name.partition("_column")[0])
-                if source is not None:
-                    value.copy_(state[source].reshape(value.shape))
+                if source is not None and (given := state[source]) is not None:
+                    value.copy_(given.reshape(value.shape))

@@ -118,6 +118,15 @@ def simple(b: Builder, x: View) -> Ref | View:
     return plain(b, x) if x.axes and x.axes[0] == (0,) else x
 
 
+def turned(b: Builder, x: Ref | View) -> Ref | View:
+    """A sequence with its first two axes, length and batch, swapped. Raises Refusal if the batch is neither."""
+    first, second, *rest = view_of(x).axes
+    swapped = View(view_of(x).ref, (second, first, *rest))
+    if first == (0,):
+        return swapped
+    return plain(b, swapped)
+
+
 def permuted(b: Builder, x: Ref, order: Sequence[int]) -> Ref:
     """A step with its axes, without the batch, in another order, counted from 1."""
     moved = [i for i, a in enumerate(order, 1) if i != a]
