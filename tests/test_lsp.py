@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -229,6 +230,49 @@ async def test_a_rename_that_would_change_the_meaning_is_refused(client: Languag
     with pytest.raises(JsonRpcException, match="standard library"):
         position = t.PrepareRenameParams(spec.document, spec.at("conv_bn(16"))
         await client.text_document_prepare_rename_async(position)
+
+
+@pytest.mark.asyncio
+async def test_a_new_file_that_is_not_saved_imports_its_neighbours(client: LanguageClient, tmp_path: Path) -> None:
+    await opened(client, tmp_path)
+    path = tmp_path / "new.frac"
+    path.write_text('import "parts.frac" as parts\nnet N(x: f32[3, 8, 8]) -> f32[10] = parts.head(10)\n')
+    new = Opened(client, path)
+    path.unlink()
+    new.open()
+    assert await new.diagnostics() == []
+
+    async def offered(text: str) -> list[str]:
+        new.change(text)
+        params = t.CompletionParams(new.document, t.Position(text.count("\n"), len(text.rpartition("\n")[2])))
+        listed = await client.text_document_completion_async(params)
+        assert isinstance(listed, t.CompletionList)
+        return [item.label for item in listed.items]
+
+    assert "head" in await offered('import "parts.frac" as parts\nnet N(x: f32[8]) -> f32[10] = parts.')
+    assert "head" in await offered('from "parts.frac" import ')
+    assert "parts.frac" in await offered('import "')
+
+
+def test_editors_send_whole_texts(tmp_path: Path) -> None:
+    """A change of a line would go wrong behind U+2028, at which the protocol begins no line, but pygls does."""
+    asked = (
+        b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"processId":null,"rootUri":null,"capabilities":{}}}'
+    )
+    asked = b"Content-Length: %d\r\n\r\n%b" % (len(asked), asked)
+    command = [sys.executable, "-m", "fractal_dsl", "lsp"]
+    told = subprocess.run(command, input=asked, capture_output=True, check=False, timeout=60, cwd=tmp_path).stdout
+    assert json.loads(told[told.index(b"{") :])["result"]["capabilities"]["textDocumentSync"]["change"] == 1
+
+
+@pytest.mark.asyncio
+async def test_a_text_that_is_not_open_nor_a_file_is_refused(client: LanguageClient, tmp_path: Path) -> None:
+    (tmp_path / "latin.frac").write_bytes(b"# \xff\n")
+    for name, why in (("missing.frac", "No such file"), ("latin.frac", "not UTF-8")):
+        document = t.TextDocumentIdentifier((tmp_path / name).as_uri())
+        with pytest.raises(JsonRpcException, match=why) as caught:
+            await client.text_document_hover_async(t.HoverParams(document, t.Position(0, 0)))
+        assert caught.value.data is None
 
 
 @pytest.mark.asyncio

@@ -81,8 +81,10 @@ class Source(Struct, frozen=True, dict=True):
 
     @property
     def path(self) -> Path | None:
-        """The file that the text is; None if it is not a file."""
-        return Path(self.name).resolve() if Path(self.name).is_file() else None
+        """The file that the text is, or the new file that an editor has not saved yet; None if it is not a file."""
+        path = Path(self.name)
+        unsaved = path.is_absolute() and path.parent.is_dir() and not path.exists()
+        return path.resolve() if unsaved or path.is_file() else None
 
     def where(self, span: Span) -> tuple[str, int, int, int, int]:
         """The file, line, column, last line and last column of a span, for people. The end is exclusive."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio.subprocess import Process
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,20 @@ class FracServer(LanguageServer):
     """A language server with the texts of its editor."""
 
     def __init__(self) -> None:
-        super().__init__("fractal-dsl", __version__)  # pyright: ignore[reportUnknownMemberType]
+        # Editors send whole texts. pygls would split a text into lines where the protocol does not, at U+2028 or a form
+        # feed, and so apply a change of a line at another place.
+        super().__init__("fractal-dsl", __version__, t.TextDocumentSyncKind.Full)  # pyright: ignore[reportUnknownMemberType]
         self.texts = OpenTexts()
         self.waiting: dict[str, asyncio.TimerHandle] = {}
         self.playing: list[Process] = []
         self.drawing: Worker | None = None
 
     def known(self, uri: str) -> Analysis:
-        """The analysis of a text."""
-        return self.texts.analysis(self.workspace, uri)
+        """The analysis of a text. Raises JsonRpcInvalidParams if there is none."""
+        try:
+            return self.texts.analysis(self.workspace, uri)
+        except UserError as error:
+            raise JsonRpcInvalidParams(str(error)) from None
 
     def check(self, uri: str) -> None:
         """Publish the errors and warnings of a text, and of the open texts that import it."""
@@ -48,7 +54,9 @@ class FracServer(LanguageServer):
         for each in [uri, *self.texts.importers(self.workspace, uri)]:
             document = self.workspace.get_text_document(each)
             try:
-                shown = [c.diagnostic(finding) for finding in findings.findings(self.known(each))]
+                shown = [
+                    c.diagnostic(finding) for finding in findings.findings(self.texts.analysis(self.workspace, each))
+                ]
             except UserError as error:
                 shown = [t.Diagnostic(t.Range(t.Position(0, 0), t.Position(0, 0)), str(error), source="fractal-dsl")]
             self.text_document_publish_diagnostics(t.PublishDiagnosticsParams(each, shown, document.version))
@@ -61,6 +69,12 @@ class FracServer(LanguageServer):
         self.waiting[uri] = asyncio.get_running_loop().call_later(DELAY, self.check, uri)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record is more than a refused request, whose answer says what is wrong."""
+    return not (record.exc_info and isinstance(record.exc_info[1], JsonRpcInvalidParams))
+
+
+logging.getLogger("pygls.protocol.json_rpc").addFilter(_is_news)
 server = FracServer()
 
 

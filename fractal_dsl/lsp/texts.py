@@ -31,9 +31,13 @@ class OpenTexts:
         self._known.clear()
 
     def analysis(self, workspace: Workspace, uri: str) -> Analysis:
-        """The analysis of a text. Raises UserError if it is larger than a file may be."""
+        """The analysis of a text. Raises UserError if it is larger than a file may be, or cannot be read."""
         if uri not in self._known:
-            source = _source(uri, workspace.get_text_document(uri).source)
+            try:
+                source = _source(uri, workspace.get_text_document(uri).source)
+            except (OSError, ValueError) as error:  # a text that is not open is read from its file
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+                raise UserError(f"{uri} cannot be read: {reason}") from None
             opened = {
                 Path(path).resolve(): workspace.get_text_document(other).source for other, path in _files(workspace)
             }

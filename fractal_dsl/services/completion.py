@@ -194,7 +194,7 @@ def _strings(analysis: Analysis, around: Situation) -> Iterator[_Option]:
     """The possible values of a string: a path to import, the name of an initialisation or of a variant, a choice."""
     callee = called(analysis, around)
     if around.declaration in ("import", "from") and len(around.before) == 1:
-        yield from [_Option(name, "file") for name in (*library_names(), *_paths(Path(analysis.source.name)))]
+        yield from [_Option(name, "file") for name in (*library_names(), *_paths(analysis.source.path))]
     elif callee == Native("option", "init"):
         yield from [_Option(name, "value") for name in INITS]
     elif around.declaration == "train" and around.last == "EQUAL":
@@ -205,9 +205,9 @@ def _strings(analysis: Analysis, around: Situation) -> Iterator[_Option]:
         yield from [_Option(text, "value") for text in (param.choices if param else ())]
 
 
-def _paths(main: Path) -> list[str]:
+def _paths(main: Path | None) -> list[str]:
     """The .frac files in the folder of a file and below, as it imports them."""
-    if not main.is_file():
+    if main is None:
         return []
     folder = main.parent
     names: list[str] = []
