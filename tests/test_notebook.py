@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from fractal_dsl.notebook.magic import frac
+from fractal_dsl.notebook.magic import CellError, frac
 from fractal_dsl.pipeline import compile_file, compile_text
 from fractal_dsl.plans.plan import Plan, plan_of_text
 
@@ -56,16 +56,18 @@ def test_nets_plans_and_errors_in_a_kernel(monkeypatch: pytest.MonkeyPatch) -> N
             "%%frac --nett x\nlet a = 1\n",
         ),
         monkeypatch,
+        allow_errors=True,
     )
     _, compiled, model, plan, wrong, known, usage = notebook.cells
     for cell, word in ((compiled, "net Tiny"), (model, "net Tiny"), (plan, "plan 2:")):
         (data,) = displayed(cell)
         assert "<svg" in data[SVG] and word in data[TEXT]
-    told = re.sub(r"\x1b\[[\d;]*m", "", "".join(out["text"] for out in wrong.outputs))
+    assert all([out["output_type"] for out in cell.outputs] == ["error"] for cell in (wrong, usage))  # stops "Run all"
+    told = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(wrong.outputs[0]["traceback"]))
     assert "unknown name `linaer`" in told and "did you mean `linear`?" in told
-    assert "Traceback" not in told
+    assert "Traceback" not in told and "magic.py" not in told
     assert displayed(known)[0][TEXT] == "(False, {'width': 4})"
-    assert usage.outputs[0]["text"].startswith("error: write %%frac")
+    assert usage.outputs[0]["traceback"] == ["error: write %%frac [VARIABLE] [-p NAME=VALUE]… [--net NAME]"]
 
 
 @pytest.mark.slow
@@ -100,17 +102,17 @@ def test_the_line_of_the_magic(line: str, variable: str, net: str) -> None:
     shell = Shell()
     cell = "param w: int = 8\nnet A(x: f32[8]) -> f32[w] = linear(w)\nnet B(x: f32[8]) -> f32[8] = id\n"
     compiled = frac(shell, line, cell)
-    assert compiled is not None and shell.variables == {variable: compiled}
+    assert shell.variables == {variable: compiled}
     assert compiled.program.net == net
     assert compiled.summary.output_shape == ((4,) if "w=4" in line else (8,))
 
 
-@pytest.mark.parametrize("line", ["1x", "-p w", "--net", "a b", "-q 3", "-p q=3"])
-def test_a_line_that_is_wrong_changes_no_variable(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("line", ["1x", "-p w", "--net", "a b", "-q 3", "-p q=3", "net 'x"])
+def test_a_line_that_is_wrong_changes_no_variable(line: str) -> None:
     shell = Shell()
-    assert frac(shell, line, SPEC) is None
+    with pytest.raises(CellError, match="error"):
+        frac(shell, line, SPEC)
     assert not shell.variables
-    assert "error" in capsys.readouterr().err
 
 
 def test_a_net_that_is_too_large_shows_its_rule() -> None:

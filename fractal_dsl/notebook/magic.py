@@ -14,8 +14,16 @@ from fractal_dsl.pipeline import compile_text
 _USAGE = "write %%frac [VARIABLE] [-p NAME=VALUE]… [--net NAME]"
 
 
-def frac(ipython: Any, line: str, cell: str) -> Compiled | None:
-    """Compile a cell and put the net into a variable, by default ``net``. Errors are printed, and leave it as it was.
+class CellError(Exception):
+    """An error of a cell. It stops "Run all", so that no later cell uses an older net; IPython shows its message
+    without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
+def frac(ipython: Any, line: str, cell: str) -> Compiled:
+    """Compile a cell and put the net into a variable, by default ``net``. Raises CellError, and leaves it as it was.
 
     A cell imports files of the standard library, but no local ones: those belong in a file.
     """
@@ -23,11 +31,9 @@ def frac(ipython: Any, line: str, cell: str) -> Compiled | None:
         variable, params, net = _words(line)
         compiled = compile_text(cell, params, net)
     except FracError as error:
-        print(error.text(colour=True), file=sys.stderr)
-        return None
+        raise CellError(error.text(colour=True)) from None
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return None
+        raise CellError(f"error: {error}") from None
     for warning in compiled.warnings:
         print(warning.text(colour=True), file=sys.stderr)
     ipython.push({variable: compiled})
@@ -36,7 +42,10 @@ def frac(ipython: Any, line: str, cell: str) -> Compiled | None:
 
 def _words(line: str) -> tuple[str, dict[str, str], str | None]:
     """The variable, the parameters and the net that the line of the magic names."""
-    words = shlex.split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quotation mark without its pair
+        raise UserError(_USAGE) from None
     variable = words.pop(0) if words and words[0].isidentifier() else "net"
     params: dict[str, str] = {}
     net: str | None = None
