@@ -28,7 +28,7 @@ from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runs.confusion import confusion_html
 from fractal_dsl.runs.data_record import Inputs
 from fractal_dsl.runs.files import RunFiles
-from fractal_dsl.runs.plots import Drawing
+from fractal_dsl.runs.plots import Drawing, integer_epochs
 from fractal_dsl.runs.report import write_report
 from fractal_dsl.runtime.world import ALONE
 from fractal_dsl.tasks.classification import Classification
@@ -151,6 +151,15 @@ def test_values_are_shown_on_hover_and_legends_cover_nothing(run: Path) -> None:
     (legend,) = drawing.figure.legends
     below = legend.get_window_extent().y1
     assert all(axes.get_legend() is None and below < axes.get_window_extent().y0 for axes in drawing.axes)
+
+
+def test_a_single_epoch_is_a_dot() -> None:
+    with Drawing(1, "salt") as drawing:
+        (axes,) = drawing.axes
+        drawing.line(axes, [1], [0.5], "loss")
+        integer_epochs(axes)
+    assert axes.lines[0].get_marker() == "o"
+    assert [t for t in axes.get_xticks() if axes.get_xlim()[0] <= t <= axes.get_xlim()[1]] == [1]
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.0, 16.0, [0, 128, 255]), (None, None, [0, 128, 255])])

@@ -123,7 +123,10 @@ class Drawing:
     def line(
         self, axes: Axes, x: Sequence[float], y: Sequence[float], label: str, text: PlotText | None = None, **style: Any
     ) -> None:
-        """Draw a line, whose points show ``text``, by default "label: y", under the pointer."""
+        """Draw a line, whose points show ``text``, by default "label: y", under the pointer. A single point gets a dot,
+        since a line through it would show nothing."""
+        if len(x) == 1:
+            style = {"marker": "o", "ms": 4} | style
         axes.plot(x, y, label=label, **style)
         self.points.append((axes, list(zip(x, y, strict=True)), text or (lambda _, value: f"{label}: {value:.4g}")))
 
@@ -179,7 +182,7 @@ def integer_epochs(axes: Axes) -> None:
     """Label x with whole numbers, and a logarithmic y with plain numbers."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(_INTERVALS, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(_INTERVALS, integer=True, min_n_ticks=1))
     if axes.get_yscale() == "log":
         plain_logarithms(axes)
 
