@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -53,6 +55,35 @@ def aligned(rows: Iterable[Sequence[str]], sides: str = "<>") -> list[str]:
     widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
     sides += sides[-1] * len(widths)
     return ["  ".join(map(_padded, row, sides, widths)).rstrip() for row in cells]
+
+
+def definitions(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Names, each with a text beside it that wraps at ``width`` columns. Long words are not broken."""
+    indent = max([display_width(name) for name, _ in rows], default=0) + 2
+    lines: list[str] = []
+    for name, text in rows:
+        parts = _wrapped(one_line(text), max(20, width - indent)) or [""]
+        lines += [_padded(one_line(name), "<", indent) + parts[0], *[" " * indent + part for part in parts[1:]]]
+    return lines
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line as several of at most ``width`` columns, all but the first indented. It breaks between figures, which two
+    spaces separate, and behind semicolons; elsewhere only if it must. Long words, such as paths, are not broken."""
+    lines = [""]
+    for piece in re.split(r"  +|(?<=;) ", text):
+        gap = "" if not lines[-1].strip() else " " if lines[-1].endswith(";") else "  "
+        if display_width(lines[-1] + gap + piece) <= width:
+            lines[-1] += gap + piece
+            continue
+        first, *rest = _wrapped(piece, max(20, width - 4)) or [""]
+        lines += [f"    {first}" if lines[-1] else first, *[f"    {part}" for part in rest]]
+        lines = lines if lines[0] else lines[1:]
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _padded(cell: str, side: str, width: int) -> str:

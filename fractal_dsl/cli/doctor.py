@@ -13,7 +13,7 @@ from importlib import metadata
 import typer
 from msgspec import Struct
 
-from fractal_dsl.base.texts import aligned, memory_text
+from fractal_dsl.base.texts import counted, definitions, memory_text
 from fractal_dsl.base.version import __version__
 from fractal_dsl.cli.options import JSON
 from fractal_dsl.cli.say import say
@@ -53,12 +53,18 @@ def doctor(json_: JSON = False) -> None:
     if json_:
         say(json.dumps([{name: getattr(f, name) for name in f.__struct_fields__} for f in findings], indent=2))
     else:
-        for line in aligned([(f.name, f.state) for f in findings], "<"):
-            say(line)
-        helps = [f"{f.name}: {f.help}" for f in findings if f.help]
-        say("\n" + "\n".join(helps) if helps else "\nNothing is missing.")
+        width = shutil.get_terminal_size().columns
+        helps = [_help(f, width) for f in findings if f.help]
+        report = definitions([(f.name, f.state) for f in findings], width)
+        say("\n".join([*report, "", *(helps or ["Nothing is missing."])]))
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
+
+
+def _help(condition: Condition, width: int) -> str:
+    """What to do about a condition: on a line of its own if it does not fit, but always whole, as it is copied."""
+    line = f"{condition.name}: {condition.help}"
+    return line if len(line) <= width else f"{condition.name}:\n    {condition.help}"
 
 
 def _basics() -> list[Condition]:
@@ -81,7 +87,7 @@ def _torch() -> list[Condition]:
         import torch
     except ImportError as error:
         return [Condition("PyTorch", f"cannot be imported: {error}", False, "pip install -U torch")]
-    devices = [f"cpu ({torch.get_num_threads()} threads)"]
+    devices = [f"cpu ({counted(torch.get_num_threads(), 'thread')})"]
     for i in range(torch.cuda.device_count()):
         _, memory = torch.cuda.mem_get_info(i)
         devices.append(f"cuda:{i} ({torch.cuda.get_device_name(i)}, {memory_text(memory)})")

@@ -29,7 +29,7 @@ def finished(
     if ended in ("interrupted", "minutes"):
         reason = f"stopped by {signal}" if ended == "interrupted" else "stopped: the time is up"
         where = f" in epoch {p.epoch + 1}" if p.batch else f" after epoch {p.epoch}"
-        view.line(f"{reason}{where}, after step {p.step}. To resume: {store.resume_command()}")
+        view.line(f"{reason}{where}, after step {p.step}. To resume: {store.resume_command()}", whole=True)
     if ended == "patience":
         view.line(f"stopped early: no better validation figures for {run.config.patience} epochs")
     loop.load_best()
@@ -63,5 +63,5 @@ def finished(
     if plain is not None:
         score = figures.score.text(plain[figures.score.key])
         view.line(f"test {figures.examples}, column {plain['column']} trained alone: {score:>6}")
-    view.line(f"report: {run.folder / 'report.html'}")
+    view.line(f"report: {run.folder / 'report.html'}", whole=True)
     return result

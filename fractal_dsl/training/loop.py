@@ -165,7 +165,7 @@ class Loop:
             if diverged:
                 self._diverged()
             if self.profiler is not None and self.profiler.step():
-                self.view.line(self.profiler.table)
+                self.view.line(self.profiler.table, whole=True)
             if p.batch < count:
                 p.ended = ended
                 if ended or due:

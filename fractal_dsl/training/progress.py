@@ -14,7 +14,7 @@ from rich.text import Text
 from torch import Tensor
 
 from fractal_dsl.base.escaping import terminal
-from fractal_dsl.base.texts import duration, memory_text
+from fractal_dsl.base.texts import duration, folded, memory_text
 from fractal_dsl.runs.tasks import Figures
 from fractal_dsl.training.waiting import Waiting, waiting_text
 
@@ -142,9 +142,12 @@ class ProgressView:
             return ""
         return f"{duration((self.steps - self.done) * (time.perf_counter() - self.start) / done)} left"
 
-    def line(self, text: str) -> None:
-        """Print a line that stays."""
-        self.console.print(Text(terminal(text)), soft_wrap=True)
+    def line(self, text: str, *, whole: bool = False) -> None:
+        """Print a line that stays, folded at the width of the terminal, or at 80 columns in a file. ``whole``: do not
+        fold it, because it has a command or a path to copy, or is a table."""
+        shown = terminal(text)
+        for line in [shown] if whole else folded(shown, self.console.width):
+            self.console.print(Text(line), soft_wrap=True)
 
 
 def peak_memory(device: torch.device) -> int:
