@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli import doctor
 from fractal_dsl.cli.new import Project, new
 from fractal_dsl.language.read import read
@@ -53,7 +54,7 @@ def test_a_project_says_what_training_needs(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr("fractal_dsl.cli.new.find_spec", lambda name: None if name == missing else find(name))
-    new(tmp_path / "mine", Project.digits)
+    new(str(tmp_path / "mine"), Project.digits)
     steps = re.findall("^    (.*)$", capsys.readouterr().out, re.M)
     said = "pip install 'fractal_dsl[train]'"
     assert steps.index("fractal-dsl train net.frac") == (4 if missing else 3) and (steps[3] == said) == bool(missing)
@@ -102,13 +103,32 @@ def test_a_name_chooses_the_template_and_an_option_overrides_it(tmp_path: Path) 
     assert "net Table" in (tmp_path / "images" / "net.frac").read_text()
 
 
-def test_nothing_that_exists_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "digits").mkdir()
-    done = run("new", "digits", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "error: digits exists: choose another name\n")
-    assert not [*(tmp_path / "digits").iterdir()]
-    (tmp_path / "link").symlink_to("nowhere")
-    assert run("new", "link", cwd=tmp_path).returncode == 1
+def test_nothing_that_exists_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("full").mkdir()
+    Path("full/note.txt").write_text("mine")
+    Path("file").touch()
+    Path("link").symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    for name, why in (("full", "full exists and is not empty"), (".", ". exists and"), ("file", "file exists: choose"),
+                      ("link", "link exists: choose"), ("", "needs a name"), (" ", "needs a name")):  # fmt: skip
+        with pytest.raises(UserError, match=re.escape(why)):
+            new(name, None)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [".", "images", "ein Ordner ü"])
+def test_an_empty_folder_becomes_a_project(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "table" if name == "." else tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder if name == "." else tmp_path)
+    new(name, None)
+    expected = {".": "data.csv", "images": "images"}.get(name)
+    assert {path.name for path in folder.iterdir()} == {"net.frac", "README.md", ".gitignore"} | {expected} - {None}
+    assert ("cd " in capsys.readouterr().out) == (name != ".")
+    assert (folder / "README.md").read_text("utf-8").startswith(f"# {folder.name}\n")
 
 
 # --- doctor
@@ -140,6 +160,20 @@ def test_doctor_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["nowhere>=1"])
     wrong = doctor._basics()[-1]
     assert (wrong.ok, wrong.help) == (False, "pip install 'nowhere>=1'")
+
+
+def test_doctor_folds_its_report_but_no_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    help = "pip install --force-reinstall torch torchvision"
+    parts = [doctor.Condition("extra", "one 1.0, two 2.0, three 3.0, four 4.0, five 5.0", True, help)]
+    for name in ("_basics", "_torch", "_extras"):
+        monkeypatch.setattr(doctor, name, lambda: parts)
+    doctor.doctor()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"    {help}" in lines and all(len(line) <= 44 for line in lines if help not in line)
+    assert sum(line.startswith(" " * 10) and "5.0" in line for line in lines) == 3
 
 
 def test_doctor_reads_needs_as_pip_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import os
 import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +20,7 @@ from fractal_dsl.base.files import replacing_folder
 from fractal_dsl.cli.say import say
 
 _TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
-_IGNORED = "/runs/\n/net/\n/net.svg\n"
+_IGNORED = "/runs/\n/sweeps/\n/mlflow.db\n/net/\n/net.svg\n"
 _README = """\
 # {title}
 
@@ -59,21 +62,28 @@ _EXTRA = "pip install 'fractal_dsl[train]'"
 
 
 def new(
-    name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to create.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Folder to create, or an empty folder, such as `.`.", show_default=False),
+    ],
     template: Annotated[
         Project | None,
         typer.Option(help="Template to start with; by default the one named NAME, or else digits."),
     ] = None,
 ) -> None:
     """Create a folder with a net, sample data that it trains on, and the commands to run next."""
-    if os.path.lexists(name):
-        raise UserError(f"{name} exists: choose another name")
+    if not name.strip():
+        raise UserError("a project needs a name, such as `fractal-dsl new digits`")
+    place = Path(name)
+    title = place.resolve().name or "project"
     if template is None:
-        template = Project(name.name) if name.name in list(Project) else Project.digits
-    with replacing_folder(name) as folder:
-        _fill(folder, template, name.name)
-    say(f"{one_line(str(name))}: a project for {template.value}. Next:\n")
-    say(f"    {command('cd', str(name))}")
+        template = Project(title) if title in list(Project) else Project.digits
+    with _new_folder(place) as folder:
+        _fill(folder, template, one_line(title))
+    here = place.samefile(".")
+    say(f"{one_line(title if here else str(place))}: a project from the template {template.value}. Next:\n")
+    if not here:
+        say(f"    {command('cd', str(place))}")
     install = [_EXTRA] if any(find_spec(module) is None for module in ("matplotlib", "PIL")) else []
     for line in (
         "fractal-dsl check net.frac",
@@ -83,6 +93,25 @@ def new(
         "fractal-dsl play net.frac",
     ):
         say(f"    {line}")
+
+
+@contextmanager
+def _new_folder(place: Path) -> Generator[Path]:
+    """A folder to fill, which then stands at ``place``. Raises UserError if something is there that is not an empty
+    folder."""
+    if not os.path.lexists(place):
+        with replacing_folder(place) as folder:
+            yield folder
+        return
+    try:
+        if not place.is_dir() or any(place.iterdir()):
+            raise UserError(f"{place} exists{' and is not empty' * place.is_dir()}: choose another name")
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            yield Path(folder)
+            for part in Path(folder).iterdir():
+                part.rename(place / part.name)
+    except OSError as error:
+        raise UserError(f"cannot write {place}: {error.strerror}") from None
 
 
 def _fill(folder: Path, template: Project, name: str) -> None:
