@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, note, settings
 from msgspec import Struct
 from msgspec.structs import replace
 
+import fractal_dsl
 import fractal_dsl.builder as fd
 from fractal_dsl.builder.errors import BuilderError
 from fractal_dsl.language import syntax as s
@@ -224,6 +225,12 @@ def leak(out: int) -> fd.Block:
     return fd.linear(out)
 
 
+@fd.rule(join=fd.mean)
+def fractal(fractal: Any, n: Any, out: int) -> None:
+    fractal[1] = fd.linear(out)
+    fractal[n + 1] = fractal[n] >> fractal[n] | fd.linear(out)
+
+
 def loop(columns: Any, widths: Any) -> fd.Block:
     block = fd.id
     for w in widths:
@@ -257,6 +264,7 @@ def outside(columns: Any, widths: Any) -> fd.Block:
         (lambda columns, widths: fd.seq(fd.linear(w) for w in widths if w > 3), "write cases of a rule"),
         (lambda columns, widths: leak(8) >> fd.linear(leaked[-1]), "is used outside it"),
         (lambda columns, widths: 3, "must return a block"),
+        (lambda columns, widths: fractal(8), r"the rule `fractal` needs a level, such as fractal\[3\]"),
         (loop, "statements cannot loop"),
         (outside, "is used outside it|is not used"),
     ],
@@ -269,6 +277,14 @@ def test_what_the_language_cannot_say_is_refused(body: Any, message: str | None)
     deferred(lambda columns, widths: leak(8)).to_frac()
     with pytest.raises(BuilderError, match=message):
         deferred(body).to_frac()
+
+
+def test_a_net_tells_its_name_and_is_compiled_before_it_is_built() -> None:
+    net = deferred(lambda columns, widths: fd.linear(8))
+    assert repr(net) == "net Net"
+    for wrong in (net, "net.frac"):
+        with pytest.raises(TypeError, match=r"build needs a compiled net, not .*compile\(\)"):
+            fractal_dsl.build(wrong)  # type: ignore[arg-type]
 
 
 def test_names_that_would_hide_others_are_refused() -> None:

@@ -117,6 +117,7 @@ def test_ranges_without_end() -> None:
         ("1..2.5", "int", "whole numbers"),
         ("1..2", "[int]", "ranges need numbers: write a set"),
         ("16||32", "int", "a value is missing"),
+        ("16, 32", "int", r"separate the values of a set by \|: 'x=16\|32'"),
     ],
 )
 def test_ranges_that_are_none(text: str, type: str, message: str) -> None:

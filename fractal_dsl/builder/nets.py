@@ -72,6 +72,9 @@ def init(name: str, *, fan: Literal["in", "out", "average"] | None = None) -> Op
 class Net(Holder):
     """A net with everything that it mentions: a program."""
 
+    def __repr__(self) -> str:
+        return f"net {declarations_of(self)[0].names[0]}"
+
     def to_frac(self) -> str:
         """The text of the net and of what it mentions. Raises BuilderError for what has no text."""
         return Spec(self).to_frac()

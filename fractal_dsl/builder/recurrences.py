@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, overload
+from typing import Any, Concatenate, Generic, NoReturn, overload
 
 from msgspec import Struct
 
@@ -77,6 +77,10 @@ class Rule(Term, Generic[P]):
 
     def __getitem__(self, level: int) -> At[P]:
         return At[P](s.Index(self.node, lift(level), here()))
+
+    def __call__(self, *args: object, **named: object) -> NoReturn:
+        """A rule without a level is no block. Raises BuilderError."""
+        raise BuilderError(f"the rule `{self!r}` needs a level, such as {self!r}[3](…)", here())
 
 
 class When(Struct, frozen=True):

@@ -20,8 +20,14 @@ def build(compiled: Compiled, seed: int = 0, device: str | torch.device = "cpu")
     """Build the network of a compiled spec. Its weights are drawn from ``seed`` by the net's ``init`` option.
 
     Drop-path draws from the same seed. On device ``meta``, nothing is allocated or initialised. The schemes are
-    xavier (Glorot and Bengio 2010), kaiming (He et al. 2015) and orthogonal (Saxe et al. 2013).
+    xavier (Glorot and Bengio 2010), kaiming (He et al. 2015) and orthogonal (Saxe et al. 2013). Raises TypeError for
+    what is not a compiled spec, such as a path or a net of the builder.
     """
+    if not isinstance(compiled, Compiled):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"build needs a compiled net, not {compiled!r}: compile a file with compile_file(path), or a net of the "
+            "builder with its compile()"
+        )
     with deep(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = graph_to_modules(compiled.graph, device)

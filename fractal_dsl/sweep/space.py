@@ -141,6 +141,9 @@ def _choices(kind: AxisKind, name: str, text: str) -> tuple[str, ...]:
     parts = [part.strip() for part in (_split(inner[1:-1], ",") if braces else _split(inner, "|"))]
     if braces and not parts[-1]:
         parts.pop()
+    if len(parts) == 1 and len(values := _split(inner, ",")) > 1 and not braces:
+        listed = "|".join(value.strip() for value in values)
+        raise UserError(f"{AXIS_OPTIONS[kind]} {name}={text}: separate the values of a set by |: '{name}={listed}'")
     if not parts or not all(parts):
         raise UserError(f"{AXIS_OPTIONS[kind]} {name}={text}: a value is missing; sets are written 16|32 or {{16, 32}}")
     return tuple(dict.fromkeys(parts))

@@ -135,7 +135,8 @@ def _check_overrides(library: Library, overrides: Mapping[str, str]) -> None:
         if name in known:
             continue
         near = nearest(name, known)
-        help = f"did you mean `{near}`?" if near else f"the parameters are {', '.join(known) or '(none)'}"
+        listed = f"the parameters are {', '.join(known)}" if known else "the file declares no parameters"
+        help = f"did you mean `{near}`?" if near else listed
         if name in hidden:
             help = f"{hidden[name]} declares it: `import` it `as m`, use its names as `m.…`, and pass `-p m.{name}=…`"
         report = library.core.context.report
