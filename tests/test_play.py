@@ -602,6 +602,22 @@ def test_fixes_explanations_renaming_and_the_canonical_style(reader: Reader) -> 
     page.wait_for_selector("#state:text('canonical style already')")
 
 
+def test_keys_reach_a_fix_and_leave_it(reader: Reader) -> None:
+    page = reader.page
+    reader.at("conv2d(4, 3, pad")
+    reader.presses("Backspace")
+    for key in ("Escape", "Enter"):
+        page.keyboard.press("F8")
+        page.keyboard.press("Control+.")
+        page.wait_for_selector("#problems .fixes button:focus")
+        assert page.evaluate("document.scrollingElement.scrollHeight <= innerHeight")
+        if key == "Escape":
+            page.keyboard.press(key)
+            assert page.evaluate("view.hasFocus")
+    reader.presses("Enter")
+    assert reader.text() == TEXT
+
+
 def test_a_box_leads_to_its_text_and_the_text_to_its_boxes(reader: Reader) -> None:
     page, frame = reader.page, reader.page.frame_locator("#frames iframe")
     frame.locator("g.node#block1\\.column1\\.conv1").click()

@@ -90,5 +90,6 @@ async function toFix() {
   const fixes = $("#problems ol").children[i].querySelector(".fixes");
   await fill(fixes, problems[i]);
   if (!fixes.firstChild) return state("this error has no automatic fix");
+  fixes.onkeydown = event => { if (event.key === "Escape") view.focus(); };
   fixes.firstChild.focus();
 }
