@@ -40,6 +40,8 @@ COMPLETED = [
     ("render --theme ", {"light", "dark", "auto"}, {"--theme"}),
     ("render --theme d", {"dark"}, {"light"}),
     ("render -o ", set[str](), {"--theme", "light"}),
+    ("render --theme =", {"light", "dark", "auto"}, {"--theme"}),
+    ("render --theme = d", {"dark"}, {"light"}),
     ("explain E05", {"E0501"}, {"E0101"}),
     ("completion ", {"bash", "zsh", "fish"}, set[str]()),
     ("check net.frac --", {"--format", "--watch", "--help"}, {"--theme"}),
@@ -59,6 +61,11 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     assert done.stderr == ""
     found = {*done.stdout.split()}
     assert offered <= found and not left_out & found
+
+
+def test_helps_keep_their_brackets(scripts: Path) -> None:
+    assert "such as ’f32[3, 224, 224]’" in (scripts / "fish").read_text()
+    assert r"such as ’f32\[3, 224, 224\]’" in (scripts / "zsh").read_text()
 
 
 def test_every_script_has_every_command(scripts: Path) -> None:

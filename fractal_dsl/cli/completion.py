@@ -81,7 +81,7 @@ def _choices(param: Any) -> list[str]:
 def _line(text: str) -> str:
     """The first sentence of a help text, without the signs that a shell would read."""
     first = " ".join(text.split()).partition(". ")[0].rstrip(".")
-    return "".join(c for c in first.replace("'", "’").replace(":", " -") if c not in '"`$\\[]')
+    return "".join(c for c in first.replace("'", "’").replace(":", " -") if c not in '"`$\\')
 
 
 def _bash(commands: list[_Command]) -> str:
@@ -100,6 +100,8 @@ def _bash(commands: list[_Command]) -> str:
 _fractal_dsl() {{
   local word="$2" before="$3" command="${{COMP_WORDS[1]}}" options='' values='' words='' files=''
   COMPREPLY=()
+  # bash reads --theme=dark as three words
+  if [ "$word" = = ]; then word=''; elif [ "$before" = = ]; then before="${{COMP_WORDS[COMP_CWORD - 2]}}"; fi
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W '{names} --help --version' -- "$word"))
     return
@@ -123,7 +125,12 @@ def _zsh(commands: list[_Command]) -> str:
     listed = "\n".join(f"    '{command.name}:{command.help}'" for command in commands)
     cases: list[str] = []
     for command in commands:
-        rows = [f"'*{name}[{o.help}]{_zsh_value(o)}'" for o in command.options for name in o.names]
+        helps = [o.help.replace("[", "\\[").replace("]", "\\]") for o in command.options]
+        rows = [
+            f"'*{name}[{help}]{_zsh_value(o)}'"
+            for o, help in zip(command.options, helps, strict=True)
+            for name in o.names
+        ]
         rows.append(f"'*:value:({' '.join(command.values)})'" if command.values else "'*:file:_files'")
         arguments = " \\\n        ".join(rows)
         cases.append(f"    {command.name})\n      _arguments \\\n        {arguments} ;;")
