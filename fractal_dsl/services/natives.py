@@ -13,6 +13,7 @@ from fractal_dsl.config.settings import Settings
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED
 from fractal_dsl.program.syntax_to_program.op_arguments import signature
 from fractal_dsl.program.syntax_to_program.values import show
+from fractal_dsl.services.layer_docs import layer_doc
 from fractal_dsl.services.symbols import Native
 
 
@@ -76,9 +77,8 @@ def entry(native: Native) -> Entry | None:
         case "layer":
             spec = LAYERS[native.name]
             params = signature(spec.params)
-            return Entry(
-                f"{spec.name}({params})", tuple(q.name for q in spec.params), f"A layer of family {spec.family}."
-            )
+            text = f"{spec.name}({params})" if params else spec.name
+            return Entry(text, tuple(q.name for q in spec.params), layer_doc(spec.name))
         case "join":
             join = JOINS[native.name]
             params = signature(join.params)
