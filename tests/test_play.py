@@ -649,6 +649,16 @@ def test_a_box_leads_to_its_text_and_the_text_to_its_boxes(reader: Reader) -> No
     assert page.is_visible("#panel")
 
 
+def test_keys_choose_a_box(reader: Reader) -> None:
+    page = reader.page
+    field = reader.page.frame_locator("#frames iframe").locator("input[type=search]")
+    field.fill("conv")
+    for name in ("block1.column1.conv1", "block1.column2.conv1", "block1.column2.conv2"):
+        field.press("Enter")
+        page.wait_for_selector(f"#panel h2:text-is('{name}')")
+    assert not page.frame_locator("#frames iframe").locator("#facts").is_visible()
+
+
 def test_a_slider_value_is_kept_in_the_text_or_copied(reader: Reader) -> None:
     page = reader.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -37,6 +37,13 @@
     const g = event.target.closest("g.node"), name = [...nodes].find(([, other]) => other === g)?.[0];
     if (data.boxes[name]) choose(name, true);
   });
+  // Enter in the search chooses the box that it goes to, so that the panel tells it without a pointer.
+  field.addEventListener("keydown", event => {
+    const name = event.key === "Enter" && [...nodes].find(([, g]) => g === found[at])?.[0];
+    if (!name || !data.boxes[name]) return;
+    facts.style.display = "none";
+    choose(name, false);
+  });
   const length = i => data.places[i][1] - data.places[i][0];
   const mark = at => {
     const under = data.places.map((_, i) => i).filter(i => data.places[i][0] <= at && at <= data.places[i][1]);
