@@ -28,6 +28,14 @@ def number():
 def fails():
     raise ValueError("no luck")
 
+class Ends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, image, table):
+        return {"out": self.linear(image) + table, "aux": table.relu()}
+
 class Two(nn.Module):
     def __init__(self):
         super().__init__()
@@ -78,6 +86,20 @@ def test_python_code_is_imported_with_its_weights(run: Run, tmp_path: Path) -> N
     x = torch.randn(3, 4)
     torch.testing.assert_close(load_artifact(tmp_path / "net")(x), net(x))
     assert (tmp_path / "net" / "spec" / "net.frac").read_text() == (tmp_path / "net.frac").read_text()
+
+
+def test_an_input_is_given_for_each(run: Run, tmp_path: Path) -> None:
+    code, _, err = run(
+        "import", "nets_to_import:Ends", *MINE, "--input", "f32[4]", "-o", "ends.frac", "--weights", "ends"
+    )
+    assert (code, err) == (0, "")
+    text = (tmp_path / "ends.frac").read_text()
+    assert "net Ends(image: f32[4], table: f32[4]) -> (out: f32[4], aux: f32[4])" in text
+    assert run("check", "ends.frac")[0] == run("fmt", "--check", "ends.frac")[0] == run("info", "ends")[0] == 0
+    out, aux = load_artifact(tmp_path / "ends")(torch.ones(2, 4), torch.ones(2, 4))
+    assert out.shape == (2, 4) and aux.equal(torch.ones(2, 4))
+    code, _, err = run("import", "nets_to_import:Ends", *MINE)
+    assert code == 1 and "it takes 2 inputs (image, table), and examples are given for 1" in " ".join(err.split())
 
 
 def test_the_text_is_printed_without_an_output(run: Run) -> None:

@@ -25,12 +25,12 @@ def expect(pattern: str, text: str) -> None:
     assert new == PAGE.read_text("utf-8")
 
 
-def test_the_python_example_prints_what_follows_it(capsys: pytest.CaptureFixture[str]) -> None:
-    code = re.search(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
-    assert code is not None
-    exec(compile(code[1], str(PAGE), "exec"), {"__name__": "example"})
-    printed = capsys.readouterr().out.removesuffix("\n")
-    expect(r"(prints\n\n)```frac\n.*?```\n(\n)", printed)
+def test_the_python_examples_print_what_follows_them(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {"__name__": "example"}
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
+        exec(compile(code, str(PAGE), "exec"), names)
+        printed = capsys.readouterr().out.removesuffix("\n")
+        expect(f"({re.escape(code)}```\n\nprints\n\n)```frac\n.*?```\n(\n)", printed)
 
 
 def test_the_fractal_net_is_the_one_of_the_tests() -> None:
@@ -40,6 +40,6 @@ def test_the_fractal_net_is_the_one_of_the_tests() -> None:
 
 def test_every_page_of_frac_compiles() -> None:
     pages = re.findall(r"```frac\n(.*?)```", PAGE.read_text("utf-8"), re.S)
-    assert len(pages) == 3
+    assert len(pages) == 4
     for page in pages:
         compile_text(page)

@@ -32,8 +32,12 @@ def import_(
         ),
     ] = None,
     input: Annotated[
-        str | None,
-        typer.Option(metavar="TYPE", help="Type of the input, such as 'f32[3, 224, 224]'; by default the library's."),
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE",
+            help="Type of the input, such as 'f32[3, 224, 224]'; by default the library's. Repeat it for each further "
+            "input, in the order of `forward`.",
+        ),
     ] = None,
     net: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the net; by default that of the class.")
@@ -51,9 +55,9 @@ def import_(
     from fractal_dsl.importing import read
     from fractal_dsl.importing.loading import load, parse_input
 
-    given = load(source, parse_input(input) if input else None, pretrained=pretrained, allow_python=allow_python)
+    given = load(source, [*map(parse_input, input or [])], pretrained=pretrained, allow_python=allow_python)
     comment = f"{given.name}, read by `{command('fractal-dsl', 'import', source)}`"
-    done = read(given.net, given.example, name=net, comment=comment)
+    done = read(given.net, given.examples, name=net, comment=comment)
     compiled = done.compiled
     if output is not None:
         write_text(output, done.text)

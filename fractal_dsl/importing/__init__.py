@@ -8,6 +8,7 @@ lacks. A text is returned only if both nets compute the same.
 
     capturing     capture          a module -> an fx graph, by symbolic trace, else by torch.export (transformers)
     lowering      lowering         an fx graph -> a plain graph of layers and joins (modules, functions, weighted)
+    naming ends   ends             names of inputs and outputs; what a module returns (returning)
     rewriting     rewriting        a plain graph -> one that is nested series and parallel parts
     decomposing   graph_to_term    a plain graph -> a term, by dominators
     structuring   graph_to_page    a term -> a page: rules, layers, repetitions

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from fractal_dsl.importing.modules import with_defaults
-from fractal_dsl.importing.plain import INPUT, Place, PlainGraph, Step
+from fractal_dsl.importing.plain import INPUT, INPUTS, OUTPUTS, Place, PlainGraph, Step
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.ops import JOINS, LAYERS, REQUIRED, OpValue, ShapeError, Tensor
 
@@ -101,8 +101,11 @@ class Builder:
     a tensor that does not depend on the input, to be read beside a step of a rank, and ``number`` tells the number that
     such a tensor has everywhere."""
 
-    def __init__(self, input: Tensor, batch: int) -> None:
-        self.steps = [Step(INPUT, {}, (), input)]
+    def __init__(self, inputs: Sequence[tuple[str, Tensor]], batch: int) -> None:
+        several = len(inputs) > 1
+        self.steps = [Step(INPUTS if several else INPUT, {}, (), inputs[0][1])]
+        self.steps += [Step(INPUT, {"name": name}, (0,), out) for name, out in inputs if several]
+        self.inputs = [Ref(number, out) for number, (_, out) in enumerate(inputs, 1 if several else 0)]
         self.place = Place()
         self.batch = batch
         self.settled: dict[Any, tuple[Ref, int]] = {}
@@ -111,8 +114,8 @@ class Builder:
         self.number: Callable[[Held], float | None] = lambda held: None
 
     @property
-    def input(self) -> Ref:
-        """The input of the net."""
+    def start(self) -> Ref:
+        """What the steps read that depend on no input, such as learned tensors."""
         return Ref(0, self.steps[0].out)
 
     def layer(self, op: str, x: Any, tensors: Mapping[str, str] | None = None, **args: OpValue) -> Ref:
@@ -162,6 +165,10 @@ class Builder:
         self.steps.append(step)
         return Ref(len(self.steps) - 1, step.out)
 
-    def finish(self, output: Ref) -> PlainGraph:
-        """The graph of what the output needs."""
-        return PlainGraph(tuple(self.steps), output.number).live()
+    def finish(self, outputs: Sequence[Ref], names: Sequence[str]) -> PlainGraph:
+        """The graph of what the outputs need. ``names`` are those of several outputs, or empty."""
+        number = outputs[0].number
+        if len(outputs) > 1:
+            inputs = tuple([ref.number for ref in outputs])
+            number = self._add(Step(OUTPUTS, {"names": " ".join(names)}, inputs, outputs[0].out)).number
+        return PlainGraph(tuple(self.steps), number).live()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
+from fractal_dsl.importing.ends import Examples
 from fractal_dsl.importing.modules import is_known
 from fractal_dsl.importing.places import is_user_file, line_of, line_text, scope_of
 from fractal_dsl.importing.plain import Place, Scope
@@ -28,21 +29,39 @@ class _Tracer(fx.Tracer):
 
     record_stack_traces = True
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int) -> None:
         super().__init__(param_shapes_constant=True)
+        self.inputs = inputs
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,
+        concrete_args: dict[str, Any] | tuple[Any, ...] | None = None,
+    ) -> tuple[Any, list[Any]]:
+        """The arguments of the module: proxies for the inputs, and the defaults of all other parameters."""
+        made, args = super().create_args_for_root(root_fn, is_module, concrete_args)
+        function = inspect.unwrap(root_fn)
+        parameters, code = inspect.signature(function).parameters, function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        for at, name in enumerate(names):
+            if at > self.inputs and parameters[name].default is not inspect.Parameter.empty:
+                self.graph.erase_node(args[at].node)
+                args[at] = parameters[name].default
+        return made, args
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_known(m)
 
 
-def capturers() -> list[tuple[str, Callable[[nn.Module, Tensor], fx.GraphModule]]]:
+def capturers() -> list[tuple[str, Callable[[nn.Module, Examples], fx.GraphModule]]]:
     """The ways to capture a module, in the order in which they are tried."""
     return [("torch.fx", trace), ("torch.export", export)]
 
 
-def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
+def trace(module: nn.Module, examples: Examples) -> fx.GraphModule:
     """Trace a module symbolically. Raises Refusal."""
-    tracer = _Tracer()
+    tracer = _Tracer(len(examples))
     with unchanged(module), readable(module, whole_attention=False):
         try:
             graph = tracer.trace(module)
@@ -57,11 +76,11 @@ def trace(module: nn.Module, example: Tensor) -> fx.GraphModule:
         return fx.GraphModule(tracer.root, graph)
 
 
-def export(module: nn.Module, example: Tensor) -> fx.GraphModule:
+def export(module: nn.Module, examples: Examples) -> fx.GraphModule:
     """Capture a module with ``torch.export``, which follows control flow on shapes. Raises Refusal."""
     with unchanged(module), readable(module, whole_attention=True), _quiet():
         try:
-            program = torch.export.export(module, (example,), strict=False)
+            program = torch.export.export(module, examples, strict=False)
         except Exception as error:
             said = _said(error)
             depends = "data-dependent" in said.lower() or "DataDependent" in type(error).__name__
@@ -105,11 +124,7 @@ def _inline(module: fx.GraphModule) -> None:
 
 
 def check_readable(module: nn.Module) -> None:
-    """Raise Refusal for several inputs, for hooks, and for parameters that are not float32."""
-    given = [p.name for p in inspect.signature(module.forward).parameters.values() if _required(p)]
-    if len(given) > 1:
-        reason = f"it takes {len(given)} inputs ({', '.join(given)}); a net that is imported has one"
-        raise Refusal(reason, Place((), line_of(type(module).forward)))
+    """Raise Refusal for hooks, and for parameters that are not float32."""
     for path, inner in module.named_modules():
         if not isinstance(inner, fx.GraphModule) and (hooks := _hooks(inner)):
             place = Place((Scope(path, type(inner).__name__),), line_of(hooks[0]))
@@ -165,11 +180,6 @@ def unchanged(module: nn.Module) -> Generator[None]:
         inner, name = changed[0]
         place = Place((Scope(names.get(id(inner), ""), type(inner).__name__),), line_of(type(inner).forward))
         raise Refusal(f"it changes its buffer or attribute `{name}` while it runs", place, final=True)
-
-
-def _required(parameter: inspect.Parameter) -> bool:
-    named = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return parameter.default is inspect.Parameter.empty and parameter.kind not in named
 
 
 def _hooks(module: nn.Module) -> list[Any]:

@@ -29,7 +29,7 @@ def recognised(b: Builder, value: torch.Tensor) -> View | None:
     args = _distances(value.reshape(rows, columns, 2)) if odd else None
     if args is None:
         return _of_pairs(b, value) if flat and not ones else None
-    ref = b.layer("distances", b.input, {}, **args)
+    ref = b.layer("distances", b.start, {}, **args)
     return View(ref, (*ones, (1, 2), (3,)) if flat else (*ones, (1,), (2,), (3,)))
 
 
@@ -42,7 +42,7 @@ def _of_pairs(b: Builder, value: torch.Tensor) -> View | None:
         rows = value.new_zeros(table[0] * table[1], 2).index_copy(0, places, value)
         args = _distances(rows.reshape(*table, 2))
         if args is not None and torch.equal(rows[places], value):
-            ref = b.layer("flatten", b.layer("distances", b.input, {}, **args), start_dim=1, end_dim=2)
+            ref = b.layer("flatten", b.layer("distances", b.start, {}, **args), start_dim=1, end_dim=2)
             ref = b.layer("pairs", ref, {}, window_size=_short(window))
             return View(ref, ((1, 2), (3,)))
     return None
@@ -68,7 +68,7 @@ def _mask_view(b: Builder, value: torch.Tensor) -> View | None:
                 made = WindowMask(image, window, shift)(torch.zeros(1))[0]
                 if any(shift) and torch.equal(made != 0, hidden):
                     args = {"image_size": _short(image), "window_size": _short(window), "shift_size": _short(shift)}
-                    ref = b.layer("window_mask", b.input, {}, **args)
+                    ref = b.layer("window_mask", b.start, {}, **args)
                     if lowest != -100:
                         ref = b.layer("times", ref, factor=lowest / -100)
                     numbers = iter((1, 2, 3))

@@ -13,7 +13,7 @@ from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rules import fold_rules
 from fractal_dsl.importing.scopes import layers_of_scopes
-from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, chains
+from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, chains, values_in
 from fractal_dsl.importing.tidy import tidy
 from fractal_dsl.importing.valued import layers_of_values
 
@@ -25,7 +25,8 @@ def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
     closed = 0
     while True:
         body = graph_to_term(graph, shared, closed)
-        page = Page(net, graph.steps[0].out, graph.steps[graph.output].out, body, [*decls], comment)
+        inputs, outputs = tuple(graph.inputs()), tuple(graph.outputs())
+        page = Page(net, inputs, outputs, body, [*decls], comment, {name for name, _ in inputs} | values_in(body))
         fold_rules(page, naming)
         still = _open(page)
         if not still:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.plain import INPUT, INPUTS, OUTPUTS, PlainGraph
 from fractal_dsl.importing.regions import Regions
-from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, Term, Value, Where
+from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, Term, Value, Where, chain_of
 
 
 def graph_to_term(graph: PlainGraph, shared: Mapping[int, str], closed: int = 0) -> Chain:
     """The net as a term. ``shared`` names the steps whose weights other steps use, too.
 
     The columns of a mean stay open, for a rule to be found, unless the mean is in the bit set ``closed``.
-    Where parts are not nested series and parallel, ``where`` names the steps that several others read."""
-    return _Decomposition(graph, shared, closed).between(0, graph.output)
+    Where parts are not nested series and parallel, ``where`` names the steps that several others read. The inputs of a
+    net with several have their names in its whole body, so the values that read some of them are bound there."""
+    net = _Decomposition(graph, shared, closed)
+    if graph.steps[0].op == INPUTS and any(top == 0 for top, _ in net.values):
+        return chain_of(net.where(0, graph.output))
+    return net.between(0, graph.output)
 
 
 class _Decomposition:
@@ -35,6 +39,8 @@ class _Decomposition:
     def local(self, top: int, number: int) -> Term:
         """A step and all between it and its dominator."""
         step = self.graph.steps[number]
+        if step.op == INPUT:
+            return Value(str(step.args["name"]))
         if step.is_layer:
             return self.layer(number)
         if (top, number) in self.values and not self._bundles(top, number):
@@ -51,7 +57,8 @@ class _Decomposition:
     def merge(self, number: int, branches: Sequence[Chain]) -> Merge:
         """A join of branches."""
         step = self.graph.steps[number]
-        return Merge(step.op, tuple(step.args.items()), tuple(branches), 1 << number)
+        args = () if step.op == OUTPUTS else tuple(step.args.items())
+        return Merge(step.op, args, tuple(branches), 1 << number)
 
     def branches(self, top: int, join: int, inputs: Sequence[int]) -> list[Chain]:
         """Operands of a join from a step that dominates them. Operands with steps in common are one branch, which ends
@@ -88,24 +95,27 @@ class _Decomposition:
                     return False
         return True
 
-    def where(self, top: int, number: int) -> Where:
+    def where(self, top: int, number: int) -> Where | Chain:
         """A join whose branches have steps in common, which get names."""
         named = sorted(self._named(top, number))
-        names = dict(zip(named, _names(len(named)), strict=True))
+        names = dict(zip(named, _names(len(named), [name for name, _ in self.graph.inputs()]), strict=True))
         values = tuple([self.expression(top, value, names, value) for value in named])
-        return Where(self.expression(top, number, names, number), tuple(names.values()), values)
+        body = self.expression(top, number, names, number)
+        return Where(body, tuple(names.values()), values) if named else body
 
     def _named(self, top: int, number: int) -> set[int]:
         """The steps of a part that need names: its own, and those of the parts inside that read some of them."""
         inside = self.regions.within(top, number)
         parts = {part: values for part, values in self.values.items() if inside >> part[1] & 1}
-        result = {value for (first, _), values in parts.items() if first == top for value in values}
+        own = {part: values for part, values in parts.items() if part[0] == top}
+        bare = [values for part, values in own.items() if part[1] == number or not self._bundles(*part)]
+        result = {value for values in bare for value in values}
         count = -1
         while len(result) != count:
             count = len(result)
             for (first, end), values in parts.items():
                 within = self.regions.within(first, end) & ~(1 << end)
-                if first != top and inside >> first & 1 and any(within >> value & 1 for value in result):
+                if (first == top or inside >> first & 1) and any(within >> value & 1 for value in result):
                     result.update(values)
         return result
 
@@ -117,11 +127,14 @@ class _Decomposition:
                 steps.append(Value(names[number]))
                 break
             step, above = self.graph.steps[number], self.regions.dominator[number]
+            if step.op == INPUT:
+                steps.append(self.local(above, number))
+                break
             inside = self.regions.within(above, number) & ~(1 << number)
             if step.is_layer:
                 steps.append(self.layer(number))
                 number = step.inputs[0]
-            elif above != top and not any(inside >> value & 1 for value in names):
+            elif not any(inside >> value & 1 for value in names):
                 steps.append(self.local(above, number))
                 number = above
             else:
@@ -130,10 +143,13 @@ class _Decomposition:
         return Chain(tuple(reversed(steps)))
 
 
-def _names(count: int) -> list[str]:
+def _names(count: int, taken: Sequence[str]) -> list[str]:
     """Names for values: letters, or numbered if there are many."""
-    letters = "abcefgh"  # d, n and w are variables of loops
-    return [*letters[:count]] if count <= len(letters) else [f"v{i + 1}" for i in range(count)]
+    letters = [letter for letter in "abcefgh" if letter not in taken]  # d, n and w are variables of loops
+    if count <= len(letters):
+        return letters[:count]
+    numbered = [f"v{i + 1}" for i in range(count + len(taken))]
+    return [name for name in numbered if name not in taken][:count]
 
 
 def _values(graph: PlainGraph, regions: Regions) -> dict[tuple[int, int], list[int]]:
@@ -145,7 +161,8 @@ def _values(graph: PlainGraph, regions: Regions) -> dict[tuple[int, int], list[i
     after, readers = regions.postdominators(), graph.consumers()
     result: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number in range(1, len(graph.steps)):
-        if len(readers[number]) < 2 or regions.dominator[after[number]] == number:
+        shared = len(readers[number]) > 1 and regions.dominator[after[number]] != number
+        if not shared or graph.steps[number].op == INPUT:
             continue
         end = after[number]
         while not (regions.above[number] >> regions.dominator[end] & 1 and _dominates(regions, end, number)):

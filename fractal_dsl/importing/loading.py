@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,20 +20,20 @@ _KINDS = "torchvision:NAME, timm:NAME, MODULE:FACTORY or FILE.pt2"
 
 
 class Given(NamedTuple):
-    """A net to import: what it is, an example of its input, and a name for the file."""
+    """A net to import: what it is, an example of each input, and a name for the file."""
 
     net: nn.Module | torch.export.ExportedProgram
-    example: torch.Tensor
+    examples: tuple[torch.Tensor, ...]
     name: str
 
 
-def load(source: str, input: Tensor | None = None, *, pretrained: bool = False, allow_python: bool = False) -> Given:
+def load(source: str, inputs: Sequence[Tensor] = (), *, pretrained: bool = False, allow_python: bool = False) -> Given:
     """The net that a text names, with weights drawn from seed 0 unless ``pretrained``.
 
-    ``input`` is the type of its input; by default that of the library. Raises UserError.
+    ``inputs`` are the types of its inputs, in order; by default those of the library. Raises UserError.
     """
     if source.endswith(".pt2"):
-        return _exported(Path(source), input, allow_python=allow_python)
+        return _exported(Path(source), inputs, allow_python=allow_python)
     library, colon, name = source.partition(":")
     if not colon or not name:
         raise UserError(f"{source!r} names no net: write {_KINDS}")
@@ -41,11 +41,11 @@ def load(source: str, input: Tensor | None = None, *, pretrained: bool = False, 
         torch.manual_seed(0)
         match library:
             case "torchvision":
-                return _torchvision(name, input, pretrained=pretrained)
+                return _torchvision(name, inputs, pretrained=pretrained)
             case "timm":
-                return _timm(name, input, pretrained=pretrained)
+                return _timm(name, inputs, pretrained=pretrained)
             case _:
-                return _factory(library, name, input, allow_python=allow_python)
+                return _factory(library, name, inputs, allow_python=allow_python)
 
 
 def parse_input(text: str) -> Tensor:
@@ -57,9 +57,12 @@ def parse_input(text: str) -> Tensor:
     return Tensor(match[1], shape)
 
 
-def _example(input: Tensor) -> torch.Tensor:
-    shape = (2, *input.shape)
-    return torch.zeros(shape, dtype=torch.int64) if input.dtype == "i64" else torch.randn(shape)
+def _examples(inputs: Sequence[Tensor]) -> tuple[torch.Tensor, ...]:
+    def example(input: Tensor) -> torch.Tensor:
+        shape = (2, *input.shape)
+        return torch.zeros(shape, dtype=torch.int64) if input.dtype == "i64" else torch.randn(shape)
+
+    return tuple(map(example, inputs))
 
 
 def library(name: str) -> Any:
@@ -77,7 +80,7 @@ def library(name: str) -> Any:
         raise UserError(f"{name} cannot be imported: {said}{reason}") from None
 
 
-def _torchvision(name: str, input: Tensor | None, *, pretrained: bool) -> Given:
+def _torchvision(name: str, inputs: Sequence[Tensor], *, pretrained: bool) -> Given:
     models = library("torchvision.models")
     _known(name, models.list_models(), "torchvision")
     options: dict[str, Any] = {"weights": "DEFAULT" if pretrained else None}
@@ -86,17 +89,17 @@ def _torchvision(name: str, input: Tensor | None, *, pretrained: bool) -> Given:
     if "weights_backbone" in _parameters(models.get_model_builder(name)):
         options["weights_backbone"] = None
     usual = Tensor("f32", (3, 299, 299)) if name == "inception_v3" else _IMAGE
-    return Given(_made(lambda: models.get_model(name, **options), name), _example(input or usual), name)
+    return Given(_made(lambda: models.get_model(name, **options), name), _examples(inputs or [usual]), name)
 
 
-def _timm(name: str, input: Tensor | None, *, pretrained: bool) -> Given:
+def _timm(name: str, inputs: Sequence[Tensor], *, pretrained: bool) -> Given:
     library("torchvision")  # timm imports it, too
     timm = library("timm")
     _known(name, timm.list_models(), "timm")
     model = _made(lambda: timm.create_model(name, pretrained=pretrained), name)
     config: dict[str, Any] = vars(model).get("pretrained_cfg") or {}
     usual = Tensor("f32", tuple(config.get("input_size", _IMAGE.shape)))
-    return Given(model, _example(input or usual), name)
+    return Given(model, _examples(inputs or [usual]), name)
 
 
 def _known(name: str, names: list[str], library: str) -> None:
@@ -110,7 +113,7 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     return [*inspect.signature(function).parameters]
 
 
-def _factory(module: str, name: str, input: Tensor | None, *, allow_python: bool) -> Given:
+def _factory(module: str, name: str, inputs: Sequence[Tensor], *, allow_python: bool) -> Given:
     if not allow_python:
         raise UserError(f"{module}:{name} is Python code, which runs only with --allow-python")
     try:
@@ -118,9 +121,10 @@ def _factory(module: str, name: str, input: Tensor | None, *, allow_python: bool
     except Failed as error:
         raise UserError(f"{module}:{name} cannot be loaded: {error}") from None
     net = made if isinstance(made, nn.Module) else _made(made, f"{module}:{name}")
-    if input is None:
-        raise UserError(f"the input of {module}:{name} is unknown: give its type, such as --input 'f32[3, 224, 224]'")
-    return Given(net, _example(input), name.rpartition(".")[2].lower())
+    if not inputs:
+        reason = "give its type, such as --input 'f32[3, 224, 224]', once for each input"
+        raise UserError(f"the input of {module}:{name} is unknown: {reason}")
+    return Given(net, _examples(inputs), name.rpartition(".")[2].lower())
 
 
 def _made(factory: Any, name: str) -> nn.Module:
@@ -135,7 +139,7 @@ def _made(factory: Any, name: str) -> nn.Module:
     return made
 
 
-def _exported(file: Path, input: Tensor | None, *, allow_python: bool) -> Given:
+def _exported(file: Path, types: Sequence[Tensor], *, allow_python: bool) -> Given:
     if not allow_python:
         raise UserError(f"{file} may contain pickled Python objects, which are loaded only with --allow-python")
     if not file.is_file():
@@ -146,8 +150,10 @@ def _exported(file: Path, input: Tensor | None, *, allow_python: bool) -> Given:
         raise UserError(f"{file} is no file of torch.export: {error}") from None
     inputs = program.example_inputs
     given = [*inputs[0], *inputs[1].values()] if inputs else []
-    if len(given) != 1 or not isinstance(given[0], torch.Tensor):
-        raise UserError(f"{file} takes {len(given)} inputs; a net has one")
-    if input is not None and tuple(given[0].shape[1:]) != input.shape:
-        raise UserError(f"{file} was exported for the input {list(given[0].shape)}: leave --input out")
-    return Given(program, given[0], re.sub(r"\W", "_", file.stem))
+    if not given or not all(isinstance(example, torch.Tensor) for example in given):
+        raise UserError(f"{file} has no examples of its inputs, or other inputs than tensors")
+    if types and [tuple(example.shape[1:]) for example in given] != [type_.shape for type_ in types]:
+        shapes = " and ".join(str([*example.shape]) for example in given)
+        word = "inputs" if len(given) > 1 else "input"
+        raise UserError(f"{file} was exported for the {word} {shapes}: leave --input out")
+    return Given(program, tuple(given), re.sub(r"\W", "_", file.stem))

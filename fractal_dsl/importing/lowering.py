@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,12 +14,14 @@ from fractal_dsl.importing import arithmetic, products, rearranging, reductions,
 from fractal_dsl.importing.building import Builder, Expanded, Held, Lengths, Padded, Ref, Stacked
 from fractal_dsl.importing.capture import place_of, unchanged
 from fractal_dsl.importing.computed import computed
+from fractal_dsl.importing.ends import Examples, Path
 from fractal_dsl.importing.functions import FUNCTIONS, MIXING, MOVING, TRAILING
 from fractal_dsl.importing.modules import OUTPUTS, is_known, is_trailing, module_to_layer
 from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.products import attended
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.replaying import Replays, arguments
+from fractal_dsl.importing.returning import Returned, outputs_of
 from fractal_dsl.importing.views import View, aligned, as_one_axis, folded_view, has_batch, plain, settled, turned
 from fractal_dsl.ops import Tensor
 from fractal_dsl.runtime import layers
@@ -36,27 +38,38 @@ _SHAPES = frozenset(
 """What Python may read of a tensor, because it does not depend on its values."""
 _DTYPES = {torch.float32: "f32", torch.int64: "i64"}
 
+OutputNaming = Callable[[Sequence[Path]], Sequence[str]]
 
-def lower(module: fx.GraphModule, example: torch.Tensor) -> PlainGraph:
-    """The plain graph of a captured module, found by running it on an example. Raises Refusal."""
-    lowering = _Lowering(module, example)
+
+def lower(module: fx.GraphModule, examples: Examples, inputs: Sequence[str], naming: OutputNaming) -> PlainGraph:
+    """The plain graph of a captured module, found by running it on an example. ``inputs`` are the names of its inputs;
+    ``naming`` names its outputs by their paths. Raises Refusal."""
+    lowering = _Lowering(module, examples, inputs)
     with torch.no_grad(), unchanged(module):
-        lowering.run(example)
-    return lowering.builder.finish(lowering.result())
+        lowering.run(*examples)
+    outputs = outputs_of(module.graph, lowering.builder, lowering.returned)
+    graph = lowering.builder.finish([*outputs.values()], naming([*outputs]))
+    unread = [name for name in inputs if name not in dict(graph.inputs())]
+    if unread and len(inputs) > 1:
+        reason = f"its input `{unread[0]}` takes no part in its output, and a net reads all its inputs"
+        raise Refusal(f"{reason}: import a module that does not take it", final=True)
+    return graph
 
 
 class _Lowering(fx.Interpreter):
     """Runs an fx graph, and adds the steps of each node."""
 
-    def __init__(self, module: fx.GraphModule, example: torch.Tensor) -> None:
+    def __init__(self, module: fx.GraphModule, examples: Examples, inputs: Sequence[str]) -> None:
         super().__init__(module)
-        self.batch = len(example)
-        self.builder = Builder(Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])), len(example))
+        self.batch = len(examples[0])
+        types = [Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])) for example in examples]
+        self.builder = Builder([*zip(inputs, types, strict=True)], self.batch)
+        self.waiting = iter(self.builder.inputs)
         self.values: dict[fx.Node, Any] = {}
         state = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         self.names = {id(t): name for name, t in reversed(state)}
         self.first = {name: self.names[id(t)] for name, t in state}  # one name for tensors with several
-        self.returned: Any = None
+        self.returned = Returned()
         self.replays = Replays(self.builder, module, self.values, self._name, self._replayed)
         self.builder.operand, self.builder.number = self.replays.operand, self.replays.number
         self.extra_traceback = False
@@ -74,29 +87,22 @@ class _Lowering(fx.Interpreter):
         self.values[n] = value
         return real
 
-    def result(self) -> Ref:
-        """The output. Raises Refusal unless it is one tensor."""
-        value = self.returned
-        while isinstance(value, list | tuple | dict) and len(value) == 1:
-            value = next(iter(value.values() if isinstance(value, dict) else value))
-        value = plain(self.builder, value) if isinstance(value, View) else value
-        if not isinstance(value, Ref):
-            count = len(value) if isinstance(value, list | tuple | dict) else 0
-            raise Refusal(f"it returns {count} values; a net has one output" if count else "its output is a constant")
-        return value
-
     def _lowered(self, n: fx.Node, real: Any) -> Any:
         args, kwargs = arguments(n, self.values)
         match n.op:
             case "placeholder":
-                return self.builder.input
+                if str(n.target).startswith("*") and n.users:
+                    raise Refusal(f"torch.fx cannot trace `{n.target}`", self.builder.place, capture=True)
+                return next(self.waiting, real) if isinstance(real, torch.Tensor) else real
             case "get_attr":
                 return Held(real, self.names.get(id(real), ""), node=n) if isinstance(real, torch.Tensor) else real
             case "output":
-                self.returned = args[0]
+                self.returned = Returned(n.args[0], args[0], real)
                 return None
             case _:
                 pass
+        if isinstance(n.target, type) and hasattr(n.target, "_fields"):
+            return n.target(*args, **kwargs)
         name = self._name(n)
         if not any(isinstance(v, Ref | View | Stacked | Padded | Expanded | Lengths) for v in _leaves((args, kwargs))):
             rows = self.replays.rows(n, args)

@@ -13,7 +13,8 @@ from fractal_dsl.language.text_to_syntax import KEYWORDS
 from fractal_dsl.ops import JOINS, LAYERS
 from fractal_dsl.program.syntax_to_program.values import BUILTINS
 
-_TAKEN = {*LAYERS, *JOINS, *KEYWORDS, *BUILTINS, "nn"}
+TAKEN = {*LAYERS, *JOINS, *KEYWORDS, *BUILTINS, "nn"}
+"""The names that the language has."""
 _PLAIN_WORDS = re.compile(
     r"(conv|fc|bn|norm|linear|layers?|blocks?|features?|proj|op|net|body|(avg|max)?pool|act|drop)?(\d+)?(_\d+)*"
 )
@@ -22,7 +23,7 @@ _BASES = {"channels": "out", "drop": "drop", "padding": "padding", TIMES: "depth
 
 def free(name: str, taken: Iterable[str]) -> str:
     """The name, with a number if it is taken."""
-    taken = {*taken, *_TAKEN}
+    taken = {*taken, *TAKEN}
     name = name if name and not name[0].isdigit() else f"layer_{name}"
     count, result = 1, name
     while result in taken:

@@ -53,14 +53,18 @@ Decl = Layer | Rule | Shared
 
 @dataclass
 class Page:
-    """A net with what it uses. ``decls`` are in the order of their first use by others, the innermost first."""
+    """A net with what it uses. ``decls`` are in the order of their first use by others, the innermost first.
+
+    ``inputs`` and ``outputs`` are names and types. The names of outputs are empty if they have none. ``tensors`` are
+    the names of inputs and values."""
 
     net: str
-    input: Tensor
-    output: Tensor
+    inputs: tuple[tuple[str, Tensor], ...]
+    outputs: tuple[tuple[str, Tensor], ...]
     body: Chain
     decls: list[Decl] = field(default_factory=list[Decl])
     comment: str = ""
+    tensors: set[str] = field(default_factory=set[str])
 
     def bodies(self) -> Iterator[Chain]:
         """The bodies of all declarations, and of the net."""
@@ -107,7 +111,7 @@ class Page:
 
     def names(self) -> set[str]:
         """The names that are taken."""
-        return {decl.name for decl in self.decls} | {self.net}
+        return {decl.name for decl in self.decls} | {self.net} | self.tensors
 
     def uses(self, name: str) -> list[Call | Level]:
         """The calls of a declaration, in the order of the text."""

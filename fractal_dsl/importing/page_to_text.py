@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fractal_dsl.importing.page import Decl, Layer, Page, Param, Rule, default_of, required
+from fractal_dsl.importing.plain import OUTPUTS
 from fractal_dsl.importing.terms import (
     Arg,
     Arith,
@@ -29,7 +30,10 @@ from fractal_dsl.pipeline import parse
 def page_to_text(page: Page) -> str:
     """The page in the canonical style."""
     writer = _Writer(page)
-    net = f"net {page.net}(x: {page.input}) -> {page.output} = {writer.chain(page.body)}"
+    inputs = ", ".join(f"{name}: {type_}" for name, type_ in page.inputs)
+    outputs = ", ".join(f"{name}: {type_}" if name else str(type_) for name, type_ in page.outputs)
+    outputs = f"({outputs})" if len(page.outputs) > 1 else outputs
+    net = f"net {page.net}({inputs}) -> {outputs} = {writer.chain(page.body)}"
     comment = [f"# {line}" for line in page.comment.splitlines()]
     parts = ["\n".join(["frac 1", *comment]), *map(writer.decl, page.decls), net]
     return syntax_to_text(parse(Source("<imported>", "\n\n".join(parts) + "\n")))
@@ -70,6 +74,8 @@ class _Writer:
                 return f"{term.name}[n]" if term.name == rule else self.call(term)
             case Merge():
                 branches = [self.chain(b, rule) for b in term.branches]
+                if term.join == OUTPUTS:
+                    return f"({', '.join(branches)})"
                 given = [(n, v) for n, v in term.args if v != self._join_default(term.join, n)]
                 return f"{term.join}({', '.join([*branches, *[f'{n}={self.value(v)}' for n, v in given]])})"
             case Bundle():

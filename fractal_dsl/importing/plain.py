@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fractal_dsl.ops import LAYERS, OpValue, Tensor
 
 INPUT = "input"
+INPUTS = "inputs"
+OUTPUTS = "outputs"
 CONTAINERS = {"Sequential", "ModuleList", "ModuleDict", "Module", "GraphModule", "InterpreterModule"}
 """Classes that say nothing about what they hold."""
 
@@ -63,10 +65,37 @@ class Step:
 
 @dataclass(frozen=True)
 class PlainGraph:
-    """The steps of a net, each after those that it reads. The first is the input."""
+    """The steps of a net, each after those that it reads.
+
+    The first is the input. Of a net with several inputs, it is an ``INPUTS`` step, which each ``INPUT`` step reads. The
+    output of a net with several outputs is an ``OUTPUTS`` step, which reads them. These steps have the names as
+    arguments."""
 
     steps: tuple[Step, ...]
     output: int
+
+    def inputs(self) -> list[tuple[str, Tensor]]:
+        """The names and types of the inputs; one input is ``x``."""
+        if self.steps[0].op == INPUT:
+            return [("x", self.steps[0].out)]
+        return [(str(step.args["name"]), step.out) for step in self.steps if step.op == INPUT]
+
+    def outputs(self) -> list[tuple[str, Tensor]]:
+        """The names and types of the outputs. The names are empty if the outputs have none."""
+        last = self.steps[self.output]
+        if last.op != OUTPUTS:
+            return [("", last.out)]
+        names, types = str(last.args["names"]).split(), [self.steps[i].out for i in last.inputs]
+        return [*zip(names or [""] * len(types), types, strict=True)]
+
+    def ends(self) -> int:
+        """The bit set of the steps that are inputs or join the outputs, and compute nothing."""
+        return sum(1 << n for n, step in enumerate(self.steps) if step.op in (INPUT, INPUTS, OUTPUTS))
+
+    def results(self) -> tuple[int, ...]:
+        """The steps that compute the outputs."""
+        last = self.steps[self.output]
+        return last.inputs if last.op == OUTPUTS else (self.output,)
 
     def consumers(self) -> list[list[int]]:
         """For each step, the steps that read it, once for each time."""
@@ -91,7 +120,8 @@ class PlainGraph:
                 if not state[number]:
                     state[number] = True
                     order.append(number)
-        order = [0, *[n for n in order if n != 0]]
+        inputs = sorted(n for n in order if self.steps[n].op == INPUT and n)
+        order = [0, *inputs, *[n for n in order if n and n not in inputs]]
         new = {number: i for i, number in enumerate(order)}
         steps = [renumbered(self.steps[n], new) for n in order]
         return PlainGraph(tuple(steps), new[self.output])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
@@ -10,6 +11,7 @@ from torch.export import ExportedProgram
 
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.importing.capture import capturers, check_readable, of_program
+from fractal_dsl.importing.ends import Examples, input_names, output_names
 from fractal_dsl.importing.graph_to_page import graph_to_page
 from fractal_dsl.importing.lowering import lower
 from fractal_dsl.importing.modules import is_known
@@ -33,49 +35,59 @@ class Imported(NamedTuple):
     comparison: Comparison
 
 
-def from_torch(module: nn.Module, example: torch.Tensor, *, name: str | None = None) -> str:
+def from_torch(module: nn.Module, example: torch.Tensor | Sequence[torch.Tensor], *, name: str | None = None) -> str:
     """The text of a module in the language.
 
-    ``example`` is an input with the batch first. The net is read in eval mode. ``name`` is the net's, by default that
-    of the module's class. The module's weights are copied into the net of the text, and both run on random input: the
-    text is returned only if they agree. For a module that the language cannot express, it raises UserError, which names
-    the operation, the module path and the source line.
+    ``example`` is an input with the batch first; for a module that takes several, a tuple with one for each, in the
+    order of its parameters, which name the inputs of the net. A dictionary, a tuple or a list of tensors that the
+    module returns becomes several outputs, which have the names of the keys. The net is read in eval mode. ``name`` is
+    the net's, by default that of the module's class. The module's weights are copied into the net of the text, and both
+    run on random input: the text is returned only if they agree. For a module that the language cannot express, it
+    raises UserError, which names the operation, the module path and the source line.
     """
     return read(module, example, name=name).text
 
 
 def read(
     net: nn.Module | ExportedProgram,
-    example: torch.Tensor,
+    example: torch.Tensor | Sequence[torch.Tensor],
     *,
     name: str | None = None,
     comment: str = "",
 ) -> Imported:
-    """Read a module, or a program of ``torch.export`` with the example of that export, and compare.
+    """Read a module, or a program of ``torch.export`` with the examples of that export, and compare.
 
     ``comment`` is a line for the top of the text. Raises Refusal.
     """
+    examples = checked_examples(example)
     if isinstance(net, ExportedProgram):
-        captured = of_program(net)
-        return _read(captured, captured, example, name or "Net", comment)
+        return _read(net, of_program(net), examples, name or "Net", comment)
     title = name or net_name(type(net).__name__)
     net = nn.Sequential(net) if is_known(net) else net
     training = [inner for inner in net.modules() if inner.training]
     net.eval()
     try:
-        return _read(net, None, checked_example(example), title, comment)
+        twice = tuple([example[:1].expand(2, *example.shape[1:]).contiguous() for example in examples])
+        return _read(net, None, twice, title, comment)
     finally:
         for inner in training:
             inner.training = True
 
 
 def _read(
-    module: nn.Module, captured: fx.GraphModule | None, example: torch.Tensor, name: str, comment: str
+    net: nn.Module | ExportedProgram, captured: fx.GraphModule | None, examples: Examples, name: str, comment: str
 ) -> Imported:
+    module = captured if captured is not None else net
+    assert isinstance(module, nn.Module)
     check_readable(module)
-    x = random_like(example, 3 if captured is None else len(example))
+    inputs = input_names(net, len(examples))
+    x = random_like(examples, 3 if captured is None else len(examples[0]))
     expected, stable = outputs(module, x)
-    graph = _captured(module, example) if captured is None else rewritten(lower(captured, example))
+
+    def lowered(captured: fx.GraphModule) -> PlainGraph:
+        return rewritten(lower(captured, examples, inputs, lambda paths: output_names(net, paths, inputs)))
+
+    graph = _captured(module, examples, lowered) if captured is None else lowered(captured)
     if not stable:
         reason = "it computes something else when it runs again, because it keeps state or draws random numbers"
         raise Refusal(reason, Place((), line_of(type(module).forward)))
@@ -88,23 +100,29 @@ def _read(
     return Imported(text, compiled, model, comparison)
 
 
-def checked_example(example: torch.Tensor) -> torch.Tensor:
-    """An example of two inputs. Raises Refusal if it is no tensor with a batch that the language has."""
-    if not isinstance(example, torch.Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise Refusal("a net has one input tensor")
-    if example.dtype not in (torch.float32, torch.int64):
-        raise Refusal(f"the example is {example.dtype}, not float32 or int64".replace("torch.", ""))
-    if example.dim() < 2 or not example.numel():
-        raise Refusal(f"the example has shape {list(example.shape)}; it needs the batch and at least one more axis")
-    return example[:1].expand(2, *example.shape[1:]).contiguous()
+def checked_examples(example: Any) -> Examples:
+    """The example of each input. Raises Refusal if one is no tensor with a batch that the language has."""
+    examples = tuple(example) if isinstance(example, list | tuple) else (example,)
+    if not examples:
+        raise Refusal("there is no example of an input")
+    for at, example in enumerate(examples, 1):
+        shown = f"example {at}" if len(examples) > 1 else "the example"
+        if not isinstance(example, torch.Tensor):
+            kind = type(example).__name__
+            raise Refusal(f"{shown} is {kind}, not a tensor; for several inputs, give a tuple of tensors")
+        if example.dtype not in (torch.float32, torch.int64):
+            raise Refusal(f"{shown} is {example.dtype}, not float32 or int64".replace("torch.", ""))
+        if example.dim() < 2 or not example.numel():
+            raise Refusal(f"{shown} has shape {list(example.shape)}; it needs the batch and at least one more axis")
+    return examples
 
 
-def _captured(module: nn.Module, example: torch.Tensor) -> PlainGraph:
+def _captured(module: nn.Module, examples: Examples, lowered: Callable[[fx.GraphModule], PlainGraph]) -> PlainGraph:
     """The module as a plain graph, by the first way that reads it. Raises the Refusal that names an operation."""
     refusals: list[Refusal] = []
     for _, capture in capturers():
         try:
-            return rewritten(lower(capture(module, example), example))
+            return lowered(capture(module, examples))
         except Refusal as refusal:
             if refusal.final:
                 raise

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fractal_dsl.importing.plain import PlainGraph
+from fractal_dsl.importing.plain import INPUT, OUTPUTS, PlainGraph
 
 
 class Regions:
     """Dominators, by Cooper, Harvey and Kennedy, *A simple, fast dominance algorithm*, 2001; one pass is
     enough without cycles.
 
-    ``dominator[n]`` is the last step before step n that every path to n passes. ``above[n]`` is the bit set of step n
-    and all before it."""
+    ``dominator[n]`` is the last step before step n that every path to n passes; that of several outputs is step 0,
+    because they are the net's and of no part of it. ``above[n]`` is the bit set of step n and all before it."""
 
     def __init__(self, graph: PlainGraph) -> None:
         self.graph = graph
+        self.inputs = sum(1 << n for n, step in enumerate(graph.steps) if step.op == INPUT)
         self.dominator = [0] * len(graph.steps)
         self.depth = [0] * len(graph.steps)
         self.above = [1] * len(graph.steps)
@@ -25,6 +26,7 @@ class Regions:
             nearest = step.inputs[0]
             for other in step.inputs[1:]:
                 nearest = self.common(nearest, other)
+            nearest = 0 if step.op == OUTPUTS else nearest
             self.dominator[number] = nearest
             self.depth[number] = self.depth[nearest] + 1
             for source in step.inputs:
@@ -59,8 +61,8 @@ class Regions:
         return a
 
     def within(self, top: int, number: int) -> int:
-        """The bit set of the steps between a dominator, left out, and a step."""
-        return self.above[number] & ~self.above[top]
+        """The bit set of the steps between a dominator, left out, and a step. Inputs have names and do not count."""
+        return self.above[number] & ~self.above[top] & ~self.inputs
 
     def groups(self, top: int, operands: Sequence[int]) -> list[list[int]]:
         """Operands below a step that dominates them, by position, in groups that have steps in common."""

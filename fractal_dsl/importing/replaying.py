@@ -93,7 +93,7 @@ class Replays:
     def _parameter(self, name: str, shape: tuple[int, ...]) -> View:
         """A learned tensor. A first axis of size 1 stands for the batch, so that the layer does not have it."""
         alone = len(shape) > 1 and shape[0] == 1
-        ref = self.builder.layer("parameter", self.builder.input, {"weight": name}, shape=shape[alone:] or (1,))
+        ref = self.builder.layer("parameter", self.builder.start, {"weight": name}, shape=shape[alone:] or (1,))
         axes = tuple([(i,) for i in range(1, ref.rank)]) if shape else ()
         return View(ref, ((), *axes) if alone else axes)
 
@@ -183,6 +183,8 @@ def _unwrapped(value: Any) -> Any:
             return slice(*[_unwrapped(v) for v in (value.start, value.stop, value.step)])
         case list():
             return [_unwrapped(item) for item in value]
+        case tuple() if hasattr(value, "_fields"):
+            return type(value)(*map(_unwrapped, value))
         case tuple():
             return tuple([_unwrapped(item) for item in value])
         case _:

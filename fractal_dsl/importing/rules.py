@@ -21,11 +21,11 @@ from fractal_dsl.importing.terms import (
     Term,
     Value,
     Var,
-    Where,
     chain_of,
     chains,
     mapped,
     nodes,
+    values_in,
 )
 
 _F = Call("F")
@@ -107,7 +107,7 @@ def _folded(merge: Merge) -> _Folded | None:
 def _mentions_outside(chain: Chain) -> bool:
     """Whether a chain mentions a value that is bound around it, which a case of a rule cannot see."""
     steps = [step for inner in chains(chain) for step in inner.steps]
-    bound = {name for step in steps if isinstance(step, Where) for name in step.names}
+    bound = values_in(chain)
     return any(isinstance(step, Value) and step.name not in bound for step in steps)
 
 

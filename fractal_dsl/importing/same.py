@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,13 +13,17 @@ from torch import nn
 from fractal_dsl.compiled import Compiled
 from fractal_dsl.graph.graph import Input, Join, JoinGraph, Layer
 from fractal_dsl.importing.capture import unchanged
+from fractal_dsl.importing.ends import Examples, Path, shown, tensors
 from fractal_dsl.importing.modules import with_defaults
-from fractal_dsl.importing.plain import PlainGraph, Step
+from fractal_dsl.importing.places import line_of
+from fractal_dsl.importing.plain import INPUT, Place, PlainGraph, Step
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rewriting import ASSOCIATIVE
 from fractal_dsl.runtime import FractalModule, build
 
 TOLERANCE = 1e-5
+Outputs = dict[Path, torch.Tensor]
+"""The outputs of a module by their paths, in order."""
 _State = Mapping[str, torch.Tensor | None]
 
 
@@ -37,11 +41,11 @@ class Comparison(NamedTuple):
 
 
 def compared(
-    compiled: Compiled, graph: PlainGraph, module: nn.Module, x: torch.Tensor, expected: torch.Tensor
+    compiled: Compiled, graph: PlainGraph, module: nn.Module, x: Examples, expected: Outputs
 ) -> tuple[FractalModule, Comparison]:
     """The net of a text with the module's weights, and how both agree. Raises Refusal if they differ.
 
-    ``expected`` is the module's output for ``x``."""
+    ``expected`` are the module's outputs for the inputs ``x``."""
     names = {name for step in graph.steps for name in step.tensors.values()}
     state = {name: _tensor(module, name) for name in names}
     model, nodes = build(compiled).eval(), matched(compiled.graph, graph)
@@ -56,21 +60,24 @@ def compared(
         if changed:
             _copy(model, nodes, graph, state)
             theirs, _ = outputs(module, x)
-            if theirs.isfinite().all():
+            if all(bool(output.isfinite().all()) for output in theirs.values()):
                 _checked_difference(model, module, x, theirs)
     if changed:
         _copy(model, nodes, graph, state)
     return model, Comparison(params, unused, difference)
 
 
-def _checked_difference(model: FractalModule, module: nn.Module, x: torch.Tensor, expected: torch.Tensor) -> float:
-    """The relative difference of the nets' outputs. Raises Refusal if it is too large."""
-    difference = _difference(model, x, expected)
-    if not difference <= TOLERANCE:  # deep nets can amplify rounding
-        difference = min(difference, _double_difference(model, module, x))
-    if not difference <= TOLERANCE:
-        raise Refusal(f"the net of the text computes something else (relative difference {difference:.1e})")
-    return difference
+def _checked_difference(model: FractalModule, module: nn.Module, x: Examples, expected: Outputs) -> float:
+    """The largest relative difference of the nets' outputs. Raises Refusal if one is too large."""
+    differences = _differences(model, x, expected)
+    if not max(differences) <= TOLERANCE:  # deep nets can amplify rounding
+        exactly = _double_differences(model, module, x) or differences
+        differences = [min(pair) for pair in zip(differences, exactly, strict=True)]
+    for path, difference in zip(expected, differences, strict=True):
+        if not difference <= TOLERANCE:
+            at = f" for {shown(path)}" if path else ""
+            raise Refusal(f"the net of the text computes something else{at} (relative difference {difference:.1e})")
+    return max(differences)
 
 
 @contextmanager
@@ -95,76 +102,77 @@ def _varied(tensors: Iterable[torch.Tensor | None]) -> Generator[bool]:
                 p.copy_(old)
 
 
-def random_like(example: torch.Tensor, batch: int) -> torch.Tensor:
-    """Random inputs like the example. Whole numbers are not larger than those of the example."""
+def random_like(examples: Examples, batch: int) -> Examples:
+    """Random inputs like the examples, each drawn by itself. Whole numbers are not larger than those of the example."""
     draw = torch.Generator().manual_seed(0)
-    shape = (batch, *example.shape[1:])
-    if example.dtype == torch.int64:
-        return torch.randint(0, int(example.max()) + 1, shape, generator=draw)
-    return torch.randn(shape, generator=draw)
+
+    def drawn(example: torch.Tensor) -> torch.Tensor:
+        shape = (batch, *example.shape[1:])
+        if example.dtype == torch.int64:
+            return torch.randint(0, int(example.max()) + 1, shape, generator=draw)
+        return torch.randn(shape, generator=draw)
+
+    return tuple(map(drawn, examples))
 
 
-def outputs(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """The output of a module, in eval mode, and whether it is the same when it runs again; of several outputs, the
-    first. Raises Refusal if it fails."""
+def outputs(module: nn.Module, x: Examples) -> tuple[Outputs, bool]:
+    """The outputs of a module, in eval mode, and whether they are the same when it runs again. Raises Refusal if it
+    fails, or returns something else than tensors."""
     with torch.no_grad(), unchanged(module):
         try:
-            result, again = (_first(module(x.clone())) for _ in range(2))
-        except Refusal:
-            raise
+            result, again = (dict(tensors(module(*[t.clone() for t in x]))) for _ in range(2))
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, Place((), line_of(type(module).forward))) from None
         except Exception as error:
             said = str(error).strip().splitlines()
-            raise Refusal(f"it fails on an input of shape {[*x.shape]}: {said[0] if said else error}") from None
-    return result, result.shape == again.shape and _apart(result, again) <= TOLERANCE
+            shapes = " and ".join(str([*t.shape]) for t in x)
+            word = "inputs of shapes" if len(x) > 1 else "an input of shape"
+            raise Refusal(f"it fails on {word} {shapes}: {said[0] if said else error}") from None
+    return result, result.keys() == again.keys() and all(_apart(result[p], again[p]) <= TOLERANCE for p in result)
 
 
-def _first(result: Any) -> torch.Tensor:
-    while isinstance(result, dict | list | tuple) and result:
-        result = next(iter(result.values() if isinstance(result, dict) else result))
-    if not isinstance(result, torch.Tensor):
-        raise Refusal(f"it returns {type(result).__name__}, not a tensor")
-    return result
-
-
-def _difference(model: FractalModule, x: torch.Tensor, theirs: torch.Tensor) -> float:
+def _differences(model: FractalModule, x: Examples, theirs: Outputs) -> list[float]:
     with torch.no_grad():
-        ours = model(x)
-    if ours.shape != theirs.shape:
-        return float("inf")
-    return _apart(ours, theirs)
+        ours = model(*x)
+    given = ours if isinstance(ours, tuple) else (ours,)
+    return [_apart(a, b) for a, b in zip(given, theirs.values(), strict=True)]
 
 
-def _double_difference(model: FractalModule, module: nn.Module, x: torch.Tensor) -> float:
-    """The relative difference in float64, in which only another net differs; infinite if one does not run in it."""
+def _double_differences(model: FractalModule, module: nn.Module, x: Examples) -> list[float]:
+    """The relative differences in float64, in which only another net differs; none if one does not run in it."""
+    exact = tuple([t.double() if t.is_floating_point() else t for t in x])
     try:
         with torch.no_grad(), unchanged(theirs := copy.deepcopy(module).double()):
-            expected = _first(theirs(x.double()))
-        return _difference(model.double(), x.double(), expected)
+            expected = dict(tensors(theirs(*exact)))
+        return _differences(model.double(), exact, expected)
     except Exception:
-        return float("inf")
+        return []
     finally:
         model.float()
 
 
 def _apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """The largest difference of two tensors, relative to the largest number."""
+    """The largest difference of two tensors, relative to the largest number; infinite if they have other shapes."""
+    if ours.shape != theirs.shape:
+        return float("inf")
+    ours, theirs = ours.double(), theirs.double()
     scale = theirs.abs().max().clamp_min(1e-30)
     return float(((ours - theirs).abs().max() / scale).item())
 
 
 def matched(ours: JoinGraph, graph: PlainGraph) -> dict[int, int]:
-    """For each step, the node of the compiled graph that computes it. Both are walked from the output to the input.
+    """For each step, the node of the compiled graph that computes it. Both are walked from the outputs to the inputs.
 
     Raises Refusal if the text does not describe the graph."""
     result: dict[int, int] = {}
-    stack = [(_operands(ours, ours.output[0])[0], graph.output)]
+    stack = [*zip(_operands(ours, ours.output[0]), graph.results(), strict=True)]
     while stack:
         node, number = stack.pop()
         if result.get(number) == node:
             continue
         payload, step = ours[node], graph.steps[number]
         operands = _operands(ours, node)
-        inputs: Sequence[int] = step.inputs
+        inputs: Sequence[int] = step.inputs if step.op != INPUT else ()
         if step.op in ASSOCIATIVE:  # a rule merges its joins, and a text may nest them
             operands = _flat(operands, lambda n: _operands(ours, n), lambda n, step=step: _join(ours[n], step))
             inputs = _flat(inputs, lambda n: graph.steps[n].inputs, lambda n, step=step: _alike(graph.steps[n], step))
@@ -204,7 +212,7 @@ def _alike(a: Step, b: Step) -> bool:
 def _agrees(payload: object, step: Step) -> bool:
     match payload:
         case Input():
-            return step.op == "input"
+            return step.op == INPUT and step.args.get("name", payload.name) == payload.name
         case Layer():
             ours = with_defaults(payload.spec.name, payload.args)
             return payload.spec.name == step.op and ours == {**step.args} and payload.out == step.out

@@ -50,7 +50,7 @@ def _scopes(graph: PlainGraph) -> dict[int, tuple[str, str]]:
     for number, step in enumerate(graph.steps):
         for scope in step.place.scopes:
             inside[scope.path, scope.cls] |= 1 << number
-    whole = (1 << len(graph.steps)) - 2
+    whole = (1 << len(graph.steps)) - 1 & ~graph.ends()
     result: dict[int, tuple[str, str]] = {}
     for (path, cls), covered in inside.items():
         if cls not in CONTAINERS and covered != whole and covered.bit_count() > 1:

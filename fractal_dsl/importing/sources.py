@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fractal_dsl.importing.plain import PlainGraph, Step
+from fractal_dsl.importing.plain import INPUTS, PlainGraph, Step
 from fractal_dsl.importing.regions import Regions
 
 _SOURCES = ("parameter", "distances", "window_mask")
 
 
 def attached(graph: PlainGraph) -> PlainGraph:
-    """Sources read the last step before all that they reach, so that they are branches of the join that reads them.
+    """Sources read the last step before all that they reach, so that they are branches of the join that reads them; if
+    there is none, the first of several inputs.
 
     ``attend(q, k, v, parameter >> …)`` is then a block of one input, wherever the source stood before."""
     apart = _apart(graph)
@@ -25,8 +26,9 @@ def attached(graph: PlainGraph) -> PlainGraph:
         for source in apart.intersection(step.inputs):
             top = tops.get(number, 0) if number in apart else regions.dominator[number]
             tops[source] = regions.common(tops[source], top) if source in tops else top
+    start = 1 if graph.steps[0].op == INPUTS else 0
     steps = [
-        Step(s.op, s.args, (tops.get(n, 0),), s.out, s.place, s.tensors) if s.op in _SOURCES else s
+        Step(s.op, s.args, (tops.get(n, 0) or start,), s.out, s.place, s.tensors) if s.op in _SOURCES else s
         for n, s in enumerate(graph.steps)
     ]
     return PlainGraph(tuple(steps), graph.output).live()

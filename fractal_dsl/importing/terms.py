@@ -188,6 +188,12 @@ def mentions_value(term: Term) -> bool:
     return isinstance(term, Value | Where) or any(mentions_value(inner) for inner in inside)
 
 
+def values_in(chain: Chain) -> set[str]:
+    """The names that are bound in a chain."""
+    steps = [step for inner in chains(chain) for step in inner.steps]
+    return {name for step in steps if isinstance(step, Where) for name in step.names}
+
+
 def chain_of(*steps: Term) -> Chain:
     """Terms in series, without chains inside the chain."""
     flat: list[Term] = []

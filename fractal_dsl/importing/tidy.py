@@ -53,7 +53,7 @@ def _sorted(page: Page) -> list[Decl]:
                 name = step.name if isinstance(step, Call) else step.rule if isinstance(step, Level) else ""
                 decl = by_name.pop(name, None)
                 if decl is not None:
-                    for body in Page("", page.input, page.output, Chain(()), [decl]).bodies():
+                    for body in Page("", (), (), Chain(()), [decl]).bodies():
                         add(body)
                     result.append(decl)
 

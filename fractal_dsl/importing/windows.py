@@ -106,7 +106,7 @@ class _Cosine:
             return scores
         args = {"image_size": (self.height, self.width), "window_size": self.window, "shift_size": self.shift}
         short = {key: v[0] if len({*v}) == 1 else v for key, v in args.items()}
-        mask = b.layer("window_mask", b.input, {}, **short)
+        mask = b.layer("window_mask", b.start, {}, **short)
         return b.join("sum", [scores, reshaped(b, mask, [prod(self.grid), 1, pixels, pixels])])
 
 
