@@ -67,12 +67,15 @@ def definitions(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
     return lines
 
 
+_BREAKS = re.compile(r"((?:(?<=[\d%)])|(?<=/s))  +|(?<=;) | (?=\())")
+
+
 def folded(text: str, width: int) -> list[str]:
     """A line as several of at most ``width`` columns, all but the first indented. It breaks between figures, which two
-    spaces separate, and behind semicolons; elsewhere only if it must. Long words, such as paths, are not broken."""
-    lines = [""]
-    for piece in re.split(r"  +|(?<=;) ", text):
-        gap = "" if not lines[-1].strip() else " " if lines[-1].endswith(";") else "  "
+    spaces separate, before parentheses and behind semicolons; elsewhere only if it must. Long words, such as paths, are
+    not broken."""
+    lines, parts = [""], ["", *_BREAKS.split(text)]
+    for gap, piece in zip(parts[::2], parts[1::2], strict=True):
         if display_width(lines[-1] + gap + piece) <= width:
             lines[-1] += gap + piece
             continue
