@@ -11,7 +11,7 @@ lacks. A text is returned only if both nets compute the same.
     naming ends   ends             names of inputs and outputs; what a module returns (returning)
     rewriting     rewriting        a plain graph -> one that is nested series and parallel parts
     decomposing   graph_to_term    a plain graph -> a term, by dominators
-    structuring   graph_to_page    a term -> a page: rules, layers, repetitions
+    structuring   graph_to_page    a term -> a page: shared blocks, rules, layers, repetitions
     writing       page_to_text     a page -> text
     comparing     same             weights copied, outputs compared
 """

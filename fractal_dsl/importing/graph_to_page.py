@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 from fractal_dsl.importing.grams import layers_of_grams
 from fractal_dsl.importing.graph_to_term import graph_to_term
 from fractal_dsl.importing.loops import fold_loops
-from fractal_dsl.importing.naming import Naming, free
-from fractal_dsl.importing.page import Page, Shared
+from fractal_dsl.importing.naming import Naming
+from fractal_dsl.importing.page import Page
 from fractal_dsl.importing.plain import PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rules import fold_rules
 from fractal_dsl.importing.scopes import layers_of_scopes
-from fractal_dsl.importing.terms import Bundle, Call, Chain, Merge, chains, values_in
+from fractal_dsl.importing.sharing import share_parts, shared_layers
+from fractal_dsl.importing.terms import Bundle, Chain, Merge, chains, values_in
 from fractal_dsl.importing.tidy import tidy
 from fractal_dsl.importing.valued import layers_of_values
 
 
 def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
     """The page of a net. Raises Refusal for a graph that the language cannot express."""
-    shared, decls = _shared(graph)
+    shared, decls = shared_layers(graph)
     naming = Naming(graph)
     closed = 0
     while True:
         body = graph_to_term(graph, shared, closed)
         inputs, outputs = tuple(graph.inputs()), tuple(graph.outputs())
         page = Page(net, inputs, outputs, body, [*decls], comment, {name for name, _ in inputs} | values_in(body))
+        share_parts(page, graph, shared, naming)
         fold_rules(page, naming)
         still = _open(page)
         if not still:
@@ -44,36 +44,12 @@ def graph_to_page(graph: PlainGraph, net: str, comment: str = "") -> Page:
     return page
 
 
-def _shared(graph: PlainGraph) -> tuple[dict[int, str], list[Shared]]:
-    """The steps that share their weights with others, by name, and their declarations. Raises Refusal if steps share a
-    part of their weights."""
-    users: dict[str, list[int]] = defaultdict(list)
-    for number, step in enumerate(graph.steps):
-        for name in step.tensors.values():
-            users[name].append(number)
-    names: dict[int, str] = {}
-    decls: list[Shared] = []
-    for group in users.values():
-        if len(group) < 2 or group[0] in names:
-            continue
-        first = graph.steps[group[0]]
-        for number in group[1:]:
-            step = graph.steps[number]
-            if (step.op, step.args, step.tensors) != (first.op, first.args, first.tensors):
-                raise Refusal("it shares some of its weights with another operation, not all of them", step.place)
-        name = free(f"shared_{first.op.rstrip('123d')}", [d.name for d in decls])
-        names |= dict.fromkeys(group, name)
-        decls.append(Shared(name, Chain((Call(first.op, tuple(first.args.items())),))))
-    return names, decls
-
-
 def _open(page: Page) -> int:
     """The bit set of the joins whose columns are open, because they are no level of a rule."""
     result = 0
-    for chain in chains(page.body):
-        for step in chain.steps:
-            bundled = isinstance(step, Merge) and any(_ends_open(branch) for branch in step.branches)
-            result |= step.nodes if bundled and isinstance(step, Merge) else 0
+    for step in [step for body in page.bodies() for chain in chains(body) for step in chain.steps]:
+        if isinstance(step, Merge) and any(_ends_open(branch) for branch in step.branches):
+            result |= step.nodes
     return result
 
 

@@ -93,14 +93,24 @@ class Naming:
 
     def around(self, covered: int) -> str:
         """The class of the innermost submodule around some steps, as a name; empty if it is the whole net."""
+        named = [s for s in self._scopes(covered) if s.cls not in CONTAINERS]
+        return of_class(named[-1].cls) if named else ""
+
+    def attribute(self, covered: int) -> str:
+        """The attribute of the innermost submodule around some steps, if it says what it is for, or else the class."""
+        scopes = self._scopes(covered)
+        word = scopes[-1].path.split("@")[0].rpartition(".")[2] if scopes else ""
+        return self.around(covered) if _PLAIN_WORDS.fullmatch(word) or not word.isidentifier() else of_class(word)
+
+    def _scopes(self, covered: int) -> list[Scope]:
+        """The submodules around some steps, outermost first."""
         scopes: list[Scope] | None = None
         while covered:
             number = (covered & -covered).bit_length() - 1
             here = self.graph.steps[number].place.scopes
             scopes = [*here] if scopes is None else [a for a, b in zip(scopes, here, strict=False) if a == b]
             covered &= covered - 1
-        named = [s for s in scopes or () if s.cls not in CONTAINERS]
-        return of_class(named[-1].cls) if named else ""
+        return scopes or []
 
     def words(self, covered: int, around: str) -> set[str]:
         """The names of the submodules right inside a module that have some steps, if they say what they are for."""

@@ -10,7 +10,7 @@ from typing import Any
 from fractal_dsl.importing.declaring import parameters
 from fractal_dsl.importing.generalise import generalise, key, renamed
 from fractal_dsl.importing.naming import Naming, free
-from fractal_dsl.importing.page import Page, Rule
+from fractal_dsl.importing.page import Page, Rule, Shared
 from fractal_dsl.importing.terms import (
     Arg,
     Bundle,
@@ -19,13 +19,11 @@ from fractal_dsl.importing.terms import (
     Level,
     Merge,
     Term,
-    Value,
     Var,
     chain_of,
-    chains,
+    free_values,
     mapped,
     nodes,
-    values_in,
 )
 
 _F = Call("F")
@@ -42,7 +40,7 @@ class _Folded:
 
 
 def fold_rules(page: Page, naming: Naming) -> None:
-    """Declare the rules of the net's joins, and call them in place of the joins."""
+    """Declare the rules of the joins in the net and in shared blocks, and call them in place of the joins."""
     merges: dict[int, tuple[Merge, _Folded]] = {}
 
     def search(chain: Chain) -> None:
@@ -53,13 +51,17 @@ def fold_rules(page: Page, naming: Naming) -> None:
             elif not isinstance(step, Call | Level):
                 mapped(step, lambda inner: (search(inner), inner)[1])
 
-    search(page.body)
+    for body in page.bodies():
+        search(body)
     groups: dict[Any, list[tuple[Merge, _Folded]]] = defaultdict(list)
     for merge, folded in merges.values():
         groups[merge.join, key(folded.base), tuple([key(c) for c in folded.columns])].append((merge, folded))
     calls: dict[int, Level] = {}
     for group in groups.values():
         calls |= _rule(page, naming, group)
+    for decl in page.decls:
+        if isinstance(decl, Shared):
+            decl.body = _replaced(decl.body, calls)
     page.body = _replaced(page.body, calls)
 
 
@@ -98,17 +100,10 @@ def _folded(merge: Merge) -> _Folded | None:
         for inner in _inner_joins(branches, merge.join):
             columns = tuple([_with_f(b, inner) for b in branches])
             below = _descended(inner, columns)
-            if below is not None and not any(map(_mentions_outside, (below[1], *columns))):
+            if below is not None and not any(map(free_values, (below[1], *columns))):
                 level, base = below
                 return _Folded(level + 1, base, columns, each)
     return None
-
-
-def _mentions_outside(chain: Chain) -> bool:
-    """Whether a chain mentions a value that is bound around it, which a case of a rule cannot see."""
-    steps = [step for inner in chains(chain) for step in inner.steps]
-    bound = values_in(chain)
-    return any(isinstance(step, Value) and step.name not in bound for step in steps)
 
 
 def _without_last(branches: tuple[Chain, ...]) -> list[tuple[tuple[Chain, ...], Chain]]:

@@ -9,7 +9,7 @@ from fractal_dsl.importing.cost import cost
 from fractal_dsl.importing.declaring import declared, replaced
 from fractal_dsl.importing.generalise import key
 from fractal_dsl.importing.naming import Naming, of_class
-from fractal_dsl.importing.page import Page
+from fractal_dsl.importing.page import Page, Shared
 from fractal_dsl.importing.plain import CONTAINERS, PlainGraph
 from fractal_dsl.importing.terms import Call, Chain, Term, children, mapped, mentions_value, nodes
 
@@ -63,6 +63,7 @@ def _spots(page: Page, scopes: dict[int, tuple[str, str]]) -> list[tuple[_Spot, 
     bits = 0
     for covered in scopes:
         bits |= covered
+    named = {id(decl.body) for decl in page.decls if isinstance(decl, Shared)}
 
     def search(chain: Chain) -> None:
         covered = [nodes(step) for step in chain.steps]
@@ -72,7 +73,7 @@ def _spots(page: Page, scopes: dict[int, tuple[str, str]]) -> list[tuple[_Spot, 
                 if covered[end] & ~bits or mentions_value(chain.steps[end]):
                     break
                 union |= covered[end]
-                if union in scopes:
+                if union in scopes and not (id(chain) in named and end - start + 1 == len(chain.steps)):
                     path, cls = scopes[union]
                     result.append((_Spot(chain, start, end + 1, path), cls))
                     break

@@ -194,6 +194,12 @@ def values_in(chain: Chain) -> set[str]:
     return {name for step in steps if isinstance(step, Where) for name in step.names}
 
 
+def free_values(chain: Chain) -> set[str]:
+    """The values that a chain mentions and does not bind."""
+    steps = [step for inner in chains(chain) for step in inner.steps]
+    return {step.name for step in steps if isinstance(step, Value)} - values_in(chain)
+
+
 def chain_of(*steps: Term) -> Chain:
     """Terms in series, without chains inside the chain."""
     flat: list[Term] = []
