@@ -128,8 +128,6 @@ def exported(origin: Origin, names: list[str], runtimes: list[str], folder: Path
         exports = [Export(n, r, "float32", str(Path(place) / files[n, r].name)) for n, r in missing]
         job = Exports(
             source=str(origin.folder),
-            weights="best",
-            recalibrated=None,
             max_layers=MAX_LAYERS,
             allow_python=False,
             batch=1,

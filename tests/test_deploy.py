@@ -34,7 +34,7 @@ from fractal_dsl.deploy.origin import open_origin
 from fractal_dsl.deploy.runtimes import load_exported
 from fractal_dsl.deploy.samples import Expected, difference
 from fractal_dsl.deploy.shelf import Shelf
-from fractal_dsl.deploy.work import Export, Exports
+from fractal_dsl.deploy.work import Export, Exported, Exports
 from fractal_dsl.evaluation.evaluate import evaluate
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_file, compile_text
@@ -219,6 +219,9 @@ def test_missing_runtimes_are_skipped_by_name(run: Path, tmp_path: Path, monkeyp
         (["--columns", "7"], "there is no column 7"),
         (["--budget-ms", "nan"], "'--budget-ms'"),
         (["--batch", "0"], "must be at least 1, found 0"),
+        (["--to", "pt2", "--int8"], "--int8 quantizes nets for onnx only: add it to --to"),
+        (["--to", "hub", "--int8"], "--to hub alone exports nothing"),
+        (["--to", "hub", "--budget-ms", "1"], "--to hub alone exports nothing"),
     ],
 )
 def test_wrong_options(run: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -255,13 +258,81 @@ def dying(how: str) -> Any:
     )
 
 
+class Asked:
+    """Stands in for the process that exports. It keeps the job and the net of its source, and exports nothing."""
+
+    def __init__(self, job: Exports, work: Path) -> None:
+        self.job = job
+        self.net = open_origin(Path(job.source), "best", 10_000, False).model
+
+    def __iter__(self) -> Any:
+        return iter([(export, Exported(error="not now")) for export in self.job.exports])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
+    """The jobs of deployments, which export nothing."""
+    jobs: list[Asked] = []
+
+    def exporter(job: Exports, work: Path) -> Asked:
+        jobs.append(Asked(job, work))
+        return jobs[-1]
+
+    monkeypatch.setattr(deployment, "Exporter", exporter)
+    return jobs
+
+
+def test_a_run_that_trains_on_is_deployed_as_it_was_opened(
+    run: Path, tmp_path: Path, asked: list[Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    read = deployment.samples_of
+
+    def late(origin: Any, *rest: Any, **options: Any) -> Any:
+        (folder / "best.safetensors").unlink()  # as an epoch replaces it
+        return read(origin, *rest, **options)
+
+    monkeypatch.setattr(deployment, "samples_of", late)
+    deploy(folder, tmp_path / "shelf", Options(targets=("pt2",)))
+    x = torch.rand(4, 1, 8, 8) * 16
+    own = open_origin(run, "best", 10_000, False).model
+    assert torch.equal(asked[0].net(x), own(x))
+    for k in (1, 2):
+        assert torch.equal(asked[0].net.run(x, own.column_plan(k)), own.run(x, own.column_plan(k)))
+
+
+def test_an_anytime_net_of_other_columns_is_made_again(
+    run: Path, shelf: Path, tmp_path: Path, asked: list[Asked]
+) -> None:
+    folder = shutil.copytree(shelf, tmp_path / "shelf", symlinks=True)
+    deploy(run, folder, Options(targets=("onnx",)))
+    assert not asked
+    deploy(run, folder, Options(targets=("onnx",), columns=(2,)))
+    assert [(e.net, e.target) for e in asked[0].job.exports] == [("anytime", "onnx")] and asked[0].job.columns == (2,)
+
+
+def test_an_anytime_net_asks_the_chosen_columns(tmp_path: Path) -> None:
+    """It has neither the answer nor the weights of another column."""
+    model = build(compile_text(TINY.replace("F[2]", "F[3]")), seed=2).eval()
+    planned = Anytime(model, [1, 3])
+    assert [increment.column for increment in planned.increments] == [1, 3, None]
+    assert len(Anytime(model).increments) == 4
+    save_onnx(anytime_onnx(model, [1]), tmp_path / "net.onnx")
+    run = load_exported("onnx", str(tmp_path / "net.onnx"), ["column1", "whole"], 1)
+    x = torch.randn(1, 1, 8, 8)
+    for confidence, plan, number in ((0.0, model.column_plan(1), 0), (1.0, model.full_plan(), 1)):
+        (y,), answer = run((x.numpy(),), confidence)
+        assert answer == number
+        np.testing.assert_allclose(y, model.run(x, plan).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("how", "said"), [("signal", "crashed (SIGSEGV)"), ("error", "failed: no room")])
 def test_a_crash_is_a_message_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
 ) -> None:
     monkeypatch.setattr(children, "_process", dying(how))
     exports = [Export(str(i), "onnx", "float32", str(tmp_path / str(i))) for i in range(2)]
-    job = Exports("run", "best", 10, False, 1, 1, None, exports)
+    job = Exports("run", 10, False, 1, 1, None, exports)
     done = list(children.Exporter(job, tmp_path))
     assert [export.net for export, _ in done] == ["0", "1"]
     assert all(result.error == f"the export {said}" for _, result in done)

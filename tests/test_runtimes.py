@@ -62,7 +62,7 @@ def test_one_thread_takes_no_more_cpu_time_than_wall_time(net: Path, target: str
         pytest.skip(reason)
     file = net.parent / f"whole{targets.TARGETS[target].suffix}"
     exports = [Export("whole", target, "float32", str(file))]
-    job = Exports(str(net), "best", MAX_LAYERS, False, 8, 1, None, exports)
+    job = Exports(str(net), MAX_LAYERS, False, 8, 1, None, exports)
     ((_, done),) = Exporter(job, net.parent)
     assert done.error is None
     assert probed(target, file, 1)[0] < 1.1

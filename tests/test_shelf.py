@@ -95,6 +95,14 @@ def test_without_comparable_rows_the_reason_is_said(tmp_path: Path) -> None:
         shelf(tmp_path, row(), batch=32).link_best(1)
 
 
+def test_an_anytime_net_of_some_columns_says_which(tmp_path: Path) -> None:
+    every = ["column1", "column2", "whole"]
+    some = row("anytime", "onnx", confidence=0.9, answers=every[1:])
+    made = shelf(tmp_path, some, row("anytime", "pt2", confidence=0.9, answers=every))
+    assert [made.note(one) for one in made.rows] == ["asks column2, whole", ""]
+    assert Shelf.read(tmp_path).rows == made.rows
+
+
 @pytest.mark.parametrize(("ms", "noted"), [(0.5, False), (1.5, True)])
 def test_a_slow_int8_net_is_noted(tmp_path: Path, ms: float, noted: bool) -> None:
     made = shelf(tmp_path, row(), row(precision="int8", ms=ms, agreement=1.0))

@@ -18,6 +18,7 @@ from fractal_dsl.deploy.targets import TARGETS  # noqa: TID253  (it does not imp
 
 if TYPE_CHECKING:
     from fractal_dsl.deploy.deploy import Options
+    from fractal_dsl.deploy.origin import Origin
     from fractal_dsl.deploy.shelf import Shelf
 
 _HUB = "hub"
@@ -71,9 +72,8 @@ def deploy(
 
     place = output or place_beside(str(run), "-shelf", "the shelf")
     targets = _targets(to, push)
-    exports = tuple([name for name in targets if name != _HUB])
     options = runtime.Options(
-        exports,
+        tuple([name for name in targets if name != _HUB]),
         int8=int8,
         columns=_columns(columns),
         batch=batch,
@@ -85,7 +85,8 @@ def deploy(
         allow_python=allow_python,
     )
     if targets == (_HUB,):
-        _repository(run, place, options, push)
+        _refuse_exports_alone(int8=int8, budget_ms=budget_ms)
+        _repository(runtime.opened(run, options, lambda text: say(text, error=True)), place, push)
     else:
         _shelve(run, place, options, targets, budget_ms, push)
 
@@ -111,7 +112,7 @@ def _shelve(
         except UserError as error:
             problems.append(str(error))
     if _HUB in targets:
-        _repository(run, place, options, push)
+        _repository(done.origin, place, push)
     if problems:
         raise UserError("; ".join(problems))
 
@@ -124,17 +125,22 @@ def _report(shelf: Shelf, place: Path) -> None:
     say(f"{one_line(str(place / 'shelf.html'))}: the table, and accuracy against latency")
 
 
-def _repository(run: Path, place: Path, options: Options, push: str | None) -> None:
+def _repository(origin: Origin, place: Path, push: str | None) -> None:
     """Write the whole net as a repository for the Hub, with the table of the shelf, and upload it as ``push``."""
-    from fractal_dsl.deploy import deploy as runtime
     from fractal_dsl.deploy import hub
     from fractal_dsl.deploy.opening import shelf_at
 
-    origin = runtime.opened(run, options, lambda text: say(text, error=True))
     hub.write_hub(origin, shelf_at(place, origin), place / _HUB)
     say(f"{one_line(str(place / _HUB))}: a repository for the Hugging Face Hub and torch.hub")
     if push is not None:
         say(hub.push(place / _HUB, push))
+
+
+def _refuse_exports_alone(*, int8: bool, budget_ms: float | None) -> None:
+    """Raise BadParameter for options about exports, where there are none."""
+    for name, given in (("--int8", int8), ("--budget-ms", budget_ms is not None)):
+        if given:
+            raise typer.BadParameter(f"--to {_HUB} alone exports nothing: add a format to --to", param_hint=name)
 
 
 def _targets(text: str, push: str | None) -> tuple[str, ...]:

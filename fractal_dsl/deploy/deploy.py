@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import safetensors.torch as st
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.files import remove_temporaries, room_note, writing_into
@@ -18,7 +17,7 @@ from fractal_dsl.base.texts import counted, duration
 from fractal_dsl.compiled import MAX_LAYERS
 from fractal_dsl.deploy.children import Exporter, measured_in_runtime
 from fractal_dsl.deploy.measure import Job, RuntimeFigures, outputs_in
-from fractal_dsl.deploy.nets import ANYTIME, classifies, net_names
+from fractal_dsl.deploy.nets import ANYTIME, answers_of, classifies, net_names
 from fractal_dsl.deploy.opening import begun
 from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.deploy.page import write_shelf_page
@@ -30,7 +29,7 @@ from fractal_dsl.deploy.work import Export, Exported, Exports
 from fractal_dsl.evaluation.evaluate import choose_device, to_stderr
 from fractal_dsl.evaluation.run import Weights
 from fractal_dsl.graph.graph import Layer
-from fractal_dsl.runtime.fit import tensors_of
+from fractal_dsl.runtime.artifact import save_artifact
 
 TOLERANCE = 1e-4
 """The largest difference of a verified float file, relative to the largest output of the input."""
@@ -57,9 +56,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Deployed:
-    """The shelf, the formats that were skipped with the reason, and what went wrong, by net and format."""
+    """The shelf, what it is of, the skipped formats with the reason, and what went wrong, by net and format."""
 
     shelf: Shelf
+    origin: Origin
     skipped: dict[str, str] = field(default_factory=dict[str, str])
     failures: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -83,6 +83,9 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     targets = [TARGETS[name] for name in options.targets if name not in skipped]
     if not targets:
         raise UserError(f"nothing can be deployed: {'; '.join(skipped.values())}")
+    quantizing = [target.name for target in TARGETS.values() if target.int8]
+    if options.int8 and not {*quantizing} & {*options.targets}:
+        raise UserError(f"--int8 quantizes nets for {' and '.join(quantizing)} only: add it to --to, or omit --int8")
     samples = samples_of(origin, say, int8=options.int8, allow_python=options.allow_python)
     shelf = begun(folder, origin, batch=options.batch, threads=options.threads, confidence=options.confidence)
     lock = Lock(folder / LOCK)
@@ -101,12 +104,14 @@ def deploy(source: Path, folder: Path, options: Options, say: Callable[[str], ob
     finally:
         if lock is not None:
             lock.release()
-    return Deployed(shelf, skipped, failures)
+    return Deployed(shelf, origin, skipped, failures)
 
 
 def opened(source: Path, options: Options, say: Callable[[str], object]) -> Origin:
     """What is deployed, with re-estimated batch-norm statistics on request. Raises UserError as ``deploy`` does."""
     origin = open_origin(source, options.weights, options.max_layers, options.allow_python)
+    if origin.running:
+        say(f"note: {source} is still training, or was killed: these are its {options.weights} weights so far")
     if not options.recalibrate:
         return origin
     place = choose_device("cpu")
@@ -144,6 +149,7 @@ class _Deployment:
         self.origin, self.shelf, self.samples, self.options, self.say = origin, shelf, samples, options, say
         self.failures: dict[str, str] = {}
         self.answers: dict[str, Expected] = {}
+        self.asked = answers_of(origin.model.join_graph, options.columns)
         self.layers = sum(isinstance(node, Layer) for _, node in origin.model.join_graph.items())
 
     def run(self, names: Sequence[str], targets: Sequence[Target]) -> dict[str, str]:
@@ -180,10 +186,12 @@ class _Deployment:
             return False
         options = self.options
         now = min(options.batch, row.largest or options.batch), options.threads
+        if entry.net == ANYTIME and (row.answers or self.shelf.manifest.answers) != self.asked:
+            return False
         return (row.batch, row.threads) == now and row.confidence in (None, options.confidence)
 
     def _estimate(self, entry: _Entry) -> float:
-        several = len(self.shelf.manifest.answers) if entry.net == ANYTIME else 1
+        several = len(self.asked) if entry.net == ANYTIME else 1
         return several * entry.target.seconds(self.layers) + _MEASURING
 
     def _write_inputs(self, work: Path) -> None:
@@ -205,24 +213,21 @@ class _Deployment:
             exports.append(Export(entry.net, entry.target.name, entry.precision, file))
         calibration = self._files(work, "training") if self.samples.training is not None else None
         return Exports(
-            str(self.origin.folder),
-            options.weights,
+            self._copied(work),
             options.max_layers,
             options.allow_python,
             options.batch,
             options.threads,
             calibration,
             exports,
-            self._recalibrated(work),
+            self.options.columns,
         )
 
-    def _recalibrated(self, work: Path) -> str | None:
-        """A file with the weights to export, if their statistics are not those of the source."""
-        if not self.options.recalibrate:
-            return None
-        file = work / "recalibrated.safetensors"
-        file.write_bytes(st.save({name: value.contiguous() for name, value in tensors_of(self.origin.model).items()}))
-        return str(file)
+    def _copied(self, work: Path) -> str:
+        """A copy of the net for the process that exports it: a run may be training, and replace its weights."""
+        origin, folder = self.origin, work / "net"
+        save_artifact(origin.compiled, origin.model, folder, facts=origin.facts)
+        return str(folder)
 
     def _settle(self, entry: _Entry, export: tuple[Export, Exported], work: Path) -> None:
         """Check and measure an exported file, and put it on the shelf."""
@@ -251,7 +256,7 @@ class _Deployment:
         return Job(
             entry.target.name,
             str(file),
-            self.shelf.manifest.answers if entry.net == ANYTIME else [],
+            self.asked if entry.net == ANYTIME else [],
             options.threads,
             min(options.batch, exported.largest or options.batch),
             options.confidence,
@@ -264,7 +269,7 @@ class _Deployment:
         count = len(self.origin.model.outputs)
         outputs, answers = outputs_in(work, "checks", count)
         tested, _ = outputs_in(work, "tests", count)
-        right = self.answers.get(entry.net) or expected(self.origin.model, entry.net, self.samples.checks)
+        right = self.answers.get(entry.net) or self._expected(entry)
         self.answers[entry.net] = right
         confidence = self.options.confidence
         apart = difference(outputs, answers, right, confidence)
@@ -302,4 +307,8 @@ class _Deployment:
             layout=exported.layout,
             largest=exported.largest,
             sha256=digest(self.shelf.folder, names),
+            answers=self.asked if entry.net == ANYTIME else [],
         )
+
+    def _expected(self, entry: _Entry) -> Expected:
+        return expected(self.origin.model, entry.net, self.samples.checks, self.options.columns)

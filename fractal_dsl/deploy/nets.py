@@ -44,14 +44,14 @@ def net_names(graph: JoinGraph, columns: Sequence[int] | None, *, confident: boo
         if not graph.columns:
             raise UserError(f"net {graph.net} has no columns, because none of its rules has a join: omit --columns")
         graph.check_column(k)
-    chosen = range(1, len(graph.columns) + 1) if columns is None else sorted({*columns})
-    names = [f"column{k}" for k in chosen] + [WHOLE_NET]
+    names = answers_of(graph, columns)
     return names + [ANYTIME] * (confident and len(names) > 1)
 
 
-def answers_of(graph: JoinGraph) -> list[str]:
-    """The nets that an anytime net asks in order: every column, from shallow to deep, and the whole net."""
-    return [f"column{k}" for k in range(1, len(graph.columns) + 1)] + [WHOLE_NET]
+def answers_of(graph: JoinGraph, columns: Sequence[int] | None = None) -> list[str]:
+    """The nets that an anytime net asks in order: these columns, by default all, shallow to deep, and the whole net."""
+    chosen = range(1, len(graph.columns) + 1) if columns is None else sorted({*columns})
+    return [f"column{k}" for k in chosen] + [WHOLE_NET]
 
 
 def plain_net(model: FractalModule, name: str, *, fold: bool = True) -> FractalModule:

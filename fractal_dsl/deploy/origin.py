@@ -26,8 +26,8 @@ from fractal_dsl.stored.spec import Stored, open_stored
 class Origin:
     """What networks are deployed from: a run, or a compiled network.
 
-    ``model`` takes raw inputs if ``raw``. ``trained`` is the data record of a run. ``facts`` are entries about the data
-    in the manifest.
+    ``model`` takes raw inputs if ``raw``. ``trained`` is the data record of a run, and ``running`` says that it had not
+    ended when it was opened. ``facts`` are entries about the data in the manifest.
     """
 
     folder: Path
@@ -37,6 +37,7 @@ class Origin:
     raw: bool
     trained: DataRecord | None
     facts: dict[str, Any]
+    running: bool = False
 
 
 def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: bool) -> Origin:
@@ -47,7 +48,7 @@ def open_origin(folder: Path, weights: Weights, max_layers: int, allow_python: b
     data, model = run.data(), run.load(weights)
     raw = on_raw_data(model, *_moments(data, model))
     facts = data_facts(data, model) | {"trained": {"run": folder.resolve().name, "weights": weights}}
-    return Origin(folder, run.compiled, run.config, raw, True, data, facts)
+    return Origin(folder, run.compiled, run.config, raw, True, data, facts, run.manifest.status == "running")
 
 
 Moments = dict[str, ChannelMoments]

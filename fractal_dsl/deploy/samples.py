@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -146,12 +146,12 @@ class Expected:
     confidences: Array
 
 
-def expected(model: FractalModule, name: str, checks: Arrays) -> Expected:
-    """The module's own answers to raw inputs, unfolded."""
+def expected(model: FractalModule, name: str, checks: Arrays, columns: Sequence[int] | None = None) -> Expected:
+    """The module's own answers to raw inputs, unfolded. ``columns`` are those that the anytime net asks."""
     x = one_or_several([torch.from_numpy(one) for one in checks])
     with torch.no_grad():
         if name == ANYTIME:
-            outputs = [answer.logits for answer in Anytime(model)(x)]
+            outputs = [answer.logits for answer in Anytime(model, columns)(x)]
         else:
             outputs = [model.run(x, plan_of(model, name))]
     together = tensors_in(merged(outputs, torch.stack))

@@ -40,7 +40,8 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
     ``agreement`` the share of equal answers. ``score`` is the figure of the task, such as the accuracy, in the runtime.
     ``ms`` (median), ``ms_p95`` and ``ms_mean`` (over inputs, of each input's median) are for a batch of ``batch``,
     after ``warmup`` runs. ``memory`` is the largest memory of the process meanwhile, in bytes. ``seconds`` is the time
-    of the export. ``largest`` is the largest batch, None for any.
+    of the export. ``largest`` is the largest batch, None for any. ``answers`` are the nets in an anytime file, in
+    order.
     """
 
     net: str
@@ -66,6 +67,7 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
     layout: str
     largest: int | None
     sha256: str
+    answers: list[str] = []
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -79,8 +81,9 @@ class ShelfRow(Struct, frozen=True, kw_only=True):
 
 
 class ShelfManifest(Struct, frozen=True, kw_only=True):
-    """``manifest.json``. ``weights_sha256`` tells whether rows are of the same net. ``answers`` are the nets in an
-    anytime file, in order. ``batch``, ``threads`` and ``confidence`` are those of the latest measurements.
+    """``manifest.json``. ``weights_sha256`` tells whether rows are of the same net. ``answers`` are every
+    column, from the shallowest, and the whole net. ``batch``, ``threads`` and ``confidence`` are those of the latest
+    measurements.
     ``images`` counts the examples by use. ``takes`` and ``gives`` are the inputs and outputs of each file by name, and
     ``vocabularies`` counts the tokens that the net knows of each input. For several of them, ``by_input`` and
     ``by_output`` describe the data of each, and ``inputs``, ``classes`` and so on those of the first."""
@@ -178,7 +181,7 @@ class Shelf:
         plain = self.row(row.net, row.target, "float32")
         if row.precision == "int8" and plain and plain.verified and self.comparable(plain) and row.ms >= plain.ms:
             return "int8 is slower than float32 here"
-        return ""
+        return f"asks {', '.join(row.answers)}" if row.answers not in ([], m.answers) else ""
 
     def comparable(self, row: ShelfRow) -> bool:
         """Whether a row was measured as the latest ones were: with the same batch, threads and confidence."""

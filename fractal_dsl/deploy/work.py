@@ -21,7 +21,6 @@ from msgspec import Struct
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.deploy.nets import ANYTIME, answers_of, ends_of, plain_net
 from fractal_dsl.deploy.origin import Origin, open_origin
-from fractal_dsl.runtime.artifact import load_weights
 
 
 class Export(Struct, frozen=True):
@@ -34,20 +33,19 @@ class Export(Struct, frozen=True):
 
 
 class Exports(Struct, frozen=True):
-    """What to export, from the weights of a run or of a compiled network, or else from the file ``recalibrated``.
+    """What to export of a compiled network, or of the best weights of a run, ``source``.
 
-    ``calibration`` are .npy files of training inputs, one for each input of the net.
+    ``calibration`` are .npy files of training inputs, one for each input of the net. An anytime net asks ``columns``.
     """
 
     source: str
-    weights: str
     max_layers: int
     allow_python: bool
     batch: int
     threads: int
     calibration: list[str] | None
     exports: list[Export]
-    recalibrated: str | None = None
+    columns: tuple[int, ...] | None = None
 
 
 class Exported(Struct, frozen=True):
@@ -65,9 +63,7 @@ def main(path: Path) -> None:
     os.dup2(2, 1)
     job = msgspec.json.decode(path.read_bytes(), type=Exports)
     torch.set_num_threads(job.threads)
-    origin = open_origin(Path(job.source), _weights(job), job.max_layers, job.allow_python)
-    if job.recalibrated is not None:
-        load_weights(origin.model, [Path(job.recalibrated)])
+    origin = open_origin(Path(job.source), "best", job.max_layers, job.allow_python)
     for export in job.exports:
         start = perf_counter()
         try:
@@ -83,10 +79,6 @@ def main(path: Path) -> None:
         answer.flush()
         if not sys.stdin.readline():
             return
-
-
-def _weights(job: Exports) -> Any:
-    return job.weights
 
 
 def _first_line(error: Exception) -> str:
@@ -119,7 +111,7 @@ def _nets(
     """The net under the name ``alone``, or those of an anytime file by their names, in the faster memory layout."""
     from fractal_dsl.deploy.export.program import channels_last, fastest_layout
 
-    names = answers_of(origin.model.join_graph) if export.net == ANYTIME else [export.net]
+    names = answers_of(origin.model.join_graph, job.columns) if export.net == ANYTIME else [export.net]
     nets: dict[str, Any] = {name: plain_net(origin.model, name) for name in names}
     layout = "contiguous"
     if measure:
@@ -136,7 +128,7 @@ def _by_onnx(origin: Origin, export: Export, job: Exports, path: Path) -> str:
 
     model, layout, ends = origin.model, CHOSEN, ends_of(origin.model)
     if export.net == ANYTIME:
-        proto = anytime_onnx(model)
+        proto = anytime_onnx(model, job.columns)
     elif (export.target, export.precision) == ("onnx", "float32"):
         proto, layout = fastest_onnx(plain_net(model, export.net), ends, job.batch, job.threads)
     else:

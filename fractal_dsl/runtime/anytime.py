@@ -104,18 +104,23 @@ class _AnswerSchedule:
     alone: int
 
 
-_PLANNED: WeakKeyDictionary[FractalModule, tuple[Bound, tuple[Increment, ...]]] = WeakKeyDictionary()
-"""What each model's answers add to each other, and the modules that they call. A model is planned once."""
+_PLANNED: WeakKeyDictionary[FractalModule, tuple[Bound, dict[tuple[int, ...], tuple[Increment, ...]]]] = (
+    WeakKeyDictionary()
+)
+"""What each model's answers add to each other, by the columns, and the modules that they call. It is planned once."""
 
 
 class Anytime:
     """The answers of one model, as ``anytime`` gives them. They are planned again only if a module was replaced.
 
-    Raises UserError if the model itself has hooks: shared work belongs to no single call of the model.
+    ``columns`` are those to ask before the whole net, by default all. Raises UserError if the model itself has hooks:
+    shared work belongs to no single call of the model.
     """
 
-    def __init__(self, model: FractalModule) -> None:
+    def __init__(self, model: FractalModule, columns: Sequence[int] | None = None) -> None:
         self.model = model
+        every = range(1, len(model.join_graph.columns) + 1)
+        self.columns = tuple(every if columns is None else sorted({*columns}))
         self._inputs = {INPUT - i for i, _ in enumerate(model.inputs)}
         _ = self.increments
 
@@ -125,8 +130,10 @@ class Anytime:
         bound = self._present()
         known = _PLANNED.get(self.model)
         if known is None or known[0] is not bound:
-            known = _PLANNED[self.model] = bound, self._plan(bound)
-        return known[1]
+            known = _PLANNED[self.model] = bound, {}
+        if self.columns not in known[1]:
+            known[1][self.columns] = self._plan(bound)
+        return known[1][self.columns]
 
     def _present(self) -> Bound:
         if own_hooks(self.model):
@@ -134,8 +141,7 @@ class Anytime:
         return self.model.modules_now()
 
     def _plan(self, bound: Bound) -> tuple[Increment, ...]:
-        model = self.model
-        columns = range(1, len(model.join_graph.columns) + 1)
+        model, columns = self.model, self.columns
         plans: list[tuple[int | None, Plan]] = [(k, model.column_plan(k)) for k in columns]
         plans.append((None, model.full_plan()))
         if columns:

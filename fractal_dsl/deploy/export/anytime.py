@@ -42,9 +42,11 @@ class AnswerStep(nn.Module):
         return tuple([values[key] for key in self.gives])
 
 
-def steps_of(model: FractalModule) -> tuple[list[AnswerStep | None], list[tuple[int, ...]]]:
+def steps_of(
+    model: FractalModule, columns: Sequence[int] | None = None
+) -> tuple[list[AnswerStep | None], list[tuple[int, ...]]]:
     """The step of each answer, None if it adds nothing to those before it, and the keys of each answer's outputs."""
-    increments = Anytime(model).increments
+    increments = Anytime(model, columns).increments
     several = {inc.calls[-1].result: inc.calls[-1].operands for inc in increments if inc.calls}
     several = several if len(model.outputs) > 1 else {}  # the last call only puts several outputs together
     outputs = [several.get(inc.result, (inc.result,)) for inc in increments]
@@ -58,11 +60,11 @@ def steps_of(model: FractalModule) -> tuple[list[AnswerStep | None], list[tuple[
     return steps, outputs
 
 
-def anytime_onnx(model: FractalModule) -> Any:
-    """The answers of a net with columns as one ONNX ``ModelProto``."""
+def anytime_onnx(model: FractalModule, columns: Sequence[int] | None = None) -> Any:
+    """The answers of these columns, by default of all, and of the whole net as one ONNX ``ModelProto``."""
     ends = ends_of(model)
     names = {INPUT - i: name for i, name in enumerate(ends.inputs)}
-    steps, outputs = steps_of(model)
+    steps, outputs = steps_of(model, columns)
     weights = _Weights()
     parts = [weights.taken(proto, f"answer/{i}") for i, proto in enumerate(_protos(steps, ends, names))]
     results = [[_name(key, names) for key in keys] for keys in outputs]
