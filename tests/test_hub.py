@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,9 +17,14 @@ from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
 from fractal_dsl.config import parse_config
 from fractal_dsl.deploy import hub
+from fractal_dsl.deploy.extract import extract
 from fractal_dsl.deploy.hub import push, write_hub
 from fractal_dsl.deploy.origin import open_origin
+from fractal_dsl.runtime import build
+from fractal_dsl.runtime.artifact import save_artifact
 from tests.test_deploy import trained
+from tests.test_shelf import row
+from tests.test_shelf import shelf as shelf_of
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,43 @@ def test_the_card_says_which_settings_the_training_replaced(run: Path, repositor
     assert (
         "The training replaced settings of the spec: `epochs = 77`.\n" in (tmp_path / "hub" / "README.md").read_text()
     )
+
+
+def test_the_card_names_no_folder_of_the_machine(run: Path, tmp_path: Path) -> None:
+    origin = open_origin(run, "best", 1000, False)
+    data = {"name": "npz", "path": str(tmp_path / "digits.npz")}
+    write_hub(
+        replace(origin, config=parse_config({**origin.compiled.program.train, "dataset": data})), None, tmp_path / "h"
+    )
+    card = (tmp_path / "h" / "README.md").read_text()
+    assert "`dataset.path = digits.npz`" in card and str(tmp_path) not in card
+
+
+def test_the_card_of_a_compiled_network_says_whether_it_was_trained(run: Path, tmp_path: Path) -> None:
+    extract(run, None, tmp_path / "net")
+    compiled = open_origin(run, "best", 1000, False).compiled
+    save_artifact(compiled, build(compiled), tmp_path / "new")
+    cards: list[str] = []
+    for name in ("net", "new"):
+        write_hub(open_origin(tmp_path / name, "best", 1000, False), None, tmp_path / f"{name}-hub")
+        cards.append((tmp_path / f"{name}-hub" / "README.md").read_text())
+    assert "It was compiled and trained by" in cards[0] and "untrained" not in cards[0]
+    assert "* `input`: uint8 [1, 8, 8] from 0 to 16\n* `output`: classification. Classes: 0, 1, 2" in cards[0]
+    assert "It was compiled by" in cards[1] and "The weights are untrained." in cards[1]
+
+
+def test_the_card_says_how_its_figures_were_measured(run: Path, tmp_path: Path) -> None:
+    shelf = shelf_of(tmp_path / "shelf", row("whole", batch=4), row("anytime", batch=4, confidence=0.9), batch=4)
+    write_hub(open_origin(run, "best", 1000, False), shelf, tmp_path / "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "## Figures\n\nLatency: batches of 4, 1 thread, after 10 runs to warm up." in card
+    assert "stops at a confidence of 0.9.\n\n| net |" in card
+
+
+def test_the_docstring_of_the_source_loads_the_files_of_the_repository(repository: Path) -> None:
+    text = (repository / "model.py").read_text()
+    named = {*re.findall(r'"([a-z]+\.(?:json|safetensors))"', text)}
+    assert named == {"model.safetensors", "config.json"} and all((repository / name).is_file() for name in named)
 
 
 def test_other_folders_are_not_replaced(run: Path, repository: Path, tmp_path: Path) -> None:

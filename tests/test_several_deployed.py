@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from fractal_dsl.cli.app import app
 from fractal_dsl.deploy.deploy import Options, deploy
 from fractal_dsl.deploy.export.anytime import anytime_onnx
 from fractal_dsl.deploy.export.onnx import save_onnx
@@ -51,6 +53,19 @@ def aux_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def some_pairs(count: int) -> dict[str, np.ndarray]:
     arrays = pairs(count)
     return {name: arrays[f"x_train.{name}"] for name in ("left", "right")}
+
+
+def test_the_card_describes_each_input_and_output(pair_run: Path, tmp_path: Path) -> None:
+    write_hub(open_origin(pair_run, "best", 10_000, False), None, tmp_path / "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "normalises them, and answers in the unit of the targets" in card
+    assert "* `left`: float32 [1, 8, 8] from " in card and "* `right`: float32 [1, 8, 8] from " in card
+    assert "* `which`: classification. Classes: 0, 1, 2, 3.\n* `angle`: regression. Targets: float32 [1] from " in card
+
+
+def test_nothing_suggests_columns_that_a_net_does_not_have(pair_run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["compile", str(pair_run), "-o", str(tmp_path / "net")])
+    assert done.exit_code == 0 and "fractal-dsl deploy" in done.output and "extract" not in done.output
 
 
 def test_a_compiled_run_answers_raw_inputs_in_the_unit_of_the_targets(pair_run: Path, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import safetensors.torch as st
 
 from fractal_dsl.base.errors import UserError
@@ -23,10 +24,11 @@ from fractal_dsl.base.version import __version__
 from fractal_dsl.codegen.graph_to_source import class_name
 from fractal_dsl.config import parse_config
 from fractal_dsl.deploy.origin import Origin
-from fractal_dsl.deploy.page import shelf_table
+from fractal_dsl.deploy.page import conditions, shelf_table
 from fractal_dsl.deploy.shelf import Shelf
 from fractal_dsl.picture.dot_to_picture import drawn
 from fractal_dsl.picture.graph_to_dot import graph_to_dot
+from fractal_dsl.runs.data_record import Inputs, TargetRecord
 from fractal_dsl.runs.files import flattened
 from fractal_dsl.runtime.artifact import model_source
 from fractal_dsl.runtime.fit import tensors_of
@@ -55,7 +57,7 @@ def write_hub(origin: Origin, shelf: Shelf | None, folder: Path) -> None:
     state = {key: value.detach().contiguous() for key, value in tensors_of(model).items()}
     whole = {key: value for key, value in state.items() if "_column" not in key.rpartition(".")[2]}
     texts = {
-        "model.py": model_source(compiled, model.join_graph, facts=origin.facts),
+        "model.py": _with_our_files(model_source(compiled, model.join_graph, facts=origin.facts)),
         "config.json": json.dumps(_config(origin, name), indent=2) + "\n",
         "hub.py": _HUB.format(name=name),
         "hubconf.py": _HUBCONF.format(name=name),
@@ -66,6 +68,11 @@ def write_hub(origin: Origin, shelf: Shelf | None, folder: Path) -> None:
         for file, text in texts.items():
             (place / file).write_text(text, encoding="utf-8")
         (place / "model.safetensors").write_bytes(st.save(whole, {"format": "pt"}))
+
+
+def _with_our_files(source: str) -> str:
+    """``model.py``, whose docstring loads the files of a repository in place of those of a compiled network."""
+    return source.replace('"weights.safetensors"', '"model.safetensors"').replace('"manifest.json"', '"config.json"')
 
 
 def push(folder: Path, name: str) -> str:
@@ -136,7 +143,7 @@ tags: [fractal_dsl, fractalnet]
 
 # {net}
 
-{picture}{net} maps {input} to {output}. It was compiled and trained by fractal_dsl {version}.
+{picture}{net} maps {input} to {output}. It was compiled{trained} by fractal_dsl {version}.
 
 ## Use
 
@@ -156,7 +163,7 @@ With `huggingface_hub`, from this folder: `from hub import {name}Hub; net = {nam
 
 {table}## Spec
 
-```
+{given}```
 {spec}
 ```
 """
@@ -169,28 +176,61 @@ def _call(origin: Origin) -> str:
     outputs = [*model.outputs] if len(model.outputs) > 1 else ["y"]
     takes = "; ".join(f"{name}: [batch, {', '.join(map(str, one.shape))}]" for name, one in inputs.items())
     raw = ", raw values: the net normalises them" * origin.raw
+    records: Mapping[str, Any] = origin.facts.get("by_output") or {"": origin.facts}
+    targets: list[Any] = [one.get("targets") or {} for one in records.values()]
+    if any(one.get("mean") for one in targets):
+        raw += ", and answers in the unit of the targets"
     return f"{', '.join(outputs)} = net({', '.join(inputs)})  # {takes}{raw}"
 
 
 def _changed(origin: Origin) -> list[str]:
     """The settings of a run that are not those of its spec, such as ``epochs = 2``."""
     ours, spec = (
-        dict(flattened(config.model_dump(mode="json")))
+        {name: _shown(value) for name, value in flattened(config.model_dump(mode="json"))}
         for config in (origin.config, parse_config(origin.compiled.program.train))
     )
     return [f"`{name} = {value}`" for name, value in ours.items() if spec.get(name) not in (value, "auto")]
 
 
+def _shown(value: str) -> str:
+    """A setting, without the folders that lead to a file: a card is public."""
+    path = Path(value)
+    return path.name if path.is_absolute() or path.parts[:1] == ("..",) else value
+
+
+def _data(origin: Origin) -> str:
+    """What the net was trained on, with each input and output if there are several."""
+    facts, trained = origin.facts, origin.trained
+    if "trained" not in facts:
+        return "The weights are untrained."
+    counts = ", ".join(f"{count:,} {use}" for use, count in trained.examples.items()) if trained else ""
+    inputs: Mapping[str, Any] = facts.get("by_input") or {"input": facts}
+    outputs: Mapping[str, Any] = facts.get("by_output") or {"output": facts}
+    lines = [f"* `{name}`: {_inputs(one.get('inputs'))}" for name, one in inputs.items()]
+    lines += [f"* `{name}`: {one.get('task', 'trained')}.{_answers(one)}" for name, one in outputs.items()]
+    text = f"`{facts.get('dataset', 'unknown')}`" + f": {counts} examples" * bool(counts)
+    text += ".\n\n" + "\n".join(lines)
+    if changed := _changed(origin) if trained else []:
+        text += f"\n\nThe training replaced settings of the spec: {', '.join(changed)}."
+    return text
+
+
+def _inputs(record: Mapping[str, Any] | None) -> str:
+    return msgspec.convert(record, Inputs).text() if record else "unknown"
+
+
+def _answers(record: Mapping[str, Any]) -> str:
+    """The names of the classes, or what the targets are."""
+    classes: Sequence[str] = record.get("classes") or ()
+    if classes:
+        return f" Classes: {', '.join(classes[:50])}{', …' * (len(classes) > 50)}."
+    targets = record.get("targets")
+    return f" Targets: {msgspec.convert(targets, TargetRecord).text()}." if targets else ""
+
+
 def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
-    compiled, model, trained = origin.compiled, origin.model, origin.trained
-    data = "The weights are untrained."
-    if trained is not None:
-        counts = ", ".join(f"{count:,} {use}" for use, count in trained.examples.items())
-        data = f"`{trained.dataset}`: {counts} examples of {trained.inputs.text()}, for {trained.task}."
-        if trained.classes:
-            data += f" Classes: {', '.join(trained.classes[:50])}{', …' * (len(trained.classes) > 50)}."
-        if changed := _changed(origin):
-            data += f"\n\nThe training replaced settings of the spec: {', '.join(changed)}."
+    compiled, model = origin.compiled, origin.model
+    given = [f"`{name} = {value}`" for name, value in compiled.overrides.items()]
     rows: Sequence[tuple[str, ...]] = shelf_table(shelf) if shelf is not None and shelf.rows else []
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines[1:1] = ["|" + "---|" * len(rows[0])] if rows else []
@@ -202,7 +242,9 @@ def _card(origin: Origin, shelf: Shelf | None, name: str, picture: bool) -> str:
         version=__version__,
         name=name,
         call=_call(origin),
-        data=data,
-        table="## Figures\n\n" + "\n".join(lines) + "\n\n" if rows else "",
+        trained=" and trained" * ("trained" in origin.facts),
+        data=_data(origin),
+        table="\n".join(["## Figures", "", conditions(shelf), "", *lines, "", ""]) if shelf and rows else "",
+        given=f"With {', '.join(given)}:\n\n" if given else "",
         spec=next(iter(compiled.texts.values())).strip(),
     )

@@ -22,16 +22,7 @@ tr.front td:first-child { font-weight: 600 } tr.bad { color: #a00 }
 
 def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping[str, str]) -> None:
     """Write ``shelf.html``."""
-    m = shelf.manifest
-    rows = shelf.measured()
-    how = (
-        f"Latency: batches of {m.batch}, {counted(m.threads, 'thread')}, after {rows[0].warmup} runs to warm up. "
-        "Memory: the peak of the process during timing."
-        if rows
-        else ""
-    )
-    if any(row.confidence is not None for row in rows):
-        how += f" The anytime net stops at a confidence of {m.confidence:g}."
+    m, rows, how = shelf.manifest, shelf.measured(), conditions(shelf)
     parts = [
         f"<h1>{markup(m.net)}</h1>",
         f'<p class="note">{markup(m.source)}: {ends_text(m.takes)} to {ends_text(m.gives)}. {how}</p>',
@@ -41,6 +32,19 @@ def write_shelf_page(shelf: Shelf, failures: Mapping[str, str], skipped: Mapping
         _list("Skipped", skipped),
     ]
     write_part(shelf.folder, "shelf.html", page(f"{m.net}: deployed nets", parts, "72rem", _STYLE))
+
+
+def conditions(shelf: Shelf) -> str:
+    """How the rows that can be compared were measured, in sentences. Empty without such rows."""
+    m, rows = shelf.manifest, shelf.measured()
+    if not rows:
+        return ""
+    threads = counted(m.threads, "thread")
+    how = f"Latency: batches of {m.batch}, {threads}, after {rows[0].warmup} runs to warm up. "
+    how += "Memory: the peak of the process during timing."
+    if any(row.confidence is not None for row in rows):
+        how += f" The anytime net stops at a confidence of {m.confidence:g}."
+    return how
 
 
 def shelf_table(shelf: Shelf) -> list[tuple[str, ...]]:
@@ -117,7 +121,7 @@ class _Labels:
 
     def fits(self, x: float, y: float, text: str) -> bool:
         """Whether there is room for a text that begins at x on the line y. If so, it takes the place."""
-        end = x + 6.5 * len(text)
+        end = x + 6.5 * len(text) + 4
         free = all(end < start or x > stop or abs(y - line) > 12 for start, stop, line in self.taken)
         if free:
             self.taken.append((x, end, y))
