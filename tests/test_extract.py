@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.manifest import write_manifest
 from fractal_dsl.cli.app import app
 from fractal_dsl.deploy.extract import extract
+from fractal_dsl.deploy.origin import open_origin
 from fractal_dsl.evaluation.evaluate import choose_device, images_for
 from fractal_dsl.evaluation.run import Run
 from fractal_dsl.pipeline import compile_text
@@ -61,6 +64,23 @@ def raw_and_normalised(run: Path) -> tuple[torch.Tensor, torch.Tensor]:
     images = images_for(opened.load(), opened.compiled, opened.config, choose_device("cpu"), False)
     images = images.normalised_as(opened.data())
     return images.test.read(torch.arange(len(images.test)), 0, None)[0], images.batch(images.test, slice(None))[0]
+
+
+def test_the_manifest_has_the_settings_that_trained_the_weights(run: Path, tmp_path: Path) -> None:
+    """Training goes on with them. The weights of the folder take the place of those that the run began with."""
+    opened = Run.open(run)
+    settings = json.loads((run / "config.json").read_text())
+    given = shutil.copytree(run, tmp_path / "run")
+    changed = {**settings, "init_from": str(run), "epochs": settings["epochs"] + 7}
+    (given / "config.json").write_text(json.dumps(changed))
+    manifest = json.loads((given / "manifest.json").read_text())
+    write_manifest(given, {k: v for k, v in manifest.items() if k not in ("files", "sha256")}, manifest["files"])
+    extract(given, None, tmp_path / "net")
+    stored = open_origin(tmp_path / "net", "best", 1000, False)
+    assert stored.config == opened.config.model_copy(update={"epochs": settings["epochs"] + 7})
+    extract(tmp_path / "net", 1, tmp_path / "column")
+    train = [json.loads((tmp_path / name / "manifest.json").read_text())["train"] for name in ("net", "column")]
+    assert train[0] == train[1] and train[0]["epochs"] == settings["epochs"] + 7
 
 
 @pytest.mark.parametrize("k", [None, 1, 2, 3])

@@ -120,7 +120,7 @@ def _behind_training(compiled: Compiled, run: Path, place: Path, allow_python: b
     """A message with what was written of a run, and the next commands. Only the run has data to check nets with."""
     same = ("--recalibrate",) * recalibrate
     lines = [command_line(name, run, compiled, allow_python, *same) for name in ("eval", "deploy")]
-    if columns := compiled.summary.columns:
+    if len(columns := compiled.summary.columns) > 1:
         deepest = str(len(columns))
         more = ("--column", deepest, "-o", f"{place}-column{deepest}")
         lines.append(command_line("extract", place, compiled, allow_python, *more))

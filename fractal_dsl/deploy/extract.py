@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
-from fractal_dsl.deploy.origin import open_origin
+from fractal_dsl.deploy.origin import Origin, open_origin
 from fractal_dsl.deploy.recalibration import Recalibration, recalibrated
 from fractal_dsl.evaluation.evaluate import choose_device
 from fractal_dsl.evaluation.run import Weights
@@ -23,6 +24,16 @@ class Extraction:
     recalibration: Recalibration | None
     folded: int | None
     left: int | None
+
+
+def _settings(origin: Origin) -> dict[str, Any] | None:
+    """The settings that trained a run, so that training can go on with them; None for a compiled network.
+
+    The network's weights take the place of those that ``init_from`` named.
+    """
+    if origin.trained is None:
+        return None
+    return {name: value for name, value in origin.config.model_dump(mode="json").items() if name != "init_from"}
 
 
 def extract(
@@ -57,6 +68,6 @@ def extract(
     before = count_batchnorms(net)
     if fold:
         net = fuse(alone(net))
-    save_artifact(compiled, net, output, column, fused=fold, facts=origin.facts)
+    save_artifact(compiled, net, output, column, fused=fold, facts=origin.facts, settings=_settings(origin))
     left = count_batchnorms(net)
     return Extraction(compiled, recalibration, before - left if fold else None, left if fold else None)

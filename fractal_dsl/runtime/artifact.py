@@ -70,11 +70,13 @@ def save_artifact(
     *,
     fused: bool = False,
     facts: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network as a folder.
 
     ``column`` means that ``model`` is that column of the net, extracted. ``fused`` means that its batch norms are
-    folded. ``facts`` are further entries of the manifest. An earlier artifact in the folder is replaced; if the folder
+    folded. ``facts`` are further entries of the manifest. ``settings`` are those that trained it, by default those of
+    the spec. An earlier artifact in the folder is replaced; if the folder
     is a link, its target is written. Raises UserError for any other non-empty folder, and for a net whose modules no
     longer match its spec.
     """
@@ -103,7 +105,7 @@ def save_artifact(
             "spec": compiled.stored,
             "net": compiled.program.net,
             "params": dict(compiled.overrides),
-            "train": dict(compiled.program.train),
+            "train": dict(compiled.program.train if settings is None else settings),
             "column": column,
             "fused": fused,
             **_ends(model),

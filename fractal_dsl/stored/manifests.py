@@ -23,7 +23,8 @@ _FIRST_SPEC: Final = "spec.frac"
 class NetworkManifest(Manifest, frozen=True, kw_only=True):
     """The manifest of a compiled network. ``spec`` names the part that is the spec's main file.
 
-    ``train`` is the train block, whose paths start where the spec was compiled. ``trained`` says which weights a whole
+    ``train`` is the train block, whose paths start where the spec was compiled, or the settings of the run that the
+    weights come from. ``trained`` says which weights a whole
     net has. A network from a run has what the run recorded about its data: ``dataset``, ``classes``, ``inputs`` (type,
     shape and range of raw inputs), ``decoding`` (how image files become inputs, if they can) and ``normalisation``, by
     channel, and the ``task`` with its ``targets``. For several inputs or outputs, ``by_input`` and ``by_output``
