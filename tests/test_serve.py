@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.cli.app import app
+from fractal_dsl.deploy.deploy import Options, deploy
 from fractal_dsl.deploy.serving import server
 from fractal_dsl.deploy.serving.batching import Batcher, Busy
 from fractal_dsl.deploy.serving.metrics import Metrics
@@ -143,6 +144,26 @@ def test_only_the_wanted_outputs(client: Client, inputs: np.ndarray) -> None:
     assert [*outputs(client.post(INFER, json=body(inputs[:1], outputs=[{"name": "class"}])))] == ["class"]
 
 
+def test_each_output_decides_whether_it_is_binary(client: Client, inputs: np.ndarray) -> None:
+    plain = outputs(client.post(INFER, json=body(inputs[:2])))
+    wanted = [{"name": "class", "parameters": {"binary_data": True}}, {"name": "name"}]
+    for every, swapped in ((False, False), (True, True)):
+        chosen = [{"name": "class"}, {"name": "name", "parameters": {"binary_data": False}}] if swapped else wanted
+        parameters = {"binary_data_output": every}
+        reply = client.post(INFER, json=body(inputs[:2], outputs=chosen, parameters=parameters))
+        size = int(reply.headers[HEADER])
+        classes, names = json.loads(reply.content[:size])["outputs"]
+        assert "data" not in classes and np.frombuffer(reply.content[size:], "<i8").tolist() == plain["class"]
+        assert names["data"] == plain["name"] and "parameters" not in names
+
+
+def test_null_stands_for_what_may_be_left_out(client: Client, inputs: np.ndarray) -> None:
+    """Clients write it for fields that they do not set."""
+    given = body(inputs[:1], id=None, parameters=None, outputs=None)
+    given["inputs"][0]["parameters"] = None
+    assert outputs(client.post(INFER, json=given)) == outputs(client.post(INFER, json=body(inputs[:1], outputs=[])))
+
+
 GOOD = np.zeros((1, 1, 8, 8), np.uint8)
 WRONG: list[tuple[Any, str]] = [
     (b"{", "not JSON"),
@@ -191,6 +212,10 @@ def test_other_refusals(client: Client, inputs: np.ndarray) -> None:
     assert client.post("/v2/models/Other/infer", json=body(GOOD)).status_code == 404
     assert client.get(INFER).status_code == 405 and client.get("/nothing").status_code == 404
     assert client.post(INFER, content=b"x" * 100_001).status_code == 413
+    assert client.get("/v2/models/Tiny/versions/2").json() == {
+        "error": "there is nothing at /v2/models/Tiny/versions/2"
+    }
+    assert client.get(INFER).json() == {"error": f"GET is not possible at {INFER}"}
     for header in ("-1", "abc", "999999"):
         assert client.post(INFER, content=b"{}", headers={HEADER: header}).status_code == 400
 
@@ -281,6 +306,20 @@ def test_what_is_missing_is_named(run: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.undo()
     done = CliRunner().invoke(app, ["serve", str(tmp_path)])
     assert isinstance(done.exception, UserError)
+
+
+def test_a_file_that_was_altered_is_not_served_in_silence(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    deploy(run, folder, Options(targets=("onnx",), columns=(1,)), say=lambda line: None)
+    with (folder / "whole.onnx").open("ab") as file:
+        file.write(b"x")
+    said: list[str] = []
+    service = open_service(folder, 1, say=said.append)
+    assert [stage.name for stage in service.stages] == ["column1"]
+    assert said == [
+        "note: whole.onnx is missing or was altered, and is not served: deploy again to replace it",
+        "note: no file of the whole net can be served: column1 answers in its place",
+    ]
 
 
 def free_port() -> int:

@@ -142,7 +142,8 @@ class Batcher:
 
 def softmax(y: Array) -> Array:
     """The softmax over the last axis."""
-    e = np.exp(y - y.max(-1, keepdims=True))
+    with np.errstate(over="ignore"):  # a difference beyond float32 is minus infinity, whose exponential is 0
+        e = np.exp(y - y.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,14 +35,13 @@ _TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Request:
-    """A parsed request: its inputs [n, …], and how to answer."""
+    """A parsed request: its inputs [n, …], and how to answer. ``outputs`` tells which wanted tensors are binary."""
 
     id: str | None
     inputs: Arrays
     budget: float | None
     confidence: float | None
-    binary: bool
-    outputs: tuple[str, ...] | None
+    outputs: Mapping[str, bool]
 
 
 def parse_request(body: bytes, header: str | None, service: Service, most: int) -> Request:
@@ -66,14 +65,14 @@ def parse_request(body: bytes, header: str | None, service: Service, most: int) 
         raise UserError("this net has no classes, and so no confidence")
     if confidence is not None and confidence > 1:
         raise UserError("`confidence` must be from 0 to 1")
-    binary, names = _outputs(given, parameters)
     known = [one["name"] for one in output_types(service)]
-    if unknown := next((name for name in names or () if name not in known), None):
+    wanted = _outputs(given, parameters, known)
+    if unknown := next((name for name in wanted if name not in known), None):
         raise UserError(f"there is no output {unknown!r}: the outputs are {', '.join(known)}")
     id = given.get("id")
     if id is not None and not isinstance(id, str):
         raise UserError("`id` must be a string")
-    return Request(id, inputs, budget, confidence, binary, names)
+    return Request(id, inputs, budget, confidence, wanted)
 
 
 def response(request: Request, answered: Answered, service: Service) -> tuple[bytes, dict[str, str]]:
@@ -87,14 +86,14 @@ def response(request: Request, answered: Answered, service: Service) -> tuple[by
             tensors[f"{prefix}probability"] = softmax(output).max(1).astype("<f4")
             tensors[f"{prefix}name"] = [classes[i] for i in best]
     tensors[NET] = answered.nets
-    chosen = tensors if request.outputs is None else {n: t for n, t in tensors.items() if n in request.outputs}
+    chosen = {name: tensors[name] for name in request.outputs}
     outputs: list[dict[str, Any]] = []
     tail = b""
     for name, tensor in chosen.items():
         shape = [len(tensor)] if isinstance(tensor, list) else list(tensor.shape)
         kind = "BYTES" if isinstance(tensor, list) else "INT64" if tensor.dtype.kind == "i" else "FP32"
         described: dict[str, Any] = {"name": name, "shape": shape, "datatype": kind}
-        if request.binary:
+        if request.outputs[name]:
             raw = _packed(tensor) if isinstance(tensor, list) else tensor.tobytes()
             described["parameters"] = {"binary_data_size": len(raw)}
             tail += raw
@@ -105,7 +104,7 @@ def response(request: Request, answered: Answered, service: Service) -> tuple[by
     if request.id is not None:
         head["id"] = request.id
     text = json.dumps(head).encode()
-    if not request.binary:
+    if not any(request.outputs.values()):
         return text, {"content-type": "application/json"}
     return text + tail, {"content-type": "application/octet-stream", HEADER: str(len(text))}
 
@@ -193,21 +192,23 @@ def _numbers(data: object, kind: str) -> Array:
         return np.array(data, kind)
 
 
-def _outputs(given: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[bool, tuple[str, ...] | None]:
-    """Whether the answer is binary, and the names of the outputs that are wanted (None: all)."""
+def _outputs(given: Mapping[str, Any], parameters: Mapping[str, Any], every: Sequence[str]) -> dict[str, bool]:
+    """The names of the outputs that are wanted, by default all, and which are binary. An output's own ``binary_data``
+    decides before the request's ``binary_data_output``."""
     wanted = given.get("outputs")
     binary = parameters.get("binary_data_output") is True
-    if wanted is None:
-        return binary, None
+    if wanted is None or wanted == []:
+        return dict.fromkeys(every, binary)
     if not isinstance(wanted, list) or not all(isinstance(o, dict) for o in cast(list[Any], wanted)):
         raise UserError("`outputs` must be a list of objects with names")
     chosen = cast(list[dict[str, Any]], wanted)
-    names = tuple([str(output.get("name")) for output in chosen])
-    return binary or any(_object(o, "parameters").get("binary_data") is True for o in chosen), names
+    return {str(one.get("name")): _object(one, "parameters").get("binary_data", binary) is True for one in chosen}
 
 
 def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name, {})
+    value = given.get(name)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise UserError(f"`{name}` must be an object")
     return cast(dict[str, Any], value)

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from fractal_dsl.base.errors import UserError
+from fractal_dsl.base.escaping import markup
 from fractal_dsl.base.version import __version__
 from fractal_dsl.data.inputs import decoding, read_inputs
 from fractal_dsl.deploy.serving.batching import Batcher, Busy, softmax
@@ -85,7 +86,8 @@ def application(service: Service, limits: Limits) -> Any:
         *(route(path, endpoints.ready, **get) for path in (f"{model}/ready", f"{model}/versions/1/ready")),
         *(route(path, endpoints.infer, **post) for path in (f"{model}/infer", f"{model}/versions/1/infer")),
     ]
-    return starlette.Starlette(routes=routes, lifespan=lifespan)
+    faults = {404: endpoints.fault, 405: endpoints.fault}
+    return starlette.Starlette(routes=routes, lifespan=lifespan, exception_handlers=faults)
 
 
 class _Refused(Exception):
@@ -103,10 +105,17 @@ class _Endpoints:
         self.service, self.batcher, self.metrics, self.limits = service, batcher, metrics, limits
         self.responses: Any = import_module("starlette.responses")
 
+    async def fault(self, request: Any, error: Any) -> Any:
+        """The answer where there is nothing, or not for this method, as an error of the protocol."""
+        what = "there is nothing at" if error.status_code == 404 else f"{request.method} is not possible at"
+        result = self._error(error.status_code, f"{what} {request.url.path}")
+        result.headers.update(error.headers or {})
+        return result
+
     async def page(self, request: Any) -> Any:
         """The page to drop an image on."""
         return self.responses.HTMLResponse(
-            _PAGE.read_text("utf-8"),
+            _PAGE.read_text("utf-8").replace("NET", markup(self.service.name)),
             headers={"content-security-policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob:"},
         )
 
@@ -120,11 +129,14 @@ class _Endpoints:
 
     async def alive(self, request: Any) -> Any:
         """Whether the service is alive and ready."""
-        return self._json({"live": True, "ready": not self.batcher.stopped})
+        ready = not self.batcher.stopped
+        status = 503 if request.url.path.endswith("/ready") and not ready else 200
+        return self._json({"live": True, "ready": ready}, status)
 
     async def ready(self, request: Any) -> Any:
         """Whether the model is ready."""
-        return self._named(request) or self._json({"name": self.service.name, "ready": not self.batcher.stopped})
+        ready = not self.batcher.stopped
+        return self._named(request) or self._json({"name": self.service.name, "ready": ready}, 200 if ready else 503)
 
     async def model(self, request: Any) -> Any:
         """The inputs, outputs and nets."""

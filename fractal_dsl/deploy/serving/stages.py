@@ -24,6 +24,7 @@ from fractal_dsl.deploy.runtimes import Arrays, load_exported
 from fractal_dsl.deploy.samples import plan_of
 from fractal_dsl.deploy.shelf import SHELF_FORMAT, Shelf, ShelfRow
 from fractal_dsl.deploy.targets import TARGETS
+from fractal_dsl.evaluation.evaluate import to_stderr
 from fractal_dsl.runs.data_record import DataRecord
 from fractal_dsl.runtime.arguments import one_or_several, tensors_in
 
@@ -62,11 +63,21 @@ class Service:
         return fitting[-1] if fitting else min(self.stages, key=lambda stage: stage.ms)
 
 
-def open_service(source: Path, threads: int, max_layers: int = MAX_LAYERS, *, allow_python: bool = False) -> Service:
-    """Load the nets of a shelf, a run or a compiled network. Raises UserError if there is none to serve."""
+def open_service(
+    source: Path,
+    threads: int,
+    max_layers: int = MAX_LAYERS,
+    *,
+    allow_python: bool = False,
+    say: Callable[[str], object] = to_stderr,
+) -> Service:
+    """Load the nets of a shelf, a run or a compiled network. Raises UserError if there is none to serve.
+
+    ``say`` gets notes about files of a shelf that are not served.
+    """
     torch.set_num_threads(threads)
     if _is_shelf(source):
-        return _of_shelf(Shelf.read(source), threads)
+        return _of_shelf(Shelf.read(source), threads, say)
     origin = open_origin(source, "best", max_layers, allow_python)
     model = origin.model
     names = answers_of(model.join_graph)
@@ -111,17 +122,23 @@ def _is_shelf(source: Path) -> bool:
         return False
 
 
-def _of_shelf(shelf: Shelf, threads: int) -> Service:
+def _of_shelf(shelf: Shelf, threads: int, say: Callable[[str], object]) -> Service:
     """The fastest verified file of each net whose runtime is installed."""
     m = shelf.manifest
     chosen: list[ShelfRow] = []
+    intact = [row for row in shelf.rows if shelf.intact(row)]
+    for row in shelf.rows:
+        if row.verified and row not in intact:
+            say(f"note: {row.file} is missing or was altered, and is not served: deploy again to replace it")
     for name in m.answers:
-        rows = [r for r in shelf.rows if r.net == name and shelf.intact(r) and TARGETS[r.target].missing() is None]
+        rows = [r for r in intact if r.net == name and TARGETS[r.target].missing() is None]
         floats = [r for r in rows if r.precision == "float32"] or rows
         if floats:
             chosen.append(min(floats, key=lambda r: r.ms / r.batch))
     if not chosen:
         raise UserError(f"{shelf.folder} has no verified net whose runtime is installed: deploy again")
+    if chosen[-1].net != m.answers[-1]:
+        say(f"note: no file of the {m.answers[-1]} net can be served: {chosen[-1].net} answers in its place")
     ends = Ends(*({name: _tensor(one) for name, one in some.items()} for some in (m.takes, m.gives)))
     confident = m.task == "classification" and len(next(iter(ends.outputs.values())).shape) == 1
     data = DataRecord.read(shelf.folder)
