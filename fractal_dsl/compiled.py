@@ -86,10 +86,15 @@ class Compiled(Struct, frozen=True, dict=True):
         from fractal_dsl.picture.bundle import graph_bundle, program_bundle
         from fractal_dsl.picture.graph_to_dot import MAX_UNITS
         from fractal_dsl.program.fold_program import boxes
+
+        if boxes(self.program) > MAX_UNITS:
+            return program_bundle(self.program, repr(self))
+        return graph_bundle(self.graph, repr(self))
+
+    def __repr__(self) -> str:
         from fractal_dsl.program.program_to_summary import approximate, depth_text
 
         s = self.summary
-        text = f"net {s.net}: {approximate(s.params)} parameters, {approximate(s.macs)} MACs a sample, {depth_text(s)}"
-        if boxes(self.program) > MAX_UNITS:
-            return program_bundle(self.program, text)
-        return graph_bundle(self.graph, text)
+        return (
+            f"net {s.net}: {approximate(s.params)} parameters, {approximate(s.macs)} MACs per sample, {depth_text(s)}"
+        )

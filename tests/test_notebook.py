@@ -133,6 +133,11 @@ def test_without_graphviz_there_is_a_text(monkeypatch: pytest.MonkeyPatch) -> No
     assert "(no picture: no Graphviz)" in compile_text(SPEC)._repr_mimebundle_()[TEXT]
 
 
+def test_a_net_is_short_in_a_terminal() -> None:
+    assert repr(compile_text(SPEC)) == "net Tiny: 3,282 parameters, 46,336 MACs per sample, depth 4"
+    assert "net Tiny" in compile_text(SPEC)._repr_mimebundle_()[TEXT]
+
+
 def test_a_plan_is_drawn_as_dots() -> None:
     plan = plan_of_text("0:110.11*3.01")
     svg = plan._repr_mimebundle_()[SVG]

@@ -83,6 +83,9 @@ class Run:
         load_weights(model, [self.folder / f"{weights}.safetensors"])
         return model.eval()
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, net {self.compiled.program.net})"
+
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """The curves of the run in a notebook."""
         return run_bundle(self.folder)
