@@ -70,12 +70,15 @@ def _replaced_words(help: str, d: Diagnostic, file: s.File) -> Iterator[Change]:
 def _insertions(help: str, d: Diagnostic, codes: list[str]) -> Iterator[Change]:
     """Text to insert after a part, before one, or at the end of a line."""
     text, span, base = d.source.text, d.span, d.source.base
-    before = text[: span.start - base].rstrip()
+    ended = d.message.endswith("the declaration ends here")  # its span is the last character
+    before = text[: (span.end if ended else span.start) - base].rstrip()
     if re.match(r"end .* with", help) and codes:
         yield _inserted(span.end, f" >> {codes[-1]}")
     if "close it with" in help:
         end = text.find("\n", span.start - base)
         yield _inserted(base + (len(text) if end < 0 else end), '"')
+    if ended and (unclosed := re.search(r"is not closed: expected `(.)`", d.message)):
+        yield _inserted(base + len(before), unclosed[1].replace("}", "\n}"))
     if "comma before" in help:
         yield _inserted(base + len(before), ",")
     if "before" in help:
