@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,12 @@ def test_an_image_is_decoded_as_in_training(run: Path, client: Client, tmp_path:
     assert client.post("/classify?confidence=x", content=data.getvalue()).status_code == 400
     page = client.get("/")
     assert "Drop an image" in page.text and "http" not in page.text
+
+
+def test_the_page_asks_for_images_only_where_the_net_takes_them(service: Service, client: Client) -> None:
+    page, other = client.get("/").text, Client(replace(service, data=None), Limits()).get("/").text
+    assert "<title>Tiny</title>" in page and "<body>" in page
+    assert '<body class="without">' in other and "POST /v2/models/Tiny/infer" in other
 
 
 def test_an_image_that_cannot_be_stored_is_a_message(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,9 +113,10 @@ class _Endpoints:
         return result
 
     async def page(self, request: Any) -> Any:
-        """The page to drop an image on."""
+        """The page to drop an image on. For a net that takes none, it says how to ask."""
+        text = _PAGE.read_text("utf-8").replace("NET", markup(self.service.name))
         return self.responses.HTMLResponse(
-            _PAGE.read_text("utf-8").replace("NET", markup(self.service.name)),
+            text if self._takes_images else text.replace("<body>", '<body class="without">'),
             headers={"content-security-policy": "default-src 'self' 'unsafe-inline'; img-src 'self' blob:"},
         )
 
@@ -163,6 +164,13 @@ class _Endpoints:
         classes = self.service.classes
         return classes if len(self.service.ends.outputs) > 1 else [name for names in classes.values() for name in names]
 
+    @property
+    def _takes_images(self) -> bool:
+        """Whether an image file can be the one input, and the first output is the logits of classes with names."""
+        s = self.service
+        (into, *others), first = s.ends.inputs.values(), next(iter(s.ends.outputs))
+        return s.data is not None and not others and first in s.classes and decoding(into, s.data) is not None
+
     async def infer(self, request: Any) -> Any:
         """Answer inputs."""
         return self._named(request) or await self._timed(self._infer(request))
@@ -198,9 +206,8 @@ class _Endpoints:
 
     async def _classify(self, request: Any) -> Any:
         s = self.service
-        into = next(iter(s.ends.inputs.values()))
-        first = next(iter(s.ends.outputs))
-        if s.data is None or len(s.ends.inputs) > 1 or first not in s.classes or decoding(into, s.data) is None:
+        into, first = next(iter(s.ends.inputs.values())), next(iter(s.ends.outputs))
+        if s.data is None or not self._takes_images:
             raise UserError("this service does not know how image files become inputs: use the inference protocol")
         body = await self._body(request)
         notes: list[str] = []
