@@ -420,6 +420,40 @@ def test_a_join_may_repeat_an_operand(join: Callable[[list[Tensor]], Tensor], or
     assert "conv2d(4, 1)" in read(Repeating(join, order), torch.zeros(1, 3, 4, 4)).text
 
 
+class Nested(nn.Module):
+    """A join of a join of a join."""
+
+    def __init__(self, join: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.join, self.convs = join, nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convs[0](x)
+        for conv in self.convs[1:]:
+            y = self.join(y, conv(x))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("join", "word"),
+    [
+        (torch.mul, "product(conv2d(3, 1), conv2d(3, 1), conv2d(3, 1), conv2d(3, 1))"),
+        (torch.minimum, "min(conv2d(3, 1), conv2d(3, 1), conv2d(3, 1), conv2d(3, 1))"),
+        (
+            lambda a, b: torch.stack([a, b]).mean(0),
+            "mean(mean(mean(conv2d(3, 1), conv2d(3, 1)), conv2d(3, 1)), conv2d(3, 1))",
+        ),
+    ],
+    ids="product min mean".split(),
+)
+def test_a_join_of_a_join_is_a_level_of_a_rule_only_if_it_is_associative(
+    join: Callable[[Tensor, Tensor], Tensor], word: str
+) -> None:
+    assert word in " ".join(imported(Nested(join), torch.zeros(1, 3, 4, 4)).text.split()).replace("( ", "(").replace(
+        " )", ")"
+    )
+
+
 # --- there and back
 
 

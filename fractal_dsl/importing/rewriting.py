@@ -112,10 +112,10 @@ def _without_identities(graph: PlainGraph) -> PlainGraph:
 
 
 def _left_nested_sums(graph: PlainGraph) -> PlainGraph:
-    """``(a + b) + c`` is one sum of three, if nothing else reads ``a + b``."""
+    """``(a + b) + c`` is one sum of three, if nothing else reads ``a + b``, and so are other joins."""
     steps, readers = list(graph.steps), graph.consumers()
     for number, step in enumerate(graph.steps):
-        if step.op in ("sum", "max") and step.inputs:
+        if step.op in ASSOCIATIVE and step.op != "concat":
             first = steps[step.inputs[0]]
             if first.op == step.op and first.args == step.args and len(readers[step.inputs[0]]) == 1:
                 operands = (*first.inputs, *step.inputs[1:])
@@ -165,7 +165,7 @@ def _shortcuts_first(graph: PlainGraph) -> PlainGraph:
     return PlainGraph(tuple(steps), graph.output)
 
 
-ASSOCIATIVE = ("sum", "max", "concat")
+ASSOCIATIVE = ("sum", "product", "max", "min", "concat")
 
 
 def _grouped(graph: PlainGraph) -> PlainGraph | None:

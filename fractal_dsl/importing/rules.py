@@ -11,6 +11,7 @@ from fractal_dsl.importing.declaring import parameters
 from fractal_dsl.importing.generalise import generalise, key, renamed
 from fractal_dsl.importing.naming import Naming, free
 from fractal_dsl.importing.page import Page, Rule, Shared
+from fractal_dsl.importing.rewriting import ASSOCIATIVE
 from fractal_dsl.importing.terms import (
     Arg,
     Bundle,
@@ -98,9 +99,9 @@ def _folded(merge: Merge) -> _Folded | None:
     """The rule that a join is a level of; None if there is none that has level 3 or more."""
     for branches, each in _without_last(merge.branches):
         for inner in _inner_joins(branches, merge.join):
-            columns = tuple([_with_f(b, inner) for b in branches])
-            below = _descended(inner, columns)
-            if below is not None and not any(map(free_values, (below[1], *columns))):
+            columns = _columns(branches, inner)
+            below = _descended(inner, columns) if columns is not None else None
+            if columns is not None and below is not None and not any(map(free_values, (below[1], *columns))):
                 level, base = below
                 return _Folded(level + 1, base, columns, each)
     return None
@@ -142,6 +143,19 @@ def _inner_joins(branches: Sequence[Chain], join: str) -> list[Merge]:
     return sorted(result, key=lambda m: -nodes(m).bit_count())
 
 
+def _columns(branches: Sequence[Chain], inner: Merge) -> tuple[Chain, ...] | None:
+    """The branches with ``F`` in place of a join. None if a branch ends in that join as one tensor: a rule merges its
+    columns with the others, which is the same for an associative join only."""
+    if inner.join not in ASSOCIATIVE and any(_ends_in(branch, inner) for branch in branches):
+        return None
+    return tuple([_with_f(branch, inner) for branch in branches])
+
+
+def _ends_in(branch: Chain, inner: Merge) -> bool:
+    last = branch.steps[-1] if branch.steps else None
+    return any(_ends_in(c, inner) for c in last.columns) if isinstance(last, Bundle) else last == inner
+
+
 def _with_f(branch: Chain, inner: Merge) -> Chain:
     """The branch with ``F`` in place of a join, and in place of its open columns."""
     steps: list[Term] = []
@@ -156,7 +170,7 @@ def _with_f(branch: Chain, inner: Merge) -> Chain:
 def _descended(merge: Merge, columns: tuple[Chain, ...]) -> tuple[int, Chain] | None:
     """The level of a join by this recurrence, and its level 1. None if it has another recurrence."""
     for inner in _inner_joins(merge.branches, merge.join):
-        if tuple([_with_f(b, inner) for b in merge.branches]) == columns:
+        if _columns(merge.branches, inner) == columns:
             below = _descended(inner, columns)
             if below is not None:
                 return below[0] + 1, below[1]
