@@ -87,7 +87,7 @@ def test_an_early_stopped_run_gets_its_patience_again(tmp_path: Path) -> None:
     stopped = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert json.loads((tmp_path / "run" / "result.json").read_text())["ended"] == "patience"
     said = go_on(tmp_path / "run", epochs=6)
-    assert "and another 1 epochs to improve on epoch" in said
+    assert "and another 1 epoch to improve on epoch" in said
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) > stopped
 
 

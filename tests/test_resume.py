@@ -203,7 +203,7 @@ def test_the_plain_net_is_resumed_too(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Stepper, "step", stopped)
     assert start(tmp_path / "run", *given).status == "interrupted"
     shown = go_on(tmp_path / "run")
-    assert "from step 13, 1 epochs and 3 steps" in shown
+    assert "from step 13, 1 epoch and 3 steps" in shown
     assert ends_of(tmp_path / "run") == ends_of(tmp_path / "whole")
     whole, run = (
         load_file(tmp_path / "whole/plain/last.safetensors"),

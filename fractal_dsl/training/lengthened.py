@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractal_dsl.base.texts import counted
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.training.checkpoint import Progress
 
@@ -11,7 +12,7 @@ def lengthened(config: TrainConfig, before: int, progress: Progress) -> str:
     schedule, now, done = config.schedule, config.epochs, progress.epoch
     text = f"the run has {now:,} epochs now, not {before:,}"
     if progress.ended == "patience":
-        text += f", and another {config.patience:,} epochs to improve on epoch {progress.best_epoch}"
+        text += f", and another {counted(config.patience or 0, 'epoch')} to improve on epoch {progress.best_epoch}"
     if all(schedule.factor(i / 2, before) == schedule.factor(i / 2, now) for i in range(2 * done)):
         same = "" if progress.ended == "patience" else ", so the result equals that of such a run"
         return f"{text}. The learning rate so far was that of a run of {now:,} epochs{same}"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from fractal_dsl.base.errors import UserError
 from fractal_dsl.base.parts import is_part, write_part
-from fractal_dsl.base.texts import duration, shortened
+from fractal_dsl.base.texts import counted, duration, shortened
 from fractal_dsl.compiled import MAX_LAYERS, Compiled
 from fractal_dsl.config import TrainConfig
 from fractal_dsl.config.losses import TaskName
@@ -332,7 +332,8 @@ def _fit(loop: Loop, saved: _Saved | None, view: ProgressView) -> None:
         loop.rewrite(lost)
         loop.store.reopen()
         p = loop.progress
-        view.line(f"from step {p.step:,}, {p.epoch} epochs and {p.batch} steps, after {duration(p.seconds)}")
+        done = f"{counted(p.epoch, 'epoch')} and {counted(p.batch, 'step')}"
+        view.line(f"from step {p.step:,}, {done}, after {duration(p.seconds)}")
     if loop.config.compile:
         view.line("torch.compile: each part of the net is compiled when it first runs, which slows the first epoch")
     loop.run()
