@@ -20,6 +20,7 @@ from fractal_dsl.deploy import hub
 from fractal_dsl.deploy.extract import extract
 from fractal_dsl.deploy.hub import push, write_hub
 from fractal_dsl.deploy.origin import open_origin
+from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import build
 from fractal_dsl.runtime.artifact import save_artifact
 from tests.test_deploy import trained
@@ -101,6 +102,14 @@ def test_the_card_says_how_its_figures_were_measured(run: Path, tmp_path: Path) 
     card = (tmp_path / "hub" / "README.md").read_text()
     assert "## Figures\n\nLatency: batches of 4, 1 thread, after 10 runs to warm up." in card
     assert "stops at a confidence of 0.9.\n\n| net |" in card
+
+
+def test_tokens_are_not_said_to_be_normalised(tmp_path: Path) -> None:
+    compiled = compile_text("net Words(text: i64[8]) -> f32[3] = embedding(20, 4) >> flatten >> linear(3)")
+    save_artifact(compiled, build(compiled), tmp_path / "net")
+    write_hub(replace(open_origin(tmp_path / "net", "best", 1000, False), raw=True), None, tmp_path / "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "y = net(x)  # x: [batch, 8] of tokens, in int64\n" in card and "normalises" not in card
 
 
 def test_the_docstring_of_the_source_loads_the_files_of_the_repository(repository: Path) -> None:

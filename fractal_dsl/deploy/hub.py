@@ -174,8 +174,10 @@ def _call(origin: Origin) -> str:
     model = origin.model
     inputs = model.inputs if len(model.inputs) > 1 else {"x": model.input}
     outputs = [*model.outputs] if len(model.outputs) > 1 else ["y"]
-    takes = "; ".join(f"{name}: [batch, {', '.join(map(str, one.shape))}]" for name, one in inputs.items())
-    raw = ", raw values: the net normalises them" * origin.raw
+    kinds = {"i64": " of tokens, in int64"}
+    sizes = {name: ", ".join(map(str, one.shape)) for name, one in inputs.items()}
+    takes = "; ".join(f"{name}: [batch, {sizes[name]}]{kinds.get(one.dtype, '')}" for name, one in inputs.items())
+    raw = ", raw values: the net normalises them" * (origin.raw and any(i.dtype not in kinds for i in inputs.values()))
     records: Mapping[str, Any] = origin.facts.get("by_output") or {"": origin.facts}
     targets: list[Any] = [one.get("targets") or {} for one in records.values()]
     if any(one.get("mean") for one in targets):
