@@ -119,6 +119,8 @@ def test_a_file_of_torch_export_is_imported(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("import", "net.pt2", "--allow-python")
     assert code == 0 and "conv2d(4, 3) >> silu" in out
     assert "only with --allow-python" in run("import", "net.pt2")[2]
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (), {"input": torch.zeros(1, 3)}), tmp_path / "named.pt2")
+    assert "takes inputs by keyword (input)" in run("import", "named.pt2", "--allow-python")[2]
     (tmp_path / "bad.pt2").write_text("no archive")
     assert "no file of torch.export" in run("import", "bad.pt2", "--allow-python")[2]
 

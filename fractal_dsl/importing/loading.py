@@ -149,7 +149,10 @@ def _exported(file: Path, types: Sequence[Tensor], *, allow_python: bool) -> Giv
     except Exception as error:
         raise UserError(f"{file} is no file of torch.export: {error}") from None
     inputs = program.example_inputs
-    given = [*inputs[0], *inputs[1].values()] if inputs else []
+    if inputs and inputs[1]:
+        names = ", ".join(map(str, inputs[1]))
+        raise UserError(f"{file} takes inputs by keyword ({names}): export it with all inputs by position")
+    given = [*inputs[0]] if inputs else []
     if not given or not all(isinstance(example, torch.Tensor) for example in given):
         raise UserError(f"{file} has no examples of its inputs, or other inputs than tensors")
     if types and [tuple(example.shape[1:]) for example in given] != [type_.shape for type_ in types]:
