@@ -165,7 +165,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Tensor], str]] = {
         lambda x: F.interpolate(x.flatten(2), size=54, mode="linear"),
         'upsample(1.5, mode="linear")',
     ),
-    "dropout": (lambda x: F.dropout(x.relu(), 0.2, training=False), "relu >> dropout(20%)"),
     "in place, read twice": (lambda x: (y := x.sigmoid(), y.relu_() + y.tanh())[1], "sigmoid >> relu >> sum(id, tanh)"),
     "nested concat": (lambda x: torch.cat([x, a := x.relu(), a.tanh()], 1), "concat(id, relu >> concat(id, tanh))"),
 }  # fmt: skip
@@ -340,7 +339,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, bool]] = {
     "index": (Positive, "`gt`", True),
     "complex": (Complex, "complex", True),
     "unknown": (Sorting, "`sort`", True),
-    "hook": (hooked, "forward hooks", False),
+    "hook": (hooked, "it has hooks", False),
     "half-shared": (HalfShared, "shares", False),
     "double": (lambda: nn.Linear(4, 4).double(), "float64, not float32; convert it with .float()", False),
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "remove parametrizations", False),
@@ -395,8 +394,13 @@ def test_a_wrong_text_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     import fractal_dsl.importing.lowering as lowering
 
     monkeypatch.setitem(lowering.FUNCTIONS, "relu", lowering.FUNCTIONS["tanh"])
-    with pytest.raises(Refusal, match="computes something else"):
-        read(Fn(torch.relu), torch.zeros(1, 4))
+    net = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid(), Fn(lambda x: x + torch.relu(x)))
+    place = r"computes something else .*\n  in module 2 \(Fn\)\n  at .*test_import_torch.py:\d+: net = "
+    with pytest.raises(Refusal, match=place):
+        read(net, torch.zeros(1, 4))
+    with pytest.raises(Refusal) as refused:  # a file of torch.export
+        read(torch.export.export(net.eval(), (torch.zeros(2, 4),)), torch.zeros(2, 4))
+    assert re.search(r"test_import_torch.py:\d+: ", str(refused.value)) and "<eval" not in str(refused.value)
 
 
 class Repeating(nn.Module):

@@ -66,6 +66,8 @@ def import_(
         from fractal_dsl.runtime.artifact import save_artifact
 
         save_artifact(compiled, done.model, weights)
+    for note in done.notes:
+        say(f"note: {note}", error=True)
     if output is None and weights is None:
         say(done.text.removesuffix("\n"))
         return

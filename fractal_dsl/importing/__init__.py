@@ -14,6 +14,7 @@ lacks. A text is returned only if both nets compute the same.
     structuring   graph_to_page    a term -> a page: shared blocks, rules, layers, repetitions
     writing       page_to_text     a page -> text
     comparing     same             weights copied, outputs compared
+    rehearsing    modes            what training and other batch sizes change (rehearsal)
 """
 
 from fractal_dsl.importing.reading import Imported, from_torch, read

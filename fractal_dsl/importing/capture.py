@@ -20,7 +20,7 @@ from fractal_dsl.importing.ends import Examples
 from fractal_dsl.importing.modules import is_known
 from fractal_dsl.importing.places import is_user_file, line_of, line_text, scope_of
 from fractal_dsl.importing.plain import Place, Scope
-from fractal_dsl.importing.refusal import Refusal
+from fractal_dsl.importing.refusal import Refusal, said
 from fractal_dsl.importing.transformers import readable
 
 
@@ -71,20 +71,20 @@ def trace(module: nn.Module, examples: Examples) -> fx.GraphModule:
             inner = [Scope(key, type_of) for key, type_of in map(scope_of, tracer.module_stack.items())]
             place = Place(tuple(inner), _line(error.__traceback__))
             control = isinstance(error, TraceError)
-            reason = "its control flow depends on the input" if control else f"torch.fx cannot trace it: {_said(error)}"
+            reason = "its control flow depends on the input" if control else f"torch.fx cannot trace it: {said(error)}"
             raise Refusal(reason, place, capture=True) from error
         return fx.GraphModule(tracer.root, graph)
 
 
 def export(module: nn.Module, examples: Examples) -> fx.GraphModule:
     """Capture a module with ``torch.export``, which follows control flow on shapes. Raises Refusal."""
-    with unchanged(module), readable(module, whole_attention=True), _quiet():
+    with unchanged(module), readable(module, whole_attention=True), quiet():
         try:
             program = torch.export.export(module, examples, strict=False)
         except Exception as error:
-            said = _said(error)
-            depends = "data-dependent" in said.lower() or "DataDependent" in type(error).__name__
-            reason = "its control flow depends on values" if depends else f"torch.export cannot read it: {said}"
+            text = said(error)
+            depends = "data-dependent" in text.lower() or "DataDependent" in type(error).__name__
+            reason = "its control flow depends on values" if depends else f"torch.export cannot read it: {text}"
             raise Refusal(reason, Place((), _line(error.__traceback__)), capture=True) from error
     return of_program(program)
 
@@ -123,13 +123,21 @@ def _inline(module: fx.GraphModule) -> None:
         module.graph.erase_node(node)
 
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
 def check_readable(module: nn.Module) -> None:
-    """Raise Refusal for hooks, and for parameters that are not float32."""
+    """Raise Refusal for hooks, for batch norms without a momentum, and for parameters that are not float32."""
     for path, inner in module.named_modules():
         if not isinstance(inner, fx.GraphModule) and (hooks := _hooks(inner)):
             place = Place((Scope(path, type(inner).__name__),), line_of(hooks[0]))
-            raise Refusal("it has forward hooks, which could change what it computes; remove them first", place)
+            raise Refusal("it has hooks, which could change what it computes or learns; remove them first", place)
+        if isinstance(inner, _BATCH_NORMS) and inner.momentum is None and inner.track_running_stats:
+            reason = f"{type(inner).__name__} with momentum=None averages over all of training; give it a number"
+            raise Refusal(reason, Place((Scope(path, type(inner).__name__),)))
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
+            raise Refusal(f"`{name}` has hooks, which could change what it learns; remove them first")
         if value.dtype.is_complex or (value.dtype.is_floating_point and value.dtype != torch.float32):
             path, _, last = name.rpartition(".")
             help = "" if value.dtype.is_complex else "; convert it with .float()"
@@ -183,7 +191,8 @@ def unchanged(module: nn.Module) -> Generator[None]:
 
 
 def _hooks(module: nn.Module) -> list[Any]:
-    return [*vars(module)["_forward_hooks"].values(), *vars(module)["_forward_pre_hooks"].values()]
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [hook for kind in kinds for hook in vars(module)[kind].values()]
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
@@ -191,7 +200,7 @@ def _buffers(module: nn.Module) -> dict[str, Tensor | None]:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Without the warnings, the log and the prints of torch.export."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -201,11 +210,6 @@ def _quiet() -> Generator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _said(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
 
 
 def _line(trace: TracebackType | None) -> str:

@@ -115,7 +115,12 @@ def _dropout(op: str) -> Lower:
     return lower
 
 
-FUNCTIONS.update(dropout=_dropout("dropout"), feature_dropout=_dropout("dropout2d"))
+@lowers("feature_dropout")
+def _feature_dropout(b: Builder, x: Any, p: float = 0.5, training: bool = True, *rest: Any) -> Ref:
+    return FUNCTIONS[f"dropout{x.rank - 2}d"](b, x, p, training)
+
+
+FUNCTIONS["dropout"] = _dropout("dropout")
 FUNCTIONS.update({f"dropout{rank}d": _dropout(f"dropout{rank}d") for rank in (1, 2, 3)})
 
 

@@ -40,11 +40,20 @@ _DTYPES = {torch.float32: "f32", torch.int64: "i64"}
 
 OutputNaming = Callable[[Sequence[Path]], Sequence[str]]
 
+Watch = Callable[[Builder, Any, Any], None]
 
-def lower(module: fx.GraphModule, examples: Examples, inputs: Sequence[str], naming: OutputNaming) -> PlainGraph:
+
+def lower(
+    module: fx.GraphModule,
+    examples: Examples,
+    inputs: Sequence[str],
+    naming: OutputNaming,
+    watch: Watch | None = None,
+) -> PlainGraph:
     """The plain graph of a captured module, found by running it on an example. ``inputs`` are the names of its inputs;
-    ``naming`` names its outputs by their paths. Raises Refusal."""
-    lowering = _Lowering(module, examples, inputs)
+    ``naming`` names its outputs by their paths. ``watch`` gets the builder, the value and the tensor of each operation.
+    Raises Refusal."""
+    lowering = _Lowering(module, examples, inputs, watch)
     with torch.no_grad(), unchanged(module):
         lowering.run(*examples)
     outputs = outputs_of(module.graph, lowering.builder, lowering.returned)
@@ -59,8 +68,9 @@ def lower(module: fx.GraphModule, examples: Examples, inputs: Sequence[str], nam
 class _Lowering(fx.Interpreter):
     """Runs an fx graph, and adds the steps of each node."""
 
-    def __init__(self, module: fx.GraphModule, examples: Examples, inputs: Sequence[str]) -> None:
+    def __init__(self, module: fx.GraphModule, examples: Examples, inputs: Sequence[str], watch: Watch | None) -> None:
         super().__init__(module)
+        self.watch = watch
         self.batch = len(examples[0])
         types = [Tensor(_DTYPES[example.dtype], tuple(example.shape[1:])) for example in examples]
         self.builder = Builder([*zip(inputs, types, strict=True)], self.batch)
@@ -84,6 +94,8 @@ class _Lowering(fx.Interpreter):
             raise Refusal(f"it fails on the example: {error}", self.builder.place) from error
         value = self._lowered(n, real)
         self._check(n, value, real)
+        if self.watch is not None:
+            self.watch(self.builder, value, real)
         self.values[n] = value
         return real
 

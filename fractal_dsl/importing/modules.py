@@ -71,24 +71,23 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
         module = module.layer
     kind = type(module)
     name = OUTPUTS.get(kind) or _BY_CLASS[kind]
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) != 1:
+        raise Refusal(f"{kind.__name__} normalises {len(module.normalized_shape)} axes; `{name}` takes one")
     values = {p.name: _value(module, p.name, p.default) for p in LAYERS[name].params}
     match module:
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d() | nn.Linear() | nn.LayerNorm():
             values["bias"] = module.bias is not None
-            if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
-                raise Refusal(f"{kind.__name__} normalises {len(module.normalized_shape)} axes; `layernorm` takes one")
         case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():
             values["bias"] = module.bias is not None
             _only(module, padding_mode="zeros")
         case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
             _only(module, track_running_stats=True)
-            values["momentum"] = 0.1 if module.momentum is None else module.momentum
         case nn.InstanceNorm1d() | nn.InstanceNorm2d() | nn.InstanceNorm3d():
             _only(module, track_running_stats=False)
         case nn.MaxPool1d() | nn.MaxPool2d() | nn.MaxPool3d():
             _only(module, return_indices=False)
         case nn.Embedding():
-            _only(module, max_norm=None)
+            _only(module, max_norm=None, scale_grad_by_freq=False, sparse=False)
         case nn.MultiheadAttention():
             _only(module, bias_k=None, bias_v=None, add_zero_attn=False)
             _only(module, kdim=module.embed_dim, vdim=module.embed_dim)
@@ -114,7 +113,12 @@ def module_to_layer(module: nn.Module, x: Tensor) -> tuple[str, dict[str, OpValu
 
 
 def _value(module: nn.Module, name: str, default: Any) -> Any:
+    """An argument of a module. Raises Refusal for None where the language has another default."""
+    if not hasattr(module, name) and default is not REQUIRED:
+        return default
     given = getattr(module, name, None)
+    if given is None and default not in (None, REQUIRED, False) and name != "bias":
+        raise Refusal(f"{type(module).__name__} with {name}=None has no counterpart in the language")
     return default if given is None and default is not REQUIRED else given
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,26 +14,31 @@ from fractal_dsl.compiled import Compiled
 from fractal_dsl.importing.capture import capturers, check_readable, of_program
 from fractal_dsl.importing.ends import Examples, input_names, output_names
 from fractal_dsl.importing.graph_to_page import graph_to_page
-from fractal_dsl.importing.lowering import lower
+from fractal_dsl.importing.locating import first_difference
+from fractal_dsl.importing.lowering import Watch, lower
+from fractal_dsl.importing.modes import hidden
 from fractal_dsl.importing.modules import is_known
 from fractal_dsl.importing.page_to_text import page_to_text
 from fractal_dsl.importing.places import line_of
 from fractal_dsl.importing.plain import Place, PlainGraph
 from fractal_dsl.importing.refusal import Refusal
 from fractal_dsl.importing.rewriting import rewritten
-from fractal_dsl.importing.same import Comparison, compared, outputs, random_like
+from fractal_dsl.importing.same import Comparison, check_batch, compared, outputs, random_like
 from fractal_dsl.language.diagnostics import FracError
 from fractal_dsl.pipeline import compile_text
 from fractal_dsl.runtime import FractalModule
 
 
 class Imported(NamedTuple):
-    """A module read back: its text, the net compiled from it with the module's weights, and how both agree."""
+    """A module read back: its text, the net compiled from it with the module's weights, and how both agree.
+
+    ``notes`` are what the module does in training that the text lacks."""
 
     text: str
     compiled: Compiled
     model: FractalModule
     comparison: Comparison
+    notes: tuple[str, ...] = ()
 
 
 def from_torch(module: nn.Module, example: torch.Tensor | Sequence[torch.Tensor], *, name: str | None = None) -> str:
@@ -43,9 +49,13 @@ def from_torch(module: nn.Module, example: torch.Tensor | Sequence[torch.Tensor]
     module returns becomes several outputs, which have the names of the keys. The net is read in eval mode. ``name`` is
     the net's, by default that of the module's class. The module's weights are copied into the net of the text, and both
     run on random input: the text is returned only if they agree. For a module that the language cannot express, it
-    raises UserError, which names the operation, the module path and the source line.
+    raises UserError, which names the operation, the module path and the source line. What the module does in training
+    that the text lacks is a warning.
     """
-    return read(module, example, name=name).text
+    done = read(module, example, name=name)
+    for note in done.notes:
+        warnings.warn(note, stacklevel=2)
+    return done.text
 
 
 def read(
@@ -84,20 +94,31 @@ def _read(
     x = random_like(examples, 3 if captured is None else len(examples[0]))
     expected, stable = outputs(module, x)
 
-    def lowered(captured: fx.GraphModule) -> PlainGraph:
-        return rewritten(lower(captured, examples, inputs, lambda paths: output_names(net, paths, inputs)))
+    def lowered(captured: fx.GraphModule, examples: Examples = examples, watch: Watch | None = None) -> PlainGraph:
+        return lower(captured, examples, inputs, lambda paths: output_names(net, paths, inputs), watch)
 
-    graph = _captured(module, examples, lowered) if captured is None else lowered(captured)
+    way, graph = ("", rewritten(lowered(captured))) if captured else _captured(module, examples, lowered)
     if not stable:
         reason = "it computes something else when it runs again, because it keeps state or draws random numbers"
         raise Refusal(reason, Place((), line_of(type(module).forward)))
+    notes, batches = ((), []) if captured else hidden(module, examples, follows_sizes=way == "torch.export")
     text = page_to_text(graph_to_page(graph, name, comment))
     try:
         compiled = compile_text(text)
     except FracError as error:
         raise Refusal(f"its text would have an error; please report this\n{error}") from error
-    model, comparison = compared(compiled, graph, module, x, expected)
-    return Imported(text, compiled, model, comparison)
+    try:
+        model, comparison = compared(compiled, graph, module, x, expected)
+    except Refusal as refusal:
+        if refusal.place.scopes or refusal.place.line:
+            raise
+        graph_module = captured or dict(capturers())[way](module, examples)
+        place = first_difference(graph_module, examples, lowered)
+        place = place if place.line or place.scopes else next((at for _, at in batches), place)
+        raise Refusal(refusal.reason, place) from refusal
+    for size, place in batches:
+        check_batch(model, module, random_like(examples, size), place)
+    return Imported(text, compiled, model, comparison, notes)
 
 
 def checked_examples(example: Any) -> Examples:
@@ -117,12 +138,14 @@ def checked_examples(example: Any) -> Examples:
     return examples
 
 
-def _captured(module: nn.Module, examples: Examples, lowered: Callable[[fx.GraphModule], PlainGraph]) -> PlainGraph:
-    """The module as a plain graph, by the first way that reads it. Raises the Refusal that names an operation."""
+def _captured(
+    module: nn.Module, examples: Examples, lowered: Callable[[fx.GraphModule], PlainGraph]
+) -> tuple[str, PlainGraph]:
+    """The first way that reads a module, and its plain graph. Raises the Refusal that names an operation."""
     refusals: list[Refusal] = []
-    for _, capture in capturers():
+    for way, capture in capturers():
         try:
-            return lowered(capture(module, examples))
+            return way, rewritten(lowered(capture(module, examples)))
         except Refusal as refusal:
             if refusal.final:
                 raise

@@ -15,3 +15,9 @@ class Refusal(UserError):
     def __init__(self, reason: str, place: Place | None = None, *, final: bool = False, capture: bool = False) -> None:
         self.reason, self.place, self.final, self.capture = reason, place or Place(), final, capture
         super().__init__(f"the module cannot be imported: {reason}" + self.place.text())
+
+
+def said(error: BaseException) -> str:
+    """The kind of an error and the first line of its message."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__

@@ -80,6 +80,18 @@ def _checked_difference(model: FractalModule, module: nn.Module, x: Examples, ex
     return max(differences)
 
 
+def check_batch(model: FractalModule, module: nn.Module, x: Examples, place: Place) -> None:
+    """Compare the nets on an input with another batch size. Raises Refusal if they differ."""
+    expected, _ = outputs(module, x)
+    try:
+        _checked_difference(model, module, x, expected)
+    except Refusal:
+        reason = (
+            f"its control flow depends on the size of the batch: it computes something else for {len(x[0]):,} examples"
+        )
+        raise Refusal(reason, place) from None
+
+
 @contextmanager
 def _varied(tensors: Iterable[torch.Tensor | None]) -> Generator[bool]:
     """Change the parameters whose numbers are all equal, such as scales of 0 or 1, and afterwards change them back.
@@ -128,14 +140,14 @@ def outputs(module: nn.Module, x: Examples) -> tuple[Outputs, bool]:
             shapes = " and ".join(str([*t.shape]) for t in x)
             word = "inputs of shapes" if len(x) > 1 else "an input of shape"
             raise Refusal(f"it fails on {word} {shapes}: {said[0] if said else error}") from None
-    return result, result.keys() == again.keys() and all(_apart(result[p], again[p]) <= TOLERANCE for p in result)
+    return result, result.keys() == again.keys() and all(apart(result[p], again[p]) <= TOLERANCE for p in result)
 
 
 def _differences(model: FractalModule, x: Examples, theirs: Outputs) -> list[float]:
     with torch.no_grad():
         ours = model(*x)
     given = ours if isinstance(ours, tuple) else (ours,)
-    return [_apart(a, b) for a, b in zip(given, theirs.values(), strict=True)]
+    return [apart(a, b) for a, b in zip(given, theirs.values(), strict=True)]
 
 
 def _double_differences(model: FractalModule, module: nn.Module, x: Examples) -> list[float]:
@@ -151,7 +163,7 @@ def _double_differences(model: FractalModule, module: nn.Module, x: Examples) ->
         model.float()
 
 
-def _apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+def apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The largest difference of two tensors, relative to the largest number; infinite if they have other shapes."""
     if ours.shape != theirs.shape:
         return float("inf")

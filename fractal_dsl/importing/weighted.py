@@ -101,10 +101,16 @@ def _linear(b: Builder, x: Any, weight: Any, bias: Any = None) -> Ref:
 
 @lowers("embedding")
 def _embedding(b: Builder, x: Any, weight: Any, padding_idx: Any = None, *rest: Any, **named: Any) -> Ref:
-    # torch.nn.functional and aten disagree on which argument is first
-    x, weight = (weight, x) if isinstance(x, Held) else (x, weight)
+    # torch.nn.functional and aten disagree on which argument is first, and on what -1 and the others mean
+    functional = not isinstance(x, Held)
+    x, weight = (x, weight) if functional else (weight, x)
+    names = "max_norm norm_type scale_grad_by_freq sparse" if functional else "scale_grad_by_freq sparse"
+    given = dict(zip(names.split(), rest, strict=False)) | named
+    if lacking := [name for name in names.split() if name != "norm_type" and given.get(name)]:
+        raise Refusal(f"an embedding with {lacking[0]} has no counterpart in the language", b.place)
     count, width = weight.value.shape
-    index = None if padding_idx is None or padding_idx < 0 else padding_idx
+    index = padding_idx if functional or padding_idx != -1 else None
+    index = index + count if index is not None and index < 0 else index
     return b.layer(
         "embedding", x, weights(b, weight=weight), num_embeddings=count, embedding_dim=width, padding_idx=index
     )
@@ -121,7 +127,10 @@ def _batch_norm(b: Builder, x: Any, *given: Any, **named: Any) -> Ref:
     tensors = weights(b, **{name: of.get(name) for name in names})
     if len(tensors) not in (2, 4):
         raise Refusal("a batch norm with only one of scale and shift has no counterpart in the language", b.place)
-    args = {"eps": float(of.get("eps", 1e-5)), "momentum": float(of.get("momentum") or 0.1)}
+    momentum = of.get("momentum", 0.1)
+    if momentum is None:
+        raise Refusal("a batch norm with momentum=None has no counterpart in the language", b.place)
+    args = {"eps": float(of.get("eps", 1e-5)), "momentum": float(momentum)}
     rank = max(1, x.rank - 2)
     return b.layer(f"batchnorm{rank}d", x, tensors, affine=len(tensors) == 4, **args)
 
