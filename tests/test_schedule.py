@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -319,6 +320,15 @@ def test_plans_of_other_nets_are_refused() -> None:
             model.run(images(), plan)
     with pytest.raises(UserError, match="levels count from 0"):
         model.checkpoint(-1)
+
+
+@pytest.mark.parametrize("value", [2, "full", (0, ())])
+def test_what_is_not_a_plan_is_refused(value: Any) -> None:
+    model, x = net(), images()
+    calls = (lambda: model.run(x, value), lambda: model(x, value), lambda: model.run_together(x, [value]))
+    for call in (*calls, lambda: model.live(value)):
+        with pytest.raises(UserError, match=r"expected a plan, but this is .*`model.column_plan\(k\)`"):
+            call()
 
 
 def test_a_module_that_is_replaced_runs() -> None:

@@ -68,7 +68,8 @@ class PlanSpace(Struct, frozen=True):
         return [drawn, *(replace(self.column(k), branches=drawn.branches) for k in columns)]
 
     def check(self, plan: Plan) -> Plan:
-        """Return a plan that belongs to the net. Raises UserError for the plan of another net."""
+        """Return a plan that belongs to the net. Raises UserError for another net's plan, and for what is no plan."""
+        as_plan(plan)
         if tuple(map(len, plan.live)) != self.arities:
             raise UserError(
                 f"the plan is of another net: it has {len(plan.live)} joins of {sum(map(len, plan.live))} operands, "
@@ -87,3 +88,13 @@ class PlanSpace(Struct, frozen=True):
         if not all(map(any, (*plan.live, *plan.branches))):
             raise UserError(f"the plan {plan.text()} drops all operands of a join: each join needs a live one")
         return plan
+
+
+def as_plan(value: object) -> Plan:
+    """A value that a caller gave as a plan. Raises UserError for anything else, such as the number of a column."""
+    if isinstance(value, Plan):
+        return value
+    raise UserError(
+        f"expected a plan, but this is {value!r}: `model.column_plan(k)` is the plan of column k, `model.full_plan()` "
+        "that of the whole net, and `model.plan(seed, step)` that of a training step"
+    )

@@ -15,7 +15,7 @@ from fractal_dsl.graph.graph import JoinGraph
 from fractal_dsl.graph.lone_column import lone_column
 from fractal_dsl.plans.plan import FULL, Plan
 from fractal_dsl.plans.plan_on_graph import needed
-from fractal_dsl.plans.space import PlanSpace
+from fractal_dsl.plans.space import PlanSpace, as_plan
 from fractal_dsl.program.program import DropPath
 from fractal_dsl.runtime.arguments import Inputs, forward_of, tensors_in
 from fractal_dsl.runtime.batchnorm import Routed
@@ -205,6 +205,7 @@ class FractalModule(Counted, Displayed, Partial, Ended):
         return self._schedule(plan).answer(inputs)
 
     def _schedule(self, plan: Plan) -> Schedule:
+        plan = as_plan(plan)
         known = self._schedules.lasting.get(plan) if self._schedules is not None else None
         bound = self.modules_now(known.links if known is not None else None)
         if plan.route != FULL or self.training:
@@ -260,7 +261,7 @@ class FractalModule(Counted, Displayed, Partial, Ended):
 
     def live(self, plan: Plan) -> set[nn.Module]:
         """The modules that run under a plan, including their submodules."""
-        return self._scheduler.live(plan)
+        return self._scheduler.live(as_plan(plan))
 
     def run_together(self, x: Inputs, plans: Sequence[Plan]) -> list[Tensor]:
         """The outputs under several plans on one mini-batch. Shared work, before the first join, is done once.
@@ -268,6 +269,7 @@ class FractalModule(Counted, Displayed, Partial, Ended):
         One backward pass may follow the sum of the losses, because the plans share their weights. If parts are
         recomputed, or the net itself has hooks, the plans run one after another.
         """
+        plans = [*map(as_plan, plans)]
         if (self._regions and torch.is_grad_enabled()) or own_hooks(self):
             return [self.run(x, plan) for plan in plans]
         if self.training or any(plan.route != FULL for plan in plans):
