@@ -311,6 +311,7 @@ def test_an_anytime_net_of_other_columns_is_made_again(
     assert [(e.net, e.target) for e in asked[0].job.exports] == [("anytime", "onnx")] and asked[0].job.columns == (2,)
 
 
+@pytest.mark.slow
 def test_an_anytime_net_asks_the_chosen_columns(tmp_path: Path) -> None:
     """It has neither the answer nor the weights of another column."""
     model = build(compile_text(TINY.replace("F[2]", "F[3]")), seed=2).eval()

@@ -57,6 +57,7 @@ def test_a_sweep_says_which_settings_matter(page: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with")
+@pytest.mark.slow
 def test_a_click_sorts_and_the_page_fits_a_phone(page: Path) -> None:
     from playwright.sync_api import sync_playwright
 

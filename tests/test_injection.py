@@ -172,7 +172,7 @@ def fractal_dsl(*words: str | bytes, folder: Path) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "name",
     [
-        b"a\x1b[31m\x1b]0;\xff\x07\n.frac",
+        pytest.param(b"a\x1b[31m\x1b]0;\xff\x07\n.frac", marks=pytest.mark.slow),
         pytest.param(b"a\xff.frac", marks=pytest.mark.slow),
         pytest.param("a\u202e.frac".encode(), marks=pytest.mark.slow),
     ],

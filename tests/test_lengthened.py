@@ -51,6 +51,7 @@ def test_other_schedules_go_on_as_in_a_run_of_that_length(tmp_path: Path) -> Non
     assert rates == pytest.approx([0.05, 0.005, 0.05, 0.05, 0.005, 0.005, 0.0005, 0.00005])
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_of_it_the_run_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start(tmp_path / "whole", CONSTANT)
     for writes in range(4):

@@ -89,6 +89,7 @@ def test_what_is_long_is_taken(text: str) -> None:
     assert isinstance(checked[0], Compiled)
 
 
+@pytest.mark.slow
 def test_a_net_that_this_machine_cannot_hold_is_told(tmp_path: Path) -> None:
     spec = tmp_path / "spec.frac"
     spec.write_text("net N(x: f32[5]) -> f32[2_000_000_000] = linear(2_000_000_000)")

@@ -138,6 +138,7 @@ def test_exits_are_errors(folder: Path, name: str, message: str) -> None:
         checked(folder, name)
 
 
+@pytest.mark.slow
 def test_a_module_that_exits_is_an_error(folder: Path) -> None:
     (folder / "that_exits.py").write_text("import sys\nsys.exit(0)\n")
     spec = folder / "spec.frac"

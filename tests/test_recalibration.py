@@ -271,6 +271,7 @@ def shared(ways: tuple[ParallelKind | None, ...]) -> list[dict[str, Any]]:
         return re_estimated(ways, world)
 
 
+@pytest.mark.slow
 def test_processes_together_re_estimate_what_one_does() -> None:
     ways: tuple[ParallelKind | None, ...] = ("ddp", "fsdp", "pipeline")
     (alone,) = re_estimated((None,))

@@ -315,6 +315,7 @@ def test_what_is_missing_is_named(run: Path, tmp_path: Path, monkeypatch: pytest
     assert isinstance(done.exception, UserError)
 
 
+@pytest.mark.slow
 def test_a_file_that_was_altered_is_not_served_in_silence(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "shelf"
     deploy(run, folder, Options(targets=("onnx",), columns=(1,)), say=lambda line: None)
