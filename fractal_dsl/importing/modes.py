@@ -41,7 +41,7 @@ def training_notes(module: nn.Module, rehearsal: Rehearsal) -> list[str]:
 def _check(call: Call) -> None:
     """Raise Refusal for a call that trains otherwise than the layer that it is read as."""
     if call.stops:
-        reason = f"gradients do not pass `{call.name}`, and nothing in the language stops them: remove it"
+        reason = f"no gradient passes `{call.name}`, and the language stops none: remove `detach` or `no_grad`"
         raise Refusal(reason, call.place, final=True)
     given = dict(call.given)
     at = _FLAGS.get(call.name)
