@@ -395,6 +395,7 @@ def test_sliders_come_from_domains_and_move_picture_and_figures(reader: Reader) 
     assert page.inner_text("#count") == "no errors" and reader.boxes() == before
 
 
+@pytest.mark.slow
 def test_what_is_set_in_the_picture_stays_when_the_text_changes(reader: Reader) -> None:
     page = reader.page
     frame = page.frame_locator("#frames iframe")
@@ -434,6 +435,7 @@ def test_huge_texts_leave_the_page_usable(reader: Reader) -> None:
     assert page.inner_text("#count") == "no errors" and page.locator("#picture.old").count() == 0
 
 
+@pytest.mark.slow
 def test_a_late_answer_does_not_overwrite_a_newer_one(reader: Reader) -> None:
     page = reader.page
     held: list[Any] = []
@@ -451,6 +453,7 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(reader: Reader) -> None:
     assert page.inner_text("#count") == "no errors" and reader.figure("output") == "[3]" and reader.boxes() == 8
 
 
+@pytest.mark.slow
 def test_a_large_net_opens_folded(reader: Reader) -> None:
     """As `render` draws it. A folded part leads to its text, and `depth` unfolds everything."""
     page, frame = reader.page, reader.page.frame_locator("#frames iframe")

@@ -51,7 +51,7 @@ def call(folder: Path, code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("k", [None, 2])
+@pytest.mark.parametrize("k", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_docstring_has_a_worked_call(run: Path, tmp_path: Path, k: int | None) -> None:
     extract(run, k, tmp_path / "net")
     code = worked_call(tmp_path / "net")
@@ -197,7 +197,15 @@ def data_of(task: str) -> tuple[np.ndarray, np.ndarray, str]:
             return tokens, (tokens + 1) % 9, "net N(x: i64[5]) -> f32[5, 9] = embedding(9, 8) >> linear(9)"
 
 
-@pytest.mark.parametrize("task", ["regression", "maps", "tokens to a number", "multilabel", "segmentation", "tokens"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        "regression",
+        "segmentation",
+        "tokens",
+        *[pytest.param(task, marks=pytest.mark.slow) for task in ("maps", "tokens to a number", "multilabel")],
+    ],
+)
 def test_every_task_answers_raw_inputs_in_the_unit_of_its_targets(tmp_path: Path, task: str) -> None:
     x, y, net = data_of(task)
     np.savez(tmp_path / "data.npz", x=x, y=y)

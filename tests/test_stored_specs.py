@@ -212,7 +212,13 @@ def test_every_key_of_a_networks_manifest_may_be_wrong(network: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("name", "every"),
-    [("params.json", 1), ("config.json", 5), ("result.json", 5), ("data.json", 3), ("manifest.json", 4)],
+    [
+        ("params.json", 1),
+        pytest.param("config.json", 5, marks=pytest.mark.slow),
+        ("result.json", 5),
+        pytest.param("data.json", 3, marks=pytest.mark.slow),
+        ("manifest.json", 4),
+    ],
 )
 def test_what_a_run_says_may_be_wrong(runs: Path, tmp_path: Path, name: str, every: int) -> None:
     """Each key gets some of the wrong values, other keys others."""

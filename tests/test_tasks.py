@@ -164,7 +164,7 @@ def test_lower_scores_can_be_better(task: TaskName, tmp_path: Path) -> None:
     assert result.ended == ("patience" if len(values) < 12 else "epochs")
 
 
-@pytest.mark.parametrize("column", [None, 1])
+@pytest.mark.parametrize("column", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_net_of_regression_is_deployed_in_the_unit_of_its_targets(
     column: int | None, runs: dict[TaskName, Path], tmp_path: Path
 ) -> None:
