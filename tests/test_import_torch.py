@@ -462,7 +462,7 @@ def test_a_join_of_a_join_is_a_level_of_a_rule_only_if_it_is_associative(
 
 
 @settings(
-    max_examples=examples(20),
+    max_examples=examples(12),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     phases=set(Phase) - {Phase.shrink},
 )

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 from io import StringIO
 from math import prod
 from pathlib import Path
@@ -148,21 +149,21 @@ CASES: dict[str, tuple[str, Overrides]] = {
 WAYS: tuple[ParallelKind, ...] = ("ddp", "fsdp", "pipeline")
 
 
-@pytest.fixture(scope="module")
-def parallel_losses() -> dict[tuple[str, str], dict[str, Any]]:
-    keys = [(name, way) for name in CASES for way in WAYS]
-    first, second = together(all_losses, [(way, *CASES[name]) for name, way in keys])
-    return {
-        **dict(zip(keys, first, strict=True)),
-        ("sgd", "pipeline, last stage"): second[keys.index(("sgd", "pipeline"))],
-    }
+SLOW = ("groups, dropped weights that move", "distilled, in parts")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_losses_are_those_of_one_process(case: str, parallel_losses: dict[Any, dict[str, Any]]) -> None:
+@cache
+def parallel_losses(case: str) -> dict[str, dict[str, Any]]:
+    """What two processes get, each way."""
+    first, second = together(all_losses, [(way, *CASES[case]) for way in WAYS])
+    return {**dict(zip(WAYS, first, strict=True)), "pipeline, last stage": second[WAYS.index("pipeline")]}
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow if c in SLOW else ()) for c in CASES])
+def test_losses_are_those_of_one_process(case: str) -> None:
     alone = losses(None, *CASES[case])
     for way in WAYS:
-        found = parallel_losses[case, way]
+        found = parallel_losses(case)[way]
         assert np.abs(np.array(found["steps"]) - alone["steps"]).max() < 1e-5, way
         assert found["weights"].keys() == alone["weights"].keys()
         for name, value in alone["weights"].items():  # the running statistics of each route among them
@@ -184,22 +185,22 @@ def test_frozen_parts_stay_as_they_are_in_all_processes() -> None:
     assert not np.array_equal(found["weights"]["linear.weight"], before["linear.weight"])
 
 
-def test_layers_that_a_plan_skips_cost_no_communication(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+def test_layers_that_a_plan_skips_cost_no_communication() -> None:
     """DDP sends the gradients of live parameters, no more and no less."""
     compiled = compile_text(NET)
     model = build(compiled, 0)
     sent = 0
-    for step in range(len(parallel_losses["sgd", "ddp"]["steps"])):
+    for step in range(len(parallel_losses("sgd")["ddp"]["steps"])):
         model.zero_grad()
         model.run(torch.rand(2, 1, 8, 8), model.plan(0, step)).sum().backward()
         sent += sum(4 * p.numel() for p in model.parameters() if p.grad is not None)
-    assert parallel_losses["sgd", "ddp"]["sent"] == sent
+    assert parallel_losses("sgd")["ddp"]["sent"] == sent
 
 
-def test_the_scaling_model_is_what_one_and_two_processes_do(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+def test_the_scaling_model_is_what_one_and_two_processes_do() -> None:
     compiled = compile_text(NET)
     config = parse_config(compiled.program.train)
-    alone, ddp, fsdp = losses(None, NET, ()), parallel_losses["sgd", "ddp"], parallel_losses["sgd", "fsdp"]
+    alone, ddp, fsdp = losses(None, NET, ()), parallel_losses("sgd")["ddp"], parallel_losses("sgd")["fsdp"]
     steps = len(alone["steps"])
     one, two = (cost_of_step(compiled, config, "ddp", processes, steps) for processes in (1, 2))
     assert two.payload * steps == ddp["sent"]
@@ -211,10 +212,10 @@ def test_the_scaling_model_is_what_one_and_two_processes_do(parallel_losses: dic
     assert cost_of_step(compiled, config, "fsdp", 2, steps).state == pytest.approx(copies * fsdp["held"], rel=0.05)
 
 
-def test_the_scaling_model_of_a_pipeline_is_what_its_stages_do(parallel_losses: dict[Any, dict[str, Any]]) -> None:
+def test_the_scaling_model_of_a_pipeline_is_what_its_stages_do() -> None:
     compiled = compile_text(NET)
     config = parse_config(compiled.program.train)
-    ends = parallel_losses["sgd", "pipeline"], parallel_losses["sgd", "pipeline, last stage"]
+    ends = parallel_losses("sgd")["pipeline"], parallel_losses("sgd")["pipeline, last stage"]
     model = cost_of_step(compiled, config, "pipeline", 2, len(ends[0]["steps"]))
     assert model.state == 4 * max(stage["held"] for stage in ends)  # weights, gradients, momentum, average
     whole = cost_of_step(compiled, config, "pipeline", 1, len(ends[0]["steps"])).macs
