@@ -55,7 +55,7 @@ def trained(place: Path, name: str, *options: str) -> dict[str, Any]:
     return json.loads(run("eval", folder, "--json"))
 
 
-@pytest.mark.parametrize("name", BRIEF)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "digit_masks" else ()) for n in BRIEF])
 def test_it_trains_briefly(name: str, place: Path) -> None:
     text = place / "fractal_dsl" / "x.py"
     text.parent.mkdir(exist_ok=True)
