@@ -19,7 +19,7 @@ from fractal_dsl.language.source import Source
 from fractal_dsl.language.syntax_to_text import syntax_to_text
 from fractal_dsl.pipeline import check, parse, pick
 from fractal_dsl.runtime.artifact import load_artifact, save_artifact
-from tests.support.references import scramble_norms, torchvision_models
+from tests.support.references import scramble_norms, timm_model, torchvision_models
 from tests.support.torch_nets import FractalNet
 
 IMAGE = torch.zeros(1, 3, 32, 32)
@@ -358,18 +358,14 @@ def features_of_torchvision() -> nn.Module:
     return create_feature_extractor(resnet18(), {"layer1": "low", "layer4": "high"})
 
 
-def features_of_timm(name: str) -> nn.Module:
-    return pytest.importorskip("timm").create_model(name, features_only=True)
-
-
 def with_auxiliary(name: str) -> nn.Module:
     return torchvision_models().get_model(name, weights=None, weights_backbone=None, aux_loss=True)
 
 
 LIBRARIES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "features of torchvision": (features_of_torchvision, "(low: f32[64, 16, 16], high: f32[512, 2, 2])"),
-    "features of timm": (lambda: features_of_timm("resnet18"), "f32[512, 2, 2]"),
-    "features of an EfficientNet": (lambda: features_of_timm("efficientnet_b0"), "f32[320, 2, 2]"),
+    "features of timm": (lambda: timm_model("resnet18", features_only=True), "f32[512, 2, 2]"),
+    "features of an EfficientNet": (lambda: timm_model("efficientnet_b0", features_only=True), "f32[320, 2, 2]"),
     "fcn": (lambda: with_auxiliary("fcn_resnet50"), "(out: f32[21, 64, 64], aux: f32[21, 64, 64])"),
     "deeplabv3": (lambda: with_auxiliary("deeplabv3_resnet50"), "(out: f32[21, 64, 64], aux: f32[21, 64, 64])"),
 }
