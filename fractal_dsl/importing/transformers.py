@@ -21,13 +21,10 @@ def _batch_first(layer: Any, x: Tensor) -> Tensor:
     return x if layer.self_attn.batch_first else x.transpose(0, 1)
 
 
-def _attended(
-    layer: nn.Module, attention: nn.MultiheadAttention, x: Tensor, memory: Tensor, mask: Any, padding: Any, causal: bool
-) -> Tensor:
-    """What an attention of a layer adds to a sequence [batch, length, features]."""
-    y, other = (_batch_first(layer, v) for v in (x, memory))
-    other = y if memory is x else other
-    y, _ = attention(y, other, other, padding, False, mask, True, causal)
+def _attended(layer: Any, x: Tensor, mask: Any, padding: Any, causal: bool) -> Tensor:
+    """What the attention of a layer adds to a sequence [batch, length, features]."""
+    x = _batch_first(layer, x)
+    y, _ = layer.self_attn(x, x, x, padding, False, mask, True, causal)
     return _batch_first(layer, y)
 
 
@@ -43,7 +40,7 @@ def _encoder_layer(
     is_causal: bool = False,
 ) -> Tensor:
     def attended(x: Tensor) -> Tensor:
-        return self.dropout1(_attended(self, self.self_attn, x, x, src_mask, src_key_padding_mask, is_causal))
+        return self.dropout1(_attended(self, x, src_mask, src_key_padding_mask, is_causal))
 
     x = _batch_first(self, src)
     if self.norm_first:
@@ -52,36 +49,6 @@ def _encoder_layer(
     else:
         x = self.norm1(x + attended(x))
         x = self.norm2(x + self.dropout2(_feed_forward(self, x)))
-    return _batch_first(self, x)
-
-
-def _decoder_layer(
-    self: nn.TransformerDecoderLayer,
-    tgt: Tensor,
-    memory: Tensor,
-    tgt_mask: Any = None,
-    memory_mask: Any = None,
-    tgt_key_padding_mask: Any = None,
-    memory_key_padding_mask: Any = None,
-    tgt_is_causal: bool = False,
-    memory_is_causal: bool = False,
-) -> Tensor:
-    def attended(x: Tensor) -> Tensor:
-        return self.dropout1(_attended(self, self.self_attn, x, x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
-
-    def crossed(x: Tensor) -> Tensor:
-        masks = memory_mask, memory_key_padding_mask, memory_is_causal
-        return self.dropout2(_attended(self, self.multihead_attn, x, _batch_first(self, memory), *masks))
-
-    x = _batch_first(self, tgt)
-    if self.norm_first:
-        x = x + attended(self.norm1(x))
-        x = x + crossed(self.norm2(x))
-        x = x + self.dropout3(_feed_forward(self, self.norm3(x)))
-    else:
-        x = self.norm1(x + attended(x))
-        x = self.norm2(x + crossed(x))
-        x = self.norm3(x + self.dropout3(_feed_forward(self, x)))
     return _batch_first(self, x)
 
 
@@ -177,7 +144,6 @@ def _shape(query: Tensor, *rest: Any) -> Tensor:
 
 _FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
     nn.TransformerEncoderLayer: _encoder_layer,
-    nn.TransformerDecoderLayer: _decoder_layer,
     nn.TransformerEncoder: _encoder,
 }
 
